@@ -1,2 +1,3 @@
-//! x
-fn main(){}
+//! Owns nothing yet but the list of behaviours under test.
+
+fn main() {}

@@ -1,0 +1,120 @@
+//! Owns composition: actors, workers, listeners, and the order in which everything stops.
+
+use std::{future::Future, io, net::TcpListener, rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use actix_web::{App, HttpServer, dev::ServerHandle};
+use tokio::time::sleep;
+
+use crate::{
+    exchange::Worker,
+    inbound::{self, Shared},
+    settings::Settings,
+    supervision::{self, messages::Drain},
+};
+
+/// Time a client has to send the head of its request, and to take its leave.
+const HEAD: Duration = Duration::from_secs(10);
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// Time for the last error frames to be written out after the drain is over.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Sockets that may wait to be accepted: a burst of a thousand clients is no reason to refuse any.
+const BACKLOG: u32 = 4096;
+
+/// Connections per worker; leases bound the work, this bounds the sockets.
+const CONNECTIONS: usize = 60_000;
+
+/// What to serve, and where.
+pub struct Stage {
+    /// Settings.
+    pub settings: Settings,
+    /// The clients' listener.
+    pub clients: TcpListener,
+    /// The operators' own listener.
+    pub operators: Option<TcpListener>,
+}
+
+/// Serves until `stop` is ready, then drains; ready a second time, `stop_now` ends at once.
+pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
+    let Stage { settings, clients, operators } = stage;
+    let server = settings.server.clone();
+    let (overseer, installed) = supervision::start(settings);
+    let shared = Shared::new(installed, overseer);
+    let mixed = operators.is_none();
+    let for_clients = {
+        let shared = shared.clone();
+        move || {
+            let router = supervision::start_router(&shared.installed, &shared.overseer);
+            let worker = Rc::new(Worker::new(router, shared.installed.clone()));
+            let shared = shared.clone();
+            App::new().configure(|config| {
+                inbound::client_routes(config, shared, worker);
+                if mixed {
+                    inbound::admin_routes(config);
+                }
+            })
+        }
+    };
+    let grace = server.drain_timeout + 2 * LAST_WORDS;
+    let main = HttpServer::new(for_clients)
+        .workers(server.workers)
+        .backlog(BACKLOG)
+        .max_connections(CONNECTIONS)
+        .keep_alive(server.keep_alive)
+        .client_request_timeout(HEAD)
+        .client_disconnect_timeout(LEAVE)
+        .shutdown_timeout(grace.as_secs().max(1))
+        .tcp_nodelay(true)
+        // A client that leaves during a silent prefill must free its backend.
+        .h1_allow_half_closed(false)
+        .disable_signals()
+        .listen(clients)?
+        .run();
+    let mut handles = vec![main.handle()];
+    let mut servers = vec![main];
+    if let Some(listener) = operators {
+        let shared = shared.clone();
+        let admin = HttpServer::new(move || {
+            let shared = shared.clone();
+            App::new().configure(|config| inbound::admin_only_routes(config, shared))
+        })
+        .workers(1)
+        .disable_signals()
+        .shutdown_timeout(1)
+        .listen(listener)?
+        .run();
+        handles.push(admin.handle());
+        servers.push(admin);
+    }
+    let serving = futures_util::future::try_join_all(servers);
+    let ending = async {
+        stop.await;
+        let drained = drain(&shared, &handles, server.drain_settle, server.drain_timeout);
+        let at_once = async {
+            stop_now.await;
+            log::warn!("stopping at once");
+            futures_util::future::join_all(handles.iter().map(|h| h.stop(false))).await;
+        };
+        futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(at_once)).await;
+    };
+    futures_util::future::join(serving, ending).await.0.map(|_| ())
+}
+
+/// Not ready at once; no new work after the settle time; running streams until the timeout, then their last words.
+async fn drain(shared: &Shared, handles: &[ServerHandle], settle: Duration, timeout: Duration) {
+    log::info!("draining: readiness is off, running requests have {} s", timeout.as_secs_f64());
+    shared.draining.store(true, Relaxed);
+    sleep(settle).await;
+    shared.overseer.do_send(Drain);
+    let stopping = futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true)));
+    let cutting = async {
+        sleep(timeout).await;
+        log::warn!("drain timeout: streams that still run are ended with an error");
+        shared.cut.notify_waiters();
+        sleep(LAST_WORDS).await;
+        futures_util::future::join_all(handles.iter().map(|handle| handle.stop(false))).await;
+    };
+    futures_util::future::select(std::pin::pin!(stopping), std::pin::pin!(cutting)).await;
+    log::info!("drained");
+}

@@ -1,0 +1,288 @@
+//! Owns when a gate shuts, for how long, and how it opens again: a function of (state, outcome, now).
+
+use std::{collections::VecDeque, time::Duration};
+
+use super::gate::{Gate, Why};
+use crate::settings::BreakerSettings;
+
+/// Time shut for bad credentials, an exhausted account or an unknown model: only an operator cures these, so ask rarely.
+/// Busbar uses the same half hour.
+pub const HARD_DOWN: Duration = Duration::from_secs(30 * 60);
+
+/// Longest `Retry-After` taken at its word; a provider that says more is asked once a day all the same.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// Log entries kept for the error ratio.
+const LOG: usize = 512;
+
+/// A failure, as far as the breaker cares.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blow {
+    /// Counts towards consecutive failures and the ratio.
+    Counted {
+        /// What the provider asked to wait, if it did.
+        retry_after: Option<Duration>,
+    },
+    /// Shuts for the time the provider asked for, or a backoff.
+    CoolDown(Option<Duration>),
+    /// Shuts for long.
+    Hard(Why),
+}
+
+/// The breaker of one gate. Successes are not told one by one while the gate is open: the count of them so far comes
+/// along with each failure, so that a success costs the hot path nothing.
+#[derive(Debug, Clone)]
+pub struct Breaker {
+    settings: BreakerSettings,
+    gate: Gate,
+    consecutive: u32,
+    /// Trips since the gate was last fully open; the exponent of the backoff.
+    trips: u32,
+    successes_at_last_failure: u64,
+    /// Failures and ticks: when, and how many successes there had been.
+    log: VecDeque<(Duration, u64, bool)>,
+    full_ramp: u32,
+}
+
+impl Breaker {
+    /// A breaker that starts from a gate as published before, so that a rebuilt actor forgets nothing.
+    pub fn new(settings: BreakerSettings, full_ramp: u32, gate: Gate) -> Self {
+        Self { settings, gate, consecutive: 0, trips: 0, successes_at_last_failure: 0, log: VecDeque::new(), full_ramp }
+    }
+
+    /// The gate as it should be published.
+    pub fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    /// Failures since the last success.
+    pub fn consecutive(&self) -> u32 {
+        self.consecutive
+    }
+
+    /// A failure at `now`; `successes` is the count of successes so far, `jitter` from 0 to 1.
+    pub fn failed(&mut self, blow: Blow, probe: bool, successes: u64, now: Duration, jitter: f64) {
+        if matches!(self.gate, Gate::Held(_)) {
+            return;
+        }
+        if successes != self.successes_at_last_failure {
+            self.consecutive = 0;
+            self.successes_at_last_failure = successes;
+        }
+        self.consecutive = self.consecutive.saturating_add(1);
+        self.note(now, successes, true);
+        let (trips, least, why) = match blow {
+            Blow::Hard(why) => (true, HARD_DOWN, why),
+            Blow::CoolDown(wait) => (true, wait.unwrap_or(Duration::ZERO), Why::RateLimit),
+            Blow::Counted { retry_after: Some(wait) } => (true, wait, Why::RateLimit),
+            Blow::Counted { retry_after: None } => (
+                probe || self.too_many_in_a_row() || self.too_many_of_all(now, successes),
+                Duration::ZERO,
+                Why::Failures,
+            ),
+        };
+        if !trips {
+            return;
+        }
+        // Requests that were under way when the gate shut fail one after the other: they prolong nothing on their own.
+        let straggler = matches!(self.gate, Gate::Shut(..)) && !probe;
+        let named = least.min(LONGEST_WAIT);
+        let wait = if straggler || !named.is_zero() { named } else { self.backoff(jitter) };
+        let until = now + wait;
+        match self.gate {
+            Gate::Shut(already, _) if already >= until && !probe => {}
+            _ => self.gate = Gate::Shut(until, why),
+        }
+        if !straggler {
+            self.trips = self.trips.saturating_add(1);
+        }
+    }
+
+    /// A success that was told: while the gate is not fully open.
+    pub fn succeeded(&mut self, probe: bool) {
+        self.consecutive = 0;
+        self.gate = match self.gate {
+            Gate::Shut(..) if probe => Gate::Ramp(1),
+            Gate::Ramp(limit) if limit.saturating_mul(2) >= self.full_ramp => {
+                self.trips = 0;
+                self.log.clear();
+                Gate::Open
+            }
+            Gate::Ramp(limit) => Gate::Ramp(limit.max(1) * 2),
+            // A success of a request that was under way when the gate shut proves nothing about now.
+            other => other,
+        };
+    }
+
+    /// Notes the count of successes, so that the ratio's window has a beginning.
+    pub fn tick(&mut self, now: Duration, successes: u64) {
+        self.note(now, successes, false);
+    }
+
+    /// Holds the gate until an operator releases it.
+    pub fn hold(&mut self, why: Why) {
+        self.gate = Gate::Held(why);
+    }
+
+    /// Forgets all failures and opens, by ramp.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.settings.clone(), self.full_ramp, Gate::Ramp(1));
+    }
+
+    /// Takes new thresholds; what was learned stays.
+    pub fn adopt(&mut self, settings: BreakerSettings, full_ramp: u32) {
+        self.settings = settings;
+        self.full_ramp = full_ramp;
+    }
+
+    fn note(&mut self, now: Duration, successes: u64, failure: bool) {
+        let start = now.saturating_sub(self.settings.window);
+        // The last entry before the window stays: it tells the successes at its beginning.
+        while self.log.len() > LOG || self.log.get(1).is_some_and(|(at, ..)| *at <= start) {
+            self.log.pop_front();
+        }
+        self.log.push_back((now, successes, failure));
+    }
+
+    fn too_many_in_a_row(&self) -> bool {
+        self.settings.failures > 0 && self.consecutive >= self.settings.failures
+    }
+
+    fn too_many_of_all(&self, now: Duration, successes: u64) -> bool {
+        let start = now.saturating_sub(self.settings.window);
+        let failures = self.log.iter().filter(|(at, _, failure)| *failure && *at >= start).count() as u64;
+        let before = self.log.front().map_or(successes, |(_, count, _)| *count);
+        let all = failures + successes.saturating_sub(before);
+        all >= u64::from(self.settings.min_samples.max(1)) && failures as f64 / all as f64 >= self.settings.error_ratio
+    }
+
+    /// `min × 2^trips`, at most `max`, less up to half of it by jitter, so that several proxies do not probe in step.
+    fn backoff(&self, jitter: f64) -> Duration {
+        let exponent = self.trips.min(20);
+        let full = self.settings.backoff_min.saturating_mul(1 << exponent).min(self.settings.backoff_max);
+        full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const FAIL: Blow = Blow::Counted { retry_after: None };
+
+    fn settings() -> BreakerSettings {
+        BreakerSettings {
+            failures: 3,
+            window: secs(30),
+            min_samples: 10,
+            error_ratio: 0.5,
+            backoff_min: secs(1),
+            backoff_max: secs(60),
+        }
+    }
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn open() -> Breaker {
+        Breaker::new(settings(), 8, Gate::Open)
+    }
+
+    #[test]
+    fn the_third_failure_in_a_row_shuts_and_a_success_between_resets() {
+        let mut breaker = open();
+        breaker.failed(FAIL, false, 0, secs(1), 0.0);
+        breaker.failed(FAIL, false, 0, secs(1), 0.0);
+        breaker.failed(FAIL, false, 1, secs(1), 0.0);
+        assert_eq!(breaker.gate(), Gate::Open);
+        breaker.failed(FAIL, false, 1, secs(2), 0.0);
+        breaker.failed(FAIL, false, 1, secs(2), 0.0);
+        assert_eq!(breaker.gate(), Gate::Shut(secs(3), Why::Failures));
+    }
+
+    #[test]
+    fn half_of_the_requests_failing_shuts_though_never_three_in_a_row() {
+        let mut breaker = open();
+        for n in 0..9 {
+            breaker.failed(FAIL, false, n, secs(n), 0.0);
+        }
+        assert!(matches!(breaker.gate(), Gate::Shut(..)));
+    }
+
+    #[test]
+    fn a_failure_now_and_then_among_many_successes_does_not_shut() {
+        let mut breaker = open();
+        for n in 0..100 {
+            breaker.failed(FAIL, false, n * 9, secs(n), 0.0);
+            assert_eq!(breaker.gate(), Gate::Open);
+        }
+    }
+
+    #[test]
+    fn a_failed_probe_doubles_the_backoff_and_a_good_one_ramps() {
+        let mut breaker = open();
+        for _ in 0..3 {
+            breaker.failed(FAIL, false, 0, secs(0), 0.0);
+        }
+        breaker.failed(FAIL, true, 0, secs(1), 0.0);
+        assert_eq!(breaker.gate(), Gate::Shut(secs(3), Why::Failures));
+        breaker.failed(FAIL, true, 0, secs(3), 0.0);
+        assert_eq!(breaker.gate(), Gate::Shut(secs(7), Why::Failures));
+        let mut seen = Vec::new();
+        for _ in 0..4 {
+            breaker.succeeded(true);
+            seen.push(breaker.gate());
+        }
+        assert_eq!(seen, [Gate::Ramp(1), Gate::Ramp(2), Gate::Ramp(4), Gate::Open]);
+    }
+
+    #[test]
+    fn one_lucky_success_does_not_wipe_the_streak() {
+        let mut breaker = open();
+        breaker.failed(Blow::CoolDown(None), false, 0, secs(0), 0.0);
+        breaker.failed(Blow::CoolDown(None), true, 0, secs(1), 0.0);
+        breaker.succeeded(true);
+        breaker.failed(Blow::CoolDown(None), false, 1, secs(4), 0.0);
+        assert_eq!(breaker.gate(), Gate::Shut(secs(8), Why::RateLimit));
+    }
+
+    #[test]
+    fn retry_after_shuts_for_exactly_that_long_and_is_never_shortened() {
+        let mut breaker = open();
+        breaker.failed(Blow::CoolDown(Some(secs(20))), false, 0, secs(1), 1.0);
+        breaker.failed(Blow::CoolDown(Some(secs(5))), false, 0, secs(2), 1.0);
+        breaker.failed(FAIL, false, 0, secs(3), 1.0);
+        assert_eq!(breaker.gate(), Gate::Shut(secs(21), Why::RateLimit));
+    }
+
+    #[test]
+    fn requests_under_way_when_the_gate_shut_do_not_prolong_it() {
+        let mut breaker = open();
+        for _ in 0..50 {
+            breaker.failed(FAIL, false, 0, secs(1), 0.0);
+        }
+        assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Failures));
+    }
+
+    proptest! {
+        #[test]
+        fn the_backoff_stays_within_its_bounds(trips in 0u32..100, jitter in 0.0..1.0f64) {
+            let breaker = Breaker { trips, ..open() };
+            let wait = breaker.backoff(jitter);
+            prop_assert!(wait >= secs(1) / 2 && wait <= secs(60));
+        }
+
+        #[test]
+        fn whatever_happens_a_held_gate_stays_held(events in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..50)) {
+            let mut breaker = open();
+            breaker.hold(Why::Drained);
+            for (success, probe) in events {
+                if success { breaker.succeeded(probe) } else { breaker.failed(FAIL, probe, 0, secs(1), 0.5) }
+            }
+            prop_assert_eq!(breaker.gate(), Gate::Held(Why::Drained));
+        }
+    }
+}

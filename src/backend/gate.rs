@@ -1,0 +1,186 @@
+//! Owns the gate of a backend or of one model on it: what it says, and the one word of memory in which it is published.
+
+use std::{
+    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// Why a gate is not open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Why {
+    /// The breaker counted too many failures.
+    Failures = 1,
+    /// The provider asked to wait.
+    RateLimit = 2,
+    /// The provider does not take our credentials, or the account is exhausted.
+    HardDown = 3,
+    /// The provider does not know the model.
+    ModelMissing = 4,
+    /// An operator drained it.
+    Drained = 5,
+    /// Its actor failed too often and was given up.
+    GivenUp = 6,
+}
+
+impl Why {
+    /// In words, for admin output and errors.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Failures => "it failed too often",
+            Self::RateLimit => "it asked to wait",
+            Self::HardDown => "it does not accept our credentials or account",
+            Self::ModelMissing => "it does not know this model",
+            Self::Drained => "an operator drained it",
+            Self::GivenUp => "its actor failed too often; an operator has to resume it",
+        }
+    }
+
+    fn from_byte(byte: u8) -> Self {
+        match byte {
+            2 => Self::RateLimit,
+            3 => Self::HardDown,
+            4 => Self::ModelMissing,
+            5 => Self::Drained,
+            6 => Self::GivenUp,
+            _ => Self::Failures,
+        }
+    }
+}
+
+/// What a gate says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// Everything may pass.
+    Open,
+    /// New or recovered: up to this many at a time are welcome, more only where nobody else can take them.
+    Ramp(u32),
+    /// Nothing may pass until then (process clock, millisecond steps); after it, one probe.
+    Shut(Duration, Why),
+    /// Nothing may pass until an operator says so.
+    Held(Why),
+}
+
+const OPEN: u64 = 0;
+const RAMP: u64 = 1;
+const SHUT: u64 = 2;
+const HELD: u64 = 3;
+
+impl Gate {
+    /// Kind in the top byte, reason in the next, 48 bits of milliseconds or count below.
+    fn pack(self) -> u64 {
+        let word = |kind: u64, why: u8, rest: u64| kind << 56 | u64::from(why) << 48 | (rest & 0xffff_ffff_ffff);
+        match self {
+            Self::Open => word(OPEN, 0, 0),
+            Self::Ramp(limit) => word(RAMP, 0, u64::from(limit)),
+            Self::Shut(until, why) => word(SHUT, why as u8, until.as_millis() as u64),
+            Self::Held(why) => word(HELD, why as u8, 0),
+        }
+    }
+
+    fn unpack(word: u64) -> Self {
+        let why = Why::from_byte((word >> 48) as u8);
+        let rest = word & 0xffff_ffff_ffff;
+        match word >> 56 {
+            OPEN => Self::Open,
+            RAMP => Self::Ramp(rest as u32),
+            SHUT => Self::Shut(Duration::from_millis(rest), why),
+            _ => Self::Held(why),
+        }
+    }
+}
+
+/// What a gate answers to one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Pass.
+    Welcome,
+    /// Pass only if nobody else can take it: the ramp is used up.
+    Reluctant,
+    /// Pass as the single probe.
+    Probe,
+    /// Do not pass; when to ask again, where that is known.
+    Refused(Why, Option<Duration>),
+}
+
+/// The published gate: written by its Backend actor alone, read by every router without a message.
+#[derive(Debug, Default)]
+pub struct GateCell {
+    word: AtomicU64,
+    probing: AtomicBool,
+}
+
+impl GateCell {
+    /// Publishes.
+    pub fn publish(&self, gate: Gate) {
+        self.word.store(gate.pack(), Relaxed);
+    }
+
+    /// What was last published.
+    pub fn read(&self) -> Gate {
+        Gate::unpack(self.word.load(Relaxed))
+    }
+
+    /// What the gate answers at `now` with `in_flight` requests under way behind it. A pinned request may probe early.
+    pub fn admission(&self, now: Duration, in_flight: u32, pinned: bool) -> Admission {
+        match self.read() {
+            Gate::Open => Admission::Welcome,
+            Gate::Ramp(limit) if in_flight < limit => Admission::Welcome,
+            Gate::Ramp(_) => Admission::Reluctant,
+            Gate::Shut(until, why) if self.probing.load(Relaxed) => Admission::Refused(why, Some(until.max(now))),
+            // An operator's pin may look early, but not at a provider that has said when to come back.
+            Gate::Shut(until, why) if now >= until || (pinned && why != Why::RateLimit) => Admission::Probe,
+            Gate::Shut(until, why) => Admission::Refused(why, Some(until)),
+            Gate::Held(why) => Admission::Refused(why, None),
+        }
+    }
+
+    /// Takes the single place of the probe; false if it is taken.
+    pub fn start_probe(&self) -> bool {
+        !self.probing.swap(true, Relaxed)
+    }
+
+    /// Gives the probe's place back.
+    pub fn end_probe(&self) {
+        self.probing.store(false, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn any_gate() -> impl Strategy<Value = Gate> {
+        let why = prop_oneof![Just(Why::Failures), Just(Why::RateLimit), Just(Why::HardDown), Just(Why::Drained)];
+        prop_oneof![
+            Just(Gate::Open),
+            any::<u32>().prop_map(Gate::Ramp),
+            (0..1u64 << 40, why.clone()).prop_map(|(ms, why)| Gate::Shut(Duration::from_millis(ms), why)),
+            why.prop_map(Gate::Held),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_published_is_what_is_read(gate in any_gate()) {
+            let cell = GateCell::default();
+            cell.publish(gate);
+            prop_assert_eq!(cell.read(), gate);
+        }
+
+        #[test]
+        fn a_shut_gate_admits_nobody_before_its_time_and_one_probe_after(ms in 1..1_000_000u64, before in 0..1_000_000u64) {
+            let cell = GateCell::default();
+            let until = Duration::from_millis(ms);
+            cell.publish(Gate::Shut(until, Why::Failures));
+            let now = Duration::from_millis(before % ms);
+            prop_assert_eq!(cell.admission(now, 0, false), Admission::Refused(Why::Failures, Some(until)));
+            prop_assert_eq!(cell.admission(until, 0, false), Admission::Probe);
+            prop_assert!(cell.start_probe());
+            prop_assert!(!cell.start_probe());
+            prop_assert!(matches!(cell.admission(until, 0, false), Admission::Refused(..)));
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! Owns a fixed-bucket histogram of durations that many threads record into without a lock.
+
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
+};
+
+/// Upper bounds of time to first token, seconds: OpenTelemetry's server set, with edges for reasoning models.
+pub const FIRST_TOKEN: &[f64] = &[
+    0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 60.0,
+    120.0,
+];
+
+/// Upper bounds of a whole request, seconds: OpenTelemetry's, doubled on to the longest total timeout in use.
+pub const REQUEST: &[f64] =
+    &[0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92, 163.84, 327.68, 655.36];
+
+/// Upper bounds of time per output token, seconds: OpenTelemetry's, with finer ones for fast providers.
+pub const PER_TOKEN: &[f64] =
+    &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
+
+/// Counts per bucket, the last one for everything above the bounds, and the sum.
+#[derive(Debug)]
+pub struct Histogram {
+    bounds: &'static [f64],
+    counts: Box<[AtomicU64]>,
+    micros: AtomicU64,
+}
+
+impl Histogram {
+    /// An empty histogram.
+    pub fn new(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), micros: AtomicU64::new(0) }
+    }
+
+    /// Records one duration.
+    pub fn record(&self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
+        self.counts[bucket].fetch_add(1, Relaxed);
+        self.micros.fetch_add(time.as_micros() as u64, Relaxed);
+    }
+
+    /// What was recorded so far.
+    pub fn snapshot(&self) -> Snapshot {
+        Snapshot {
+            bounds: self.bounds,
+            counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
+            seconds: self.micros.load(Relaxed) as f64 / 1e6,
+        }
+    }
+}
+
+/// A histogram's counts at one moment.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Snapshot {
+    /// Upper bounds, seconds.
+    pub bounds: &'static [f64],
+    /// Counts, one more than bounds.
+    pub counts: Vec<u64>,
+    /// Sum, seconds.
+    pub seconds: f64,
+}
+
+impl Snapshot {
+    /// How many were recorded.
+    pub fn total(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+
+    /// Adds another histogram of the same bounds.
+    pub fn merge(&mut self, other: &Self) {
+        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
+            *mine += theirs;
+        }
+        self.seconds += other.seconds;
+    }
+
+    /// The quantile `q`, seconds, interpolated within its bucket as Prometheus does; `None` while empty.
+    pub fn quantile(&self, q: f64) -> Option<f64> {
+        let total = self.total();
+        if total == 0 {
+            return None;
+        }
+        let rank = q * total as f64;
+        let mut below = 0.0;
+        for (n, count) in self.counts.iter().enumerate() {
+            let count = *count as f64;
+            if count > 0.0 && below + count >= rank {
+                let low = if n == 0 { 0.0 } else { self.bounds[n - 1] };
+                let high = self.bounds.get(n).copied().unwrap_or(low);
+                return Some(low + (high - low) * ((rank - below) / count).clamp(0.0, 1.0));
+            }
+            below += count;
+        }
+        self.bounds.last().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_fall_into_the_bucket_that_holds_them() {
+        let histogram = Histogram::new(REQUEST);
+        for ms in [15, 15, 15, 15, 15, 15, 15, 15, 15, 5000] {
+            histogram.record(Duration::from_millis(ms));
+        }
+        let snapshot = histogram.snapshot();
+        assert_eq!(snapshot.total(), 10);
+        let p50 = snapshot.quantile(0.5).expect("filled");
+        let p99 = snapshot.quantile(0.99).expect("filled");
+        assert!((0.01..=0.02).contains(&p50), "{p50}");
+        assert!((2.56..=5.12).contains(&p99), "{p99}");
+        assert_eq!(Histogram::new(REQUEST).snapshot().quantile(0.5), None);
+    }
+}

@@ -1,0 +1,189 @@
+//! Owns the lease: the right to send one request to one backend, counted exactly while it exists.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
+
+use super::{
+    Handle,
+    gate::Gate,
+    messages::{Observed, Verdict},
+    vitals::{Lane, LastError},
+};
+use crate::{
+    clock,
+    error::{Class, Failed, Weight},
+};
+
+/// How an attempt ended.
+#[derive(Debug)]
+pub enum Outcome<'a> {
+    /// With a complete answer.
+    Success,
+    /// With a failure.
+    Failed(&'a Failed),
+    /// The client left, or another attempt was quicker.
+    Cancelled,
+}
+
+/// One request's place at a backend. Dropping it without `finish` is a cancellation; every way out gives the place back.
+#[derive(Debug)]
+pub struct Lease {
+    handle: Arc<Handle>,
+    lane: Arc<Lane>,
+    taken: Duration,
+    first_token: Option<Duration>,
+    prompt_tokens: f64,
+    /// Which gates this lease probes: the backend's, the model's.
+    probe: Probe,
+    done: bool,
+}
+
+/// The gates that a lease passed as their single probe.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Probe {
+    /// The gate of the whole backend.
+    pub backend: bool,
+    /// The gate of the model on it.
+    pub model: bool,
+}
+
+impl Lease {
+    /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
+    pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, probe: Probe, prompt_tokens: f64) -> Option<Self> {
+        let vitals = &handle.vitals;
+        if !vitals.load.take(handle.settings.max_in_flight) {
+            return None;
+        }
+        if probe.backend && !vitals.gate.start_probe() {
+            vitals.load.give_back(false);
+            return None;
+        }
+        if probe.model && !lane.gate.start_probe() {
+            if probe.backend {
+                vitals.gate.end_probe();
+            }
+            vitals.load.give_back(false);
+            return None;
+        }
+        lane.load.take(u32::MAX);
+        Some(Self {
+            handle: handle.clone(),
+            lane: lane.clone(),
+            taken: clock::now(),
+            first_token: None,
+            prompt_tokens,
+            probe,
+            done: false,
+        })
+    }
+
+    /// The backend.
+    pub fn handle(&self) -> &Arc<Handle> {
+        &self.handle
+    }
+
+    /// The model on it.
+    pub fn lane(&self) -> &Arc<Lane> {
+        &self.lane
+    }
+
+    /// Since when it is held.
+    pub fn taken(&self) -> Duration {
+        self.taken
+    }
+
+    /// Time to the first token, once there was one.
+    pub fn time_to_first_token(&self) -> Option<Duration> {
+        self.first_token.map(|at| at.saturating_sub(self.taken))
+    }
+
+    /// The first content of a stream has come.
+    pub fn first_token(&mut self, now: Duration) {
+        if self.first_token.is_some() {
+            return;
+        }
+        self.first_token = Some(now);
+        self.handle.vitals.load.stream();
+        self.lane.load.stream();
+        let waited = now.saturating_sub(self.taken);
+        self.lane.first_token.record(waited);
+        self.lane.estimate.update(|known| known.sample(waited, self.prompt_tokens, now));
+    }
+
+    /// The attempt is over.
+    pub fn finish(mut self, outcome: &Outcome<'_>) {
+        self.end(outcome);
+    }
+
+    fn end(&mut self, outcome: &Outcome<'_>) {
+        if std::mem::replace(&mut self.done, true) {
+            return;
+        }
+        let streamed = self.first_token.is_some();
+        self.handle.vitals.load.give_back(streamed);
+        self.lane.load.give_back(streamed);
+        let now = clock::now();
+        match outcome {
+            Outcome::Success => self.succeeded(now),
+            Outcome::Failed(failed) => self.failed(failed, now),
+            Outcome::Cancelled => {
+                self.lane.outcomes.cancelled.fetch_add(1, Relaxed);
+                if !streamed {
+                    let waited = now.saturating_sub(self.taken);
+                    self.lane.estimate.update(|known| known.at_least(waited, self.prompt_tokens, now));
+                }
+                self.release_probe();
+            }
+        }
+    }
+
+    fn succeeded(&self, now: Duration) {
+        self.lane.outcomes.success.fetch_add(1, Relaxed);
+        self.lane.latency.record(now.saturating_sub(self.taken));
+        self.handle.vitals.note_success(now);
+        let open = self.handle.vitals.gate.read() == Gate::Open && self.lane.gate.read() == Gate::Open;
+        // Two counts say all there is to say of an ordinary success; a message only where it can move a gate.
+        if !open || self.handle.vitals.consecutive.load(Relaxed) > 0 {
+            self.observed(Verdict::Success, now);
+        }
+    }
+
+    fn failed(&self, failed: &Failed, now: Duration) {
+        self.lane.outcomes.count(failed.class);
+        match failed.class.disposition().weight {
+            Weight::None => return self.release_probe(),
+            Weight::Alive => {
+                if self.probe == Probe::default() {
+                    return;
+                }
+                self.observed(Verdict::Success, now);
+            }
+            _ => self.observed(Verdict::Failure { class: failed.class, retry_after: failed.retry_after }, now),
+        }
+        if failed.class != Class::CallerInvalid {
+            let last = LastError { class: failed.class, message: failed.message.clone(), at: now };
+            self.handle.vitals.last_error.store(Some(Arc::new(last)));
+        }
+    }
+
+    fn observed(&self, verdict: Verdict, at: Duration) {
+        self.handle.addr.do_send(Observed { model: self.lane.model.clone(), verdict, probe: self.probe, at });
+    }
+
+    fn release_probe(&self) {
+        if self.probe.backend {
+            self.handle.vitals.gate.end_probe();
+        }
+        if self.probe.model {
+            self.lane.gate.end_probe();
+        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.end(&Outcome::Cancelled);
+    }
+}

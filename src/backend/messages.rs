@@ -1,0 +1,66 @@
+//! Owns everything one may tell a Backend actor.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Message;
+
+use super::{lease::Probe, report::Report};
+use crate::{error::Class, settings};
+
+/// How an attempt ended, sent by its lease, only when it can move a gate.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Observed {
+    /// The public model.
+    pub model: Arc<str>,
+    /// How it ended.
+    pub verdict: Verdict,
+    /// Which gates it probed.
+    pub probe: Probe,
+    /// When, on the process clock.
+    pub at: Duration,
+}
+
+/// An attempt's end as the breaker sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// The backend works.
+    Success,
+    /// It does not.
+    Failure {
+        /// Why.
+        class: Class,
+        /// What it asked to wait.
+        retry_after: Option<Duration>,
+    },
+}
+
+/// Stop taking requests until `Resume`. Sent by the Overseer for an operator.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// Take requests again after `Drain` or after having been given up. Sent by the Overseer for an operator.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Resume;
+
+/// Forget all failures and open the gates. Sent by the Overseer for an operator.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct ResetBreaker;
+
+/// New settings for a backend that stays the same otherwise. Sent by the Overseer on reload.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Adopt(pub Arc<settings::Backend>);
+
+/// What is known about this backend? Asked by the Overseer.
+#[derive(Debug, Message)]
+#[rtype(result = "Report")]
+pub struct AskReport;
+
+/// Panic, to prove supervision. Sent for the chaos action of the admin endpoint.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Crash;

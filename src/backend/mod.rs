@@ -1,0 +1,233 @@
+//! Owns the Backend actor: the judge of one backend's health and the only writer of its gates.
+
+pub mod breaker;
+pub mod gate;
+pub mod histogram;
+pub mod lease;
+pub mod load;
+pub mod messages;
+pub mod report;
+pub mod vitals;
+
+use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
+
+use self::{
+    breaker::{Blow, Breaker},
+    gate::{Gate, GateCell, Why},
+    messages::{Adopt, AskReport, Crash, Drain, Observed, ResetBreaker, Resume, Verdict},
+    report::Report,
+    vitals::{Lane, Vitals},
+};
+use crate::{
+    clock,
+    error::{Class, Weight},
+    settings,
+};
+
+/// How often successes are noted for the error ratio's window.
+const TICK: Duration = Duration::from_secs(5);
+
+/// A backend as routers and leases hold it: settings, facts, and its actor's address.
+#[derive(Debug)]
+pub struct Handle {
+    /// Differs for every installed version of a backend, so that workers know when to build a new client.
+    pub id: u64,
+    /// Settings.
+    pub settings: Arc<settings::Backend>,
+    /// Facts.
+    pub vitals: Arc<Vitals>,
+    /// Its actor.
+    pub addr: Addr<Backend>,
+}
+
+impl Handle {
+    /// The configured name.
+    pub fn name(&self) -> &Arc<str> {
+        &self.vitals.name
+    }
+}
+
+/// The actor. Holds opinions; facts live in its `Vitals`.
+#[derive(Debug)]
+pub struct Backend {
+    settings: Arc<settings::Backend>,
+    vitals: Arc<Vitals>,
+    breaker: Breaker,
+    lanes: HashMap<Arc<str>, Breaker>,
+}
+
+impl Backend {
+    /// An actor that starts from the gates as last published.
+    pub fn new(settings: Arc<settings::Backend>, vitals: Arc<Vitals>) -> Self {
+        let breaker = Breaker::new(settings.breaker.clone(), settings.max_in_flight, vitals.gate.read());
+        Self { settings, vitals, breaker, lanes: HashMap::new() }
+    }
+
+    /// Applies `change` to one breaker and publishes what comes of it.
+    fn judge(
+        breaker: &mut Breaker,
+        cell: &GateCell,
+        name: &str,
+        model: Option<&str>,
+        change: impl FnOnce(&mut Breaker),
+    ) {
+        let before = breaker.gate();
+        change(breaker);
+        let after = breaker.gate();
+        if before == after {
+            return;
+        }
+        cell.publish(after);
+        let of = model.unwrap_or("all models");
+        match after {
+            Gate::Shut(until, why) => {
+                let ms = until.saturating_sub(clock::now()).as_millis();
+                log::warn!("gate shut: backend={name} model={of} for_ms={ms} because {}", why.words());
+            }
+            Gate::Held(why) => log::warn!("gate held: backend={name} model={of} because {}", why.words()),
+            Gate::Ramp(1) => log::info!("gate opens: backend={name} model={of}"),
+            Gate::Open | Gate::Ramp(_) => log::debug!("gate ramps: backend={name} model={of} to {after:?}"),
+        }
+    }
+
+    fn judge_backend(&mut self, change: impl FnOnce(&mut Breaker)) {
+        Self::judge(&mut self.breaker, &self.vitals.gate, &self.vitals.name, None, change);
+    }
+
+    fn judge_lane(&mut self, lane: &Lane, change: impl FnOnce(&mut Breaker)) {
+        let breaker = self.lanes.entry(lane.model.clone()).or_insert_with(|| {
+            Breaker::new(self.settings.breaker.clone(), self.settings.max_in_flight, lane.gate.read())
+        });
+        Self::judge(breaker, &lane.gate, &self.vitals.name, Some(&lane.model), change);
+    }
+
+    fn failed(&mut self, seen: &Observed, lane: &Lane, class: Class, retry_after: Option<Duration>) {
+        let weight = class.disposition().weight;
+        let blow = match weight {
+            Weight::CoolDown => Blow::CoolDown(retry_after),
+            Weight::HardDown => Blow::Hard(Why::HardDown),
+            Weight::BenchModel => Blow::Hard(Why::ModelMissing),
+            Weight::Model | Weight::Backend => Blow::Counted { retry_after },
+            Weight::None | Weight::Alive => return,
+        };
+        let jitter = rand::random();
+        if matches!(weight, Weight::Backend | Weight::HardDown) {
+            let successes = self.vitals.successes();
+            self.judge_backend(|b| b.failed(blow, seen.probe.backend, successes, seen.at, jitter));
+        } else {
+            let successes = lane.outcomes.success.load(Relaxed);
+            self.judge_lane(lane, |b| b.failed(blow, seen.probe.model, successes, seen.at, jitter));
+        }
+        let consecutive = self.lanes.get(&lane.model).map_or(0, Breaker::consecutive);
+        self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
+    }
+}
+
+impl Actor for Backend {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(TICK, |this, _| {
+            let now = clock::now();
+            let successes = this.vitals.successes();
+            this.breaker.tick(now, successes);
+            for lane in this.vitals.lanes().iter() {
+                if let Some(breaker) = this.lanes.get_mut(&lane.model) {
+                    breaker.tick(now, lane.outcomes.success.load(Relaxed));
+                }
+            }
+        });
+    }
+}
+
+impl Supervised for Backend {
+    /// Comes back as new, from the facts alone: a half-changed state is not worth keeping.
+    fn restarting(&mut self, _: &mut Self::Context) {
+        *self = Self::new(self.settings.clone(), self.vitals.clone());
+        // A probe's report may have died with the message in hand; let another request probe.
+        self.vitals.gate.end_probe();
+        self.vitals.lanes().iter().for_each(|lane| lane.gate.end_probe());
+    }
+}
+
+impl Handler<Observed> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, seen: Observed, _: &mut Self::Context) {
+        let Some(lane) = self.vitals.lane(&seen.model) else {
+            // The model was taken from this backend by a reload while the request ran.
+            return;
+        };
+        match seen.verdict {
+            Verdict::Success => {
+                self.judge_backend(|b| b.succeeded(seen.probe.backend));
+                self.judge_lane(&lane, |b| b.succeeded(seen.probe.model));
+                self.vitals.consecutive.store(0, Relaxed);
+            }
+            Verdict::Failure { class, retry_after } => self.failed(&seen, &lane, class, retry_after),
+        }
+        if seen.probe.backend {
+            self.vitals.gate.end_probe();
+        }
+        if seen.probe.model {
+            lane.gate.end_probe();
+        }
+    }
+}
+
+impl Handler<Drain> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        self.judge_backend(|b| b.hold(Why::Drained));
+    }
+}
+
+impl Handler<Resume> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, _: Resume, _: &mut Self::Context) {
+        self.judge_backend(Breaker::reset);
+    }
+}
+
+impl Handler<ResetBreaker> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, _: ResetBreaker, _: &mut Self::Context) {
+        self.judge_backend(Breaker::reset);
+        for lane in self.vitals.lanes().iter() {
+            self.judge_lane(lane, Breaker::reset);
+        }
+        self.vitals.consecutive.store(0, Relaxed);
+    }
+}
+
+impl Handler<Adopt> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, Adopt(settings): Adopt, _: &mut Self::Context) {
+        for breaker in self.lanes.values_mut().chain([&mut self.breaker]) {
+            breaker.adopt(settings.breaker.clone(), settings.max_in_flight);
+        }
+        self.settings = settings;
+    }
+}
+
+impl Handler<AskReport> for Backend {
+    type Result = MessageResult<AskReport>;
+
+    fn handle(&mut self, _: AskReport, _: &mut Self::Context) -> Self::Result {
+        MessageResult(Report::of(&self.vitals, &self.settings))
+    }
+}
+
+impl Handler<Crash> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
+        panic!("crashed on request of an operator");
+    }
+}

@@ -1,0 +1,273 @@
+//! Owns what operators are told about a backend: facts and gates put into words.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use serde::Serialize;
+
+use super::{
+    gate::{Gate, Why},
+    histogram::Snapshot,
+    load,
+    vitals::{Lane, Vitals},
+};
+use crate::{
+    clock,
+    error::{Class, Weight},
+    settings,
+};
+
+/// One backend, as `/admin/backends` shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Configured name.
+    pub name: String,
+    /// Wire protocol.
+    pub protocol: &'static str,
+    /// In one word.
+    pub state: State,
+    /// Why, in words.
+    pub reason: String,
+    /// Requests before their first token.
+    pub waiting: u32,
+    /// Requests after it.
+    pub streaming: u32,
+    /// Limit on both together.
+    pub max_in_flight: u32,
+    /// Attempts by outcome.
+    pub requests: Requests,
+    /// Successes among successes and failures; null before the first.
+    pub success_rate: Option<f64>,
+    /// Whole successful attempts, milliseconds.
+    pub latency_ms: Quantiles,
+    /// First tokens, milliseconds.
+    pub first_token_ms: Quantiles,
+    /// First-token estimate of the model asked for most, seconds.
+    pub first_token_estimate_s: f64,
+    /// Cost of one more request to it, as routers compare it.
+    pub cost: f64,
+    /// The last failure.
+    pub last_error: Option<LastErrorReport>,
+    /// End of the last complete answer.
+    pub last_success: Option<String>,
+    /// Until the gate lets a probe pass.
+    pub reopens_in_ms: Option<u64>,
+    /// Failures since the last success.
+    pub consecutive_failures: u32,
+    /// Its actor's restarts.
+    pub restarts: Restarts,
+    /// Since it was configured, seconds.
+    pub uptime_s: u64,
+    /// Requests pinned to it.
+    pub pins: u64,
+    /// Its models.
+    pub models: Vec<LaneReport>,
+}
+
+/// A gate in one word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Takes requests.
+    Healthy,
+    /// Takes requests, with care: it failed a short while ago, or one of its models is out.
+    Degraded,
+    /// The breaker is open: takes none.
+    Open,
+    /// The next request is its probe.
+    HalfOpen,
+    /// Drained by an operator.
+    Draining,
+    /// Its actor was given up.
+    GaveUp,
+}
+
+/// Attempts by outcome.
+#[derive(Debug, Clone, Serialize)]
+pub struct Requests {
+    /// All that ended.
+    pub total: u64,
+    /// Complete answers.
+    pub success: u64,
+    /// The request was at fault.
+    pub caller_fault: u64,
+    /// The backend was.
+    pub failure: u64,
+    /// The client left.
+    pub cancelled: u64,
+}
+
+/// Quantiles, milliseconds; null while nothing was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Quantiles {
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+}
+
+impl Quantiles {
+    fn of(snapshot: Option<&Snapshot>) -> Self {
+        let ms = |q| snapshot.and_then(|s| s.quantile(q)).map(|s| (s * 1e5).round() / 100.0);
+        Self { p50: ms(0.5), p95: ms(0.95), p99: ms(0.99) }
+    }
+}
+
+/// The last failure.
+#[derive(Debug, Clone, Serialize)]
+pub struct LastErrorReport {
+    /// Class label.
+    pub class: &'static str,
+    /// What happened.
+    pub message: String,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+/// Restarts of an actor.
+#[derive(Debug, Clone, Serialize)]
+pub struct Restarts {
+    /// How many.
+    pub count: u32,
+    /// What the last one was for.
+    pub last_cause: Option<String>,
+}
+
+/// One public model on a backend.
+#[derive(Debug, Clone, Serialize)]
+pub struct LaneReport {
+    /// Public name.
+    pub model: String,
+    /// In one word.
+    pub state: State,
+    /// Why, in words.
+    pub reason: String,
+    /// Until the gate lets a probe pass.
+    pub reopens_in_ms: Option<u64>,
+    /// Requests before their first token.
+    pub waiting: u32,
+    /// Requests after it.
+    pub streaming: u32,
+    /// First-token estimate, seconds.
+    pub first_token_estimate_s: f64,
+}
+
+impl Report {
+    /// Puts a backend's facts into words.
+    pub fn of(vitals: &Vitals, settings: &settings::Backend) -> Self {
+        let now = clock::now();
+        let lanes = vitals.lanes();
+        let requests = requests(&lanes);
+        let judged = requests.success + requests.failure;
+        let expected = settings.expected_first_token.as_secs_f64();
+        let consecutive = vitals.consecutive.load(Relaxed);
+        let models: Vec<_> = lanes.iter().map(|lane| LaneReport::of(lane, now, expected, consecutive)).collect();
+        let (state, reason) = overall(vitals.gate.read(), now, consecutive, &models);
+        let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
+        let estimate = busiest.map_or(expected, |lane| lane.estimate.read().value(now, expected));
+        let (waiting, streaming) = (vitals.load.waiting(), vitals.load.streaming());
+        let own = reopens_in_ms(vitals.gate.read(), now);
+        Self {
+            name: vitals.name.to_string(),
+            protocol: settings.protocol.as_str(),
+            state,
+            reason,
+            waiting,
+            streaming,
+            max_in_flight: settings.max_in_flight,
+            success_rate: (judged > 0).then(|| requests.success as f64 / judged as f64),
+            requests,
+            latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.snapshot()).as_ref()),
+            first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.snapshot()).as_ref()),
+            first_token_estimate_s: estimate,
+            cost: load::cost(estimate, waiting, streaming, settings.slots, settings.weight),
+            last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
+                class: last.class.as_str(),
+                message: last.message.clone(),
+                at: clock::rfc3339(last.at),
+            }),
+            last_success: vitals.last_success().map(clock::rfc3339),
+            reopens_in_ms: own.or_else(|| {
+                let shut = matches!(state, State::Open | State::HalfOpen);
+                models.iter().filter_map(|m| m.reopens_in_ms).min().filter(|_| shut)
+            }),
+            consecutive_failures: consecutive,
+            restarts: Restarts {
+                count: vitals.restarts.load(Relaxed),
+                last_cause: vitals.last_cause.load().as_ref().map(|cause| cause.to_string()),
+            },
+            uptime_s: now.saturating_sub(vitals.since).as_secs(),
+            pins: vitals.pins.load(Relaxed),
+            models,
+        }
+    }
+}
+
+impl LaneReport {
+    fn of(lane: &Lane, now: Duration, expected: f64, consecutive: u32) -> Self {
+        let (state, reason) = words(lane.gate.read(), now, consecutive);
+        Self {
+            model: lane.model.to_string(),
+            state,
+            reason,
+            reopens_in_ms: reopens_in_ms(lane.gate.read(), now),
+            waiting: lane.load.waiting(),
+            streaming: lane.load.streaming(),
+            first_token_estimate_s: lane.estimate.read().value(now, expected),
+        }
+    }
+}
+
+fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
+    let sum = |of: &dyn Fn(&Lane) -> u64| lanes.iter().map(|lane| of(lane)).sum::<u64>();
+    let is_callers = |class: Class| matches!(class.disposition().weight, Weight::Alive);
+    let success = sum(&|lane| lane.outcomes.success.load(Relaxed));
+    let caller_fault = sum(&|lane| lane.outcomes.sum(is_callers));
+    let failure = sum(&|lane| lane.outcomes.sum(|class| !is_callers(class)));
+    let cancelled = sum(&|lane| lane.outcomes.cancelled.load(Relaxed));
+    Requests { total: success + caller_fault + failure + cancelled, success, caller_fault, failure, cancelled }
+}
+
+fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Snapshot) -> Option<Snapshot> {
+    lanes.iter().map(|lane| of(lane)).reduce(|mut all, one| {
+        all.merge(&one);
+        all
+    })
+}
+
+fn reopens_in_ms(gate: Gate, now: Duration) -> Option<u64> {
+    match gate {
+        Gate::Shut(until, _) => Some(until.saturating_sub(now).as_millis() as u64),
+        _ => None,
+    }
+}
+
+fn words(gate: Gate, now: Duration, consecutive: u32) -> (State, String) {
+    match gate {
+        Gate::Shut(until, why) if now < until => {
+            let wait = until.saturating_sub(now).as_secs_f64();
+            (State::Open, format!("{}; tried again in {wait:.1} s", why.words()))
+        }
+        Gate::Shut(_, why) => (State::HalfOpen, format!("{}; the next request is its probe", why.words())),
+        Gate::Held(why @ Why::GivenUp) => (State::GaveUp, why.words().to_owned()),
+        Gate::Held(why) => (State::Draining, why.words().to_owned()),
+        _ if consecutive > 0 => (State::Degraded, format!("{consecutive} failures since the last success")),
+        Gate::Ramp(limit) if limit > 1 => (State::Healthy, format!("taking requests; ramping up, {limit} at a time")),
+        _ => (State::Healthy, "taking requests".to_owned()),
+    }
+}
+
+/// The backend's own gate decides; where it is open, its models' gates do.
+fn overall(gate: Gate, now: Duration, consecutive: u32, models: &[LaneReport]) -> (State, String) {
+    let own = words(gate, now, consecutive);
+    if !matches!(gate, Gate::Open | Gate::Ramp(_)) {
+        return own;
+    }
+    let out: Vec<_> = models.iter().filter(|m| matches!(m.state, State::Open | State::HalfOpen)).collect();
+    match out.first() {
+        None => own,
+        Some(first) if out.len() == models.len() => (first.state, first.reason.clone()),
+        Some(first) => (State::Degraded, format!("{}: {}", first.model, first.reason)),
+    }
+}

@@ -1,0 +1,253 @@
+//! Owns the facts about a backend and its models: counts, histograms, published gates. Read and written without messages;
+//! they outlive the actor.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+
+use super::{
+    gate::{Gate, GateCell},
+    histogram::{FIRST_TOKEN, Histogram, PER_TOKEN, REQUEST},
+    load::Estimate,
+};
+use crate::{clock, error::Class, wire::Usage};
+
+/// The last failure of a backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LastError {
+    /// Its class.
+    pub class: Class,
+    /// What happened; never a credential or a message's content.
+    pub message: String,
+    /// When.
+    pub at: Duration,
+}
+
+/// Facts about one backend.
+#[derive(Debug)]
+pub struct Vitals {
+    /// The backend's configured name.
+    pub name: Arc<str>,
+    /// The gate of the whole backend.
+    pub gate: GateCell,
+    /// Requests under way.
+    pub load: Load,
+    /// Restarts of its actor.
+    pub restarts: AtomicU32,
+    /// What the last restart was for.
+    pub last_cause: ArcSwapOption<String>,
+    /// The last failure.
+    pub last_error: ArcSwapOption<LastError>,
+    /// Milliseconds on the process clock, plus one; 0: never.
+    last_success: AtomicU64,
+    /// Failures since the last success, as its actor counts them.
+    pub consecutive: AtomicU32,
+    /// Requests pinned to it.
+    pub pins: AtomicU64,
+    /// Since when it is configured.
+    pub since: Duration,
+    lanes: ArcSwap<Vec<Arc<Lane>>>,
+}
+
+/// Facts about one public model on one backend.
+#[derive(Debug)]
+pub struct Lane {
+    /// The public model.
+    pub model: Arc<str>,
+    /// The gate of this model on this backend.
+    pub gate: GateCell,
+    /// Requests under way.
+    pub load: Load,
+    /// Time to first token, as routers see it.
+    pub estimate: EstimateCell,
+    /// How requests ended.
+    pub outcomes: Outcomes,
+    /// Whole attempts that succeeded.
+    pub latency: Histogram,
+    /// First tokens of streams.
+    pub first_token: Histogram,
+    /// Time per output token of streams.
+    pub per_token: Histogram,
+    /// Tokens: input, output, cached, reasoning.
+    pub tokens: [AtomicU64; 4],
+}
+
+/// Requests under way.
+#[derive(Debug, Default)]
+pub struct Load {
+    in_flight: AtomicU32,
+    streaming: AtomicU32,
+}
+
+impl Load {
+    /// Requests under way, before and after their first token.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
+    }
+
+    /// Requests after their first token.
+    pub fn streaming(&self) -> u32 {
+        self.streaming.load(Relaxed)
+    }
+
+    /// Requests before their first token.
+    pub fn waiting(&self) -> u32 {
+        self.in_flight().saturating_sub(self.streaming())
+    }
+
+    /// Counts one more if that keeps within `limit`: take, check, give back.
+    pub(super) fn take(&self, limit: u32) -> bool {
+        if self.in_flight.fetch_add(1, Relaxed) < limit {
+            return true;
+        }
+        self.in_flight.fetch_sub(1, Relaxed);
+        false
+    }
+
+    pub(super) fn stream(&self) {
+        self.streaming.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn give_back(&self, streamed: bool) {
+        if streamed {
+            self.streaming.fetch_sub(1, Relaxed);
+        }
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+}
+
+/// How attempts ended.
+#[derive(Debug, Default)]
+pub struct Outcomes {
+    /// Complete answers.
+    pub success: AtomicU64,
+    /// Clients that left.
+    pub cancelled: AtomicU64,
+    failed: [AtomicU64; Class::ALL.len()],
+}
+
+impl Outcomes {
+    pub(super) fn count(&self, class: Class) {
+        self.failed[class as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Attempts that failed with this class.
+    pub fn of(&self, class: Class) -> u64 {
+        self.failed[class as usize].load(Relaxed)
+    }
+
+    /// Attempts that failed with a class for which `take` is true.
+    pub fn sum(&self, take: impl Fn(Class) -> bool) -> u64 {
+        Class::ALL.into_iter().filter(|class| take(*class)).map(|class| self.of(class)).sum()
+    }
+}
+
+/// The estimate in one word: seconds as f32 above, time in steps of 10 ms below.
+#[derive(Debug, Default)]
+pub struct EstimateCell(AtomicU64);
+
+impl EstimateCell {
+    const STEP_MS: u128 = 10;
+
+    /// The estimate as last written.
+    pub fn read(&self) -> Estimate {
+        Self::unpack(self.0.load(Relaxed))
+    }
+
+    fn unpack(word: u64) -> Estimate {
+        let at = Duration::from_millis(u64::from(word as u32) * Self::STEP_MS as u64);
+        Estimate { seconds: f64::from(f32::from_bits((word >> 32) as u32)), at }
+    }
+
+    pub(super) fn update(&self, change: impl Fn(Estimate) -> Estimate) {
+        // Never contended for long: the closure is a few multiplications.
+        let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
+            let new = change(Self::unpack(word));
+            let steps = (new.at.as_millis() / Self::STEP_MS) as u32;
+            Some(u64::from((new.seconds as f32).to_bits()) << 32 | u64::from(steps))
+        });
+    }
+}
+
+impl Lane {
+    fn new(model: &str) -> Self {
+        let lane = Self {
+            model: model.into(),
+            gate: GateCell::default(),
+            load: Load::default(),
+            estimate: EstimateCell::default(),
+            outcomes: Outcomes::default(),
+            latency: Histogram::new(REQUEST),
+            first_token: Histogram::new(FIRST_TOKEN),
+            per_token: Histogram::new(PER_TOKEN),
+            tokens: Default::default(),
+        };
+        lane.gate.publish(Gate::Ramp(1));
+        lane
+    }
+
+    /// Adds what an answer cost.
+    pub fn add_tokens(&self, usage: Usage) {
+        for (count, n) in self.tokens.iter().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
+            count.fetch_add(n, Relaxed);
+        }
+    }
+}
+
+impl Vitals {
+    /// A new backend, about which nothing is known.
+    pub fn new(name: &str) -> Self {
+        Self {
+            name: name.into(),
+            gate: GateCell::default(),
+            load: Load::default(),
+            restarts: AtomicU32::new(0),
+            last_cause: ArcSwapOption::empty(),
+            last_error: ArcSwapOption::empty(),
+            last_success: AtomicU64::new(0),
+            consecutive: AtomicU32::new(0),
+            pins: AtomicU64::new(0),
+            since: clock::now(),
+            lanes: ArcSwap::default(),
+        }
+    }
+
+    /// The models it serves.
+    pub fn lanes(&self) -> Arc<Vec<Arc<Lane>>> {
+        self.lanes.load_full()
+    }
+
+    /// One model's lane.
+    pub fn lane(&self, model: &str) -> Option<Arc<Lane>> {
+        self.lanes.load().iter().find(|lane| &*lane.model == model).cloned()
+    }
+
+    /// Sets the models served; lanes of models served before keep what they learned.
+    pub fn serve(&self, models: &[&str]) {
+        let old = self.lanes();
+        let lane = |model: &&str| {
+            old.iter().find(|lane| *lane.model == **model).cloned().unwrap_or_else(|| Arc::new(Lane::new(model)))
+        };
+        self.lanes.store(Arc::new(models.iter().map(lane).collect()));
+    }
+
+    /// Complete answers so far.
+    pub fn successes(&self) -> u64 {
+        self.lanes.load().iter().map(|lane| lane.outcomes.success.load(Relaxed)).sum()
+    }
+
+    /// When the last complete answer ended.
+    pub fn last_success(&self) -> Option<Duration> {
+        self.last_success.load(Relaxed).checked_sub(1).map(Duration::from_millis)
+    }
+
+    pub(super) fn note_success(&self, now: Duration) {
+        self.last_success.store(now.as_millis() as u64 + 1, Relaxed);
+    }
+}

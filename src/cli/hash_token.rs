@@ -1,0 +1,30 @@
+//! Owns `greenroom hash-token`: the digest of a token, so that settings need not hold the token itself.
+
+use std::{
+    fmt::Write,
+    io::{self, Read},
+    process::ExitCode,
+};
+
+use super::{complain, say};
+use crate::settings;
+
+pub(super) fn run() -> ExitCode {
+    let mut token = String::new();
+    if let Err(error) = io::stdin().read_to_string(&mut token) {
+        complain(format_args!("standard input cannot be read: {error}"));
+        return ExitCode::FAILURE;
+    }
+    let token = token.trim_end_matches(['\r', '\n']);
+    if token.is_empty() {
+        complain("no token on standard input; try: printf %s \"$TOKEN\" | greenroom hash-token");
+        return ExitCode::FAILURE;
+    }
+    let hex = settings::digest(token).iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a string cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    });
+    say(hex);
+    ExitCode::SUCCESS
+}

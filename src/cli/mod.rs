@@ -1,0 +1,54 @@
+//! Owns the command line: one file a subcommand.
+
+mod hash_token;
+mod serve;
+mod validate;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// Exit code for bad settings (`EX_USAGE` of sysexits.h).
+pub const BAD_SETTINGS: u8 = 64;
+
+/// One address in front of many LLM backends.
+#[derive(Debug, Parser)]
+#[command(name = "greenroom", version, about, arg_required_else_help = true)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the proxy
+    Serve(serve::Serve),
+    /// Check a settings file; exits 64 if it cannot be used
+    Validate {
+        /// The file
+        file: PathBuf,
+    },
+    /// Read a token from standard input and print the digest for `token_sha256`
+    HashToken,
+}
+
+/// Runs the subcommand.
+pub fn run(arguments: Arguments) -> ExitCode {
+    match arguments.command {
+        Command::Serve(serve) => serve::run(&serve),
+        Command::Validate { file } => validate::run(&file),
+        Command::HashToken => hash_token::run(),
+    }
+}
+
+/// Says something to the person at the terminal, on standard error.
+#[expect(clippy::print_stderr, reason = "this is the program speaking to its user")]
+fn complain(text: impl std::fmt::Display) {
+    eprintln!("greenroom: {text}");
+}
+
+/// Says something to the person at the terminal, on standard output.
+#[expect(clippy::print_stdout, reason = "this is the program speaking to its user")]
+fn say(text: impl std::fmt::Display) {
+    println!("{text}");
+}

@@ -1,0 +1,122 @@
+//! Owns `greenroom serve`: settings, listeners, signals, and the first words to the user.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{SocketAddr, TcpListener},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::{BAD_SETTINGS, complain, say};
+use crate::{
+    app,
+    settings::{self, BadSettings, Settings},
+    simulator, telemetry,
+};
+
+/// Run the proxy
+#[derive(Debug, Args)]
+pub(super) struct Serve {
+    /// Serve four simulated providers, to try things out
+    #[arg(long, conflicts_with = "config")]
+    demo: bool,
+    /// The settings file
+    #[arg(long, value_name = "FILE", default_value = "settings/greenroom.toml")]
+    config: PathBuf,
+    /// Address to listen on, in place of `server.bind`
+    #[arg(long, value_name = "ADDR")]
+    bind: Option<SocketAddr>,
+}
+
+pub(super) fn run(serve: &Serve) -> ExitCode {
+    telemetry::log::init();
+    actix::System::new().block_on(async {
+        // Held until the end: the simulated providers stop with it.
+        let mut providers = Vec::new();
+        let settings = match load(serve, &mut providers) {
+            Ok(settings) => settings,
+            Err(bad) => {
+                complain(bad);
+                return ExitCode::from(BAD_SETTINGS);
+            }
+        };
+        match serve_until_told(settings).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(error);
+                ExitCode::FAILURE
+            }
+        }
+    })
+}
+
+fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settings, BadSettings> {
+    let mut settings = if serve.demo {
+        let mut urls = HashMap::new();
+        for (name, path, provider) in simulator::demo() {
+            let running = simulator::start(provider).map_err(|error| BadSettings {
+                source: "the built-in demo".to_owned(),
+                problems: vec![settings::Problem {
+                    key: name.to_owned(),
+                    text: format!("cannot be simulated: {error}"),
+                }],
+            })?;
+            urls.insert(name.to_owned(), format!("http://{}{path}", running.addr));
+            providers.push(running);
+        }
+        settings::demo(&urls)?
+    } else {
+        settings::load(&serve.config)?
+    };
+    if let Some(bind) = serve.bind {
+        settings.server.bind = bind;
+    }
+    Ok(settings)
+}
+
+async fn serve_until_told(settings: Settings) -> io::Result<()> {
+    let listen = |addr: SocketAddr| {
+        TcpListener::bind(addr)
+            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))
+    };
+    let clients = listen(settings.server.bind)?;
+    let operators = settings.server.admin_bind.map(listen).transpose()?;
+    greet(&clients, operators.as_ref(), &settings)?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let (told, mut hear) = tokio::sync::mpsc::channel::<()>(2);
+    actix_rt::spawn(async move {
+        loop {
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            if told.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    let hear = std::cell::RefCell::new(&mut hear);
+    let once = || async {
+        #[expect(clippy::await_holding_refcell_ref, reason = "the two waits follow each other and never overlap")]
+        hear.borrow_mut().recv().await;
+    };
+    app::run(app::Stage { settings, clients, operators }, once(), once()).await
+}
+
+fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Settings) -> io::Result<()> {
+    let addr = clients.local_addr()?;
+    say(format_args!("greenroom listening on http://{addr}"));
+    if let Some(operators) = operators {
+        say(format_args!("admin and metrics on http://{}", operators.local_addr()?));
+    }
+    if let Some(model) = settings.models.keys().next() {
+        let token = if settings.users.contains_key("demo") { "your-token" } else { "$TOKEN" };
+        say(format_args!(
+            "try: curl http://{addr}/v1/chat/completions -H 'Authorization: Bearer {token}' \
+             -H 'Content-Type: application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,203 @@
+//! Owns the closed set of failure classes and what each one means: try here again, try elsewhere, shut a gate.
+
+use std::fmt;
+
+/// Why an attempt or a request failed. Owner first; the set is closed, since metrics, logs and alerts rely on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Class {
+    /// The request itself is wrong.
+    CallerInvalid,
+    /// The client left.
+    CallerCancelled,
+    /// No or unknown credentials of the client.
+    PolicyAuth,
+    /// The user may not do this.
+    PolicyPermission,
+    /// The user's own limit.
+    PolicyRatelimit,
+    /// The provider's passing rate limit.
+    ProviderRatelimit,
+    /// The account at the provider has no money or quota left.
+    ProviderQuota,
+    /// The provider does not take our credentials.
+    ProviderAuth,
+    /// The provider says it is overloaded.
+    ProviderOverloaded,
+    /// The provider failed.
+    ProviderServer,
+    /// No connection in time.
+    ProviderTimeoutConnect,
+    /// No first content in time.
+    ProviderTimeoutTtft,
+    /// The stream stood still for too long.
+    ProviderTimeoutIdle,
+    /// The attempt took too long as a whole.
+    ProviderTimeoutTotal,
+    /// Refused, reset, unresolvable.
+    ProviderTransport,
+    /// The answer ended before it was complete.
+    ProviderStreamCut,
+    /// The answer is not what the protocol says.
+    ProviderInvalid,
+    /// The provider does not know the model that we are configured to ask for.
+    ProviderModelMissing,
+    /// The prompt is longer than the model takes.
+    ProviderContextLength,
+    /// The provider refuses the content.
+    ProviderContentFilter,
+    /// Greenroom is full or has no backend left.
+    GatewayOverload,
+    /// A bug in Greenroom.
+    GatewayInternal,
+}
+
+/// Whether the same backend may be asked again for this request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Again {
+    /// It cannot cure this.
+    Never,
+    /// One more try at once.
+    Once,
+    /// After its `Retry-After`, or a jittered backoff.
+    Later,
+}
+
+/// What a failure does to the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Weight {
+    /// Says nothing about the backend's health.
+    None,
+    /// Proves that the backend is alive, though the request failed.
+    Alive,
+    /// Shuts the gate of this model for a while, without counting as ill health.
+    CoolDown,
+    /// Feeds the breaker of this model on this backend.
+    Model,
+    /// Feeds the breaker of the whole backend.
+    Backend,
+    /// Shuts this model on this backend for long.
+    BenchModel,
+    /// Shuts the whole backend for long.
+    HardDown,
+}
+
+/// What follows from a class.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Disposition {
+    /// The same backend again?
+    pub same: Again,
+    /// Another backend?
+    pub other: bool,
+    /// The gate.
+    pub weight: Weight,
+}
+
+impl Class {
+    /// All classes, for tables indexed by class.
+    pub const ALL: [Self; 22] = [
+        Self::CallerInvalid,
+        Self::CallerCancelled,
+        Self::PolicyAuth,
+        Self::PolicyPermission,
+        Self::PolicyRatelimit,
+        Self::ProviderRatelimit,
+        Self::ProviderQuota,
+        Self::ProviderAuth,
+        Self::ProviderOverloaded,
+        Self::ProviderServer,
+        Self::ProviderTimeoutConnect,
+        Self::ProviderTimeoutTtft,
+        Self::ProviderTimeoutIdle,
+        Self::ProviderTimeoutTotal,
+        Self::ProviderTransport,
+        Self::ProviderStreamCut,
+        Self::ProviderInvalid,
+        Self::ProviderModelMissing,
+        Self::ProviderContextLength,
+        Self::ProviderContentFilter,
+        Self::GatewayOverload,
+        Self::GatewayInternal,
+    ];
+
+    /// The label in metrics, logs and ledgers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallerInvalid => "caller_invalid",
+            Self::CallerCancelled => "caller_cancelled",
+            Self::PolicyAuth => "policy_auth",
+            Self::PolicyPermission => "policy_permission",
+            Self::PolicyRatelimit => "policy_ratelimit",
+            Self::ProviderRatelimit => "provider_ratelimit",
+            Self::ProviderQuota => "provider_quota",
+            Self::ProviderAuth => "provider_auth",
+            Self::ProviderOverloaded => "provider_overloaded",
+            Self::ProviderServer => "provider_server",
+            Self::ProviderTimeoutConnect => "provider_timeout_connect",
+            Self::ProviderTimeoutTtft => "provider_timeout_ttft",
+            Self::ProviderTimeoutIdle => "provider_timeout_idle",
+            Self::ProviderTimeoutTotal => "provider_timeout_total",
+            Self::ProviderTransport => "provider_transport",
+            Self::ProviderStreamCut => "provider_stream_cut",
+            // A wrong model name is a wrong answer to a right question: the closed set has no label of its own for it.
+            Self::ProviderInvalid | Self::ProviderModelMissing => "provider_invalid",
+            Self::ProviderContextLength => "provider_context_length",
+            Self::ProviderContentFilter => "provider_content_filter",
+            Self::GatewayOverload => "gateway_overload",
+            Self::GatewayInternal => "gateway_internal",
+        }
+    }
+
+    /// The one table of what a class decides.
+    pub fn disposition(self) -> Disposition {
+        let of = |same, other, weight| Disposition { same, other, weight };
+        match self {
+            Self::CallerInvalid | Self::ProviderContentFilter => of(Again::Never, false, Weight::Alive),
+            // Another backend may have a larger context; whether one has is the caller's to check.
+            Self::ProviderContextLength => of(Again::Never, true, Weight::Alive),
+            Self::CallerCancelled
+            | Self::PolicyAuth
+            | Self::PolicyPermission
+            | Self::PolicyRatelimit
+            | Self::GatewayOverload
+            | Self::GatewayInternal => of(Again::Never, false, Weight::None),
+            Self::ProviderRatelimit => of(Again::Later, true, Weight::CoolDown),
+            Self::ProviderQuota | Self::ProviderAuth => of(Again::Never, true, Weight::HardDown),
+            Self::ProviderOverloaded => of(Again::Later, true, Weight::Model),
+            Self::ProviderServer | Self::ProviderInvalid | Self::ProviderStreamCut => {
+                of(Again::Once, true, Weight::Model)
+            }
+            Self::ProviderTransport => of(Again::Once, true, Weight::Backend),
+            Self::ProviderTimeoutConnect => of(Again::Never, true, Weight::Backend),
+            Self::ProviderTimeoutTtft | Self::ProviderTimeoutIdle | Self::ProviderTimeoutTotal => {
+                of(Again::Never, true, Weight::Model)
+            }
+            Self::ProviderModelMissing => of(Again::Never, true, Weight::BenchModel),
+        }
+    }
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_indexed_by_class_line_up() {
+        for (n, class) in Class::ALL.into_iter().enumerate() {
+            assert_eq!(n, class as usize);
+        }
+    }
+
+    #[test]
+    fn a_callers_fault_never_hurts_a_backend() {
+        for class in [Class::CallerInvalid, Class::ProviderContentFilter, Class::ProviderContextLength] {
+            assert_eq!(class.disposition().weight, Weight::Alive);
+        }
+    }
+}

@@ -1,0 +1,311 @@
+//! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
+
+use std::{sync::Arc, time::SystemTime};
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    Request, Worker,
+    relay::{Reader, Step, Watch, fault_in_stream, rename, words},
+    retry::{classify, retry_after},
+};
+use crate::{
+    backend::lease::{Lease, Outcome},
+    clock,
+    error::{Class, Failed, Told},
+    router::{messages::Grant, table::Target},
+    settings::Rescue,
+    telemetry::story::{AttemptNote, RouteReason, Telling},
+    upstream::{Answer, Endpoint},
+    wire::{Usage, envelope::Change, peek},
+};
+
+/// Longest error body read, bytes.
+const ERROR_BODY: usize = 64 << 10;
+
+/// Longest whole answer held for checking before its head goes out, bytes.
+const WHOLE_BODY: usize = 64 << 20;
+
+/// Headers of an answer that the client may see.
+pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
+
+/// An attempt that succeeded so far.
+pub(super) enum Opened {
+    /// The whole answer.
+    Whole(Whole),
+    /// A stream with its first content.
+    Live(Box<Live>),
+}
+
+/// A whole, checked answer.
+pub(super) struct Whole {
+    pub(super) headers: Headers,
+    pub(super) body: Bytes,
+    pub(super) usage: Option<Usage>,
+    pub(super) note: usize,
+}
+
+/// A stream under way.
+pub(super) struct Live {
+    pub(super) leg: Leg,
+    pub(super) reader: Reader,
+    pub(super) watch: Watch,
+    pub(super) headers: Headers,
+    /// Frames up to and with the first content.
+    pub(super) held: Bytes,
+    /// It ended within those.
+    pub(super) over: bool,
+    pub(super) target: Arc<Target>,
+}
+
+/// A lease with its entry in the story: both end together, on every path.
+pub(super) struct Leg {
+    lease: Option<Lease>,
+    telling: Telling,
+    pub(super) note: usize,
+}
+
+impl Leg {
+    pub(super) fn begin(request: &Request, grant: Grant, hedged: bool) -> (Self, Arc<Target>) {
+        let tried = request.telling.read(|story| story.attempts.len());
+        let route = match () {
+            () if hedged => RouteReason::Hedged,
+            () if request.pin.is_some() => RouteReason::Pinned,
+            () if tried > 0 => RouteReason::Failover,
+            () if grant.candidates > 1 => RouteReason::LeastLoaded,
+            () => RouteReason::OnlyCandidate,
+        };
+        if request.pin.is_some() {
+            grant.target.handle.vitals.pins.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        }
+        let note = request.telling.attempt(AttemptNote {
+            backend: grant.target.handle.name().clone(),
+            upstream_model: grant.target.upstream_model.clone(),
+            route,
+            started_ms: request.telling.elapsed_ms(),
+            duration_ms: None,
+            outcome: None,
+            status: None,
+            message: None,
+            // A decision is plain data and always serialises.
+            decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()),
+        });
+        (Self { lease: Some(grant.lease), telling: request.telling.clone(), note }, grant.target)
+    }
+
+    fn first_token(&mut self) {
+        if let Some(lease) = &mut self.lease {
+            lease.first_token(clock::now());
+        }
+    }
+
+    pub(super) fn succeeded(mut self, usage: Option<Usage>) {
+        self.telling.attempt_ended(self.note, "success", Some(200), None);
+        if let Some(lease) = self.lease.take() {
+            if let Some(usage) = usage {
+                lease.lane().add_tokens(usage);
+            }
+            lease.finish(&Outcome::Success);
+        }
+    }
+
+    pub(super) fn failed(mut self, failed: &Failed) {
+        self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()));
+        if let Some(lease) = self.lease.take() {
+            lease.finish(&Outcome::Failed(failed));
+        }
+    }
+}
+
+impl Drop for Leg {
+    fn drop(&mut self) {
+        // The lease, dropped with it, counts the cancellation.
+        self.telling.attempt_ended(self.note, "cancelled", None, None);
+    }
+}
+
+/// Makes one attempt, up to the first content or the whole answer.
+pub(super) async fn open(
+    worker: &Worker,
+    request: &Request,
+    mut leg: Leg,
+    target: Arc<Target>,
+) -> Result<Opened, (Arc<Target>, Failed)> {
+    match try_open(worker, request, &mut leg, &target).await {
+        Ok(Ready::Whole { headers, body, usage }) => {
+            let note = leg.note;
+            leg.succeeded(usage);
+            Ok(Opened::Whole(Whole { headers, body, usage, note }))
+        }
+        Ok(Ready::Live { reader, watch, headers, held, over }) => {
+            Ok(Opened::Live(Box::new(Live { leg, reader, watch, headers, held, over, target })))
+        }
+        Err(failed) => {
+            log::debug!("attempt failed: backend={} class={} {}", target.handle.name(), failed.class, failed.message);
+            leg.failed(&failed);
+            Err((target, failed))
+        }
+    }
+}
+
+enum Ready {
+    Whole { headers: Headers, body: Bytes, usage: Option<Usage> },
+    Live { reader: Reader, watch: Watch, headers: Headers, held: Bytes, over: bool },
+}
+
+async fn try_open(worker: &Worker, request: &Request, leg: &mut Leg, target: &Arc<Target>) -> Result<Ready, Failed> {
+    let backend = &target.handle.settings;
+    let limits = &backend.deadlines;
+    let total = limits.total.min(request.time_left());
+    let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total);
+    let strip_usage = request.stream && backend.ask_usage && request.envelope.usage_can_be_asked();
+    let change = Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage };
+    let body = request.envelope.edit(&request.body, change);
+    let answer = send(worker, request, target, body, &mut watch).await?;
+    if !(200..300).contains(&answer.status()) {
+        return Err(refused(answer, &mut watch, request).await);
+    }
+    let rename = request.rewrite_model.clone();
+    if request.stream && answer.is_event_stream() {
+        let headers = answer.headers_for_client();
+        let mut reader = Reader::new(answer, strip_usage, rename, request.rescue != Rescue::Off);
+        let (held, over) = first_content(&mut reader, &mut watch).await?;
+        leg.first_token();
+        watch.limit(limits.idle, Class::ProviderTimeoutIdle);
+        return Ok(Ready::Live { reader, watch, headers, held, over });
+    }
+    watch.limit(limits.total, Class::ProviderTimeoutTotal);
+    whole(answer, &mut watch, request, rename).await
+}
+
+/// Sends, once more if the connection taken from the pool turned out to be dead.
+async fn send(
+    worker: &Worker,
+    request: &Request,
+    target: &Target,
+    body: Vec<Bytes>,
+    watch: &mut Watch,
+) -> Result<Answer, Failed> {
+    let client = worker.clients.get(target.handle.id, &target.handle.settings);
+    let again = body.clone();
+    let endpoint = request.endpoint;
+    match watch.guard(client.send(endpoint, &target.upstream_model, &request.extra, body)).await? {
+        Ok(answer) => Ok(answer),
+        Err(unanswered) if unanswered.stale => {
+            let second = client.send(endpoint, &target.upstream_model, &request.extra, again);
+            watch.guard(second).await?.map_err(|unanswered| unanswered.failed)
+        }
+        Err(unanswered) => Err(unanswered.failed),
+    }
+}
+
+/// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished.
+async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
+    let mut held: Option<Bytes> = None;
+    let mut hold = |frames: Bytes| match &mut held {
+        None => held = Some(frames),
+        Some(before) if !frames.is_empty() => {
+            let mut joined = BytesMut::from(&before[..]);
+            joined.extend_from_slice(&frames);
+            *before = joined.freeze();
+        }
+        Some(_) => {}
+    };
+    loop {
+        match reader.step(watch).await? {
+            Step::Frames(frames) => hold(frames),
+            Step::End(tail) => {
+                hold(tail);
+                return Ok((held.unwrap_or_default(), true));
+            }
+        }
+        if reader.content {
+            return Ok((held.unwrap_or_default(), false));
+        }
+    }
+}
+
+/// An answer that is not a 2xx: reads what it says and judges it.
+async fn refused(mut answer: Answer, watch: &mut Watch, request: &Request) -> Failed {
+    let status = answer.status();
+    let body = match watch.guard(collect(&mut answer, ERROR_BODY)).await {
+        Ok(Ok(body)) => body,
+        // The status alone says enough.
+        Ok(Err(_)) | Err(_) => Bytes::new(),
+    };
+    let fault = peek::error_body(status, &body);
+    let class = classify(&fault);
+    let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
+    let caller = matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
+    let passes_through =
+        request.endpoint != Endpoint::Models && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+    Failed {
+        class,
+        status: Some(status),
+        message: format!("it answered {status} ({})", words(&fault)),
+        retry_after: wait,
+        told: caller.then(|| Told {
+            kind: if fault.kind.is_empty() { "invalid_request_error".to_owned() } else { fault.kind },
+            code: fault.code,
+            message: if fault.message.is_empty() {
+                "The backend refused the request.".to_owned()
+            } else {
+                fault.message
+            },
+            param: fault.param,
+            body: passes_through.then_some(body),
+        }),
+    }
+}
+
+/// A whole answer, checked before anything of it goes out.
+async fn whole(
+    mut answer: Answer,
+    watch: &mut Watch,
+    request: &Request,
+    rename_to: Option<Arc<str>>,
+) -> Result<Ready, Failed> {
+    let headers = answer.headers_for_client();
+    let body = watch.guard(collect(&mut answer, WHOLE_BODY)).await??;
+    let seen = peek::whole(&body)
+        .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0)))?;
+    if let Some(fault) = &seen.fault {
+        return Err(fault_in_stream(fault));
+    }
+    if request.stream {
+        return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
+    }
+    let usage = seen.usage;
+    let body = match rename_to.and_then(|name| rename(&body, &name)) {
+        Some(renamed) => renamed.into(),
+        None => body,
+    };
+    Ok(Ready::Whole { headers, body, usage })
+}
+
+/// Reads a body whole. An answer in one piece, the usual case, is not copied.
+async fn collect(answer: &mut Answer, limit: usize) -> Result<Bytes, Failed> {
+    let mut first: Option<Bytes> = None;
+    let mut more: Option<BytesMut> = None;
+    let mut size = 0;
+    while let Some(chunk) = answer.chunk().await {
+        let chunk = chunk.map_err(|broken| Failed::new(Class::ProviderStreamCut, broken.0))?;
+        size += chunk.len();
+        if size > limit {
+            return Err(Failed::new(Class::ProviderInvalid, format!("its answer is longer than {limit} bytes")));
+        }
+        match (&mut first, &mut more) {
+            (None, _) => first = Some(chunk),
+            (Some(start), None) => {
+                let rest = answer.length().unwrap_or(0) as usize;
+                let mut joined = BytesMut::with_capacity((size + rest.min(limit)).max(2 * size));
+                joined.extend_from_slice(start);
+                joined.extend_from_slice(&chunk);
+                more = Some(joined);
+            }
+            (_, Some(joined)) => joined.extend_from_slice(&chunk),
+        }
+    }
+    Ok(more.map(BytesMut::freeze).or(first).unwrap_or_default())
+}

@@ -1,0 +1,290 @@
+//! Owns reading a backend's stream: frame by frame, judged as it passes, with one clock for all its deadlines.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::poll_fn;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::retry::classify;
+use crate::{
+    error::{Class, Failed},
+    upstream::{Answer, BrokenOff},
+    wire::{
+        Fault, Observed, Usage,
+        envelope::{self, Change},
+        peek, sse,
+    },
+};
+
+/// A stream that has given its finish reason and then falls silent is ended for it after this.
+const FINISH_GRACE: Duration = Duration::from_secs(5);
+
+/// After `[DONE]`, how long the end of the body is waited for, so that the connection can be used again.
+const LINGER: Duration = Duration::from_millis(50);
+
+const DONE: &[u8] = b"data: [DONE]\n\n";
+
+/// The deadlines of an attempt on one timer, moved lazily: a chunk costs a store, not a timer.
+pub(super) struct Watch {
+    sleep: Pin<Box<Sleep>>,
+    since: Instant,
+    limit: Duration,
+    class: Class,
+    total: Instant,
+}
+
+impl Watch {
+    /// Watches for `limit` from now, `total` in all.
+    pub(super) fn new(limit: Duration, class: Class, total: Duration) -> Self {
+        let now = Instant::now();
+        Self { sleep: Box::pin(sleep_until(now + limit.min(total))), since: now, limit, class, total: now + total }
+    }
+
+    /// Something has happened: the limit starts anew.
+    fn touch(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Another limit from now on.
+    pub(super) fn limit(&mut self, limit: Duration, class: Class) {
+        self.since = Instant::now();
+        self.limit = limit;
+        self.class = class;
+        if self.sleep.deadline() > self.since + limit {
+            self.sleep.as_mut().reset(self.since + limit);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failed> {
+        loop {
+            std::task::ready!(self.sleep.as_mut().poll(cx));
+            let due = (self.since + self.limit).min(self.total);
+            let now = Instant::now();
+            if now >= self.total {
+                return Poll::Ready(Failed::new(
+                    Class::ProviderTimeoutTotal,
+                    "the whole answer took longer than total_timeout",
+                ));
+            }
+            if now >= due {
+                let what = match self.class {
+                    Class::ProviderTimeoutTtft => "nothing came within first_token_hard",
+                    _ => "it fell silent for longer than idle_timeout",
+                };
+                return Poll::Ready(Failed::new(self.class, what));
+            }
+            self.sleep.as_mut().reset(due);
+        }
+    }
+
+    /// Waits for `future` within the limit.
+    pub(super) async fn guard<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Failed> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            self.poll(cx).map(Err)
+        })
+        .await
+    }
+}
+
+/// What the next piece of a stream is.
+#[derive(Debug)]
+pub(super) enum Step {
+    /// Whole frames for the client; may be empty.
+    Frames(Bytes),
+    /// The end; with what was owed to the client.
+    End(Bytes),
+}
+
+/// A backend's stream being read.
+pub(super) struct Reader {
+    answer: Answer,
+    splitter: sse::Splitter,
+    /// Token counts were asked for by us, not by the client.
+    strip_usage: bool,
+    /// Public name to put into `model`.
+    rename: Option<Arc<str>>,
+    malformed: u32,
+    finished: bool,
+    done: bool,
+    /// Content has come.
+    pub(super) content: bool,
+    /// Token counts.
+    pub(super) usage: Option<Usage>,
+    /// Assistant text passed on so far, kept where a rescue may need it.
+    pub(super) text: Option<String>,
+    /// Something passed that a rescue cannot replay.
+    pub(super) intricate: bool,
+}
+
+impl Reader {
+    pub(super) fn new(answer: Answer, strip_usage: bool, rename: Option<Arc<str>>, keep_text: bool) -> Self {
+        Self {
+            answer,
+            splitter: sse::Splitter::default(),
+            strip_usage,
+            rename,
+            malformed: 0,
+            finished: false,
+            done: false,
+            content: false,
+            usage: None,
+            text: keep_text.then(String::new),
+            intricate: false,
+        }
+    }
+
+    /// The next piece, within the watch's limit.
+    pub(super) async fn step(&mut self, watch: &mut Watch) -> Result<Step, Failed> {
+        // Before the first content the limit runs from the start of the attempt: a role frame is not progress.
+        if self.content {
+            watch.touch();
+        }
+        if self.done {
+            // The rest of the body is of no interest to anybody but the connection pool.
+            let rest = async { while let Some(Ok(_)) = self.answer.chunk().await {} };
+            let _ = tokio::time::timeout(LINGER, rest).await;
+            return Ok(Step::End(Bytes::new()));
+        }
+        match watch.guard(self.answer.chunk()).await {
+            Ok(Some(Ok(chunk))) => {
+                let whole = self.splitter.push(chunk).map_err(|_| {
+                    Failed::new(
+                        Class::ProviderInvalid,
+                        format!("one of its frames is longer than {} bytes", sse::MAX_FRAME),
+                    )
+                })?;
+                let finished = self.finished;
+                let frames = self.read(whole)?;
+                if self.finished && !finished {
+                    watch.limit(FINISH_GRACE.min(watch.limit), Class::ProviderTimeoutIdle);
+                }
+                Ok(Step::Frames(frames))
+            }
+            Ok(None) => {
+                let rest = self.splitter.rest();
+                if rest.trim_ascii().is_empty() {
+                    return self.end(None);
+                }
+                let mut last = BytesMut::from(&rest[..]);
+                last.extend_from_slice(b"\n\n");
+                let owed = self.read(last.freeze())?;
+                match self.end(None)? {
+                    Step::End(tail) | Step::Frames(tail) => Ok(Step::End([owed, tail].concat().into())),
+                }
+            }
+            Ok(Some(Err(BrokenOff(why)))) => self.end(Some(why)),
+            Err(_) if self.finished => self.end(None),
+            Err(timeout) => Err(timeout),
+        }
+    }
+
+    /// The stream is over: complete if it said so, else cut.
+    fn end(&mut self, why: Option<String>) -> Result<Step, Failed> {
+        if self.done {
+            return Ok(Step::End(Bytes::new()));
+        }
+        if self.finished {
+            return Ok(Step::End(Bytes::from_static(DONE)));
+        }
+        let why = why.unwrap_or_else(|| "its stream ended before it was complete".to_owned());
+        Err(Failed::new(Class::ProviderStreamCut, why))
+    }
+
+    /// Judges whole frames; returns those that the client shall get.
+    fn read(&mut self, run: Bytes) -> Result<Bytes, Failed> {
+        // Untouched frames go out as the upstream's own bytes; a copy is made only from the first one that is changed.
+        let mut changed: Option<BytesMut> = None;
+        let mut at = 0;
+        for frame in sse::frames(&run) {
+            let start = at;
+            at += frame.raw.len();
+            let keep = match &frame.data {
+                None => true,
+                Some(data) => self.judge(data)?,
+            };
+            let renamed = match (&self.rename, &frame.data) {
+                (Some(name), Some(data)) if keep => rename(data, name),
+                _ => None,
+            };
+            if (!keep || renamed.is_some()) && changed.is_none() {
+                changed = Some(BytesMut::from(&run[..start]));
+            }
+            if let Some(out) = &mut changed {
+                match renamed {
+                    Some(data) => {
+                        out.extend_from_slice(b"data: ");
+                        out.extend_from_slice(&data);
+                        out.extend_from_slice(b"\n\n");
+                    }
+                    None if keep => out.extend_from_slice(frame.raw),
+                    None => {}
+                }
+            }
+        }
+        Ok(changed.map_or(run, BytesMut::freeze))
+    }
+
+    /// Whether a frame with this data goes to the client.
+    fn judge(&mut self, data: &[u8]) -> Result<bool, Failed> {
+        let seen = match peek::frame(data) {
+            Ok(seen) => seen,
+            Err(_) if self.malformed == 0 => {
+                self.malformed += 1;
+                log::debug!("a malformed frame was dropped");
+                return Ok(false);
+            }
+            Err(_) => return Err(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
+        };
+        if let Some(fault) = &seen.fault {
+            return Err(fault_in_stream(fault));
+        }
+        self.note(&seen);
+        Ok(!(self.strip_usage && seen.usage_only))
+    }
+
+    fn note(&mut self, seen: &Observed<'_>) {
+        self.content |= seen.content;
+        self.finished |= seen.finish;
+        self.done |= seen.done;
+        self.intricate |= seen.intricate;
+        self.usage = seen.usage.or(self.usage);
+        if let Some(text) = &mut self.text {
+            text.push_str(&seen.text);
+        }
+    }
+}
+
+/// A provider's error inside of a stream or of a 200.
+pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
+    let mut failed = Failed::new(classify(fault), format!("it reported an error in its answer ({})", words(fault)));
+    failed.status = fault.status;
+    failed.retry_after = fault.retry_after;
+    failed
+}
+
+/// A fault's type and code, which are safe to show; never its free text.
+pub(super) fn words(fault: &Fault) -> String {
+    let mut parts: Vec<&str> =
+        [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(|w| !w.is_empty()).collect();
+    parts.dedup();
+    if parts.is_empty() { "no details".to_owned() } else { parts.join(", ") }
+}
+
+/// `data` with `model` replaced by the public name; `None` where there is none.
+pub(super) fn rename(data: &[u8], name: &str) -> Option<Vec<u8>> {
+    let envelope = envelope::read(data).ok()?;
+    envelope.model.as_ref()?;
+    let change = Change { model: Some(name), ask_usage: false };
+    Some(envelope.edit(&Bytes::copy_from_slice(data), change).concat())
+}

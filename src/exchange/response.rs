@@ -1,0 +1,118 @@
+//! Owns the responses that clients get: heads with Greenroom's own headers, error bodies, error frames.
+
+use actix_web::{
+    HttpResponse, HttpResponseBuilder,
+    http::{StatusCode, header},
+};
+use bytes::Bytes;
+use serde_json::json;
+
+use super::{
+    attempt::{Headers, Whole},
+    stage::Play,
+};
+use crate::{
+    error::{Error, Face},
+    telemetry::story::{Telling, ms},
+};
+
+/// The answer in one piece.
+pub(super) fn whole(telling: &Telling, whole: Whole) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    for header in whole.headers {
+        response.append_header(header);
+    }
+    tell(&mut response, telling);
+    response.body(whole.body)
+}
+
+/// The answer as a stream.
+pub(super) fn stream(telling: &Telling, headers: Headers, play: Play) -> HttpResponse {
+    let mut response = HttpResponse::Ok();
+    for header in headers.into_iter().filter(|(name, _)| name != header::CONTENT_TYPE) {
+        response.append_header(header);
+    }
+    response
+        .insert_header((header::CONTENT_TYPE, "text/event-stream; charset=utf-8"))
+        .insert_header((header::CACHE_CONTROL, "no-cache"))
+        // Keeps nginx and its like from collecting frames.
+        .insert_header(("x-accel-buffering", "no"));
+    tell(&mut response, telling);
+    response.body(play)
+}
+
+/// An error, told to the client and to the story.
+pub(super) fn failed(telling: &Telling, error: &Error) -> HttpResponse {
+    let face = error.face();
+    telling.end(face.status.as_u16(), Some(error));
+    let mut response = HttpResponse::build(face.status);
+    tell(&mut response, telling);
+    if let Error::Upstream(failed) = error
+        && let Some(status) = failed.status
+    {
+        response.insert_header(("x-greenroom-upstream-status", usize::from(status)));
+    }
+    telling.read(|story| finish(&mut response, face, &story.id))
+}
+
+/// An error of a request that has no story yet.
+pub fn refused(id: &str, error: &Error) -> HttpResponse {
+    let face = error.face();
+    let mut response = HttpResponse::build(face.status);
+    response.insert_header(("x-request-id", id));
+    finish(&mut response, face, id)
+}
+
+fn finish(response: &mut HttpResponseBuilder, face: Face, id: &str) -> HttpResponse {
+    if face.status == StatusCode::UNAUTHORIZED {
+        response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+    }
+    if let Some(wait) = face.retry_after {
+        // The SDKs read the milliseconds first; whole seconds are rounded up, so that nobody comes too early.
+        response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0) as u64));
+        response.insert_header(("retry-after-ms", wait.as_millis().max(1) as u64));
+    }
+    if face.hopeless {
+        response.insert_header(("x-should-retry", "false"));
+    }
+    response.insert_header((header::CONTENT_TYPE, "application/json"));
+    match face.body.clone() {
+        Some(body) => response.body(body),
+        None => response.body(body(&face, id)),
+    }
+}
+
+/// The error object that every client SDK knows.
+fn body(face: &Face, id: &str) -> String {
+    json!({"error": {
+        "message": face.message,
+        "type": face.kind,
+        "param": face.param,
+        "code": face.code,
+        "request_id": id,
+    }})
+    .to_string()
+}
+
+/// An error inside of a stream.
+pub(super) fn error_frame(telling: &Telling, error: &Error) -> Bytes {
+    let body = telling.read(|story| body(&error.face(), &story.id));
+    format!("data: {body}\n\n").into()
+}
+
+/// Greenroom's own headers: who served this, why, after how many attempts, in what time.
+fn tell(response: &mut HttpResponseBuilder, telling: &Telling) {
+    telling.read(|story| {
+        response.insert_header(("x-request-id", &*story.id));
+        response.insert_header(("x-greenroom-attempts", story.attempts.len()));
+        if let Some(served) = story.served() {
+            response.insert_header(("x-greenroom-backend", &*served.backend));
+            response.insert_header(("x-greenroom-upstream-model", &*served.upstream_model));
+            response.insert_header(("x-greenroom-route", served.route.as_str()));
+            let total = ms(story.total());
+            let upstream = story.first_token.map_or(total, ms) - served.started_ms;
+            let gateway = total - upstream;
+            response.insert_header(("server-timing", format!("upstream;dur={upstream:.3}, gw;dur={gateway:.3}")));
+        }
+    });
+}

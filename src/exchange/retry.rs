@@ -1,0 +1,319 @@
+//! Owns judging failures: what class an answer is of, how long its provider wants to be left alone, whether to wait for it.
+
+use std::time::Duration;
+
+use crate::{
+    error::{Again, Class, Failed},
+    wire::Fault,
+};
+
+/// Waits longer than this are not sat out inside a request, whatever the wording: the request goes elsewhere or fails.
+pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+
+/// First backoff where a provider names none; doubles with each attempt.
+const FIRST_PAUSE: Duration = Duration::from_millis(500);
+
+/// Longest backoff where a provider names none.
+const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
+
+/// Codes and types of an account without money or quota: a wait does not cure these.
+const QUOTA: [&str; 9] = [
+    "insufficient_quota",
+    "credit_balance_exhausted",
+    "organization_spend_limit_exceeded",
+    "project_spend_limit_exceeded",
+    "organization_usage_limit_exceeded",
+    "enforced_spend_limit_reached",
+    "billing_error",
+    "billing_hard_limit_reached",
+    "billing_not_active",
+];
+const OVERLOAD: [&str; 4] = ["server_is_overloaded", "overloaded_error", "overloaded", "engine_overloaded"];
+const RATE: [&str; 5] = ["rate_limit_exceeded", "rate_limit_error", "slow_down", "requests", "resource_exhausted"];
+const CONTEXT: [&str; 3] = ["context_length_exceeded", "string_above_max_length", "exceed_context_size_error"];
+const CONTENT: [&str; 6] = [
+    "content_filter",
+    "content_policy_violation",
+    "invalid_prompt",
+    "responsibleaipolicyviolation",
+    "content_blocked",
+    "safety",
+];
+const CREDENTIALS: [&str; 4] = ["invalid_api_key", "authentication_error", "permission_error", "unauthenticated"];
+
+/// The class of a provider's error, by its status and its words. A fault inside of a 200 has no status of its own.
+pub fn classify(fault: &Fault) -> Class {
+    let code = fault.code.to_ascii_lowercase();
+    let kind = fault.kind.to_ascii_lowercase();
+    let says = |list: &[&str]| list.contains(&code.as_str()) || list.contains(&kind.as_str());
+    if says(&QUOTA) {
+        return Class::ProviderQuota;
+    }
+    let caller = |status: Option<u16>| status.is_none_or(|s| matches!(s, 400 | 413 | 422));
+    if caller(fault.status) {
+        // Some providers have no code for it, so that the words must do.
+        let words = fault.message.to_ascii_lowercase();
+        if says(&CONTEXT)
+            || ["maximum context length", "prompt is too long", "context window"].iter().any(|w| words.contains(w))
+        {
+            return Class::ProviderContextLength;
+        }
+        if says(&CONTENT) {
+            return Class::ProviderContentFilter;
+        }
+        if words.contains("credit balance is too low") {
+            return Class::ProviderQuota;
+        }
+    }
+    match fault.status {
+        Some(401 | 403 | 451) => Class::ProviderAuth,
+        Some(402) => Class::ProviderQuota,
+        Some(404) => Class::ProviderModelMissing,
+        Some(429) if says(&OVERLOAD) => Class::ProviderOverloaded,
+        Some(429) => Class::ProviderRatelimit,
+        Some(503 | 529) => Class::ProviderOverloaded,
+        Some(408 | 500..) if says(&OVERLOAD) => Class::ProviderOverloaded,
+        Some(408 | 500..) => Class::ProviderServer,
+        Some(400..500) if code == "model_not_found" => Class::ProviderModelMissing,
+        Some(400..500) => Class::CallerInvalid,
+        Some(_) => Class::ProviderInvalid,
+        None if says(&OVERLOAD) => Class::ProviderOverloaded,
+        None if says(&RATE) => Class::ProviderRatelimit,
+        None if says(&CREDENTIALS) => Class::ProviderAuth,
+        None if kind == "invalid_request_error" => Class::CallerInvalid,
+        None => Class::ProviderServer,
+    }
+}
+
+/// When the provider wants to be asked again: the first of the known headers that says so, else the body.
+pub fn retry_after<'a>(
+    header: impl Fn(&str) -> Option<&'a str>,
+    fault: &Fault,
+    wall: std::time::SystemTime,
+) -> Option<Duration> {
+    let millis = |name| header(name)?.trim().parse::<f64>().ok().and_then(|ms| seconds(ms / 1000.0));
+    let until = |at: std::time::SystemTime| at.duration_since(wall).unwrap_or(Duration::ZERO);
+    let plain = || {
+        let text = header("retry-after")?.trim();
+        text.parse().ok().and_then(seconds).or_else(|| httpdate::parse_http_date(text).ok().map(until))
+    };
+    // Of the resets, those whose budget is used up are meant.
+    let text = |name: String| header(&name).map(str::trim);
+    let openai = || {
+        let of = |kind: &str| {
+            let spent = text(format!("x-ratelimit-remaining-{kind}"))? == "0";
+            spent.then(|| go_duration(text(format!("x-ratelimit-reset-{kind}"))?))?
+        };
+        ["requests", "tokens"].into_iter().filter_map(of).max()
+    };
+    let anthropic = || {
+        let of = |kind: &str| {
+            let spent = text(format!("anthropic-ratelimit-{kind}-remaining"))? == "0";
+            let at = text(format!("anthropic-ratelimit-{kind}-reset"))?;
+            spent.then(|| humantime::parse_rfc3339_weak(at).ok().map(until))?
+        };
+        ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().filter_map(of).max()
+    };
+    millis("retry-after-ms")
+        .or_else(|| millis("x-ms-retry-after-ms"))
+        .or_else(plain)
+        .or_else(openai)
+        .or_else(anthropic)
+        .or(fault.retry_after)
+}
+
+fn seconds(seconds: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// Durations such as `1s`, `6m0s`, `20ms`, `1.5s`, as Go prints them; bare numbers are seconds.
+fn go_duration(text: &str) -> Option<Duration> {
+    if let Ok(number) = text.parse() {
+        return seconds(number);
+    }
+    let mut total = 0.0;
+    let mut rest = text;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| *n > 0)?;
+        let number: f64 = rest[..digits].parse().ok()?;
+        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| digits + n);
+        total += number
+            * match &rest[digits..unit_end] {
+                "h" => 3600.0,
+                "m" => 60.0,
+                "s" => 1.0,
+                "ms" => 1e-3,
+                "us" | "µs" => 1e-6,
+                "ns" => 1e-9,
+                _ => return None,
+            };
+        rest = &rest[unit_end..];
+    }
+    seconds(total)
+}
+
+/// How long to wait before the same backend is asked again for the same request; `None`: not at all.
+pub fn pause(failed: &Failed, tries: u32, left: Duration, jitter: f64) -> Option<Duration> {
+    let wait = match failed.class.disposition().same {
+        Again::Never => return None,
+        Again::Once if tries > 1 => return None,
+        Again::Once => failed.retry_after.unwrap_or(Duration::ZERO),
+        Again::Later => failed.retry_after.unwrap_or_else(|| {
+            let full = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(LONGEST_BACKOFF);
+            full.mul_f64(jitter.clamp(0.0, 1.0))
+        }),
+    };
+    (wait <= LONGEST_PAUSE && wait < left).then_some(wait)
+}
+
+/// Of several failures the one that helps the client most: a limit that ends soonest, else the last.
+pub fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
+    let passing = |f: &Failed| matches!(f.class, Class::ProviderRatelimit | Class::ProviderOverloaded);
+    let soonest =
+        failures.iter().filter(|f| passing(f)).min_by_key(|f| f.retry_after.unwrap_or(Duration::MAX)).cloned();
+    soonest.or_else(|| failures.into_iter().last())
+}
+
+/// A share of recent requests that may be spent on extra attempts, so that an outage does not multiply load.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    share: f64,
+    tokens: f64,
+    most: f64,
+}
+
+impl Budget {
+    /// A budget that starts with `floor` attempts, so that rare requests can be helped too.
+    pub fn new(share: f64, floor: f64) -> Self {
+        let floor = if share > 0.0 { floor } else { 0.0 };
+        Self { share, tokens: floor, most: floor.max(share * 1000.0) }
+    }
+
+    /// One more request came in.
+    pub fn earn(&mut self) {
+        self.tokens = (self.tokens + self.share).min(self.most);
+    }
+
+    /// Takes one extra attempt, if there is one left.
+    pub fn spend(&mut self) -> bool {
+        let enough = self.tokens >= 1.0;
+        if enough {
+            self.tokens -= 1.0;
+        }
+        enough
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn fault(status: u16, kind: &str, code: &str, message: &str) -> Fault {
+        Fault {
+            status: Some(status),
+            kind: kind.into(),
+            code: code.into(),
+            message: message.into(),
+            ..Fault::default()
+        }
+    }
+
+    #[test]
+    fn money_and_passing_limits_are_told_apart() {
+        for (fault, class) in [
+            (fault(429, "insufficient_quota", "insufficient_quota", ""), Class::ProviderQuota),
+            (fault(429, "requests", "rate_limit_exceeded", ""), Class::ProviderRatelimit),
+            (fault(429, "rate_limit_error", "enforced_spend_limit_reached", ""), Class::ProviderQuota),
+            (fault(402, "", "", ""), Class::ProviderQuota),
+            (fault(400, "invalid_request_error", "", "Your credit balance is too low to access"), Class::ProviderQuota),
+            (fault(529, "overloaded_error", "", ""), Class::ProviderOverloaded),
+            (fault(500, "", "context_length_exceeded", ""), Class::ProviderServer),
+            (fault(400, "", "context_length_exceeded", ""), Class::ProviderContextLength),
+            (
+                fault(400, "invalid_request_error", "", "prompt is too long: 210000 tokens"),
+                Class::ProviderContextLength,
+            ),
+            (fault(400, "invalid_request_error", "content_policy_violation", ""), Class::ProviderContentFilter),
+            (fault(404, "", "model_not_found", ""), Class::ProviderModelMissing),
+            (fault(422, "", "", ""), Class::CallerInvalid),
+            (fault(403, "", "", ""), Class::ProviderAuth),
+            (fault(408, "", "", ""), Class::ProviderServer),
+            (fault(302, "", "", ""), Class::ProviderInvalid),
+        ] {
+            assert_eq!(classify(&fault), class, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn every_form_of_retry_after_is_read_in_order() {
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(107));
+        let wall = UNIX_EPOCH + Duration::from_secs(100);
+        let cases: [(&[(&str, &str)], Option<f64>); 9] = [
+            (&[("retry-after-ms", "1500"), ("retry-after", "9")], Some(1.5)),
+            (&[("x-ms-retry-after-ms", "20")], Some(0.02)),
+            (&[("retry-after", "2")], Some(2.0)),
+            (&[("retry-after", &date)], Some(7.0)),
+            (&[("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-requests", "0")], Some(360.0)),
+            (&[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-remaining-tokens", "0")], Some(0.02)),
+            (&[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-remaining-tokens", "50")], None),
+            (
+                &[
+                    ("anthropic-ratelimit-tokens-reset", "1970-01-01T00:01:50Z"),
+                    ("anthropic-ratelimit-tokens-remaining", "0"),
+                ],
+                Some(10.0),
+            ),
+            (&[("retry-after", "soon")], None),
+        ];
+        for (headers, want) in cases {
+            let get = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
+            let found = retry_after(get, &Fault::default(), wall);
+            assert_eq!(found.map(|d| d.as_secs_f64()), want, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn a_long_wait_is_never_sat_out_and_a_silent_timeout_never_repeated() {
+        let mut failed = Failed::new(Class::ProviderRatelimit, "");
+        failed.retry_after = Some(Duration::from_secs(61));
+        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 1.0), None);
+        failed.retry_after = Some(Duration::from_secs(2));
+        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 0.0), Some(Duration::from_secs(2)));
+        assert_eq!(pause(&failed, 1, Duration::from_secs(1), 0.0), None, "it would outlive the deadline");
+        assert_eq!(pause(&Failed::new(Class::ProviderTimeoutTtft, ""), 1, Duration::from_secs(600), 1.0), None);
+        assert_eq!(pause(&Failed::new(Class::ProviderServer, ""), 2, Duration::from_secs(600), 1.0), None);
+    }
+
+    #[test]
+    fn the_limit_that_ends_soonest_is_what_the_client_hears_of() {
+        let limited =
+            |secs| Failed { retry_after: Some(Duration::from_secs(secs)), ..Failed::new(Class::ProviderRatelimit, "") };
+        let told = most_useful(vec![limited(9), limited(3), Failed::new(Class::ProviderServer, "")]);
+        assert_eq!(told.and_then(|f| f.retry_after), Some(Duration::from_secs(3)));
+    }
+
+    #[test]
+    fn a_budget_allows_its_share_and_no_more() {
+        let mut budget = Budget::new(0.2, 2.0);
+        let mut spent = 0;
+        for _ in 0..1000 {
+            budget.earn();
+            spent += u32::from(budget.spend());
+        }
+        assert!((200..=203).contains(&spent), "{spent}");
+        assert!(!Budget::new(0.0, 5.0).spend());
+    }
+
+    proptest! {
+        #[test]
+        fn no_header_value_whatever_panics(text in ".*") {
+            let header = |_: &str| Some(text.as_str());
+            let _ = retry_after(header, &Fault::default(), SystemTime::now());
+            let _ = go_duration(&text);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Owns the hand-over between a running exchange and the response body: one slot, so that a slow client slows its backend.
+
+use std::{
+    cell::RefCell,
+    future::Future,
+    io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use actix_web::body::{BodySize, MessageBody};
+use bytes::Bytes;
+use futures_util::future::poll_fn;
+use tokio::time::{Instant, Sleep};
+
+use crate::{error::Error, telemetry::log::panic_words};
+
+/// Where the exchange puts what the client shall get.
+#[derive(Clone, Default)]
+pub(super) struct Stage(Rc<RefCell<Option<Bytes>>>);
+
+impl Stage {
+    /// Hands over `bytes`; waits until what was handed over before has been taken.
+    pub(super) async fn put(&self, bytes: Bytes) {
+        let mut bytes = Some(bytes);
+        // Polled only by the body that takes from the slot: no waker is needed.
+        poll_fn(|_| {
+            let mut slot = self.0.borrow_mut();
+            if slot.is_some() {
+                return Poll::Pending;
+            }
+            *slot = bytes.take();
+            Poll::Ready(())
+        })
+        .await;
+    }
+
+    fn take(&self) -> Option<Bytes> {
+        self.0.borrow_mut().take()
+    }
+
+    fn is_set(&self) -> bool {
+        self.0.borrow().is_some()
+    }
+}
+
+/// The exchange as a future; what it hands over goes through a `Stage`.
+type Running = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
+
+/// How an exchange that may stream stands when its head has to be decided.
+pub(super) enum Opening {
+    /// Content is there.
+    Content,
+    /// Nothing yet, and the client has waited for long enough.
+    Silent,
+    /// It failed, and the client has received nothing.
+    Failed(Error),
+    /// It ended without content, and that was all.
+    Empty,
+}
+
+/// What becomes of an error after the head went out: the bytes of an error frame.
+pub(super) type ErrorFrame = Box<dyn Fn(&Error) -> Bytes>;
+
+/// The streamed body: it drives the exchange from within the client's own connection.
+pub(super) struct Play {
+    stage: Stage,
+    running: Running,
+    state: State,
+    error_frame: ErrorFrame,
+    keepalive: Duration,
+    quiet: Pin<Box<Sleep>>,
+}
+
+#[derive(PartialEq)]
+enum State {
+    Running,
+    /// An error frame went out; the flush, then the break follow.
+    Breaking,
+    Ended,
+}
+
+impl Play {
+    pub(super) fn new(stage: Stage, running: Running, error_frame: ErrorFrame, keepalive: Duration) -> Self {
+        let quiet = Box::pin(tokio::time::sleep(keepalive));
+        Self { stage, running, state: State::Running, error_frame, keepalive, quiet }
+    }
+
+    /// Drives the exchange until the head can be decided, at the latest after `patience`.
+    pub(super) async fn open(&mut self, patience: Duration) -> Opening {
+        let sleep = tokio::time::sleep(patience);
+        let mut sleep = std::pin::pin!(sleep);
+        poll_fn(|cx| {
+            match self.drive(cx) {
+                Poll::Ready(Ok(())) if self.stage.is_set() => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Opening::Content);
+                }
+                Poll::Ready(Ok(())) => {
+                    self.state = State::Ended;
+                    return Poll::Ready(Opening::Empty);
+                }
+                Poll::Ready(Err(error)) => return Poll::Ready(Opening::Failed(error)),
+                Poll::Pending if self.stage.is_set() => return Poll::Ready(Opening::Content),
+                Poll::Pending => {}
+            }
+            sleep.as_mut().poll(cx).map(|()| Opening::Silent)
+        })
+        .await
+    }
+
+    /// Polls the exchange; a panic in it becomes an error and harms nobody else.
+    fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        let running = &mut self.running;
+        catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            log::error!("exchange panicked: {}", panic_words(&*panic));
+            Poll::Ready(Err(Error::Internal))
+        })
+    }
+}
+
+impl MessageBody for Play {
+    type Error = io::Error;
+
+    fn size(&self) -> BodySize {
+        BodySize::Stream
+    }
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
+        let this = &mut *self;
+        loop {
+            if let Some(bytes) = this.stage.take() {
+                return Poll::Ready(Some(Ok(bytes)));
+            }
+            match this.state {
+                State::Ended => return Poll::Ready(None),
+                State::Breaking => {
+                    // The frame is flushed once this has been pending; an error in the same pass could swallow it.
+                    return this
+                        .quiet
+                        .as_mut()
+                        .poll(cx)
+                        .map(|()| Some(Err(io::Error::other("the answer is incomplete"))));
+                }
+                State::Running => {}
+            }
+            match this.drive(cx) {
+                Poll::Ready(Ok(())) => this.state = State::Ended,
+                Poll::Ready(Err(error)) => {
+                    this.state = State::Breaking;
+                    this.quiet.as_mut().reset(Instant::now() + FLUSH);
+                    return Poll::Ready(Some(Ok((this.error_frame)(&error))));
+                }
+                Poll::Pending if this.stage.is_set() => this.quiet.as_mut().reset(Instant::now() + this.keepalive),
+                Poll::Pending => {
+                    std::task::ready!(this.quiet.as_mut().poll(cx));
+                    this.quiet.as_mut().reset(Instant::now() + this.keepalive);
+                    return Poll::Ready(Some(Ok(Bytes::from_static(b": keepalive\n\n"))));
+                }
+            }
+        }
+    }
+}
+
+/// Time for the server to write out an error frame before the connection is broken off.
+const FLUSH: Duration = Duration::from_millis(5);

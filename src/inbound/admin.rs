@@ -1,0 +1,106 @@
+//! Owns the endpoints of operators: what is known of each backend, and what can be done to it.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::{auth, chat::request_id, shared, worker};
+use crate::{
+    error::Error,
+    exchange::response,
+    router,
+    supervision::messages::{Act, Action, AskReports},
+};
+
+/// All backends.
+pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let reports = ask(&request, AskReports(None)).await?;
+        Ok(json!({"backends": reports}))
+    })
+    .await
+}
+
+/// One backend.
+pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let mut reports = ask(&request, AskReports(Some(name.clone()))).await?;
+        let report = reports.pop().ok_or_else(|| unknown(&name))?;
+        serde_json::to_value(report).map_err(|_| Error::Internal)
+    })
+    .await
+}
+
+/// `drain`, `resume`, `reset`.
+pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
+    let (name, action) = path.into_inner();
+    reply(&request, async {
+        allowed(&request)?;
+        let action: Action = action.parse().map_err(Error::NotFound)?;
+        ask(&request, Act { backend: name.clone(), action }).await?.ok_or_else(|| unknown(&name))?;
+        log::info!("operator: action={} backend={name}", action.as_str());
+        Ok(json!({"backend": name, "action": action.as_str(), "done": true}))
+    })
+    .await
+}
+
+/// Kills a Backend actor, where the settings allow it.
+pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        chaos_allowed(&request)?;
+        let act = Act { backend: name.clone(), action: Action::Crash };
+        ask(&request, act).await?.ok_or_else(|| unknown(&name))?;
+        Ok(json!({"crashed": format!("backend {name}")}))
+    })
+    .await
+}
+
+/// Kills the Router actor of this worker, where the settings allow it.
+pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
+    reply(&request, async {
+        chaos_allowed(&request)?;
+        let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
+        worker(&request).ok_or_else(none)?.router.do_send(router::messages::Crash);
+        Ok(json!({"crashed": "router"}))
+    })
+    .await
+}
+
+async fn reply(request: &HttpRequest, work: impl Future<Output = Result<serde_json::Value, Error>>) -> HttpResponse {
+    let id = request_id(request);
+    match work.await {
+        Ok(value) => HttpResponse::Ok()
+            .insert_header(("x-request-id", &*id))
+            .content_type("application/json")
+            .body(format!("{value:#}\n")),
+        Err(error) => response::refused(&id, &error),
+    }
+}
+
+fn allowed(request: &HttpRequest) -> Result<(), Error> {
+    auth::admin(request, &shared(request).table()).map(|_| ())
+}
+
+fn chaos_allowed(request: &HttpRequest) -> Result<(), Error> {
+    allowed(request)?;
+    if shared(request).table().settings.server.chaos {
+        return Ok(());
+    }
+    Err(Error::NotFound("Chaos actions are off; set server.chaos = true to allow them.".to_owned()))
+}
+
+fn unknown(name: &str) -> Error {
+    Error::NotFound(format!("There is no backend '{name}'."))
+}
+
+/// Asks the Overseer, within a time that an operator will wait.
+async fn ask<M>(request: &HttpRequest, message: M) -> Result<M::Result, Error>
+where
+    M: actix::Message + Send + 'static,
+    M::Result: Send,
+    crate::supervision::Overseer: actix::Handler<M>,
+{
+    let answer = shared(request).overseer.send(message).timeout(std::time::Duration::from_secs(5)).await;
+    answer.map_err(|_| Error::Internal)
+}

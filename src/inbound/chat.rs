@@ -1,0 +1,153 @@
+//! Owns the story of `POST /v1/chat/completions`: who asks, is it in order, then over to the exchange.
+
+use std::{fmt::Write, rc::Rc, sync::Arc, time::Duration};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::time::Instant;
+
+use super::{auth, body, shared, worker};
+use crate::{
+    backend::load,
+    clock,
+    error::Error,
+    exchange::{self, Request, response},
+    router::table::Table,
+    settings::{Rescue, User},
+    telemetry::{
+        log,
+        story::{Story, Telling},
+    },
+    upstream::Endpoint,
+    wire::envelope::{self, Envelope, Pin, Stream, Unreadable},
+};
+
+/// Serves a chat request.
+pub(super) async fn chat(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    let received = clock::now();
+    let id = request_id(&request);
+    let shared = shared(&request);
+    let Some(worker) = worker(&request) else { return response::refused(&id, &Error::Internal) };
+    let table = shared.table();
+    let user = match auth::user(&request, &table) {
+        Ok(user) => user,
+        Err(error) => return refuse(&id, None, &error),
+    };
+    match prepare(&request, payload, &table, &user, &id, received).await {
+        Ok(prepared) => exchange::respond(worker.clone(), prepared, shared.cut.clone()).await,
+        Err(error) => refuse(&id, Some(&user), &error),
+    }
+}
+
+fn refuse(id: &str, user: Option<&User>, error: &Error) -> HttpResponse {
+    log::refused(id, user.map(|u| u.name.as_str()), error);
+    response::refused(id, error)
+}
+
+async fn prepare(
+    request: &HttpRequest,
+    payload: web::Payload,
+    table: &Table,
+    user: &Arc<User>,
+    id: &Arc<str>,
+    received: Duration,
+) -> Result<Request, Error> {
+    let limit = table.settings.server.body_limit;
+    let body = body::read(request, payload, limit).await?;
+    let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
+        Unreadable::NotJson(why) => Error::InvalidJson(why),
+        Unreadable::Twice(key) => Error::Invalid {
+            param: key.to_owned(),
+            message: format!("'{key}' stands in the body twice. Send it once."),
+        },
+    })?;
+    let (model, stream) = check(&envelope)?;
+    let pin = match &envelope.pin {
+        Pin::None => None,
+        Pin::To(name) => Some(Arc::from(name.as_str())),
+        Pin::Bad => return Err(Error::BackendInvalid),
+    };
+    let failover = table.settings.failover.clone();
+    let deadline = deadline(request, failover.deadline)?;
+    let route = table.routes.get(&*model);
+    let telling = Telling::new(
+        Story {
+            id: id.clone(),
+            user: user.clone(),
+            model: model.clone(),
+            pin: pin.clone(),
+            stream,
+            received,
+            attempts: Vec::with_capacity(1),
+            served_by: None,
+            first_token: None,
+            usage: None,
+            status: 0,
+            class: None,
+            message: None,
+            rescue: None,
+            ended: None,
+        },
+        Rc::new(log::request),
+    );
+    Ok(Request {
+        telling,
+        user: user.clone(),
+        pin,
+        endpoint: if stream { Endpoint::ChatStream } else { Endpoint::Chat },
+        stream,
+        prompt_tokens: load::prompt_tokens(body.len()),
+        envelope,
+        body,
+        extra: Vec::new(),
+        deadline: Instant::now() + deadline,
+        explain: false,
+        rewrite_model: route.filter(|r| r.settings.rewrite_model).map(|_| model.clone()),
+        rescue: route.map_or(Rescue::Off, |r| r.settings.rescue),
+        model,
+        failover,
+    })
+}
+
+/// What a chat request must have, and have right.
+fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
+    let invalid = |param: &str, message: &str| Error::Invalid { param: param.to_owned(), message: message.to_owned() };
+    let model = match &envelope.model {
+        Some(model) if !model.is_empty() => model.as_str(),
+        _ if envelope.has_model() => return Err(invalid("model", "'model' must be a non-empty string.")),
+        _ => return Err(Error::Missing("model")),
+    };
+    match envelope.prompt {
+        Some(("messages", b'[')) => {}
+        Some(("messages", _)) => return Err(invalid("messages", "'messages' must be a list of messages.")),
+        _ => return Err(Error::Missing("messages")),
+    }
+    let stream = match envelope.stream {
+        Stream::Off => false,
+        Stream::On => true,
+        Stream::Bad => return Err(invalid("stream", "'stream' must be true or false.")),
+    };
+    Ok((Arc::from(model), stream))
+}
+
+/// The deadline of the settings, or a shorter one that the client asks for.
+fn deadline(request: &HttpRequest, most: Duration) -> Result<Duration, Error> {
+    const NAME: &str = "x-greenroom-timeout-ms";
+    let Some(value) = request.headers().get(NAME) else { return Ok(most) };
+    let millis: Option<u64> = value.to_str().ok().and_then(|text| text.trim().parse().ok()).filter(|ms| *ms > 0);
+    let millis = millis.ok_or(Error::InvalidHeader(NAME, "must be a whole number of milliseconds, at least 1"))?;
+    Ok(most.min(Duration::from_millis(millis)))
+}
+
+/// The client's `x-request-id` if it is a plain one, else a new one.
+pub(super) fn request_id(request: &HttpRequest) -> Arc<str> {
+    let plain = |id: &&str| {
+        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    if let Some(id) = request.headers().get("x-request-id").and_then(|v| v.to_str().ok()).filter(plain) {
+        return id.into();
+    }
+    let mut id = String::with_capacity(36);
+    // Writing to a string cannot fail.
+    let _ = write!(id, "req_{:032x}", rand::random::<u128>());
+    id.into()
+}

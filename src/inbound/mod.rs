@@ -1,0 +1,113 @@
+//! Owns the HTTP surface: routes, and what each worker is given when it starts.
+
+mod admin;
+mod auth;
+mod body;
+mod chat;
+mod models;
+mod probes;
+
+use std::{
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
+
+use actix::Addr;
+use actix_web::{HttpRequest, HttpResponse, web};
+use tokio::sync::Notify;
+
+use crate::{
+    error::Error,
+    exchange::{Worker, response},
+    router::table::{Installed, Table},
+    supervision::Overseer,
+};
+
+/// What all workers share.
+#[derive(Clone)]
+pub struct Shared {
+    /// The table in force.
+    pub installed: Installed,
+    /// The Overseer.
+    pub overseer: Addr<Overseer>,
+    /// Greenroom is stopping.
+    pub draining: Arc<AtomicBool>,
+    /// Streams that still run end now, with an error frame.
+    pub cut: Arc<Notify>,
+    ready: Arc<AtomicBool>,
+}
+
+impl Shared {
+    /// The world as workers see it.
+    pub fn new(installed: Installed, overseer: Addr<Overseer>) -> Self {
+        Self { installed, overseer, draining: Arc::default(), cut: Arc::default(), ready: Arc::default() }
+    }
+
+    fn table(&self) -> Arc<Table> {
+        self.installed.load_full()
+    }
+
+    /// Whether a load balancer may send requests: once a backend could serve, until Greenroom stops. All backends being
+    /// down later is told by honest 503s, not by taking every replica out.
+    fn is_ready(&self) -> bool {
+        if self.draining.load(Relaxed) {
+            return false;
+        }
+        if !self.ready.load(Relaxed) {
+            self.ready.store(self.table().could_serve(), Relaxed);
+        }
+        self.ready.load(Relaxed)
+    }
+}
+
+/// Routes for clients.
+pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc<Worker>) {
+    config
+        .app_data(shared)
+        .app_data(worker)
+        .service(web::resource("/v1/chat/completions").route(web::post().to(chat::chat)))
+        .service(web::resource("/v1/models").route(web::get().to(models::list)))
+        .service(web::resource("/v1/models/{id:.*}").route(web::get().to(models::one)))
+        .default_service(web::to(not_found));
+    probe_routes(config);
+}
+
+/// Routes for operators, on the clients' listener or on their own.
+pub fn admin_routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/admin/backends").route(web::get().to(admin::backends)))
+        .service(web::resource("/admin/backends/{name}").route(web::get().to(admin::backend)))
+        .service(web::resource("/admin/backends/{name}/{action}").route(web::post().to(admin::act)))
+        .service(web::resource("/admin/chaos/backends/{name}").route(web::post().to(admin::crash_backend)))
+        .service(web::resource("/admin/chaos/router").route(web::post().to(admin::crash_router)));
+}
+
+/// Routes for a listener that serves operators only.
+pub fn admin_only_routes(config: &mut web::ServiceConfig, shared: Shared) {
+    config.app_data(shared).default_service(web::to(not_found));
+    probe_routes(config);
+    admin_routes(config);
+}
+
+fn probe_routes(config: &mut web::ServiceConfig) {
+    config
+        .service(web::resource("/livez").route(web::get().to(probes::live)))
+        .service(web::resource("/health").route(web::get().to(probes::live)))
+        .service(web::resource("/readyz").route(web::get().to(probes::ready)));
+}
+
+fn shared(request: &HttpRequest) -> &Shared {
+    request.app_data::<Shared>().expect("every app is configured with it")
+}
+
+fn worker(request: &HttpRequest) -> Option<&Rc<Worker>> {
+    request.app_data::<Rc<Worker>>()
+}
+
+async fn not_found(request: HttpRequest) -> HttpResponse {
+    let what = format!("There is no {} {} here.", request.method(), request.path());
+    response::refused(&chat::request_id(&request), &Error::NotFound(what))
+}

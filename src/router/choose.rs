@@ -1,0 +1,124 @@
+//! Owns the choice among bids: lowest cost wins, ties fall at random; beyond sixteen bidders two drawn at random compete.
+
+use rand::{Rng, RngExt};
+
+/// Up to this many candidates all are compared; beyond it the power of two choices keeps the cost of choosing flat.
+pub const COMPARE_ALL: usize = 16;
+
+/// Draws of two before a large field is searched whole: most candidates must be out for all of these to miss.
+const DRAWS: usize = 4;
+
+/// What a candidate asks for taking the request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Bid {
+    /// It would rather not: its ramp is used up. Loses against every candidate that is not.
+    pub reluctant: bool,
+    /// Relative seconds to first token.
+    pub cost: f64,
+}
+
+impl Bid {
+    fn beats(self, other: Self) -> bool {
+        (self.reluctant, self.cost) < (other.reluctant, other.cost)
+    }
+}
+
+/// The index of the winner among `count` candidates; `bid` answers `None` for one that cannot take the request.
+pub fn choose(count: usize, bid: impl Fn(usize) -> Option<Bid>, rng: &mut impl Rng) -> Option<usize> {
+    if count > COMPARE_ALL {
+        for _ in 0..DRAWS {
+            let a = rng.random_range(0..count);
+            // The second is drawn from the others, so that two different ones compete.
+            let b = (a + rng.random_range(1..count)) % count;
+            if let Some(winner) = lowest([a, b].into_iter(), &bid, rng) {
+                return Some(winner);
+            }
+        }
+    }
+    lowest(0..count, &bid, rng)
+}
+
+fn lowest(
+    candidates: impl Iterator<Item = usize>,
+    bid: &impl Fn(usize) -> Option<Bid>,
+    rng: &mut impl Rng,
+) -> Option<usize> {
+    let mut best: Option<(usize, Bid)> = None;
+    let mut ties = 0;
+    for index in candidates {
+        let Some(bid) = bid(index) else { continue };
+        match best {
+            Some((_, leader)) if leader.beats(bid) => {}
+            Some((_, leader)) if !bid.beats(leader) => {
+                // A tie: each of the tied ends up chosen with the same probability.
+                ties += 1;
+                if rng.random_range(0..=ties) == 0 {
+                    best = Some((index, bid));
+                }
+            }
+            _ => {
+                best = Some((index, bid));
+                ties = 0;
+            }
+        }
+    }
+    best.map(|(index, _)| index)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    fn of(costs: &[Option<f64>]) -> impl Fn(usize) -> Option<Bid> {
+        move |n| costs[n].map(|cost| Bid { reluctant: false, cost })
+    }
+
+    #[test]
+    fn ties_fall_evenly() {
+        let mut rng = StdRng::seed_from_u64(7);
+        let mut hits = [0_u32; 4];
+        for _ in 0..4000 {
+            hits[choose(4, of(&[Some(1.0); 4]), &mut rng).expect("four bids")] += 1;
+        }
+        assert!(hits.iter().all(|n| (850..1150).contains(n)), "{hits:?}");
+    }
+
+    #[test]
+    fn the_same_seed_makes_the_same_choices() {
+        let picks = || {
+            let mut rng = StdRng::seed_from_u64(1);
+            (0..50).map(|_| choose(40, of(&[Some(1.0); 40]), &mut rng)).collect::<Vec<_>>()
+        };
+        assert_eq!(picks(), picks());
+    }
+
+    #[test]
+    fn a_reluctant_candidate_takes_only_what_nobody_else_can() {
+        let mut rng = StdRng::seed_from_u64(1);
+        let bids = [Bid { reluctant: true, cost: 0.1 }, Bid { reluctant: false, cost: 9.0 }];
+        assert_eq!(choose(2, |n| Some(bids[n]), &mut rng), Some(1));
+        assert_eq!(choose(1, |n| Some(bids[n]), &mut rng), Some(0));
+    }
+
+    proptest! {
+        #[test]
+        fn who_cannot_take_it_is_never_chosen_and_somebody_always_is(
+            costs in proptest::collection::vec(proptest::option::of(0.0..9.0f64), 0..60), seed: u64,
+        ) {
+            let mut rng = StdRng::seed_from_u64(seed);
+            match choose(costs.len(), of(&costs), &mut rng) {
+                Some(winner) => {
+                    prop_assert!(costs[winner].is_some());
+                    if costs.len() <= COMPARE_ALL {
+                        let least = costs.iter().flatten().copied().fold(f64::MAX, f64::min);
+                        prop_assert_eq!(costs[winner], Some(least));
+                    }
+                }
+                None => prop_assert!(costs.iter().all(Option::is_none)),
+            }
+        }
+    }
+}

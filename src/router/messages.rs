@@ -1,0 +1,105 @@
+//! Owns everything one may tell a Router actor.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::Message;
+use serde::Serialize;
+
+use super::table::{Route, Table, Target};
+use crate::{backend::lease::Lease, error::Error, settings::User};
+
+/// Which backend takes this request? Asked by the exchange, on the router's own thread, once per attempt.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<Grant, Refusal>")]
+pub struct Assign {
+    /// The public model.
+    pub model: Arc<str>,
+    /// Who asks.
+    pub user: Arc<User>,
+    /// The backend named in the body.
+    pub pin: Option<Arc<str>>,
+    /// Backends not to be tried, by `Handle::id`.
+    pub tried: Vec<u64>,
+    /// Smallest context window, tokens, of use: larger than one that was too small.
+    pub context_above: Option<u64>,
+    /// Estimated prompt tokens.
+    pub prompt_tokens: f64,
+    /// Tell how the decision came about.
+    pub explain: bool,
+}
+
+/// A backend was found, and a place at it taken.
+#[derive(Debug)]
+pub struct Grant {
+    /// The place.
+    pub lease: Lease,
+    /// The backend for this model.
+    pub target: Arc<Target>,
+    /// The model.
+    pub route: Arc<Route>,
+    /// How many backends could have taken it.
+    pub candidates: u32,
+    /// How it came about, if asked for.
+    pub decision: Option<Decision>,
+}
+
+/// No backend was found.
+#[derive(Debug)]
+pub struct Refusal {
+    /// What the client is told if nothing was tried before.
+    pub error: Error,
+    /// When the first gate opens again, process clock.
+    pub soonest: Option<Duration>,
+    /// All that could serve it are merely full.
+    pub full: bool,
+    /// How it came about, if asked for.
+    pub decision: Option<Decision>,
+}
+
+/// How a choice came about.
+#[derive(Debug, Clone, Serialize)]
+pub struct Decision {
+    /// All backends of the model, or the pinned one.
+    pub candidates: Vec<Candidate>,
+    /// The one chosen.
+    pub chosen: Option<String>,
+}
+
+/// A backend as it stood in a choice.
+#[derive(Debug, Clone, Serialize)]
+pub struct Candidate {
+    /// The backend.
+    pub backend: String,
+    /// Its own name for the model.
+    pub upstream_model: String,
+    /// Why it could not take the request; absent if it could.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub excluded: Option<String>,
+    /// Cost, relative seconds to first token.
+    pub cost: f64,
+    /// First-token estimate, seconds.
+    pub first_token_s: f64,
+    /// Requests before their first token.
+    pub waiting: u32,
+    /// Requests after it.
+    pub streaming: u32,
+    /// Share of load.
+    pub weight: f64,
+    /// Tier.
+    pub priority: u32,
+}
+
+/// A new table is in force. Sent by the Overseer.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Install(pub Arc<Table>);
+
+/// Refuse new work from now on. Sent by the Overseer when Greenroom stops.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// Panic, to prove supervision. Sent for the chaos action of the admin endpoint.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Crash;

@@ -1,0 +1,157 @@
+//! Owns the routing table: which backends serve which public model, who may use it, all as installed at one moment.
+
+use std::{
+    collections::HashMap,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    backend::{
+        Handle,
+        gate::{Gate, GateCell},
+        vitals::Lane,
+    },
+    settings::{self, Settings, TokenDigest, User},
+};
+
+/// The table in force, shared by all workers.
+pub type Installed = Arc<ArcSwap<Table>>;
+
+/// Everything a request is decided by. Immutable: a reload installs a new one.
+#[derive(Debug)]
+pub struct Table {
+    /// The settings it was built from.
+    pub settings: Arc<Settings>,
+    /// Public models by name.
+    pub routes: HashMap<String, Arc<Route>>,
+    /// Backends by name.
+    pub handles: HashMap<String, Arc<Handle>>,
+    /// Users by the digest of their token.
+    pub users: HashMap<TokenDigest, Arc<User>>,
+    /// Since when it is in force, seconds since the epoch; the `created` of models.
+    pub created: u64,
+}
+
+/// One public model.
+#[derive(Debug)]
+pub struct Route {
+    /// Its public name.
+    pub model: Arc<str>,
+    /// Its settings.
+    pub settings: settings::Model,
+    /// Who serves it, higher tiers first.
+    pub targets: Vec<Arc<Target>>,
+    /// The tiers within `targets`.
+    pub tiers: Vec<Range<usize>>,
+    median: Median,
+}
+
+/// One backend for one public model.
+#[derive(Debug)]
+pub struct Target {
+    /// The backend.
+    pub handle: Arc<Handle>,
+    /// The model on it.
+    pub lane: Arc<Lane>,
+    /// The backend's own name for the model.
+    pub upstream_model: Arc<str>,
+    /// Whether that differs from the public name.
+    pub renamed: bool,
+    /// Backend's weight times the target's.
+    pub weight: f64,
+    /// What the operator wrote.
+    pub settings: settings::Target,
+}
+
+impl Table {
+    /// Builds the table of `settings` over running backends. `settings` are checked: every target's backend is there.
+    pub fn build(settings: Arc<Settings>, handles: HashMap<String, Arc<Handle>>, created: u64) -> Self {
+        let routes =
+            settings.models.iter().map(|(name, model)| (name.clone(), Arc::new(Route::build(name, model, &handles))));
+        let users = settings.users.values().map(|user| (user.token, Arc::new(user.clone())));
+        Self { routes: routes.collect(), users: users.collect(), handles, created, settings }
+    }
+}
+
+impl Table {
+    /// Whether at least one backend of some model could serve now.
+    pub fn could_serve(&self) -> bool {
+        let open = |gate: &GateCell| !matches!(gate.read(), Gate::Shut(..) | Gate::Held(_));
+        self.routes.values().any(|r| r.targets.iter().any(|t| open(&t.handle.vitals.gate) && open(&t.lane.gate)))
+    }
+}
+
+impl Route {
+    fn build(name: &str, model: &settings::Model, handles: &HashMap<String, Arc<Handle>>) -> Self {
+        let mut targets: Vec<_> = model.targets.iter().filter_map(|t| Target::build(name, t, handles)).collect();
+        targets.sort_by_key(|target| target.settings.priority);
+        let mut tiers: Vec<Range<usize>> = Vec::new();
+        for (n, target) in targets.iter().enumerate() {
+            match tiers.last_mut() {
+                Some(tier) if targets[tier.start].settings.priority == target.settings.priority => tier.end = n + 1,
+                _ => tiers.push(n..n + 1),
+            }
+        }
+        let targets = targets.into_iter().map(Arc::new).collect();
+        Self { model: name.into(), settings: model.clone(), targets, tiers, median: Median::default() }
+    }
+
+    /// The pool's median first-token time, seconds; `None` while nothing is known. Computed anew at most every 100 ms.
+    pub fn median(&self, now: Duration) -> Option<f64> {
+        self.median.read(now, || {
+            let mut known: Vec<f64> =
+                self.targets.iter().map(|t| t.lane.estimate.read().seconds).filter(|s| *s > 0.0).collect();
+            known.sort_unstable_by(f64::total_cmp);
+            known.get(known.len() / 2).copied()
+        })
+    }
+}
+
+impl Target {
+    fn build(model: &str, target: &settings::Target, handles: &HashMap<String, Arc<Handle>>) -> Option<Self> {
+        let handle = handles.get(&target.backend)?.clone();
+        let lane = handle.vitals.lane(model)?;
+        let upstream_model = target.model.as_deref().unwrap_or(model);
+        Some(Self {
+            weight: handle.settings.weight * target.weight,
+            renamed: upstream_model != model,
+            upstream_model: upstream_model.into(),
+            settings: target.clone(),
+            lane,
+            handle,
+        })
+    }
+
+    /// The first-token time to expect of it now, seconds.
+    pub fn first_token(&self, now: Duration, median: Option<f64>) -> f64 {
+        let median = median.unwrap_or_else(|| self.handle.settings.expected_first_token.as_secs_f64());
+        self.lane.estimate.read().value(now, median)
+    }
+}
+
+/// A median and when it was computed: f32 seconds above, steps of 100 ms below.
+#[derive(Debug, Default)]
+struct Median(AtomicU64);
+
+impl Median {
+    fn read(&self, now: Duration, compute: impl FnOnce() -> Option<f64>) -> Option<f64> {
+        // Plus one, so that zero stays "never".
+        let step = (now.as_millis() / 100) as u32 + 1;
+        let word = self.0.load(Relaxed);
+        let seconds = if word as u32 == step {
+            f32::from_bits((word >> 32) as u32)
+        } else {
+            let seconds = compute().unwrap_or(0.0) as f32;
+            self.0.store(u64::from(seconds.to_bits()) << 32 | u64::from(step), Relaxed);
+            seconds
+        };
+        (seconds > 0.0).then_some(f64::from(seconds))
+    }
+}

@@ -1,0 +1,256 @@
+//! Owns the settings of one backend: where it is, how it is paid, how much it takes, how long to wait for it.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::Value;
+
+use super::{
+    Secret,
+    section::{Problems, Section},
+};
+use crate::wire::Protocol;
+
+/// How a backend wants its URL and key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// `{base_url}/chat/completions`, bearer key.
+    Openai,
+    /// `{base_url}/openai/deployments/{model}/chat/completions?api-version=…`, `api-key` header.
+    Azure,
+}
+
+/// What asks a sick backend whether it is well again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProbeKind {
+    /// Nothing: the next real request after the backoff is the probe.
+    Off,
+    /// `GET` on the models list: free of charge.
+    Models,
+    /// A completion of one token: paid, but proves the model answers.
+    Completion,
+}
+
+/// What trips a breaker and how long it stays tripped.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BreakerSettings {
+    /// Consecutive failures that trip it; 0 never.
+    pub failures: u32,
+    /// The window of the error ratio.
+    pub window: Duration,
+    /// Outcomes needed in the window before the ratio counts.
+    pub min_samples: u32,
+    /// Share of failures in the window that trips it, above 0 to 1.
+    pub error_ratio: f64,
+    /// First backoff; doubles with each trip in a row.
+    pub backoff_min: Duration,
+    /// Longest backoff.
+    pub backoff_max: Duration,
+}
+
+/// Time limits of one attempt.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Deadlines {
+    /// To the established (and TLS-secured) connection.
+    pub connect: Duration,
+    /// To the first content before a second backend is started beside.
+    pub first_token_soft: Duration,
+    /// To the first content before the attempt fails.
+    pub first_token_hard: Duration,
+    /// Between two frames of a stream.
+    pub idle: Duration,
+    /// The whole attempt.
+    pub total: Duration,
+}
+
+/// One configured backend.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Backend {
+    /// Wire protocol it speaks.
+    pub protocol: Protocol,
+    /// URL and key style, `openai` protocol only.
+    pub style: Style,
+    /// Azure's `api-version`.
+    pub api_version: String,
+    /// Base URL without a trailing slash.
+    pub base_url: String,
+    /// Its key, if it wants one.
+    pub api_key: Option<Secret>,
+    /// Extra request headers.
+    pub headers: BTreeMap<String, Secret>,
+    /// Share of load relative to the others.
+    pub weight: f64,
+    /// Requests at a time, waiting and streaming.
+    pub max_in_flight: u32,
+    /// Streams at a time before each of them gets slower.
+    pub slots: u32,
+    /// First-token time assumed before anything is known.
+    pub expected_first_token: Duration,
+    /// Time limits.
+    pub deadlines: Deadlines,
+    /// Breaker.
+    pub breaker: BreakerSettings,
+    /// Active probing while sick.
+    pub probe: ProbeKind,
+    /// Pause between two active probes.
+    pub probe_every: Duration,
+    /// Ask for usage in streams when the client did not.
+    pub ask_usage: bool,
+    /// Refuse hints that the protocol cannot express, too, rather than drop them.
+    pub refuse_unsupported: bool,
+    /// Token limit for protocols that require one when the client gave none.
+    pub max_tokens: u32,
+}
+
+impl Backend {
+    /// Reads `[backends.NAME]`, already laid over `[defaults.backend]`.
+    pub(super) fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
+        let mut s = Section::open(path, value, problems);
+        let protocol = s.word(
+            "protocol",
+            &[("openai", Protocol::Openai), ("anthropic", Protocol::Anthropic), ("gemini", Protocol::Gemini)],
+        );
+        let style = s.word("style", &[("openai", Style::Openai), ("azure", Style::Azure)]);
+        let api_version: String = s.value("api_version");
+        let base_url = s.required::<String>("base_url").map(|url| url.trim_end_matches('/').to_owned());
+        if let Some(url) = &base_url
+            && let Err(why) = check_url(url)
+        {
+            s.problem("base_url", why);
+        }
+        if style == Some(Style::Azure) {
+            if protocol != Some(Protocol::Openai) {
+                s.problem("style", "\"azure\" goes with protocol = \"openai\" only");
+            }
+            if api_version.is_empty() {
+                s.problem("api_version", "is empty; style = \"azure\" needs one such as \"2024-10-21\"");
+            }
+        }
+        let api_key: Option<Secret> = s.optional("api_key");
+        if let Some(key) = &api_key
+            && !is_header_value(key.reveal())
+        {
+            s.problem("api_key", "has a character that no HTTP header may carry; check for a stray line end");
+        }
+        let headers = read_headers(&mut s, problems);
+        let weight: f64 = s.value("weight");
+        if weight <= 0.0 {
+            s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
+        }
+        let mut at_least_one = |key: &'static str| {
+            let n: u32 = s.value(key);
+            if n == 0 {
+                s.problem(key, "must be at least 1");
+            }
+            n
+        };
+        let max_in_flight = at_least_one("max_in_flight");
+        let slots = at_least_one("slots");
+        let max_tokens = at_least_one("max_tokens");
+        let mut some_time = |key: &'static str| {
+            let time: Duration = s.value(key);
+            if time.is_zero() {
+                s.problem(key, "must be longer than 0; every wait has a deadline");
+            }
+            time
+        };
+        let expected_first_token = some_time("expected_first_token");
+        let deadlines = Deadlines {
+            connect: some_time("connect_timeout"),
+            first_token_soft: some_time("first_token_soft"),
+            first_token_hard: some_time("first_token_hard"),
+            idle: some_time("idle_timeout"),
+            total: some_time("total_timeout"),
+        };
+        let probe_every = some_time("probe_every");
+        let breaker = BreakerSettings {
+            window: some_time("breaker_window"),
+            backoff_min: some_time("backoff_min"),
+            backoff_max: some_time("backoff_max"),
+            failures: s.value("breaker_failures"),
+            min_samples: s.value("breaker_min_samples"),
+            error_ratio: s.value("breaker_error_ratio"),
+        };
+        if !(0.0..=1.0).contains(&breaker.error_ratio) || breaker.error_ratio == 0.0 {
+            s.problem("breaker_error_ratio", "must be above 0 and at most 1");
+        }
+        if breaker.backoff_max < breaker.backoff_min {
+            s.problem("backoff_max", "must not be shorter than backoff_min");
+        }
+        let probe = s.word(
+            "probe",
+            &[("off", ProbeKind::Off), ("models", ProbeKind::Models), ("completion", ProbeKind::Completion)],
+        );
+        let ask_usage = s.value("ask_usage");
+        let refuse_unsupported = s.word("unsupported", &[("drop", false), ("refuse", true)]);
+        s.finish();
+        Some(Self {
+            protocol: protocol?,
+            style: style?,
+            api_version,
+            base_url: base_url?,
+            api_key,
+            headers,
+            weight,
+            max_in_flight,
+            slots,
+            expected_first_token,
+            deadlines,
+            breaker,
+            probe: probe?,
+            probe_every,
+            ask_usage,
+            refuse_unsupported: refuse_unsupported?,
+            max_tokens,
+        })
+    }
+}
+
+fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Secret> {
+    let path = s.key("headers");
+    let mut headers = BTreeMap::new();
+    match s.raw("headers") {
+        Value::Object(map) => {
+            for (name, value) in map {
+                let key = format!("{path}.{name}");
+                let Value::String(text) = value else {
+                    problems.add(key, "must be a string");
+                    continue;
+                };
+                if actix_web::http::header::HeaderName::from_bytes(name.as_bytes()).is_err() || !is_header_value(&text)
+                {
+                    problems.add(key, "is not a valid HTTP header");
+                } else if matches!(
+                    name.to_ascii_lowercase().as_str(),
+                    "host" | "content-length" | "transfer-encoding" | "connection" | "content-type"
+                ) {
+                    problems.add(key, "is set by Greenroom itself; leave it out");
+                } else {
+                    headers.insert(name, Secret::new(text));
+                }
+            }
+        }
+        Value::Null => {}
+        _ => problems.add(path, "must be a table such as { \"x-team\" = \"blue\" }"),
+    }
+    headers
+}
+
+fn is_header_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+}
+
+fn check_url(url: &str) -> Result<(), String> {
+    let uri: actix_web::http::Uri =
+        url.parse().map_err(|_| "is not a URL; write for example \"https://api.openai.com/v1\"".to_owned())?;
+    match uri.scheme_str() {
+        Some("http" | "https") => {}
+        _ => return Err("must start with http:// or https://".to_owned()),
+    }
+    if uri.host().is_none_or(str::is_empty) {
+        return Err("has no host name; write for example \"https://api.openai.com/v1\"".to_owned());
+    }
+    if uri.query().is_some() || url.contains('#') || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
+        return Err("must be scheme, host and path only; put credentials into api_key".to_owned());
+    }
+    Ok(())
+}

@@ -1,0 +1,286 @@
+//! Owns layering: defaults, then the file, then the environment; and the checks that span sections.
+
+use std::{collections::HashMap, path::Path};
+
+use serde_json::{Map, Value};
+
+use super::{
+    Allowed, Backend, BadSettings, Failover, Model, Problem, Server, Settings, User,
+    section::{Problems, Section},
+};
+
+/// Every key with its default; compiled in, and the reference for operators.
+const DEFAULT: &str = include_str!("../../settings/default.toml");
+const DEMO: &str = include_str!("../../settings/demo.toml");
+
+/// Environment variables of this form override keys: `GREENROOM__SERVER__BIND`.
+const ENV_PREFIX: &str = "GREENROOM";
+
+/// Loads a settings file over the defaults, with the environment over both.
+pub fn load(path: &Path) -> Result<Settings, BadSettings> {
+    let source = path.display().to_string();
+    let text = std::fs::read_to_string(path).map_err(|error| BadSettings {
+        source: source.clone(),
+        problems: vec![Problem {
+            key: "file".into(),
+            text: format!("cannot be read ({error}); try `--demo`, or start from settings/example.toml"),
+        }],
+    })?;
+    parse(&source, &text)
+}
+
+/// Reads settings from TOML text, as `load` does from a file.
+pub fn parse(source: &str, text: &str) -> Result<Settings, BadSettings> {
+    parse_with(source, text, &|name| std::env::var(name).ok())
+}
+
+/// The settings of `serve --demo`, with the simulated providers' base URLs filled in by name.
+pub fn demo(base_urls: &HashMap<String, String>) -> Result<Settings, BadSettings> {
+    parse_with("the built-in demo", DEMO, &|name| base_urls.get(name).cloned().or_else(|| std::env::var(name).ok()))
+}
+
+fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Settings, BadSettings> {
+    let problems = Problems::default();
+    let settings = merge(text, &problems).and_then(|mut root| {
+        interpolate("", &mut root, lookup, &problems);
+        read(root, &problems)
+    });
+    let problems = problems.into_inner();
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(BadSettings { source: source.to_owned(), problems }),
+    }
+}
+
+fn merge(text: &str, problems: &Problems) -> Option<Value> {
+    use config::{Config, Environment, File, FileFormat};
+    let merged = Config::builder()
+        .add_source(File::from_str(DEFAULT, FileFormat::Toml))
+        .add_source(File::from_str(text, FileFormat::Toml))
+        .add_source(Environment::with_prefix(ENV_PREFIX).prefix_separator("__").separator("__"))
+        .build()
+        .and_then(Config::try_deserialize::<Value>);
+    match merged {
+        Ok(value) => Some(value),
+        Err(error) => {
+            // Only the file can be at fault: the defaults are compiled in and tested.
+            problems.add("file", format!("is not valid TOML: {}", error.to_string().trim().replace('\n', " ")));
+            None
+        }
+    }
+}
+
+/// Replaces `${VAR}` in every string; `$${` writes a literal `${`.
+fn interpolate(path: &str, value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) {
+    match value {
+        Value::String(text) if text.contains("${") => {
+            *text = expand(path, text, lookup, problems);
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter_mut().enumerate() {
+                interpolate(&format!("{path}[{n}]"), item, lookup, problems);
+            }
+        }
+        Value::Object(map) => {
+            for (key, item) in map.iter_mut() {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                interpolate(&path, item, lookup, problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            out.push_str(&rest[..at]);
+            out.push('{');
+            rest = &rest[at + 2..];
+            continue;
+        }
+        out.push_str(&rest[..at]);
+        let Some(end) = rest[at..].find('}') else {
+            problems.add(path, "has \"${\" without \"}\"");
+            return out;
+        };
+        let name = &rest[at + 2..at + end];
+        match lookup(name) {
+            Some(found) if !found.is_empty() => out.push_str(&found),
+            _ => {
+                problems.add(path, format!("uses ${{{name}}}, which is not set in the environment; export {name}=…"));
+                // A stand-in, so that an unset variable is not reported again as an empty or malformed value.
+                out.push_str("http://unset.invalid");
+            }
+        }
+        rest = &rest[at + end + 1..];
+    }
+    out.push_str(rest);
+    out
+}
+
+fn read(root: Value, problems: &Problems) -> Option<Settings> {
+    let mut root = Section::open("", root, problems);
+    let server = Server::read(root.raw("server"), problems);
+    let failover = Failover::read(root.raw("failover"), problems);
+    let mut defaults = Section::open("defaults", root.raw("defaults"), problems);
+    let backend_defaults = defaults.raw("backend");
+    let model_defaults = defaults.raw("model");
+    defaults.finish();
+    let backends = table(root.raw("backends"), "backends", problems, |path, value| {
+        Backend::read(path, over(&backend_defaults, value), problems)
+    });
+    let models = table(root.raw("models"), "models", problems, |path, value| {
+        Model::read(path, over(&model_defaults, value), problems)
+    });
+    let users = table(root.raw("users"), "users", problems, |path, value| {
+        User::read(path.trim_start_matches("users."), value, problems)
+    });
+    root.finish();
+    check_references(&backends, &models, &users, problems);
+    let unwrap = |(name, item): (String, Option<_>)| item.map(|item| (name, item));
+    Some(Settings {
+        server: server?,
+        failover,
+        backends: backends.into_iter().filter_map(|(n, b)| Some((n, b?))).collect(),
+        models: models.into_iter().filter_map(|(n, m)| Some((n, m?))).collect(),
+        users: users.into_iter().filter_map(unwrap).collect(),
+    })
+}
+
+/// Entries of a named table; an entry that could not be read keeps its name, so that references to it still hold.
+type Entries<T> = Vec<(String, Option<T>)>;
+
+fn table<T>(
+    value: Value,
+    path: &str,
+    problems: &Problems,
+    mut read: impl FnMut(&str, Value) -> Option<T>,
+) -> Entries<T> {
+    let map = match value {
+        Value::Object(map) => map,
+        Value::Null => Map::new(),
+        _ => {
+            problems.add(path, format!("must be tables such as [{path}.NAME]"));
+            return Vec::new();
+        }
+    };
+    if map.is_empty() {
+        problems.add(path, format!("is empty; write at least one [{path}.NAME]"));
+    }
+    map.into_iter().map(|(name, value)| (read(&format!("{path}.{name}"), value), name)).map(|(t, n)| (n, t)).collect()
+}
+
+/// Lays `value` over `defaults`, key by key.
+fn over(defaults: &Value, value: Value) -> Value {
+    match (defaults, value) {
+        (Value::Object(defaults), Value::Object(map)) => {
+            let mut merged = defaults.clone();
+            merged.extend(map);
+            Value::Object(merged)
+        }
+        (_, value) => value,
+    }
+}
+
+fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users: &Entries<User>, problems: &Problems) {
+    let is_backend = |name: &str| backends.iter().any(|(n, _)| n == name);
+    for (name, _) in backends {
+        // The name travels in a response header and in log lines.
+        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+            problems.add(format!("backends.{name}"), "has a bad name; use letters, digits, '-', '_' and '.'");
+        }
+    }
+    for (name, model) in models {
+        let Some(model) = model else { continue };
+        for (n, target) in model.targets.iter().enumerate() {
+            let key = format!("models.{name}.backends[{n}].backend");
+            if !is_backend(&target.backend) {
+                problems.add(key, format!("names {:?}, which is not under [backends]", target.backend));
+            } else if model.targets[..n].iter().any(|t| t.backend == target.backend) {
+                problems.add(key, format!("names {:?} a second time; keep one", target.backend));
+            }
+        }
+    }
+    let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
+    for (name, user) in users {
+        let Some(user) = user else { continue };
+        if let Some(other) = seen.insert(user.token, name) {
+            problems
+                .add(format!("users.{name}.token"), format!("is the token of users.{other} too; give each its own"));
+        }
+        let check = |key: &str, allowed: &Allowed, known: &dyn Fn(&str) -> bool| {
+            if let Allowed::Only(names) = allowed {
+                for bad in names.iter().filter(|n| !known(n)) {
+                    problems.add(format!("users.{name}.{key}"), format!("names {bad:?}, which is not under [{key}]"));
+                }
+            }
+        };
+        check("models", &user.models, &|n| models.iter().any(|(m, _)| m == n));
+        check("backends", &user.backends, &is_backend);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        [backends.a]
+        protocol = "openai"
+        base_url = "http://127.0.0.1:1/v1"
+        [models."GPT-4.1"]
+        backends = [{ backend = "a" }]
+        [users.u]
+        token = "t"
+        models = ["*"]
+        backends = ["*"]
+    "#;
+
+    #[test]
+    fn model_names_keep_their_dots_and_capitals() {
+        let settings = parse_with("test", GOOD, &|_| None).expect("good settings");
+        assert!(settings.models.contains_key("GPT-4.1"));
+    }
+
+    #[test]
+    fn an_unset_variable_is_named_once_with_its_key() {
+        let text = GOOD.replace("\"t\"", "\"${NOPE}\"");
+        let bad = parse_with("test", &text, &|_| None).expect_err("unset variable");
+        assert_eq!(bad.problems.len(), 1, "{bad}");
+        assert_eq!(bad.problems[0].key, "users.u.token");
+        assert!(bad.problems[0].text.contains("NOPE"));
+    }
+
+    #[test]
+    fn a_doubled_dollar_writes_a_literal_brace() {
+        let problems = Problems::default();
+        assert_eq!(expand("k", "a$${b}${C}", &|_| Some("x".into()), &problems), "a${b}x");
+        assert!(problems.into_inner().is_empty());
+    }
+
+    #[test]
+    fn problems_of_all_sections_are_reported_together() {
+        let text = r#"
+            [server]
+            bnid = "x"
+            [backends.a]
+            protocol = "smtp"
+            base_url = "ftp://x"
+            [models.m]
+            backends = [{ backend = "b" }]
+            [users.u]
+            token = "t"
+            models = []
+            backends = ["*"]
+        "#;
+        let bad = parse_with("test", text, &|_| None).expect_err("bad settings").to_string();
+        for key in
+            ["server.bnid", "backends.a.protocol", "backends.a.base_url", "models.m.backends[0]", "users.u.models"]
+        {
+            assert!(bad.contains(key), "{key} missing in:\n{bad}");
+        }
+    }
+}

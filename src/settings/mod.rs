@@ -1,0 +1,58 @@
+//! Owns what the operator wrote, typed and checked; nothing here is a default that `settings/default.toml` does not show.
+
+mod backend;
+mod load;
+mod model;
+mod secret;
+mod section;
+mod server;
+mod user;
+
+use std::{collections::BTreeMap, fmt};
+
+pub use self::{
+    backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
+    load::{demo, load, parse},
+    model::{Model, Rescue, Target},
+    secret::Secret,
+    section::Problem,
+    server::{Failover, Server},
+    user::{Allowed, TokenDigest, User, digest},
+};
+
+/// Everything the operator decides.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Settings {
+    /// The process.
+    pub server: Server,
+    /// Trying again.
+    pub failover: Failover,
+    /// Backends by name.
+    pub backends: BTreeMap<String, Backend>,
+    /// Public models by name.
+    pub models: BTreeMap<String, Model>,
+    /// Users by name.
+    pub users: BTreeMap<String, User>,
+}
+
+/// Settings that cannot be used: all their problems at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadSettings {
+    /// Which file or layer.
+    pub source: String,
+    /// What is wrong, by key.
+    pub problems: Vec<Problem>,
+}
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let n = self.problems.len();
+        write!(f, "{}: {n} problem{} in the settings", self.source, if n == 1 { "" } else { "s" })?;
+        for problem in &self.problems {
+            write!(f, "\n  {problem}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for BadSettings {}

@@ -1,0 +1,99 @@
+//! Owns the settings of one public model: which backends serve it, in which order of preference, and under which names.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::section::{Problems, Section};
+
+/// What to do with a stream that breaks after its first content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rescue {
+    /// End it with an error frame.
+    Off,
+    /// Ask another backend from the start and pass on only what is missing, while both texts agree.
+    Replay,
+    /// Ask another backend to continue the partial text where it declares that it can, else as `Replay`.
+    Prefix,
+}
+
+/// One backend that serves a model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    /// Name of the backend.
+    pub backend: String,
+    /// The backend's own name for the model; `None`: the public name.
+    pub model: Option<String>,
+    /// Tier: a higher number is used only when no backend of a lower one can take the request.
+    pub priority: u32,
+    /// Multiplies the backend's own weight for this model.
+    pub weight: f64,
+    /// Tokens that fit; a request too long for one backend moves only to a larger one.
+    pub context_window: Option<u64>,
+    /// Continues a request that ends with a partial assistant message.
+    pub continues: bool,
+}
+
+/// One public model.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Model {
+    /// Who serves it; never empty.
+    pub targets: Vec<Target>,
+    /// What to do with a broken stream.
+    pub rescue: Rescue,
+    /// Answer with the public name in `model` rather than the backend's own.
+    pub rewrite_model: bool,
+    /// Requests that may wait when every backend is full; 0: refuse at once.
+    pub queue: u32,
+    /// Longest wait in that queue.
+    pub queue_timeout: Duration,
+}
+
+impl Model {
+    /// Reads `[models.NAME]`, already laid over `[defaults.model]`.
+    pub(super) fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
+        let mut s = Section::open(path, value, problems);
+        let list = s.raw("backends");
+        let targets = match list {
+            Value::Array(items) if !items.is_empty() => items
+                .into_iter()
+                .enumerate()
+                .filter_map(|(n, item)| Target::read(&format!("{path}.backends[{n}]"), item, problems))
+                .collect(),
+            Value::Array(_) | Value::Null => {
+                s.problem("backends", "is empty; name at least one, such as [{ backend = \"openai\" }]");
+                Vec::new()
+            }
+            _ => {
+                s.problem("backends", "must be a list such as [{ backend = \"openai\" }]");
+                Vec::new()
+            }
+        };
+        let rescue = s.word("rescue", &[("off", Rescue::Off), ("replay", Rescue::Replay), ("prefix", Rescue::Prefix)]);
+        let rewrite_model = s.value("rewrite_model");
+        let queue = s.value("queue");
+        let queue_timeout = s.value("queue_timeout");
+        s.finish();
+        Some(Self { targets, rescue: rescue?, rewrite_model, queue, queue_timeout })
+    }
+}
+
+impl Target {
+    fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
+        let mut s = Section::open(path, value, problems);
+        let backend = s.required("backend");
+        let model: Option<String> = s.optional("model");
+        if model.as_deref() == Some("") {
+            s.problem("model", "is empty; leave it out to use the public name");
+        }
+        let priority = s.optional("priority").unwrap_or(1);
+        let weight = s.optional("weight").unwrap_or(1.0);
+        if weight <= 0.0 {
+            s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
+        }
+        let context_window = s.optional("context_window");
+        let continues = s.optional("continues").unwrap_or(false);
+        s.finish();
+        Some(Self { backend: backend?, model, priority, weight, context_window, continues })
+    }
+}

@@ -1,0 +1,113 @@
+//! Owns the settings of the process itself: listeners, limits, draining, and the rules for trying again.
+
+use std::{net::SocketAddr, time::Duration};
+
+use serde_json::Value;
+
+use super::section::{Problems, Section};
+
+/// `[server]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Server {
+    /// Where clients connect.
+    pub bind: SocketAddr,
+    /// A listener of its own for admin and metrics.
+    pub admin_bind: Option<SocketAddr>,
+    /// HTTP worker threads.
+    pub workers: usize,
+    /// Largest request body, bytes.
+    pub body_limit: usize,
+    /// How long running requests may go on after a stop signal.
+    pub drain_timeout: Duration,
+    /// How long new work is still taken after a stop signal, while readiness already says no.
+    pub drain_settle: Duration,
+    /// Idle time after which a client's connection is closed.
+    pub keep_alive: Duration,
+    /// Admin actions that kill actors on purpose.
+    pub chaos: bool,
+}
+
+impl Server {
+    pub(super) fn read(value: Value, problems: &Problems) -> Option<Self> {
+        let mut s = Section::open("server", value, problems);
+        let bind = read_addr(&mut s, "bind");
+        let admin_bind = read_addr(&mut s, "admin_bind");
+        if bind.is_none() {
+            s.problem("bind", "is empty; write for example \"127.0.0.1:3000\"");
+        }
+        let mut workers: usize = s.value("workers");
+        if workers == 0 {
+            workers = std::thread::available_parallelism().map_or(1, usize::from);
+        }
+        let body_limit = s.value("body_limit");
+        if body_limit == 0 {
+            s.problem("body_limit", "must be at least 1 byte");
+        }
+        let drain_timeout = s.value("drain_timeout");
+        let drain_settle = s.value("drain_settle");
+        let keep_alive = s.value("keep_alive");
+        let chaos = s.value("chaos");
+        s.finish();
+        Some(Self { bind: bind?, admin_bind, workers, body_limit, drain_timeout, drain_settle, keep_alive, chaos })
+    }
+}
+
+fn read_addr(s: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
+    let text: String = s.value(key);
+    if text.is_empty() {
+        return None;
+    }
+    let addr = text.parse().ok();
+    if addr.is_none() {
+        s.problem(key, format!("must be an IP address and port such as \"127.0.0.1:3000\", not {text:?}"));
+    }
+    addr
+}
+
+/// `[failover]`: the rules for trying again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failover {
+    /// Attempts per request, the first included.
+    pub max_attempts: u32,
+    /// The whole request, over all attempts.
+    pub deadline: Duration,
+    /// Retries allowed, as a share of recent requests.
+    pub retry_budget: f64,
+    /// Second backends started at the soft first-token threshold, as a share of recent requests.
+    pub hedge_budget: f64,
+    /// When the head and a comment go out though no content has come.
+    pub keepalive_after: Duration,
+    /// Pause between comments after that.
+    pub keepalive_every: Duration,
+}
+
+impl Failover {
+    pub(super) fn read(value: Value, problems: &Problems) -> Self {
+        let mut s = Section::open("failover", value, problems);
+        let max_attempts = s.value("max_attempts");
+        if max_attempts == 0 {
+            s.problem("max_attempts", "must be at least 1");
+        }
+        let mut share = |key: &'static str| {
+            let share: f64 = s.value(key);
+            if !(0.0..=1.0).contains(&share) {
+                s.problem(key, "must be a share from 0 to 1");
+            }
+            share
+        };
+        let retry_budget = share("retry_budget");
+        let hedge_budget = share("hedge_budget");
+        let mut some_time = |key: &'static str| {
+            let time: Duration = s.value(key);
+            if time.is_zero() {
+                s.problem(key, "must be longer than 0");
+            }
+            time
+        };
+        let deadline = some_time("deadline");
+        let keepalive_after = some_time("keepalive_after");
+        let keepalive_every = some_time("keepalive_every");
+        s.finish();
+        Self { max_attempts, deadline, retry_budget, hedge_budget, keepalive_after, keepalive_every }
+    }
+}

@@ -1,0 +1,73 @@
+//! Owns everything one may tell the Overseer.
+
+use std::str::FromStr;
+
+use actix::{Addr, Message};
+
+use crate::{backend::report::Report, router::Router};
+
+/// A worker has started its router. Sent by the worker's set-up.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Register(pub Addr<Router>);
+
+/// Refuse new work everywhere. Sent by the program when it is told to stop.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Drain;
+
+/// What is known of one backend, or of all? Asked by the admin endpoints. Unknown names give an empty list.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Report>")]
+pub struct AskReports(pub Option<String>);
+
+/// Do something to a backend; `None` if there is none of that name. Sent by the admin endpoints.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<()>")]
+pub struct Act {
+    /// The backend.
+    pub backend: String,
+    /// What to do.
+    pub action: Action,
+}
+
+/// What an operator can do to a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Take no requests until resumed.
+    Drain,
+    /// Take requests again; starts the actor anew if it was given up.
+    Resume,
+    /// Forget failures, open the gates.
+    Reset,
+    /// Panic, on purpose.
+    Crash,
+}
+
+impl Action {
+    /// The word in the URL.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Drain => "drain",
+            Self::Resume => "resume",
+            Self::Reset => "reset",
+            Self::Crash => "crash",
+        }
+    }
+}
+
+impl FromStr for Action {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<Self, String> {
+        [Self::Drain, Self::Resume, Self::Reset]
+            .into_iter()
+            .find(|action| action.as_str() == word)
+            .ok_or_else(|| format!("There is no action '{word}'; use drain, resume or reset."))
+    }
+}
+
+/// A backend's actor was given up. Sent by its guard.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct GaveUp(pub String);

@@ -1,0 +1,201 @@
+//! Owns the Overseer: it starts all other actors, under guard, installs routing tables, and reports on everyone.
+
+pub mod backoff;
+pub mod guarded;
+pub mod messages;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, Supervised};
+use arc_swap::ArcSwap;
+use futures_util::future::join_all;
+
+use self::{
+    guarded::Notice,
+    messages::{Act, Action, AskReports, Drain, GaveUp, Register},
+};
+use crate::{
+    backend::{
+        self, Backend, Handle,
+        gate::{Gate, Why},
+        messages::AskReport,
+        report::Report,
+        vitals::Vitals,
+    },
+    router::{
+        self, Router,
+        messages::Install,
+        table::{Installed, Table},
+    },
+    settings::{self, Settings},
+};
+
+/// How long a backend's actor is waited for before its facts are reported without it.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The actor.
+pub struct Overseer {
+    installed: Installed,
+    routers: Vec<Addr<Router>>,
+}
+
+/// Starts the Overseer and the backends of `settings` on this thread.
+pub fn start(settings: Settings) -> (Addr<Overseer>, Installed) {
+    let empty = Table::build(Arc::new(Settings { models: Default::default(), ..settings.clone() }), HashMap::new(), 0);
+    let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
+    let overseer = Overseer { installed: installed.clone(), routers: Vec::new() };
+    let addr = guarded::start(overseer, |notice| log::error!("the overseer: {notice:?}"));
+    installed.store(Arc::new(table(settings, &HashMap::new(), &addr)));
+    (addr, installed)
+}
+
+/// Starts a worker's router on this thread.
+pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>) -> Addr<Router> {
+    let router = Router::new(installed.clone(), rand::random());
+    let addr = guarded::start(router, |notice| match notice {
+        Notice::Restarted(cause) => log::warn!("router restarted after: {cause}"),
+        Notice::GaveUp(cause) => log::error!("router given up after: {cause}"),
+    });
+    overseer.do_send(Register(addr.clone()));
+    addr
+}
+
+/// Builds the table of `settings`; backends of `running` that stay the same keep their actors and facts.
+fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, overseer: &Addr<Overseer>) -> Table {
+    let settings = Arc::new(settings);
+    let mut handles = HashMap::new();
+    for (name, backend) in &settings.backends {
+        let models: Vec<&str> = settings
+            .models
+            .iter()
+            .filter(|(_, model)| model.targets.iter().any(|t| t.backend == *name))
+            .map(|(model, _)| model.as_str())
+            .collect();
+        let handle = match running.get(name) {
+            Some(handle) if *handle.settings == *backend => handle.clone(),
+            _ => start_backend(name, Arc::new(backend.clone()), Arc::new(Vitals::new(name)), overseer),
+        };
+        handle.vitals.serve(&models);
+        handles.insert(name.clone(), handle);
+    }
+    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    Table::build(settings, handles, created)
+}
+
+fn start_backend(
+    name: &str,
+    settings: Arc<settings::Backend>,
+    vitals: Arc<Vitals>,
+    overseer: &Addr<Overseer>,
+) -> Arc<Handle> {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    let facts = vitals.clone();
+    let (name, overseer) = (name.to_owned(), overseer.clone());
+    let addr = guarded::start(Backend::new(settings.clone(), vitals.clone()), move |notice| match notice {
+        Notice::Restarted(cause) => {
+            facts.restarts.fetch_add(1, Relaxed);
+            log::warn!("backend actor restarted: backend={name} after: {cause}");
+            facts.last_cause.store(Some(Arc::new(cause)));
+        }
+        Notice::GaveUp(cause) => {
+            // Its actor can publish nothing any more.
+            facts.gate.publish(Gate::Held(Why::GivenUp));
+            facts.last_cause.store(Some(Arc::new(cause)));
+            overseer.do_send(GaveUp(name.clone()));
+        }
+    });
+    Arc::new(Handle { id: IDS.fetch_add(1, Relaxed), settings, vitals, addr })
+}
+
+impl Overseer {
+    fn install(&self, table: Table) {
+        let table = Arc::new(table);
+        self.installed.store(table.clone());
+        for router in &self.routers {
+            router.do_send(Install(table.clone()));
+        }
+    }
+
+    /// Starts a given-up backend's actor anew; its facts stay.
+    fn revive(&self, handle: &Handle, me: &Addr<Self>) {
+        let old = self.installed.load_full();
+        handle.vitals.gate.publish(Gate::Ramp(1));
+        let fresh = start_backend(handle.name(), handle.settings.clone(), handle.vitals.clone(), me);
+        let mut handles = old.handles.clone();
+        handles.insert(handle.name().to_string(), fresh);
+        self.install(Table::build(old.settings.clone(), handles, old.created));
+    }
+}
+
+impl Actor for Overseer {
+    type Context = Context<Self>;
+}
+
+impl Supervised for Overseer {}
+
+impl Handler<Register> for Overseer {
+    type Result = ();
+
+    fn handle(&mut self, Register(router): Register, _: &mut Self::Context) {
+        // The table may have changed while the worker started.
+        router.do_send(Install(self.installed.load_full()));
+        self.routers.push(router);
+    }
+}
+
+impl Handler<Drain> for Overseer {
+    type Result = ();
+
+    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
+        for router in &self.routers {
+            router.do_send(router::messages::Drain);
+        }
+    }
+}
+
+impl Handler<AskReports> for Overseer {
+    type Result = ResponseFuture<Vec<Report>>;
+
+    fn handle(&mut self, AskReports(name): AskReports, _: &mut Self::Context) -> Self::Result {
+        let table = self.installed.load_full();
+        let mut handles: Vec<_> =
+            table.handles.values().filter(|h| name.as_deref().is_none_or(|n| **h.name() == *n)).cloned().collect();
+        handles.sort_by(|a, b| a.name().cmp(b.name()));
+        Box::pin(join_all(handles.into_iter().map(|handle| async move {
+            let asked = handle.addr.send(AskReport).timeout(PATIENCE).await;
+            // An actor that is being rebuilt cannot answer; its facts can.
+            asked.unwrap_or_else(|_| Report::of(&handle.vitals, &handle.settings))
+        })))
+    }
+}
+
+impl Handler<Act> for Overseer {
+    type Result = Option<()>;
+
+    fn handle(&mut self, Act { backend, action }: Act, ctx: &mut Self::Context) -> Self::Result {
+        let handle = self.installed.load().handles.get(&backend)?.clone();
+        match action {
+            Action::Drain => handle.addr.do_send(backend::messages::Drain),
+            Action::Resume if handle.addr.connected() => handle.addr.do_send(backend::messages::Resume),
+            Action::Resume => self.revive(&handle, &ctx.address()),
+            Action::Reset => handle.addr.do_send(backend::messages::ResetBreaker),
+            Action::Crash => handle.addr.do_send(backend::messages::Crash),
+        }
+        Some(())
+    }
+}
+
+impl Handler<GaveUp> for Overseer {
+    type Result = ();
+
+    fn handle(&mut self, GaveUp(name): GaveUp, _: &mut Self::Context) {
+        log::error!("backend given up: backend={name}; POST /admin/backends/{name}/resume starts it again");
+    }
+}

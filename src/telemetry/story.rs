@@ -1,0 +1,198 @@
+//! Owns the story of one request: what was tried, who served it, how it ended; told once, in the log line and the headers.
+
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+
+use serde::Serialize;
+
+use crate::{
+    clock,
+    error::{Class, Error},
+    settings::User,
+    wire::Usage,
+};
+
+/// Why this backend: the token in `x-greenroom-route`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RouteReason {
+    /// It had the lowest cost of several.
+    LeastLoaded,
+    /// There was no other.
+    OnlyCandidate,
+    /// The client named it.
+    Pinned,
+    /// Another failed before.
+    Failover,
+    /// Another was too slow.
+    Hedged,
+}
+
+impl RouteReason {
+    /// The token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastLoaded => "least_loaded",
+            Self::OnlyCandidate => "only_candidate",
+            Self::Pinned => "pinned",
+            Self::Failover => "failover",
+            Self::Hedged => "hedged",
+        }
+    }
+}
+
+/// One attempt, as the ledger shows it.
+#[derive(Debug, Clone, Serialize)]
+pub struct AttemptNote {
+    /// The backend.
+    pub backend: Arc<str>,
+    /// Its own name for the model.
+    pub upstream_model: Arc<str>,
+    /// Why this backend.
+    pub route: RouteReason,
+    /// Start, milliseconds after the request came.
+    pub started_ms: f64,
+    /// Duration, milliseconds; absent while it runs.
+    pub duration_ms: Option<f64>,
+    /// How it ended: `success`, `cancelled`, or a class of failure.
+    pub outcome: Option<&'static str>,
+    /// The backend's status.
+    pub status: Option<u16>,
+    /// What happened, in words.
+    pub message: Option<String>,
+    /// How the choice came about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<serde_json::Value>,
+}
+
+/// The story so far.
+#[derive(Debug, Clone)]
+pub struct Story {
+    /// `x-request-id`.
+    pub id: Arc<str>,
+    /// Who asks.
+    pub user: Arc<User>,
+    /// The public model.
+    pub model: Arc<str>,
+    /// The backend named in the body.
+    pub pin: Option<Arc<str>>,
+    /// Streamed?
+    pub stream: bool,
+    /// When it came.
+    pub received: Duration,
+    /// All attempts.
+    pub attempts: Vec<AttemptNote>,
+    /// Index of the attempt that serves the client.
+    pub served_by: Option<usize>,
+    /// Time to the first content, or to the whole answer.
+    pub first_token: Option<Duration>,
+    /// Tokens as the provider counted them.
+    pub usage: Option<Usage>,
+    /// The status the client got.
+    pub status: u16,
+    /// How it ended, if it failed.
+    pub class: Option<Class>,
+    /// What the client was told, if it failed.
+    pub message: Option<String>,
+    /// What became of a broken stream's rescue.
+    pub rescue: Option<&'static str>,
+    /// When it ended.
+    pub ended: Option<Duration>,
+}
+
+/// Hears of each request's end.
+pub type Listener = Rc<dyn Fn(&Story)>;
+
+/// The story being told. Dropped without an end, it tells that the client left.
+#[derive(Clone)]
+pub struct Telling(Rc<Inner>);
+
+struct Inner {
+    story: RefCell<Story>,
+    listener: Listener,
+}
+
+impl Telling {
+    /// Begins.
+    pub fn new(story: Story, listener: Listener) -> Self {
+        Self(Rc::new(Inner { story: RefCell::new(story), listener }))
+    }
+
+    /// Reads the story so far.
+    pub fn read<T>(&self, read: impl FnOnce(&Story) -> T) -> T {
+        read(&self.0.story.borrow())
+    }
+
+    /// Adds to it.
+    pub fn write<T>(&self, write: impl FnOnce(&mut Story) -> T) -> T {
+        write(&mut self.0.story.borrow_mut())
+    }
+
+    /// Milliseconds since the request came.
+    pub fn elapsed_ms(&self) -> f64 {
+        ms(clock::now().saturating_sub(self.read(|s| s.received)))
+    }
+
+    /// An attempt begins; returns its number.
+    pub fn attempt(&self, note: AttemptNote) -> usize {
+        self.write(|story| {
+            story.attempts.push(note);
+            story.attempts.len() - 1
+        })
+    }
+
+    /// An attempt ended.
+    pub fn attempt_ended(&self, number: usize, outcome: &'static str, status: Option<u16>, message: Option<String>) {
+        let now = self.elapsed_ms();
+        self.write(|story| {
+            if let Some(note) = story.attempts.get_mut(number)
+                && note.outcome.is_none()
+            {
+                note.duration_ms = Some(now - note.started_ms);
+                note.outcome = Some(outcome);
+                note.status = status;
+                note.message = message;
+            }
+        });
+    }
+
+    /// The end, good or bad. Only the first counts.
+    pub fn end(&self, status: u16, error: Option<&Error>) {
+        self.write(|story| {
+            if story.ended.is_none() {
+                story.ended = Some(clock::now());
+                story.status = status;
+                story.class = error.map(Error::class);
+                story.message = error.map(|e| e.face().message);
+            }
+        });
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        let story = self.story.get_mut();
+        if story.ended.is_none() {
+            story.ended = Some(clock::now());
+            story.status = 499;
+            story.class = Some(Class::CallerCancelled);
+        }
+        (self.listener)(story);
+    }
+}
+
+impl Story {
+    /// The attempt that served the client, else the last one.
+    pub fn served(&self) -> Option<&AttemptNote> {
+        self.served_by.and_then(|n| self.attempts.get(n)).or(self.attempts.last())
+    }
+
+    /// Time from arrival to end.
+    pub fn total(&self) -> Duration {
+        self.ended.unwrap_or_else(clock::now).saturating_sub(self.received)
+    }
+}
+
+/// A duration in milliseconds, to the microsecond.
+pub fn ms(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1e3
+}

@@ -1,0 +1,78 @@
+//! Owns which headers cross the proxy: what a backend is sent, and what of its answer a client may see.
+
+use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::{
+    settings::{Backend, Style},
+    wire::Protocol,
+};
+
+/// Answer headers that reach the client. Everything else, cookies and organisation names included, stays here.
+const ALLOWED: [&str; 12] = [
+    "content-type",
+    "content-language",
+    "content-encoding",
+    "openai-processing-ms",
+    "openai-version",
+    "openai-model",
+    "anthropic-version",
+    "link",
+    "warning",
+    "deprecation",
+    "sunset",
+    "x-robots-tag",
+];
+
+/// The provider's own rate limits reach the client under this prefix: without it they would pass for Greenroom's.
+const LIMITS: &str = "x-ratelimit-";
+const LIMITS_PREFIX: &str = "x-greenroom-upstream-";
+
+/// Version of Anthropic's API that we speak.
+const ANTHROPIC_VERSION: &str = "2023-06-01";
+
+/// Fixed headers of requests to a backend: its key, what the operator configured, what the protocol wants.
+pub(super) fn of_backend(backend: &Backend) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    let mut add = |name: &str, value: &str| {
+        // Settings are checked when they are read; what still does not fit is left out rather than sent broken.
+        if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
+            value.set_sensitive(true);
+            headers.retain(|(known, _)| *known != name);
+            headers.push((name, value));
+        }
+    };
+    add("content-type", "application/json");
+    add("user-agent", concat!("greenroom/", env!("CARGO_PKG_VERSION")));
+    if backend.protocol == Protocol::Anthropic {
+        add("anthropic-version", ANTHROPIC_VERSION);
+    }
+    if let Some(key) = &backend.api_key {
+        match (backend.protocol, backend.style) {
+            (Protocol::Openai, Style::Openai) => add("authorization", &format!("Bearer {}", key.reveal())),
+            (Protocol::Openai, Style::Azure) => add("api-key", key.reveal()),
+            (Protocol::Anthropic, _) => add("x-api-key", key.reveal()),
+            (Protocol::Gemini, _) => add("x-goog-api-key", key.reveal()),
+        }
+    }
+    for (name, value) in &backend.headers {
+        add(name, value.reveal());
+    }
+    headers
+}
+
+/// The headers of a backend's answer that its client may see; repeated ones stay repeated.
+pub(super) fn for_client(from: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::with_capacity(4);
+    for (name, value) in from {
+        if ALLOWED.contains(&name.as_str()) {
+            headers.push((name.clone(), value.clone()));
+        } else if name.as_str().starts_with(LIMITS)
+            && let Ok(prefixed) = HeaderName::from_bytes(format!("{LIMITS_PREFIX}{name}").as_bytes())
+        {
+            headers.push((prefixed, value.clone()));
+        } else if matches!(name.as_str(), "x-request-id" | "request-id") {
+            headers.push((HeaderName::from_static("x-greenroom-upstream-request-id"), value.clone()));
+        }
+    }
+    headers
+}

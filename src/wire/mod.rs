@@ -1,0 +1,86 @@
+//! Owns what goes over the wire, between protocols: pure functions of bytes, without sockets, clocks or actors.
+
+pub mod envelope;
+pub mod peek;
+pub mod sse;
+
+use std::{borrow::Cow, time::Duration};
+
+/// What a backend speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// OpenAI chat completions.
+    Openai,
+    /// Anthropic Messages.
+    Anthropic,
+    /// Gemini `generateContent`.
+    Gemini,
+}
+
+impl Protocol {
+    /// The word in settings and admin output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Openai => "openai",
+            Self::Anthropic => "anthropic",
+            Self::Gemini => "gemini",
+        }
+    }
+}
+
+/// Tokens as the provider counted them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Prompt tokens, cached ones included.
+    pub input: u64,
+    /// Generated tokens, reasoning included.
+    pub output: u64,
+    /// Prompt tokens read from a cache.
+    pub cached: u64,
+    /// Generated tokens spent on reasoning.
+    pub reasoning: u64,
+}
+
+/// A provider's error in normalised words.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fault {
+    /// HTTP status, if there was one.
+    pub status: Option<u16>,
+    /// Error type.
+    pub kind: String,
+    /// Error code.
+    pub code: String,
+    /// Message.
+    pub message: String,
+    /// Offending member.
+    pub param: Option<String>,
+    /// When to ask again, where the body says so.
+    pub retry_after: Option<Duration>,
+}
+
+/// What one frame, or one whole answer, meant.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed<'a> {
+    /// It carries content: text, tool arguments, reasoning. Not: role only, pings, comments.
+    pub content: bool,
+    /// It carries a finish reason.
+    pub finish: bool,
+    /// It is the end marker.
+    pub done: bool,
+    /// Token counts.
+    pub usage: Option<Usage>,
+    /// Token counts are all it carries.
+    pub usage_only: bool,
+    /// It is an error.
+    pub fault: Option<Fault>,
+    /// Assistant text it carries, for a rescue.
+    pub text: Cow<'a, str>,
+    /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice.
+    pub intricate: bool,
+    /// The model that answers, as the provider calls it.
+    pub model: Option<Cow<'a, str>>,
+}
+
+/// Bytes that are not what the protocol says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Malformed(pub String);

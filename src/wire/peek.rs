@@ -1,0 +1,246 @@
+//! Owns looking into OpenAI answers that pass through untouched: is this content, the end, an error, the token count?
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{Fault, Malformed, Observed, Usage};
+
+/// The end marker's data.
+const DONE: &[u8] = b"[DONE]";
+
+/// What one frame's data means.
+pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    if data == DONE {
+        return Ok(Observed { done: true, ..Observed::default() });
+    }
+    body(data)
+}
+
+/// What a whole answer means. An object without choices and without an error is malformed.
+pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    if data.trim_ascii().is_empty() {
+        return Err(Malformed("the body is empty".into()));
+    }
+    body(data)
+}
+
+fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let mut seen = Observed {
+        usage: chunk.usage.map(Into::into),
+        model: chunk.model.map(|m| m.0),
+        fault: chunk.error.and_then(fault),
+        usage_only: chunk.choices.is_empty(),
+        intricate: chunk.choices.len() > 1,
+        ..Observed::default()
+    };
+    seen.usage_only &= seen.usage.is_some();
+    for choice in chunk.choices {
+        seen.finish |= choice.finish_reason.is_some();
+        seen.intricate |= choice.index != 0;
+        let Some(delta) = choice.delta.or(choice.message) else {
+            if let Some(text) = choice.text {
+                seen.content |= !text.0.is_empty();
+                seen.text = text.0;
+            }
+            continue;
+        };
+        let other = [delta.reasoning_content, delta.reasoning, delta.refusal].iter().flatten().any(|t| !t.0.is_empty())
+            || [delta.tool_calls, delta.function_call, delta.audio, delta.annotations]
+                .iter()
+                .flatten()
+                .any(|v| !matches!(v, Value::Null) && v.as_array().is_none_or(|a| !a.is_empty()));
+        seen.intricate |= other;
+        seen.content |= other;
+        match delta.content {
+            Some(Content::Text(text)) if !text.is_empty() => {
+                seen.content = true;
+                seen.text = text;
+            }
+            Some(Content::Parts(parts)) if !parts.is_empty() => {
+                seen.content = true;
+                seen.intricate = true;
+            }
+            _ => {}
+        }
+    }
+    Ok(seen)
+}
+
+/// Reads an OpenAI-style `error` member: an object, or a bare string as some servers send.
+fn fault(error: Value) -> Option<Fault> {
+    let text = |v: &Value| match v {
+        Value::String(s) => s.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    match error {
+        Value::Null => None,
+        Value::Object(map) => {
+            let get = |key| map.get(key).map(text).unwrap_or_default();
+            let code = get("code");
+            Some(Fault {
+                // Some servers put the HTTP status into `code`.
+                status: code.parse().ok().filter(|s| (400..600).contains(s)),
+                kind: get("type"),
+                code,
+                message: get("message"),
+                param: map.get("param").and_then(Value::as_str).map(ToOwned::to_owned),
+                retry_after: None,
+            })
+        }
+        other => Some(Fault { message: text(&other), ..Fault::default() }),
+    }
+}
+
+/// Reads an error body of an OpenAI-style server, whatever it is: never fails.
+pub fn error_body(status: u16, data: &[u8]) -> Fault {
+    let mut found = match serde_json::from_slice(data) {
+        Ok(Value::Object(mut map)) => {
+            let detail = map.remove("error").or_else(|| map.remove("detail"));
+            match detail {
+                Some(detail) => fault(detail).unwrap_or_default(),
+                // vLLM answers the error's members at the top level.
+                None => fault(Value::Object(map)).unwrap_or_default(),
+            }
+        }
+        Ok(Value::String(text)) => Fault { message: text, ..Fault::default() },
+        _ => Fault::default(),
+    };
+    found.status = Some(status);
+    found
+}
+
+#[derive(Deserialize)]
+struct Chunk<'a> {
+    #[serde(borrow, default, deserialize_with = "nullable")]
+    choices: Vec<Choice<'a>>,
+    #[serde(default)]
+    usage: Option<RawUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+    #[serde(borrow, default)]
+    model: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Choice<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    message: Option<Delta<'a>>,
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Delta<'a> {
+    #[serde(borrow, default)]
+    content: Option<Content<'a>>,
+    #[serde(borrow, default)]
+    reasoning_content: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    reasoning: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    refusal: Option<Text<'a>>,
+    #[serde(default)]
+    tool_calls: Option<Value>,
+    #[serde(default)]
+    function_call: Option<Value>,
+    #[serde(default)]
+    audio: Option<Value>,
+    #[serde(default)]
+    annotations: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Parts(Vec<Value>),
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawUsage {
+    prompt_tokens: u64,
+    completion_tokens: u64,
+    prompt_tokens_details: Option<Details>,
+    completion_tokens_details: Option<Details>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Details {
+    cached_tokens: Option<u64>,
+    reasoning_tokens: Option<u64>,
+}
+
+impl From<RawUsage> for Usage {
+    fn from(raw: RawUsage) -> Self {
+        Self {
+            input: raw.prompt_tokens,
+            output: raw.completion_tokens,
+            cached: raw.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
+            reasoning: raw.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
+        }
+    }
+}
+
+fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_role_frame_is_not_content_and_text_is() {
+        let role =
+            frame(br#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#);
+        assert_eq!(role, Ok(Observed::default()));
+        let text =
+            frame(br#"{"choices":[{"index":0,"delta":{"content":"h\u00e9"},"finish_reason":null}]}"#).expect("text");
+        assert!(text.content && !text.intricate);
+        assert_eq!(text.text, "hé");
+    }
+
+    #[test]
+    fn tool_arguments_and_reasoning_are_content() {
+        for delta in [r#"{"tool_calls":[{"index":0}]}"#, r#"{"reasoning_content":"hm"}"#, r#"{"refusal":"no"}"#] {
+            let data = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}}]}}"#);
+            let seen = frame(data.as_bytes()).expect("frame");
+            assert!(seen.content && seen.intricate, "{delta}");
+        }
+    }
+
+    #[test]
+    fn usage_finish_end_and_errors_are_seen() {
+        let usage = frame(br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2}}}"#);
+        assert_eq!(usage.expect("usage").usage, Some(Usage { input: 3, output: 4, cached: 2, reasoning: 0 }));
+        assert!(frame(br#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#).expect("finish").finish);
+        assert!(frame(b"[DONE]").expect("end").done);
+        let fault = frame(br#"{"error":{"message":"busy","type":"server_error","code":503}}"#).expect("error").fault;
+        assert_eq!(fault.expect("fault").status, Some(503));
+        assert!(frame(b"{\"choices\":").is_err());
+    }
+
+    #[test]
+    fn error_bodies_of_every_server_are_read() {
+        assert_eq!(error_body(401, br#"{"error": "Unauthorized"}"#).message, "Unauthorized");
+        assert_eq!(error_body(404, br#"{"detail": "Not Found"}"#).message, "Not Found");
+        assert_eq!(error_body(400, br#"{"object":"error","message":"too long","code":400}"#).message, "too long");
+        assert_eq!(error_body(502, b"<html>").message, "");
+        assert_eq!(error_body(429, br#"{"error":{"code":"insufficient_quota"}}"#).code, "insufficient_quota");
+    }
+}

@@ -1,0 +1,231 @@
+//! Owns server-sent events: cutting a byte stream into whole frames without copying, and reading a frame's fields.
+
+use std::borrow::Cow;
+
+use bytes::{Bytes, BytesMut};
+use memchr::{memchr2, memchr2_iter};
+
+/// Largest frame held while it is incomplete, bytes: room for a base64 image in one event, and a bound on memory.
+pub const MAX_FRAME: usize = 16 << 20;
+
+/// A frame grew past `MAX_FRAME` without ending.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameTooLong;
+
+/// Cuts chunks, split anywhere, into runs of whole frames.
+#[derive(Debug, Default)]
+pub struct Splitter {
+    /// The frame under way.
+    tail: BytesMut,
+    state: Scan,
+}
+
+/// How far the search for a blank line has come.
+#[derive(Debug, Default, Clone, Copy)]
+struct Scan {
+    /// Bytes already looked at.
+    seen: usize,
+    /// Whether the line under way has bytes in it.
+    in_line: bool,
+    /// Whether the last byte seen was a carriage return, of which a line feed may be the second half.
+    after_cr: bool,
+}
+
+impl Scan {
+    /// Looks at the bytes not yet seen; returns the end of the last whole frame, if one ended.
+    fn last_end(&mut self, bytes: &[u8]) -> Option<usize> {
+        let mut end = None;
+        let mut line_start = self.seen;
+        for at in memchr2_iter(b'\n', b'\r', &bytes[self.seen..]) {
+            let at = at + self.seen;
+            let second_half = bytes[at] == b'\n' && self.after_cr && at == line_start;
+            let empty = at == line_start && !self.in_line;
+            self.after_cr = bytes[at] == b'\r';
+            self.in_line = false;
+            line_start = at + 1;
+            if second_half {
+                // The line ended at the carriage return; a frame that did takes its line feed along.
+                if end == Some(at) {
+                    end = Some(at + 1);
+                }
+            } else if empty {
+                end = Some(at + 1);
+            }
+        }
+        if line_start < bytes.len() {
+            self.in_line = true;
+            self.after_cr = false;
+        }
+        self.seen = bytes.len();
+        end
+    }
+}
+
+impl Splitter {
+    /// Takes the next chunk; returns all frames that are whole now, as one run of the upstream's own bytes.
+    pub fn push(&mut self, mut chunk: Bytes) -> Result<Bytes, FrameTooLong> {
+        if self.tail.is_empty() {
+            self.state.seen = 0;
+            let Some(end) = self.state.last_end(&chunk) else {
+                self.tail.extend_from_slice(&chunk);
+                return self.within_limit(Bytes::new());
+            };
+            let whole = chunk.split_to(end);
+            self.tail.extend_from_slice(&chunk);
+            self.state.seen = self.tail.len();
+            return Ok(whole);
+        }
+        self.tail.extend_from_slice(&chunk);
+        let Some(end) = self.state.last_end(&self.tail) else {
+            return self.within_limit(Bytes::new());
+        };
+        let whole = self.tail.split_to(end).freeze();
+        self.state.seen = self.tail.len();
+        Ok(whole)
+    }
+
+    /// What is left of an unfinished frame when the stream ends.
+    pub fn rest(&mut self) -> Bytes {
+        self.state = Scan::default();
+        self.tail.split().freeze()
+    }
+
+    fn within_limit(&self, whole: Bytes) -> Result<Bytes, FrameTooLong> {
+        if self.tail.len() > MAX_FRAME { Err(FrameTooLong) } else { Ok(whole) }
+    }
+}
+
+/// One frame of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame<'a> {
+    /// Its bytes, the blank line included.
+    pub raw: &'a [u8],
+    /// The `event` field.
+    pub event: Option<&'a str>,
+    /// The `data` fields, joined by line feeds; `None` for a comment or an empty frame.
+    pub data: Option<Cow<'a, [u8]>>,
+}
+
+/// The frames of a run that `Splitter` gave, or of a stream's unterminated rest.
+pub fn frames(run: &[u8]) -> Frames<'_> {
+    Frames { run }
+}
+
+/// Iterator over frames.
+#[derive(Debug, Clone)]
+pub struct Frames<'a> {
+    run: &'a [u8],
+}
+
+impl<'a> Iterator for Frames<'a> {
+    type Item = Frame<'a>;
+
+    fn next(&mut self) -> Option<Frame<'a>> {
+        if self.run.is_empty() {
+            return None;
+        }
+        let mut frame = Frame { raw: self.run, event: None, data: None };
+        let mut at = 0;
+        while at < self.run.len() {
+            let line_end = memchr2(b'\n', b'\r', &self.run[at..]).map_or(self.run.len(), |n| at + n);
+            let line = &self.run[at..line_end];
+            at = match &self.run[line_end..] {
+                [b'\r', b'\n', ..] => line_end + 2,
+                [] => line_end,
+                _ => line_end + 1,
+            };
+            if line.is_empty() {
+                break;
+            }
+            frame.field(line);
+        }
+        let (raw, rest) = self.run.split_at(at);
+        frame.raw = raw;
+        self.run = rest;
+        Some(frame)
+    }
+}
+
+impl<'a> Frame<'a> {
+    fn field(&mut self, line: &'a [u8]) {
+        let (name, value) = match memchr::memchr(b':', line) {
+            Some(colon) => (&line[..colon], line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..])),
+            None => (line, &[][..]),
+        };
+        match name {
+            b"data" => match &mut self.data {
+                None => self.data = Some(Cow::Borrowed(value)),
+                Some(data) => {
+                    let data = data.to_mut();
+                    data.push(b'\n');
+                    data.extend_from_slice(value);
+                }
+            },
+            b"event" => self.event = std::str::from_utf8(value).ok(),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn read(chunks: &[&[u8]]) -> (Vec<u8>, Vec<(Option<String>, Vec<u8>)>) {
+        let (mut splitter, mut raw, mut fields) = (Splitter::default(), Vec::new(), Vec::new());
+        let mut take = |run: &[u8]| {
+            raw.extend_from_slice(run);
+            for frame in frames(run) {
+                if let Some(data) = frame.data {
+                    fields.push((frame.event.map(ToOwned::to_owned), data.into_owned()));
+                }
+            }
+        };
+        for chunk in chunks {
+            take(&splitter.push(Bytes::copy_from_slice(chunk)).expect("short frames"));
+        }
+        take(&splitter.rest());
+        (raw, fields)
+    }
+
+    #[test]
+    fn a_frame_is_passed_on_as_soon_as_its_blank_line_is_there() {
+        let mut splitter = Splitter::default();
+        assert_eq!(splitter.push(Bytes::from_static(b"data: a\n")).expect("short"), "");
+        assert_eq!(splitter.push(Bytes::from_static(b"\ndata: b\n\nda")).expect("short"), "data: a\n\ndata: b\n\n");
+        assert_eq!(splitter.rest(), "da");
+    }
+
+    #[test]
+    fn a_frame_that_never_ends_is_an_error_not_memory() {
+        let mut splitter = Splitter::default();
+        let chunk = Bytes::from(vec![b'x'; MAX_FRAME / 2 + 1]);
+        assert!(splitter.push(chunk.clone()).is_ok());
+        assert_eq!(splitter.push(chunk), Err(FrameTooLong));
+    }
+
+    proptest! {
+        #[test]
+        fn cutting_anywhere_changes_neither_bytes_nor_fields(
+            parts in proptest::collection::vec(
+                prop_oneof![
+                    Just("data: é1"), Just("data:2"), Just("event: e"), Just(": ping"), Just("id: 7"), Just(""),
+                ], 0..24),
+            ends in proptest::collection::vec(prop_oneof![Just("\n"), Just("\r\n"), Just("\r")], 24),
+            cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
+        ) {
+            let text: String = parts.iter().zip(&ends).map(|(p, e)| format!("{p}{e}")).collect();
+            let text = text.as_bytes();
+            let mut at: Vec<usize> = cuts.iter().map(|c| c.index(text.len() + 1)).collect();
+            at.push(0);
+            at.push(text.len());
+            at.sort_unstable();
+            let chunks: Vec<&[u8]> = at.windows(2).map(|w| &text[w[0]..w[1]]).collect();
+            let (raw, fields) = read(&chunks);
+            prop_assert_eq!(&raw, text);
+            prop_assert_eq!(fields, read(&[text]).1);
+        }
+    }
+}
