@@ -26,7 +26,7 @@ use tokio::{
 use self::{
     attempt::{Leg, Live, Opened, Whole},
     relay::Step,
-    response::error_frame,
+    response::{error_frame, explained_stream, named_late},
     retry::{Budget, LONGEST_PAUSE, most_useful, pause},
     stage::{Opening, Play, Stage},
 };
@@ -39,7 +39,10 @@ use crate::{
         table::{Installed, Target},
     },
     settings::{Failover, Rescue, User},
-    telemetry::{log::panic_words, story::Telling},
+    telemetry::{
+        log::panic_words,
+        story::{Listener, Telling},
+    },
     upstream::{Clients, Endpoint},
     wire::envelope::Envelope,
 };
@@ -52,6 +55,8 @@ pub struct Worker {
     pub clients: Clients,
     /// The table in force.
     pub installed: Installed,
+    /// Hears of each request's end.
+    pub listener: Listener,
     retries: RefCell<Budget>,
     hedges: RefCell<Budget>,
 }
@@ -62,12 +67,13 @@ const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
     /// A worker's share of the world.
-    pub fn new(router: Addr<Router>, installed: Installed) -> Self {
+    pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
             router,
             clients: Clients::default(),
             installed,
+            listener,
             retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
             hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
         }
@@ -123,7 +129,7 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     worker.retries.borrow_mut().earn();
     worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();
-    let (stream, failover) = (request.stream, request.failover.clone());
+    let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
     let exchange = Exchange::new(worker, request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
@@ -132,8 +138,8 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
             Err(Error::Internal)
         });
         return match whole {
-            Ok(whole) => response::whole(&telling, whole),
-            Err(error) => response::failed(&telling, &error),
+            Ok(whole) => response::whole(&telling, whole, explain),
+            Err(error) => response::failed(&telling, &error, explain),
         };
     }
     let stage = Stage::default();
@@ -152,8 +158,12 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     });
     let mut play = Play::new(stage, running, frame, failover.keepalive_every);
     match play.open(failover.keepalive_after).await {
-        Opening::Failed(error) => response::failed(&telling, &error),
-        Opening::Content | Opening::Empty | Opening::Silent => response::stream(&telling, headers.take(), play),
+        Opening::Failed(error) => response::failed(&telling, &error, explain),
+        opening => {
+            let early = matches!(opening, Opening::Silent);
+            telling.write(|story| story.early_head = early);
+            response::stream(&telling, headers.take(), play)
+        }
     }
 }
 
@@ -212,6 +222,12 @@ impl Exchange {
             story.first_token = Some(clock::now().saturating_sub(story.received));
         });
         *headers.borrow_mut() = seen;
+        if telling.read(|story| story.early_head) {
+            stage.put(named_late(&telling)).await;
+        }
+        if self.request.explain {
+            stage.put(explained_stream(&telling)).await;
+        }
         if !held.is_empty() {
             stage.put(held).await;
         }
@@ -368,8 +384,18 @@ impl Exchange {
     /// What the client is told when nothing is left to try.
     fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
         let failures = std::mem::take(&mut self.fallen).into_iter().map(|fallen| fallen.failed).collect();
+        let soonest = refusal.as_ref().and_then(|refusal| refusal.soonest);
+        if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
+            // Plain data always serialises.
+            self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok());
+        }
         match (most_useful(failures), refusal) {
-            (Some(failed), _) => Error::Upstream(Box::new(failed)),
+            (Some(mut failed), _) => {
+                // An honest wait: until the first backend that could take it opens again, tried or not.
+                let other = soonest.map(|until| until.saturating_sub(clock::now()));
+                failed.retry_after = failed.retry_after.map(|own| other.map_or(own, |other| own.min(other)));
+                Error::Upstream(Box::new(failed))
+            }
             (None, Some(refusal)) => refusal.error,
             (None, None) => Error::Internal,
         }

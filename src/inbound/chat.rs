@@ -1,6 +1,6 @@
 //! Owns the story of `POST /v1/chat/completions`: who asks, is it in order, then over to the exchange.
 
-use std::{fmt::Write, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::time::Instant;
@@ -15,7 +15,7 @@ use crate::{
     settings::{Rescue, User},
     telemetry::{
         log,
-        story::{Story, Telling},
+        story::{Listener, Story, Telling},
     },
     upstream::Endpoint,
     wire::envelope::{self, Envelope, Pin, Stream, Unreadable},
@@ -32,7 +32,8 @@ pub(super) async fn chat(request: HttpRequest, payload: web::Payload) -> HttpRes
         Ok(user) => user,
         Err(error) => return refuse(&id, None, &error),
     };
-    match prepare(&request, payload, &table, &user, &id, received).await {
+    let listener = worker.listener.clone();
+    match prepare(&request, payload, &table, &user, &id, received, listener).await {
         Ok(prepared) => exchange::respond(worker.clone(), prepared, shared.cut.clone()).await,
         Err(error) => refuse(&id, Some(&user), &error),
     }
@@ -50,6 +51,7 @@ async fn prepare(
     user: &Arc<User>,
     id: &Arc<str>,
     received: Duration,
+    listener: Listener,
 ) -> Result<Request, Error> {
     let limit = table.settings.server.body_limit;
     let body = body::read(request, payload, limit).await?;
@@ -77,6 +79,7 @@ async fn prepare(
             pin: pin.clone(),
             stream,
             received,
+            early_head: false,
             attempts: Vec::with_capacity(1),
             served_by: None,
             first_token: None,
@@ -84,10 +87,11 @@ async fn prepare(
             status: 0,
             class: None,
             message: None,
+            decision: None,
             rescue: None,
             ended: None,
         },
-        Rc::new(log::request),
+        listener,
     );
     Ok(Request {
         telling,
@@ -100,7 +104,7 @@ async fn prepare(
         body,
         extra: Vec::new(),
         deadline: Instant::now() + deadline,
-        explain: false,
+        explain: user.may_explain && asks_to_explain(request),
         rewrite_model: route.filter(|r| r.settings.rewrite_model).map(|_| model.clone()),
         rescue: route.map_or(Rescue::Off, |r| r.settings.rescue),
         model,
@@ -127,6 +131,11 @@ fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
         Stream::Bad => return Err(invalid("stream", "'stream' must be true or false.")),
     };
     Ok((Arc::from(model), stream))
+}
+
+/// Whether the client wants to know how the decision came about.
+fn asks_to_explain(request: &HttpRequest) -> bool {
+    request.headers().get("x-greenroom-explain").is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"))
 }
 
 /// The deadline of the settings, or a shorter one that the client asks for.
