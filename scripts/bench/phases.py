@@ -63,7 +63,7 @@ def latency(bench, proxy):
 
 def first_token(bench, proxy):
     """What the proxy adds to the time to the first token, with 100 short streams at all times, and as many past it."""
-    options = ["--connections", 100, "--total", 2000, "--chunks", 10, "--interval-us", 20_000]
+    options = ["--connections", 100, "--total", 2000, "--chunks", 5, "--interval-us", 50_000]
     with machine.AwakeCore() as awake, machine.Meter(proxy.process, awake.spinner) as meter:
         targets = load_result("streams", *options, to=[proxy.address, bench.direct.addresses[0]])["targets"]
     through, past = (checked(target, 2000)["first_token_us"] for target in targets)
