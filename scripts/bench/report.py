@@ -59,7 +59,8 @@ def table(rounds):
             continue
         shown = [f"{statistics.median(v):,.{digits}f}" if v else "" for v in (theirs, ours)]
         relative = ratios(rounds, key, "greenroom", "nginx")
-        middle = statistics.median(relative) if relative else None
+        # Of the medians, not the median of ratios: an added latency may be near nothing in one round.
+        middle = statistics.median(ours) / statistics.median(theirs) if relative else None
         spread = f"{middle:.2f} ({min(relative):.2f} to {max(relative):.2f})" if relative else ""
         asked = " or ".join(
             ([f"{most_ratio} × nginx"] if most_ratio else []) + ([f"{most_own:g}"] if most_own else [])
