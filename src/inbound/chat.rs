@@ -12,7 +12,7 @@ use crate::{
     error::Error,
     exchange::{self, Request, response},
     router::table::Table,
-    settings::{Rescue, User},
+    settings::User,
     telemetry::{
         log,
         story::{Listener, Story, Telling},
@@ -70,7 +70,6 @@ async fn prepare(
     };
     let failover = table.settings.failover.clone();
     let deadline = deadline(request, failover.deadline)?;
-    let route = table.routes.get(&*model);
     let telling = Telling::new(
         Story {
             id: id.clone(),
@@ -105,8 +104,8 @@ async fn prepare(
         extra: Vec::new(),
         deadline: Instant::now() + deadline,
         explain: user.may_explain && asks_to_explain(request),
-        rewrite_model: route.filter(|r| r.settings.rewrite_model).map(|_| model.clone()),
-        rescue: route.map_or(Rescue::Off, |r| r.settings.rescue),
+        route: table.routes.get(&*model).cloned(),
+        is_retry: is_retry(request),
         model,
         failover,
     })
@@ -131,6 +130,13 @@ fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
         Stream::Bad => return Err(invalid("stream", "'stream' must be true or false.")),
     };
     Ok((Arc::from(model), stream))
+}
+
+/// Whether an SDK says that it sends this again after a failure.
+fn is_retry(request: &HttpRequest) -> bool {
+    let count =
+        request.headers().get("x-stainless-retry-count").and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    count.is_some_and(|count| count > 0)
 }
 
 /// Whether the client wants to know how the decision came about.
