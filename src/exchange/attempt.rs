@@ -175,21 +175,21 @@ async fn try_open(
     let strip_usage = request.stream && backend.ask_usage && request.envelope.usage_can_be_asked();
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
-    let plain = || request.envelope.edit(&request.body, change);
+    let mut continued = false;
+    let plain = request.envelope.edit(&request.body, change);
     let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
-    let (mut answer, mut continued) = match partial {
+    let answer = match partial {
+        None => send(worker, request, target, plain, &mut watch).await?,
         Some(_) => {
             let body = request.envelope.edit(&request.body, Change { partial, ..change });
-            (send(worker, request, target, body, &mut watch).await?, true)
+            let answer = Box::pin(send(worker, request, target, body, &mut watch)).await?;
+            continued = !(400..500).contains(&answer.status());
+            // One that does not continue a partial answer after all can still repeat it from the start.
+            if continued { answer } else { Box::pin(send(worker, request, target, plain, &mut watch)).await? }
         }
-        None => (send(worker, request, target, plain(), &mut watch).await?, false),
     };
-    if continued && (400..500).contains(&answer.status()) {
-        // It does not continue a partial answer after all; asked from the start it can still repeat it.
-        (answer, continued) = (send(worker, request, target, plain(), &mut watch).await?, false);
-    }
     if !(200..300).contains(&answer.status()) {
-        return Err(refused(answer, &mut watch, request).await);
+        return Err(Box::pin(refused(answer, &mut watch, request)).await);
     }
     let rename = request.shown_model();
     if request.stream && answer.is_event_stream() {
@@ -223,7 +223,7 @@ async fn send(
     match watch.guard(client.send(endpoint, &target.upstream_model, &request.extra, body)).await? {
         Ok(answer) => Ok(answer),
         Err(unanswered) if unanswered.stale => {
-            let second = client.send(endpoint, &target.upstream_model, &request.extra, again);
+            let second = Box::pin(client.send(endpoint, &target.upstream_model, &request.extra, again));
             watch.guard(second).await?.map_err(|unanswered| unanswered.failed)
         }
         Err(unanswered) => Err(unanswered.failed),

@@ -338,7 +338,7 @@ impl Exchange {
                 self.tried.retain(|id| !avoided.contains(id));
                 continue;
             }
-            if self.fallen.is_empty() || rounds == 0 || !self.wait(&refusal).await {
+            if self.fallen.is_empty() || rounds == 0 || !Box::pin(self.wait(&refusal)).await {
                 return Err(self.give_up(Some(refusal)));
             }
         }
@@ -348,7 +348,7 @@ impl Exchange {
         let answer = self.assign().await?;
         match (&answer, &self.request.route) {
             (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
-                queue::wait(route, self.request.time_left(), || self.assign()).await
+                Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await
             }
             _ => Ok(answer),
         }
@@ -387,11 +387,12 @@ impl Exchange {
         if let Some(done) = done.await {
             return done.map_err(|fell| vec![fell]);
         }
-        let Some(second) = self.second(first_id).await else {
+        let Some(second) = Box::pin(self.second(first_id)).await else {
             return first.await.map_err(|fell| vec![fell]);
         };
         let (leg, target) = Leg::begin(&request, second, true);
-        let second = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
+        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
+        let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         match select(first, second).await {
             Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),

@@ -25,7 +25,7 @@ const HELD: Duration = Duration::from_millis(100);
 
 /// Sets up logging from `RUST_LOG`; `info` without it, and warnings only from the frameworks.
 pub fn init() {
-    let buffer = Buffer::default();
+    let buffer = HELD_BACK.get_or_init(Buffer::default).clone();
     let default = "info,actix_server=warn";
     let logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))
         .format(|out, record| {
@@ -53,6 +53,22 @@ pub fn flush() {
     }
 }
 
+/// Puts a request's line among those held back; the same form as all others, without the logger's detours.
+fn put(line: &str) {
+    let Some(buffer) = HELD_BACK.get() else {
+        ::log::info!(target: TARGET, "{line}");
+        return;
+    };
+    let mut lines = buffer.0.lock();
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+    // Writing to a vector cannot fail.
+    let _ = writeln!(lines, "{now} INFO  {TARGET} {line}");
+    if lines.len() >= BUFFER {
+        drop(lines);
+        buffer.write_out();
+    }
+}
+
 static HELD_BACK: OnceLock<Buffer> = OnceLock::new();
 
 /// Lines on their way to standard error.
@@ -72,7 +88,6 @@ impl Buffer {
 
 impl std::io::Write for Buffer {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let _ = HELD_BACK.get_or_init(|| self.clone());
         let mut lines = self.0.lock();
         lines.extend_from_slice(line);
         // Trouble is told at once; the lines of requests can wait for company.
@@ -126,7 +141,7 @@ pub fn request(story: &Story) {
         let _ = write!(line, " rescue={rescue}");
     }
     let _ = write!(line, " stream={} pinned={}", story.stream, story.pin.is_some());
-    ::log::info!(target: TARGET, "{line}");
+    put(&line);
 }
 
 /// Writes the line of a request that was refused before it had a story.
