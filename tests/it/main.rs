@@ -1,3 +1,11 @@
-//! Owns nothing yet but the list of behaviours under test.
+//! The front door: the real binary as a process, scripted backends behind it, one file a behaviour.
 
-fn main() {}
+mod support;
+
+mod health;
+mod passthrough;
+mod pin;
+mod refusals;
+mod streams;
+mod supervision;
+mod users;

@@ -1,0 +1,374 @@
+//! Owns the scripted backends: real sockets that record what they are asked and answer exactly what the script says.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{Semaphore, watch},
+    task::{AbortHandle, JoinSet},
+    time::{Instant, sleep},
+};
+
+use super::{
+    wire::{Head, Wire},
+    within,
+};
+
+/// A request as it arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Received {
+    /// Request line and headers.
+    pub(crate) head: Head,
+    /// The body, byte for byte.
+    pub(crate) body: Vec<u8>,
+    /// When it was complete.
+    pub(crate) at: Instant,
+}
+
+impl Received {
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).into_owned()
+    }
+
+    /// Whether a stream was asked for.
+    pub(crate) fn wants_stream(&self) -> bool {
+        #[derive(Default, serde::Deserialize)]
+        #[serde(default)]
+        struct Wish {
+            stream: Option<bool>,
+        }
+        serde_json::from_slice::<Wish>(&self.body).unwrap_or_default().stream == Some(true)
+    }
+}
+
+/// What a backend has seen so far.
+#[derive(Debug, Default)]
+pub(crate) struct Seen {
+    /// Requests in order of arrival.
+    pub(crate) requests: Vec<Received>,
+    /// Connections open now.
+    pub(crate) open: usize,
+    /// Answers under way now.
+    pub(crate) busy: usize,
+    /// Most answers under way at a time.
+    pub(crate) busiest: usize,
+    /// Answers during which the proxy closed the connection.
+    pub(crate) abandoned: usize,
+    /// Bytes that `Answer::flood` has got rid of.
+    pub(crate) flooded: usize,
+}
+
+/// A place in an answer that waits until the test lets it go on.
+#[derive(Debug, Clone)]
+pub(crate) struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets one waiting place go on.
+    pub(crate) fn open(&self) {
+        self.0.add_permits(1);
+    }
+
+    /// Lets all go on, now and later.
+    pub(crate) fn open_for_all(&self) {
+        self.0.close();
+    }
+
+    async fn pass(&self) {
+        // An error means that the gate is open for all.
+        if let Ok(permit) = self.0.acquire().await {
+            permit.forget();
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Write(Vec<u8>),
+    Flood(Vec<u8>, usize),
+    Wait(Gate),
+    Work(Duration),
+    Hang,
+    Reset,
+    Close,
+}
+
+/// An answer, step by step.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Answer(Vec<Step>);
+
+impl Answer {
+    /// Nothing yet.
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// A whole answer with a JSON body.
+    pub(crate) fn json(status: u16, body: &str) -> Self {
+        Self::json_with(status, "", body)
+    }
+
+    /// As `json`, with further header lines, each with its line end.
+    pub(crate) fn json_with(status: u16, headers: &str, body: &str) -> Self {
+        let length = body.len();
+        Self::new().raw(format!(
+            "HTTP/1.1 {status} Scripted\r\ncontent-type: application/json\r\n{headers}content-length: {length}\r\n\r\n{body}"
+        ))
+    }
+
+    /// A chat completion that says `text`.
+    pub(crate) fn says(text: &str) -> Self {
+        Self::json(200, &completion(text))
+    }
+
+    /// The head of a chunked event stream.
+    pub(crate) fn stream() -> Self {
+        Self::new().raw("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+    }
+
+    /// A complete stream that says `text`.
+    pub(crate) fn streams(text: &str) -> Self {
+        Self::stream().chunk(super::sse::role()).chunk(super::sse::text(text)).finished()
+    }
+
+    /// Bytes as they are.
+    pub(crate) fn raw(self, bytes: impl Into<Vec<u8>>) -> Self {
+        self.step(Step::Write(bytes.into()))
+    }
+
+    /// One chunk of a chunked body.
+    pub(crate) fn chunk(self, data: impl AsRef<[u8]>) -> Self {
+        let data = data.as_ref();
+        self.raw([format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat())
+    }
+
+    /// The orderly end of a chunked body.
+    pub(crate) fn end(self) -> Self {
+        self.raw("0\r\n\r\n")
+    }
+
+    /// Finish reason, `[DONE]`, and the end of the body.
+    pub(crate) fn finished(self) -> Self {
+        self.chunk(super::sse::finish()).chunk(super::sse::DONE).end()
+    }
+
+    /// The same bytes many times over, counted in `Seen::flooded`.
+    pub(crate) fn flood(self, bytes: impl Into<Vec<u8>>, times: usize) -> Self {
+        self.step(Step::Flood(bytes.into(), times))
+    }
+
+    /// Waits until the test opens the gate.
+    pub(crate) fn wait(self, gate: &Gate) -> Self {
+        self.step(Step::Wait(gate.clone()))
+    }
+
+    /// Goes on as another answer does.
+    pub(crate) fn then(mut self, other: Self) -> Self {
+        self.0.extend(other.0);
+        self
+    }
+
+    /// Takes its time: part of what is simulated, not a way to wait for something.
+    pub(crate) fn work(self, time: Duration) -> Self {
+        self.step(Step::Work(time))
+    }
+
+    /// Says nothing more until the proxy closes.
+    pub(crate) fn hang(self) -> Self {
+        self.step(Step::Hang)
+    }
+
+    /// Breaks the connection with a reset.
+    pub(crate) fn reset(self) -> Self {
+        self.step(Step::Reset)
+    }
+
+    /// Closes the connection.
+    pub(crate) fn close(self) -> Self {
+        self.step(Step::Close)
+    }
+
+    fn step(mut self, step: Step) -> Self {
+        self.0.push(step);
+        self
+    }
+}
+
+/// A chat completion that says `text`.
+pub(crate) fn completion(text: &str) -> String {
+    let text = serde_json::Value::from(text);
+    format!(
+        r#"{{"id":"chatcmpl-7","object":"chat.completion","created":1700000000,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":{text}}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}}}"#
+    )
+}
+
+type Script = Arc<dyn Fn(usize, &Received) -> Answer + Send + Sync>;
+
+/// A backend. Dropped, it closes its port and all its connections.
+pub(crate) struct Upstream {
+    /// Where it listens.
+    pub(crate) addr: SocketAddr,
+    seen: Arc<watch::Sender<Seen>>,
+    serving: AbortHandle,
+}
+
+impl Upstream {
+    /// Starts one that answers by `script`, which gets the number of the request, from 0, and the request.
+    pub(crate) async fn start(script: impl Fn(usize, &Received) -> Answer + Send + Sync + 'static) -> Self {
+        Self::start_at("127.0.0.1:0".parse().expect("an address"), script).await
+    }
+
+    /// As `start`, on an address that another one had before.
+    pub(crate) async fn start_at(
+        addr: SocketAddr,
+        script: impl Fn(usize, &Received) -> Answer + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(addr).await.expect("a loopback port is free");
+        let addr = listener.local_addr().expect("a bound socket has an address");
+        let seen = Arc::new(watch::Sender::new(Seen::default()));
+        let serving = tokio::spawn(accept(listener, Arc::new(script), seen.clone())).abort_handle();
+        Self { addr, seen, serving }
+    }
+
+    /// Starts one that always gives the same answer.
+    pub(crate) async fn always(answer: Answer) -> Self {
+        Self::start(move |_, _| answer.clone()).await
+    }
+
+    /// Starts one that says `text`, streamed or whole, as it is asked.
+    pub(crate) async fn saying(text: &'static str) -> Self {
+        Self::start(move |_, ask| if ask.wants_stream() { Answer::streams(text) } else { Answer::says(text) }).await
+    }
+
+    /// Looks at what it has seen.
+    pub(crate) fn seen<T>(&self, look: impl FnOnce(&Seen) -> T) -> T {
+        look(&self.seen.borrow())
+    }
+
+    /// Number of requests so far.
+    pub(crate) fn asked(&self) -> usize {
+        self.seen(|seen| seen.requests.len())
+    }
+
+    /// The latest request.
+    pub(crate) fn last(&self) -> Received {
+        self.seen(|seen| seen.requests.last().cloned()).expect("the backend was asked")
+    }
+
+    /// Waits until what it has seen is as wanted.
+    pub(crate) async fn until(&self, what: &str, wanted: impl FnMut(&Seen) -> bool) {
+        let mut seen = self.seen.subscribe();
+        within(what, seen.wait_for(wanted)).await.expect("the sender is ours");
+    }
+}
+
+impl Drop for Upstream {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, script: Script, seen: Arc<watch::Sender<Seen>>) {
+    let asked = Arc::new(AtomicUsize::new(0));
+    // Dropped with this task, and all connections with it.
+    let mut connections = JoinSet::new();
+    loop {
+        tokio::select! {
+            Ok((stream, _)) = listener.accept() => {
+                connections.spawn(serve(stream, script.clone(), seen.clone(), asked.clone()));
+            }
+            Some(_) = connections.join_next() => {}
+        }
+    }
+}
+
+/// Keeps a count right on every way out, an abort included.
+struct Counted(Arc<watch::Sender<Seen>>, fn(&mut Seen) -> &mut usize);
+
+impl Counted {
+    fn new(seen: &Arc<watch::Sender<Seen>>, count: fn(&mut Seen) -> &mut usize) -> Self {
+        seen.send_modify(|seen| *count(seen) += 1);
+        Self(seen.clone(), count)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.send_modify(|seen| *self.1(seen) -= 1);
+    }
+}
+
+async fn serve(stream: TcpStream, script: Script, seen: Arc<watch::Sender<Seen>>, asked: Arc<AtomicUsize>) {
+    let _open = Counted::new(&seen, |seen| &mut seen.open);
+    let mut wire = Wire::new(stream);
+    while let Some(head) = wire.head().await {
+        let mut body = Vec::new();
+        while let Some(piece) = wire.piece().await {
+            body.extend_from_slice(&piece);
+        }
+        let received = Received { head, body, at: Instant::now() };
+        let answer = script(asked.fetch_add(1, SeqCst), &received);
+        let busy = Counted::new(&seen, |seen| &mut seen.busy);
+        seen.send_modify(|seen| {
+            seen.requests.push(received);
+            seen.busiest = seen.busiest.max(seen.busy);
+        });
+        let played = play(&mut wire, answer, &seen).await;
+        drop(busy);
+        match played {
+            Played::Whole => {}
+            Played::Closed => return,
+            Played::Reset => return wire.reset(),
+            Played::Abandoned => return seen.send_modify(|seen| seen.abandoned += 1),
+        }
+    }
+}
+
+enum Played {
+    Whole,
+    Closed,
+    Reset,
+    Abandoned,
+}
+
+async fn play(wire: &mut Wire, answer: Answer, seen: &watch::Sender<Seen>) -> Played {
+    for step in answer.0 {
+        let stays = match step {
+            Step::Write(bytes) => wire.write(&bytes).await,
+            Step::Flood(bytes, times) => flood(wire, &bytes, times, seen).await,
+            Step::Wait(gate) => tokio::select! { () = gate.pass() => true, () = wire.closed() => false },
+            Step::Work(time) => tokio::select! { () = sleep(time) => true, () = wire.closed() => false },
+            Step::Hang => {
+                wire.closed().await;
+                false
+            }
+            Step::Reset => return Played::Reset,
+            Step::Close => return Played::Closed,
+        };
+        if !stays {
+            return Played::Abandoned;
+        }
+    }
+    Played::Whole
+}
+
+async fn flood(wire: &mut Wire, bytes: &[u8], times: usize, seen: &watch::Sender<Seen>) -> bool {
+    for _ in 0..times {
+        if !wire.write(bytes).await {
+            return false;
+        }
+        seen.send_modify(|seen| seen.flooded += bytes.len());
+    }
+    true
+}
