@@ -1,9 +1,14 @@
 //! Owns composition: actors, workers, listeners, and the order in which everything stops.
 
-use std::{future::Future, io, net::TcpListener, rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    future::Future, io, net::TcpListener, path::PathBuf, rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration,
+};
 
 use actix_web::{App, HttpServer, dev::ServerHandle};
-use tokio::time::sleep;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    time::sleep,
+};
 
 use crate::{
     exchange::Worker,
@@ -33,20 +38,23 @@ pub struct Stage {
     pub clients: TcpListener,
     /// The operators' own listener.
     pub operators: Option<TcpListener>,
+    /// The settings file, to be read again on reload.
+    pub file: Option<PathBuf>,
 }
 
 /// Serves until `stop` is ready, then drains; ready a second time, `stop_now` ends at once.
 pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
-    let Stage { settings, clients, operators } = stage;
+    let Stage { settings, clients, operators, file } = stage;
     let server = settings.server.clone();
     let (overseer, installed) = supervision::start(settings);
-    let shared = Shared::new(installed, overseer);
+    let shared = Shared::new(installed, overseer, file.map(Into::into));
+    actix_rt::spawn(reload_when_told(shared.clone(), signal(SignalKind::hangup())?));
     let mixed = operators.is_none();
     let for_clients = {
         let shared = shared.clone();
         move || {
             let router = supervision::start_router(&shared.installed, &shared.overseer);
-            let worker = Rc::new(Worker::new(router, shared.installed.clone()));
+            let worker = Rc::new(Worker::new(router, shared.installed.clone(), shared.listener()));
             let shared = shared.clone();
             App::new().configure(|config| {
                 inbound::client_routes(config, shared, worker);
@@ -99,6 +107,16 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
         futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(at_once)).await;
     };
     futures_util::future::join(serving, ending).await.0.map(|_| ())
+}
+
+/// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.
+async fn reload_when_told(shared: Shared, mut hangup: Signal) {
+    while hangup.recv().await.is_some() {
+        match shared.reload(false).await {
+            Ok(plan) => log::info!("reloaded: {plan:?}"),
+            Err(error) => log::error!("not reloaded: {}", error.face().message),
+        }
+    }
 }
 
 /// Not ready at once; no new work after the settle time; running streams until the timeout, then their last words.

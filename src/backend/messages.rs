@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use actix::Message;
 
 use super::{lease::Probe, report::Report};
-use crate::{error::Class, settings};
+use crate::{
+    error::{Class, Failed},
+    settings,
+};
 
 /// How an attempt ended, sent by its lease, only when it can move a gate.
 #[derive(Debug, Message)]
@@ -49,6 +52,16 @@ pub struct Resume;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ResetBreaker;
+
+/// Ask the provider now whether it is well. Sent by the Overseer for an operator; answered with what the provider said.
+#[derive(Debug, Message)]
+#[rtype(result = "Result<(), Failed>")]
+pub struct ProbeNow;
+
+/// The backend is no longer configured: end. Sent by the Overseer on reload.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Retire;
 
 /// New settings for a backend that stays the same otherwise. Sent by the Overseer on reload.
 #[derive(Debug, Message)]

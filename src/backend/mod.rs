@@ -6,24 +6,34 @@ pub mod histogram;
 pub mod lease;
 pub mod load;
 pub mod messages;
+mod probe;
 pub mod report;
 pub mod vitals;
 
-use std::{collections::HashMap, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, Addr, AsyncContext, Context, Handler, MessageResult, ResponseActFuture,
+    Supervised, WrapFuture,
+};
 
 use self::{
     breaker::{Blow, Breaker},
     gate::{Gate, GateCell, Why},
-    messages::{Adopt, AskReport, Crash, Drain, Observed, ResetBreaker, Resume, Verdict},
+    messages::{Adopt, AskReport, Crash, Drain, Observed, ProbeNow, ResetBreaker, Resume, Retire, Verdict},
     report::Report,
     vitals::{Lane, Vitals},
 };
 use crate::{
     clock,
-    error::{Class, Weight},
-    settings,
+    error::{Class, Failed, Weight},
+    settings::{self, ProbeKind},
+    upstream::Client,
 };
 
 /// How often successes are noted for the error ratio's window.
@@ -50,19 +60,22 @@ impl Handle {
 }
 
 /// The actor. Holds opinions; facts live in its `Vitals`.
-#[derive(Debug)]
 pub struct Backend {
     settings: Arc<settings::Backend>,
     vitals: Arc<Vitals>,
     breaker: Breaker,
     lanes: HashMap<Arc<str>, Breaker>,
+    /// For probes; made when the first one is sent.
+    client: Option<Rc<Client>>,
+    /// A probe is under way.
+    probing: bool,
 }
 
 impl Backend {
     /// An actor that starts from the gates as last published.
     pub fn new(settings: Arc<settings::Backend>, vitals: Arc<Vitals>) -> Self {
         let breaker = Breaker::new(settings.breaker.clone(), settings.max_in_flight, vitals.gate.read());
-        Self { settings, vitals, breaker, lanes: HashMap::new() }
+        Self { settings, vitals, breaker, lanes: HashMap::new(), client: None, probing: false }
     }
 
     /// Applies `change` to one breaker and publishes what comes of it.
@@ -125,6 +138,45 @@ impl Backend {
     }
 }
 
+impl Backend {
+    /// Asks the provider at intervals, where the settings want it and only while a gate is shut.
+    fn watch_while_sick(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.settings.probe_every, |this, ctx| {
+            let shut = |cell: &GateCell| matches!(cell.read(), Gate::Shut(..));
+            let sick = shut(&this.vitals.gate) || this.vitals.lanes().iter().any(|lane| shut(&lane.gate));
+            if sick && this.settings.probe != ProbeKind::Off && !this.probing {
+                let probe = this.probe(this.settings.probe);
+                ctx.spawn(probe.map(|_, _, _| ()));
+            }
+            this.watch_while_sick(ctx);
+        });
+    }
+
+    /// Asks the provider, and lets the gates have the answer.
+    fn probe(&mut self, kind: ProbeKind) -> ResponseActFuture<Self, Result<(), Failed>> {
+        self.probing = true;
+        let client = self.client.get_or_insert_with(|| Rc::new(Client::new(self.settings.clone()))).clone();
+        let lanes = self.vitals.lanes();
+        let model = lanes.first().map_or_else(|| Arc::from(""), |lane| lane.upstream_model());
+        let asked = probe::ask(client, self.settings.clone(), kind, model).into_actor(self);
+        Box::pin(asked.map(|said, this, _| {
+            this.probing = false;
+            log::info!(
+                "probe: backend={} {}",
+                this.vitals.name,
+                said.as_ref().map_or_else(|f| f.message.as_str(), |()| "is well")
+            );
+            if said.is_ok() {
+                this.judge_backend(|b| b.succeeded(true));
+                for lane in this.vitals.lanes().iter() {
+                    this.judge_lane(lane, |b| b.succeeded(true));
+                }
+            }
+            said
+        }))
+    }
+}
+
 impl Actor for Backend {
     type Context = Context<Self>;
 
@@ -139,6 +191,7 @@ impl Actor for Backend {
                 }
             }
         });
+        self.watch_while_sick(ctx);
     }
 }
 
@@ -213,6 +266,24 @@ impl Handler<Adopt> for Backend {
             breaker.adopt(settings.breaker.clone(), settings.max_in_flight);
         }
         self.settings = settings;
+        self.client = None;
+    }
+}
+
+impl Handler<ProbeNow> for Backend {
+    type Result = ResponseActFuture<Self, Result<(), Failed>>;
+
+    fn handle(&mut self, _: ProbeNow, _: &mut Self::Context) -> Self::Result {
+        let kind = if self.settings.probe == ProbeKind::Completion { ProbeKind::Completion } else { ProbeKind::Models };
+        self.probe(kind)
+    }
+}
+
+impl Handler<Retire> for Backend {
+    type Result = ();
+
+    fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
+        ctx.stop();
     }
 }
 

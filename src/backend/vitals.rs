@@ -60,6 +60,8 @@ pub struct Vitals {
 pub struct Lane {
     /// The public model.
     pub model: Arc<str>,
+    /// The backend's own name for it.
+    upstream_model: ArcSwap<String>,
     /// The gate of this model on this backend.
     pub gate: GateCell,
     /// Requests under way.
@@ -176,9 +178,10 @@ impl EstimateCell {
 }
 
 impl Lane {
-    fn new(model: &str) -> Self {
+    fn new(model: &str, upstream_model: &str) -> Self {
         let lane = Self {
             model: model.into(),
+            upstream_model: ArcSwap::from_pointee(upstream_model.to_owned()),
             gate: GateCell::default(),
             load: Load::default(),
             estimate: EstimateCell::default(),
@@ -190,6 +193,11 @@ impl Lane {
         };
         lane.gate.publish(Gate::Ramp(1));
         lane
+    }
+
+    /// The backend's own name for the model.
+    pub fn upstream_model(&self) -> Arc<str> {
+        self.upstream_model.load().as_str().into()
     }
 
     /// Adds what an answer cost.
@@ -228,11 +236,15 @@ impl Vitals {
         self.lanes.load().iter().find(|lane| &*lane.model == model).cloned()
     }
 
-    /// Sets the models served; lanes of models served before keep what they learned.
-    pub fn serve(&self, models: &[&str]) {
+    /// Sets the models served, each with the backend's own name for it; lanes of models served before keep what they learned.
+    pub fn serve(&self, models: &[(&str, &str)]) {
         let old = self.lanes();
-        let lane = |model: &&str| {
-            old.iter().find(|lane| *lane.model == **model).cloned().unwrap_or_else(|| Arc::new(Lane::new(model)))
+        let lane = |(model, upstream): &(&str, &str)| match old.iter().find(|lane| &*lane.model == *model) {
+            Some(lane) => {
+                lane.upstream_model.store(Arc::new((*upstream).to_owned()));
+                lane.clone()
+            }
+            None => Arc::new(Lane::new(model, upstream)),
         };
         self.lanes.store(Arc::new(models.iter().map(lane).collect()));
     }

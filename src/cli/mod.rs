@@ -27,6 +27,9 @@ enum Command {
     Validate {
         /// The file
         file: PathBuf,
+        /// The settings in force: tells what a reload would change
+        #[arg(long, value_name = "FILE")]
+        against: Option<PathBuf>,
     },
     /// Read a token from standard input and print the digest for `token_sha256`
     HashToken,
@@ -36,7 +39,7 @@ enum Command {
 pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve),
-        Command::Validate { file } => validate::run(&file),
+        Command::Validate { file, against } => validate::run(&file, against.as_deref()),
         Command::HashToken => hash_token::run(),
     }
 }

@@ -44,7 +44,8 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
                 return ExitCode::from(BAD_SETTINGS);
             }
         };
-        match serve_until_told(settings).await {
+        let file = (!serve.demo).then(|| serve.config.clone());
+        match serve_until_told(settings, file).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(error);
@@ -78,7 +79,7 @@ fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settin
     Ok(settings)
 }
 
-async fn serve_until_told(settings: Settings) -> io::Result<()> {
+async fn serve_until_told(settings: Settings, file: Option<PathBuf>) -> io::Result<()> {
     let listen = |addr: SocketAddr| {
         TcpListener::bind(addr)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))
@@ -102,7 +103,7 @@ async fn serve_until_told(settings: Settings) -> io::Result<()> {
         #[expect(clippy::await_holding_refcell_ref, reason = "the two waits follow each other and never overlap")]
         hear.borrow_mut().recv().await;
     };
-    app::run(app::Stage { settings, clients, operators }, once(), once()).await
+    app::run(app::Stage { settings, clients, operators, file }, once(), once()).await
 }
 
 fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Settings) -> io::Result<()> {

@@ -3,11 +3,12 @@
 use std::{path::Path, process::ExitCode};
 
 use super::{BAD_SETTINGS, complain, say};
-use crate::settings;
+use crate::settings::{self, Plan};
 
-pub(super) fn run(file: &Path) -> ExitCode {
-    match settings::load(file) {
-        Ok(found) => {
+pub(super) fn run(file: &Path, against: Option<&Path>) -> ExitCode {
+    let loaded = settings::load(file).and_then(|new| Ok((new, against.map(settings::load).transpose()?)));
+    match loaded {
+        Ok((found, old)) => {
             say(format_args!(
                 "{}: good: {} backends, {} models, {} users",
                 file.display(),
@@ -15,11 +16,28 @@ pub(super) fn run(file: &Path) -> ExitCode {
                 found.models.len(),
                 found.users.len()
             ));
+            if let Some(old) = old {
+                tell(&Plan::of(&old, &found));
+            }
             ExitCode::SUCCESS
         }
         Err(bad) => {
             complain(bad);
             ExitCode::from(BAD_SETTINGS)
         }
+    }
+}
+
+/// What a reload would do, line by line.
+fn tell(plan: &Plan) {
+    for (what, names) in
+        [("added", &plan.added), ("removed", &plan.removed), ("changed", &plan.changed), ("kept", &plan.kept)]
+    {
+        if !names.is_empty() {
+            say(format_args!("  {what}: {}", names.join(", ")));
+        }
+    }
+    if !plan.needs_restart.is_empty() {
+        say(format_args!("  needs a restart: {}", plan.needs_restart.join(", ")));
     }
 }

@@ -59,6 +59,9 @@ pub(super) struct Live {
     pub(super) target: Arc<Target>,
 }
 
+/// The text of a broken answer that the client has, where this attempt is its rescue.
+pub(super) type Owed = Option<String>;
+
 /// A lease with its entry in the story: both end together, on every path.
 pub(super) struct Leg {
     lease: Option<Lease>,
@@ -131,8 +134,9 @@ pub(super) async fn open(
     request: &Request,
     mut leg: Leg,
     target: Arc<Target>,
+    owed: Owed,
 ) -> Result<Opened, (Arc<Target>, Failed)> {
-    match try_open(worker, request, &mut leg, &target).await {
+    match try_open(worker, request, &mut leg, &target, owed).await {
         Ok(Ready::Whole { headers, body, usage }) => {
             let note = leg.note;
             leg.succeeded(usage);
@@ -154,22 +158,45 @@ enum Ready {
     Live { reader: Reader, watch: Watch, headers: Headers, held: Bytes, over: bool },
 }
 
-async fn try_open(worker: &Worker, request: &Request, leg: &mut Leg, target: &Arc<Target>) -> Result<Ready, Failed> {
+async fn try_open(
+    worker: &Worker,
+    request: &Request,
+    leg: &mut Leg,
+    target: &Arc<Target>,
+    owed: Owed,
+) -> Result<Ready, Failed> {
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
     let total = limits.total.min(request.time_left());
     let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total);
     let strip_usage = request.stream && backend.ask_usage && request.envelope.usage_can_be_asked();
-    let change = Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage };
-    let body = request.envelope.edit(&request.body, change);
-    let answer = send(worker, request, target, body, &mut watch).await?;
+    let change =
+        Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
+    let plain = || request.envelope.edit(&request.body, change);
+    let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
+    let (mut answer, mut continued) = match partial {
+        Some(_) => {
+            let body = request.envelope.edit(&request.body, Change { partial, ..change });
+            (send(worker, request, target, body, &mut watch).await?, true)
+        }
+        None => (send(worker, request, target, plain(), &mut watch).await?, false),
+    };
+    if continued && (400..500).contains(&answer.status()) {
+        // It does not continue a partial answer after all; asked from the start it can still repeat it.
+        (answer, continued) = (send(worker, request, target, plain(), &mut watch).await?, false);
+    }
     if !(200..300).contains(&answer.status()) {
         return Err(refused(answer, &mut watch, request).await);
     }
-    let rename = request.rewrite_model.clone();
+    let rename = request.shown_model();
     if request.stream && answer.is_event_stream() {
         let headers = answer.headers_for_client();
-        let mut reader = Reader::new(answer, strip_usage, rename, request.rescue != Rescue::Off);
+        let text = (request.rescue() != Rescue::Off).then(String::new);
+        let text = if continued { owed.clone() } else { text };
+        let mut reader = Reader::new(answer, strip_usage, rename, text);
+        if let Some(owed) = owed.filter(|_| !continued) {
+            reader.sew_onto(owed);
+        }
         let (held, over) = first_content(&mut reader, &mut watch).await?;
         leg.first_token();
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);

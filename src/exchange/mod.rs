@@ -1,7 +1,10 @@
 //! Owns one client request: attempts until one answers, and the relay of that answer.
 
 mod attempt;
+mod blame;
+mod queue;
 mod relay;
+mod rescue;
 pub mod response;
 pub mod retry;
 mod stage;
@@ -25,8 +28,9 @@ use tokio::{
 
 use self::{
     attempt::{Leg, Live, Opened, Whole},
-    relay::Step,
-    response::error_frame,
+    blame::Blame,
+    relay::{Reader, Step, Watch},
+    response::{error_frame, explained_stream, named_late},
     retry::{Budget, LONGEST_PAUSE, most_useful, pause},
     stage::{Opening, Play, Stage},
 };
@@ -36,10 +40,13 @@ use crate::{
     router::{
         Router,
         messages::{Assign, Grant, Refusal},
-        table::{Installed, Target},
+        table::{Installed, Route, Target},
     },
     settings::{Failover, Rescue, User},
-    telemetry::{log::panic_words, story::Telling},
+    telemetry::{
+        log::panic_words,
+        story::{Listener, Telling},
+    },
     upstream::{Clients, Endpoint},
     wire::envelope::Envelope,
 };
@@ -52,8 +59,11 @@ pub struct Worker {
     pub clients: Clients,
     /// The table in force.
     pub installed: Installed,
+    /// Hears of each request's end.
+    pub listener: Listener,
     retries: RefCell<Budget>,
     hedges: RefCell<Budget>,
+    blame: RefCell<Blame>,
 }
 
 /// Extra attempts that a worker may make before its budgets have earned any.
@@ -62,14 +72,16 @@ const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
     /// A worker's share of the world.
-    pub fn new(router: Addr<Router>, installed: Installed) -> Self {
+    pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
             router,
             clients: Clients::default(),
             installed,
+            listener,
             retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
             hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
+            blame: RefCell::default(),
         }
     }
 }
@@ -100,15 +112,29 @@ pub struct Request {
     pub explain: bool,
     /// Estimated prompt tokens.
     pub prompt_tokens: f64,
-    /// Public name to put into the answer's `model`.
-    pub rewrite_model: Option<Arc<str>>,
-    /// What to do with a stream that breaks.
-    pub rescue: Rescue,
+    /// The model's route, as it stood when the request came.
+    pub route: Option<Arc<Route>>,
+    /// An SDK says that it has sent this before.
+    pub is_retry: bool,
     /// Rules for trying again.
     pub failover: Failover,
 }
 
 impl Request {
+    /// What to do with a stream that breaks.
+    pub fn rescue(&self) -> Rescue {
+        self.route.as_ref().map_or(Rescue::Off, |route| route.settings.rescue)
+    }
+
+    /// Public name to put into the answer's `model`, where the settings want that.
+    pub fn shown_model(&self) -> Option<Arc<str>> {
+        self.route.as_ref().filter(|route| route.settings.rewrite_model).map(|route| route.model.clone())
+    }
+
+    fn fingerprint(&self) -> u64 {
+        blame::fingerprint(&self.user.name, &self.body)
+    }
+
     /// Time until the deadline.
     pub fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
@@ -123,7 +149,7 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     worker.retries.borrow_mut().earn();
     worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();
-    let (stream, failover) = (request.stream, request.failover.clone());
+    let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
     let exchange = Exchange::new(worker, request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
@@ -132,8 +158,8 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
             Err(Error::Internal)
         });
         return match whole {
-            Ok(whole) => response::whole(&telling, whole),
-            Err(error) => response::failed(&telling, &error),
+            Ok(whole) => response::whole(&telling, whole, explain),
+            Err(error) => response::failed(&telling, &error, explain),
         };
     }
     let stage = Stage::default();
@@ -152,8 +178,12 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     });
     let mut play = Play::new(stage, running, frame, failover.keepalive_every);
     match play.open(failover.keepalive_after).await {
-        Opening::Failed(error) => response::failed(&telling, &error),
-        Opening::Content | Opening::Empty | Opening::Silent => response::stream(&telling, headers.take(), play),
+        Opening::Failed(error) => response::failed(&telling, &error, explain),
+        opening => {
+            let early = matches!(opening, Opening::Silent);
+            telling.write(|story| story.early_head = early);
+            response::stream(&telling, headers.take(), play)
+        }
     }
 }
 
@@ -171,18 +201,44 @@ struct Exchange {
     fallen: Vec<Fallen>,
     /// Backends not to be asked: those that fell and are not due for another try.
     tried: Vec<u64>,
+    /// Of those, the ones that only failed an earlier try of the client: asked after all if nobody else is left.
+    avoided: Vec<u64>,
     context_above: Option<u64>,
+    /// The text that the client has of an answer that broke off.
+    owed: attempt::Owed,
+}
+
+/// Passes a stream on to its end.
+async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool) -> Result<(), Failed> {
+    let mut over = over;
+    while !over {
+        let bytes = match reader.step(watch).await? {
+            Step::Frames(frames) => frames,
+            Step::End(tail) => {
+                over = true;
+                tail
+            }
+        };
+        if !bytes.is_empty() {
+            stage.put(bytes).await;
+        }
+    }
+    Ok(())
 }
 
 impl Exchange {
     fn new(worker: Rc<Worker>, request: Request) -> Self {
+        let avoided =
+            if request.is_retry { worker.blame.borrow().of(request.fingerprint(), clock::now()) } else { Vec::new() };
         Self {
             worker,
             request: Rc::new(request),
             attempts: 0,
             fallen: Vec::new(),
-            tried: Vec::new(),
+            tried: avoided.clone(),
+            avoided,
             context_above: None,
+            owed: None,
         }
     }
 
@@ -204,41 +260,56 @@ impl Exchange {
     }
 
     async fn play(mut self, stage: Stage, headers: AnswerHeaders) -> Result<(), Error> {
-        let Opened::Live(live) = self.acquire().await? else { return Err(Error::Internal) };
-        let Live { leg, mut reader, mut watch, headers: seen, held, over, .. } = *live;
         let telling = self.request.telling.clone();
-        telling.write(|story| {
-            story.served_by = Some(leg.note);
-            story.first_token = Some(clock::now().saturating_sub(story.received));
-        });
-        *headers.borrow_mut() = seen;
-        if !held.is_empty() {
-            stage.put(held).await;
-        }
-        let mut over = over;
-        while !over {
-            match reader.step(&mut watch).await {
-                Ok(Step::Frames(frames)) => {
-                    if !frames.is_empty() {
-                        stage.put(frames).await;
-                    }
+        loop {
+            let Opened::Live(live) = self.acquire().await? else { return Err(Error::Internal) };
+            let Live { leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
+            if self.owed.is_none() {
+                telling.write(|story| {
+                    story.served_by = Some(leg.note);
+                    story.first_token = Some(clock::now().saturating_sub(story.received));
+                });
+                *headers.borrow_mut() = seen;
+                if telling.read(|story| story.early_head) {
+                    stage.put(named_late(&telling)).await;
                 }
-                Ok(Step::End(tail)) => {
-                    if !tail.is_empty() {
-                        stage.put(tail).await;
-                    }
-                    over = true;
+                if self.request.explain {
+                    stage.put(explained_stream(&telling)).await;
+                }
+            }
+            if !held.is_empty() {
+                stage.put(held).await;
+            }
+            match relay(&mut reader, &mut watch, &stage, over).await {
+                Ok(()) => {
+                    telling.write(|story| {
+                        story.usage = reader.usage;
+                        story.rescue = self.owed.is_some().then_some("replayed");
+                    });
+                    leg.succeeded(reader.usage);
+                    telling.end(200, None);
+                    return Ok(());
                 }
                 Err(failed) => {
                     leg.failed(&failed);
-                    return Err(Error::Upstream(Box::new(failed)));
+                    let Some(text) = self.rescuable(&reader, &failed) else {
+                        return Err(Error::Upstream(Box::new(failed)));
+                    };
+                    telling.write(|story| story.rescue = Some("failed"));
+                    log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
+                    self.owed = Some(text);
+                    self.fell(vec![(target, failed)])?;
                 }
             }
         }
-        telling.write(|story| story.usage = reader.usage);
-        leg.succeeded(reader.usage);
-        telling.end(200, None);
-        Ok(())
+    }
+
+    /// The text that the client has, if another backend may take over from there.
+    fn rescuable(&self, reader: &Reader, failed: &Failed) -> Option<String> {
+        let first = self.owed.is_none();
+        let may = first && self.request.pin.is_none() && !reader.intricate && failed.class.disposition().other;
+        let text = reader.text.clone().filter(|_| may)?;
+        self.worker.retries.borrow_mut().spend().then_some(text)
     }
 
     /// Attempts until one has content, or none is left to make.
@@ -248,7 +319,7 @@ impl Exchange {
         let mut rounds = 2 * most;
         loop {
             rounds = rounds.saturating_sub(1);
-            let refusal = match self.assign().await? {
+            let refusal = match self.assign_or_queue().await? {
                 Ok(grant) => match self.race(grant).await {
                     Ok(opened) => return Ok(opened),
                     Err(fallen) => {
@@ -262,9 +333,24 @@ impl Exchange {
                 },
                 Err(refusal) => refusal,
             };
+            if !self.avoided.is_empty() {
+                let avoided = std::mem::take(&mut self.avoided);
+                self.tried.retain(|id| !avoided.contains(id));
+                continue;
+            }
             if self.fallen.is_empty() || rounds == 0 || !self.wait(&refusal).await {
                 return Err(self.give_up(Some(refusal)));
             }
+        }
+    }
+
+    async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
+        let answer = self.assign().await?;
+        match (&answer, &self.request.route) {
+            (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
+                queue::wait(route, self.request.time_left(), || self.assign()).await
+            }
+            _ => Ok(answer),
         }
     }
 
@@ -291,7 +377,7 @@ impl Exchange {
         let soft = grant.target.handle.settings.deadlines.first_token_soft;
         let first_id = grant.target.handle.id;
         let (leg, target) = Leg::begin(&request, grant, false);
-        let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target));
+        let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         if request.pin.is_some() {
             return first.await.map_err(|fell| vec![fell]);
         }
@@ -303,7 +389,7 @@ impl Exchange {
             return first.await.map_err(|fell| vec![fell]);
         };
         let (leg, target) = Leg::begin(&request, second, true);
-        let second = std::pin::pin!(attempt::open(&worker, &request, leg, target));
+        let second = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         match select(first, second).await {
             Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
@@ -367,9 +453,23 @@ impl Exchange {
 
     /// What the client is told when nothing is left to try.
     fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
+        let (now, fingerprint) = (clock::now(), self.request.fingerprint());
+        for fallen in &self.fallen {
+            self.worker.blame.borrow_mut().remember(fingerprint, fallen.id, now);
+        }
         let failures = std::mem::take(&mut self.fallen).into_iter().map(|fallen| fallen.failed).collect();
+        let soonest = refusal.as_ref().and_then(|refusal| refusal.soonest);
+        if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
+            // Plain data always serialises.
+            self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok());
+        }
         match (most_useful(failures), refusal) {
-            (Some(failed), _) => Error::Upstream(Box::new(failed)),
+            (Some(mut failed), _) => {
+                // An honest wait: until the first backend that could take it opens again, tried or not.
+                let other = soonest.map(|until| until.saturating_sub(clock::now()));
+                failed.retry_after = failed.retry_after.map(|own| other.map_or(own, |other| own.min(other)));
+                Error::Upstream(Box::new(failed))
+            }
             (None, Some(refusal)) => refusal.error,
             (None, None) => Error::Internal,
         }

@@ -12,7 +12,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::retry::classify;
+use super::{rescue::Seam, retry::classify};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
@@ -125,10 +125,14 @@ pub(super) struct Reader {
     pub(super) text: Option<String>,
     /// Something passed that a rescue cannot replay.
     pub(super) intricate: bool,
+    /// This answer takes the place of a broken one.
+    seam: Option<Seam>,
+    /// What went wrong behind frames that were still good: told once those have been passed on.
+    pending: Option<Failed>,
 }
 
 impl Reader {
-    pub(super) fn new(answer: Answer, strip_usage: bool, rename: Option<Arc<str>>, keep_text: bool) -> Self {
+    pub(super) fn new(answer: Answer, strip_usage: bool, rename: Option<Arc<str>>, text: Option<String>) -> Self {
         Self {
             answer,
             splitter: sse::Splitter::default(),
@@ -139,13 +143,23 @@ impl Reader {
             done: false,
             content: false,
             usage: None,
-            text: keep_text.then(String::new),
+            text,
             intricate: false,
+            seam: None,
+            pending: None,
         }
+    }
+
+    /// From now on only what goes beyond `owed`, the text that the client has, is passed on.
+    pub(super) fn sew_onto(&mut self, owed: String) {
+        self.seam = Some(Seam::new(owed));
     }
 
     /// The next piece, within the watch's limit.
     pub(super) async fn step(&mut self, watch: &mut Watch) -> Result<Step, Failed> {
+        if let Some(failed) = self.pending.take() {
+            return Err(failed);
+        }
         // Before the first content the limit runs from the start of the attempt: a role frame is not progress.
         if self.content {
             watch.touch();
@@ -194,7 +208,8 @@ impl Reader {
         if self.done {
             return Ok(Step::End(Bytes::new()));
         }
-        if self.finished {
+        let sewn = self.seam.as_ref().is_none_or(Seam::is_closed);
+        if self.finished && sewn {
             return Ok(Step::End(Bytes::from_static(DONE)));
         }
         let why = why.unwrap_or_else(|| "its stream ended before it was complete".to_owned());
@@ -211,7 +226,15 @@ impl Reader {
             at += frame.raw.len();
             let keep = match &frame.data {
                 None => true,
-                Some(data) => self.judge(data)?,
+                Some(data) => match self.judge(data) {
+                    Ok(keep) => keep,
+                    Err(failed) if start == 0 => return Err(failed),
+                    Err(failed) => {
+                        self.pending = Some(failed);
+                        let good = changed.map_or_else(|| run.slice(..start), BytesMut::freeze);
+                        return self.sewn(good);
+                    }
+                },
             };
             let renamed = match (&self.rename, &frame.data) {
                 (Some(name), Some(data)) if keep => rename(data, name),
@@ -232,7 +255,16 @@ impl Reader {
                 }
             }
         }
-        Ok(changed.map_or(run, BytesMut::freeze))
+        let run = changed.map_or(run, BytesMut::freeze);
+        self.sewn(run)
+    }
+
+    /// Of these frames, what the client does not have yet.
+    fn sewn(&mut self, run: Bytes) -> Result<Bytes, Failed> {
+        match &mut self.seam {
+            Some(seam) if !seam.is_closed() => seam.stitch(&run),
+            _ => Ok(run),
+        }
     }
 
     /// Whether a frame with this data goes to the client.
@@ -285,6 +317,6 @@ pub(super) fn words(fault: &Fault) -> String {
 pub(super) fn rename(data: &[u8], name: &str) -> Option<Vec<u8>> {
     let envelope = envelope::read(data).ok()?;
     envelope.model.as_ref()?;
-    let change = Change { model: Some(name), ask_usage: false };
+    let change = Change { model: Some(name), ask_usage: false, partial: None };
     Some(envelope.edit(&Bytes::copy_from_slice(data), change).concat())
 }

@@ -5,7 +5,7 @@ use actix_web::{
     http::{StatusCode, header},
 };
 use bytes::Bytes;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     attempt::{Headers, Whole},
@@ -17,13 +17,16 @@ use crate::{
 };
 
 /// The answer in one piece.
-pub(super) fn whole(telling: &Telling, whole: Whole) -> HttpResponse {
+pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> HttpResponse {
     let mut response = HttpResponse::Ok();
     for header in whole.headers {
         response.append_header(header);
     }
     tell(&mut response, telling);
-    response.body(whole.body)
+    match explanation(telling, explain) {
+        Some(explanation) => response.body(explained(&whole.body, &explanation)),
+        None => response.body(whole.body),
+    }
 }
 
 /// The answer as a stream.
@@ -42,7 +45,7 @@ pub(super) fn stream(telling: &Telling, headers: Headers, play: Play) -> HttpRes
 }
 
 /// An error, told to the client and to the story.
-pub(super) fn failed(telling: &Telling, error: &Error) -> HttpResponse {
+pub(super) fn failed(telling: &Telling, error: &Error, explain: bool) -> HttpResponse {
     let face = error.face();
     telling.end(face.status.as_u16(), Some(error));
     let mut response = HttpResponse::build(face.status);
@@ -52,7 +55,34 @@ pub(super) fn failed(telling: &Telling, error: &Error) -> HttpResponse {
     {
         response.insert_header(("x-greenroom-upstream-status", usize::from(status)));
     }
-    telling.read(|story| finish(&mut response, face, &story.id))
+    let explanation = explanation(telling, explain);
+    telling.read(|story| finish(&mut response, face, &story.id, explanation))
+}
+
+/// The whole story, for a client that asked for it and may know.
+fn explanation(telling: &Telling, explain: bool) -> Option<Value> {
+    // Plain data always serialises.
+    explain.then(|| telling.read(|story| serde_json::to_value(story.report()).ok()))?
+}
+
+/// The comment that explains a stream: SDKs pass over comments.
+pub(super) fn explained_stream(telling: &Telling) -> Bytes {
+    explanation(telling, true).map_or_else(Bytes::new, |value| format!(": greenroom {value}\n\n").into())
+}
+
+/// The comment that names the backend where the head could not.
+pub(super) fn named_late(telling: &Telling) -> Bytes {
+    let name = telling.read(|story| story.served().map(|served| served.backend.clone()));
+    name.map_or_else(Bytes::new, |name| format!(": greenroom backend={name}\n\n").into())
+}
+
+/// The answer with one more member, `greenroom`, at its end.
+fn explained(body: &Bytes, explanation: &Value) -> Bytes {
+    let text = body.trim_ascii_end();
+    match text.strip_suffix(b"}") {
+        Some(open) => [open, b",\"greenroom\":", explanation.to_string().as_bytes(), b"}"].concat().into(),
+        None => body.clone(),
+    }
 }
 
 /// An error of a request that has no story yet.
@@ -60,10 +90,10 @@ pub fn refused(id: &str, error: &Error) -> HttpResponse {
     let face = error.face();
     let mut response = HttpResponse::build(face.status);
     response.insert_header(("x-request-id", id));
-    finish(&mut response, face, id)
+    finish(&mut response, face, id, None)
 }
 
-fn finish(response: &mut HttpResponseBuilder, face: Face, id: &str) -> HttpResponse {
+fn finish(response: &mut HttpResponseBuilder, face: Face, id: &str, explanation: Option<Value>) -> HttpResponse {
     if face.status == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
@@ -76,27 +106,30 @@ fn finish(response: &mut HttpResponseBuilder, face: Face, id: &str) -> HttpRespo
         response.insert_header(("x-should-retry", "false"));
     }
     response.insert_header((header::CONTENT_TYPE, "application/json"));
-    match face.body.clone() {
-        Some(body) => response.body(body),
-        None => response.body(body(&face, id)),
+    match (&face.body, explanation) {
+        (Some(body), None) => response.body(body.clone()),
+        (_, explanation) => response.body(body(&face, id, explanation)),
     }
 }
 
 /// The error object that every client SDK knows.
-fn body(face: &Face, id: &str) -> String {
-    json!({"error": {
+fn body(face: &Face, id: &str, explanation: Option<Value>) -> String {
+    let mut error = json!({
         "message": face.message,
         "type": face.kind,
         "param": face.param,
         "code": face.code,
         "request_id": id,
-    }})
-    .to_string()
+    });
+    if let Some(explanation) = explanation {
+        error["greenroom"] = explanation;
+    }
+    json!({"error": error}).to_string()
 }
 
 /// An error inside of a stream.
 pub(super) fn error_frame(telling: &Telling, error: &Error) -> Bytes {
-    let body = telling.read(|story| body(&error.face(), &story.id));
+    let body = telling.read(|story| body(&error.face(), &story.id, None));
     format!("data: {body}\n\n").into()
 }
 

@@ -8,7 +8,8 @@ use crate::{
     error::Error,
     exchange::response,
     router,
-    supervision::messages::{Act, Action, AskReports},
+    supervision::messages::{Act, Action, AskReports, Probe},
+    telemetry::ledger::{SIZE, Wanted},
 };
 
 /// All backends.
@@ -32,6 +33,32 @@ pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> Ht
     .await
 }
 
+/// The last requests, newest first.
+pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let wanted = web::Query::<Wanted>::from_query(request.query_string()).map_err(|error| Error::Invalid {
+            param: "query".to_owned(),
+            message: format!("{error}. Known are backend, outcome, model and limit."),
+        })?;
+        let stories = shared(&request).ledger.list(&wanted);
+        let reports: Vec<_> = stories.iter().map(|story| story.report()).collect();
+        Ok(json!({"requests": reports}))
+    })
+    .await
+}
+
+/// One request, by its id.
+pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let unknown = || Error::NotFound(format!("The ledger holds no request '{id}'; it keeps the last {SIZE}."));
+        let story = shared(&request).ledger.find(&id).ok_or_else(unknown)?;
+        serde_json::to_value(story.report()).map_err(|_| Error::Internal)
+    })
+    .await
+}
+
 /// `drain`, `resume`, `reset`.
 pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
     let (name, action) = path.into_inner();
@@ -41,6 +68,41 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
         ask(&request, Act { backend: name.clone(), action }).await?.ok_or_else(|| unknown(&name))?;
         log::info!("operator: action={} backend={name}", action.as_str());
         Ok(json!({"backend": name, "action": action.as_str(), "done": true}))
+    })
+    .await
+}
+
+/// Asks a backend's provider now whether it is well.
+pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let asked = shared(&request).overseer.send(Probe(name.clone())).await.map_err(|_| Error::Internal)?;
+        let said = asked.ok_or_else(|| unknown(&name))?;
+        Ok(match said {
+            Ok(()) => json!({"backend": *name, "healthy": true}),
+            Err(failed) => json!({
+                "backend": *name, "healthy": false, "class": failed.class.as_str(), "status": failed.status,
+                "message": failed.message,
+            }),
+        })
+    })
+    .await
+}
+
+/// Reads the settings file again and installs it, whole or not at all; with `?dry_run=true` only tells what would change.
+pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let dry_run = match request.query_string() {
+            "" | "dry_run=false" => false,
+            "dry_run=true" => true,
+            _ => {
+                let message = "Known is dry_run=true.".to_owned();
+                return Err(Error::Invalid { param: "query".to_owned(), message });
+            }
+        };
+        let plan = shared(&request).reload(dry_run).await?;
+        Ok(json!({"installed": !dry_run, "plan": plan}))
     })
     .await
 }

@@ -1,6 +1,6 @@
 //! Owns the story of `POST /v1/chat/completions`: who asks, is it in order, then over to the exchange.
 
-use std::{fmt::Write, rc::Rc, sync::Arc, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::time::Instant;
@@ -12,10 +12,10 @@ use crate::{
     error::Error,
     exchange::{self, Request, response},
     router::table::Table,
-    settings::{Rescue, User},
+    settings::User,
     telemetry::{
         log,
-        story::{Story, Telling},
+        story::{Listener, Story, Telling},
     },
     upstream::Endpoint,
     wire::envelope::{self, Envelope, Pin, Stream, Unreadable},
@@ -32,7 +32,8 @@ pub(super) async fn chat(request: HttpRequest, payload: web::Payload) -> HttpRes
         Ok(user) => user,
         Err(error) => return refuse(&id, None, &error),
     };
-    match prepare(&request, payload, &table, &user, &id, received).await {
+    let listener = worker.listener.clone();
+    match prepare(&request, payload, &table, &user, &id, received, listener).await {
         Ok(prepared) => exchange::respond(worker.clone(), prepared, shared.cut.clone()).await,
         Err(error) => refuse(&id, Some(&user), &error),
     }
@@ -50,6 +51,7 @@ async fn prepare(
     user: &Arc<User>,
     id: &Arc<str>,
     received: Duration,
+    listener: Listener,
 ) -> Result<Request, Error> {
     let limit = table.settings.server.body_limit;
     let body = body::read(request, payload, limit).await?;
@@ -68,7 +70,6 @@ async fn prepare(
     };
     let failover = table.settings.failover.clone();
     let deadline = deadline(request, failover.deadline)?;
-    let route = table.routes.get(&*model);
     let telling = Telling::new(
         Story {
             id: id.clone(),
@@ -77,6 +78,7 @@ async fn prepare(
             pin: pin.clone(),
             stream,
             received,
+            early_head: false,
             attempts: Vec::with_capacity(1),
             served_by: None,
             first_token: None,
@@ -84,10 +86,11 @@ async fn prepare(
             status: 0,
             class: None,
             message: None,
+            decision: None,
             rescue: None,
             ended: None,
         },
-        Rc::new(log::request),
+        listener,
     );
     Ok(Request {
         telling,
@@ -100,9 +103,9 @@ async fn prepare(
         body,
         extra: Vec::new(),
         deadline: Instant::now() + deadline,
-        explain: false,
-        rewrite_model: route.filter(|r| r.settings.rewrite_model).map(|_| model.clone()),
-        rescue: route.map_or(Rescue::Off, |r| r.settings.rescue),
+        explain: user.may_explain && asks_to_explain(request),
+        route: table.routes.get(&*model).cloned(),
+        is_retry: is_retry(request),
         model,
         failover,
     })
@@ -127,6 +130,18 @@ fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
         Stream::Bad => return Err(invalid("stream", "'stream' must be true or false.")),
     };
     Ok((Arc::from(model), stream))
+}
+
+/// Whether an SDK says that it sends this again after a failure.
+fn is_retry(request: &HttpRequest) -> bool {
+    let count =
+        request.headers().get("x-stainless-retry-count").and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    count.is_some_and(|count| count > 0)
+}
+
+/// Whether the client wants to know how the decision came about.
+fn asks_to_explain(request: &HttpRequest) -> bool {
+    request.headers().get("x-greenroom-explain").is_some_and(|value| matches!(value.as_bytes(), b"1" | b"true"))
 }
 
 /// The deadline of the settings, or a shorter one that the client asks for.

@@ -8,6 +8,7 @@ mod models;
 mod probes;
 
 use std::{
+    path::Path,
     rc::Rc,
     sync::{
         Arc,
@@ -23,7 +24,9 @@ use crate::{
     error::Error,
     exchange::{Worker, response},
     router::table::{Installed, Table},
-    supervision::Overseer,
+    settings::{self, Plan},
+    supervision::{Overseer, messages::Reload},
+    telemetry::{ledger::Ledger, log, story::Listener},
 };
 
 /// What all workers share.
@@ -37,13 +40,47 @@ pub struct Shared {
     pub draining: Arc<AtomicBool>,
     /// Streams that still run end now, with an error frame.
     pub cut: Arc<Notify>,
+    /// The last requests.
+    pub ledger: Arc<Ledger>,
     ready: Arc<AtomicBool>,
+    /// The settings file, to be read again on reload.
+    file: Option<Arc<Path>>,
 }
 
 impl Shared {
     /// The world as workers see it.
-    pub fn new(installed: Installed, overseer: Addr<Overseer>) -> Self {
-        Self { installed, overseer, draining: Arc::default(), cut: Arc::default(), ready: Arc::default() }
+    pub fn new(installed: Installed, overseer: Addr<Overseer>, file: Option<Arc<Path>>) -> Self {
+        Self {
+            installed,
+            overseer,
+            draining: Arc::default(),
+            cut: Arc::default(),
+            ledger: Arc::default(),
+            ready: Arc::default(),
+            file,
+        }
+    }
+
+    /// Reads the settings file again and installs it, or only tells what it would change.
+    pub async fn reload(&self, dry_run: bool) -> Result<Plan, Error> {
+        let no_file =
+            || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
+        let file = self.file.as_ref().ok_or_else(no_file)?;
+        let settings = settings::load(file).map_err(|bad| Error::Invalid {
+            param: "settings".to_owned(),
+            message: format!("Nothing was installed. {bad}"),
+        });
+        let settings = Box::new(settings?);
+        self.overseer.send(Reload { settings, dry_run }).await.map_err(|_| Error::Internal)
+    }
+
+    /// What is done with each request's story on a worker.
+    pub fn listener(&self) -> Listener {
+        let ledger = self.ledger.clone();
+        Rc::new(move |story| {
+            log::request(&story);
+            ledger.enter(story);
+        })
     }
 
     fn table(&self) -> Arc<Table> {
@@ -80,7 +117,11 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
     config
         .service(web::resource("/admin/backends").route(web::get().to(admin::backends)))
         .service(web::resource("/admin/backends/{name}").route(web::get().to(admin::backend)))
+        .service(web::resource("/admin/backends/{name}/probe").route(web::post().to(admin::probe)))
+        .service(web::resource("/admin/reload").route(web::post().to(admin::reload)))
         .service(web::resource("/admin/backends/{name}/{action}").route(web::post().to(admin::act)))
+        .service(web::resource("/admin/requests").route(web::get().to(admin::requests)))
+        .service(web::resource("/admin/requests/{id}").route(web::get().to(admin::request)))
         .service(web::resource("/admin/chaos/backends/{name}").route(web::post().to(admin::crash_backend)))
         .service(web::resource("/admin/chaos/router").route(web::post().to(admin::crash_router)));
 }

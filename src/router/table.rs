@@ -5,12 +5,13 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 
 use crate::{
     backend::{
@@ -50,7 +51,18 @@ pub struct Route {
     pub targets: Vec<Arc<Target>>,
     /// The tiers within `targets`.
     pub tiers: Vec<Range<usize>>,
+    /// Those who wait for a place.
+    pub queue: Queue,
     median: Median,
+}
+
+/// The queue of one model.
+#[derive(Debug)]
+pub struct Queue {
+    /// How many wait.
+    pub waiting: AtomicU32,
+    /// Held by the one who is next.
+    pub turn: Semaphore,
 }
 
 /// One backend for one public model.
@@ -100,7 +112,14 @@ impl Route {
             }
         }
         let targets = targets.into_iter().map(Arc::new).collect();
-        Self { model: name.into(), settings: model.clone(), targets, tiers, median: Median::default() }
+        Self {
+            model: name.into(),
+            settings: model.clone(),
+            targets,
+            tiers,
+            queue: Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1) },
+            median: Median::default(),
+        }
     }
 
     /// The pool's median first-token time, seconds; `None` while nothing is known. Computed anew at most every 100 ms.

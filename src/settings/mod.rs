@@ -3,6 +3,7 @@
 mod backend;
 mod load;
 mod model;
+mod plan;
 mod secret;
 mod section;
 mod server;
@@ -14,6 +15,7 @@ pub use self::{
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
     load::{demo, load, parse},
     model::{Model, Rescue, Target},
+    plan::Plan,
     secret::Secret,
     section::Problem,
     server::{Failover, Server},

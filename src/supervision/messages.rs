@@ -4,7 +4,12 @@ use std::str::FromStr;
 
 use actix::{Addr, Message};
 
-use crate::{backend::report::Report, router::Router};
+use crate::{
+    backend::report::Report,
+    error::Failed,
+    router::Router,
+    settings::{Plan, Settings},
+};
 
 /// A worker has started its router. Sent by the worker's set-up.
 #[derive(Debug, Message)]
@@ -15,6 +20,21 @@ pub struct Register(pub Addr<Router>);
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
+
+/// New settings: install them, or only tell what they would change. Sent by the admin endpoint and on SIGHUP.
+#[derive(Debug, Message)]
+#[rtype(result = "Plan")]
+pub struct Reload {
+    /// What the operator wrote, read and found good.
+    pub settings: Box<Settings>,
+    /// Only tell.
+    pub dry_run: bool,
+}
+
+/// Ask a backend's provider now whether it is well; `None` if there is no such backend. Sent by the admin endpoint.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Result<(), Failed>>")]
+pub struct Probe(pub String);
 
 /// What is known of one backend, or of all? Asked by the admin endpoints. Unknown names give an empty list.
 #[derive(Debug, Message)]
@@ -63,7 +83,7 @@ impl FromStr for Action {
         [Self::Drain, Self::Resume, Self::Reset]
             .into_iter()
             .find(|action| action.as_str() == word)
-            .ok_or_else(|| format!("There is no action '{word}'; use drain, resume or reset."))
+            .ok_or_else(|| format!("There is no action '{word}'; use drain, resume, reset or probe."))
     }
 }
 

@@ -19,7 +19,7 @@ use futures_util::future::join_all;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Drain, GaveUp, Register},
+    messages::{Act, Action, AskReports, Drain, GaveUp, Probe, Register, Reload},
 };
 use crate::{
     backend::{
@@ -29,12 +29,13 @@ use crate::{
         report::Report,
         vitals::Vitals,
     },
+    error::{Class, Failed},
     router::{
         self, Router,
         messages::Install,
         table::{Installed, Table},
     },
-    settings::{self, Settings},
+    settings::{self, Plan, Settings},
 };
 
 /// How long a backend's actor is waited for before its facts are reported without it.
@@ -72,14 +73,17 @@ fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, overseer: &
     let settings = Arc::new(settings);
     let mut handles = HashMap::new();
     for (name, backend) in &settings.backends {
-        let models: Vec<&str> = settings
+        let models: Vec<(&str, &str)> = settings
             .models
             .iter()
-            .filter(|(_, model)| model.targets.iter().any(|t| t.backend == *name))
-            .map(|(model, _)| model.as_str())
+            .filter_map(|(public, model)| {
+                let target = model.targets.iter().find(|t| t.backend == *name)?;
+                Some((public.as_str(), target.model.as_deref().unwrap_or(public)))
+            })
             .collect();
         let handle = match running.get(name) {
             Some(handle) if *handle.settings == *backend => handle.clone(),
+            Some(handle) if is_same_provider(&handle.settings, backend) => adopt(handle, Arc::new(backend.clone())),
             _ => start_backend(name, Arc::new(backend.clone()), Arc::new(Vitals::new(name)), overseer),
         };
         handle.vitals.serve(&models);
@@ -89,13 +93,30 @@ fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, overseer: &
     Table::build(settings, handles, created)
 }
 
+/// Whether what was learned of the one holds for the other: same server, same account.
+fn is_same_provider(old: &settings::Backend, new: &settings::Backend) -> bool {
+    (old.protocol, old.style, &old.base_url, &old.api_key) == (new.protocol, new.style, &new.base_url, &new.api_key)
+}
+
+/// The same backend under new limits: its actor and its facts stay.
+fn adopt(running: &Handle, settings: Arc<settings::Backend>) -> Arc<Handle> {
+    running.addr.do_send(backend::messages::Adopt(settings.clone()));
+    let (vitals, addr) = (running.vitals.clone(), running.addr.clone());
+    Arc::new(Handle { id: next_id(), settings, vitals, addr })
+}
+
+/// A new id for a new version of a backend.
+fn next_id() -> u64 {
+    static IDS: AtomicU64 = AtomicU64::new(1);
+    IDS.fetch_add(1, Relaxed)
+}
+
 fn start_backend(
     name: &str,
     settings: Arc<settings::Backend>,
     vitals: Arc<Vitals>,
     overseer: &Addr<Overseer>,
 ) -> Arc<Handle> {
-    static IDS: AtomicU64 = AtomicU64::new(1);
     let facts = vitals.clone();
     let (name, overseer) = (name.to_owned(), overseer.clone());
     let addr = guarded::start(Backend::new(settings.clone(), vitals.clone()), move |notice| match notice {
@@ -111,7 +132,7 @@ fn start_backend(
             overseer.do_send(GaveUp(name.clone()));
         }
     });
-    Arc::new(Handle { id: IDS.fetch_add(1, Relaxed), settings, vitals, addr })
+    Arc::new(Handle { id: next_id(), settings, vitals, addr })
 }
 
 impl Overseer {
@@ -189,6 +210,40 @@ impl Handler<Act> for Overseer {
             Action::Crash => handle.addr.do_send(backend::messages::Crash),
         }
         Some(())
+    }
+}
+
+impl Handler<Reload> for Overseer {
+    type Result = actix::MessageResult<Reload>;
+
+    fn handle(&mut self, Reload { settings, dry_run }: Reload, ctx: &mut Self::Context) -> Self::Result {
+        let old = self.installed.load_full();
+        let plan = Plan::of(&old.settings, &settings);
+        if !dry_run {
+            let new = table(*settings, &old.handles, &ctx.address());
+            for (name, handle) in &old.handles {
+                let stays = new.handles.get(name).is_some_and(|new| new.addr == handle.addr);
+                if !stays {
+                    handle.addr.do_send(backend::messages::Retire);
+                }
+            }
+            self.install(new);
+            log::info!("settings installed: {plan:?}");
+        }
+        actix::MessageResult(plan)
+    }
+}
+
+impl Handler<Probe> for Overseer {
+    type Result = ResponseFuture<Option<Result<(), Failed>>>;
+
+    fn handle(&mut self, Probe(name): Probe, _: &mut Self::Context) -> Self::Result {
+        let handle = self.installed.load().handles.get(&name).cloned();
+        Box::pin(async move {
+            let asked = handle?.addr.send(backend::messages::ProbeNow).await;
+            let dead = |_| Err(Failed::new(Class::GatewayInternal, "its actor is not running; resume it first"));
+            Some(asked.unwrap_or_else(dead))
+        })
     }
 }
 

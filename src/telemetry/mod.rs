@@ -1,4 +1,5 @@
-//! Owns what is told of requests: their story, the log line.
+//! Owns what is told of requests: their story, the log line, the ledger.
 
+pub mod ledger;
 pub mod log;
 pub mod story;

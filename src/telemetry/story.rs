@@ -79,6 +79,8 @@ pub struct Story {
     pub stream: bool,
     /// When it came.
     pub received: Duration,
+    /// The head went out before there was a backend to name in it.
+    pub early_head: bool,
     /// All attempts.
     pub attempts: Vec<AttemptNote>,
     /// Index of the attempt that serves the client.
@@ -93,6 +95,8 @@ pub struct Story {
     pub class: Option<Class>,
     /// What the client was told, if it failed.
     pub message: Option<String>,
+    /// How the choice came about that found no backend, if the client may know.
+    pub decision: Option<serde_json::Value>,
     /// What became of a broken stream's rescue.
     pub rescue: Option<&'static str>,
     /// When it ended.
@@ -100,31 +104,35 @@ pub struct Story {
 }
 
 /// Hears of each request's end.
-pub type Listener = Rc<dyn Fn(&Story)>;
+pub type Listener = Rc<dyn Fn(Story)>;
 
 /// The story being told. Dropped without an end, it tells that the client left.
 #[derive(Clone)]
 pub struct Telling(Rc<Inner>);
 
+/// Why a story is always there to be read.
+const WHOLE: &str = "a story is taken only by the drop of its last teller";
+
 struct Inner {
-    story: RefCell<Story>,
+    /// Taken out only when it is over.
+    story: RefCell<Option<Story>>,
     listener: Listener,
 }
 
 impl Telling {
     /// Begins.
     pub fn new(story: Story, listener: Listener) -> Self {
-        Self(Rc::new(Inner { story: RefCell::new(story), listener }))
+        Self(Rc::new(Inner { story: RefCell::new(Some(story)), listener }))
     }
 
     /// Reads the story so far.
     pub fn read<T>(&self, read: impl FnOnce(&Story) -> T) -> T {
-        read(&self.0.story.borrow())
+        read(self.0.story.borrow().as_ref().expect(WHOLE))
     }
 
     /// Adds to it.
     pub fn write<T>(&self, write: impl FnOnce(&mut Story) -> T) -> T {
-        write(&mut self.0.story.borrow_mut())
+        write(self.0.story.borrow_mut().as_mut().expect(WHOLE))
     }
 
     /// Milliseconds since the request came.
@@ -170,7 +178,7 @@ impl Telling {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let story = self.story.get_mut();
+        let Some(mut story) = self.story.get_mut().take() else { return };
         if story.ended.is_none() {
             story.ended = Some(clock::now());
             story.status = 499;
@@ -189,6 +197,84 @@ impl Story {
     /// Time from arrival to end.
     pub fn total(&self) -> Duration {
         self.ended.unwrap_or_else(clock::now).saturating_sub(self.received)
+    }
+}
+
+/// A story as the ledger and explanations show it.
+#[derive(Debug, Serialize)]
+pub struct StoryReport<'a> {
+    /// `x-request-id`.
+    pub id: &'a str,
+    /// When it came, RFC 3339.
+    pub received: String,
+    /// The user's name.
+    pub user: &'a str,
+    /// The public model.
+    pub model: &'a str,
+    /// The backend named in the body.
+    pub pin: Option<&'a str>,
+    /// Streamed?
+    pub stream: bool,
+    /// The backend that served it.
+    pub backend: Option<&'a str>,
+    /// The status the client got; 499 if it left.
+    pub status: u16,
+    /// `success`, `cancelled`, `failure`, or `running`.
+    pub outcome: &'static str,
+    /// Class of failure.
+    pub class: Option<&'static str>,
+    /// What the client was told.
+    pub message: Option<&'a str>,
+    /// Time to the first content, milliseconds.
+    pub first_token_ms: Option<f64>,
+    /// Total time, milliseconds.
+    pub total_ms: f64,
+    /// Prompt tokens.
+    pub tokens_in: Option<u64>,
+    /// Generated tokens.
+    pub tokens_out: Option<u64>,
+    /// What became of a broken stream's rescue.
+    pub rescue: Option<&'static str>,
+    /// All attempts.
+    pub attempts: &'a [AttemptNote],
+    /// The choice that found no backend.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<&'a serde_json::Value>,
+}
+
+impl Story {
+    /// In one word, how it went.
+    pub fn outcome(&self) -> &'static str {
+        match self.class {
+            _ if self.ended.is_none() => "running",
+            None => "success",
+            Some(Class::CallerCancelled) => "cancelled",
+            Some(_) => "failure",
+        }
+    }
+
+    /// The story without secrets, for people.
+    pub fn report(&self) -> StoryReport<'_> {
+        StoryReport {
+            id: &self.id,
+            received: clock::rfc3339(self.received),
+            user: &self.user.name,
+            model: &self.model,
+            pin: self.pin.as_deref(),
+            stream: self.stream,
+            backend: self.served().map(|attempt| &*attempt.backend),
+            status: self.status,
+            outcome: self.outcome(),
+            class: self.class.map(Class::as_str),
+            message: self.message.as_deref(),
+            first_token_ms: self.first_token.map(ms),
+            total_ms: ms(self.total()),
+            tokens_in: self.usage.map(|usage| usage.input),
+            tokens_out: self.usage.map(|usage| usage.output),
+            rescue: self.rescue,
+            attempts: &self.attempts,
+            decision: self.decision.as_ref(),
+        }
     }
 }
 

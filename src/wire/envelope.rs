@@ -26,6 +26,7 @@ pub struct Envelope {
     backend_at: Option<Member>,
     stream_at: Option<Member>,
     options_at: Option<Member>,
+    messages_at: Option<Range<usize>>,
     /// Position of the closing brace.
     close: usize,
 }
@@ -96,6 +97,8 @@ pub struct Change<'a> {
     pub model: Option<&'a str>,
     /// Ask for token usage in the stream.
     pub ask_usage: bool,
+    /// A partial answer to be continued: goes behind the messages as the assistant's.
+    pub partial: Option<&'a str>,
 }
 
 /// Bodies up to this size are put together in one buffer; larger ones go out as slices of the client's own bytes.
@@ -124,6 +127,11 @@ impl Envelope {
         }
         if change.ask_usage && self.usage_can_be_asked() {
             cuts.push(self.usage_edit(body));
+        }
+        if let (Some(partial), Some(messages)) = (change.partial, &self.messages_at) {
+            let inside = messages.end - 1;
+            let message = serde_json::json!({"role": "assistant", "content": partial});
+            cuts.push((inside..inside, Cow::Owned(format!(",{message}").into_bytes())));
         }
         if cuts.is_empty() {
             return vec![body.clone()];
@@ -222,6 +230,9 @@ impl<'t> Reader<'t> {
             _ => {
                 if let Some(prompt) = PROMPTS.iter().find(|p| **p == key) {
                     found.prompt = Some((prompt, value.as_bytes()[0]));
+                    if key == "messages" && value.starts_with('[') {
+                        found.messages_at = Some(member.value);
+                    }
                 }
             }
         }
@@ -302,7 +313,7 @@ mod tests {
         String::from_utf8(parts.concat()).expect("text")
     }
 
-    const NOTHING: Change<'static> = Change { model: None, ask_usage: false };
+    const NOTHING: Change<'static> = Change { model: None, ask_usage: false, partial: None };
 
     #[test]
     fn only_the_members_own_bytes_are_cut_wherever_it_stands() {
@@ -319,7 +330,7 @@ mod tests {
 
     #[test]
     fn usage_is_asked_for_without_touching_anything_else() {
-        let ask = Change { model: Some("m\"2"), ask_usage: true };
+        let ask = Change { model: Some("m\"2"), ask_usage: true, partial: None };
         for (body, want) in [
             (
                 r#"{"model":"m","stream":true} "#,
@@ -339,6 +350,14 @@ mod tests {
         ] {
             assert_eq!(edited(body, ask), want);
         }
+    }
+
+    #[test]
+    fn a_partial_answer_goes_behind_the_last_message() {
+        let change = Change { partial: Some("He\"l"), ..NOTHING };
+        let body = r#"{"messages":[{"role":"user","content":"x"}],"model":"m"}"#;
+        let want = r#"{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"He\"l"}],"model":"m"}"#;
+        assert_eq!(edited(body, change), want);
     }
 
     #[test]
@@ -396,7 +415,7 @@ mod tests {
                 .map(|(k, v)| format!("{}{}{}:{}{v}{}", pad(), json!(k), pad(), pad(), pad()))
                 .collect();
             let body = format!("{}{{{}}}{}", pad(), written.join(","), pad());
-            let edited = edited(&body, Change { model: Some("own"), ask_usage: false });
+            let edited = edited(&body, Change { model: Some("own"), ask_usage: false, partial: None });
             let mut want: serde_json::Map<String, Value> = serde_json::from_str(&body).expect("valid");
             want.remove("backend");
             want.insert("model".into(), json!("own"));

@@ -1,0 +1,50 @@
+//! Owns waiting for a place when every backend of a model is full: first come, first served, bounded in number and time.
+
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    error::Error,
+    router::{
+        messages::{Grant, Refusal},
+        table::{Queue, Route},
+    },
+};
+
+/// How often the first in the queue looks for a place; places are given back by any worker, which tells nobody.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// Counts one who waits, on every path.
+struct Waiting<'a>(&'a Queue);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Waits in the model's queue, at most `left`, until `ask` is granted a place or refused for another reason than fullness.
+pub(super) async fn wait<F>(route: &Route, left: Duration, ask: impl Fn() -> F) -> Result<Result<Grant, Refusal>, Error>
+where
+    F: Future<Output = Result<Result<Grant, Refusal>, Error>>,
+{
+    let full = || Error::Overloaded { model: route.model.to_string() };
+    let queue = &route.queue;
+    let place = queue.waiting.fetch_add(1, Relaxed);
+    let _waiting = Waiting(queue);
+    if place >= route.settings.queue {
+        return Err(full());
+    }
+    let turn = async {
+        // Fair: whoever has waited longest is next.
+        let _turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
+        loop {
+            match ask().await? {
+                Err(refusal) if refusal.full => sleep(LOOK).await,
+                answer => return Ok(answer),
+            }
+        }
+    };
+    timeout(left.min(route.settings.queue_timeout), turn).await.map_err(|_| full())?
+}

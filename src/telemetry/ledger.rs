@@ -1,0 +1,72 @@
+//! Owns the ledger: the last thousand stories, kept in memory without a lock, for whoever asks why.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::Relaxed},
+};
+
+use arc_swap::ArcSwapOption;
+
+use super::story::Story;
+
+/// Stories kept.
+pub const SIZE: usize = 1024;
+
+/// A ring that all workers write into and operators read.
+#[derive(Debug)]
+pub struct Ledger {
+    slots: Box<[ArcSwapOption<Story>]>,
+    next: AtomicUsize,
+}
+
+/// Which stories are wanted; `None` is any.
+#[derive(Debug, Default, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wanted {
+    /// Served or tried by this backend.
+    pub backend: Option<String>,
+    /// `success`, `failure`, `cancelled`, or a class such as `provider_server`.
+    pub outcome: Option<String>,
+    /// The public model.
+    pub model: Option<String>,
+    /// At most so many, newest first.
+    pub limit: Option<usize>,
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self { slots: (0..SIZE).map(|_| ArcSwapOption::empty()).collect(), next: AtomicUsize::new(0) }
+    }
+}
+
+impl Ledger {
+    /// Enters a story; the oldest one makes room.
+    pub fn enter(&self, story: Story) {
+        let slot = self.next.fetch_add(1, Relaxed) % SIZE;
+        self.slots[slot].store(Some(Arc::new(story)));
+    }
+
+    /// The story of a request id, the newest if the client used it more than once.
+    pub fn find(&self, id: &str) -> Option<Arc<Story>> {
+        self.newest_first().find(|story| *story.id == *id)
+    }
+
+    /// The stories that are wanted, newest first.
+    pub fn list(&self, wanted: &Wanted) -> Vec<Arc<Story>> {
+        let is = |wish: &Option<String>, found: &str| wish.as_deref().is_none_or(|wish| wish == found);
+        self.newest_first()
+            .filter(|story| wanted.backend.is_none() || story.attempts.iter().any(|a| is(&wanted.backend, &a.backend)))
+            .filter(|story| {
+                let by_class = story.class.is_some_and(|class| is(&wanted.outcome, class.as_str()));
+                is(&wanted.outcome, story.outcome()) || by_class
+            })
+            .filter(|story| is(&wanted.model, &story.model))
+            .take(wanted.limit.unwrap_or(100))
+            .collect()
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = Arc<Story>> {
+        let next = self.next.load(Relaxed);
+        (1..=SIZE).filter_map(move |back| self.slots[(next + SIZE - back) % SIZE].load_full())
+    }
+}
