@@ -13,8 +13,9 @@ use tokio::time::Instant;
 use crate::support::{
     eventually,
     proxy::{HELLO, HELLO_STREAM, Proxy},
+    script::{Answer, Gate},
     settings::Settings,
-    upstream::{Answer, Gate, Upstream},
+    upstream::Upstream,
 };
 
 /// A backend that answers with the status in the cell, and a proxy whose gate shuts after three failures.

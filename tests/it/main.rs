@@ -2,10 +2,17 @@
 
 mod support;
 
+mod admin;
+mod balance;
+mod byte_exact;
+mod demo;
 mod health;
+mod logs;
 mod passthrough;
 mod pin;
 mod refusals;
+mod settings;
+mod stop;
 mod streams;
 mod supervision;
 mod users;

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 use crate::support::{
     client::{Ask, Reply},
     proxy::{HELLO_STREAM, Proxy, hello_at},
+    script::{Answer, Gate},
     settings::Settings,
     sse,
-    upstream::{Answer, Gate, Upstream},
+    upstream::Upstream,
 };
 
 async fn stage(one: Answer) -> (Upstream, Upstream, Proxy) {

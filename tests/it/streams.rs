@@ -8,9 +8,10 @@ use crate::support::{
     client::Connection,
     eventually, median,
     proxy::{HELLO, HELLO_STREAM, Proxy},
+    script::{Answer, Gate},
     settings::Settings,
     sse,
-    upstream::{Answer, Gate, Upstream},
+    upstream::Upstream,
     wire::End,
 };
 
@@ -152,7 +153,7 @@ async fn a_stream_that_is_cut_ends_with_an_error_and_never_cleanly() {
 
 #[tokio::test]
 async fn a_whole_answer_that_is_cut_is_an_error_and_not_half_an_answer() {
-    let body = crate::support::upstream::completion("half an answer");
+    let body = crate::support::script::completion("half an answer");
     let half = &body[..body.len() / 2];
     let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", body.len());
     let chunked = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
@@ -180,14 +181,14 @@ async fn many(proxy: &Proxy, count: usize) -> Vec<Connection> {
     }
     for client in &mut clients {
         assert_eq!(client.head().await.status(), 200);
-        assert_eq!(client.frame().await.unwrap() + "\n\n", sse::text("first"));
+        assert_eq!(client.frame().await.map(|frame| frame + "\n\n"), Some(sse::text("first")));
     }
     clients
 }
 
 async fn finish(clients: Vec<Connection>) {
     for mut client in clients {
-        assert_eq!(client.frame().await.unwrap() + "\n\n", sse::text("second"));
+        assert_eq!(client.frame().await.map(|frame| frame + "\n\n"), Some(sse::text("second")));
         let (rest, end) = client.rest().await;
         assert!(sse::is_done(&rest) && end == End::Clean);
     }

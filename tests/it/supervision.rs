@@ -4,9 +4,10 @@ use serde_json::json;
 
 use crate::support::{
     proxy::{HELLO_STREAM, Proxy, hello_at},
+    script::{Answer, Gate},
     settings::Settings,
     sse,
-    upstream::{Answer, Gate, Upstream},
+    upstream::Upstream,
     wire::End,
 };
 

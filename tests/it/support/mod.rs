@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod proxy;
+pub(crate) mod script;
 pub(crate) mod settings;
 pub(crate) mod sse;
 pub(crate) mod upstream;
@@ -31,10 +32,7 @@ pub(crate) async fn eventually<T>(what: &str, mut check: impl AsyncFnMut() -> Op
 
 /// Waits for `future`, as long as patience goes.
 pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    match timeout(PATIENCE, future).await {
-        Ok(done) => done,
-        Err(_) => panic!("did not come about: {what}"),
-    }
+    timeout(PATIENCE, future).await.unwrap_or_else(|late| panic!("did not come about: {what} ({late})"))
 }
 
 /// The middle one of several durations: what a busy machine does to one of them does not matter.

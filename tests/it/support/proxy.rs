@@ -70,6 +70,12 @@ impl Launch {
         let said = collect(child.stdout.take().expect("stdout is piped"));
         let log = collect(child.stderr.take().expect("stderr is piped"));
         let mut proxy = Proxy { child: Process(child), addr: ([127, 0, 0, 1], 0).into(), said, log, dir: self.dir };
+        eventually("the first words of the proxy", async || {
+            let ended = proxy.child.0.try_wait().expect("it is our child");
+            assert!(ended.is_none(), "the proxy ended instead of listening: {ended:?}");
+            proxy.said().contains('\n').then_some(())
+        })
+        .await;
         proxy.addr = proxy.announced("greenroom listening on http://").await;
         proxy
     }

@@ -35,12 +35,12 @@ impl Settings {
         self
     }
 
-    /// Adds an OpenAI backend that serves `m` under the same name.
+    /// Adds a backend that serves `m` under the same name.
     pub(crate) fn backend(self, name: &str, addr: SocketAddr) -> Self {
         self.target(name, addr, "")
     }
 
-    /// Adds an OpenAI backend whose entry in the model has further keys, for example `model = "other"`.
+    /// Adds a backend whose entry in the model has further keys, for example `model = "other"`.
     pub(crate) fn target(mut self, name: &str, addr: SocketAddr, keys: &str) -> Self {
         let comma = if keys.is_empty() { "" } else { ", " };
         self.targets.push(format!("{{ backend = \"{name}\"{comma}{keys} }}"));

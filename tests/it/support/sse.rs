@@ -1,4 +1,4 @@
-//! Owns the frames of OpenAI streams as the scripted backends send them, and what the tests read out of them.
+//! Owns the frames of chat streams as the scripted backends send them, and what the tests read out of them.
 
 use serde_json::{Value, json};
 
