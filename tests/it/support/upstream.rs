@@ -12,7 +12,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     task::{AbortHandle, JoinSet},
-    time::{Instant, sleep},
+    time::sleep,
 };
 
 use super::{
@@ -28,8 +28,6 @@ pub(crate) struct Received {
     pub(crate) head: Head,
     /// The body, byte for byte.
     pub(crate) body: Vec<u8>,
-    /// When it was complete.
-    pub(crate) at: Instant,
 }
 
 impl Received {
@@ -170,7 +168,7 @@ async fn serve(stream: TcpStream, script: Script, seen: Arc<watch::Sender<Seen>>
         while let Some(piece) = wire.piece().await {
             body.extend_from_slice(&piece);
         }
-        let received = Received { head, body, at: Instant::now() };
+        let received = Received { head, body };
         let answer = script(asked.fetch_add(1, SeqCst), &received);
         let busy = Counted::new(&seen, |seen| &mut seen.busy);
         seen.send_modify(|seen| {
