@@ -45,7 +45,9 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
             }
         };
         let file = (!serve.demo).then(|| serve.config.clone());
-        match serve_until_told(settings, file).await {
+        let served = serve_until_told(settings, file).await;
+        telemetry::log::flush();
+        match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(error);

@@ -1,6 +1,6 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::SystemTime};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
@@ -67,6 +67,8 @@ pub(super) struct Leg {
     lease: Option<Lease>,
     telling: Telling,
     pub(super) note: usize,
+    /// The soft first-token threshold has passed.
+    pub(super) slow: Rc<Cell<bool>>,
 }
 
 impl Leg {
@@ -94,7 +96,7 @@ impl Leg {
             // A decision is plain data and always serialises.
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()),
         });
-        (Self { lease: Some(grant.lease), telling: request.telling.clone(), note }, grant.target)
+        (Self { lease: Some(grant.lease), telling: request.telling.clone(), note, slow: Rc::default() }, grant.target)
     }
 
     fn first_token(&mut self) {
@@ -168,7 +170,8 @@ async fn try_open(
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
     let total = limits.total.min(request.time_left());
-    let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total);
+    let soft = limits.first_token_soft;
+    let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
     let strip_usage = request.stream && backend.ask_usage && request.envelope.usage_can_be_asked();
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };

@@ -9,7 +9,7 @@ pub mod response;
 pub mod retry;
 mod stage;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use actix::Addr;
 use actix_web::{
@@ -19,7 +19,7 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::{
     FutureExt,
-    future::{Either, select},
+    future::{Either, poll_fn, select},
 };
 use tokio::{
     sync::Notify,
@@ -365,25 +365,27 @@ impl Exchange {
             prompt_tokens: request.prompt_tokens,
             explain: request.explain,
         };
-        // The router lives on this thread and answers at once; it fails to only while it is being rebuilt.
-        let answer = tokio::time::timeout(request.time_left(), self.worker.router.send(ask)).await;
-        answer.map_err(|_| Error::Internal)?.map_err(|_| Error::Internal)
+        // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
+        // rebuilt, which its guard bounds, or given up, which closes its mailbox.
+        self.worker.router.send(ask).await.map_err(|_| Error::Internal)
     }
 
     /// One attempt; beside a slow one a second, whichever has content first.
     async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
         self.attempts += 1;
         let (worker, request) = (self.worker.clone(), self.request.clone());
-        let soft = grant.target.handle.settings.deadlines.first_token_soft;
         let first_id = grant.target.handle.id;
         let (leg, target) = Leg::begin(&request, grant, false);
+        let slow = leg.slow.clone();
         let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
-        if request.pin.is_some() {
-            return first.await.map_err(|fell| vec![fell]);
-        }
-        match select(first.as_mut(), std::pin::pin!(sleep(soft))).await {
-            Either::Left((done, _)) => return done.map_err(|fell| vec![fell]),
-            Either::Right(_) => {}
+        let may_hedge = request.pin.is_none();
+        let done = poll_fn(|cx| match first.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if may_hedge && slow.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(done) = done.await {
+            return done.map_err(|fell| vec![fell]);
         }
         let Some(second) = self.second(first_id).await else {
             return first.await.map_err(|fell| vec![fell]);
