@@ -123,3 +123,19 @@ async fn a_second_signal_ends_at_once() {
     let (rest, end) = client.rest().await;
     assert!(!sse::is_done(&rest) && end == End::Truncated);
 }
+
+#[tokio::test]
+async fn a_whole_answer_that_outlives_the_drain_does_not_hold_up_the_end() {
+    let upstream = Upstream::always(Answer::new().hang()).await;
+    let settings = Settings::new().backend("one", upstream.addr);
+    let mut proxy = Proxy::start(&settings).await;
+    let mut client = proxy.begin(HELLO).await;
+    upstream.until("the request", |seen| seen.busy == 1).await;
+    proxy.signal("TERM");
+    let told = Instant::now();
+    if let Some(head) = client.maybe_head().await {
+        assert_eq!(head.status(), 503, "a client that is turned away is told so");
+    }
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+}
