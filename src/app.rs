@@ -5,6 +5,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle};
+use futures_util::future::{Either, select};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
@@ -98,15 +99,16 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     let serving = futures_util::future::try_join_all(servers);
     let ending = async {
         stop.await;
-        let drained = drain(&shared, &handles, server.drain_settle, server.drain_timeout);
-        let at_once = async {
-            stop_now.await;
-            log::warn!("stopping at once");
-            futures_util::future::join_all(handles.iter().map(|h| h.stop(false))).await;
-        };
-        futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(at_once)).await;
+        drain(&shared, &handles, server.drain_settle, server.drain_timeout).await;
     };
-    futures_util::future::join(serving, ending).await.0.map(|_| ())
+    let in_peace = futures_util::future::join(serving, ending);
+    match select(std::pin::pin!(in_peace), std::pin::pin!(stop_now)).await {
+        Either::Left(((served, ()), _)) => served.map(|_| ()),
+        Either::Right(_) => {
+            log::warn!("stopping at once");
+            Ok(())
+        }
+    }
 }
 
 /// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.
@@ -133,6 +135,6 @@ async fn drain(shared: &Shared, handles: &[ServerHandle], settle: Duration, time
         sleep(LAST_WORDS).await;
         futures_util::future::join_all(handles.iter().map(|handle| handle.stop(false))).await;
     };
-    futures_util::future::select(std::pin::pin!(stopping), std::pin::pin!(cutting)).await;
+    select(std::pin::pin!(stopping), std::pin::pin!(cutting)).await;
     log::info!("drained");
 }

@@ -139,6 +139,8 @@ pub struct Restarts {
 pub struct LaneReport {
     /// Public name.
     pub model: String,
+    /// The backend's own name for it.
+    pub upstream_model: String,
     /// In one word.
     pub state: State,
     /// Why, in words.
@@ -209,6 +211,7 @@ impl LaneReport {
         let (state, reason) = words(lane.gate.read(), now, consecutive);
         Self {
             model: lane.model.to_string(),
+            upstream_model: lane.upstream_model().to_string(),
             state,
             reason,
             reopens_in_ms: reopens_in_ms(lane.gate.read(), now),

@@ -119,10 +119,10 @@ fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
         _ if envelope.has_model() => return Err(invalid("model", "'model' must be a non-empty string.")),
         _ => return Err(Error::Missing("model")),
     };
-    match envelope.prompt {
-        Some(("messages", b'[')) => {}
-        Some(("messages", _)) => return Err(invalid("messages", "'messages' must be a list of messages.")),
-        _ => return Err(Error::Missing("messages")),
+    match envelope.prompt("messages") {
+        Some(b'[') => {}
+        Some(_) => return Err(invalid("messages", "'messages' must be a list of messages.")),
+        None => return Err(Error::Missing("messages")),
     }
     let stream = match envelope.stream {
         Stream::Off => false,

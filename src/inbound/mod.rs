@@ -50,15 +50,9 @@ pub struct Shared {
 impl Shared {
     /// The world as workers see it.
     pub fn new(installed: Installed, overseer: Addr<Overseer>, file: Option<Arc<Path>>) -> Self {
-        Self {
-            installed,
-            overseer,
-            draining: Arc::default(),
-            cut: Arc::default(),
-            ledger: Arc::default(),
-            ready: Arc::default(),
-            file,
-        }
+        // Asked here, too, so that it does not depend on when somebody asks first.
+        let ready = Arc::new(AtomicBool::new(installed.load().could_serve()));
+        Self { installed, overseer, draining: Arc::default(), cut: Arc::default(), ledger: Arc::default(), ready, file }
     }
 
     /// Reads the settings file again and installs it, or only tells what it would change.

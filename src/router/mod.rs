@@ -45,7 +45,7 @@ impl Router {
         if self.draining {
             return Err(plain(Error::ShuttingDown));
         }
-        let route = self.table.routes.get(&*ask.model).filter(|_| ask.user.models.allows(&ask.model)).cloned();
+        let route = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)).cloned();
         let Some(route) = route else {
             return Err(plain(Error::ModelNotFound(ask.model.to_string())));
         };
