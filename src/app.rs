@@ -103,7 +103,7 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     };
     let in_peace = futures_util::future::join(serving, ending);
     match select(std::pin::pin!(in_peace), std::pin::pin!(stop_now)).await {
-        Either::Left(((served, ()), _)) => served.map(|_| ()),
+        Either::Left(((ended, ()), _)) => ended.map(|_| ()),
         Either::Right(_) => {
             log::warn!("stopping at once");
             Ok(())

@@ -197,7 +197,7 @@ impl Report {
             consecutive_failures: consecutive,
             restarts: Restarts {
                 count: vitals.restarts.load(Relaxed),
-                last_cause: vitals.last_cause.load().as_ref().map(|cause| cause.to_string()),
+                last_cause: vitals.last_cause.load().as_ref().map(ToString::to_string),
             },
             uptime_s: now.saturating_sub(vitals.since).as_secs(),
             pins: vitals.pins.load(Relaxed),

@@ -1,7 +1,7 @@
 //! Owns `greenroom serve`: settings, listeners, signals, and the first words to the user.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
@@ -63,7 +63,7 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
 
 fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settings, BadSettings> {
     let mut settings = if serve.demo {
-        let mut urls = HashMap::new();
+        let mut urls = BTreeMap::new();
         for (name, path, provider) in simulator::demo() {
             let running = simulator::start(provider).map_err(|error| BadSettings {
                 source: "the built-in demo".to_owned(),

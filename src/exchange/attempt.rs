@@ -49,7 +49,7 @@ pub(super) struct Whole {
 /// A stream under way.
 pub(super) struct Live {
     pub(super) leg: Leg,
-    pub(super) reader: Reader,
+    pub(super) reader: Box<Reader>,
     pub(super) watch: Watch,
     pub(super) headers: Headers,
     /// Frames up to and with the first content.
@@ -157,7 +157,7 @@ pub(super) async fn open(
 
 enum Ready {
     Whole { headers: Headers, body: Bytes, usage: Option<Usage> },
-    Live { reader: Reader, watch: Watch, headers: Headers, held: Bytes, over: bool },
+    Live { reader: Box<Reader>, watch: Watch, headers: Headers, held: Bytes, over: bool },
 }
 
 async fn try_open(
@@ -178,15 +178,14 @@ async fn try_open(
     let mut continued = false;
     let plain = request.envelope.edit(&request.body, change);
     let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
-    let answer = match partial {
-        None => send(worker, request, target, plain, &mut watch).await?,
-        Some(_) => {
-            let body = request.envelope.edit(&request.body, Change { partial, ..change });
-            let answer = Box::pin(send(worker, request, target, body, &mut watch)).await?;
-            continued = !(400..500).contains(&answer.status());
-            // One that does not continue a partial answer after all can still repeat it from the start.
-            if continued { answer } else { Box::pin(send(worker, request, target, plain, &mut watch)).await? }
-        }
+    let answer = if partial.is_none() {
+        send(worker, request, target, plain, &mut watch).await?
+    } else {
+        let body = request.envelope.edit(&request.body, Change { partial, ..change });
+        let answer = Box::pin(send(worker, request, target, body, &mut watch)).await?;
+        continued = !(400..500).contains(&answer.status());
+        // One that does not continue a partial answer after all can still repeat it from the start.
+        if continued { answer } else { Box::pin(send(worker, request, target, plain, &mut watch)).await? }
     };
     if !(200..300).contains(&answer.status()) {
         return Err(Box::pin(refused(answer, &mut watch, request)).await);
@@ -196,7 +195,7 @@ async fn try_open(
         let headers = answer.headers_for_client();
         let text = (request.rescue() != Rescue::Off).then(String::new);
         let text = if continued { owed.clone() } else { text };
-        let mut reader = Reader::new(answer, strip_usage, rename, text);
+        let mut reader = Box::new(Reader::new(answer, strip_usage, rename, text));
         if let Some(owed) = owed.filter(|_| !continued) {
             reader.sew_onto(owed);
         }
@@ -222,11 +221,11 @@ async fn send(
     let endpoint = request.endpoint;
     match watch.guard(client.send(endpoint, &target.upstream_model, &request.extra, body)).await? {
         Ok(answer) => Ok(answer),
-        Err(unanswered) if unanswered.stale => {
+        Err(first) if first.stale => {
             let second = Box::pin(client.send(endpoint, &target.upstream_model, &request.extra, again));
-            watch.guard(second).await?.map_err(|unanswered| unanswered.failed)
+            watch.guard(second).await?.map_err(|second| second.failed)
         }
-        Err(unanswered) => Err(unanswered.failed),
+        Err(first) => Err(first.failed),
     }
 }
 

@@ -40,7 +40,7 @@ use crate::{
     router::{
         Router,
         messages::{Assign, Grant, Refusal},
-        table::{Installed, Route, Target},
+        table::{Installed, Route, Table, Target},
     },
     settings::{Failover, Rescue, User},
     telemetry::{
@@ -64,6 +64,8 @@ pub struct Worker {
     retries: RefCell<Budget>,
     hedges: RefCell<Budget>,
     blame: RefCell<Blame>,
+    /// The table that the clients and budgets belong to.
+    seen: RefCell<Arc<Table>>,
 }
 
 /// Extra attempts that a worker may make before its budgets have earned any.
@@ -71,17 +73,32 @@ const RETRY_FLOOR: f64 = 10.0;
 const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
+    /// After a reload: lets go of connections to backends that are gone, and takes the new budgets.
+    pub fn notice(&self, table: &Arc<Table>) {
+        if Arc::ptr_eq(&self.seen.borrow(), table) {
+            return;
+        }
+        self.clients.retain(|id| table.handles.values().any(|handle| handle.id == id));
+        let old = self.seen.replace(table.clone());
+        let (was, is) = (&old.settings.failover, &table.settings.failover);
+        if was != is {
+            self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
+            self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
+        }
+    }
+
     /// A worker's share of the world.
     pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
             router,
             clients: Clients::default(),
-            installed,
             listener,
             retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
             hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
             blame: RefCell::default(),
+            seen: RefCell::new(installed.load_full()),
+            installed,
         }
     }
 }

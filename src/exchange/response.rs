@@ -77,7 +77,7 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool) -> HttpRes
         response.insert_header((own::UPSTREAM_STATUS, usize::from(status)));
     }
     let explanation = explanation(telling, explain);
-    telling.read(|story| finish(&mut response, face, &story.id, explanation))
+    telling.read(|story| finish(&mut response, &face, &story.id, explanation))
 }
 
 /// The whole story, for a client that asked for it and may know.
@@ -111,10 +111,10 @@ pub fn refused(id: &str, error: &Error) -> HttpResponse {
     let face = error.face();
     let mut response = HttpResponse::build(face.status);
     response.insert_header((own::REQUEST_ID, id));
-    finish(&mut response, face, id, None)
+    finish(&mut response, &face, id, None)
 }
 
-fn finish(response: &mut HttpResponseBuilder, face: Face, id: &str, explanation: Option<Value>) -> HttpResponse {
+fn finish(response: &mut HttpResponseBuilder, face: &Face, id: &str, explanation: Option<Value>) -> HttpResponse {
     if face.status == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
@@ -129,7 +129,7 @@ fn finish(response: &mut HttpResponseBuilder, face: Face, id: &str, explanation:
     response.insert_header((header::CONTENT_TYPE, "application/json"));
     match (&face.body, explanation) {
         (Some(body), None) => response.body(body.clone()),
-        (_, explanation) => response.body(body(&face, id, explanation)),
+        (_, explanation) => response.body(body(face, id, explanation)),
     }
 }
 

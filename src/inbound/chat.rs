@@ -28,6 +28,7 @@ pub(super) async fn chat(request: HttpRequest, payload: web::Payload) -> HttpRes
     let shared = shared(&request);
     let Some(worker) = worker(&request) else { return response::refused(&id, &Error::Internal) };
     let table = shared.table();
+    worker.notice(&table);
     let user = match auth::user(&request, &table) {
         Ok(user) => user,
         Err(error) => return refuse(&id, None, &error),

@@ -1,6 +1,9 @@
 //! Owns layering: defaults, then the file, then the environment; and the checks that span sections.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use serde_json::{Map, Value};
 
@@ -35,7 +38,7 @@ pub fn parse(source: &str, text: &str) -> Result<Settings, BadSettings> {
 }
 
 /// The settings of `serve --demo`, with the simulated providers' base URLs filled in by name.
-pub fn demo(base_urls: &HashMap<String, String>) -> Result<Settings, BadSettings> {
+pub fn demo(base_urls: &BTreeMap<String, String>) -> Result<Settings, BadSettings> {
     parse_with("the built-in demo", DEMO, &|name| base_urls.get(name).cloned().or_else(|| std::env::var(name).ok()))
 }
 

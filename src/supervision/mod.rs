@@ -5,7 +5,7 @@ pub mod guarded;
 pub mod messages;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -49,7 +49,7 @@ pub struct Overseer {
 
 /// Starts the Overseer and the backends of `settings` on this thread.
 pub fn start(settings: Settings) -> (Addr<Overseer>, Installed) {
-    let empty = Table::build(Arc::new(Settings { models: Default::default(), ..settings.clone() }), HashMap::new(), 0);
+    let empty = Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::new(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
     let overseer = Overseer { installed: installed.clone(), routers: Vec::new() };
     let addr = guarded::start(overseer, |notice| log::error!("the overseer: {notice:?}"));

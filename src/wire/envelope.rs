@@ -154,7 +154,9 @@ impl Envelope {
         parts.push(body.slice(at..));
         if body.len() <= COPY_LIMIT {
             let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-            parts.iter().for_each(|part| whole.extend_from_slice(part));
+            for part in &parts {
+                whole.extend_from_slice(part);
+            }
             return vec![whole.freeze()];
         }
         parts
