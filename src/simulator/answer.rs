@@ -93,6 +93,14 @@ impl Answer {
         }
     }
 
+    /// The arguments of a call as JSON; null for text.
+    pub(super) fn arguments(&self) -> Value {
+        match &self.content {
+            Content::Call { arguments, .. } => serde_json::from_str(&arguments.concat()).unwrap_or_default(),
+            Content::Text(_) => Value::Null,
+        }
+    }
+
     /// How many tokens the content has.
     pub(super) fn tokens(&self) -> usize {
         self.pieces().len()
@@ -181,9 +189,13 @@ pub(super) fn estimate(text: &str) -> usize {
 
 /// A number that is the same for the same text (FNV-1a, 64 bits).
 pub(super) fn fingerprint(text: &str) -> u64 {
-    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    })
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3))
+}
+
+/// The signature of a thinking text, by which the provider knows its own words again.
+pub(super) fn signature(thinking: &str) -> String {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    STANDARD.encode(format!("simulated:{:016x}", fingerprint(thinking)))
 }
 
 #[cfg(test)]

@@ -3,8 +3,8 @@
 //! It stands on the ground floor: it speaks the providers' wire formats by itself and shares no code with the proxy,
 //! so that a mistake in the proxy's translation cannot hide behind the same mistake here.
 
-mod anthropic;
 mod answer;
+mod anthropic;
 mod directive;
 mod fault;
 mod gemini;

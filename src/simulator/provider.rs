@@ -6,10 +6,7 @@ use std::sync::{
 };
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix_web::{
-    HttpRequest, HttpResponse,
-    http::header::{self, HeaderMap},
-};
+use actix_web::{HttpRequest, HttpResponse, http::header};
 use bytes::Bytes;
 use serde_json::Value;
 
@@ -37,7 +34,7 @@ impl Provider {
 
     /// Lets a request in: the key, then the failure that the settings ask for.
     pub(super) async fn admit(&self, request: &HttpRequest) -> Result<(), Fault> {
-        if self.settings.api_key.as_deref().is_some_and(|key| given_key(request.headers()) != Some(key)) {
+        if self.settings.api_key.as_deref().is_some_and(|key| given_key(request) != Some(key)) {
             return Err(Fault::Key);
         }
         fault::suffer(self.settings.failure.as_ref()).await
@@ -67,9 +64,14 @@ impl Provider {
 
     /// Sends frames at their pace as an event stream.
     pub(super) async fn stream(&self, ask: &Ask, frames: Vec<Frame>) -> Result<HttpResponse, Fault> {
+        self.stream_as(ask, "text/event-stream", frames).await
+    }
+
+    /// Sends frames at their pace under a content type.
+    pub(super) async fn stream_as(&self, ask: &Ask, kind: &str, frames: Vec<Frame>) -> Result<HttpResponse, Fault> {
         let pace = self.pace(ask).await?;
         Ok(HttpResponse::Ok()
-            .insert_header((header::CONTENT_TYPE, "text/event-stream"))
+            .insert_header((header::CONTENT_TYPE, kind))
             .insert_header((header::CACHE_CONTROL, "no-cache"))
             .streaming(pace.stream(frames)))
     }
@@ -104,12 +106,13 @@ impl Provider {
     }
 }
 
-/// The key of a request, by whichever header it comes.
-fn given_key(headers: &HeaderMap) -> Option<&str> {
-    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+/// The key of a request, by whichever header it comes, or in the query as Gemini takes it too.
+fn given_key(request: &HttpRequest) -> Option<&str> {
+    let text = |name: &str| request.headers().get(name).and_then(|value| value.to_str().ok());
     text("x-api-key")
         .or_else(|| text("x-goog-api-key"))
         .or_else(|| text("authorization").and_then(|value| value.strip_prefix("Bearer ")))
+        .or_else(|| request.query_string().split('&').find_map(|pair| pair.strip_prefix("key=")))
 }
 
 /// Seconds since 1970.
