@@ -212,7 +212,7 @@ def environment(url, token):
 
 
 def documents():
-    return sorted([*ROOT.glob("README*.md"), *ROOT.glob("examples/*.md")])
+    return sorted([*ROOT.glob("README*.md"), *ROOT.glob("examples/**/*.md")])
 
 
 def main(arguments):
