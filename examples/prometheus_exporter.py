@@ -1,0 +1,137 @@
+#!/usr/bin/env python3
+# Exports the health of each backend behind Greenroom for Prometheus, found by one pinned probe a minute.
+"""Probe every backend behind Greenroom and export what came of it: backend_health and backend_response_time_seconds.
+
+Prefer Greenroom's own /metrics, which sees the real traffic and costs nothing. This exporter sends paid requests; use it where
+/metrics is out of reach, or where a backend has too little traffic to judge it by. Needs: pip install prometheus_client requests
+"""
+
+import argparse
+import math
+import os
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import requests
+from prometheus_client import CollectorRegistry, Gauge, generate_latest, start_http_server
+
+PORT = 8000
+INTERVAL = 60.0
+
+
+class CannotList(Exception):
+    """The backends are not known, so there is nothing to probe."""
+
+
+class Exporter:
+    """The two gauges, and the probes that set them."""
+
+    def __init__(self, url, token, model, names, timeout):
+        self.url, self.token, self.model = url.rstrip("/"), token, model
+        self.names, self.timeout = names, timeout
+        self.registry = CollectorRegistry()
+        labels = ["backend", "model"]
+        self.health = Gauge("backend_health", "1 if the last probe was answered, else 0", labels, registry=self.registry)
+        self.seconds = Gauge(
+            "backend_response_time_seconds", "Duration of the last probe, NaN if it failed", labels, registry=self.registry
+        )
+        self.known = set()
+
+    def backends(self):
+        """The names given, else what /admin/backends lists now, so that a reload of Greenroom is followed."""
+        if self.names:
+            return self.names
+        try:
+            response = requests.get(f"{self.url}/admin/backends", headers=self._headers(), timeout=self.timeout)
+            response.raise_for_status()
+            return [backend["name"] for backend in response.json()["backends"]]
+        except (requests.RequestException, ValueError, LookupError, TypeError) as error:
+            raise CannotList(f"{self.url}/admin/backends: {error}; name the backends, or use an admin's token") from None
+
+    def probe_all(self):
+        """One round, all backends side by side."""
+        names = self.backends()
+        for gone in self.known - set(names):
+            self.health.remove(gone, self.model)
+            self.seconds.remove(gone, self.model)
+        self.known = set(names)
+        if names:
+            with ThreadPoolExecutor(max_workers=min(len(names), 32)) as pool:
+                list(pool.map(self.probe, names))
+
+    def probe(self, backend):
+        """One request of one token, pinned."""
+        body = {
+            "model": self.model,
+            "backend": backend,
+            "messages": [{"role": "user", "content": "ping"}],
+            "max_tokens": 1,
+        }
+        began = time.monotonic()
+        try:
+            url = f"{self.url}/v1/chat/completions"
+            response = requests.post(url, json=body, headers=self._headers(), timeout=self.timeout)
+            answered = response.status_code == 200 and bool(response.json()["choices"])
+        except (requests.RequestException, ValueError, LookupError, TypeError):
+            answered = False
+        took = time.monotonic() - began
+        self.health.labels(backend, self.model).set(1 if answered else 0)
+        # A backend that fails in a millisecond must not look like the fastest one.
+        self.seconds.labels(backend, self.model).set(took if answered else math.nan)
+
+    def _headers(self):
+        return {"Authorization": f"Bearer {self.token}"}
+
+
+def arguments(argv=None):
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    env = os.environ.get
+    parser.add_argument("--url", default=env("GREENROOM_URL") or "http://127.0.0.1:3000", help="Greenroom's address")
+    parser.add_argument("--token", default=env("GREENROOM_TOKEN") or "your-token", help="a token that may pin")
+    parser.add_argument("--model", default=env("GREENROOM_MODEL") or "gpt-4o", help="the public model to ask for")
+    parser.add_argument("--backends", nargs="+", metavar="NAME", help="which to probe (default: all; needs an admin's token)")
+    parser.add_argument("--interval", type=float, default=INTERVAL, metavar="S", help="seconds between rounds (60)")
+    parser.add_argument("--timeout", type=float, default=30.0, metavar="S", help="seconds for one probe (30)")
+    parser.add_argument("--address", default="127.0.0.1", help="where to listen (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=PORT, help=f"where to listen ({PORT})")
+    parser.add_argument("--once", action="store_true", help="one round, print the metrics, and end")
+    args = parser.parse_args(argv)
+    if not (args.interval > 0 and args.timeout > 0):
+        parser.error("--interval and --timeout must be above 0")
+    return args
+
+
+def main():
+    args = arguments()
+    exporter = Exporter(args.url, args.token, args.model, args.backends, args.timeout)
+    if args.once:
+        try:
+            exporter.probe_all()
+        except CannotList as error:
+            print(f"prometheus_exporter: {error}", file=sys.stderr)
+            return 2
+        sys.stdout.write(generate_latest(exporter.registry).decode())
+        return 0
+    start_http_server(args.port, addr=args.address, registry=exporter.registry)
+    print(f"prometheus_exporter: metrics on http://{args.address}:{args.port}/metrics", flush=True)
+    pause = threading.Event()
+    while True:
+        began = time.monotonic()
+        try:
+            exporter.probe_all()
+        except CannotList as error:
+            # Greenroom may be back the next minute. Until then nothing is known to be healthy.
+            print(f"prometheus_exporter: {error}", file=sys.stderr)
+            for name in exporter.known:
+                exporter.health.labels(name, exporter.model).set(0)
+                exporter.seconds.labels(name, exporter.model).set(math.nan)
+        pause.wait(max(0.0, args.interval - (time.monotonic() - began)))
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(0)

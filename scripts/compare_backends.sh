@@ -1,0 +1,67 @@
+#!/usr/bin/env bash
+# Asks several backends behind Greenroom the same question and prints the answers one below the other, with time and pace.
+#
+#   PROMPT="What is 2+2?" scripts/compare_backends.sh [BACKEND...]     without names: all that /admin/backends lists
+#
+# Environment: PROMPT, MAX_TOKENS, GREENROOM_URL, GREENROOM_TOKEN, GREENROOM_MODEL, GREENROOM_TIMEOUT (seconds).
+# Exit code: 0 all answered, 1 at least one did not, 2 the comparison itself could not run.
+set -euo pipefail
+export LC_NUMERIC=C # decimal points, whatever the terminal's language
+
+url=${GREENROOM_URL:-http://127.0.0.1:3000}
+url=${url%/}
+token=${GREENROOM_TOKEN:-your-token}
+model=${GREENROOM_MODEL:-gpt-4o}
+limit=${GREENROOM_TIMEOUT:-30}
+prompt=${PROMPT:-What is 2+2?}
+max_tokens=${MAX_TOKENS:-200}
+
+fail() {
+  printf '%s: %s\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+for tool in curl jq bc; do
+  command -v "$tool" >/dev/null || fail "$tool is missing; install it, for example: apt-get install $tool"
+done
+[[ $max_tokens =~ ^[1-9][0-9]*$ ]] || fail "MAX_TOKENS must be a whole number above 0, not '$max_tokens'"
+
+# The token goes in by a file descriptor: on the command line every user of this machine could read it.
+call() { # PATH [CURL OPTION...]
+  local path=$1
+  shift
+  curl -sS --max-time "$limit" -H @<(printf 'Authorization: Bearer %s\n' "$token") \
+    -H 'Content-Type: application/json' "$@" "$url$path"
+}
+
+if [ $# -eq 0 ]; then
+  names=$(call /admin/backends --fail | jq -r '.backends[].name') ||
+    fail "the backends cannot be listed at $url; name them as arguments, or use an admin's token"
+  mapfile -t backends <<<"$names"
+else
+  backends=("$@")
+fi
+
+answer=$(mktemp)
+trap 'rm -f "$answer"' EXIT
+failed=0
+printf 'Question: %s\n' "$prompt"
+for backend in "${backends[@]}"; do
+  body=$(jq -n --arg model "$model" --arg backend "$backend" --arg prompt "$prompt" --argjson max_tokens "$max_tokens" \
+    '{model: $model, backend: $backend, messages: [{role: "user", content: $prompt}], max_tokens: $max_tokens}')
+  : >"$answer"
+  # curl writes 000 where no answer came; its own exit code tells nothing more.
+  read -r code seconds < <(
+    call /v1/chat/completions -o "$answer" -w '%{http_code} %{time_total}\n' --data-binary @- <<<"$body" 2>/dev/null || true
+  ) || true
+  if [ "${code:-000}" = 200 ] && text=$(jq -e -r '.choices[0].message.content' "$answer" 2>/dev/null); then
+    tokens=$(jq -r '.usage.completion_tokens // 0' "$answer")
+    pace=$(bc <<<"scale=1; if ($seconds > 0) $tokens / $seconds else 0")
+    printf '\n== %s  (%.3f s, %s tokens, %s tokens/s)\n%s\n' "$backend" "$seconds" "$tokens" "$pace" "$text"
+  else
+    why=$(jq -r '.error | "\(.code // .type): \(.message)"' "$answer" 2>/dev/null || true)
+    printf '\n== %s  FAILED, HTTP %s\n%s\n' "$backend" "${code:-000}" "${why:-no answer}"
+    failed=1
+  fi
+done
+exit "$failed"
