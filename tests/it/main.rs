@@ -8,6 +8,7 @@ mod byte_exact;
 mod demo;
 mod health;
 mod logs;
+mod metrics;
 mod passthrough;
 mod pin;
 mod refusals;
