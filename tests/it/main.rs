@@ -7,6 +7,7 @@ mod balance;
 mod byte_exact;
 mod demo;
 mod health;
+mod history;
 mod logs;
 mod metrics;
 mod passthrough;
