@@ -46,9 +46,12 @@ pub struct Stage {
 /// Serves until `stop` is ready, then drains; ready a second time, `stop_now` ends at once.
 pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
     let Stage { settings, clients, operators, file } = stage;
-    let server = settings.server.clone();
+    let (server, history) = (settings.server.clone(), settings.history.clone());
     let (overseer, installed) = supervision::start(settings);
-    let shared = Shared::new(installed, overseer, file.map(Into::into));
+    let mut shared = Shared::new(installed, overseer, file.map(Into::into));
+    if history.enabled {
+        shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
+    }
     actix_rt::spawn(reload_when_told(shared.clone(), signal(SignalKind::hangup())?));
     let mixed = operators.is_none();
     let for_clients = {
@@ -101,9 +104,15 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
         stop.await;
         drain(&shared, &handles, server.drain_settle, server.drain_timeout).await;
     };
-    let in_peace = futures_util::future::join(serving, ending);
+    let in_peace = async {
+        let ended = futures_util::future::join(serving, ending).await.0;
+        if let Some(history) = &shared.history {
+            history.close().await;
+        }
+        ended
+    };
     match select(std::pin::pin!(in_peace), std::pin::pin!(stop_now)).await {
-        Either::Left(((ended, ()), _)) => ended.map(|_| ()),
+        Either::Left((ended, _)) => ended.map(|_| ()),
         Either::Right(_) => {
             log::warn!("stopping at once");
             Ok(())

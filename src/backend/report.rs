@@ -81,6 +81,24 @@ pub enum State {
     GaveUp,
 }
 
+impl State {
+    /// All states, for those who show each of them.
+    pub const ALL: [Self; 6] =
+        [Self::Healthy, Self::Degraded, Self::Open, Self::HalfOpen, Self::Draining, Self::GaveUp];
+
+    /// The word, as it is serialised too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::Draining => "draining",
+            Self::GaveUp => "gave_up",
+        }
+    }
+}
+
 /// Attempts by outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Requests {

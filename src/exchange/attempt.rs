@@ -16,7 +16,10 @@ use crate::{
     error::{Class, Failed, Told},
     router::{messages::Grant, table::Target},
     settings::Rescue,
-    telemetry::story::{AttemptNote, RouteReason, Telling},
+    telemetry::{
+        phase::Phase,
+        story::{AttemptNote, RouteReason, Telling},
+    },
     upstream::{Answer, Endpoint},
     wire::{Usage, envelope::Change, peek},
 };
@@ -109,7 +112,7 @@ impl Leg {
         self.telling.attempt_ended(self.note, "success", Some(200), None);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = usage {
-                lease.lane().add_tokens(usage);
+                lease.used(usage);
             }
             lease.finish(&Outcome::Success);
         }
@@ -175,13 +178,19 @@ async fn try_open(
     let strip_usage = request.stream && backend.ask_usage && request.envelope.usage_can_be_asked();
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
+    let edited = |change| {
+        let began = clock::now();
+        let body = request.envelope.edit(&request.body, change);
+        request.telling.spent(Phase::Translate, began);
+        body
+    };
     let mut continued = false;
-    let plain = request.envelope.edit(&request.body, change);
+    let plain = edited(change);
     let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
     let answer = if partial.is_none() {
         send(worker, request, target, plain, &mut watch).await?
     } else {
-        let body = request.envelope.edit(&request.body, Change { partial, ..change });
+        let body = edited(Change { partial, ..change });
         let answer = Box::pin(send(worker, request, target, body, &mut watch)).await?;
         continued = !(400..500).contains(&answer.status());
         // One that does not continue a partial answer after all can still repeat it from the start.

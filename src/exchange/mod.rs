@@ -45,6 +45,7 @@ use crate::{
     settings::{Failover, Rescue, User},
     telemetry::{
         log::panic_words,
+        phase::Phase,
         story::{Listener, Telling},
     },
     upstream::{Clients, Endpoint},
@@ -365,7 +366,11 @@ impl Exchange {
         let answer = self.assign().await?;
         match (&answer, &self.request.route) {
             (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
-                Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await
+                let began = clock::now();
+                let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
+                let waited = clock::now().saturating_sub(began);
+                self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
+                answer
             }
             _ => Ok(answer),
         }
@@ -384,7 +389,10 @@ impl Exchange {
         };
         // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
         // rebuilt, which its guard bounds, or given up, which closes its mailbox.
-        self.worker.router.send(ask).await.map_err(|_| Error::Internal)
+        let began = clock::now();
+        let answer = self.worker.router.send(ask).await;
+        request.telling.spent(Phase::Route, began);
+        answer.map_err(|_| Error::Internal)
     }
 
     /// One attempt; beside a slow one a second, whichever has content first.

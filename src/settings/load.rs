@@ -8,7 +8,7 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    Allowed, Backend, BadSettings, Failover, Model, Problem, Server, Settings, User,
+    Allowed, Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
     section::{Problems, Section},
 };
 
@@ -128,6 +128,7 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     let mut root = Section::open("", root, problems);
     let server = Server::read(root.raw("server"), problems);
     let failover = Failover::read(root.raw("failover"), problems);
+    let history = History::read(root.raw("history"), problems);
     let mut defaults = Section::open("defaults", root.raw("defaults"), problems);
     let backend_defaults = defaults.raw("backend");
     let model_defaults = defaults.raw("model");
@@ -147,6 +148,7 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     Some(Settings {
         server: server?,
         failover,
+        history,
         backends: backends.into_iter().filter_map(|(n, b)| Some((n, b?))).collect(),
         models: models.into_iter().filter_map(|(n, m)| Some((n, m?))).collect(),
         users: users.into_iter().filter_map(unwrap).collect(),

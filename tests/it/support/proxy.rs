@@ -69,7 +69,7 @@ impl Launch {
             .expect("the binary starts");
         let said = collect(child.stdout.take().expect("stdout is piped"));
         let log = collect(child.stderr.take().expect("stderr is piped"));
-        let mut proxy = Proxy { child: Process(child), addr: ([127, 0, 0, 1], 0).into(), said, log, _dir: self.dir };
+        let mut proxy = Proxy { child: Process(child), addr: ([127, 0, 0, 1], 0).into(), said, log, dir: self.dir };
         eventually("the first words of the proxy", async || {
             let ended = proxy.child.0.try_wait().expect("it is our child");
             assert!(ended.is_none(), "the proxy ended instead of listening: {ended:?}");
@@ -97,7 +97,7 @@ pub(crate) struct Proxy {
     child: Process,
     said: Text,
     log: Text,
-    _dir: TempDir,
+    dir: TempDir,
 }
 
 type Text = Arc<watch::Sender<String>>;
@@ -106,6 +106,11 @@ impl Proxy {
     /// Starts one with these settings.
     pub(crate) async fn start(settings: &Settings) -> Self {
         Launch::new(settings).start().await
+    }
+
+    /// The settings file.
+    pub(crate) fn config(&self) -> PathBuf {
+        self.dir.path().join("greenroom.toml")
     }
 
     /// A chat request of the user `tester`, and the whole answer.
