@@ -26,7 +26,7 @@ pub(super) async fn ask(
     let limit = backend.deadlines.first_token_soft;
     let answer = tokio::time::timeout(limit, client.send(endpoint, &model, &[], body)).await;
     let late = || Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}"));
-    let answer = answer.map_err(|_| late())?.map_err(|unanswered| unanswered.failed)?;
+    let answer = answer.map_err(|_| late())??;
     let status = answer.status();
     if (200..300).contains(&status) {
         return Ok(());

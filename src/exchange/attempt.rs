@@ -217,7 +217,7 @@ async fn try_open(
     whole(answer, &mut watch, request, rename).await
 }
 
-/// Sends, once more if the connection taken from the pool turned out to be dead.
+/// Sends, within the watch's limit.
 async fn send(
     worker: &Worker,
     request: &Request,
@@ -226,16 +226,7 @@ async fn send(
     watch: &mut Watch,
 ) -> Result<Answer, Failed> {
     let client = worker.clients.get(target.handle.id, &target.handle.settings);
-    let again = body.clone();
-    let endpoint = request.endpoint;
-    match watch.guard(client.send(endpoint, &target.upstream_model, &request.extra, body)).await? {
-        Ok(answer) => Ok(answer),
-        Err(first) if first.stale => {
-            let second = Box::pin(client.send(endpoint, &target.upstream_model, &request.extra, again));
-            watch.guard(second).await?.map_err(|second| second.failed)
-        }
-        Err(first) => Err(first.failed),
-    }
+    watch.guard(client.send(request.endpoint, &target.upstream_model, &request.extra, body)).await?
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished.

@@ -1,0 +1,218 @@
+//! Owns the connections to one backend from one worker: opened on demand, kept while idle, never shared with another backend.
+
+use std::{
+    cell::{Cell, RefCell},
+    io,
+    pin::Pin,
+    sync::{Arc, OnceLock},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use actix_codec::{AsyncRead, AsyncWrite, Framed, ReadBuf};
+use actix_http::{KeepAlive, ServiceConfig, h1::ClientCodec};
+use actix_rt::net::TcpStream;
+use actix_service::Service;
+use actix_tls::connect::{
+    ConnectError, ConnectInfo, Connection, Connector, ConnectorService,
+    rustls_0_23::{TlsConnector, reexports::AsyncTlsStream},
+};
+use tokio::time::{Instant, timeout};
+
+use crate::error::{Class, Failed};
+
+/// Idle connections are closed after this: below the usual idle limits of load balancers in front of providers.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// A connection is not used for longer than this, so that changed DNS records take effect.
+const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// A connection between two requests: its buffers stay with it.
+pub(super) type Wire = Framed<Io, ClientCodec>;
+
+/// Where a backend is.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) secure: bool,
+    pub(super) connect_within: Duration,
+}
+
+/// A connection taken from the pool, or new.
+pub(super) struct Taken {
+    pub(super) wire: Wire,
+    pub(super) opened: Instant,
+    /// It has carried a request before, and may have died since.
+    pub(super) reused: bool,
+}
+
+/// The pool.
+pub(super) struct Pool {
+    place: Place,
+    connector: ConnectorService,
+    idle: RefCell<Vec<Idle>>,
+    /// Connections opened so far.
+    opened: Cell<u64>,
+}
+
+struct Idle {
+    wire: Wire,
+    opened: Instant,
+    since: Instant,
+}
+
+impl Pool {
+    pub(super) fn new(place: Place) -> Self {
+        let connector = Connector::default().service();
+        Self { place, connector, idle: RefCell::default(), opened: Cell::new(0) }
+    }
+
+    /// The connection used last that is still alive, or a new one.
+    pub(super) async fn take(&self, only_new: bool) -> Result<Taken, Failed> {
+        let now = Instant::now();
+        while let Some(idle) = self.idle.borrow_mut().pop().filter(|_| !only_new) {
+            if now - idle.since < IDLE && now - idle.opened < LIFETIME && is_quiet(&idle.wire) {
+                return Ok(Taken { wire: idle.wire, opened: idle.opened, reused: true });
+            }
+        }
+        let io = match timeout(self.place.connect_within, self.connect()).await {
+            Ok(connected) => connected?,
+            Err(_) => return Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time")),
+        };
+        self.opened.set(self.opened.get() + 1);
+        Ok(Taken { wire: Framed::new(io, codec()), opened: now, reused: false })
+    }
+
+    /// Keeps a connection whose answer has been read to its end.
+    pub(super) fn give_back(&self, wire: Wire, opened: Instant) {
+        let now = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        // The longest idle stand first; those that nobody will use any more are closed here.
+        let stale = idle.iter().take_while(|idle| now - idle.since >= IDLE).count();
+        idle.drain(..stale);
+        idle.push(Idle { wire, opened, since: now });
+    }
+
+    async fn connect(&self) -> Result<Io, Failed> {
+        let to = ConnectInfo::new(self.place.host.clone()).set_port(self.place.port);
+        let tcp: Connection<String, TcpStream> = self.connector.call(to).await.map_err(|error| unreachable(&error))?;
+        // Without it a small request can wait for the acknowledgement of the one before.
+        if let Err(error) = tcp.io_ref().set_nodelay(true) {
+            log::debug!("nodelay not set: {error}");
+        }
+        if !self.place.secure {
+            return Ok(Io::Plain(tcp.into_parts().0));
+        }
+        let secured = TlsConnector::service(tls()).call(tcp).await.map_err(|error| {
+            Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})"))
+        })?;
+        Ok(Io::Secure(Box::new(secured.into_parts().0)))
+    }
+}
+
+/// Nothing has come since the last answer: a peer that has closed, or speaks out of turn, is told by the runtime without
+/// a system call.
+fn is_quiet(wire: &Wire) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    wire.is_read_buf_empty() && wire.io_ref().poll_ready_to_read(&mut context).is_pending()
+}
+
+/// One codec configuration a thread: each configuration runs a clock task of its own.
+fn codec() -> ClientCodec {
+    thread_local! {
+        static CONFIG: ServiceConfig =
+            ServiceConfig::new(KeepAlive::Timeout(IDLE), Duration::ZERO, Duration::ZERO, false, None);
+    }
+    ClientCodec::new(CONFIG.with(ServiceConfig::clone))
+}
+
+fn unreachable(error: &ConnectError) -> Failed {
+    let text = match error {
+        ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => {
+            "its host name does not resolve".to_owned()
+        }
+        ConnectError::Io(error) => io_words(error),
+        other => other.to_string(),
+    };
+    Failed::new(Class::ProviderTransport, text)
+}
+
+/// An input/output error in words that name the side at fault.
+pub(super) fn io_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
+            "it reset the connection".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// TLS as clients speak it: the system's roots, ring's ciphers.
+pub(super) fn tls() -> Arc<rustls::ClientConfig> {
+    static TLS: OnceLock<Arc<rustls::ClientConfig>> = OnceLock::new();
+    TLS.get_or_init(|| {
+        let found = rustls_native_certs::load_native_certs();
+        for error in &found.errors {
+            log::warn!("a system certificate cannot be used: {error}");
+        }
+        let mut roots = rustls::RootCertStore::empty();
+        roots.add_parsable_certificates(found.certs);
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .expect("ring speaks the default TLS versions")
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Arc::new(config)
+    })
+    .clone()
+}
+
+/// A socket, secured or not.
+pub(super) enum Io {
+    Plain(TcpStream),
+    Secure(Box<AsyncTlsStream<TcpStream>>),
+}
+
+impl Io {
+    fn poll_ready_to_read(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self {
+            Self::Plain(io) => io.poll_read_ready(context),
+            Self::Secure(io) => io.get_ref().0.poll_read_ready(context),
+        }
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_read(cx, buf),
+            Self::Secure(io) => Pin::new(io).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_write(cx, buf),
+            Self::Secure(io) => Pin::new(io).poll_write(cx, buf),
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_flush(cx),
+            Self::Secure(io) => Pin::new(io).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
+            Self::Secure(io) => Pin::new(io).poll_shutdown(cx),
+        }
+    }
+}
