@@ -20,10 +20,11 @@ struct Filler<'a> {
 
 impl Filler<'_> {
     fn fill(&mut self, schema: &Value, depth: usize) -> Value {
+        // Nulls count as well, so that what is left out cannot add up either.
+        self.left = self.left.saturating_sub(1);
         if depth > 2 * DEEP || self.left == 0 {
             return Value::Null;
         }
-        self.left -= 1;
         if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
             let found = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
             return found.map_or(Value::Null, |found| self.fill(found, depth + 1));
@@ -56,7 +57,14 @@ impl Filler<'_> {
         let most = count(schema, "maxItems").unwrap_or(1);
         let length = if depth > DEEP { least } else { least.max(most.min(1)) };
         let items = schema.get("items");
-        items.map_or_else(|| json!([]), |items| (0..length).map(|_| self.fill(items, depth + 1)).collect())
+        let mut filled = Vec::new();
+        while let Some(items) = items
+            && filled.len() < length
+            && self.left > 0
+        {
+            filled.push(self.fill(items, depth + 1));
+        }
+        Value::Array(filled)
     }
 
     fn object(&mut self, schema: &Value, depth: usize) -> Value {
@@ -64,7 +72,7 @@ impl Filler<'_> {
             schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
         let mut filled = Map::new();
         for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-            if depth <= DEEP || required.contains(&name.as_str()) {
+            if self.left > 0 && (depth <= DEEP || required.contains(&name.as_str())) {
                 filled.insert(name.clone(), self.fill(property, depth + 1));
             }
         }
