@@ -5,7 +5,10 @@ use std::time::Duration;
 use super::Failure;
 
 /// The longest answer that can be ordered, in tokens: enough for any test, and no way to fill the memory.
-const MOST_TOKENS: usize = 100_000;
+const MOST_TOKENS: usize = 10_000;
+
+/// The longest wait that can be ordered, in milliseconds: an hour, longer than any caller's patience.
+const LONGEST_MS: u64 = 3_600_000;
 
 /// What the user's text orders; anything unknown in it is ignored, as a model would.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -31,7 +34,8 @@ pub(super) fn split(text: &str) -> (Directives, String) {
             .find(|(name, _)| *name == key)
             .and_then(|(_, value)| value.parse::<u64>().ok())
     };
-    let first = number("first_ms").map(Duration::from_millis);
+    let millis = |key: &str| number(key).map(|millis| Duration::from_millis(millis.min(LONGEST_MS)));
+    let first = millis("first_ms");
     let failure = if let Some(status) = number("fail") {
         Some(Failure::Status {
             status: u16::try_from(status).unwrap_or(500),
@@ -45,7 +49,7 @@ pub(super) fn split(text: &str) -> (Directives, String) {
     };
     let directives = Directives {
         tokens: number("tokens").map(|tokens| (tokens as usize).min(MOST_TOKENS)),
-        pace: number("pace_ms").map(Duration::from_millis),
+        pace: millis("pace_ms"),
         first,
         failure,
     };

@@ -1,4 +1,4 @@
-//! The rest of the OpenAI surface: models, embeddings, legacy completions.
+//! The rest of the `OpenAI` surface: models, embeddings, legacy completions.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! The OpenAI chat protocol: requests read, answers written whole or as chunks.
+//! The `OpenAI` chat protocol: requests read, answers written whole or as chunks.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};

@@ -64,7 +64,8 @@ impl Place {
         if self.0.slots == 0 || running <= self.0.slots {
             return wait;
         }
-        wait.mul_f64(f64::from(running) / f64::from(self.0.slots))
+        Duration::try_from_secs_f64(wait.as_secs_f64() * f64::from(running) / f64::from(self.0.slots))
+            .unwrap_or(Duration::MAX)
     }
 }
 
@@ -91,7 +92,7 @@ impl Pace {
     /// Waits as long as a whole answer of so many tokens takes.
     pub(super) async fn wait_for_all(&self, tokens: usize) {
         let gaps = u32::try_from(tokens.saturating_sub(1)).unwrap_or(u32::MAX);
-        wait(self.first + self.place.stretch(self.gap.saturating_mul(gaps))).await;
+        wait(self.first.saturating_add(self.place.stretch(self.gap.saturating_mul(gaps)))).await;
     }
 
     /// The frames at their pace; an error, which breaks the connection, where the answer is cut.

@@ -5,39 +5,78 @@ use serde_json::{Map, Value, json};
 /// Below this depth only what is required is filled in, and at twice it nothing: a recursive schema has no bottom.
 const DEEP: usize = 6;
 
+/// How many values one sample has at most: schemas that branch as they recurse would grow without end.
+const MOST_VALUES: usize = 2000;
+
 /// A value for a schema. What it cannot express (patterns, `not`) is passed over.
 pub(super) fn sample(schema: &Value) -> Value {
-    fill(schema, schema, 0)
+    Filler { root: schema, left: MOST_VALUES }.fill(schema, 0)
 }
 
-fn fill(schema: &Value, root: &Value, depth: usize) -> Value {
-    if depth > 2 * DEEP {
-        return Value::Null;
-    }
-    if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
-        let found = target.strip_prefix('#').and_then(|pointer| root.pointer(pointer));
-        return found.map_or(Value::Null, |found| fill(found, root, depth + 1));
-    }
-    if let Some(constant) = schema.get("const") {
-        return constant.clone();
-    }
-    if let Some(first) = schema.pointer("/enum/0") {
-        return first.clone();
-    }
-    for union in ["anyOf", "oneOf", "allOf"] {
-        if let Some(choices) = schema.get(union).and_then(Value::as_array)
-            && let Some(choice) = choices.iter().find(|choice| kind(choice) != "null")
-        {
-            return fill(choice, root, depth + 1);
+struct Filler<'a> {
+    root: &'a Value,
+    left: usize,
+}
+
+impl Filler<'_> {
+    fn fill(&mut self, schema: &Value, depth: usize) -> Value {
+        // Nulls count as well, so that what is left out cannot add up either.
+        self.left = self.left.saturating_sub(1);
+        if depth > 2 * DEEP || self.left == 0 {
+            return Value::Null;
+        }
+        if let Some(target) = schema.get("$ref").and_then(Value::as_str) {
+            let found = target.strip_prefix('#').and_then(|pointer| self.root.pointer(pointer));
+            return found.map_or(Value::Null, |found| self.fill(found, depth + 1));
+        }
+        if let Some(constant) = schema.get("const") {
+            return constant.clone();
+        }
+        if let Some(first) = schema.pointer("/enum/0") {
+            return first.clone();
+        }
+        for union in ["anyOf", "oneOf", "allOf"] {
+            if let Some(choices) = schema.get(union).and_then(Value::as_array)
+                && let Some(choice) = choices.iter().find(|choice| kind(choice) != "null")
+            {
+                return self.fill(choice, depth + 1);
+            }
+        }
+        match kind(schema).as_str() {
+            "string" => Value::String(string(schema)),
+            "integer" | "number" => number(schema),
+            "boolean" => Value::Bool(true),
+            "null" => Value::Null,
+            "array" => self.array(schema, depth),
+            _ => self.object(schema, depth),
         }
     }
-    match kind(schema).as_str() {
-        "string" => Value::String(string(schema)),
-        "integer" | "number" => number(schema),
-        "boolean" => Value::Bool(true),
-        "null" => Value::Null,
-        "array" => array(schema, root, depth),
-        _ => object(schema, root, depth),
+
+    fn array(&mut self, schema: &Value, depth: usize) -> Value {
+        let least = count(schema, "minItems").unwrap_or(0);
+        let most = count(schema, "maxItems").unwrap_or(1);
+        let length = if depth > DEEP { least } else { least.max(most.min(1)) };
+        let items = schema.get("items");
+        let mut filled = Vec::new();
+        while let Some(items) = items
+            && filled.len() < length
+            && self.left > 0
+        {
+            filled.push(self.fill(items, depth + 1));
+        }
+        Value::Array(filled)
+    }
+
+    fn object(&mut self, schema: &Value, depth: usize) -> Value {
+        let required: Vec<&str> =
+            schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let mut filled = Map::new();
+        for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if self.left > 0 && (depth <= DEEP || required.contains(&name.as_str())) {
+                filled.insert(name.clone(), self.fill(property, depth + 1));
+            }
+        }
+        Value::Object(filled)
     }
 }
 
@@ -85,27 +124,6 @@ fn number(schema: &Value) -> Value {
     }
 }
 
-fn array(schema: &Value, root: &Value, depth: usize) -> Value {
-    let least = count(schema, "minItems").unwrap_or(0);
-    let length = if depth > DEEP { least } else { least.max(1).min(count(schema, "maxItems").unwrap_or(1000)) };
-    match schema.get("items") {
-        Some(items) => Value::Array(vec![fill(items, root, depth + 1); length]),
-        None => Value::Array(Vec::new()),
-    }
-}
-
-fn object(schema: &Value, root: &Value, depth: usize) -> Value {
-    let required: Vec<&str> =
-        schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
-    let mut filled = Map::new();
-    for (name, property) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
-        if depth <= DEEP || required.contains(&name.as_str()) {
-            filled.insert(name.clone(), fill(property, root, depth + 1));
-        }
-    }
-    Value::Object(filled)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,5 +141,14 @@ mod tests {
     fn a_recursive_schema_comes_to_an_end() {
         let schema = json!({"type": "object", "properties": {"next": {"$ref": "#"}}, "required": ["next"]});
         assert!(sample(&schema)["next"]["next"].is_object());
+    }
+
+    #[test]
+    fn a_schema_that_branches_as_it_recurses_stays_small() {
+        let many: Map<String, Value> = (0..9).map(|at| (format!("p{at}"), json!({"$ref": "#"}))).collect();
+        let schema = json!({"properties": many, "required": many.keys().collect::<Vec<_>>()});
+        assert!(sample(&schema).to_string().len() < 100 * MOST_VALUES);
+        let nested = json!({"type": "array", "minItems": 1000, "items": {"$ref": "#"}});
+        assert!(sample(&nested).to_string().len() < 1_000_000);
     }
 }

@@ -88,7 +88,7 @@ fn weather(key: &str) -> Value {
     json!({"name": "weather", key: {"type": "object", "properties": {"city": {"type": "string"}}}})
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn every_provider_of_the_demo_answers_chat_completions_with_its_key() {
     for (name, path, settings) in demo() {
         let key = settings.api_key.clone().expect("the demo has keys");
@@ -106,7 +106,7 @@ async fn every_provider_of_the_demo_answers_chat_completions_with_its_key() {
     }
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn an_openai_stream_has_a_role_content_a_finish_usage_and_done() {
     let at = provider(Protocol::Openai);
     let more = json!({"stream": true, "stream_options": {"include_usage": true}});
@@ -120,7 +120,7 @@ async fn an_openai_stream_has_a_role_content_a_finish_usage_and_done() {
     assert_eq!(events[events.len() - 1]["usage"]["completion_tokens"], 5);
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn openai_tools_are_called_and_json_fits_its_schema() {
     let at = provider(Protocol::Openai);
     let tools = json!({"tools": [{"type": "function", "function": weather("parameters")}], "stream": true});
@@ -137,7 +137,7 @@ async fn openai_tools_are_called_and_json_fits_its_schema() {
     assert_eq!(reply.json()["choices"][0]["message"]["content"], json!({"ok": true}).to_string());
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn openai_embeds_completes_and_lists_models() {
     let at = start(Simulated { models: vec!["m".to_owned()], ..Simulated::default() }).expect("a port is free");
     let reply = post(&at, "/v1/embeddings", &json!({"model": "m", "input": ["a", "b"]})).await.json();
@@ -152,7 +152,7 @@ async fn openai_embeds_completes_and_lists_models() {
     assert_eq!(send(&at, "GET", "/v1/models/x", "", "").await.json()["error"]["code"], "model_not_found");
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn an_anthropic_stream_has_its_events_in_order_and_signed_thinking_comes_back() {
     let at = provider(Protocol::Anthropic);
     let more = json!({"stream": true, "thinking": {"type": "enabled", "budget_tokens": 1024}});
@@ -175,7 +175,7 @@ async fn an_anthropic_stream_has_its_events_in_order_and_signed_thinking_comes_b
     assert_eq!(post(&at, "/v1/messages", &chat("", &turn(&content))).await.status, 400);
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn anthropic_calls_a_tool_then_quotes_its_result() {
     let at = provider(Protocol::Anthropic);
     let tools = json!({"tools": [weather("input_schema")]});
@@ -192,7 +192,7 @@ async fn anthropic_calls_a_tool_then_quotes_its_result() {
     assert!(post(&at, "/v1/messages/count_tokens", &second).await.json()["input_tokens"].is_u64());
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn gemini_streams_calls_and_counts() {
     let at = provider(Protocol::Gemini);
     let ask = |text: &str| json!({"contents": [{"role": "user", "parts": [{"text": text}]}]});
@@ -212,7 +212,7 @@ async fn gemini_streams_calls_and_counts() {
     assert!(reply["usageMetadata"]["promptTokenCount"].is_u64());
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn refusals_have_each_providers_shape() {
     let places = [
         (Protocol::Openai, "/v1/chat/completions", "/error/type", json!("invalid_request_error")),
@@ -232,7 +232,7 @@ async fn refusals_have_each_providers_shape() {
     }
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn directives_and_settings_make_an_answer_fail() {
     let at = provider(Protocol::Openai);
     let path = "/v1/chat/completions";
@@ -249,7 +249,7 @@ async fn directives_and_settings_make_an_answer_fail() {
     assert!(waited.is_err());
 }
 
-#[actix_rt::test]
+#[actix_web::test]
 async fn a_dropped_provider_no_longer_listens() {
     let at = provider(Protocol::Openai);
     let addr = at.addr;
