@@ -5,6 +5,7 @@ use std::{
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle};
+use futures_util::future::{Either, select};
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     time::sleep,
@@ -45,9 +46,12 @@ pub struct Stage {
 /// Serves until `stop` is ready, then drains; ready a second time, `stop_now` ends at once.
 pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
     let Stage { settings, clients, operators, file } = stage;
-    let server = settings.server.clone();
+    let (server, history) = (settings.server.clone(), settings.history.clone());
     let (overseer, installed) = supervision::start(settings);
-    let shared = Shared::new(installed, overseer, file.map(Into::into));
+    let mut shared = Shared::new(installed, overseer, file.map(Into::into));
+    if history.enabled {
+        shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
+    }
     actix_rt::spawn(reload_when_told(shared.clone(), signal(SignalKind::hangup())?));
     let mixed = operators.is_none();
     let for_clients = {
@@ -98,15 +102,22 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     let serving = futures_util::future::try_join_all(servers);
     let ending = async {
         stop.await;
-        let drained = drain(&shared, &handles, server.drain_settle, server.drain_timeout);
-        let at_once = async {
-            stop_now.await;
-            log::warn!("stopping at once");
-            futures_util::future::join_all(handles.iter().map(|h| h.stop(false))).await;
-        };
-        futures_util::future::select(std::pin::pin!(drained), std::pin::pin!(at_once)).await;
+        drain(&shared, &handles, server.drain_settle, server.drain_timeout).await;
     };
-    futures_util::future::join(serving, ending).await.0.map(|_| ())
+    let in_peace = async {
+        let ended = futures_util::future::join(serving, ending).await.0;
+        if let Some(history) = &shared.history {
+            history.close().await;
+        }
+        ended
+    };
+    match select(std::pin::pin!(in_peace), std::pin::pin!(stop_now)).await {
+        Either::Left((ended, _)) => ended.map(|_| ()),
+        Either::Right(_) => {
+            log::warn!("stopping at once");
+            Ok(())
+        }
+    }
 }
 
 /// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.
@@ -133,6 +144,6 @@ async fn drain(shared: &Shared, handles: &[ServerHandle], settle: Duration, time
         sleep(LAST_WORDS).await;
         futures_util::future::join_all(handles.iter().map(|handle| handle.stop(false))).await;
     };
-    futures_util::future::select(std::pin::pin!(stopping), std::pin::pin!(cutting)).await;
+    select(std::pin::pin!(stopping), std::pin::pin!(cutting)).await;
     log::info!("drained");
 }

@@ -90,6 +90,22 @@ impl Gate {
     }
 }
 
+/// The kinds of gate as metrics and events name them, in the order of `Gate::kind`.
+pub const KINDS: [&str; 5] = ["healthy", "half_open", "open", "draining", "gave_up"];
+
+impl Gate {
+    /// Its kind, an index of `KINDS`.
+    pub fn kind(self) -> usize {
+        match self {
+            Self::Open => 0,
+            Self::Ramp(_) => 1,
+            Self::Shut(..) => 2,
+            Self::Held(Why::GivenUp) => 4,
+            Self::Held(_) => 3,
+        }
+    }
+}
+
 /// What a gate answers to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -108,12 +124,27 @@ pub enum Admission {
 pub struct GateCell {
     word: AtomicU64,
     probing: AtomicBool,
+    /// How often it became each of `KINDS`.
+    transitions: [AtomicU64; KINDS.len()],
 }
 
 impl GateCell {
-    /// Publishes.
+    /// A gate that starts like this.
+    pub fn starting(gate: Gate) -> Self {
+        Self { word: AtomicU64::new(gate.pack()), ..Self::default() }
+    }
+
+    /// Publishes, and counts a change of kind.
     pub fn publish(&self, gate: Gate) {
-        self.word.store(gate.pack(), Relaxed);
+        let before = Gate::unpack(self.word.swap(gate.pack(), Relaxed));
+        if before.kind() != gate.kind() {
+            self.transitions[gate.kind()].fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How often it became each of `KINDS`.
+    pub fn transitions(&self) -> [u64; KINDS.len()] {
+        self.transitions.each_ref().map(|count| count.load(Relaxed))
     }
 
     /// What was last published.
@@ -168,6 +199,16 @@ mod tests {
             let cell = GateCell::default();
             cell.publish(gate);
             prop_assert_eq!(cell.read(), gate);
+        }
+
+        #[test]
+        fn a_transition_is_a_change_of_kind(gates in proptest::collection::vec(any_gate(), 1..50)) {
+            let cell = GateCell::starting(gates[0]);
+            for gate in &gates {
+                cell.publish(*gate);
+            }
+            let changes = gates.windows(2).filter(|pair| pair[0].kind() != pair[1].kind()).count() as u64;
+            prop_assert_eq!(cell.transitions().iter().sum::<u64>(), changes);
         }
 
         #[test]

@@ -19,18 +19,21 @@ pub const REQUEST: &[f64] =
 pub const PER_TOKEN: &[f64] =
     &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5];
 
+/// Upper bounds of time that Greenroom itself spends on a request, seconds.
+pub const OVERHEAD: &[f64] = &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25];
+
 /// Counts per bucket, the last one for everything above the bounds, and the sum.
 #[derive(Debug)]
 pub struct Histogram {
     bounds: &'static [f64],
     counts: Box<[AtomicU64]>,
-    micros: AtomicU64,
+    nanos: AtomicU64,
 }
 
 impl Histogram {
     /// An empty histogram.
     pub fn new(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), micros: AtomicU64::new(0) }
+        Self { bounds, counts: (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect(), nanos: AtomicU64::new(0) }
     }
 
     /// Records one duration.
@@ -38,7 +41,7 @@ impl Histogram {
         let seconds = time.as_secs_f64();
         let bucket = self.bounds.partition_point(|bound| *bound < seconds);
         self.counts[bucket].fetch_add(1, Relaxed);
-        self.micros.fetch_add(time.as_micros() as u64, Relaxed);
+        self.nanos.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
     /// What was recorded so far.
@@ -46,7 +49,7 @@ impl Histogram {
         Snapshot {
             bounds: self.bounds,
             counts: self.counts.iter().map(|count| count.load(Relaxed)).collect(),
-            seconds: self.micros.load(Relaxed) as f64 / 1e6,
+            seconds: self.nanos.load(Relaxed) as f64 / 1e9,
         }
     }
 }
@@ -63,6 +66,19 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Nothing recorded.
+    pub fn empty(bounds: &'static [f64]) -> Self {
+        Self { bounds, counts: vec![0; bounds.len() + 1], seconds: 0.0 }
+    }
+
+    /// Adds one duration.
+    pub fn add(&mut self, time: Duration) {
+        let seconds = time.as_secs_f64();
+        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
+        self.counts[bucket] += 1;
+        self.seconds += seconds;
+    }
+
     /// How many were recorded.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()

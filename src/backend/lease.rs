@@ -14,6 +14,7 @@ use super::{
 use crate::{
     clock,
     error::{Class, Failed, Weight},
+    wire::Usage,
 };
 
 /// How an attempt ended.
@@ -110,6 +111,18 @@ impl Lease {
         let waited = now.saturating_sub(self.taken);
         self.lane.first_token.record(waited);
         self.lane.estimate.update(|known| known.sample(waited, self.prompt_tokens, now));
+    }
+
+    /// The answer is complete and cost this much.
+    pub fn used(&self, usage: Usage) {
+        self.lane.add_tokens(usage);
+        // The first token came at the beginning of this time, so it is not one of those that filled it.
+        let rest = u32::try_from(usage.output.saturating_sub(1)).unwrap_or(u32::MAX);
+        if let Some(first) = self.first_token
+            && rest > 0
+        {
+            self.lane.per_token.record(clock::now().saturating_sub(first) / rest);
+        }
     }
 
     /// The attempt is over.

@@ -3,6 +3,7 @@
 pub mod breaker;
 pub mod gate;
 pub mod histogram;
+pub mod journal;
 pub mod lease;
 pub mod load;
 pub mod messages;
@@ -24,7 +25,8 @@ use actix::{
 
 use self::{
     breaker::{Blow, Breaker},
-    gate::{Gate, GateCell, Why},
+    gate::{Gate, GateCell, KINDS, Why},
+    journal::Note,
     messages::{Adopt, AskReport, Crash, Drain, Observed, ProbeNow, ResetBreaker, Resume, Retire, Verdict},
     report::Report,
     vitals::{Lane, Vitals},
@@ -82,8 +84,8 @@ impl Backend {
     fn judge(
         breaker: &mut Breaker,
         cell: &GateCell,
-        name: &str,
-        model: Option<&str>,
+        vitals: &Vitals,
+        model: Option<&Arc<str>>,
         change: impl FnOnce(&mut Breaker),
     ) {
         let before = breaker.gate();
@@ -93,7 +95,20 @@ impl Backend {
             return;
         }
         cell.publish(after);
-        let of = model.unwrap_or("all models");
+        let name = &vitals.name;
+        let of = model.map_or("all models", |model| model);
+        if before.kind() != after.kind() {
+            vitals.journal.enter(Note {
+                at: clock::now(),
+                model: model.cloned(),
+                event: "gate",
+                state: KINDS[after.kind()],
+                text: match after {
+                    Gate::Shut(_, why) | Gate::Held(why) => why.words().to_owned(),
+                    Gate::Open | Gate::Ramp(_) => "it takes requests".to_owned(),
+                },
+            });
+        }
         match after {
             Gate::Shut(until, why) => {
                 let ms = until.saturating_sub(clock::now()).as_millis();
@@ -106,14 +121,14 @@ impl Backend {
     }
 
     fn judge_backend(&mut self, change: impl FnOnce(&mut Breaker)) {
-        Self::judge(&mut self.breaker, &self.vitals.gate, &self.vitals.name, None, change);
+        Self::judge(&mut self.breaker, &self.vitals.gate, &self.vitals, None, change);
     }
 
     fn judge_lane(&mut self, lane: &Lane, change: impl FnOnce(&mut Breaker)) {
         let breaker = self.lanes.entry(lane.model.clone()).or_insert_with(|| {
             Breaker::new(self.settings.breaker.clone(), self.settings.max_in_flight, lane.gate.read())
         });
-        Self::judge(breaker, &lane.gate, &self.vitals.name, Some(&lane.model), change);
+        Self::judge(breaker, &lane.gate, &self.vitals, Some(&lane.model), change);
     }
 
     fn failed(&mut self, seen: &Observed, lane: &Lane, class: Class, retry_after: Option<Duration>) {

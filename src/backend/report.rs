@@ -81,6 +81,24 @@ pub enum State {
     GaveUp,
 }
 
+impl State {
+    /// All states, for those who show each of them.
+    pub const ALL: [Self; 6] =
+        [Self::Healthy, Self::Degraded, Self::Open, Self::HalfOpen, Self::Draining, Self::GaveUp];
+
+    /// The word, as it is serialised too.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Open => "open",
+            Self::HalfOpen => "half_open",
+            Self::Draining => "draining",
+            Self::GaveUp => "gave_up",
+        }
+    }
+}
+
 /// Attempts by outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Requests {
@@ -139,6 +157,8 @@ pub struct Restarts {
 pub struct LaneReport {
     /// Public name.
     pub model: String,
+    /// The backend's own name for it.
+    pub upstream_model: String,
     /// In one word.
     pub state: State,
     /// Why, in words.
@@ -195,7 +215,7 @@ impl Report {
             consecutive_failures: consecutive,
             restarts: Restarts {
                 count: vitals.restarts.load(Relaxed),
-                last_cause: vitals.last_cause.load().as_ref().map(|cause| cause.to_string()),
+                last_cause: vitals.last_cause.load().as_ref().map(ToString::to_string),
             },
             uptime_s: now.saturating_sub(vitals.since).as_secs(),
             pins: vitals.pins.load(Relaxed),
@@ -209,6 +229,7 @@ impl LaneReport {
         let (state, reason) = words(lane.gate.read(), now, consecutive);
         Self {
             model: lane.model.to_string(),
+            upstream_model: lane.upstream_model().to_string(),
             state,
             reason,
             reopens_in_ms: reopens_in_ms(lane.gate.read(), now),

@@ -14,6 +14,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use super::{
     gate::{Gate, GateCell},
     histogram::{FIRST_TOKEN, Histogram, PER_TOKEN, REQUEST},
+    journal::Journal,
     load::Estimate,
 };
 use crate::{clock, error::Class, wire::Usage};
@@ -52,6 +53,8 @@ pub struct Vitals {
     pub pins: AtomicU64,
     /// Since when it is configured.
     pub since: Duration,
+    /// Changes of its gates, restarts of its actor.
+    pub journal: Journal,
     lanes: ArcSwap<Vec<Arc<Lane>>>,
 }
 
@@ -179,10 +182,10 @@ impl EstimateCell {
 
 impl Lane {
     fn new(model: &str, upstream_model: &str) -> Self {
-        let lane = Self {
+        Self {
             model: model.into(),
             upstream_model: ArcSwap::from_pointee(upstream_model.to_owned()),
-            gate: GateCell::default(),
+            gate: GateCell::starting(Gate::Ramp(1)),
             load: Load::default(),
             estimate: EstimateCell::default(),
             outcomes: Outcomes::default(),
@@ -190,9 +193,7 @@ impl Lane {
             first_token: Histogram::new(FIRST_TOKEN),
             per_token: Histogram::new(PER_TOKEN),
             tokens: Default::default(),
-        };
-        lane.gate.publish(Gate::Ramp(1));
-        lane
+        }
     }
 
     /// The backend's own name for the model.
@@ -222,6 +223,7 @@ impl Vitals {
             consecutive: AtomicU32::new(0),
             pins: AtomicU64::new(0),
             since: clock::now(),
+            journal: Journal::default(),
             lanes: ArcSwap::default(),
         }
     }

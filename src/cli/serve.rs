@@ -1,7 +1,7 @@
 //! Owns `greenroom serve`: settings, listeners, signals, and the first words to the user.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     io,
     net::{SocketAddr, TcpListener},
     path::PathBuf,
@@ -34,6 +34,10 @@ pub(super) struct Serve {
 
 pub(super) fn run(serve: &Serve) -> ExitCode {
     telemetry::log::init();
+    // Two sockets a stream: the usual soft limit of 1,024 would end at five hundred.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        log::warn!("the limit of open files stays as it is: {error}");
+    }
     actix::System::new().block_on(async {
         // Held until the end: the simulated providers stop with it.
         let mut providers = Vec::new();
@@ -45,7 +49,9 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
             }
         };
         let file = (!serve.demo).then(|| serve.config.clone());
-        match serve_until_told(settings, file).await {
+        let served = serve_until_told(settings, file).await;
+        telemetry::log::flush();
+        match served {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 complain(error);
@@ -57,7 +63,7 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
 
 fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settings, BadSettings> {
     let mut settings = if serve.demo {
-        let mut urls = HashMap::new();
+        let mut urls = BTreeMap::new();
         for (name, path, provider) in simulator::demo() {
             let running = simulator::start(provider).map_err(|error| BadSettings {
                 source: "the built-in demo".to_owned(),
@@ -89,21 +95,23 @@ async fn serve_until_told(settings: Settings, file: Option<PathBuf>) -> io::Resu
     greet(&clients, operators.as_ref(), &settings)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let (told, mut hear) = tokio::sync::mpsc::channel::<()>(2);
+    let (told, signals) = tokio::sync::watch::channel(0_u32);
     actix_rt::spawn(async move {
-        loop {
+        while told.receiver_count() > 0 {
             tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            if told.send(()).await.is_err() {
-                return;
-            }
+            told.send_modify(|count| *count += 1);
         }
     });
-    let hear = std::cell::RefCell::new(&mut hear);
-    let once = || async {
-        #[expect(clippy::await_holding_refcell_ref, reason = "the two waits follow each other and never overlap")]
-        hear.borrow_mut().recv().await;
+    let after = |count: u32| {
+        let mut signals = signals.clone();
+        async move {
+            // Fails only once the task above is gone, and then no signal will come.
+            if signals.wait_for(|told| *told >= count).await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        }
     };
-    app::run(app::Stage { settings, clients, operators, file }, once(), once()).await
+    app::run(app::Stage { settings, clients, operators, file }, after(1), after(2)).await
 }
 
 fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Settings) -> io::Result<()> {

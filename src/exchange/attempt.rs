@@ -1,6 +1,6 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{cell::Cell, rc::Rc, sync::Arc, time::SystemTime};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
@@ -16,7 +16,10 @@ use crate::{
     error::{Class, Failed, Told},
     router::{messages::Grant, table::Target},
     settings::Rescue,
-    telemetry::story::{AttemptNote, RouteReason, Telling},
+    telemetry::{
+        phase::Phase,
+        story::{AttemptNote, RouteReason, Telling},
+    },
     upstream::{Answer, Endpoint},
     wire::{Usage, envelope::Change, peek},
 };
@@ -49,7 +52,7 @@ pub(super) struct Whole {
 /// A stream under way.
 pub(super) struct Live {
     pub(super) leg: Leg,
-    pub(super) reader: Reader,
+    pub(super) reader: Box<Reader>,
     pub(super) watch: Watch,
     pub(super) headers: Headers,
     /// Frames up to and with the first content.
@@ -67,6 +70,8 @@ pub(super) struct Leg {
     lease: Option<Lease>,
     telling: Telling,
     pub(super) note: usize,
+    /// The soft first-token threshold has passed.
+    pub(super) slow: Rc<Cell<bool>>,
 }
 
 impl Leg {
@@ -94,7 +99,7 @@ impl Leg {
             // A decision is plain data and always serialises.
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()),
         });
-        (Self { lease: Some(grant.lease), telling: request.telling.clone(), note }, grant.target)
+        (Self { lease: Some(grant.lease), telling: request.telling.clone(), note, slow: Rc::default() }, grant.target)
     }
 
     fn first_token(&mut self) {
@@ -107,7 +112,7 @@ impl Leg {
         self.telling.attempt_ended(self.note, "success", Some(200), None);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = usage {
-                lease.lane().add_tokens(usage);
+                lease.used(usage);
             }
             lease.finish(&Outcome::Success);
         }
@@ -155,7 +160,7 @@ pub(super) async fn open(
 
 enum Ready {
     Whole { headers: Headers, body: Bytes, usage: Option<Usage> },
-    Live { reader: Reader, watch: Watch, headers: Headers, held: Bytes, over: bool },
+    Live { reader: Box<Reader>, watch: Watch, headers: Headers, held: Bytes, over: bool },
 }
 
 async fn try_open(
@@ -168,32 +173,38 @@ async fn try_open(
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
     let total = limits.total.min(request.time_left());
-    let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total);
+    let soft = limits.first_token_soft;
+    let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
     let strip_usage = request.stream && backend.ask_usage && request.envelope.usage_can_be_asked();
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
-    let plain = || request.envelope.edit(&request.body, change);
-    let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
-    let (mut answer, mut continued) = match partial {
-        Some(_) => {
-            let body = request.envelope.edit(&request.body, Change { partial, ..change });
-            (send(worker, request, target, body, &mut watch).await?, true)
-        }
-        None => (send(worker, request, target, plain(), &mut watch).await?, false),
+    let edited = |change| {
+        let began = clock::now();
+        let body = request.envelope.edit(&request.body, change);
+        request.telling.spent(Phase::Translate, began);
+        body
     };
-    if continued && (400..500).contains(&answer.status()) {
-        // It does not continue a partial answer after all; asked from the start it can still repeat it.
-        (answer, continued) = (send(worker, request, target, plain(), &mut watch).await?, false);
-    }
+    let mut continued = false;
+    let plain = edited(change);
+    let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
+    let answer = if partial.is_none() {
+        send(worker, request, target, plain, &mut watch).await?
+    } else {
+        let body = edited(Change { partial, ..change });
+        let answer = Box::pin(send(worker, request, target, body, &mut watch)).await?;
+        continued = !(400..500).contains(&answer.status());
+        // One that does not continue a partial answer after all can still repeat it from the start.
+        if continued { answer } else { Box::pin(send(worker, request, target, plain, &mut watch)).await? }
+    };
     if !(200..300).contains(&answer.status()) {
-        return Err(refused(answer, &mut watch, request).await);
+        return Err(Box::pin(refused(answer, &mut watch, request)).await);
     }
     let rename = request.shown_model();
     if request.stream && answer.is_event_stream() {
         let headers = answer.headers_for_client();
         let text = (request.rescue() != Rescue::Off).then(String::new);
         let text = if continued { owed.clone() } else { text };
-        let mut reader = Reader::new(answer, strip_usage, rename, text);
+        let mut reader = Box::new(Reader::new(answer, strip_usage, rename, text));
         if let Some(owed) = owed.filter(|_| !continued) {
             reader.sew_onto(owed);
         }
@@ -219,11 +230,11 @@ async fn send(
     let endpoint = request.endpoint;
     match watch.guard(client.send(endpoint, &target.upstream_model, &request.extra, body)).await? {
         Ok(answer) => Ok(answer),
-        Err(unanswered) if unanswered.stale => {
-            let second = client.send(endpoint, &target.upstream_model, &request.extra, again);
-            watch.guard(second).await?.map_err(|unanswered| unanswered.failed)
+        Err(first) if first.stale => {
+            let second = Box::pin(client.send(endpoint, &target.upstream_model, &request.extra, again));
+            watch.guard(second).await?.map_err(|second| second.failed)
         }
-        Err(unanswered) => Err(unanswered.failed),
+        Err(first) => Err(first.failed),
     }
 }
 

@@ -9,7 +9,7 @@ pub mod response;
 pub mod retry;
 mod stage;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use actix::Addr;
 use actix_web::{
@@ -19,7 +19,7 @@ use actix_web::{
 use bytes::Bytes;
 use futures_util::{
     FutureExt,
-    future::{Either, select},
+    future::{Either, poll_fn, select},
 };
 use tokio::{
     sync::Notify,
@@ -40,11 +40,12 @@ use crate::{
     router::{
         Router,
         messages::{Assign, Grant, Refusal},
-        table::{Installed, Route, Target},
+        table::{Installed, Route, Table, Target},
     },
     settings::{Failover, Rescue, User},
     telemetry::{
         log::panic_words,
+        phase::Phase,
         story::{Listener, Telling},
     },
     upstream::{Clients, Endpoint},
@@ -64,6 +65,8 @@ pub struct Worker {
     retries: RefCell<Budget>,
     hedges: RefCell<Budget>,
     blame: RefCell<Blame>,
+    /// The table that the clients and budgets belong to.
+    seen: RefCell<Arc<Table>>,
 }
 
 /// Extra attempts that a worker may make before its budgets have earned any.
@@ -71,17 +74,32 @@ const RETRY_FLOOR: f64 = 10.0;
 const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
+    /// After a reload: lets go of connections to backends that are gone, and takes the new budgets.
+    pub fn notice(&self, table: &Arc<Table>) {
+        if Arc::ptr_eq(&self.seen.borrow(), table) {
+            return;
+        }
+        self.clients.retain(|id| table.handles.values().any(|handle| handle.id == id));
+        let old = self.seen.replace(table.clone());
+        let (was, is) = (&old.settings.failover, &table.settings.failover);
+        if was != is {
+            self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
+            self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
+        }
+    }
+
     /// A worker's share of the world.
     pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
             router,
             clients: Clients::default(),
-            installed,
             listener,
             retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
             hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
             blame: RefCell::default(),
+            seen: RefCell::new(installed.load_full()),
+            installed,
         }
     }
 }
@@ -338,7 +356,7 @@ impl Exchange {
                 self.tried.retain(|id| !avoided.contains(id));
                 continue;
             }
-            if self.fallen.is_empty() || rounds == 0 || !self.wait(&refusal).await {
+            if self.fallen.is_empty() || rounds == 0 || !Box::pin(self.wait(&refusal)).await {
                 return Err(self.give_up(Some(refusal)));
             }
         }
@@ -348,7 +366,11 @@ impl Exchange {
         let answer = self.assign().await?;
         match (&answer, &self.request.route) {
             (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
-                queue::wait(route, self.request.time_left(), || self.assign()).await
+                let began = clock::now();
+                let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
+                let waited = clock::now().saturating_sub(began);
+                self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
+                answer
             }
             _ => Ok(answer),
         }
@@ -365,31 +387,37 @@ impl Exchange {
             prompt_tokens: request.prompt_tokens,
             explain: request.explain,
         };
-        // The router lives on this thread and answers at once; it fails to only while it is being rebuilt.
-        let answer = tokio::time::timeout(request.time_left(), self.worker.router.send(ask)).await;
-        answer.map_err(|_| Error::Internal)?.map_err(|_| Error::Internal)
+        // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
+        // rebuilt, which its guard bounds, or given up, which closes its mailbox.
+        let began = clock::now();
+        let answer = self.worker.router.send(ask).await;
+        request.telling.spent(Phase::Route, began);
+        answer.map_err(|_| Error::Internal)
     }
 
     /// One attempt; beside a slow one a second, whichever has content first.
     async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
         self.attempts += 1;
         let (worker, request) = (self.worker.clone(), self.request.clone());
-        let soft = grant.target.handle.settings.deadlines.first_token_soft;
         let first_id = grant.target.handle.id;
         let (leg, target) = Leg::begin(&request, grant, false);
+        let slow = leg.slow.clone();
         let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
-        if request.pin.is_some() {
-            return first.await.map_err(|fell| vec![fell]);
+        let may_hedge = request.pin.is_none();
+        let done = poll_fn(|cx| match first.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if may_hedge && slow.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(done) = done.await {
+            return done.map_err(|fell| vec![fell]);
         }
-        match select(first.as_mut(), std::pin::pin!(sleep(soft))).await {
-            Either::Left((done, _)) => return done.map_err(|fell| vec![fell]),
-            Either::Right(_) => {}
-        }
-        let Some(second) = self.second(first_id).await else {
+        let Some(second) = Box::pin(self.second(first_id)).await else {
             return first.await.map_err(|fell| vec![fell]);
         };
         let (leg, target) = Leg::begin(&request, second, true);
-        let second = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
+        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
+        let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         match select(first, second).await {
             Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),

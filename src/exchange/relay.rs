@@ -1,8 +1,10 @@
 //! Owns reading a backend's stream: frame by frame, judged as it passes, with one clock for all its deadlines.
 
 use std::{
+    cell::Cell,
     future::Future,
     pin::Pin,
+    rc::Rc,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -34,6 +36,8 @@ const DONE: &[u8] = b"data: [DONE]\n\n";
 /// The deadlines of an attempt on one timer, moved lazily: a chunk costs a store, not a timer.
 pub(super) struct Watch {
     sleep: Pin<Box<Sleep>>,
+    /// Something to be told once, before any limit: the soft threshold.
+    soft: Option<(Instant, Rc<Cell<bool>>)>,
     since: Instant,
     limit: Duration,
     class: Class,
@@ -41,10 +45,11 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches for `limit` from now, `total` in all.
-    pub(super) fn new(limit: Duration, class: Class, total: Duration) -> Self {
+    /// Watches for `limit` from now, `total` in all; sets `slow` when `soft` has passed.
+    pub(super) fn new(limit: Duration, class: Class, total: Duration, soft: Duration, slow: Rc<Cell<bool>>) -> Self {
         let now = Instant::now();
-        Self { sleep: Box::pin(sleep_until(now + limit.min(total))), since: now, limit, class, total: now + total }
+        let sleep = Box::pin(sleep_until(now + limit.min(total).min(soft)));
+        Self { sleep, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total }
     }
 
     /// Something has happened: the limit starts anew.
@@ -54,6 +59,7 @@ impl Watch {
 
     /// Another limit from now on.
     pub(super) fn limit(&mut self, limit: Duration, class: Class) {
+        self.soft = None;
         self.since = Instant::now();
         self.limit = limit;
         self.class = class;
@@ -67,6 +73,10 @@ impl Watch {
             std::task::ready!(self.sleep.as_mut().poll(cx));
             let due = (self.since + self.limit).min(self.total);
             let now = Instant::now();
+            if let Some((_, slow)) = self.soft.take_if(|(at, _)| now >= *at) {
+                // Whoever polls this attempt polls in the same task, and so sees it at once.
+                slow.set(true);
+            }
             if now >= self.total {
                 return Poll::Ready(Failed::new(
                     Class::ProviderTimeoutTotal,
@@ -80,7 +90,8 @@ impl Watch {
                 };
                 return Poll::Ready(Failed::new(self.class, what));
             }
-            self.sleep.as_mut().reset(due);
+            let next = self.soft.as_ref().map_or(due, |(at, _)| due.min(*at));
+            self.sleep.as_mut().reset(next);
         }
     }
 

@@ -98,7 +98,7 @@ mod tests {
     }
 
     fn text_of(run: &[u8]) -> String {
-        let data = sse::frames(run).filter_map(|f| f.data.map(|d| d.into_owned()));
+        let data = sse::frames(run).filter_map(|f| f.data.map(std::borrow::Cow::into_owned));
         data.filter_map(|d| peek::frame(&d).ok().map(|seen| seen.text.into_owned())).collect()
     }
 

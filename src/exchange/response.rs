@@ -16,6 +16,27 @@ use crate::{
     telemetry::story::{Telling, ms},
 };
 
+/// Greenroom's header names, parsed at compile time rather than for each response.
+mod own {
+    use actix_web::http::header::HeaderName;
+
+    macro_rules! names {
+        ($($name:ident = $text:literal;)*) => { $(pub(super) const $name: HeaderName = HeaderName::from_static($text);)* };
+    }
+    names! {
+        REQUEST_ID = "x-request-id";
+        ATTEMPTS = "x-greenroom-attempts";
+        BACKEND = "x-greenroom-backend";
+        UPSTREAM_MODEL = "x-greenroom-upstream-model";
+        ROUTE = "x-greenroom-route";
+        SERVER_TIMING = "server-timing";
+        UPSTREAM_STATUS = "x-greenroom-upstream-status";
+        RETRY_AFTER_MS = "retry-after-ms";
+        SHOULD_RETRY = "x-should-retry";
+        ACCEL_BUFFERING = "x-accel-buffering";
+    }
+}
+
 /// The answer in one piece.
 pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> HttpResponse {
     let mut response = HttpResponse::Ok();
@@ -39,7 +60,7 @@ pub(super) fn stream(telling: &Telling, headers: Headers, play: Play) -> HttpRes
         .insert_header((header::CONTENT_TYPE, "text/event-stream; charset=utf-8"))
         .insert_header((header::CACHE_CONTROL, "no-cache"))
         // Keeps nginx and its like from collecting frames.
-        .insert_header(("x-accel-buffering", "no"));
+        .insert_header((own::ACCEL_BUFFERING, "no"));
     tell(&mut response, telling);
     response.body(play)
 }
@@ -53,10 +74,10 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool) -> HttpRes
     if let Error::Upstream(failed) = error
         && let Some(status) = failed.status
     {
-        response.insert_header(("x-greenroom-upstream-status", usize::from(status)));
+        response.insert_header((own::UPSTREAM_STATUS, usize::from(status)));
     }
     let explanation = explanation(telling, explain);
-    telling.read(|story| finish(&mut response, face, &story.id, explanation))
+    telling.read(|story| finish(&mut response, &face, &story.id, explanation))
 }
 
 /// The whole story, for a client that asked for it and may know.
@@ -89,26 +110,26 @@ fn explained(body: &Bytes, explanation: &Value) -> Bytes {
 pub fn refused(id: &str, error: &Error) -> HttpResponse {
     let face = error.face();
     let mut response = HttpResponse::build(face.status);
-    response.insert_header(("x-request-id", id));
-    finish(&mut response, face, id, None)
+    response.insert_header((own::REQUEST_ID, id));
+    finish(&mut response, &face, id, None)
 }
 
-fn finish(response: &mut HttpResponseBuilder, face: Face, id: &str, explanation: Option<Value>) -> HttpResponse {
+fn finish(response: &mut HttpResponseBuilder, face: &Face, id: &str, explanation: Option<Value>) -> HttpResponse {
     if face.status == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
     if let Some(wait) = face.retry_after {
         // The SDKs read the milliseconds first; whole seconds are rounded up, so that nobody comes too early.
         response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0) as u64));
-        response.insert_header(("retry-after-ms", wait.as_millis().max(1) as u64));
+        response.insert_header((own::RETRY_AFTER_MS, wait.as_millis().max(1) as u64));
     }
     if face.hopeless {
-        response.insert_header(("x-should-retry", "false"));
+        response.insert_header((own::SHOULD_RETRY, "false"));
     }
     response.insert_header((header::CONTENT_TYPE, "application/json"));
     match (&face.body, explanation) {
         (Some(body), None) => response.body(body.clone()),
-        (_, explanation) => response.body(body(&face, id, explanation)),
+        (_, explanation) => response.body(body(face, id, explanation)),
     }
 }
 
@@ -136,16 +157,16 @@ pub(super) fn error_frame(telling: &Telling, error: &Error) -> Bytes {
 /// Greenroom's own headers: who served this, why, after how many attempts, in what time.
 fn tell(response: &mut HttpResponseBuilder, telling: &Telling) {
     telling.read(|story| {
-        response.insert_header(("x-request-id", &*story.id));
-        response.insert_header(("x-greenroom-attempts", story.attempts.len()));
+        response.insert_header((own::REQUEST_ID, &*story.id));
+        response.insert_header((own::ATTEMPTS, story.attempts.len()));
         if let Some(served) = story.served() {
-            response.insert_header(("x-greenroom-backend", &*served.backend));
-            response.insert_header(("x-greenroom-upstream-model", &*served.upstream_model));
-            response.insert_header(("x-greenroom-route", served.route.as_str()));
+            response.insert_header((own::BACKEND, &*served.backend));
+            response.insert_header((own::UPSTREAM_MODEL, &*served.upstream_model));
+            response.insert_header((own::ROUTE, served.route.as_str()));
             let total = ms(story.total());
             let upstream = story.first_token.map_or(total, ms) - served.started_ms;
             let gateway = total - upstream;
-            response.insert_header(("server-timing", format!("upstream;dur={upstream:.3}, gw;dur={gateway:.3}")));
+            response.insert_header((own::SERVER_TIMING, format!("upstream;dur={upstream:.3}, gw;dur={gateway:.3}")));
         }
     });
 }

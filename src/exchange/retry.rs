@@ -69,10 +69,8 @@ pub fn classify(fault: &Fault) -> Class {
         Some(401 | 403 | 451) => Class::ProviderAuth,
         Some(402) => Class::ProviderQuota,
         Some(404) => Class::ProviderModelMissing,
-        Some(429) if says(&OVERLOAD) => Class::ProviderOverloaded,
+        Some(code @ (408 | 429 | 500..)) if matches!(code, 503 | 529) || says(&OVERLOAD) => Class::ProviderOverloaded,
         Some(429) => Class::ProviderRatelimit,
-        Some(503 | 529) => Class::ProviderOverloaded,
-        Some(408 | 500..) if says(&OVERLOAD) => Class::ProviderOverloaded,
         Some(408 | 500..) => Class::ProviderServer,
         Some(400..500) if code == "model_not_found" => Class::ProviderModelMissing,
         Some(400..500) => Class::CallerInvalid,
@@ -250,9 +248,11 @@ mod tests {
 
     #[test]
     fn every_form_of_retry_after_is_read_in_order() {
+        /// Headers, and the seconds to read from them.
+        type Case<'a> = (&'a [(&'a str, &'a str)], Option<f64>);
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(107));
         let wall = UNIX_EPOCH + Duration::from_secs(100);
-        let cases: [(&[(&str, &str)], Option<f64>); 9] = [
+        let cases: [Case<'_>; 9] = [
             (&[("retry-after-ms", "1500"), ("retry-after", "9")], Some(1.5)),
             (&[("x-ms-retry-after-ms", "20")], Some(0.02)),
             (&[("retry-after", "2")], Some(2.0)),

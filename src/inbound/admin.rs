@@ -129,7 +129,10 @@ pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-async fn reply(request: &HttpRequest, work: impl Future<Output = Result<serde_json::Value, Error>>) -> HttpResponse {
+pub(super) async fn reply(
+    request: &HttpRequest,
+    work: impl Future<Output = Result<serde_json::Value, Error>>,
+) -> HttpResponse {
     let id = request_id(request);
     match work.await {
         Ok(value) => HttpResponse::Ok()
@@ -140,7 +143,7 @@ async fn reply(request: &HttpRequest, work: impl Future<Output = Result<serde_js
     }
 }
 
-fn allowed(request: &HttpRequest) -> Result<(), Error> {
+pub(super) fn allowed(request: &HttpRequest) -> Result<(), Error> {
     auth::admin(request, &shared(request).table()).map(|_| ())
 }
 

@@ -5,7 +5,7 @@ use std::{fmt::Write, sync::Arc, time::Duration};
 use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::time::Instant;
 
-use super::{auth, body, shared, worker};
+use super::{Shared, auth, body, shared, worker};
 use crate::{
     backend::load,
     clock,
@@ -15,6 +15,7 @@ use crate::{
     settings::User,
     telemetry::{
         log,
+        phase::Phase,
         story::{Listener, Story, Telling},
     },
     upstream::Endpoint,
@@ -28,19 +29,29 @@ pub(super) async fn chat(request: HttpRequest, payload: web::Payload) -> HttpRes
     let shared = shared(&request);
     let Some(worker) = worker(&request) else { return response::refused(&id, &Error::Internal) };
     let table = shared.table();
+    worker.notice(&table);
     let user = match auth::user(&request, &table) {
         Ok(user) => user,
-        Err(error) => return refuse(&id, None, &error),
+        Err(error) => return refuse(shared, &id, None, &error),
     };
+    let arrival = Arrival { id: id.clone(), received, authorised: clock::now() };
     let listener = worker.listener.clone();
-    match prepare(&request, payload, &table, &user, &id, received, listener).await {
+    match prepare(&request, payload, &table, &user, arrival, listener).await {
         Ok(prepared) => exchange::respond(worker.clone(), prepared, shared.cut.clone()).await,
-        Err(error) => refuse(&id, Some(&user), &error),
+        Err(error) => refuse(shared, &id, Some(&user), &error),
     }
 }
 
-fn refuse(id: &str, user: Option<&User>, error: &Error) -> HttpResponse {
+/// A request whose sender is known.
+struct Arrival {
+    id: Arc<str>,
+    received: Duration,
+    authorised: Duration,
+}
+
+fn refuse(shared: &Shared, id: &str, user: Option<&User>, error: &Error) -> HttpResponse {
     log::refused(id, user.map(|u| u.name.as_str()), error);
+    shared.counts.refused(error);
     response::refused(id, error)
 }
 
@@ -49,12 +60,12 @@ async fn prepare(
     payload: web::Payload,
     table: &Table,
     user: &Arc<User>,
-    id: &Arc<str>,
-    received: Duration,
+    arrival: Arrival,
     listener: Listener,
 ) -> Result<Request, Error> {
     let limit = table.settings.server.body_limit;
     let body = body::read(request, payload, limit).await?;
+    let began = clock::now();
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),
         Unreadable::Twice(key) => Error::Invalid {
@@ -70,9 +81,10 @@ async fn prepare(
     };
     let failover = table.settings.failover.clone();
     let deadline = deadline(request, failover.deadline)?;
+    let Arrival { id, received, authorised } = arrival;
     let telling = Telling::new(
         Story {
-            id: id.clone(),
+            id,
             user: user.clone(),
             model: model.clone(),
             pin: pin.clone(),
@@ -89,9 +101,12 @@ async fn prepare(
             decision: None,
             rescue: None,
             ended: None,
+            queued: None,
+            spent: [authorised.saturating_sub(received), Duration::ZERO, Duration::ZERO],
         },
         listener,
     );
+    telling.spent(Phase::Translate, began);
     Ok(Request {
         telling,
         user: user.clone(),
@@ -119,10 +134,10 @@ fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
         _ if envelope.has_model() => return Err(invalid("model", "'model' must be a non-empty string.")),
         _ => return Err(Error::Missing("model")),
     };
-    match envelope.prompt {
-        Some(("messages", b'[')) => {}
-        Some(("messages", _)) => return Err(invalid("messages", "'messages' must be a list of messages.")),
-        _ => return Err(Error::Missing("messages")),
+    match envelope.prompt("messages") {
+        Some(b'[') => {}
+        Some(_) => return Err(invalid("messages", "'messages' must be a list of messages.")),
+        None => return Err(Error::Missing("messages")),
     }
     let stream = match envelope.stream {
         Stream::Off => false,

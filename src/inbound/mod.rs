@@ -4,6 +4,8 @@ mod admin;
 mod auth;
 mod body;
 mod chat;
+mod history;
+mod metrics;
 mod models;
 mod probes;
 
@@ -26,7 +28,7 @@ use crate::{
     router::table::{Installed, Table},
     settings::{self, Plan},
     supervision::{Overseer, messages::Reload},
-    telemetry::{ledger::Ledger, log, story::Listener},
+    telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener},
 };
 
 /// What all workers share.
@@ -42,6 +44,10 @@ pub struct Shared {
     pub cut: Arc<Notify>,
     /// The last requests.
     pub ledger: Arc<Ledger>,
+    /// What is counted of requests.
+    pub counts: Arc<Counts>,
+    /// What is remembered of them, if anything is.
+    pub history: Option<History>,
     ready: Arc<AtomicBool>,
     /// The settings file, to be read again on reload.
     file: Option<Arc<Path>>,
@@ -50,19 +56,31 @@ pub struct Shared {
 impl Shared {
     /// The world as workers see it.
     pub fn new(installed: Installed, overseer: Addr<Overseer>, file: Option<Arc<Path>>) -> Self {
+        // Asked here, too, so that it does not depend on when somebody asks first.
+        let ready = Arc::new(AtomicBool::new(installed.load().could_serve()));
         Self {
             installed,
             overseer,
             draining: Arc::default(),
             cut: Arc::default(),
             ledger: Arc::default(),
-            ready: Arc::default(),
+            counts: Arc::default(),
+            history: None,
+            ready,
             file,
         }
     }
 
     /// Reads the settings file again and installs it, or only tells what it would change.
     pub async fn reload(&self, dry_run: bool) -> Result<Plan, Error> {
+        let plan = self.read_again(dry_run).await;
+        if !dry_run {
+            self.counts.reloaded(plan.is_ok());
+        }
+        plan
+    }
+
+    async fn read_again(&self, dry_run: bool) -> Result<Plan, Error> {
         let no_file =
             || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
         let file = self.file.as_ref().ok_or_else(no_file)?;
@@ -76,9 +94,17 @@ impl Shared {
 
     /// What is done with each request's story on a worker.
     pub fn listener(&self) -> Listener {
-        let ledger = self.ledger.clone();
+        let (ledger, counts, installed) = (self.ledger.clone(), self.counts.clone(), self.installed.clone());
+        let feed = self.history.as_ref().map(History::feed);
         Rc::new(move |story| {
             log::request(&story);
+            let table = installed.load();
+            let is_model = |name: &str| table.routes.contains_key(name);
+            let labels = counts.labels(&story, is_model, |name| table.handles.contains_key(name));
+            counts.record(&story, &labels);
+            if let Some(feed) = &feed {
+                feed.record(&story, &labels);
+            }
             ledger.enter(story);
         })
     }
@@ -115,11 +141,13 @@ pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc
 /// Routes for operators, on the clients' listener or on their own.
 pub fn admin_routes(config: &mut web::ServiceConfig) {
     config
+        .service(web::resource("/metrics").route(web::get().to(metrics::metrics)))
         .service(web::resource("/admin/backends").route(web::get().to(admin::backends)))
         .service(web::resource("/admin/backends/{name}").route(web::get().to(admin::backend)))
         .service(web::resource("/admin/backends/{name}/probe").route(web::post().to(admin::probe)))
         .service(web::resource("/admin/reload").route(web::post().to(admin::reload)))
         .service(web::resource("/admin/backends/{name}/{action}").route(web::post().to(admin::act)))
+        .service(web::resource("/admin/history").route(web::get().to(history::history)))
         .service(web::resource("/admin/requests").route(web::get().to(admin::requests)))
         .service(web::resource("/admin/requests/{id}").route(web::get().to(admin::request)))
         .service(web::resource("/admin/chaos/backends/{name}").route(web::post().to(admin::crash_backend)))

@@ -8,7 +8,6 @@ use crate::{
     error::Error,
     exchange::response,
     router::table::{Route, Table},
-    settings::User,
 };
 
 /// All models of the user.
@@ -18,7 +17,7 @@ pub(super) async fn list(request: HttpRequest) -> HttpResponse {
         Ok(user) => user,
         Err(error) => return response::refused(&request_id(&request), &error),
     };
-    let mut routes: Vec<_> = table.routes.values().filter(|route| may_use(&user, route)).collect();
+    let mut routes: Vec<_> = table.routes.values().filter(|route| route.is_open_to(&user)).collect();
     routes.sort_by_key(|route| route.model.clone());
     let data: Vec<Value> = routes.into_iter().map(|route| card(route, &table)).collect();
     answer(&request, &json!({"object": "list", "data": data}))
@@ -28,7 +27,7 @@ pub(super) async fn list(request: HttpRequest) -> HttpResponse {
 pub(super) async fn one(request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let table = shared(&request).table();
     let found = auth::user(&request, &table).and_then(|user| {
-        let route = table.routes.get(&*id).filter(|route| may_use(&user, route));
+        let route = table.routes.get(&*id).filter(|route| route.is_open_to(&user));
         route.map(|route| card(route, &table)).ok_or_else(|| Error::ModelNotFound(id.into_inner()))
     });
     match found {
@@ -42,10 +41,6 @@ fn answer(request: &HttpRequest, value: &Value) -> HttpResponse {
         .insert_header(("x-request-id", &*request_id(request)))
         .content_type("application/json")
         .body(value.to_string())
-}
-
-fn may_use(user: &User, route: &Route) -> bool {
-    user.models.allows(&route.model) && route.targets.iter().any(|t| user.backends.allows(t.handle.name()))
 }
 
 fn card(route: &Route, table: &Table) -> Value {

@@ -45,7 +45,7 @@ impl Router {
         if self.draining {
             return Err(plain(Error::ShuttingDown));
         }
-        let route = self.table.routes.get(&*ask.model).filter(|_| ask.user.models.allows(&ask.model)).cloned();
+        let route = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)).cloned();
         let Some(route) = route else {
             return Err(plain(Error::ModelNotFound(ask.model.to_string())));
         };
@@ -68,7 +68,7 @@ impl Router {
             return Err(refuse(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
         };
         let now = clock::now();
-        let decision = self.explain(ask, route, now, |t| t.handle.name() == name, Some(target));
+        let decision = explain(ask, route, now, |t| t.handle.name() == name, Some(target));
         let error = match gates(target, now, true) {
             Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens) {
                 Some(lease) => {
@@ -105,65 +105,66 @@ impl Router {
                     let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
                     // Only whether there was another matters, so a large field is not counted out.
                     let candidates = route.targets.iter().filter(could).take(2).count() as u32;
-                    let decision = self.explain(ask, route, now, |_| true, Some(target));
+                    let decision = explain(ask, route, now, |_| true, Some(target));
                     let (target, route) = (target.clone(), route.clone());
                     return Ok(Grant { lease, target, route, candidates, decision });
                 }
             }
         }
-        Err(self.refusal(ask, route, now))
+        Err(refusal(ask, route, now))
     }
+}
 
-    fn refusal(&self, ask: &Assign, route: &Arc<Route>, now: Duration) -> Refusal {
-        let (mut soonest, mut full, mut shut): (Option<Duration>, _, _) = (None, false, false);
-        for target in &route.targets {
-            match standing(ask, target, now) {
-                Standing::Shut(_, until) => {
-                    shut = true;
-                    soonest = soonest.into_iter().chain(until).min();
-                }
-                // One that can take it by now was full a moment ago.
-                Standing::Full | Standing::Can(_) => full = true,
-                Standing::Barred(_) => {}
+/// Nobody can take it: why, and when somebody may.
+fn refusal(ask: &Assign, route: &Arc<Route>, now: Duration) -> Refusal {
+    let (mut soonest, mut full, mut shut): (Option<Duration>, _, _) = (None, false, false);
+    for target in &route.targets {
+        match standing(ask, target, now) {
+            Standing::Shut(_, until) => {
+                shut = true;
+                soonest = soonest.into_iter().chain(until).min();
             }
+            // One that can take it by now was full a moment ago.
+            Standing::Full | Standing::Can(_) => full = true,
+            Standing::Barred(_) => {}
         }
-        let model = ask.model.to_string();
-        let retry_after = soonest.map(|until| until.saturating_sub(now));
-        let error =
-            if full && !shut { Error::Overloaded { model } } else { Error::NoHealthyBackend { model, retry_after } };
-        Refusal { error, soonest, full, decision: self.explain(ask, route, now, |_| true, None) }
     }
+    let model = ask.model.to_string();
+    let retry_after = soonest.map(|until| until.saturating_sub(now));
+    let error =
+        if full && !shut { Error::Overloaded { model } } else { Error::NoHealthyBackend { model, retry_after } };
+    Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
+}
 
-    fn explain(
-        &self,
-        ask: &Assign,
-        route: &Route,
-        now: Duration,
-        which: impl Fn(&Target) -> bool,
-        chosen: Option<&Arc<Target>>,
-    ) -> Option<Decision> {
-        if !ask.explain && !log::log_enabled!(log::Level::Debug) {
-            return None;
-        }
-        let median = route.median(now);
-        let candidate = |t: &Arc<Target>| Candidate {
-            backend: t.handle.name().to_string(),
-            upstream_model: t.upstream_model.to_string(),
-            excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
-            cost: cost(t, now, median),
-            first_token_s: t.first_token(now, median),
-            waiting: t.handle.vitals.load.waiting(),
-            streaming: t.handle.vitals.load.streaming(),
-            weight: t.weight,
-            priority: t.settings.priority,
-        };
-        let decision = Decision {
-            candidates: route.targets.iter().filter(|t| which(t)).map(candidate).collect(),
-            chosen: chosen.map(|t| t.handle.name().to_string()),
-        };
-        log::debug!("choice for {}: {decision:?}", ask.model);
-        ask.explain.then_some(decision)
+/// How a choice came about, for whoever asked or reads the debug log.
+fn explain(
+    ask: &Assign,
+    route: &Route,
+    now: Duration,
+    which: impl Fn(&Target) -> bool,
+    chosen: Option<&Arc<Target>>,
+) -> Option<Decision> {
+    if !ask.explain && !log::log_enabled!(log::Level::Debug) {
+        return None;
     }
+    let median = route.median(now);
+    let candidate = |t: &Arc<Target>| Candidate {
+        backend: t.handle.name().to_string(),
+        upstream_model: t.upstream_model.to_string(),
+        excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
+        cost: cost(t, now, median),
+        first_token_s: t.first_token(now, median),
+        waiting: t.handle.vitals.load.waiting(),
+        streaming: t.handle.vitals.load.streaming(),
+        weight: t.weight,
+        priority: t.settings.priority,
+    };
+    let decision = Decision {
+        candidates: route.targets.iter().filter(|t| which(t)).map(candidate).collect(),
+        chosen: chosen.map(|t| t.handle.name().to_string()),
+    };
+    log::debug!("choice for {}: {decision:?}", ask.model);
+    ask.explain.then_some(decision)
 }
 
 /// How a backend stands towards a request.

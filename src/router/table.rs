@@ -122,6 +122,11 @@ impl Route {
         }
     }
 
+    /// Whether the user may ask for this model: it is on the user's list, and so is one of its backends.
+    pub fn is_open_to(&self, user: &User) -> bool {
+        user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
+    }
+
     /// The pool's median first-token time, seconds; `None` while nothing is known. Computed anew at most every 100 ms.
     pub fn median(&self, now: Duration) -> Option<f64> {
         self.median.read(now, || {

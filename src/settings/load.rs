@@ -1,11 +1,14 @@
 //! Owns layering: defaults, then the file, then the environment; and the checks that span sections.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::{BTreeMap, HashMap},
+    path::Path,
+};
 
 use serde_json::{Map, Value};
 
 use super::{
-    Allowed, Backend, BadSettings, Failover, Model, Problem, Server, Settings, User,
+    Allowed, Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
     section::{Problems, Section},
 };
 
@@ -35,7 +38,7 @@ pub fn parse(source: &str, text: &str) -> Result<Settings, BadSettings> {
 }
 
 /// The settings of `serve --demo`, with the simulated providers' base URLs filled in by name.
-pub fn demo(base_urls: &HashMap<String, String>) -> Result<Settings, BadSettings> {
+pub fn demo(base_urls: &BTreeMap<String, String>) -> Result<Settings, BadSettings> {
     parse_with("the built-in demo", DEMO, &|name| base_urls.get(name).cloned().or_else(|| std::env::var(name).ok()))
 }
 
@@ -125,6 +128,7 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     let mut root = Section::open("", root, problems);
     let server = Server::read(root.raw("server"), problems);
     let failover = Failover::read(root.raw("failover"), problems);
+    let history = History::read(root.raw("history"), problems);
     let mut defaults = Section::open("defaults", root.raw("defaults"), problems);
     let backend_defaults = defaults.raw("backend");
     let model_defaults = defaults.raw("model");
@@ -144,6 +148,7 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     Some(Settings {
         server: server?,
         failover,
+        history,
         backends: backends.into_iter().filter_map(|(n, b)| Some((n, b?))).collect(),
         models: models.into_iter().filter_map(|(n, m)| Some((n, m?))).collect(),
         users: users.into_iter().filter_map(unwrap).collect(),

@@ -1,6 +1,7 @@
 //! Owns what the operator wrote, typed and checked; nothing here is a default that `settings/default.toml` does not show.
 
 mod backend;
+mod history;
 mod load;
 mod model;
 mod plan;
@@ -13,6 +14,7 @@ use std::{collections::BTreeMap, fmt};
 
 pub use self::{
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
+    history::History,
     load::{demo, load, parse},
     model::{Model, Rescue, Target},
     plan::Plan,
@@ -29,6 +31,8 @@ pub struct Settings {
     pub server: Server,
     /// Trying again.
     pub failover: Failover,
+    /// What is remembered.
+    pub history: History,
     /// Backends by name.
     pub backends: BTreeMap<String, Backend>,
     /// Public models by name.

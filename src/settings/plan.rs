@@ -29,6 +29,7 @@ impl Plan {
         plan.compare("models", &old.models, &new.models);
         plan.compare("users", &old.users, &new.users);
         plan.compare_one("failover", old.failover == new.failover);
+        plan.compare_one("history", old.history == new.history);
         let (was, is) = (&old.server, &new.server);
         plan.compare_one("server", was == is);
         for (key, same) in [
@@ -38,6 +39,7 @@ impl Plan {
             ("server.keep_alive", was.keep_alive == is.keep_alive),
             ("server.drain_timeout", was.drain_timeout == is.drain_timeout),
             ("server.drain_settle", was.drain_settle == is.drain_settle),
+            ("history", old.history == new.history),
         ] {
             if !same {
                 plan.needs_restart.push(key);
@@ -89,7 +91,7 @@ mod tests {
         let plan = Plan::of(&settings(base), &settings(&more));
         assert_eq!(plan.added, ["backends.b"]);
         assert_eq!(plan.changed, ["backends.a", "server"]);
-        assert_eq!(plan.kept, ["models.m", "users.u", "failover"]);
+        assert_eq!(plan.kept, ["models.m", "users.u", "failover", "history"]);
         assert_eq!(plan.needs_restart, ["server.workers"]);
         assert_eq!(Plan::of(&settings(&more), &settings(base)).removed, ["backends.b"]);
     }

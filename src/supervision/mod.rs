@@ -5,7 +5,7 @@ pub mod guarded;
 pub mod messages;
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -14,8 +14,10 @@ use std::{
 };
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, Supervised};
+use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
+use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
@@ -25,10 +27,12 @@ use crate::{
     backend::{
         self, Backend, Handle,
         gate::{Gate, Why},
+        journal::Note,
         messages::AskReport,
         report::Report,
         vitals::Vitals,
     },
+    clock,
     error::{Class, Failed},
     router::{
         self, Router,
@@ -36,6 +40,10 @@ use crate::{
         table::{Installed, Table},
     },
     settings::{self, Plan, Settings},
+    telemetry::{
+        counts::Counts,
+        history::{self, History},
+    },
 };
 
 /// How long a backend's actor is waited for before its facts are reported without it.
@@ -49,7 +57,7 @@ pub struct Overseer {
 
 /// Starts the Overseer and the backends of `settings` on this thread.
 pub fn start(settings: Settings) -> (Addr<Overseer>, Installed) {
-    let empty = Table::build(Arc::new(Settings { models: Default::default(), ..settings.clone() }), HashMap::new(), 0);
+    let empty = Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::new(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
     let overseer = Overseer { installed: installed.clone(), routers: Vec::new() };
     let addr = guarded::start(overseer, |notice| log::error!("the overseer: {notice:?}"));
@@ -66,6 +74,27 @@ pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>) -> Addr<Ro
     });
     overseer.do_send(Register(addr.clone()));
     addr
+}
+
+/// Starts the Recorder on a thread of its own, so that a slow disk holds up nobody else. `None` if there can be no thread.
+pub async fn start_recorder(
+    settings: settings::History,
+    counts: Arc<Counts>,
+    installed: &Installed,
+) -> Option<History> {
+    let installed = installed.clone();
+    let backends = Box::new(move || installed.load().handles.values().map(|handle| handle.vitals.clone()).collect());
+    let (recorder, connect) = history::prepare(settings, counts, backends);
+    let (tell, told) = oneshot::channel();
+    Arbiter::new().spawn(async move {
+        let addr = guarded::start(recorder, |notice| match notice {
+            Notice::Restarted(cause) => log::warn!("recorder restarted after: {cause}"),
+            Notice::GaveUp(cause) => log::error!("recorder given up after: {cause}"),
+        });
+        // Nobody listens any more only if the program is ending.
+        let _ = tell.send(addr);
+    });
+    told.await.ok().map(connect)
 }
 
 /// Builds the table of `settings`; backends of `running` that stay the same keep their actors and facts.
@@ -123,16 +152,24 @@ fn start_backend(
         Notice::Restarted(cause) => {
             facts.restarts.fetch_add(1, Relaxed);
             log::warn!("backend actor restarted: backend={name} after: {cause}");
+            note(&facts, "restarted", &cause);
             facts.last_cause.store(Some(Arc::new(cause)));
         }
         Notice::GaveUp(cause) => {
             // Its actor can publish nothing any more.
             facts.gate.publish(Gate::Held(Why::GivenUp));
+            note(&facts, "gave_up", &cause);
             facts.last_cause.store(Some(Arc::new(cause)));
             overseer.do_send(GaveUp(name.clone()));
         }
     });
     Arc::new(Handle { id: next_id(), settings, vitals, addr })
+}
+
+/// Enters what became of a backend's actor into the backend's journal.
+fn note(facts: &Vitals, state: &'static str, cause: &str) {
+    let text = format!("its actor panicked: {cause}");
+    facts.journal.enter(Note { at: clock::now(), model: None, event: "restart", state, text });
 }
 
 impl Overseer {

@@ -1,21 +1,22 @@
-//! Owns the ledger: the last thousand stories, kept in memory without a lock, for whoever asks why.
+//! Owns the ledger: the last thousand stories, kept in memory, for whoever asks why.
 
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
 
 use super::story::Story;
 
 /// Stories kept.
 pub const SIZE: usize = 1024;
 
-/// A ring that all workers write into and operators read.
+/// A ring that all workers write into and operators read. Each slot has a lock of its own, held for a pointer's swap:
+/// two workers meet at one only when a thousand requests end within that time.
 #[derive(Debug)]
 pub struct Ledger {
-    slots: Box<[ArcSwapOption<Story>]>,
+    slots: Box<[Mutex<Option<Arc<Story>>>]>,
     next: AtomicUsize,
 }
 
@@ -35,7 +36,7 @@ pub struct Wanted {
 
 impl Default for Ledger {
     fn default() -> Self {
-        Self { slots: (0..SIZE).map(|_| ArcSwapOption::empty()).collect(), next: AtomicUsize::new(0) }
+        Self { slots: (0..SIZE).map(|_| Mutex::default()).collect(), next: AtomicUsize::new(0) }
     }
 }
 
@@ -43,7 +44,9 @@ impl Ledger {
     /// Enters a story; the oldest one makes room.
     pub fn enter(&self, story: Story) {
         let slot = self.next.fetch_add(1, Relaxed) % SIZE;
-        self.slots[slot].store(Some(Arc::new(story)));
+        let before = self.slots[slot].lock().replace(Arc::new(story));
+        // Freed here, not under the lock.
+        drop(before);
     }
 
     /// The story of a request id, the newest if the client used it more than once.
@@ -67,6 +70,6 @@ impl Ledger {
 
     fn newest_first(&self) -> impl Iterator<Item = Arc<Story>> {
         let next = self.next.load(Relaxed);
-        (1..=SIZE).filter_map(move |back| self.slots[(next + SIZE - back) % SIZE].load_full())
+        (1..=SIZE).filter_map(move |back| self.slots[(next + SIZE - back) % SIZE].lock().clone())
     }
 }

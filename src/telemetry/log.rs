@@ -1,6 +1,14 @@
 //! Owns the log: its set-up, the one line a request, the words of a panic.
 
-use std::{any::Any, fmt::Write};
+use std::{
+    any::Any,
+    fmt::Write as _,
+    io::Write as _,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use parking_lot::Mutex;
 
 use super::story::{Story, ms};
 use crate::error::Error;
@@ -11,10 +19,91 @@ const TARGET: &str = "greenroom::request";
 /// Log target of the audit line of pinned requests.
 const PIN_TARGET: &str = "greenroom::pin";
 
-/// Sets up logging from `RUST_LOG`; `info` without it.
+/// Lines are held back up to this size, bytes, and this time: one system call for many requests.
+const BUFFER: usize = 32 << 10;
+const HELD: Duration = Duration::from_millis(100);
+
+/// Sets up logging from `RUST_LOG`; `info` without it, and warnings only from the frameworks.
 pub fn init() {
+    let buffer = HELD_BACK.get_or_init(Buffer::default).clone();
+    let default = "info,actix_server=warn";
+    let logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))
+        .format(|out, record| {
+            let time = out.timestamp_millis();
+            writeln!(out, "{time} {:5} {} {}", record.level(), record.target(), record.args())
+        })
+        .target(env_logger::Target::Pipe(Box::new(buffer.clone())))
+        .write_style(env_logger::WriteStyle::Never)
+        .try_init();
     // A second call, as in tests, changes nothing.
-    let _ = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or("info")).try_init();
+    if logger.is_ok() {
+        std::thread::spawn(move || {
+            loop {
+                std::thread::park_timeout(HELD);
+                buffer.write_out();
+            }
+        });
+    }
+}
+
+/// Writes out the lines held back: before the process ends, and after a line that must not get lost.
+pub fn flush() {
+    if let Some(buffer) = HELD_BACK.get() {
+        buffer.write_out();
+    }
+}
+
+/// Puts a request's line among those held back; the same form as all others, without the logger's detours.
+fn put(line: &str) {
+    let Some(buffer) = HELD_BACK.get() else {
+        ::log::info!(target: TARGET, "{line}");
+        return;
+    };
+    let mut lines = buffer.0.lock();
+    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
+    // Writing to a vector cannot fail.
+    let _ = writeln!(lines, "{now} INFO  {TARGET} {line}");
+    if lines.len() >= BUFFER {
+        drop(lines);
+        buffer.write_out();
+    }
+}
+
+static HELD_BACK: OnceLock<Buffer> = OnceLock::new();
+
+/// Lines on their way to standard error.
+#[derive(Clone, Default)]
+struct Buffer(Arc<Mutex<Vec<u8>>>);
+
+impl Buffer {
+    fn write_out(&self) {
+        let mut lines = self.0.lock();
+        if !lines.is_empty() {
+            // Where standard error is gone there is nobody left to tell.
+            let _ = std::io::stderr().write_all(&lines);
+            lines.clear();
+        }
+    }
+}
+
+impl std::io::Write for Buffer {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        let mut lines = self.0.lock();
+        lines.extend_from_slice(line);
+        // Trouble is told at once; the lines of requests can wait for company.
+        let urgent = !line.windows(6).take(40).any(|word| word == b" INFO " || word == b"DEBUG ");
+        let full = lines.len() >= BUFFER;
+        drop(lines);
+        if urgent || full {
+            self.write_out();
+        }
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.write_out();
+        Ok(())
+    }
 }
 
 /// Writes the line of a request that has ended.
@@ -52,7 +141,7 @@ pub fn request(story: &Story) {
         let _ = write!(line, " rescue={rescue}");
     }
     let _ = write!(line, " stream={} pinned={}", story.stream, story.pin.is_some());
-    ::log::info!(target: TARGET, "{line}");
+    put(&line);
 }
 
 /// Writes the line of a request that was refused before it had a story.

@@ -1,5 +1,11 @@
-//! Owns what is told of requests: their story, the log line, the ledger.
+//! Owns what is told of requests: their story, the log line, the ledger, the metrics, history.
 
+pub mod counts;
+pub mod exposition;
+pub mod history;
 pub mod ledger;
 pub mod log;
+pub mod metrics;
+pub mod phase;
+mod sight;
 pub mod story;

@@ -4,6 +4,7 @@ use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use serde::Serialize;
 
+use super::phase::Phase;
 use crate::{
     clock,
     error::{Class, Error},
@@ -101,6 +102,10 @@ pub struct Story {
     pub rescue: Option<&'static str>,
     /// When it ended.
     pub ended: Option<Duration>,
+    /// Time spent waiting for a place while all backends were full, if any was.
+    pub queued: Option<Duration>,
+    /// Time spent per `Phase`, over all attempts.
+    pub spent: [Duration; Phase::ALL.len()],
 }
 
 /// Hears of each request's end.
@@ -138,6 +143,12 @@ impl Telling {
     /// Milliseconds since the request came.
     pub fn elapsed_ms(&self) -> f64 {
         ms(clock::now().saturating_sub(self.read(|s| s.received)))
+    }
+
+    /// A phase that began at `began` is over.
+    pub fn spent(&self, phase: Phase, began: Duration) {
+        let time = clock::now().saturating_sub(began);
+        self.write(|story| story.spent[phase as usize] += time);
     }
 
     /// An attempt begins; returns its number.

@@ -90,11 +90,11 @@ impl Endpoint {
         }
         format!("{base}/{path}")
     }
+}
 
-    /// Whether the model stands in the URL rather than in the body alone.
-    fn names_model(self, backend: &Backend) -> bool {
-        backend.protocol == Protocol::Gemini || backend.style == Style::Azure
-    }
+/// Whether a backend's URLs name the model.
+fn names_model(backend: &Backend) -> bool {
+    backend.protocol == Protocol::Gemini || backend.style == Style::Azure
 }
 
 /// The clients of one worker, by backend.
@@ -182,7 +182,7 @@ impl Client {
     }
 
     fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<FrozenClientRequest, Failed> {
-        let model = endpoint.names_model(&self.backend).then(|| model.clone());
+        let model = names_model(&self.backend).then(|| model.clone());
         let known = |head: &&Head| head.endpoint == endpoint && head.model == model;
         if let Some(head) = self.heads.borrow().iter().find(known) {
             return Ok(head.request.clone());

@@ -18,8 +18,8 @@ pub struct Envelope {
     pub pin: Pin,
     /// `stream`.
     pub stream: Stream,
-    /// The member that carries the prompt (`messages`, `input`, `prompt`) and the first byte of its value.
-    pub prompt: Option<(&'static str, u8)>,
+    /// First bytes of the values of `messages`, `input` and `prompt`, whichever are there.
+    prompts: [Option<u8>; 3],
     /// `stream_options.include_usage` as the client set it.
     pub include_usage: Option<bool>,
     model_at: Option<Member>,
@@ -110,6 +110,11 @@ impl Envelope {
         self.stream == Stream::On && self.include_usage.is_none()
     }
 
+    /// The first byte of the value of `messages`, `input` or `prompt`.
+    pub fn prompt(&self, member: &str) -> Option<u8> {
+        self.prompts[PROMPTS.iter().position(|p| *p == member)?]
+    }
+
     /// Whether there is a `model` member, of whatever kind.
     pub fn has_model(&self) -> bool {
         self.model_at.is_some()
@@ -149,7 +154,9 @@ impl Envelope {
         parts.push(body.slice(at..));
         if body.len() <= COPY_LIMIT {
             let mut whole = BytesMut::with_capacity(parts.iter().map(Bytes::len).sum());
-            parts.iter().for_each(|part| whole.extend_from_slice(part));
+            for part in &parts {
+                whole.extend_from_slice(part);
+            }
             return vec![whole.freeze()];
         }
         parts
@@ -228,8 +235,8 @@ impl<'t> Reader<'t> {
                 Self::once(&mut found.options_at, member, "stream_options", &mut self.twice);
             }
             _ => {
-                if let Some(prompt) = PROMPTS.iter().find(|p| **p == key) {
-                    found.prompt = Some((prompt, value.as_bytes()[0]));
+                if let Some(prompt) = PROMPTS.iter().position(|p| *p == key) {
+                    found.prompts[prompt] = value.as_bytes().first().copied();
                     if key == "messages" && value.starts_with('[') {
                         found.messages_at = Some(member.value);
                     }

@@ -173,7 +173,10 @@ mod tests {
 
     use super::*;
 
-    fn read(chunks: &[&[u8]]) -> (Vec<u8>, Vec<(Option<String>, Vec<u8>)>) {
+    /// Event name and data.
+    type Fields = (Option<String>, Vec<u8>);
+
+    fn read(chunks: &[&[u8]]) -> (Vec<u8>, Vec<Fields>) {
         let (mut splitter, mut raw, mut fields) = (Splitter::default(), Vec::new(), Vec::new());
         let mut take = |run: &[u8]| {
             raw.extend_from_slice(run);
@@ -216,7 +219,8 @@ mod tests {
             ends in proptest::collection::vec(prop_oneof![Just("\n"), Just("\r\n"), Just("\r")], 24),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         ) {
-            let text: String = parts.iter().zip(&ends).map(|(p, e)| format!("{p}{e}")).collect();
+            let text: Vec<&str> = parts.iter().zip(&ends).flat_map(|(part, end)| [*part, *end]).collect();
+            let text = text.concat();
             let text = text.as_bytes();
             let mut at: Vec<usize> = cuts.iter().map(|c| c.index(text.len() + 1)).collect();
             at.push(0);

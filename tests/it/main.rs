@@ -1,3 +1,21 @@
-//! Owns nothing yet but the list of behaviours under test.
+//! The front door: the real binary as a process, scripted backends behind it, one file a behaviour.
 
-fn main() {}
+mod support;
+
+mod admin;
+mod balance;
+mod byte_exact;
+mod demo;
+mod floors;
+mod health;
+mod history;
+mod logs;
+mod metrics;
+mod passthrough;
+mod pin;
+mod refusals;
+mod settings;
+mod stop;
+mod streams;
+mod supervision;
+mod users;

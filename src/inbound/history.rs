@@ -1,0 +1,130 @@
+//! Owns `GET /admin/history`: a question about the past, checked, and put to the Recorder.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+
+use super::{
+    admin::{allowed, reply},
+    shared,
+};
+use crate::{
+    error::Error,
+    telemetry::history::{messages::Ask, tally::MINUTE},
+};
+
+/// Most steps in one answer.
+const STEPS: i64 = 3000;
+
+/// How long an operator waits for an answer that spans months.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The question as it comes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Wanted {
+    backend: Option<String>,
+    model: Option<String>,
+    from: Option<String>,
+    to: Option<String>,
+    step: Option<String>,
+}
+
+/// Counts, quantiles and events between two moments.
+pub(super) async fn history(request: HttpRequest) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let off = || Error::NotFound("History is off; set history.enabled = true to keep it.".to_owned());
+        let history = shared(&request).history.as_ref().ok_or_else(off)?;
+        let wanted = web::Query::<Wanted>::from_query(request.query_string())
+            .map_err(|error| invalid("query", &format!("{error}. Known are backend, model, from, to and step")))?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        let ask = question(wanted.into_inner(), now)?;
+        let answer = history.ask(ask, PATIENCE).await.map_err(|why| {
+            log::error!("history cannot be read: {why}");
+            Error::Internal
+        })?;
+        serde_json::to_value(answer).map_err(|_| Error::Internal)
+    })
+    .await
+}
+
+/// Turns text into moments: whole minutes, with everything that has happened by now in the last one.
+fn question(wanted: Wanted, now: i64) -> Result<Ask, Error> {
+    let step = match &wanted.step {
+        None => MINUTE,
+        Some(text) => seconds(text).ok_or_else(|| invalid("step", "must be a duration such as 5m or 1h"))?,
+    };
+    let step = step.max(1).saturating_add(MINUTE - 1) / MINUTE * MINUTE;
+    let moment = |name: &str, text: &Option<String>, default: i64| match text {
+        None => Ok(default),
+        Some(text) => moment(text, now)
+            .ok_or_else(|| invalid(name, "must be RFC 3339, Unix seconds, or a duration before now such as 6h")),
+    };
+    let to = moment("to", &wanted.to, now + 1)?.saturating_add(MINUTE - 1) / MINUTE * MINUTE;
+    let from = moment("from", &wanted.from, to.saturating_sub(3600).max(0))? / MINUTE * MINUTE;
+    if from >= to {
+        return Err(invalid("from", "must be before 'to'"));
+    }
+    if (to - from) / step > STEPS {
+        return Err(invalid("step", &format!("would give more than {STEPS} points in time; make it longer")));
+    }
+    Ok(Ask { backend: wanted.backend, model: wanted.model, from, to, step })
+}
+
+/// A duration, or bare seconds.
+fn seconds(text: &str) -> Option<i64> {
+    let bare = text.parse().ok();
+    bare.or_else(|| humantime::parse_duration(text).ok()?.as_secs().try_into().ok()).filter(|seconds| *seconds >= 0)
+}
+
+/// RFC 3339, bare Unix seconds, or how long ago; seconds since the epoch.
+fn moment(text: &str, now: i64) -> Option<i64> {
+    if let Ok(at) = text.parse() {
+        return Some(at).filter(|at| (0..=now + 366 * 86400).contains(at));
+    }
+    if let Ok(at) = humantime::parse_rfc3339_weak(text) {
+        return at.duration_since(UNIX_EPOCH).ok()?.as_secs().try_into().ok();
+    }
+    Some(now - seconds(text)?).filter(|at| *at >= 0)
+}
+
+fn invalid(param: &str, why: &str) -> Error {
+    Error::Invalid { param: param.to_owned(), message: format!("'{param}' {why}.") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: i64 = 1_700_000_030;
+
+    fn wanted(from: &str, to: &str, step: &str) -> Wanted {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Wanted { from: some(from), to: some(to), step: some(step), ..Wanted::default() }
+    }
+
+    #[test]
+    fn the_last_hour_by_the_minute_is_what_one_gets_unasked() {
+        let ask = question(Wanted::default(), NOW).expect("a good question");
+        assert_eq!((ask.from, ask.to, ask.step), (1_699_996_440, 1_700_000_040, 60));
+    }
+
+    #[test]
+    fn a_moment_is_a_date_a_number_or_how_long_ago() {
+        for from in ["2023-11-14T21:00:00Z", "1699995600", "73m"] {
+            let ask = question(wanted(from, "", "90s"), NOW).expect("a good question");
+            assert_eq!((ask.from, ask.step), (1_699_995_600, 120), "{from}");
+        }
+    }
+
+    #[test]
+    fn questions_without_sense_or_end_are_refused() {
+        for (from, to, step) in
+            [("soon", "", ""), ("1h", "2h", ""), ("300d", "", "1m"), ("1h", "", "never"), ("-5", "", ""), ("", "0", "")]
+        {
+            assert!(question(wanted(from, to, step), NOW).is_err(), "{from} {to} {step}");
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The OpenAI chat protocol: requests read, answers written whole or as chunks.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::{Value, json};
+
+use super::{
+    Protocol,
+    answer::{self, Answer, Ask, Content, Finish, Tool},
+    fault::Fault,
+    pace::Frame,
+    provider::{Provider, now, text_of},
+};
+
+/// The most choices of one request, as the provider has it.
+const MOST_CHOICES: u64 = 128;
+
+/// `POST /chat/completions`.
+pub(super) async fn chat(request: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {
+    handle(&request, &body, &provider).await.unwrap_or_else(|fault| fault.response(Protocol::Openai))
+}
+
+async fn handle(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<HttpResponse, Fault> {
+    provider.admit(request).await?;
+    let body = Provider::parse(body)?;
+    let ask = read(&body, provider)?;
+    let choices = body["n"].as_u64().unwrap_or(1).clamp(1, MOST_CHOICES) as usize;
+    let answer = answer::answer(&provider.settings.name, &ask);
+    let head = Head { id: provider.next_id("chatcmpl-"), created: now(), model: ask.model.clone() };
+    let usage = usage(ask.input_tokens, answer.tokens() * choices);
+    if body["stream"].as_bool().unwrap_or(false) {
+        let wanted = body["stream_options"]["include_usage"].as_bool().unwrap_or(false);
+        let frames = head.frames(&answer, choices, wanted.then_some(&usage));
+        return provider.stream(&ask, frames).await;
+    }
+    let choices: Vec<Value> = (0..choices)
+        .map(|index| {
+            let message = message(&answer, &head.call_id(index));
+            json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish(answer.finish)})
+        })
+        .collect();
+    let whole = json!({
+        "id": head.id, "object": "chat.completion", "created": head.created, "model": head.model,
+        "choices": choices, "usage": usage, "service_tier": "default", "system_fingerprint": "fp_simulated",
+    });
+    provider.whole(&ask, answer.tokens(), &whole).await
+}
+
+fn read(body: &Value, provider: &Provider) -> Result<Ask, Fault> {
+    let missing = |name: &str| Fault::Bad(format!("Missing required parameter: '{name}'."));
+    let model = provider.model(body["model"].as_str().ok_or_else(|| missing("model"))?)?;
+    let messages =
+        body["messages"].as_array().filter(|messages| !messages.is_empty()).ok_or_else(|| missing("messages"))?;
+    let last = &messages[messages.len() - 1];
+    let role = |message: &Value, role: &str| message["role"].as_str() == Some(role);
+    let user = messages.iter().rfind(|message| role(message, "user"));
+    let mut ask = Ask {
+        model,
+        input_tokens: answer::estimate(&body["messages"].to_string()),
+        max_tokens: body["max_completion_tokens"]
+            .as_u64()
+            .or_else(|| body["max_tokens"].as_u64())
+            .map(|most| most as usize),
+        schema: schema(&body["response_format"]),
+        tool: if role(last, "user") { tool(body) } else { None },
+        tool_result: role(last, "tool").then(|| text_of(&last["content"])),
+        ..Ask::default()
+    };
+    ask.set_prompt(&user.map(|user| text_of(&user["content"])).unwrap_or_default());
+    Ok(ask)
+}
+
+fn schema(format: &Value) -> Option<Value> {
+    match format["type"].as_str()? {
+        "json_object" => Some(json!({"type": "object"})),
+        "json_schema" => Some(format["json_schema"]["schema"].clone()),
+        _ => None,
+    }
+}
+
+fn tool(body: &Value) -> Option<Tool> {
+    let choice = &body["tool_choice"];
+    if choice.as_str() == Some("none") {
+        return None;
+    }
+    let tools = body["tools"].as_array()?;
+    let named = choice["function"]["name"].as_str();
+    let tool = tools.iter().find(|tool| named.is_none_or(|name| tool["function"]["name"].as_str() == Some(name)))?;
+    let function = &tool["function"];
+    Some(Tool { name: function["name"].as_str()?.to_owned(), parameters: function["parameters"].clone() })
+}
+
+fn finish(finish: Finish) -> &'static str {
+    match finish {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::Call => "tool_calls",
+    }
+}
+
+fn usage(input: usize, output: usize) -> Value {
+    json!({
+        "prompt_tokens": input, "completion_tokens": output, "total_tokens": input + output,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0},
+    })
+}
+
+fn message(answer: &Answer, call_id: &str) -> Value {
+    let text = answer.pieces().concat();
+    match &answer.content {
+        Content::Text(_) => json!({"role": "assistant", "content": text, "refusal": null, "annotations": []}),
+        Content::Call { name, .. } => json!({"role": "assistant", "content": null, "refusal": null, "tool_calls": [
+            {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}},
+        ]}),
+    }
+}
+
+struct Head {
+    id: String,
+    created: u64,
+    model: String,
+}
+
+impl Head {
+    fn call_id(&self, index: usize) -> String {
+        format!("call_{}{index}", self.id.trim_start_matches("chatcmpl-"))
+    }
+
+    fn event(&self, choices: &Value, usage: Option<&Value>) -> String {
+        let mut chunk = json!({
+            "id": self.id, "object": "chat.completion.chunk", "created": self.created, "model": self.model,
+            "service_tier": "default", "system_fingerprint": "fp_simulated", "choices": choices,
+        });
+        if let Some(usage) = usage {
+            chunk["usage"] = usage.clone();
+        }
+        format!("data: {chunk}\n\n")
+    }
+
+    /// With usage asked for, every chunk before the last carries `"usage": null`, as the provider writes it.
+    fn frames(&self, answer: &Answer, choices: usize, usage: Option<&Value>) -> Vec<Frame> {
+        let none = usage.map(|_| &Value::Null);
+        let chunk = |index: usize, delta: &Value, finish: Option<&str>| {
+            let choices = json!([{"index": index, "delta": delta, "logprobs": null, "finish_reason": finish}]);
+            self.event(&choices, none)
+        };
+        let mut frames = Vec::new();
+        for index in 0..choices {
+            let role = match &answer.content {
+                Content::Text(_) => json!({"role": "assistant", "content": "", "refusal": null}),
+                Content::Call { name, .. } => json!({"role": "assistant", "content": null, "tool_calls": [
+                    {"index": 0, "id": self.call_id(index), "type": "function",
+                        "function": {"name": name, "arguments": ""}},
+                ]}),
+            };
+            frames.push(Frame::framing(chunk(index, &role, None)));
+            for piece in answer.pieces() {
+                let delta = match &answer.content {
+                    Content::Text(_) => json!({"content": piece}),
+                    Content::Call { .. } => json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}),
+                };
+                frames.push(Frame::token(chunk(index, &delta, None)));
+            }
+            frames.push(Frame::framing(chunk(index, &json!({}), Some(finish(answer.finish)))));
+        }
+        if usage.is_some() {
+            frames.push(Frame::framing(self.event(&json!([]), usage)));
+        }
+        frames.push(Frame::framing("data: [DONE]\n\n"));
+        frames
+    }
+}

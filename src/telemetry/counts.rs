@@ -1,0 +1,243 @@
+//! Owns what is counted of whole requests: by backend, model and how they ended, in atomics that no worker waits for.
+//! Attempts are counted by the vitals of each backend.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use arc_swap::ArcSwap;
+
+use super::{
+    phase::Phase,
+    story::{RouteReason, Story},
+};
+use crate::{
+    backend::histogram::{Histogram, OVERHEAD, REQUEST},
+    error::{Class, Error, Weight},
+};
+
+/// Label of requests that no backend was asked for.
+pub const NO_BACKEND: &str = "none";
+
+/// Label of models and backends that are in no settings, whatever clients call them.
+pub const OTHER: &str = "other";
+
+/// First digits of statuses as labels, in the order of `Cell::requests`.
+pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+
+/// How requests end, in the order of `Cell::requests`.
+pub const OUTCOMES: [&str; 3] = ["success", "failure", "cancelled"];
+
+/// When clients leave, in the order of `Cell::left`.
+pub const LEFT: [&str; 2] = ["waiting", "streaming"];
+
+/// A map that only grows: entries are found without a lock, and the rare first of its kind copies the map.
+#[derive(Debug)]
+pub(super) struct Grown<K, V>(ArcSwap<HashMap<K, Arc<V>>>);
+
+impl<K, V> Default for Grown<K, V> {
+    fn default() -> Self {
+        Self(ArcSwap::from_pointee(HashMap::new()))
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
+    pub(super) fn of(&self, key: &K) -> Arc<V> {
+        if let Some(found) = self.0.load().get(key) {
+            return found.clone();
+        }
+        self.0.rcu(|map| {
+            let mut map = HashMap::clone(map);
+            map.entry(key.clone()).or_default();
+            map
+        });
+        self.0.load().get(key).cloned().unwrap_or_default()
+    }
+
+    /// All entries in an order that stays the same.
+    pub(super) fn sorted(&self) -> Vec<(K, Arc<V>)>
+    where
+        K: Ord,
+    {
+        let mut all: Vec<_> = self.0.load().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+}
+
+/// The labels of a story: configured names, or the words for everything else.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Labels {
+    /// The backend that served it, or was asked last.
+    pub backend: Arc<str>,
+    /// The public model.
+    pub model: Arc<str>,
+    /// The backend named in the body.
+    pub pin: Option<Arc<str>>,
+}
+
+/// Requests of one model that ended at one backend.
+#[derive(Debug)]
+pub(super) struct Cell {
+    requests: [AtomicU64; STATUS_CLASSES.len() * OUTCOMES.len() * 2],
+    /// Whole answers, streams.
+    pub(super) duration: [Histogram; 2],
+    /// By `Phase`.
+    pub(super) overhead: [Histogram; Phase::ALL.len()],
+    pub(super) queued: Histogram,
+    pub(super) left: [AtomicU64; LEFT.len()],
+}
+
+impl Default for Cell {
+    fn default() -> Self {
+        Self {
+            requests: [const { AtomicU64::new(0) }; STATUS_CLASSES.len() * OUTCOMES.len() * 2],
+            duration: [Histogram::new(REQUEST), Histogram::new(REQUEST)],
+            overhead: Phase::ALL.map(|_| Histogram::new(OVERHEAD)),
+            queued: Histogram::new(REQUEST),
+            left: [const { AtomicU64::new(0) }; LEFT.len()],
+        }
+    }
+}
+
+impl Cell {
+    fn count(&self, status: u16, outcome: &str, stream: bool) {
+        let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
+        let outcome = OUTCOMES.iter().position(|known| *known == outcome).unwrap_or(1);
+        self.requests[(class * OUTCOMES.len() + outcome) * 2 + usize::from(stream)].fetch_add(1, Relaxed);
+    }
+
+    /// Status class, outcome, streamed, count.
+    pub(super) fn requests(&self) -> impl Iterator<Item = (&'static str, &'static str, bool, u64)> {
+        self.requests.iter().enumerate().map(|(n, count)| {
+            let (class, outcome) = (n / 2 / OUTCOMES.len(), n / 2 % OUTCOMES.len());
+            (STATUS_CLASSES[class], OUTCOMES[outcome], n % 2 == 1, count.load(Relaxed))
+        })
+    }
+}
+
+/// A backend's part in another one's failure: from, to, model, reason.
+pub(super) type Failover = (Arc<str>, Arc<str>, Arc<str>, &'static str);
+
+/// Everything counted of requests and reloads. One for the process, written by all workers.
+#[derive(Debug)]
+pub struct Counts {
+    pub(super) cells: Grown<(Arc<str>, Arc<str>), Cell>,
+    pub(super) failovers: Grown<Failover, AtomicU64>,
+    /// By backend, model, outcome.
+    pub(super) pins: Grown<(Arc<str>, Arc<str>, &'static str), AtomicU64>,
+    /// Failed, succeeded.
+    pub(super) reloads: [AtomicU64; 2],
+    pub(super) last_reload_succeeded: AtomicBool,
+    /// Seconds since the epoch.
+    pub(super) settings_since: AtomicU64,
+    /// Requests that history does not know of, since its queue was full.
+    pub dropped: AtomicU64,
+    none: Arc<str>,
+    other: Arc<str>,
+}
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            cells: Grown::default(),
+            failovers: Grown::default(),
+            pins: Grown::default(),
+            reloads: Default::default(),
+            last_reload_succeeded: AtomicBool::new(true),
+            settings_since: AtomicU64::new(seconds()),
+            dropped: AtomicU64::new(0),
+            none: NO_BACKEND.into(),
+            other: OTHER.into(),
+        }
+    }
+}
+
+impl Counts {
+    /// The labels of a story, given what is configured.
+    pub fn labels(
+        &self,
+        story: &Story,
+        is_model: impl FnOnce(&str) -> bool,
+        is_backend: impl FnOnce(&str) -> bool,
+    ) -> Labels {
+        let served = story.served();
+        // A model that a backend was found for is a configured one.
+        let known = served.is_some() || is_model(&story.model);
+        let pin = story.pin.as_ref();
+        Labels {
+            backend: served.map_or(&self.none, |attempt| &attempt.backend).clone(),
+            model: if known { &story.model } else { &self.other }.clone(),
+            pin: pin.map(|pin| if is_backend(pin) { pin } else { &self.other }.clone()),
+        }
+    }
+
+    /// A request has ended.
+    pub fn record(&self, story: &Story, labels: &Labels) {
+        let cell = self.cells.of(&(labels.backend.clone(), labels.model.clone()));
+        cell.count(story.status, story.outcome(), story.stream);
+        cell.duration[usize::from(story.stream)].record(story.total());
+        for (histogram, spent) in cell.overhead.iter().zip(story.spent) {
+            histogram.record(spent);
+        }
+        if let Some(queued) = story.queued {
+            cell.queued.record(queued);
+        }
+        if story.class == Some(Class::CallerCancelled) {
+            cell.left[usize::from(story.first_token.is_some())].fetch_add(1, Relaxed);
+        }
+        if let Some(pin) = &labels.pin {
+            let key = (pin.clone(), labels.model.clone(), pin_outcome(story));
+            self.pins.of(&key).fetch_add(1, Relaxed);
+        }
+        for pair in story.attempts.windows(2) {
+            let reason = match pair[1].route {
+                RouteReason::Failover => pair[0].outcome.unwrap_or(OTHER),
+                RouteReason::Hedged => "slow_first_token",
+                _ => continue,
+            };
+            if pair[0].backend != pair[1].backend {
+                let key = (pair[0].backend.clone(), pair[1].backend.clone(), labels.model.clone(), reason);
+                self.failovers.of(&key).fetch_add(1, Relaxed);
+            }
+        }
+    }
+
+    /// A request was refused before it had a story.
+    pub fn refused(&self, error: &Error) {
+        let cell = self.cells.of(&(self.none.clone(), self.other.clone()));
+        cell.count(error.face().status.as_u16(), "failure", false);
+    }
+
+    /// The settings were read again, with or without success.
+    pub fn reloaded(&self, success: bool) {
+        self.reloads[usize::from(success)].fetch_add(1, Relaxed);
+        self.last_reload_succeeded.store(success, Relaxed);
+        if success {
+            self.settings_since.store(seconds(), Relaxed);
+        }
+    }
+}
+
+/// What became of a pin: the backend was asked and answered, or it, the user or the name stood in the way.
+fn pin_outcome(story: &Story) -> &'static str {
+    let asked = !story.attempts.is_empty();
+    match story.class {
+        None | Some(Class::CallerCancelled) => "served",
+        // A refusal of the request is an answer all the same.
+        Some(class) if asked && class.disposition().weight == Weight::Alive => "served",
+        Some(Class::PolicyPermission) => "denied",
+        Some(Class::CallerInvalid) => "unknown",
+        Some(_) => "unavailable",
+    }
+}
+
+fn seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}

@@ -1,0 +1,205 @@
+//! Owns what is told of history: points along time, each with its counts, quantiles and the histograms behind them.
+
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    sync::Arc,
+    time::{Duration, UNIX_EPOCH},
+};
+
+use serde::Serialize;
+
+use super::{
+    messages::Ask,
+    tally::{CANCELLED, Key, SUCCESS, Tally},
+};
+use crate::{
+    backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
+    error::{Class, Weight},
+};
+
+/// The answer to a question about history.
+#[derive(Debug, Clone, Serialize)]
+pub struct Answer {
+    /// Start of the first step, RFC 3339.
+    pub from: String,
+    /// End of the last step, RFC 3339.
+    pub to: String,
+    /// Seconds per point.
+    pub step_s: i64,
+    /// Upper bounds of `latency_counts`, seconds; the last count is of everything above them.
+    pub latency_bounds_s: &'static [f64],
+    /// Upper bounds of `first_token_counts`, seconds.
+    pub first_token_bounds_s: &'static [f64],
+    /// By time, backend and model; steps without attempts have none.
+    pub points: Vec<Point>,
+    /// Gate changes and restarts, oldest first.
+    pub events: Vec<Event>,
+}
+
+/// One model on one backend over one step.
+#[derive(Debug, Clone, Serialize)]
+pub struct Point {
+    /// Start of the step, RFC 3339.
+    pub at: String,
+    /// The backend; `none` where no backend was found.
+    pub backend: Arc<str>,
+    /// The public model; `other` for unknown ones.
+    pub model: Arc<str>,
+    /// Attempts; one more than requests for every retry and failover.
+    pub attempts: u64,
+    /// Complete answers.
+    pub success: u64,
+    /// The request was at fault.
+    pub caller_fault: u64,
+    /// The backend was, or Greenroom.
+    pub failure: u64,
+    /// The client left.
+    pub cancelled: u64,
+    /// Successes among successes and failures.
+    pub success_rate: Option<f64>,
+    /// Attempts by outcome.
+    pub outcomes: BTreeMap<Cow<'static, str>, u64>,
+    /// Attempts by the reason for their backend.
+    pub routes: BTreeMap<Cow<'static, str>, u64>,
+    /// Whole successful attempts, milliseconds.
+    pub latency_ms: Spread,
+    /// First tokens of streams, milliseconds.
+    pub first_token_ms: Spread,
+    /// Counts behind `latency_ms`, to be added up over points.
+    pub latency_counts: Vec<u64>,
+    /// Counts behind `first_token_ms`.
+    pub first_token_counts: Vec<u64>,
+    /// Prompt tokens.
+    pub tokens_in: u64,
+    /// Generated tokens.
+    pub tokens_out: u64,
+    /// Prompt tokens read from a cache.
+    pub tokens_cached: u64,
+    /// Generated tokens spent on reasoning.
+    pub tokens_reasoning: u64,
+    /// Requests that named their backend.
+    pub pins: u64,
+}
+
+/// Mean and quantiles, milliseconds; null while nothing was measured.
+#[derive(Debug, Clone, Serialize)]
+pub struct Spread {
+    /// Arithmetic mean.
+    pub mean: Option<f64>,
+    /// Median.
+    pub p50: Option<f64>,
+    /// 95th percentile.
+    pub p95: Option<f64>,
+    /// 99th percentile.
+    pub p99: Option<f64>,
+}
+
+impl Spread {
+    fn of(snapshot: &Snapshot) -> Self {
+        let ms = |seconds: Option<f64>| seconds.map(|s| (s * 1e5).round() / 100.0);
+        let total = snapshot.total();
+        Self {
+            mean: ms((total > 0).then(|| snapshot.seconds / total as f64)),
+            p50: ms(snapshot.quantile(0.5)),
+            p95: ms(snapshot.quantile(0.95)),
+            p99: ms(snapshot.quantile(0.99)),
+        }
+    }
+}
+
+/// A gate change or a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Event {
+    /// When, RFC 3339.
+    pub at: String,
+    /// The backend.
+    pub backend: String,
+    /// Which of its models; null for all of them.
+    pub model: Option<String>,
+    /// `gate` or `restart`.
+    pub event: String,
+    /// The state after it.
+    pub state: String,
+    /// Why, in words.
+    pub text: String,
+}
+
+/// What rows add up to, and their attempts by route.
+type Sum = (Tally, BTreeMap<Cow<'static, str>, u64>);
+
+/// Adds rows up to points.
+pub(super) struct Gathering<'a> {
+    ask: &'a Ask,
+    /// By start of the step, backend and model.
+    points: BTreeMap<(i64, Arc<str>, Arc<str>), Sum>,
+}
+
+impl<'a> Gathering<'a> {
+    pub(super) fn new(ask: &'a Ask) -> Self {
+        Self { ask, points: BTreeMap::new() }
+    }
+
+    pub(super) fn add(&mut self, key: Key, tally: &Tally) {
+        let at = self.ask.from + (key.at - self.ask.from).div_euclid(self.ask.step) * self.ask.step;
+        let (sum, routes) = self.points.entry((at, key.backend, key.model)).or_default();
+        sum.merge(tally);
+        *routes.entry(key.route).or_default() += tally.total();
+    }
+
+    pub(super) fn answer(self, events: Vec<Event>) -> Answer {
+        let points = self.points.into_iter().map(|((at, backend, model), (tally, routes))| {
+            let is_callers = |outcome: &str| {
+                let class = Class::ALL.into_iter().find(|class| class.as_str() == outcome);
+                class.is_some_and(|class| {
+                    class.disposition().weight == Weight::Alive
+                        || matches!(class, Class::PolicyAuth | Class::PolicyPermission | Class::PolicyRatelimit)
+                })
+            };
+            let of = |outcome: &str| tally.outcomes.get(outcome).copied().unwrap_or(0);
+            let (attempts, success) = (tally.total(), of(SUCCESS));
+            let cancelled = of(CANCELLED) + of(Class::CallerCancelled.as_str());
+            let caller_fault = tally.outcomes.iter().filter(|(name, _)| is_callers(name)).map(|(_, count)| count).sum();
+            let failure = attempts - success - cancelled - caller_fault;
+            let judged = success + failure;
+            let [tokens_in, tokens_out, tokens_cached, tokens_reasoning] = tally.tokens;
+            Point {
+                at: rfc3339(at),
+                backend,
+                model,
+                attempts,
+                success,
+                caller_fault,
+                failure,
+                cancelled,
+                success_rate: (judged > 0).then(|| success as f64 / judged as f64),
+                routes,
+                latency_ms: Spread::of(&tally.latency),
+                first_token_ms: Spread::of(&tally.first_token),
+                outcomes: tally.outcomes,
+                latency_counts: tally.latency.counts,
+                first_token_counts: tally.first_token.counts,
+                tokens_in,
+                tokens_out,
+                tokens_cached,
+                tokens_reasoning,
+                pins: tally.pins,
+            }
+        });
+        Answer {
+            from: rfc3339(self.ask.from),
+            to: rfc3339(self.ask.to),
+            step_s: self.ask.step,
+            latency_bounds_s: REQUEST,
+            first_token_bounds_s: FIRST_TOKEN,
+            points: points.collect(),
+            events,
+        }
+    }
+}
+
+/// Seconds since the epoch as RFC 3339 text in UTC.
+pub(super) fn rfc3339(at: i64) -> String {
+    let since = Duration::from_secs(at.max(0) as u64);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}

@@ -1,0 +1,239 @@
+//! Owns history: the Recorder actor, on a thread of its own, writes what workers and backends have to tell into an embedded database.
+
+pub mod answer;
+pub mod feed;
+pub mod messages;
+mod store;
+pub mod tally;
+
+use std::{
+    collections::HashMap,
+    rc::Rc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
+use tokio::{
+    sync::{mpsc, watch},
+    time::sleep,
+};
+
+use self::{
+    answer::Answer,
+    feed::{Feed, Intake, Row},
+    messages::{Ask, Flush},
+    store::{Entry, Store},
+    tally::{Key, Tally, unix},
+};
+use super::counts::Counts;
+use crate::{backend::vitals::Vitals, clock, settings};
+
+/// Pause between two complaints about the same disk.
+const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
+
+/// Pause between two deletions of what is too old.
+const FORGET_EVERY: Duration = Duration::from_mins(10);
+
+/// How long workers have to hand in their last rows, and the disk to take them.
+const LAST_ROWS: Duration = Duration::from_secs(1);
+const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// The backends as they are configured at any moment; their journals are read from here.
+pub type Backends = Box<dyn Fn() -> Vec<Arc<Vitals>> + Send>;
+
+/// The actor.
+pub struct Recorder {
+    settings: settings::History,
+    rows: mpsc::Receiver<Row>,
+    counts: Arc<Counts>,
+    backends: Backends,
+    /// How far each backend's journal has been read.
+    journals: Vec<(Arc<Vitals>, u64)>,
+    store: Option<Store>,
+    /// Read, and not yet written.
+    pending: HashMap<Key, Tally>,
+    events: Vec<Entry>,
+    complained: Option<Duration>,
+}
+
+/// Everyone else's end of history.
+#[derive(Debug, Clone)]
+pub struct History {
+    intake: Intake,
+    recorder: Addr<Recorder>,
+    closing: Arc<watch::Sender<bool>>,
+}
+
+/// A recorder, and everyone else's end of it once it runs and has an address. Nothing is opened before it runs.
+pub fn prepare(
+    settings: settings::History,
+    counts: Arc<Counts>,
+    backends: Backends,
+) -> (Recorder, impl FnOnce(Addr<Recorder>) -> History) {
+    let (sender, rows) = mpsc::channel(settings.queue);
+    let (closing, closed) = watch::channel(false);
+    let intake = Intake {
+        rows: sender,
+        every: settings.flush_every,
+        counts: counts.clone(),
+        feeds: Arc::new(AtomicUsize::new(0)),
+        closing: closed,
+    };
+    let recorder = Recorder {
+        settings,
+        rows,
+        counts,
+        backends,
+        journals: Vec::new(),
+        store: None,
+        pending: HashMap::new(),
+        events: Vec::new(),
+        complained: None,
+    };
+    (recorder, move |recorder| History { intake, recorder, closing: Arc::new(closing) })
+}
+
+impl History {
+    /// A feed for this worker.
+    pub fn feed(&self) -> Rc<Feed> {
+        Feed::start(self.intake.clone())
+    }
+
+    /// What happened; an error in words if it cannot be read.
+    pub async fn ask(&self, ask: Ask, patience: Duration) -> Result<Answer, String> {
+        let answer = self.recorder.send(ask).timeout(patience).await;
+        answer.unwrap_or_else(|_| Err("the recorder does not answer".to_owned()))
+    }
+
+    /// The process is about to end: everything goes to the disk.
+    pub async fn close(&self) {
+        self.closing.send_replace(true);
+        let handed_in = async {
+            while self.intake.feeds.load(Ordering::Acquire) > 0 {
+                sleep(Duration::from_millis(5)).await;
+            }
+        };
+        // A worker that was stopped in the middle of something may be late; what it has not handed in is lost.
+        let _ = tokio::time::timeout(LAST_ROWS, handed_in).await;
+        if self.recorder.send(Flush).timeout(LAST_WRITE).await.is_err() {
+            log::warn!("history: the last rows could not be written in time");
+        }
+    }
+}
+
+impl Recorder {
+    fn flush(&mut self) {
+        self.collect();
+        if self.pending.is_empty() && self.events.is_empty() {
+            return;
+        }
+        if let Err(why) = self.write() {
+            // The file may have been moved away or been replaced: it is opened anew the next time.
+            self.store = None;
+            self.complain(&why);
+            self.bound();
+        }
+    }
+
+    /// Takes what has been handed in.
+    fn collect(&mut self) {
+        while let Ok(Row { key, tally }) = self.rows.try_recv() {
+            self.pending.entry(key).or_default().merge(&tally);
+        }
+        let backends = (self.backends)();
+        for vitals in &backends {
+            if !self.journals.iter().any(|(known, _)| Arc::ptr_eq(known, vitals)) {
+                self.journals.push((vitals.clone(), 0));
+            }
+        }
+        for (vitals, seen) in &mut self.journals {
+            let (notes, next) = vitals.journal.since(*seen);
+            *seen = next;
+            self.events.extend(notes.into_iter().map(|note| (unix(note.at), vitals.name.clone(), note)));
+        }
+        // One that a reload took away has now told its last.
+        self.journals.retain(|(known, _)| backends.iter().any(|vitals| Arc::ptr_eq(known, vitals)));
+    }
+
+    fn write(&mut self) -> Result<(), String> {
+        Self::store(&mut self.store, &self.settings)?.write(&self.pending, &self.events).map_err(|e| e.to_string())?;
+        self.pending.clear();
+        self.events.clear();
+        Ok(())
+    }
+
+    fn store<'a>(store: &'a mut Option<Store>, settings: &settings::History) -> Result<&'a mut Store, String> {
+        match store {
+            Some(store) => Ok(store),
+            None => Ok(store.insert(Store::open(settings.path.as_deref()).map_err(|e| e.to_string())?)),
+        }
+    }
+
+    /// While nothing can be written, no more than the queue's length is kept for later.
+    fn bound(&mut self) {
+        if self.pending.len() > self.settings.queue {
+            let lost = self.pending.values().map(Tally::total).sum();
+            self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
+            self.pending.clear();
+        }
+        let surplus = self.events.len().saturating_sub(self.settings.queue);
+        self.events.drain(..surplus);
+    }
+
+    fn complain(&mut self, why: &str) {
+        let now = clock::now();
+        if self.complained.is_none_or(|last| now.saturating_sub(last) >= COMPLAIN_EVERY) {
+            let path = self.settings.path.as_deref().map_or_else(|| ":memory:".into(), |path| path.to_string_lossy());
+            log::error!("history cannot be written to {path}: {why}");
+            self.complained = Some(now);
+        }
+    }
+
+    fn forget(&mut self) {
+        let before = unix(clock::now()).saturating_sub(self.settings.retention.as_secs().cast_signed());
+        if let Some(Err(why)) = self.store.as_ref().map(|store| store.forget(before)) {
+            self.complain(&why.to_string());
+        }
+    }
+}
+
+impl Actor for Recorder {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.run_interval(self.settings.flush_every, |this, _| this.flush());
+        ctx.run_interval(FORGET_EVERY, |this, _| this.forget());
+    }
+}
+
+impl Supervised for Recorder {
+    /// Comes back without the batch in hand, which may have been what it stumbled over.
+    fn restarting(&mut self, _: &mut Self::Context) {
+        let lost = self.pending.drain().map(|(_, tally)| tally.total()).sum();
+        self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
+        self.events.clear();
+        self.store = None;
+    }
+}
+
+impl Handler<Flush> for Recorder {
+    type Result = ();
+
+    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+        self.flush();
+    }
+}
+
+impl Handler<Ask> for Recorder {
+    type Result = MessageResult<Ask>;
+
+    fn handle(&mut self, ask: Ask, _: &mut Self::Context) -> Self::Result {
+        self.flush();
+        let store = Self::store(&mut self.store, &self.settings);
+        MessageResult(store.and_then(|store| store.ask(&ask).map_err(|e| e.to_string())))
+    }
+}

@@ -1,0 +1,144 @@
+//! Owns what is remembered of a minute: attempts of one model on one backend by route and outcome, in a form that adds up.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::{
+    backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
+    clock,
+    error::Class,
+    telemetry::{
+        counts::Labels,
+        story::{AttemptNote, RouteReason, Story},
+    },
+};
+
+/// Seconds that one row covers.
+pub const MINUTE: i64 = 60;
+
+/// Route of requests that no backend was found for.
+const NO_ROUTE: &str = "none";
+
+/// Outcome of an attempt that succeeded, and of one whose client left.
+pub(super) const SUCCESS: &str = "success";
+pub(super) const CANCELLED: &str = "cancelled";
+
+/// What a row is about.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Key {
+    /// Start of the minute, seconds since the epoch.
+    pub at: i64,
+    /// The backend, or `none`.
+    pub backend: Arc<str>,
+    /// The public model, or `other`.
+    pub model: Arc<str>,
+    /// Why this backend: a token of `x-greenroom-route`, or `none`.
+    pub route: Cow<'static, str>,
+}
+
+/// What happened in that minute.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tally {
+    /// Attempts by outcome: `success`, `cancelled`, or a class of failure.
+    pub outcomes: BTreeMap<Cow<'static, str>, u64>,
+    /// Whole attempts that succeeded.
+    pub latency: Snapshot,
+    /// First tokens of streams.
+    pub first_token: Snapshot,
+    /// Tokens: input, output, cached, reasoning.
+    pub tokens: [u64; 4],
+    /// Requests that named their backend.
+    pub pins: u64,
+}
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self {
+            outcomes: BTreeMap::new(),
+            latency: Snapshot::empty(REQUEST),
+            first_token: Snapshot::empty(FIRST_TOKEN),
+            tokens: [0; 4],
+            pins: 0,
+        }
+    }
+}
+
+impl Tally {
+    /// Adds another one.
+    pub fn merge(&mut self, other: &Self) {
+        for (outcome, count) in &other.outcomes {
+            *self.outcomes.entry(outcome.clone()).or_default() += count;
+        }
+        self.latency.merge(&other.latency);
+        self.first_token.merge(&other.first_token);
+        for (mine, theirs) in self.tokens.iter_mut().zip(other.tokens) {
+            *mine += theirs;
+        }
+        self.pins += other.pins;
+    }
+
+    /// Attempts in all.
+    pub fn total(&self) -> u64 {
+        self.outcomes.values().sum()
+    }
+
+    fn count(&mut self, outcome: &'static str) {
+        *self.outcomes.entry(Cow::Borrowed(outcome)).or_default() += 1;
+    }
+}
+
+/// Adds a story to the rows it belongs to, each attempt to its own backend's.
+pub(super) fn tell(story: &Story, labels: &Labels, mut row: impl FnMut(Key, &mut dyn FnMut(&mut Tally))) {
+    let at = minute(story.ended.unwrap_or_else(clock::now));
+    let key = |backend: &Arc<str>, route: &'static str| Key {
+        at,
+        backend: backend.clone(),
+        model: labels.model.clone(),
+        route: route.into(),
+    };
+    if story.attempts.is_empty() {
+        let outcome = story.class.map_or(SUCCESS, Class::as_str);
+        let route = if story.pin.is_some() { RouteReason::Pinned.as_str() } else { NO_ROUTE };
+        row(key(labels.pin.as_ref().unwrap_or(&labels.backend), route), &mut |tally| {
+            tally.count(outcome);
+            tally.pins += u64::from(story.pin.is_some());
+        });
+    }
+    for (n, attempt) in story.attempts.iter().enumerate() {
+        let served = story.served_by == Some(n);
+        row(key(&attempt.backend, attempt.route.as_str()), &mut |tally| add(tally, story, attempt, served));
+    }
+}
+
+fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
+    let outcome = attempt.outcome.unwrap_or(CANCELLED);
+    tally.count(outcome);
+    tally.pins += u64::from(story.pin.is_some());
+    if let Some(ms) = attempt.duration_ms.filter(|_| outcome == SUCCESS) {
+        tally.latency.add(millis(ms));
+    }
+    if !served {
+        return;
+    }
+    if let Some(first) = story.first_token.filter(|_| story.stream) {
+        tally.first_token.add(first.saturating_sub(millis(attempt.started_ms)));
+    }
+    if let Some(usage) = story.usage {
+        for (count, n) in tally.tokens.iter_mut().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
+            *count += n;
+        }
+    }
+}
+
+fn millis(ms: f64) -> Duration {
+    Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()
+}
+
+/// Start of the minute of a moment on the process clock, seconds since the epoch.
+fn minute(at: Duration) -> i64 {
+    unix(at).div_euclid(MINUTE) * MINUTE
+}
+
+/// A moment on the process clock, seconds since the epoch.
+pub(super) fn unix(at: Duration) -> i64 {
+    clock::wall(at).duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+}

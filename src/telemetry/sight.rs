@@ -1,0 +1,70 @@
+//! Owns how a scrape sees the models of a backend: state, score and cooldown, all taken at one moment.
+
+use std::{sync::Arc, time::Duration};
+
+use super::exposition::LabelSet;
+use crate::{
+    backend::{
+        Handle,
+        gate::{Gate, GateCell},
+        load,
+        report::{Report, State},
+        vitals::Lane,
+    },
+    clock,
+};
+
+/// A model on a backend as seen by this scrape.
+#[derive(Debug)]
+pub(super) struct Seen {
+    pub(super) backend: Arc<str>,
+    pub(super) lane: Arc<Lane>,
+    pub(super) state: State,
+    /// Cost of one more request.
+    pub(super) score: f64,
+    /// Seconds to expect to the first token.
+    pub(super) first_token: f64,
+    /// Until the gate lets a probe pass.
+    pub(super) cooldown: Duration,
+}
+
+impl Seen {
+    /// All models of a backend.
+    pub(super) fn all(handle: &Handle) -> Vec<Self> {
+        let (vitals, settings) = (&handle.vitals, &handle.settings);
+        let report = Report::of(vitals, settings);
+        let whole = !matches!(vitals.gate.read(), Gate::Open | Gate::Ramp(_));
+        let now = clock::now();
+        let expected = settings.expected_first_token.as_secs_f64();
+        let cooldown = |gate: &GateCell| match gate.read() {
+            Gate::Shut(until, _) => until.saturating_sub(now),
+            _ => Duration::ZERO,
+        };
+        let lanes = vitals.lanes();
+        let of = |lane: &Arc<Lane>| {
+            let own = report.models.iter().find(|model| *model.model == *lane.model);
+            let first_token = lane.estimate.read().value(now, expected);
+            let (waiting, streaming) = (vitals.load.waiting(), vitals.load.streaming());
+            Self {
+                backend: vitals.name.clone(),
+                lane: lane.clone(),
+                // A backend that is shut as a whole is shut for each of its models.
+                state: own.filter(|_| !whole).map_or(report.state, |own| own.state),
+                score: load::cost(first_token, waiting, streaming, settings.slots, settings.weight),
+                first_token,
+                cooldown: cooldown(&vitals.gate).max(cooldown(&lane.gate)),
+            }
+        };
+        lanes.iter().map(of).collect()
+    }
+
+    pub(super) fn labels(&self) -> LabelSet<'_> {
+        vec![("backend", &self.backend), ("model", &self.lane.model)]
+    }
+
+    pub(super) fn labels_and(&self, name: &'static str, value: &'static str) -> LabelSet<'_> {
+        let mut labels = self.labels();
+        labels.push((name, value));
+        labels
+    }
+}

@@ -1,0 +1,88 @@
+//! Owns the house's order: each room imports only from floors below its own.
+
+use std::{fs, path::Path};
+
+/// Rooms from the ground up; rooms of one floor do not know each other.
+const FLOORS: [&[&str]; 10] = [
+    &["wire", "error", "clock", "simulator"],
+    &["settings"],
+    &["upstream"],
+    &["backend"],
+    &["router", "telemetry"],
+    &["exchange", "supervision"],
+    &["inbound"],
+    &["app"],
+    &["cli"],
+    &["main", "lib"],
+];
+
+fn floor(room: &str) -> usize {
+    FLOORS.iter().position(|rooms| rooms.contains(&room)).unwrap_or_else(|| panic!("the room {room} has no floor"))
+}
+
+fn files(folder: &Path, found: &mut Vec<std::path::PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a folder of sources") {
+        let path = entry.expect("an entry").path();
+        if path.is_dir() {
+            files(&path, found);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The rooms named after `crate::`, also in nested imports.
+fn imported(text: &str) -> Vec<String> {
+    let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut rooms = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        let Some(group) = rest.strip_prefix('{') else {
+            rooms.push(first_word(rest));
+            continue;
+        };
+        let mut depth = 1;
+        let mut item = String::new();
+        for c in group.chars() {
+            match c {
+                '{' => depth += 1,
+                '}' => depth -= 1,
+                _ => {}
+            }
+            if depth == 0 || (depth == 1 && c == ',') {
+                rooms.push(first_word(item.trim()));
+                item.clear();
+            } else {
+                item.push(c);
+            }
+            if depth == 0 {
+                break;
+            }
+        }
+    }
+    rooms.retain(|room| !room.is_empty());
+    rooms
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
+}
+
+#[test]
+fn no_room_imports_from_its_own_floor_or_from_above() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut sources = Vec::new();
+    files(&root, &mut sources);
+    assert!(sources.len() > 40, "the sources are found");
+    let mut arrows = Vec::new();
+    for path in sources {
+        let relative = path.strip_prefix(&root).expect("below src");
+        let room = first_word(&relative.components().next().expect("a name").as_os_str().to_string_lossy());
+        for other in imported(&fs::read_to_string(&path).expect("readable")) {
+            if other != room && floor(&other) >= floor(&room) {
+                arrows.push(format!("{} imports {other}", relative.display()));
+            }
+        }
+    }
+    assert!(arrows.is_empty(), "arrows to the same floor or up:\n{}", arrows.join("\n"));
+}

@@ -1,0 +1,198 @@
+//! History: what happened is there afterwards, after a stop and after a kill, and writing it never stands in anybody's way.
+
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags};
+use serde_json::Value;
+use tempfile::{TempDir, tempdir};
+
+use crate::support::{
+    client::Ask,
+    eventually,
+    proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
+    script::Answer,
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+};
+
+/// Settings with a database in `dir`.
+fn kept_in(dir: &TempDir, flush_every: &str) -> Settings {
+    let path = dir.path().join("history.db");
+    Settings::new().set("history", &format!("path = {:?}\nflush_every = \"{flush_every}\"", path.display().to_string()))
+}
+
+/// Attempts in the file; none while it has no tables yet.
+fn attempts(path: &Path) -> Option<u64> {
+    let file = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+    let sum = "SELECT coalesce(sum(count.value), 0) FROM minutes, json_each(minutes.outcomes) AS count";
+    file.query_row(sum, [], |row| row.get::<_, i64>(0)).ok().map(i64::cast_unsigned)
+}
+
+/// Waits until history tells of what is wanted.
+async fn told(proxy: &Proxy, query: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    let ask = async || {
+        let reply = proxy.get(&format!("/admin/history{query}")).await;
+        assert_eq!(reply.status(), 200, "{reply:?}");
+        Some(reply.json()).filter(|answer| wanted(answer))
+    };
+    eventually(what, ask).await
+}
+
+/// The sum of a member over all points of a backend.
+fn sum(answer: &Value, backend: &str, member: &str) -> u64 {
+    let points = answer["points"].as_array().expect("an answer has points");
+    points.iter().filter(|point| point["backend"] == backend).filter_map(|point| point[member].as_u64()).sum()
+}
+
+#[tokio::test]
+async fn counts_times_tokens_pins_and_events_are_told_by_backend() {
+    let answer = Answer::stream().chunk(sse::text("a")).chunk(sse::finish()).chunk(sse::usage(7, 3)).chunk(sse::DONE);
+    let (failing, working) = (Upstream::always(Answer::json(500, "{}")).await, Upstream::always(answer.end()).await);
+    let settings = Settings::new()
+        .target("bad", failing.addr, "priority = 1")
+        .target("good", working.addr, "priority = 2")
+        .set("defaults.backend", "breaker_failures = 2\nbackoff_min = \"30s\"")
+        .set("failover", "retry_budget = 1.0")
+        .set("server", "chaos = true")
+        .set("history", "path = \":memory:\"\nflush_every = \"10ms\"");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
+    }
+    let pinned = HELLO_STREAM.replace("{\"model\"", "{\"backend\":\"good\",\"model\"");
+    assert_eq!(proxy.chat(pinned).await.status(), 200);
+    assert_eq!(proxy.chat(hello_at("nobody")).await.status(), 400);
+    assert_eq!(proxy.post("/admin/chaos/backends/good").await.status(), 200);
+    let all = |answer: &Value| {
+        let restarted =
+            answer["events"].as_array().is_some_and(|events| events.iter().any(|e| e["event"] == "restart"));
+        restarted && sum(answer, "good", "success") == 4 && sum(answer, "other", "attempts") == 1
+    };
+    let answer = told(&proxy, "", "all of it", all).await;
+    assert_eq!((sum(&answer, "bad", "failure"), sum(&answer, "bad", "success")), (2, 0), "{answer}");
+    assert_eq!((sum(&answer, "good", "tokens_in"), sum(&answer, "good", "tokens_out")), (28, 12), "{answer}");
+    assert_eq!((sum(&answer, "good", "pins"), sum(&answer, "other", "caller_fault")), (1, 1), "{answer}");
+    let good = answer["points"].as_array().and_then(|p| p.iter().find(|p| p["backend"] == "good")).expect("a point");
+    for times in ["latency_ms", "first_token_ms"] {
+        assert!(good[times]["p95"].as_f64() > Some(0.0), "{good}");
+    }
+    let counts = |member: &str| good[member].as_array().map_or(0, Vec::len);
+    assert_eq!(Some(counts("latency_counts")), answer["latency_bounds_s"].as_array().map(|bounds| bounds.len() + 1));
+    assert!(good["routes"]["failover"].as_u64() >= Some(1), "{good}");
+    let shut = answer["events"].as_array().expect("events").iter().find(|e| e["event"] == "gate").expect("a gate shut");
+    assert_eq!((&shut["backend"], &shut["model"], &shut["state"]), (&"bad".into(), &"m".into(), &"open".into()));
+
+    let only = told(&proxy, "?backend=bad&model=m&from=2h&step=1h", "the failing one alone", |_| true).await;
+    assert!(sum(&only, "bad", "failure") == 2 && sum(&only, "good", "success") == 0, "{only}");
+    assert_eq!(only["step_s"], 3600);
+    let none = told(&proxy, "?model=another", "nothing", |_| true).await;
+    assert_eq!(none["points"], Value::Array(Vec::new()), "{none}");
+}
+
+#[tokio::test]
+async fn questions_are_for_admins_and_bad_ones_are_explained() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new()
+        .backend("one", upstream.addr)
+        .set("users.plain", "token = \"plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]")
+        .set("history", "path = \":memory:\"");
+    let proxy = Proxy::start(&settings).await;
+    let ask = Ask::new("GET", "/admin/history");
+    assert_eq!(proxy.ask(&ask).await.status(), 401);
+    assert_eq!(proxy.ask(&ask.bearer("plain")).await.status(), 403);
+    for (query, param) in
+        [("?from=soon", "from"), ("?step=never", "step"), ("?form=1h", "query"), ("?from=30d", "step")]
+    {
+        let reply = proxy.get(&format!("/admin/history{query}")).await;
+        assert_eq!((reply.status(), reply.error("param").as_str()), (400, param), "{reply:?}");
+    }
+    let proxy = Proxy::start(&settings.set("history", "enabled = false")).await;
+    assert_eq!(proxy.get("/admin/history").await.status(), 404);
+}
+
+#[tokio::test]
+async fn a_stop_writes_everything_and_the_next_start_goes_on_from_there() {
+    let dir = tempdir().expect("a directory");
+    let upstream = Upstream::saying("hi").await;
+    let settings = kept_in(&dir, "1h").backend("one", upstream.addr);
+    for round in 1..=2 {
+        let mut proxy = Proxy::start(&settings).await;
+        for _ in 0..5 {
+            assert_eq!(proxy.hello().await.status(), 200);
+        }
+        proxy.signal("TERM");
+        assert!(proxy.ended().await.success());
+        assert_eq!(attempts(&dir.path().join("history.db")), Some(5 * round));
+    }
+}
+
+#[tokio::test]
+async fn a_kill_in_the_middle_of_writing_costs_no_more_than_the_last_batch() {
+    let dir = tempdir().expect("a directory");
+    let path = dir.path().join("history.db");
+    let upstream = Upstream::saying("hi").await;
+    let settings = kept_in(&dir, "1ms").backend("one", upstream.addr);
+    let mut before = 0;
+    for round in 1..=5 {
+        let mut proxy = Proxy::start(&settings).await;
+        let served = async {
+            loop {
+                proxy.hello().await;
+            }
+        };
+        let some_written =
+            eventually("rows in the file", async || attempts(&path).filter(|n| *n >= before + 20 * round));
+        let written = tokio::select! { never = served => never, written = some_written => written };
+        proxy.signal("KILL");
+        assert!(!proxy.ended().await.success());
+        let left = attempts(&path).expect("the file can be read");
+        assert!(left >= written, "{left} of {written} are left");
+        assert!(left <= upstream.asked() as u64, "nothing is counted twice");
+        let file = Connection::open(&path).expect("the file opens");
+        let sound: String =
+            file.pragma_query_value(None, "integrity_check", |row| row.get(0)).expect("it can be checked");
+        assert_eq!(sound, "ok");
+        before = left;
+    }
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_nothing_is_one_line_in_the_log_and_nothing_else() {
+    let dir = tempdir().expect("a directory");
+    let file = dir.path().join("file");
+    std::fs::write(&file, "a file where a directory should be").expect("a file can be written");
+    let path = file.join("history.db").display().to_string();
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new()
+        .backend("one", upstream.addr)
+        .set("history", &format!("path = {path:?}\nflush_every = \"1ms\"\nqueue = 1"));
+    let proxy = Proxy::start(&settings).await;
+    proxy.hello().await;
+    proxy.logged(&["history cannot be written"]).await;
+    for _ in 0..20 {
+        assert_eq!(proxy.hello().await.status(), 200);
+        assert_eq!(proxy.get("/admin/history").await.status(), 500);
+    }
+    assert_eq!(proxy.log().matches("history cannot be written").count(), 1, "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn what_does_not_fit_the_queue_is_dropped_and_counted() {
+    let (one, two) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .backend("two", two.addr)
+        .set("history", "path = \":memory:\"\nflush_every = \"50ms\"\nqueue = 1");
+    let proxy = Proxy::start(&settings).await;
+    let dropped = async || {
+        for backend in ["one", "two"] {
+            assert_eq!(proxy.chat(hello_at(backend)).await.status(), 200);
+        }
+        let page = proxy.ask(&Ask::new("GET", "/metrics").bearer(TOKEN)).await.text();
+        let line = page.lines().find_map(|line| line.strip_prefix("greenroom_history_dropped_total{} "));
+        line.and_then(|count| count.parse::<u64>().ok()).filter(|count| *count > 0)
+    };
+    eventually("a dropped request", dropped).await;
+    assert_eq!(proxy.chat(HELLO).await.status(), 200);
+}

@@ -1,0 +1,141 @@
+//! The log: one line a request with its fields, the decision at debug level, never a secret, never a forged line.
+
+use serde_json::json;
+
+use crate::support::{
+    client::Ask,
+    proxy::{HELLO, HELLO_STREAM, Launch, Proxy},
+    script::{Answer, completion},
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+};
+
+/// The value of a field in a log line.
+fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
+    line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+}
+
+fn settings(upstream: &Upstream) -> Settings {
+    Settings::new().target("one", upstream.addr, "model = \"theirs\"").set("failover", "max_attempts = 1")
+}
+
+#[tokio::test]
+async fn a_served_request_is_one_line_with_all_its_fields() {
+    let answer =
+        Answer::stream().chunk(sse::text("hi")).chunk(sse::finish()).chunk(sse::usage(7, 3)).chunk(sse::DONE).end();
+    let upstream = Upstream::always(answer).await;
+    let proxy = Proxy::start(&settings(&upstream)).await;
+    let ask = Ask::chat(HELLO_STREAM).bearer(TOKEN).header("x-request-id", "the-one");
+    assert_eq!(proxy.ask(&ask).await.status(), 200);
+    let line = proxy.logged(&["greenroom::request", "id=the-one"]).await;
+    for (name, value) in [
+        ("user", "tester"),
+        ("model", "m"),
+        ("backend", "one"),
+        ("route", "only_candidate"),
+        ("attempts", "1"),
+        ("status", "200"),
+        ("class", "none"),
+        ("tokens_in", "7"),
+        ("tokens_out", "3"),
+        ("pinned", "false"),
+    ] {
+        assert_eq!(field(&line, name), Some(value), "{name}: {line}");
+    }
+    for name in ["ttft_ms", "total_ms"] {
+        let time: f64 =
+            field(&line, name).and_then(|time| time.parse().ok()).unwrap_or_else(|| panic!("no {name}: {line}"));
+        assert!((0.0..20_000.0).contains(&time), "{line}");
+    }
+    assert_eq!(proxy.log().matches("id=the-one").count(), 1, "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn refused_and_failed_requests_have_their_line_too() {
+    let upstream = Upstream::always(Answer::json(500, "{}")).await;
+    let proxy = Proxy::start(&settings(&upstream)).await;
+    let ask = |body: &str, id: &str| Ask::chat(body).header("x-request-id", id);
+    proxy.ask(&ask(HELLO, "no-token")).await;
+    proxy.ask(&ask("{", "no-json").bearer(TOKEN)).await;
+    proxy.ask(&ask(&HELLO.replace("\"m\"", "\"absent\""), "no-model").bearer(TOKEN)).await;
+    proxy.ask(&ask(HELLO, "no-luck").bearer(TOKEN)).await;
+    for (id, status, class) in [
+        ("no-token", "401", "policy_auth"),
+        ("no-json", "400", "caller_invalid"),
+        ("no-model", "404", "caller_invalid"),
+        ("no-luck", "502", "provider_server"),
+    ] {
+        let line = proxy.logged(&["greenroom::request", &format!("id={id} ")]).await;
+        assert_eq!((field(&line, "status"), field(&line, "class")), (Some(status), Some(class)), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn the_decision_is_shown_at_debug_level() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = settings(&upstream).backend("two", upstream.addr);
+    let proxy = Launch::new(&settings).env("RUST_LOG", "debug").start().await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    proxy.logged(&["DEBUG", "greenroom", "one", "two", "cost"]).await;
+}
+
+#[tokio::test]
+async fn secrets_and_contents_never_appear_at_any_level() {
+    let script = |n: usize, _: &_| match n {
+        0 | 1 => Answer::json(200, &completion("text-of-answer")),
+        2 => Answer::streams("text-of-answer"),
+        3 => Answer::json(400, r#"{"error":{"message":"text-of-refusal","type":"invalid_request_error","code":"x"}}"#),
+        4 => Answer::json(
+            401,
+            r#"{"error":{"message":"text-of-refusal: key-of-one","type":"x","code":"invalid_api_key"}}"#,
+        ),
+        _ => Answer::json(500, r#"{"error":{"message":"text-of-refusal"}}"#),
+    };
+    for level in ["debug", "trace"] {
+        let upstream = Upstream::start(script).await;
+        let settings = settings(&upstream)
+            .set("backends.one", "headers = { \"x-team\" = \"value-of-header\" }")
+            .set("defaults.backend", "breaker_failures = 0");
+        let proxy = Launch::new(&settings).env("RUST_LOG", level).start().await;
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "text-of-prompt"}]}).to_string();
+        let stream = body.replace("{\"messages\"", "{\"stream\":true,\"messages\"");
+        for body in [&body, &body, &stream, &body, &body, &body] {
+            proxy.ask(&Ask::chat(body.as_str()).bearer(TOKEN).header("cookie", "session=text-of-cookie")).await;
+        }
+        proxy.ask(&Ask::chat(body).bearer("token-of-nobody").header("x-request-id", "the-last")).await;
+        proxy.logged(&["id=the-last"]).await;
+        let log = proxy.log();
+        for secret in [
+            TOKEN,
+            "key-of-one",
+            "value-of-header",
+            "text-of-prompt",
+            "text-of-answer",
+            "text-of-refusal",
+            "text-of-cookie",
+            "token-of-nobody",
+        ] {
+            let line = log.lines().find(|line| line.contains(secret));
+            assert_eq!(line, None, "{secret} at level {level}");
+        }
+        assert!(upstream.asked() >= 5);
+    }
+}
+
+#[tokio::test]
+async fn names_that_clients_make_up_forge_no_lines_and_no_fields() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&settings(&upstream)).await;
+    let forged = "m\nINFO greenroom::request] id=forged user=root status=200";
+    proxy.chat(json!({"model": forged, "messages": []}).to_string()).await;
+    proxy.chat(json!({"model": "m", "messages": [], "backend": forged}).to_string()).await;
+    proxy.ask(&Ask::chat(HELLO).bearer(TOKEN).header("x-request-id", "x id=forged")).await;
+    proxy.ask(&Ask::chat(HELLO).bearer(TOKEN).header("x-request-id", "the-last")).await;
+    proxy.logged(&["id=the-last"]).await;
+    let log = proxy.log();
+    let forged = log.lines().find(|line| {
+        line.starts_with("INFO") || field(line, "id") == Some("forged") || field(line, "user") == Some("root")
+    });
+    assert_eq!(forged, None);
+}

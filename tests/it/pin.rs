@@ -1,0 +1,164 @@
+//! Requests that name their backend: strict, permitted or refused, logged, counted.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::{Ask, Reply},
+    proxy::{HELLO_STREAM, Proxy, hello_at},
+    script::{Answer, Gate},
+    settings::Settings,
+    sse,
+    upstream::Upstream,
+};
+
+async fn stage(one: Answer) -> (Upstream, Upstream, Proxy) {
+    let (one, two) = (Upstream::always(one).await, Upstream::saying("two").await);
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .backend("two", two.addr)
+        .set("models.elsewhere", "backends = [{ backend = \"two\" }]")
+        .set("users.plain", "token = \"token-of-plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]")
+        .set("users.half", "token = \"token-of-half\"\nmodels = [\"*\"]\nbackends = [\"two\"]\nmay_pin = true");
+    let proxy = Proxy::start(&settings).await;
+    (one, two, proxy)
+}
+
+fn pinned_to(backend: &Value) -> String {
+    json!({"model": "m", "messages": [], "backend": backend}).to_string()
+}
+
+fn face(reply: &Reply) -> (u16, String, String, String) {
+    (reply.status(), reply.error("type"), reply.error("code"), reply.error("param"))
+}
+
+fn refusal(status: u16, kind: &str, code: &str) -> (u16, String, String, String) {
+    (status, kind.to_owned(), code.to_owned(), "backend".to_owned())
+}
+
+#[tokio::test]
+async fn a_pinned_request_goes_where_it_says_every_time_and_says_so() {
+    let (one, two, proxy) = stage(Answer::says("one")).await;
+    for _ in 0..12 {
+        let reply = proxy.chat(hello_at("two")).await;
+        assert_eq!((reply.status(), reply.backend(), reply.header("x-greenroom-route")), (200, "two", "pinned"));
+        assert!(!two.last().text().contains("backend"), "the pin was passed on");
+    }
+    assert_eq!((one.asked(), two.asked()), (0, 12));
+    assert_eq!(proxy.report("two").await["pins"], 12);
+    proxy.logged(&["event=pin", "user=tester", "backend=two"]).await;
+    proxy.logged(&["greenroom::request", "backend=two", "route=pinned", "pinned=true"]).await;
+}
+
+#[tokio::test]
+async fn a_stream_can_be_pinned() {
+    let (one, _two, proxy) = stage(Answer::says("one")).await;
+    let reply = proxy.chat(HELLO_STREAM.replace("{\"model\"", "{\"backend\":\"two\",\"model\"")).await;
+    assert_eq!((reply.backend(), sse::text_of(&reply.body), one.asked()), ("two", "two".to_owned(), 0));
+    assert!(sse::is_done(&reply.body));
+}
+
+#[tokio::test]
+async fn a_pin_that_is_not_a_name_is_refused() {
+    let (one, two, proxy) = stage(Answer::says("one")).await;
+    for pin in [json!(7), json!(""), json!([]), json!(["one"]), json!({"name": "one"}), json!(null), json!(true)] {
+        let reply = proxy.chat(pinned_to(&pin)).await;
+        assert_eq!(face(&reply), refusal(400, "invalid_request_error", "invalid_backend"), "{pin}");
+    }
+    assert_eq!((one.asked(), two.asked()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_pin_to_nowhere_or_to_a_backend_without_the_model_is_refused() {
+    let (one, two, proxy) = stage(Answer::says("one")).await;
+    let reply = proxy.chat(hello_at("absent")).await;
+    assert_eq!(face(&reply), refusal(400, "invalid_request_error", "backend_not_found"));
+    let reply = proxy.chat(hello_at("one").replace("\"m\"", "\"elsewhere\"")).await;
+    assert_eq!(face(&reply), refusal(400, "invalid_request_error", "model_not_on_backend"));
+    assert_eq!((one.asked(), two.asked()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_pin_that_is_not_permitted_is_refused_logged_and_not_worth_another_try() {
+    let (one, two, proxy) = stage(Answer::says("one")).await;
+    for (token, user, backend) in
+        [("token-of-plain", "plain", "one"), ("token-of-plain", "plain", "two"), ("token-of-half", "half", "one")]
+    {
+        let reply = proxy.ask(&Ask::chat(hello_at(backend)).bearer(token)).await;
+        assert_eq!(face(&reply), refusal(403, "permission_error", "backend_not_allowed"), "{user} {backend}");
+        assert_eq!(reply.header("x-should-retry"), "false");
+        proxy.logged(&["event=pin", &format!("user={user}"), &format!("backend={backend}"), "403"]).await;
+    }
+    assert_eq!((one.asked(), two.asked()), (0, 0));
+    assert_eq!(proxy.ask(&Ask::chat(hello_at("two")).bearer("token-of-half")).await.backend(), "two");
+}
+
+#[tokio::test]
+async fn names_of_backends_are_told_to_nobody_who_may_not_pin() {
+    let (_one, _two, proxy) = stage(Answer::says("one")).await;
+    let reply = proxy.ask(&Ask::chat(hello_at("absent")).bearer("token-of-plain")).await;
+    assert_eq!(face(&reply), refusal(400, "invalid_request_error", "backend_not_found"));
+    assert!(!reply.text().contains("one") && !reply.text().contains("two"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_pin_to_a_failing_backend_fails_there_and_nowhere_else() {
+    let (one, two, proxy) = stage(Answer::json(500, r#"{"error":{"message":"no"}}"#)).await;
+    let reply = proxy.chat(hello_at("one")).await;
+    assert_eq!((reply.status(), reply.backend(), reply.header("x-greenroom-attempts")), (502, "one", "1"), "{reply:?}");
+    assert_eq!((one.asked(), two.asked()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_pin_to_a_drained_backend_is_told_to_wait() {
+    let (one, two, proxy) = stage(Answer::says("one")).await;
+    assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
+    proxy.until("one", "the drain", |report| report["state"] == "draining").await;
+    let reply = proxy.chat(hello_at("one")).await;
+    assert_eq!(face(&reply), refusal(503, "service_unavailable_error", "backend_unavailable"));
+    assert!(reply.header("retry-after").parse::<u32>().unwrap() >= 1);
+    assert_eq!((one.asked(), two.asked()), (0, 0));
+    proxy.logged(&["event=pin", "backend=one", "503"]).await;
+}
+
+#[tokio::test]
+async fn a_pin_to_a_full_backend_is_told_to_wait() {
+    let gate = Gate::new();
+    let full = Upstream::always(Answer::new().wait(&gate)).await;
+    let settings = Settings::new().backend("one", full.addr).set("backends.one", "max_in_flight = 1");
+    let proxy = Proxy::start(&settings).await;
+    let first = proxy.begin(hello_at("one")).await;
+    full.until("the first request", |seen| seen.busy == 1).await;
+    let reply = proxy.chat(hello_at("one")).await;
+    assert_eq!(face(&reply), refusal(503, "service_unavailable_error", "backend_overloaded"));
+    assert!(reply.header("retry-after").parse::<u32>().unwrap() >= 1);
+    assert_eq!(full.asked(), 1);
+    drop(first);
+}
+
+#[tokio::test]
+async fn a_pin_may_pass_a_shut_gate_as_its_single_probe_and_opens_it() {
+    let gate = Gate::new();
+    let well = gate.clone();
+    let sick = Upstream::start(move |n, _| match n {
+        0 => Answer::json(500, "{}"),
+        _ => Answer::new().wait(&well).then(Answer::says("well again")),
+    })
+    .await;
+    let settings = Settings::new()
+        .backend("one", sick.addr)
+        .set("defaults.backend", "breaker_failures = 1\nbackoff_min = \"30s\"")
+        .set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    assert_eq!(proxy.hello().await.error("code"), "no_healthy_backend");
+    let mut probe = proxy.begin(hello_at("one")).await;
+    sick.until("the probe", |seen| seen.busy == 1).await;
+    let second = proxy.chat(hello_at("one")).await;
+    assert_eq!(face(&second), refusal(503, "service_unavailable_error", "backend_unavailable"));
+    gate.open();
+    assert_eq!(probe.reply().await.status(), 200);
+    proxy.until("one", "an open gate", |report| report["state"] == "healthy").await;
+    gate.open();
+    assert_eq!((proxy.hello().await.status(), sick.asked()), (200, 3));
+}

@@ -1,0 +1,160 @@
+//! Bad settings: every problem in one run, each with its key and what to write instead; nothing is bound.
+
+use std::path::Path;
+
+use crate::support::{
+    proxy::{HELLO, Launch, Said, run},
+    script::Answer,
+    settings::Settings,
+    upstream::Upstream,
+};
+
+const GOOD: &str = r#"
+[backends.one]
+protocol = "openai"
+base_url = "http://127.0.0.1:9/v1"
+[models.m]
+backends = [{ backend = "one" }]
+[users.tester]
+token = "secret-of-tester"
+models = ["*"]
+backends = ["*"]
+"#;
+
+const BAD: &str = r#"
+[server]
+wrokers = 2
+drain_timeout = "soon"
+[defaults.backend]
+idle_timeout = "0s"
+[backends.one]
+protocol = "openai"
+base_url = "ftp://example.com"
+api_key = "${GREENROOM_TEST_UNSET}"
+[backends.two]
+protocol = "smtp"
+base_url = "http://127.0.0.1:9/v1"
+weight = -1.0
+[models.m]
+backends = [{ backend = "absent" }]
+[models.empty]
+backends = []
+[users.first]
+token = "secret-of-first"
+models = []
+backends = ["*"]
+[users.second]
+token = "secret-of-both"
+models = ["*"]
+backends = ["absent"]
+[users.third]
+token = "secret-of-both"
+models = ["*"]
+backends = ["*"]
+"#;
+
+/// Where each problem of `BAD` is, and a word of what is said about it.
+const PROBLEMS: [(&str, &str); 11] = [
+    ("server.wrokers", "workers"),
+    ("server.drain_timeout", "15s"),
+    ("backends.one.idle_timeout", "0"),
+    ("backends.one.base_url", "http"),
+    ("backends.one.api_key", "GREENROOM_TEST_UNSET"),
+    ("backends.two.protocol", "openai"),
+    ("backends.two.weight", "above 0"),
+    ("models.m.backends", "absent"),
+    ("models.empty.backends", "empty"),
+    ("users.first.models", "[\"*\"]"),
+    ("users.second.backends", "absent"),
+];
+
+async fn with(dir: &Path, text: &str, args: &[&str]) -> Said {
+    std::fs::write(dir.join("greenroom.toml"), text).expect("a temporary file can be written");
+    run(dir, args, "").await
+}
+
+/// The lines that name a key.
+fn problems(said: &Said) -> Vec<(&str, &str)> {
+    said.err.lines().filter_map(|line| line.strip_prefix("  ")?.split_once(": ")).collect()
+}
+
+#[tokio::test]
+async fn every_problem_is_reported_in_one_run_and_nothing_is_bound() {
+    let dir = tempfile::tempdir().unwrap();
+    // Taken: had it been bound before the settings were judged, that would have been the complaint.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bind = taken.local_addr().unwrap().to_string();
+    for args in [&["serve", "--config", "greenroom.toml", "--bind", &bind][..], &["validate", "greenroom.toml"]] {
+        let said = with(dir.path(), BAD, args).await;
+        assert_eq!(said.code, Some(64), "{said:?}");
+        assert!(!said.out.contains("listening"), "{said:?}");
+        let problems = problems(&said);
+        for (key, word) in PROBLEMS {
+            let lines: Vec<_> = problems.iter().filter(|(k, _)| k.starts_with(key)).collect();
+            assert!(lines.iter().any(|(_, text)| text.contains(word)), "{key} with {word:?}: {}", said.err);
+        }
+        let shared = |(key, text): &(&str, &str)| key.starts_with("users.") && text.contains("token");
+        assert!(problems.iter().any(shared), "two users with one token: {}", said.err);
+        assert!(!said.err.contains("secret-of-both"), "{}", said.err);
+    }
+}
+
+#[tokio::test]
+async fn good_settings_are_called_good() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = with(dir.path(), GOOD, &["validate", "greenroom.toml"]).await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(!format!("{said:?}").contains("secret-of-tester"), "{said:?}");
+}
+
+#[tokio::test]
+async fn one_fault_is_one_problem_that_names_the_key() {
+    let dir = tempfile::tempdir().unwrap();
+    for (good, bad, key) in [
+        ("[backends.one]", "[backends.one]\nurl = \"x\"", "backends.one.url"),
+        ("protocol = \"openai\"", "", "backends.one.protocol"),
+        ("http://127.0.0.1:9/v1", "", "backends.one.base_url"),
+        ("http://127.0.0.1:9/v1", "http://user:pass@host/v1", "backends.one.base_url"),
+        ("{ backend = \"one\" }", "{ backend = \"one\", prio = 1 }", "models.m.backends"),
+        ("{ backend = \"one\" }", "{ backend = \"one\" }, { backend = \"one\" }", "models.m.backends"),
+        ("token = \"secret-of-tester\"", "", "users.tester"),
+        ("token = \"secret-of-tester\"", "token_sha256 = \"abc\"", "users.tester.token_sha256"),
+        ("models = [\"*\"]", "models = [\"absent\"]", "users.tester.models"),
+        ("models = [\"*\"]", "", "users.tester.models"),
+    ] {
+        let said = with(dir.path(), &GOOD.replace(good, bad), &["validate", "greenroom.toml"]).await;
+        let problems = problems(&said);
+        assert_eq!((said.code, problems.len()), (Some(64), 1), "{bad}: {said:?}");
+        assert!(problems[0].0.starts_with(key), "{key}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_toml_is_reported_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = with(dir.path(), "[server\nworkers = 1", &["validate", "greenroom.toml"]).await;
+    assert_eq!(said.code, Some(64), "{said:?}");
+    assert!(said.err.contains("line 1"), "{said:?}");
+}
+
+#[tokio::test]
+async fn without_a_settings_file_the_way_to_one_is_shown() {
+    let dir = tempfile::tempdir().unwrap();
+    let said = run(dir.path(), &["serve"], "").await;
+    assert_eq!(said.code, Some(64), "{said:?}");
+    for word in ["settings/greenroom.toml", "--demo", "settings/example.toml"] {
+        assert!(said.err.contains(word), "no {word}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn the_environment_fills_in_values_and_overrides_keys() {
+    let upstream = Upstream::always(Answer::says("hi")).await;
+    let settings =
+        Settings::new().backend("one", upstream.addr).set("backends.one", "headers = { \"x-mark\" = \"a-${MARK}-z\" }");
+    let launch = Launch::new(&settings).env("MARK", "from-outside").env("GREENROOM__SERVER__BODY_LIMIT", "100");
+    let proxy = launch.start().await;
+    assert_eq!(proxy.chat(HELLO).await.status(), 200);
+    assert_eq!(upstream.last().head.get("x-mark"), Some("a-from-outside-z"));
+    assert_eq!(proxy.chat(format!("{HELLO}{}", " ".repeat(100))).await.status(), 413);
+}

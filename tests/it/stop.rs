@@ -1,0 +1,141 @@
+//! Signals: not ready at once, no new work, running streams to their end or their time, exit 0; a second one ends at once.
+
+use std::time::Duration;
+
+use tokio::{net::TcpStream, time::Instant};
+
+use crate::support::{
+    client::{Ask, Connection},
+    eventually,
+    proxy::{HELLO, HELLO_STREAM, Proxy},
+    script::{Answer, Gate},
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+    wire::End,
+};
+
+async fn stage(server: &str, gate: &Gate) -> (Upstream, Proxy) {
+    let answer = Answer::stream().chunk(sse::text("a")).wait(gate).chunk(sse::text("b")).finished();
+    let upstream = Upstream::always(answer).await;
+    let settings = Settings::default()
+        .set("server", &format!("workers = 1\n{server}"))
+        .set("users.tester", &format!("token = \"{TOKEN}\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nadmin = true"))
+        .set("models.m", "rescue = \"off\"")
+        .backend("one", upstream.addr);
+    let proxy = Proxy::start(&settings).await;
+    (upstream, proxy)
+}
+
+async fn streaming(proxy: &Proxy) -> Connection {
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    assert_eq!(client.head().await.status(), 200);
+    client.frame().await.expect("a first frame");
+    client
+}
+
+async fn refuses_connections(proxy: &Proxy) {
+    eventually("no new connection", async || TcpStream::connect(proxy.addr).await.is_err().then_some(())).await;
+}
+
+#[tokio::test]
+async fn an_idle_proxy_stops_at_once_with_code_0_on_either_signal() {
+    for signal in ["TERM", "INT"] {
+        let (_upstream, mut proxy) = stage("drain_timeout = \"20s\"", &Gate::new()).await;
+        // A client that keeps its connection open does not hold it up.
+        let mut idle = Connection::open(proxy.addr).await;
+        idle.send(&Ask::new("GET", "/livez")).await;
+        assert_eq!(idle.reply().await.status(), 200);
+        let told = Instant::now();
+        proxy.signal(signal);
+        assert_eq!(proxy.ended().await.code(), Some(0), "{signal}");
+        assert!(told.elapsed() < Duration::from_secs(5), "{signal}: {:?}", told.elapsed());
+    }
+}
+
+#[tokio::test]
+async fn a_running_stream_is_finished_and_new_work_is_not_taken() {
+    let gate = Gate::new();
+    let (upstream, mut proxy) = stage("drain_timeout = \"20s\"", &gate).await;
+    let mut kept = Connection::open(proxy.addr).await;
+    kept.send(&Ask::new("GET", "/livez")).await;
+    assert_eq!(kept.reply().await.status(), 200);
+    let mut client = streaming(&proxy).await;
+    proxy.signal("TERM");
+    refuses_connections(&proxy).await;
+    kept.send(&Ask::chat(HELLO).bearer(TOKEN)).await;
+    if let Some(head) = kept.maybe_head().await {
+        assert_eq!(head.status(), 503);
+        assert!(String::from_utf8_lossy(&kept.rest().await.0).contains("shutting_down"));
+    }
+    assert_eq!(upstream.asked(), 1);
+    gate.open();
+    let (rest, end) = client.rest().await;
+    assert_eq!((sse::text_of(&rest).as_str(), sse::is_done(&rest), end), ("b", true, End::Clean));
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn readiness_goes_first_while_work_is_still_taken_for_the_settle_time() {
+    let gate = Gate::new();
+    let (upstream, mut proxy) = stage("drain_settle = \"1s\"\ndrain_timeout = \"20s\"", &gate).await;
+    let ready = Ask::new("GET", "/readyz");
+    assert_eq!(proxy.ask(&ready).await.status(), 200);
+    proxy.signal("TERM");
+    let told = Instant::now();
+    eventually("readiness gone", async || (proxy.ask(&ready).await.status() == 503).then_some(())).await;
+    assert!(told.elapsed() < Duration::from_millis(500), "{:?}", told.elapsed());
+    let mut late = streaming(&proxy).await;
+    assert_eq!(proxy.ask(&Ask::new("GET", "/livez")).await.status(), 200);
+    refuses_connections(&proxy).await;
+    assert!(told.elapsed() >= Duration::from_millis(900), "{:?}", told.elapsed());
+    gate.open();
+    assert!(sse::is_done(&late.rest().await.0));
+    assert_eq!((proxy.ended().await.code(), upstream.asked()), (Some(0), 1));
+}
+
+#[tokio::test]
+async fn a_stream_that_outlives_the_drain_is_ended_with_an_error() {
+    let (upstream, mut proxy) = stage("drain_timeout = \"300ms\"", &Gate::new()).await;
+    let mut client = streaming(&proxy).await;
+    proxy.signal("TERM");
+    let (rest, end) = client.rest().await;
+    let error = sse::error_of(&rest).expect("an error frame");
+    assert_eq!(
+        (error["type"].as_str(), error["code"].as_str()),
+        (Some("service_unavailable_error"), Some("shutting_down"))
+    );
+    assert!(!sse::is_done(&rest) && end == End::Truncated);
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    upstream.until("the backend being let go", |seen| seen.abandoned == 1).await;
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_at_once() {
+    let (_upstream, mut proxy) = stage("drain_timeout = \"60s\"", &Gate::new()).await;
+    let mut client = streaming(&proxy).await;
+    proxy.signal("TERM");
+    refuses_connections(&proxy).await;
+    let told = Instant::now();
+    proxy.signal("INT");
+    proxy.ended().await;
+    assert!(told.elapsed() < Duration::from_secs(3), "{:?}", told.elapsed());
+    let (rest, end) = client.rest().await;
+    assert!(!sse::is_done(&rest) && end == End::Truncated);
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_outlives_the_drain_does_not_hold_up_the_end() {
+    let upstream = Upstream::always(Answer::new().hang()).await;
+    let settings = Settings::new().backend("one", upstream.addr);
+    let mut proxy = Proxy::start(&settings).await;
+    let mut client = proxy.begin(HELLO).await;
+    upstream.until("the request", |seen| seen.busy == 1).await;
+    proxy.signal("TERM");
+    let told = Instant::now();
+    if let Some(head) = client.maybe_head().await {
+        assert_eq!(head.status(), 503, "a client that is turned away is told so");
+    }
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+}

@@ -1,0 +1,118 @@
+//! Actors that are killed on purpose: they come back, under the same address, and nobody else notices.
+
+use serde_json::json;
+
+use crate::support::{
+    proxy::{HELLO_STREAM, Proxy, hello_at},
+    script::{Answer, Gate},
+    settings::Settings,
+    sse,
+    upstream::Upstream,
+    wire::End,
+};
+
+async fn stage(chaos: bool, gate: &Gate) -> (Upstream, Upstream, Proxy) {
+    let answer = Answer::stream().chunk(sse::text("before ")).wait(gate).chunk(sse::text("after")).finished();
+    let scripted = move |_: usize, ask: &crate::support::upstream::Received| {
+        if ask.wants_stream() { answer.clone() } else { Answer::says("whole") }
+    };
+    let (one, two) = (Upstream::start(scripted.clone()).await, Upstream::start(scripted).await);
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .backend("two", two.addr)
+        .set("server", &format!("chaos = {chaos}"))
+        .set("models.m", "rescue = \"off\"");
+    let proxy = Proxy::start(&settings).await;
+    (one, two, proxy)
+}
+
+fn stream_at(backend: &str) -> String {
+    HELLO_STREAM.replace("{\"model\"", &format!("{{\"backend\":\"{backend}\",\"model\""))
+}
+
+#[tokio::test]
+async fn a_killed_backend_actor_comes_back_and_the_restart_and_its_cause_are_shown() {
+    let (_one, _two, proxy) = stage(true, &Gate::new()).await;
+    for _ in 0..4 {
+        assert_eq!(proxy.chat(hello_at("one")).await.status(), 200);
+    }
+    assert_eq!(proxy.report("one").await["restarts"], json!({"count": 0, "last_cause": null}));
+    assert_eq!(proxy.post("/admin/chaos/backends/one").await.status(), 200);
+    let report = proxy.until("one", "the restart", |r| r["restarts"]["count"] == 1).await;
+    assert!(report["restarts"]["last_cause"].as_str().is_some_and(|cause| !cause.is_empty()), "{report}");
+    assert_eq!(report["state"], "healthy", "{report}");
+    assert_eq!(report["requests"]["success"], 4, "facts outlive the actor: {report}");
+    assert_eq!(proxy.report("two").await["restarts"]["count"], 0);
+    assert_eq!(proxy.chat(hello_at("one")).await.status(), 200);
+    proxy.logged(&["one", "restarted"]).await;
+}
+
+#[tokio::test]
+async fn requests_in_flight_notice_nothing_of_a_killed_backend_actor() {
+    let gate = Gate::new();
+    let (_one, _two, proxy) = stage(true, &gate).await;
+    let mut clients = Vec::new();
+    for backend in ["one", "one", "two", "two"] {
+        let mut client = proxy.begin(stream_at(backend)).await;
+        assert_eq!(client.head().await.status(), 200);
+        assert_eq!(client.frame().await.unwrap() + "\n\n", sse::text("before "));
+        clients.push(client);
+    }
+    assert_eq!(proxy.post("/admin/chaos/backends/one").await.status(), 200);
+    proxy.until("one", "the restart", |r| r["restarts"]["count"] == 1).await;
+    let report = proxy.report("one").await;
+    assert_eq!(report["streaming"], 2, "leases outlive the actor: {report}");
+    gate.open_for_all();
+    for mut client in clients {
+        let (rest, end) = client.rest().await;
+        assert_eq!((sse::text_of(&rest).as_str(), sse::is_done(&rest), end), ("after", true, End::Clean));
+    }
+    proxy.until("one", "all leases given back", |r| r["streaming"] == 0).await;
+}
+
+#[tokio::test]
+async fn a_shut_gate_outlives_its_actor() {
+    let one = Upstream::always(Answer::json(500, "{}")).await;
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .set("server", "chaos = true")
+        .set("failover", "max_attempts = 1")
+        .set("defaults.backend", "breaker_failures = 2\nbackoff_min = \"30s\"");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    assert_eq!(proxy.post("/admin/chaos/backends/one").await.status(), 200);
+    let report = proxy.until("one", "the restart", |r| r["restarts"]["count"] == 1).await;
+    assert_eq!(report["state"], "open", "{report}");
+    assert_eq!((proxy.hello().await.status(), one.asked()), (503, 2));
+}
+
+#[tokio::test]
+async fn a_killed_router_comes_back_and_streams_under_way_go_on() {
+    let gate = Gate::new();
+    let (_one, _two, proxy) = stage(true, &gate).await;
+    let mut client = proxy.begin(stream_at("one")).await;
+    assert_eq!(client.head().await.status(), 200);
+    client.frame().await.unwrap();
+    assert_eq!(proxy.post("/admin/chaos/router").await.status(), 200);
+    // Sent right behind the kill, these wait in the mailbox of an actor that is being rebuilt.
+    for _ in 0..10 {
+        assert_eq!(proxy.hello().await.status(), 200);
+    }
+    proxy.logged(&["router", "restarted"]).await;
+    gate.open_for_all();
+    let (rest, end) = client.rest().await;
+    assert!(sse::is_done(&rest) && end == End::Clean);
+}
+
+#[tokio::test]
+async fn nothing_can_be_killed_unless_the_settings_allow_it() {
+    let (_one, _two, proxy) = stage(false, &Gate::new()).await;
+    for path in ["/admin/chaos/backends/one", "/admin/chaos/router"] {
+        let reply = proxy.post(path).await;
+        assert!(matches!(reply.status(), 403 | 404), "{reply:?}");
+    }
+    assert_eq!(proxy.report("one").await["restarts"]["count"], 0);
+}

@@ -1,0 +1,97 @@
+//! Who may use what: tokens in all their forms, model lists, backend lists.
+
+use serde_json::json;
+
+use crate::support::{
+    client::{Ask, Reply},
+    proxy::{HELLO, Launch, Proxy, run},
+    settings::Settings,
+    upstream::Upstream,
+};
+
+/// `printf digested | sha256sum`
+const DIGEST: &str = "62f2b4a72d1b5d56ccac2eea669989c3ae07badc27c3022910f5a9fa9c219ab2";
+
+async fn stage() -> (Upstream, Upstream, Proxy) {
+    let (one, two) = (Upstream::saying("one").await, Upstream::saying("two").await);
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .backend("two", two.addr)
+        .set("models.\"org/model-1.5\"", "backends = [{ backend = \"one\" }]")
+        .set("models.only-two", "backends = [{ backend = \"two\" }]")
+        .set("users.narrow", "token = \"${NARROW_TOKEN}\"\nmodels = [\"m\", \"org/model-1.5\"]\nbackends = [\"*\"]")
+        .set("users.half", "token = \"token-of-half\"\nmodels = [\"*\"]\nbackends = [\"one\"]");
+    let proxy = Launch::new(&settings).env("NARROW_TOKEN", "token-of-narrow").start().await;
+    (one, two, proxy)
+}
+
+fn ids(reply: &Reply) -> Vec<String> {
+    let models = reply.json();
+    assert_eq!((reply.status(), &models["object"]), (200, &json!("list")), "{reply:?}");
+    let models = models["data"].as_array().expect("a list");
+    let id = |model: &serde_json::Value| {
+        assert_eq!(model["object"], "model");
+        assert!(model["created"].is_u64() && model["owned_by"].is_string(), "{model}");
+        model["id"].as_str().unwrap_or_default().to_owned()
+    };
+    models.iter().map(id).collect()
+}
+
+#[tokio::test]
+async fn the_list_of_models_is_what_the_user_may_use_and_no_backend_is_asked() {
+    let (one, two, proxy) = stage().await;
+    assert_eq!(ids(&proxy.get("/v1/models").await), ["m", "only-two", "org/model-1.5"]);
+    let list = |token| Ask::new("GET", "/v1/models").bearer(token);
+    assert_eq!(ids(&proxy.ask(&list("token-of-narrow")).await), ["m", "org/model-1.5"]);
+    assert_eq!(ids(&proxy.ask(&list("token-of-half")).await), ["m", "org/model-1.5"]);
+    assert_eq!((one.asked(), two.asked()), (0, 0));
+}
+
+#[tokio::test]
+async fn one_model_is_shown_to_those_who_may_use_it() {
+    let (_one, _two, proxy) = stage().await;
+    let model = |id: &str, token| Ask::new("GET", &format!("/v1/models/{id}")).bearer(token);
+    let reply = proxy.ask(&model("org/model-1.5", "token-of-narrow")).await;
+    assert_eq!((reply.status(), &reply.json()["id"]), (200, &json!("org/model-1.5")));
+    for (id, token) in [("only-two", "token-of-narrow"), ("only-two", "token-of-half"), ("absent", "token-of-narrow")] {
+        let reply = proxy.ask(&model(id, token)).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (404, "model_not_found"), "{id} {token}");
+    }
+}
+
+#[tokio::test]
+async fn a_user_is_never_served_by_a_backend_outside_of_the_list() {
+    let (one, two, proxy) = stage().await;
+    for _ in 0..20 {
+        let reply = proxy.ask(&Ask::chat(HELLO).bearer("token-of-half")).await;
+        assert_eq!((reply.status(), reply.backend()), (200, "one"));
+    }
+    assert_eq!((one.asked(), two.asked()), (20, 0));
+}
+
+#[tokio::test]
+async fn a_model_that_is_not_listed_for_a_user_cannot_be_asked_for() {
+    let (one, two, proxy) = stage().await;
+    for (model, token) in [("only-two", "token-of-half"), ("only-two", "token-of-narrow")] {
+        let ask = Ask::chat(json!({"model": model, "messages": []}).to_string()).bearer(token);
+        let reply = proxy.ask(&ask).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (404, "model_not_found"), "{token} {reply:?}");
+    }
+    assert_eq!((one.asked(), two.asked()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_token_can_be_kept_as_its_digest_and_the_digest_is_no_token() {
+    let upstream = Upstream::saying("hi").await;
+    let dir = tempfile::tempdir().unwrap();
+    let said = run(dir.path(), &["hash-token"], "digested\n").await;
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let digest = said.out.trim();
+    assert_eq!(digest, DIGEST);
+    let settings = Settings::new()
+        .backend("one", upstream.addr)
+        .set("users.digested", &format!("token_sha256 = \"{digest}\"\nmodels = [\"*\"]\nbackends = [\"*\"]"));
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer("digested")).await.status(), 200);
+    assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer(digest)).await.status(), 401);
+}
