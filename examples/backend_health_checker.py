@@ -68,8 +68,8 @@ class Proxy:
     """Greenroom as a client sees it."""
 
     def __init__(self, url: str, token: str, timeout: float):
-        parts = urlsplit(url if "://" in url else f"http://{url}")
         try:
+            parts = urlsplit(url if "://" in url else f"http://{url}")
             port = parts.port
         except ValueError as error:
             raise CannotAsk(f"{url!r} is not an address: {error}") from None

@@ -3,7 +3,7 @@
 """Probe every backend behind Greenroom and export what came of it: backend_health and backend_response_time_seconds.
 
 Prefer Greenroom's own /metrics, which sees the real traffic and costs nothing. This exporter sends paid requests; use it where
-/metrics is out of reach, or where a backend has too little traffic to judge it by. Needs: pip install prometheus_client requests
+/metrics is out of reach, or where a backend has too little traffic to judge it by. Needs: pip install 'prometheus_client>=0.20' requests
 """
 
 import argparse
@@ -114,8 +114,8 @@ def main():
             return 2
         sys.stdout.write(generate_latest(exporter.registry).decode())
         return 0
-    start_http_server(args.port, addr=args.address, registry=exporter.registry)
-    print(f"prometheus_exporter: metrics on http://{args.address}:{args.port}/metrics", flush=True)
+    server, _ = start_http_server(args.port, addr=args.address, registry=exporter.registry)
+    print(f"prometheus_exporter: metrics on http://{args.address}:{server.server_port}/metrics", flush=True)
     pause = threading.Event()
     while True:
         began = time.monotonic()

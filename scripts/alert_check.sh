@@ -66,14 +66,16 @@ for backend in "${backends[@]}"; do
   body=$(jq -n --arg model "$model" --arg backend "$backend" \
     '{model: $model, backend: $backend, messages: [{role: "user", content: "ping"}], max_tokens: 1}')
   : >"$answer"
-  # curl writes 000 where no answer came; its own exit code tells nothing more.
-  read -r code seconds < <(
-    call /v1/chat/completions -o "$answer" -w '%{http_code} %{time_total}\n' --data-binary @- <<<"$body" 2>/dev/null || true
-  ) || true
+  # curl writes 000 where no answer came; one that began with 200 and broke off ends with a failure of curl's.
+  read -r code seconds broken < <(
+    call /v1/chat/completions -o "$answer" -w '%{http_code} %{time_total} ' --data-binary @- <<<"$body" 2>/dev/null ||
+      printf broken
+    echo
+  )
   problem=
-  if [ "${code:-000}" != 200 ]; then
-    why=$(jq -r '.error | "\(.code // .type): \(.message)"' "$answer" 2>/dev/null || true)
-    problem="HTTP ${code:-000}: ${why:-no answer}"
+  if [ "$code$broken" != 200 ]; then
+    why=$(jq -e -r '.error | select(.) | "\(.code // .type): \(.message)"' "$answer" 2>/dev/null || true)
+    problem="HTTP $code: ${why:-no complete answer in $seconds s}"
   elif [ -n "$slower_than" ] && [ "$(bc <<<"$seconds > $slower_than")" = 1 ]; then
     problem="slow: $seconds s, more than $slower_than s"
   fi

@@ -50,17 +50,19 @@ for backend in "${backends[@]}"; do
   body=$(jq -n --arg model "$model" --arg backend "$backend" --arg prompt "$prompt" --argjson max_tokens "$max_tokens" \
     '{model: $model, backend: $backend, messages: [{role: "user", content: $prompt}], max_tokens: $max_tokens}')
   : >"$answer"
-  # curl writes 000 where no answer came; its own exit code tells nothing more.
-  read -r code seconds < <(
-    call /v1/chat/completions -o "$answer" -w '%{http_code} %{time_total}\n' --data-binary @- <<<"$body" 2>/dev/null || true
-  ) || true
-  if [ "${code:-000}" = 200 ] && text=$(jq -e -r '.choices[0].message.content' "$answer" 2>/dev/null); then
+  # curl writes 000 where no answer came; one that began with 200 and broke off ends with a failure of curl's.
+  read -r code seconds broken < <(
+    call /v1/chat/completions -o "$answer" -w '%{http_code} %{time_total} ' --data-binary @- <<<"$body" 2>/dev/null ||
+      printf broken
+    echo
+  )
+  if [ "$code$broken" = 200 ] && text=$(jq -e -r '.choices[0].message.content' "$answer" 2>/dev/null); then
     tokens=$(jq -r '.usage.completion_tokens // 0' "$answer")
     pace=$(bc <<<"scale=1; if ($seconds > 0) $tokens / $seconds else 0")
     printf '\n== %s  (%.3f s, %s tokens, %s tokens/s)\n%s\n' "$backend" "$seconds" "$tokens" "$pace" "$text"
   else
-    why=$(jq -r '.error | "\(.code // .type): \(.message)"' "$answer" 2>/dev/null || true)
-    printf '\n== %s  FAILED, HTTP %s\n%s\n' "$backend" "${code:-000}" "${why:-no answer}"
+    why=$(jq -e -r '.error | select(.) | "\(.code // .type): \(.message)"' "$answer" 2>/dev/null || true)
+    printf '\n== %s  FAILED, HTTP %s\n%s\n' "$backend" "$code" "${why:-no complete answer}"
     failed=1
   fi
 done

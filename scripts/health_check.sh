@@ -46,16 +46,18 @@ total=0
 for backend in "${backends[@]}"; do
   body=$(jq -n --arg model "$model" --arg backend "$backend" \
     '{model: $model, backend: $backend, messages: [{role: "user", content: "ping"}], max_tokens: 1}')
-  # curl writes 000 where no answer came; its own exit code tells nothing more.
-  read -r code seconds < <(
-    call /v1/chat/completions -o "$answer" -w '%{http_code} %{time_total}\n' --data-binary @- <<<"$body" 2>/dev/null || true
-  ) || true
-  if [ "${code:-000}" = 200 ]; then
+  # curl writes 000 where no answer came; one that began with 200 and broke off ends with a failure of curl's.
+  read -r code seconds broken < <(
+    call /v1/chat/completions -o "$answer" -w '%{http_code} %{time_total} ' --data-binary @- <<<"$body" 2>/dev/null ||
+      printf broken
+    echo
+  )
+  if [ "$code$broken" = 200 ]; then
     printf '%-32s healthy  %s  %8.3f s\n' "$backend" "$code" "$seconds"
     total=$(bc <<<"$total + $seconds")
   else
-    why=$(jq -r '.error | "\(.code // .type): \(.message)"' "$answer" 2>/dev/null || true)
-    printf '%-32s FAILED   %s  %8.3f s  %s\n' "$backend" "${code:-000}" "${seconds:-0}" "${why:-no answer}"
+    why=$(jq -e -r '.error | select(.) | "\(.code // .type): \(.message)"' "$answer" 2>/dev/null || true)
+    printf '%-32s FAILED   %s  %8.3f s  %s\n' "$backend" "$code" "$seconds" "${why:-no complete answer}"
     failing+=("$backend")
   fi
   : >"$answer"
