@@ -24,7 +24,7 @@ need shellcheck shellcheck
 need promtool prometheus
 need python3 python3
 [ -x "$venv/bin/python" ] || python3 -m venv "$venv"
-"$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
+"$venv/bin/pip" install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt -r tests/tools/requirements.txt
 
 step "format"
 cargo fmt --check

@@ -5,13 +5,7 @@ mod answer;
 mod headers;
 mod pool;
 
-use std::{
-    cell::RefCell,
-    collections::HashMap,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, pin::Pin, rc::Rc, sync::Arc};
 
 use actix_codec::AsyncWrite;
 use actix_http::{
@@ -245,7 +239,7 @@ async fn write(
     let size: usize = body.iter().map(Bytes::len).sum();
     let length = if size == 0 { BodySize::None } else { BodySize::Sized(size as u64) };
     let mut wire = Pin::new(wire);
-    wire.as_mut().write(Message::Item((RequestHeadType::Rc(head, extra.map(Into::into)), length)))?;
+    wire.as_mut().write(Message::Item((RequestHeadType::Rc(head, extra), length)))?;
     if size <= INLINE {
         for part in body {
             wire.as_mut().write(Message::Chunk(Some(part.clone())))?;

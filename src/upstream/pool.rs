@@ -104,9 +104,10 @@ impl Pool {
         if !self.place.secure {
             return Ok(Io::Plain(tcp.into_parts().0));
         }
-        let secured = TlsConnector::service(tls()).call(tcp).await.map_err(|error| {
-            Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})"))
-        })?;
+        let secured = TlsConnector::service(tls())
+            .call(tcp)
+            .await
+            .map_err(|error| Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})")))?;
         Ok(Io::Secure(Box::new(secured.into_parts().0)))
     }
 }
@@ -133,7 +134,7 @@ fn unreachable(error: &ConnectError) -> Failed {
             "its host name does not resolve".to_owned()
         }
         ConnectError::Io(error) => io_words(error),
-        other => other.to_string(),
+        ConnectError::InvalidInput => "its address cannot be used".to_owned(),
     };
     Failed::new(Class::ProviderTransport, text)
 }
