@@ -8,6 +8,8 @@ use std::fmt;
 pub enum Class {
     /// The request itself is wrong.
     CallerInvalid,
+    /// This backend's protocol cannot express the request; another's may.
+    CallerUnsupported,
     /// The client left.
     CallerCancelled,
     /// No or unknown credentials of the client.
@@ -95,8 +97,9 @@ pub struct Disposition {
 
 impl Class {
     /// All classes, for tables indexed by class.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::CallerInvalid,
+        Self::CallerUnsupported,
         Self::CallerCancelled,
         Self::PolicyAuth,
         Self::PolicyPermission,
@@ -123,7 +126,8 @@ impl Class {
     /// The label in metrics, logs and ledgers.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::CallerInvalid => "caller_invalid",
+            // A request that one protocol cannot express is a fault of the request; the closed set has no other word.
+            Self::CallerInvalid | Self::CallerUnsupported => "caller_invalid",
             Self::CallerCancelled => "caller_cancelled",
             Self::PolicyAuth => "policy_auth",
             Self::PolicyPermission => "policy_permission",
@@ -155,6 +159,7 @@ impl Class {
             Self::CallerInvalid | Self::ProviderContentFilter => of(Again::Never, false, Weight::Alive),
             // Another backend may have a larger context; whether one has is the caller's to check.
             Self::ProviderContextLength => of(Again::Never, true, Weight::Alive),
+            Self::CallerUnsupported => of(Again::Never, true, Weight::None),
             Self::CallerCancelled
             | Self::PolicyAuth
             | Self::PolicyPermission

@@ -7,6 +7,8 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     Request, Worker,
+    decode::{self, Decoder},
+    surface::{Surface, Way},
     relay::{Reader, Step, Watch, fault_in_stream, rename, words},
     retry::{classify, retry_after},
 };
@@ -20,8 +22,13 @@ use crate::{
         phase::Phase,
         story::{AttemptNote, RouteReason, Telling},
     },
-    upstream::{Answer, Endpoint},
-    wire::{Usage, envelope::Change, peek},
+    upstream::Answer,
+    wire::{
+        Protocol, Usage,
+        envelope::Change,
+        peek,
+        translate::{self, Refused, ReplyContext},
+    },
 };
 
 /// Longest error body read, bytes.
@@ -175,36 +182,47 @@ async fn try_open(
     let total = limits.total.min(request.time_left());
     let soft = limits.first_token_soft;
     let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
-    let strip_usage = request.stream && backend.ask_usage && request.envelope.usage_can_be_asked();
+    let native_chat = matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
+    let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
+    let surface = request.surface;
+    let way = surface.way(backend, request.stream).ok_or_else(|| {
+        Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint")
+    })?;
+    let context = request.context(target);
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
     let edited = |change| {
         let began = clock::now();
-        let body = request.envelope.edit(&request.body, change);
+        let body = match way {
+            Way::Native(_) => Ok(request.envelope.edit(&request.body, change)),
+            Way::Translated(_) => translated(request, target, change),
+        };
         request.telling.spent(Phase::Translate, began);
         body
     };
     let mut continued = false;
-    let plain = edited(change);
+    let plain = edited(change)?;
     let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
     let answer = if partial.is_none() {
-        send(worker, request, target, plain, &mut watch).await?
+        send(worker, request, target, way, plain, &mut watch).await?
     } else {
-        let body = edited(Change { partial, ..change });
-        let answer = Box::pin(send(worker, request, target, body, &mut watch)).await?;
+        let body = edited(Change { partial, ..change })?;
+        let answer = Box::pin(send(worker, request, target, way, body, &mut watch)).await?;
         continued = !(400..500).contains(&answer.status());
         // One that does not continue a partial answer after all can still repeat it from the start.
-        if continued { answer } else { Box::pin(send(worker, request, target, plain, &mut watch)).await? }
+        if continued { answer } else { Box::pin(send(worker, request, target, way, plain, &mut watch)).await? }
     };
     if !(200..300).contains(&answer.status()) {
-        return Err(Box::pin(refused(answer, &mut watch, request)).await);
+        return Err(Box::pin(refused(answer, &mut watch, backend.protocol, way)).await);
     }
     let rename = request.shown_model();
     if request.stream && answer.is_event_stream() {
         let headers = answer.headers_for_client();
+        let include_usage = request.envelope.include_usage == Some(true);
+        let decoder = Decoder::new(surface, way, backend, context, include_usage);
         let text = (request.rescue() != Rescue::Off).then(String::new);
         let text = if continued { owed.clone() } else { text };
-        let mut reader = Box::new(Reader::new(answer, strip_usage, rename, text));
+        let mut reader = Box::new(Reader::new(answer, decoder, strip_usage, rename, text));
         if let Some(owed) = owed.filter(|_| !continued) {
             reader.sew_onto(owed);
         }
@@ -214,7 +232,41 @@ async fn try_open(
         return Ok(Ready::Live { reader, watch, headers, held, over });
     }
     watch.limit(limits.total, Class::ProviderTimeoutTotal);
-    whole(answer, &mut watch, request, rename).await
+    whole(answer, &mut watch, request, way, backend.protocol, &context, rename).await
+}
+
+/// The request in the backend's own protocol.
+fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Vec<Bytes>, Failed> {
+    let backend = &target.handle.settings;
+    let body = request.envelope.edit(&request.body, Change { model: None, ask_usage: false, ..change }).concat();
+    let into = translate::Target {
+        protocol: backend.protocol,
+        model: &target.upstream_model,
+        max_tokens: backend.max_tokens,
+        refuse_unsupported: backend.refuse_unsupported,
+    };
+    match translate::request(request.surface.dialect(), &body, &into) {
+        Ok(made) => {
+            if !made.dropped.is_empty() {
+                log::debug!("not expressible for {}, dropped: {}", target.handle.name(), made.dropped.join(", "));
+            }
+            Ok(vec![made.body.into()])
+        }
+        Err(refused) => {
+            let (class, param, message) = match refused {
+                Refused::Invalid { param, message } => (Class::CallerInvalid, param, message),
+                Refused::Unsupported { param, message } => (Class::CallerUnsupported, Some(param), message),
+            };
+            let told = Told {
+                kind: "invalid_request_error".to_owned(),
+                code: "unsupported_parameter".to_owned(),
+                message: message.clone(),
+                param,
+                body: None,
+            };
+            Err(Failed { status: Some(400), told: Some(told), ..Failed::new(class, message) })
+        }
+    }
 }
 
 /// Sends, within the watch's limit.
@@ -222,11 +274,15 @@ async fn send(
     worker: &Worker,
     request: &Request,
     target: &Target,
+    way: Way,
     body: Vec<Bytes>,
     watch: &mut Watch,
 ) -> Result<Answer, Failed> {
     let client = worker.clients.get(target.handle.id, &target.handle.settings);
-    watch.guard(client.send(request.endpoint, &target.upstream_model, &request.extra, body)).await?
+    let (Way::Native(endpoint) | Way::Translated(endpoint)) = way;
+    // What the client says of a provider's own API is for that provider alone.
+    let extra: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
+    watch.guard(client.send(endpoint, &target.upstream_model, extra, body)).await?
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished.
@@ -256,19 +312,22 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes,
 }
 
 /// An answer that is not a 2xx: reads what it says and judges it.
-async fn refused(mut answer: Answer, watch: &mut Watch, request: &Request) -> Failed {
+async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
     let status = answer.status();
     let body = match watch.guard(collect(&mut answer, ERROR_BODY)).await {
         Ok(Ok(body)) => body,
         // The status alone says enough.
         Ok(Err(_)) | Err(_) => Bytes::new(),
     };
-    let fault = peek::error_body(status, &body);
+    let fault = match protocol {
+        Protocol::Openai => peek::error_body(status, &body),
+        Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, &body),
+    };
     let class = classify(&fault);
     let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
     let caller = matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
-    let passes_through =
-        request.endpoint != Endpoint::Models && serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+    let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {
         class,
         status: Some(status),
@@ -293,11 +352,14 @@ async fn whole(
     mut answer: Answer,
     watch: &mut Watch,
     request: &Request,
+    way: Way,
+    protocol: Protocol,
+    context: &ReplyContext,
     rename_to: Option<Arc<str>>,
 ) -> Result<Ready, Failed> {
     let headers = answer.headers_for_client();
     let body = watch.guard(collect(&mut answer, WHOLE_BODY)).await??;
-    let seen = peek::whole(&body)
+    let (other, seen) = decode::whole(request.surface, way, protocol, &body, context)
         .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0)))?;
     if let Some(fault) = &seen.fault {
         return Err(fault_in_stream(fault));
@@ -306,6 +368,7 @@ async fn whole(
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
     }
     let usage = seen.usage;
+    let body = other.map_or_else(|| body.clone(), Bytes::from);
     let body = match rename_to.and_then(|name| rename(&body, &name)) {
         Some(renamed) => renamed.into(),
         None => body,

@@ -2,14 +2,16 @@
 
 mod attempt;
 mod blame;
+mod decode;
 mod queue;
 mod relay;
 mod rescue;
 pub mod response;
 pub mod retry;
 mod stage;
+pub mod surface;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, task::Poll, time::{Duration, SystemTime, UNIX_EPOCH}};
 
 use actix::Addr;
 use actix_web::{
@@ -33,6 +35,7 @@ use self::{
     response::{error_frame, explained_stream, named_late},
     retry::{Budget, LONGEST_PAUSE, most_useful, pause},
     stage::{Opening, Play, Stage},
+    surface::Surface,
 };
 use crate::{
     clock,
@@ -48,8 +51,11 @@ use crate::{
         phase::Phase,
         story::{Listener, Telling},
     },
-    upstream::{Clients, Endpoint},
-    wire::envelope::Envelope,
+    upstream::Clients,
+    wire::{
+        envelope::Envelope,
+        translate::ReplyContext,
+    },
 };
 
 /// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.
@@ -114,8 +120,8 @@ pub struct Request {
     pub model: Arc<str>,
     /// The backend named in the body.
     pub pin: Option<Arc<str>>,
-    /// What is asked of the backend.
-    pub endpoint: Endpoint,
+    /// What the client asks for.
+    pub surface: Surface,
     /// Streamed?
     pub stream: bool,
     /// The body's top level.
@@ -141,7 +147,19 @@ pub struct Request {
 impl Request {
     /// What to do with a stream that breaks.
     pub fn rescue(&self) -> Rescue {
-        self.route.as_ref().map_or(Rescue::Off, |route| route.settings.rescue)
+        // Only chat chunks can be sewn together.
+        let route = self.route.as_ref().filter(|_| self.surface == Surface::Chat);
+        route.map_or(Rescue::Off, |route| route.settings.rescue)
+    }
+
+    /// What a translated answer says where the backend's own says nothing.
+    fn context(&self, target: &Target) -> ReplyContext {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        ReplyContext {
+            id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
+            created: now.map_or(0, |since| since.as_secs()),
+            model: target.upstream_model.to_string(),
+        }
     }
 
     /// Public name to put into the answer's `model`, where the settings want that.
@@ -168,6 +186,7 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();
     let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
+    let dialect = request.surface.dialect();
     let exchange = Exchange::new(worker, request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
@@ -177,7 +196,7 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
         });
         return match whole {
             Ok(whole) => response::whole(&telling, whole, explain),
-            Err(error) => response::failed(&telling, &error, explain),
+            Err(error) => response::failed(&telling, &error, explain, dialect),
         };
     }
     let stage = Stage::default();
@@ -192,11 +211,11 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     let frame_telling = telling.clone();
     let frame = Box::new(move |error: &Error| {
         frame_telling.end(200, Some(error));
-        error_frame(&frame_telling, error)
+        error_frame(&frame_telling, error, dialect)
     });
     let mut play = Play::new(stage, running, frame, failover.keepalive_every);
     match play.open(failover.keepalive_after).await {
-        Opening::Failed(error) => response::failed(&telling, &error, explain),
+        Opening::Failed(error) => response::failed(&telling, &error, explain, dialect),
         opening => {
             let early = matches!(opening, Opening::Silent);
             telling.write(|story| story.early_head = early);
@@ -384,6 +403,7 @@ impl Exchange {
             pin: request.pin.clone(),
             tried: self.tried.clone(),
             context_above: self.context_above,
+            able: request.surface.able(),
             prompt_tokens: request.prompt_tokens,
             explain: request.explain,
         };

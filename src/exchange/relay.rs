@@ -14,14 +14,14 @@ use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::{rescue::Seam, retry::classify};
+use super::{decode::Decoder, rescue::Seam, retry::classify};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
     wire::{
         Fault, Observed, Usage,
         envelope::{self, Change},
-        peek, sse,
+        sse,
     },
 };
 
@@ -30,8 +30,6 @@ const FINISH_GRACE: Duration = Duration::from_secs(5);
 
 /// After `[DONE]`, how long the end of the body is waited for, so that the connection can be used again.
 const LINGER: Duration = Duration::from_millis(50);
-
-const DONE: &[u8] = b"data: [DONE]\n\n";
 
 /// The deadlines of an attempt on one timer, moved lazily: a chunk costs a store, not a timer.
 pub(super) struct Watch {
@@ -120,6 +118,7 @@ pub(super) enum Step {
 /// A backend's stream being read.
 pub(super) struct Reader {
     answer: Answer,
+    decoder: Decoder,
     splitter: sse::Splitter,
     /// Token counts were asked for by us, not by the client.
     strip_usage: bool,
@@ -143,9 +142,10 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(answer: Answer, strip_usage: bool, rename: Option<Arc<str>>, text: Option<String>) -> Self {
+    pub(super) fn new(answer: Answer, decoder: Decoder, strip_usage: bool, rename: Option<Arc<str>>, text: Option<String>) -> Self {
         Self {
             answer,
+            decoder,
             splitter: sse::Splitter::default(),
             strip_usage,
             rename,
@@ -220,8 +220,11 @@ impl Reader {
             return Ok(Step::End(Bytes::new()));
         }
         let sewn = self.seam.as_ref().is_none_or(Seam::is_closed);
-        if self.finished && sewn {
-            return Ok(Step::End(Bytes::from_static(DONE)));
+        if self.finished
+            && sewn
+            && let Some(owed) = self.decoder.closing()
+        {
+            return Ok(Step::End(owed.into()));
         }
         let why = why.unwrap_or_else(|| "its stream ended before it was complete".to_owned());
         Err(Failed::new(Class::ProviderStreamCut, why))
@@ -229,6 +232,9 @@ impl Reader {
 
     /// Judges whole frames; returns those that the client shall get.
     fn read(&mut self, run: Bytes) -> Result<Bytes, Failed> {
+        if matches!(self.decoder, Decoder::Translated(_)) {
+            return self.translate(&run);
+        }
         // Untouched frames go out as the upstream's own bytes; a copy is made only from the first one that is changed.
         let mut changed: Option<BytesMut> = None;
         let mut at = 0;
@@ -270,6 +276,52 @@ impl Reader {
         self.sewn(run)
     }
 
+    /// Translates whole frames; what was translated before a fault is passed on first.
+    fn translate(&mut self, run: &[u8]) -> Result<Bytes, Failed> {
+        let Decoder::Translated(translator) = &mut self.decoder else { return Ok(Bytes::new()) };
+        let mut out = Vec::with_capacity(run.len());
+        let mut seen_all = Vec::new();
+        let mut wrong = None;
+        for frame in sse::frames(run) {
+            let Some(data) = &frame.data else { continue };
+            match translator.frame(frame.event, data, &mut out) {
+                Ok(Observed { fault: Some(fault), .. }) => wrong = Some(fault_in_stream(&fault)),
+                Ok(seen) => seen_all.push(seen),
+                Err(_) if self.malformed == 0 => self.malformed += 1,
+                Err(_) => wrong = Some(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
+            }
+            if wrong.is_some() {
+                break;
+            }
+        }
+        for seen in &seen_all {
+            self.note(seen);
+        }
+        match wrong {
+            Some(failed) if out.is_empty() => return Err(failed),
+            wrong => self.pending = wrong,
+        }
+        let out = self.renamed(out.into());
+        self.sewn(out)
+    }
+
+    /// Translated frames with the public name in `model`, where that is wanted.
+    fn renamed(&self, run: Bytes) -> Bytes {
+        let Some(name) = &self.rename else { return run };
+        let mut out = BytesMut::with_capacity(run.len());
+        for frame in sse::frames(&run) {
+            match frame.data.as_ref().and_then(|data| rename(data, name)) {
+                Some(data) => {
+                    out.extend_from_slice(b"data: ");
+                    out.extend_from_slice(&data);
+                    out.extend_from_slice(b"\n\n");
+                }
+                None => out.extend_from_slice(frame.raw),
+            }
+        }
+        out.freeze()
+    }
+
     /// Of these frames, what the client does not have yet.
     fn sewn(&mut self, run: Bytes) -> Result<Bytes, Failed> {
         match &mut self.seam {
@@ -280,7 +332,7 @@ impl Reader {
 
     /// Whether a frame with this data goes to the client.
     fn judge(&mut self, data: &[u8]) -> Result<bool, Failed> {
-        let seen = match peek::frame(data) {
+        let seen = match self.decoder.glance(data) {
             Ok(seen) => seen,
             Err(_) if self.malformed == 0 => {
                 self.malformed += 1;

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::{Error, Face},
     telemetry::story::{Telling, ms},
+    wire::translate::Dialect,
 };
 
 /// Greenroom's header names, parsed at compile time rather than for each response.
@@ -66,7 +67,7 @@ pub(super) fn stream(telling: &Telling, headers: Headers, play: Play) -> HttpRes
 }
 
 /// An error, told to the client and to the story.
-pub(super) fn failed(telling: &Telling, error: &Error, explain: bool) -> HttpResponse {
+pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: Dialect) -> HttpResponse {
     let face = error.face();
     telling.end(face.status.as_u16(), Some(error));
     let mut response = HttpResponse::build(face.status);
@@ -77,7 +78,7 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool) -> HttpRes
         response.insert_header((own::UPSTREAM_STATUS, usize::from(status)));
     }
     let explanation = explanation(telling, explain);
-    telling.read(|story| finish(&mut response, &face, &story.id, explanation))
+    telling.read(|story| finish(&mut response, &face, &story.id, explanation, dialect))
 }
 
 /// The whole story, for a client that asked for it and may know.
@@ -107,14 +108,20 @@ fn explained(body: &Bytes, explanation: &Value) -> Bytes {
 }
 
 /// An error of a request that has no story yet.
-pub fn refused(id: &str, error: &Error) -> HttpResponse {
+pub fn refused(id: &str, error: &Error, dialect: Dialect) -> HttpResponse {
     let face = error.face();
     let mut response = HttpResponse::build(face.status);
     response.insert_header((own::REQUEST_ID, id));
-    finish(&mut response, &face, id, None)
+    finish(&mut response, &face, id, None, dialect)
 }
 
-fn finish(response: &mut HttpResponseBuilder, face: &Face, id: &str, explanation: Option<Value>) -> HttpResponse {
+fn finish(
+    response: &mut HttpResponseBuilder,
+    face: &Face,
+    id: &str,
+    explanation: Option<Value>,
+    dialect: Dialect,
+) -> HttpResponse {
     if face.status == StatusCode::UNAUTHORIZED {
         response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
     }
@@ -129,12 +136,16 @@ fn finish(response: &mut HttpResponseBuilder, face: &Face, id: &str, explanation
     response.insert_header((header::CONTENT_TYPE, "application/json"));
     match (&face.body, explanation) {
         (Some(body), None) => response.body(body.clone()),
-        (_, explanation) => response.body(body(face, id, explanation)),
+        (_, explanation) => response.body(body(face, id, explanation, dialect)),
     }
 }
 
 /// The error object that every client SDK knows.
-fn body(face: &Face, id: &str, explanation: Option<Value>) -> String {
+fn body(face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> String {
+    if dialect == Dialect::Messages {
+        let error = json!({"type": anthropic_kind(face.status), "message": face.message, "code": face.code, "param": face.param});
+        return json!({"type": "error", "error": error, "request_id": id}).to_string();
+    }
     let mut error = json!({
         "message": face.message,
         "type": face.kind,
@@ -148,10 +159,34 @@ fn body(face: &Face, id: &str, explanation: Option<Value>) -> String {
     json!({"error": error}).to_string()
 }
 
+/// Anthropic's error types go by the status.
+fn anthropic_kind(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        402 => "billing_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        504 => "timeout_error",
+        400..500 => "invalid_request_error",
+        _ => "api_error",
+    }
+}
+
 /// An error inside of a stream.
-pub(super) fn error_frame(telling: &Telling, error: &Error) -> Bytes {
-    let body = telling.read(|story| body(&error.face(), &story.id, None));
-    format!("data: {body}\n\n").into()
+pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect) -> Bytes {
+    let body = telling.read(|story| body(&error.face(), &story.id, None, dialect));
+    match dialect {
+        Dialect::Chat => format!("data: {body}\n\n").into(),
+        Dialect::Messages => format!("event: error\ndata: {body}\n\n").into(),
+        Dialect::Responses => {
+            let face = error.face();
+            let event = json!({"type": "error", "code": face.code, "message": face.message, "param": face.param});
+            format!("event: error\ndata: {event}\n\n").into()
+        }
+    }
 }
 
 /// Greenroom's own headers: who served this, why, after how many attempts, in what time.

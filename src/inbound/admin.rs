@@ -7,6 +7,7 @@ use super::{auth, chat::request_id, shared, worker};
 use crate::{
     error::Error,
     exchange::response,
+    wire::translate::Dialect,
     router,
     supervision::messages::{Act, Action, AskReports, Probe},
     telemetry::ledger::{SIZE, Wanted},
@@ -139,7 +140,7 @@ pub(super) async fn reply(
             .insert_header(("x-request-id", &*id))
             .content_type("application/json")
             .body(format!("{value:#}\n")),
-        Err(error) => response::refused(&id, &error),
+        Err(error) => response::refused(&id, &error, Dialect::Chat),
     }
 }
 

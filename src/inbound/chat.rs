@@ -1,8 +1,12 @@
-//! Owns the story of `POST /v1/chat/completions`: who asks, is it in order, then over to the exchange.
+//! Owns the story of a request to any of the model endpoints: who asks, is it in order, then over to the exchange.
 
 use std::{fmt::Write, sync::Arc, time::Duration};
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{
+    HttpRequest, HttpResponse,
+    http::header::{HeaderName, HeaderValue},
+    web,
+};
 use tokio::time::Instant;
 
 use super::{Shared, auth, body, shared, worker};
@@ -10,7 +14,7 @@ use crate::{
     backend::load,
     clock,
     error::Error,
-    exchange::{self, Request, response},
+    exchange::{self, Request, response, surface::Surface},
     router::table::Table,
     settings::User,
     telemetry::{
@@ -18,41 +22,70 @@ use crate::{
         phase::Phase,
         story::{Listener, Story, Telling},
     },
-    upstream::Endpoint,
     wire::envelope::{self, Envelope, Pin, Stream, Unreadable},
 };
 
-/// Serves a chat request.
+/// `POST /v1/chat/completions`
 pub(super) async fn chat(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    serve(request, payload, Surface::Chat).await
+}
+
+/// `POST /v1/messages`
+pub(super) async fn messages(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    serve(request, payload, Surface::Messages).await
+}
+
+/// `POST /v1/messages/count_tokens`
+pub(super) async fn count_tokens(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    serve(request, payload, Surface::CountTokens).await
+}
+
+/// `POST /v1/responses`
+pub(super) async fn responses(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    serve(request, payload, Surface::Responses).await
+}
+
+/// `POST /v1/embeddings`
+pub(super) async fn embeddings(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    serve(request, payload, Surface::Embeddings).await
+}
+
+/// `POST /v1/completions`
+pub(super) async fn completions(request: HttpRequest, payload: web::Payload) -> HttpResponse {
+    serve(request, payload, Surface::Completions).await
+}
+
+async fn serve(request: HttpRequest, payload: web::Payload, surface: Surface) -> HttpResponse {
     let received = clock::now();
     let id = request_id(&request);
     let shared = shared(&request);
-    let Some(worker) = worker(&request) else { return response::refused(&id, &Error::Internal) };
+    let Some(worker) = worker(&request) else { return response::refused(&id, &Error::Internal, surface.dialect()) };
     let table = shared.table();
     worker.notice(&table);
     let user = match auth::user(&request, &table) {
         Ok(user) => user,
-        Err(error) => return refuse(shared, &id, None, &error),
+        Err(error) => return refuse(shared, &id, None, &error, surface),
     };
-    let arrival = Arrival { id: id.clone(), received, authorised: clock::now() };
+    let arrival = Arrival { surface, id: id.clone(), received, authorised: clock::now() };
     let listener = worker.listener.clone();
     match prepare(&request, payload, &table, &user, arrival, listener).await {
         Ok(prepared) => exchange::respond(worker.clone(), prepared, shared.cut.clone()).await,
-        Err(error) => refuse(shared, &id, Some(&user), &error),
+        Err(error) => refuse(shared, &id, Some(&user), &error, surface),
     }
 }
 
 /// A request whose sender is known.
 struct Arrival {
+    surface: Surface,
     id: Arc<str>,
     received: Duration,
     authorised: Duration,
 }
 
-fn refuse(shared: &Shared, id: &str, user: Option<&User>, error: &Error) -> HttpResponse {
+fn refuse(shared: &Shared, id: &str, user: Option<&User>, error: &Error, surface: Surface) -> HttpResponse {
     log::refused(id, user.map(|u| u.name.as_str()), error);
     shared.counts.refused(error);
-    response::refused(id, error)
+    response::refused(id, error, surface.dialect())
 }
 
 async fn prepare(
@@ -73,7 +106,7 @@ async fn prepare(
             message: format!("'{key}' stands in the body twice. Send it once."),
         },
     })?;
-    let (model, stream) = check(&envelope)?;
+    let (model, stream) = check(&envelope, arrival.surface)?;
     let pin = match &envelope.pin {
         Pin::None => None,
         Pin::To(name) => Some(Arc::from(name.as_str())),
@@ -81,7 +114,7 @@ async fn prepare(
     };
     let failover = table.settings.failover.clone();
     let deadline = deadline(request, failover.deadline)?;
-    let Arrival { id, received, authorised } = arrival;
+    let Arrival { surface, id, received, authorised } = arrival;
     let telling = Telling::new(
         Story {
             id,
@@ -111,12 +144,12 @@ async fn prepare(
         telling,
         user: user.clone(),
         pin,
-        endpoint: if stream { Endpoint::ChatStream } else { Endpoint::Chat },
+        surface,
         stream,
         prompt_tokens: load::prompt_tokens(body.len()),
         envelope,
         body,
-        extra: Vec::new(),
+        extra: anthropic_headers(request, surface),
         deadline: Instant::now() + deadline,
         explain: user.may_explain && asks_to_explain(request),
         route: table.routes.get(&*model).cloned(),
@@ -126,18 +159,20 @@ async fn prepare(
     })
 }
 
-/// What a chat request must have, and have right.
-fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
+/// What a request must have, and have right.
+fn check(envelope: &Envelope, surface: Surface) -> Result<(Arc<str>, bool), Error> {
     let invalid = |param: &str, message: &str| Error::Invalid { param: param.to_owned(), message: message.to_owned() };
     let model = match &envelope.model {
         Some(model) if !model.is_empty() => model.as_str(),
         _ if envelope.has_model() => return Err(invalid("model", "'model' must be a non-empty string.")),
         _ => return Err(Error::Missing("model")),
     };
-    match envelope.prompt("messages") {
+    let (prompt, is_list) = surface.prompt();
+    match envelope.prompt(prompt) {
         Some(b'[') => {}
-        Some(_) => return Err(invalid("messages", "'messages' must be a list of messages.")),
-        None => return Err(Error::Missing("messages")),
+        Some(_) if is_list => return Err(invalid(prompt, &format!("'{prompt}' must be a list of messages."))),
+        Some(b'n') | None => return Err(Error::Missing(prompt)),
+        Some(_) => {}
     }
     let stream = match envelope.stream {
         Stream::Off => false,
@@ -145,6 +180,16 @@ fn check(envelope: &Envelope) -> Result<(Arc<str>, bool), Error> {
         Stream::Bad => return Err(invalid("stream", "'stream' must be true or false.")),
     };
     Ok((Arc::from(model), stream))
+}
+
+/// What a client of the Messages API says of that API's version and trials.
+fn anthropic_headers(request: &HttpRequest, surface: Surface) -> Vec<(HeaderName, HeaderValue)> {
+    if !matches!(surface, Surface::Messages | Surface::CountTokens) {
+        return Vec::new();
+    }
+    let headers = request.headers();
+    let named = |name: &'static str| Some((HeaderName::from_static(name), headers.get(name)?.clone()));
+    ["anthropic-version", "anthropic-beta"].into_iter().filter_map(named).collect()
 }
 
 /// Whether an SDK says that it sends this again after a failure.

@@ -8,6 +8,7 @@ use super::{auth, chat::request_id, shared, worker};
 use crate::{
     error::Error,
     exchange::response,
+    wire::translate::Dialect,
     telemetry::{
         exposition,
         metrics::{Facts, page},
@@ -20,7 +21,7 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
     let table = shared.table();
     let for_clients_too = worker(&request).is_some();
     if for_clients_too && let Err(error) = auth::admin(&request, &table) {
-        return response::refused(&request_id(&request), &error);
+        return response::refused(&request_id(&request), &error, Dialect::Chat);
     }
     let queues = table.routes.values().filter(|route| route.settings.queue > 0);
     let facts = Facts {
@@ -31,7 +32,7 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
         Ok(text) => HttpResponse::Ok().insert_header((CONTENT_TYPE, exposition::CONTENT_TYPE)).body(text),
         Err(fmt) => {
             log::error!("the metrics page could not be written: {fmt}");
-            response::refused(&request_id(&request), &Error::Internal)
+            response::refused(&request_id(&request), &Error::Internal, Dialect::Chat)
         }
     }
 }

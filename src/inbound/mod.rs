@@ -28,6 +28,7 @@ use crate::{
     router::table::{Installed, Table},
     settings::{self, Plan},
     supervision::{Overseer, messages::Reload},
+    wire::translate::Dialect,
     telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener},
 };
 
@@ -132,6 +133,11 @@ pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc
         .app_data(shared)
         .app_data(worker)
         .service(web::resource("/v1/chat/completions").route(web::post().to(chat::chat)))
+        .service(web::resource("/v1/messages").route(web::post().to(chat::messages)))
+        .service(web::resource("/v1/messages/count_tokens").route(web::post().to(chat::count_tokens)))
+        .service(web::resource("/v1/responses").route(web::post().to(chat::responses)))
+        .service(web::resource("/v1/embeddings").route(web::post().to(chat::embeddings)))
+        .service(web::resource("/v1/completions").route(web::post().to(chat::completions)))
         .service(web::resource("/v1/models").route(web::get().to(models::list)))
         .service(web::resource("/v1/models/{id:.*}").route(web::get().to(models::one)))
         .default_service(web::to(not_found));
@@ -178,5 +184,5 @@ fn worker(request: &HttpRequest) -> Option<&Rc<Worker>> {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     let what = format!("There is no {} {} here.", request.method(), request.path());
-    response::refused(&chat::request_id(&request), &Error::NotFound(what))
+    response::refused(&chat::request_id(&request), &Error::NotFound(what), Dialect::Chat)
 }

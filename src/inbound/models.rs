@@ -7,6 +7,7 @@ use super::{auth, chat::request_id, shared};
 use crate::{
     error::Error,
     exchange::response,
+    wire::translate::Dialect,
     router::table::{Route, Table},
 };
 
@@ -15,7 +16,7 @@ pub(super) async fn list(request: HttpRequest) -> HttpResponse {
     let table = shared(&request).table();
     let user = match auth::user(&request, &table) {
         Ok(user) => user,
-        Err(error) => return response::refused(&request_id(&request), &error),
+        Err(error) => return response::refused(&request_id(&request), &error, Dialect::Chat),
     };
     let mut routes: Vec<_> = table.routes.values().filter(|route| route.is_open_to(&user)).collect();
     routes.sort_by_key(|route| route.model.clone());
@@ -32,7 +33,7 @@ pub(super) async fn one(request: HttpRequest, id: web::Path<String>) -> HttpResp
     });
     match found {
         Ok(card) => answer(&request, &card),
-        Err(error) => response::refused(&request_id(&request), &error),
+        Err(error) => response::refused(&request_id(&request), &error, Dialect::Chat),
     }
 }
 

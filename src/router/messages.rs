@@ -6,7 +6,7 @@ use actix::Message;
 use serde::Serialize;
 
 use super::table::{Route, Table, Target};
-use crate::{backend::lease::Lease, error::Error, settings::User};
+use crate::{backend::lease::Lease, error::Error, settings::{self, User}};
 
 /// Which backend takes this request? Asked by the exchange, on the router's own thread, once per attempt.
 #[derive(Debug, Message)]
@@ -22,6 +22,8 @@ pub struct Assign {
     pub tried: Vec<u64>,
     /// Smallest context window, tokens, of use: larger than one that was too small.
     pub context_above: Option<u64>,
+    /// Whether a backend can serve this kind of request at all.
+    pub able: fn(&settings::Backend) -> bool,
     /// Estimated prompt tokens.
     pub prompt_tokens: f64,
     /// Tell how the decision came about.

@@ -64,7 +64,8 @@ impl Router {
         if !ask.user.may_pin || !ask.user.backends.allows(name) {
             return Err(refuse(Error::BackendNotAllowed(backend)));
         }
-        let Some(target) = route.targets.iter().find(|t| t.handle.name() == name) else {
+        let serves = |t: &&Arc<Target>| t.handle.name() == name && (ask.able)(&t.handle.settings);
+        let Some(target) = route.targets.iter().find(serves) else {
             return Err(refuse(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
         };
         let now = clock::now();
@@ -131,6 +132,11 @@ fn refusal(ask: &Assign, route: &Arc<Route>, now: Duration) -> Refusal {
     }
     let model = ask.model.to_string();
     let retry_after = soonest.map(|until| until.saturating_sub(now));
+    if !route.targets.iter().any(|target| (ask.able)(&target.handle.settings)) {
+        let message = format!("No backend of the model '{model}' serves this endpoint.");
+        let error = Error::Invalid { param: "model".to_owned(), message };
+        return Refusal { error, soonest: None, full: false, decision: None };
+    }
     let error =
         if full && !shut { Error::Overloaded { model } } else { Error::NoHealthyBackend { model, retry_after } };
     Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
@@ -196,6 +202,9 @@ struct Pass {
 fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
     if ask.tried.contains(&target.handle.id) {
         return Standing::Barred("it was tried for this request");
+    }
+    if !(ask.able)(&target.handle.settings) {
+        return Standing::Barred("its protocol has no such endpoint");
     }
     if !ask.user.backends.allows(target.handle.name()) {
         return Standing::Barred("the user may not use it");

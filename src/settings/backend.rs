@@ -97,6 +97,8 @@ pub struct Backend {
     pub ask_usage: bool,
     /// Refuse hints that the protocol cannot express, too, rather than drop them.
     pub refuse_unsupported: bool,
+    /// It offers OpenAI's Responses endpoint itself.
+    pub native_responses: bool,
     /// Token limit for protocols that require one when the client gave none.
     pub max_tokens: u32,
 }
@@ -181,6 +183,7 @@ impl Backend {
             &[("off", ProbeKind::Off), ("models", ProbeKind::Models), ("completion", ProbeKind::Completion)],
         );
         let ask_usage = s.value("ask_usage");
+        let native_responses = s.value("native_responses");
         let refuse_unsupported = s.word("unsupported", &[("drop", false), ("refuse", true)]);
         s.finish();
         Some(Self {
@@ -201,6 +204,7 @@ impl Backend {
             ask_usage,
             refuse_unsupported: refuse_unsupported?,
             max_tokens,
+            native_responses,
         })
     }
 }

@@ -1,11 +1,14 @@
 //! Owns looking into OpenAI answers that pass through untouched: is this content, the end, an error, the token count?
 
+pub mod messages;
+pub mod responses;
+
 use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{Fault, Malformed, Observed, Usage};
+use crate::wire::{Fault, Malformed, Observed, Usage};
 
 /// The end marker's data.
 const DONE: &[u8] = b"[DONE]";

@@ -1,0 +1,81 @@
+//! Owns making sense of a backend's answer, frame by frame or whole: passed on as it is, or translated.
+
+use crate::wire::{
+    Malformed, Observed, peek,
+    translate::{self, Dialect, ReplyContext, StreamTranslator},
+};
+
+use super::surface::{Surface, Way};
+use crate::{settings::Backend, wire::Protocol};
+
+/// Reads a stream.
+pub(super) enum Decoder {
+    /// Chat chunks, passed on.
+    Chat,
+    /// Messages events, passed on.
+    Messages,
+    /// Responses events, passed on.
+    Responses,
+    /// Another protocol's events, translated.
+    Translated(Box<StreamTranslator>),
+}
+
+impl Decoder {
+    /// The decoder for what `backend` answers by `way`.
+    pub(super) fn new(surface: Surface, way: Way, backend: &Backend, context: ReplyContext, include_usage: bool) -> Self {
+        match way {
+            Way::Translated(_) => {
+                let dialect = surface.dialect();
+                Self::Translated(Box::new(StreamTranslator::new(backend.protocol, dialect, context, include_usage)))
+            }
+            Way::Native(_) => match surface.dialect() {
+                Dialect::Chat => Self::Chat,
+                Dialect::Messages => Self::Messages,
+                Dialect::Responses => Self::Responses,
+            },
+        }
+    }
+
+    /// What a frame that is passed on means.
+    pub(super) fn glance<'a>(&self, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
+        match self {
+            Self::Messages => peek::messages::frame(data),
+            Self::Responses => peek::responses::frame(data),
+            Self::Chat | Self::Translated(_) => peek::frame(data),
+        }
+    }
+
+    /// What is owed to the client of a stream that gave its finish but not its end.
+    pub(super) fn closing(&mut self) -> Option<Vec<u8>> {
+        match self {
+            Self::Chat => Some(b"data: [DONE]\n\n".to_vec()),
+            Self::Messages => Some(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_vec()),
+            // Its finish is its end.
+            Self::Responses => Some(Vec::new()),
+            Self::Translated(translator) => {
+                let mut out = Vec::new();
+                translator.end(&mut out).then_some(out)
+            }
+        }
+    }
+}
+
+/// A whole answer: the bytes for the client where they are not the backend's own, and what they mean.
+pub(super) fn whole<'a>(
+    surface: Surface,
+    way: Way,
+    protocol: Protocol,
+    body: &'a [u8],
+    context: &ReplyContext,
+) -> Result<(Option<Vec<u8>>, Observed<'a>), Malformed> {
+    if let Way::Translated(_) = way {
+        let (body, seen) = translate::reply(protocol, surface.dialect(), body, context)?;
+        return Ok((Some(body), seen));
+    }
+    let seen = match surface {
+        Surface::Messages | Surface::CountTokens => peek::messages::whole(body)?,
+        Surface::Responses => peek::responses::whole(body)?,
+        Surface::Chat | Surface::Embeddings | Surface::Completions => peek::whole(body)?,
+    };
+    Ok((None, seen))
+}

@@ -1,0 +1,76 @@
+//! Owns what a client can ask for, and by which way each kind of backend serves it: untouched, translated, or not at all.
+
+use crate::{
+    settings::Backend,
+    upstream::Endpoint,
+    wire::{Protocol, translate::Dialect},
+};
+
+/// An endpoint of ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Surface {
+    /// `POST /v1/chat/completions`
+    Chat,
+    /// `POST /v1/messages`
+    Messages,
+    /// `POST /v1/messages/count_tokens`
+    CountTokens,
+    /// `POST /v1/responses`
+    Responses,
+    /// `POST /v1/embeddings`
+    Embeddings,
+    /// `POST /v1/completions`
+    Completions,
+}
+
+/// How a backend serves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// With the client's own bytes.
+    Native(Endpoint),
+    /// Translated into the backend's own chat.
+    Translated(Endpoint),
+}
+
+impl Surface {
+    /// The shape of its requests, answers and errors.
+    pub fn dialect(self) -> Dialect {
+        match self {
+            Self::Chat | Self::Embeddings | Self::Completions => Dialect::Chat,
+            Self::Messages | Self::CountTokens => Dialect::Messages,
+            Self::Responses => Dialect::Responses,
+        }
+    }
+
+    /// The member that carries the prompt, and whether it has to be a list.
+    pub fn prompt(self) -> (&'static str, bool) {
+        match self {
+            Self::Chat | Self::Messages | Self::CountTokens => ("messages", true),
+            Self::Responses | Self::Embeddings => ("input", false),
+            Self::Completions => ("prompt", false),
+        }
+    }
+
+    /// How `backend` serves it; `None` if it cannot.
+    pub fn way(self, backend: &Backend, stream: bool) -> Option<Way> {
+        let chat = if stream { Endpoint::ChatStream } else { Endpoint::Chat };
+        Some(match (self, backend.protocol) {
+            (Self::Chat, Protocol::Openai) | (Self::Messages, Protocol::Anthropic) => Way::Native(chat),
+            (Self::Responses, Protocol::Openai) if backend.native_responses => Way::Native(Endpoint::Responses),
+            (Self::Chat | Self::Messages | Self::Responses, _) => Way::Translated(chat),
+            (Self::CountTokens, Protocol::Anthropic) => Way::Native(Endpoint::CountTokens),
+            (Self::Embeddings, Protocol::Openai) => Way::Native(Endpoint::Embeddings),
+            (Self::Completions, Protocol::Openai) => Way::Native(Endpoint::Completions),
+            (Self::CountTokens | Self::Embeddings | Self::Completions, _) => return None,
+        })
+    }
+
+    /// Tells the router which backends can serve it.
+    pub fn able(self) -> fn(&Backend) -> bool {
+        match self {
+            Self::Chat | Self::Messages | Self::Responses => |_| true,
+            Self::CountTokens => |backend| backend.protocol == Protocol::Anthropic,
+            Self::Embeddings | Self::Completions => |backend| backend.protocol == Protocol::Openai,
+        }
+    }
+}

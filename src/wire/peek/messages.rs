@@ -1,0 +1,105 @@
+//! Owns looking into Anthropic Messages answers that pass through untouched.
+
+use serde::Deserialize;
+
+use crate::wire::{Fault, Malformed, Observed, Usage};
+
+/// What one event's data means.
+pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
+    let event: Event = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let mut seen = Observed { intricate: true, ..Observed::default() };
+    match event.kind.as_str() {
+        "content_block_delta" => seen.content = true,
+        "message_start" => seen.usage = event.message.and_then(|message| message.usage).map(Into::into),
+        "message_delta" => {
+            seen.finish = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
+            seen.usage = event.usage.map(Into::into);
+        }
+        "message_stop" => seen.done = true,
+        "error" => seen.fault = Some(event.error.unwrap_or_default().into()),
+        _ => {}
+    }
+    Ok(seen)
+}
+
+/// What a whole answer means.
+pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
+    let event: Event = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let fault = (event.kind == "error").then(|| event.error.unwrap_or_default().into());
+    Ok(Observed { usage: event.usage.map(Into::into), fault, finish: true, ..Observed::default() })
+}
+
+#[derive(Deserialize)]
+struct Event {
+    #[serde(rename = "type", default)]
+    kind: String,
+    message: Option<Message>,
+    delta: Option<Delta>,
+    usage: Option<RawUsage>,
+    error: Option<RawError>,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    usage: Option<RawUsage>,
+}
+
+#[derive(Deserialize)]
+struct Delta {
+    stop_reason: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+struct RawError {
+    #[serde(rename = "type", default)]
+    kind: String,
+    #[serde(default)]
+    message: String,
+}
+
+impl From<RawError> for Fault {
+    fn from(raw: RawError) -> Self {
+        Self { kind: raw.kind, message: raw.message, ..Self::default() }
+    }
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawUsage {
+    input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+}
+
+impl From<RawUsage> for Usage {
+    /// Anthropic counts cached prompt tokens beside the others; here they are part of the prompt.
+    fn from(raw: RawUsage) -> Self {
+        let cached = raw.cache_read_input_tokens.unwrap_or(0);
+        Self {
+            input: raw.input_tokens.unwrap_or(0) + cached + raw.cache_creation_input_tokens.unwrap_or(0),
+            output: raw.output_tokens.unwrap_or(0),
+            cached,
+            reasoning: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_anthropic_streams_milestones_are_seen() {
+        let start = frame(br#"{"type":"message_start","message":{"usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}}"#);
+        assert_eq!(start.expect("start").usage, Some(Usage { input: 7, output: 1, cached: 4, reasoning: 0 }));
+        let delta = br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
+        assert!(frame(delta).expect("delta").content);
+        assert!(frame(br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);
+        assert!(frame(br#"{"type":"message_stop"}"#).expect("stop").done);
+        assert!(!frame(br#"{"type":"ping"}"#).expect("ping").content);
+        let fault = frame(br#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#).expect("error").fault;
+        assert_eq!(fault.expect("fault").kind, "overloaded_error");
+        assert!(frame(b"{").is_err());
+    }
+}
