@@ -2,7 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::chat::{Message, Part, Role};
+use super::{
+    Protocol,
+    chat::{Message, Part, Role, Signature},
+};
 
 /// Said for the user where a provider needs a user turn and the client gave none.
 pub(crate) const CONTINUE: &str = "Continue.";
@@ -18,8 +21,8 @@ pub(crate) struct Turns {
     pub(crate) turns: Vec<Message>,
 }
 
-/// Arranges messages. `keep_last` leaves an assistant message at the end, to be continued.
-pub(crate) fn arrange(messages: &[Message], keep_last: bool) -> Turns {
+/// Arranges messages for a provider. `keep_last` leaves an assistant message at the end, to be continued.
+pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool) -> Turns {
     let mut system: Vec<String> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
     for message in messages {
@@ -27,7 +30,7 @@ pub(crate) fn arrange(messages: &[Message], keep_last: bool) -> Turns {
             system.extend(message.parts.iter().filter_map(words).filter(|t| !t.trim().is_empty()).map(ToOwned::to_owned));
             continue;
         }
-        let parts = message.parts.iter().filter(|p| !is_empty(p)).cloned();
+        let parts = message.parts.iter().filter(|p| !is_empty(p, target)).cloned();
         match merged.last_mut() {
             Some(last) if last.role == message.role => last.parts.extend(parts),
             _ => merged.push(Message { role: message.role, parts: parts.collect() }),
@@ -48,7 +51,7 @@ pub(crate) fn arrange(messages: &[Message], keep_last: bool) -> Turns {
     if joined.first().is_none_or(|m| m.role == Role::Assistant) {
         joined.insert(0, user(CONTINUE));
     }
-    let mut turns = pair(joined);
+    let mut turns = pair(joined, target);
     if !keep_last && turns.last().is_some_and(|m| m.role == Role::Assistant) {
         turns.push(user(CONTINUE));
     }
@@ -56,7 +59,7 @@ pub(crate) fn arrange(messages: &[Message], keep_last: bool) -> Turns {
 }
 
 /// Gives each tool call one result, in the calls' order, and turns results without a call into text.
-fn pair(messages: Vec<Message>) -> Vec<Message> {
+fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
     let mut turns: Vec<Message> = Vec::with_capacity(messages.len() + 1);
     let mut used = HashSet::new();
     // Ids as the client wrote them, to the unique ones sent on, for the calls still open.
@@ -67,11 +70,11 @@ fn pair(messages: Vec<Message>) -> Vec<Message> {
             turns.push(message);
             continue;
         }
-        message.parts = answer(std::mem::take(&mut open), message.parts);
+        message.parts = answer(std::mem::take(&mut open), message.parts, target);
         turns.push(message);
     }
     if !open.is_empty() {
-        turns.push(Message { role: Role::User, parts: answer(open, Vec::new()) });
+        turns.push(Message { role: Role::User, parts: answer(open, Vec::new(), target) });
     }
     turns
 }
@@ -95,7 +98,7 @@ fn rename(parts: &mut [Part], used: &mut HashSet<String>) -> Vec<(String, String
     open
 }
 
-fn answer(open: Vec<(String, String)>, parts: Vec<Part>) -> Vec<Part> {
+fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Vec<Part> {
     let mut given: HashMap<String, Vec<(Vec<Part>, bool)>> = HashMap::new();
     let mut rest = Vec::new();
     let mut wanted: HashMap<&str, usize> = HashMap::new();
@@ -111,7 +114,7 @@ fn answer(open: Vec<(String, String)>, parts: Vec<Part>) -> Vec<Part> {
                 }
                 _ => {
                     rest.push(Part::text(format!("Result of an earlier tool call ({id}):")));
-                    rest.extend(parts.into_iter().filter(|p| !is_empty(p)));
+                    rest.extend(parts.into_iter().filter(|p| !is_empty(p, target)));
                 }
             },
             other => rest.push(other),
@@ -135,11 +138,14 @@ pub(crate) fn words(part: &Part) -> Option<&str> {
     }
 }
 
-fn is_empty(part: &Part) -> bool {
+fn is_empty(part: &Part, target: Protocol) -> bool {
     match part {
-        Part::Text { text, signature } => text.trim().is_empty() && signature.is_none(),
+        Part::Text { text, signature } => {
+            text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none()
+        }
         Part::Refusal(text) => text.trim().is_empty(),
-        Part::Thinking { signature, .. } => signature.is_none(),
+        Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
+        Part::Redacted(_) => target != Protocol::Anthropic,
         _ => false,
     }
 }
