@@ -4,7 +4,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::{
     Protocol,
-    chat::{Message, Part, Role, Signature},
+    chat::{Loss, Message, Part, Role, Signature, Weight},
+    json::note,
 };
 
 /// Said for the user where a provider needs a user turn and the client gave none.
@@ -22,7 +23,11 @@ pub(crate) struct Turns {
 }
 
 /// Arranges messages for a provider. `keep_last` leaves an assistant message at the end, to be continued.
-pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool) -> Turns {
+pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, losses: &mut Vec<Loss>) -> Turns {
+    let unproven = |p: &Part| matches!(p, Part::Thinking { .. } | Part::Redacted(_)) && is_empty(p, target);
+    if messages.iter().flat_map(|m| &m.parts).any(unproven) {
+        note(losses, "messages[].thinking", Weight::Note);
+    }
     let mut system: Vec<String> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
     for message in messages {

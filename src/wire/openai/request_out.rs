@@ -7,6 +7,7 @@ use super::super::{
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
     json::note,
     translate::Target,
+    turns::arrange,
 };
 
 /// Writes a request; what it cannot say joins the losses.
@@ -14,8 +15,10 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut out = Map::new();
     let thinks = thinks(target.model);
     out.insert("model".into(), target.model.into());
-    let mut messages = Vec::new();
-    for message in std::mem::take(&mut request.messages) {
+    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, true, &mut request.losses);
+    let mut messages: Vec<Value> =
+        arranged.system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+    for message in arranged.turns {
         write_message(message, request, &mut messages);
     }
     out.insert("messages".into(), Value::Array(messages));
@@ -143,12 +146,7 @@ fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
 fn write_message(message: Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
     match message.role {
         Role::Assistant => assistant(message.parts, request, out),
-        Role::System => {
-            if !message.parts.is_empty() {
-                out.push(json!({"role": "system", "content": content(message.parts, request)}));
-            }
-        }
-        Role::User => {
+        Role::System | Role::User => {
             let mut rest = Vec::new();
             // Media in a tool's result: only text fits there, so it follows as the user's.
             for part in message.parts {
@@ -195,7 +193,6 @@ fn assistant(parts: Vec<Part>, request: &mut ChatRequest, out: &mut Vec<Value>) 
                 }
                 calls.push(call);
             }
-            Part::Thinking { .. } | Part::Redacted(_) => note(&mut request.losses, "messages[].content[].thinking", Weight::Note),
             _ => note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint),
         }
     }
