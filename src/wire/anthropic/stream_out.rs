@@ -87,6 +87,8 @@ pub(crate) struct Writer {
     /// Number of the next block.
     next: u32,
     open: Open,
+    /// Calls by our number and the block's: all stay open, because some servers interleave their arguments.
+    calls: Vec<(u32, u32)>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -94,13 +96,11 @@ enum Open {
     Nothing,
     Text(u32),
     Thinking(u32),
-    /// Calls by our number and the block's: all stay open, because some servers interleave their arguments.
-    Calls(Vec<(u32, u32)>),
 }
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, started: false, next: 0, open: Open::Nothing }
+        Self { ctx, started: false, next: 0, open: Open::Nothing, calls: Vec::new() }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, out: &mut Vec<u8>) {
@@ -131,11 +131,8 @@ impl Writer {
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        let stop = |index: u32, out: &mut Vec<u8>| send("content_block_stop", &[("index", index.into())], out);
-        match std::mem::replace(&mut self.open, Open::Nothing) {
-            Open::Nothing => {}
-            Open::Text(index) | Open::Thinking(index) => stop(index, out),
-            Open::Calls(calls) => calls.into_iter().for_each(|(_, index)| stop(index, out)),
+        if let Open::Text(index) | Open::Thinking(index) = std::mem::replace(&mut self.open, Open::Nothing) {
+            stop(index, out);
         }
     }
 
@@ -186,25 +183,19 @@ impl StreamWriter for Writer {
             ChatEvent::Redacted(data) => {
                 self.close(out);
                 let index = self.block(json!({"type": "redacted_thinking", "data": data}), out);
-                send("content_block_stop", &[("index", index.into())], out);
+                stop(index, out);
             }
             ChatEvent::ToolCall { index: call, id, name, signature } => {
                 if let Some(signature) = signature {
                     self.sign(signature, out);
                 }
-                if !matches!(self.open, Open::Calls(_)) {
-                    self.close(out);
-                }
+                self.close(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *call);
                 let index = self.block(json!({"type": "tool_use", "id": id, "name": name, "input": {}}), out);
-                match &mut self.open {
-                    Open::Calls(calls) => calls.push((*call, index)),
-                    other => *other = Open::Calls(vec![(*call, index)]),
-                }
+                self.calls.push((*call, index));
             }
             ChatEvent::Arguments { index: call, text } => {
-                let Open::Calls(calls) = &self.open else { return };
-                if let Some((_, index)) = calls.iter().find(|(c, _)| c == call) {
+                if let Some((_, index)) = self.calls.iter().find(|(c, _)| c == call) {
                     delta(*index, "input_json_delta", "partial_json", text, out);
                 }
             }
@@ -215,6 +206,9 @@ impl StreamWriter for Writer {
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         self.begin(None, None, out);
         self.close(out);
+        for (_, index) in std::mem::take(&mut self.calls) {
+            stop(index, out);
+        }
         let delta = json!({"stop_reason": word(reason, stop_sequence), "stop_sequence": stop_sequence});
         send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
         send("message_stop", &[], out);
@@ -225,6 +219,10 @@ impl StreamWriter for Writer {
         out.extend_from_slice(error_body(Dialect::Messages, kind, code, message, None, request_id).as_bytes());
         out.extend_from_slice(b"\n\n");
     }
+}
+
+fn stop(index: u32, out: &mut Vec<u8>) {
+    send("content_block_stop", &[("index", index.into())], out);
 }
 
 fn send(kind: &str, members: &[(&str, Value)], out: &mut Vec<u8>) {

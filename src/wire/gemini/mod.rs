@@ -2,5 +2,6 @@
 
 mod args;
 pub(crate) mod fault;
+pub(crate) mod reply_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;
