@@ -1,8 +1,19 @@
 //! Owns what goes over the wire, between protocols: pure functions of bytes, without sockets, clocks or actors.
 
+mod anthropic;
+mod chat;
 pub mod envelope;
+mod faults;
+mod gemini;
+mod ids;
+mod json;
+mod openai;
 pub mod peek;
+mod responses;
+mod schema;
 pub mod sse;
+pub mod translate;
+mod turns;
 
 use std::{borrow::Cow, time::Duration};
 

@@ -1,0 +1,76 @@
+//! Owns reading Anthropic's errors.
+
+use serde_json::Value;
+
+use super::super::{
+    Fault,
+    faults::refine,
+    json::{owned, text},
+};
+
+/// Reads an error body, whatever it is.
+pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    let mut fault = match value.get("error").or_else(|| value.get("detail")) {
+        Some(error) => detail(error),
+        None => detail(&value),
+    };
+    fault.status = Some(status);
+    refine(&mut fault);
+    fault
+}
+
+/// Reads an `error` member. The type doubles as code: Anthropic has no other.
+pub(crate) fn detail(error: &Value) -> Fault {
+    if let Some(message) = error.as_str() {
+        return Fault { message: message.to_owned(), ..Fault::default() };
+    }
+    let kind = text(error, "type").to_owned();
+    let status = match kind.as_str() {
+        "invalid_request_error" => Some(400),
+        "authentication_error" => Some(401),
+        "billing_error" => Some(402),
+        "permission_error" => Some(403),
+        "not_found_error" => Some(404),
+        "request_too_large" => Some(413),
+        "rate_limit_error" => Some(429),
+        "api_error" => Some(500),
+        "timeout_error" => Some(504),
+        "overloaded_error" => Some(529),
+        _ => None,
+    };
+    let code = match kind.as_str() {
+        "authentication_error" => "invalid_api_key",
+        "rate_limit_error" => "rate_limit_exceeded",
+        "billing_error" => "insufficient_quota",
+        "not_found_error" => "model_not_found",
+        other => other,
+    };
+    let mut fault = Fault {
+        status,
+        code: code.to_owned(),
+        message: text(error, "message").to_owned(),
+        param: owned(error, "param"),
+        kind,
+        retry_after: None,
+    };
+    refine(&mut fault);
+    fault
+}
+
+/// Anthropic's type for an error that Greenroom reports in OpenAI's words.
+pub(crate) fn kind<'a>(kind: &'a str, code: &str) -> &'a str {
+    match (kind, code) {
+        (_, "invalid_api_key") => "authentication_error",
+        (_, "model_not_found") => "not_found_error",
+        (_, "request_too_large") => "request_too_large",
+        (_, "overloaded" | "overloaded_error") => "overloaded_error",
+        (
+            "invalid_request_error" | "authentication_error" | "billing_error" | "permission_error" | "not_found_error"
+            | "rate_limit_error" | "timeout_error" | "overloaded_error" | "api_error",
+            _,
+        ) => kind,
+        ("insufficient_quota" | "requests" | "tokens", _) => "rate_limit_error",
+        _ => "api_error",
+    }
+}

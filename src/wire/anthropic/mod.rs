@@ -1,0 +1,9 @@
+//! Owns Anthropic Messages: reading and writing requests, replies and streams.
+
+pub(crate) mod fault;
+mod models;
+pub(crate) mod reply_in;
+pub(crate) mod request_in;
+pub(crate) mod request_out;
+pub(crate) mod stream_in;
+pub(crate) mod stream_out;

@@ -1,0 +1,200 @@
+//! Owns reading a Messages request.
+
+use serde_json::{Map, Value};
+
+use super::super::{
+    Protocol,
+    chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
+    json::{invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts, text, unread},
+    openai::request_in::{schema, thinking_budget},
+    translate::Refused,
+};
+
+/// Reads a body.
+pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
+    let mut map = object(body)?;
+    let mut request = ChatRequest { include_usage: true, ..ChatRequest::default() };
+    system(&mut map, &mut request)?;
+    let messages = take_list(&mut map, "messages")?
+        .filter(|m| !m.is_empty())
+        .ok_or_else(|| invalid(Some("messages"), "'messages' must be a non-empty array"))?;
+    for (at, value) in messages.iter().enumerate() {
+        let found = message(value, at, &mut request.losses)?;
+        request.messages.push(found);
+    }
+    for known in ["model", "backend"] {
+        map.remove(known);
+    }
+    tools(&mut map, &mut request)?;
+    request.max_tokens = take_count(&mut map, "max_tokens")?;
+    request.temperature = take_number(&mut map, "temperature")?;
+    request.top_p = take_number(&mut map, "top_p")?;
+    request.top_k = take_count(&mut map, "top_k")?;
+    request.stop = take_texts(&mut map, "stop_sequences")?;
+    request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
+    request.service_tier = take_text(&mut map, "service_tier")?;
+    if let Some(metadata) = take(&mut map, "metadata") {
+        request.user = owned(&metadata, "user_id");
+        unread(&metadata, &["user_id"], "metadata", &mut request.losses);
+    }
+    request.reasoning = take(&mut map, "thinking").as_ref().and_then(thinking_budget);
+    let older = take(&mut map, "output_format");
+    let config = take(&mut map, "output_config").unwrap_or_default();
+    if let Some(format) = config.get("format").cloned().or(older).filter(|f| !f.is_null()) {
+        request.format = Some(schema(&format)?);
+    }
+    if let Some(effort) = owned(&config, "effort") {
+        if matches!(request.reasoning, None | Some(Reasoning::Adaptive)) {
+            request.reasoning = Some(Reasoning::effort(&effort));
+        }
+    }
+    for (key, value) in &map {
+        let idle = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
+        if !idle {
+            let weight = if key == "mcp_servers" { Weight::Answer } else { Weight::Hint };
+            let weight = if key == "cache_control" { Weight::Note } else { weight };
+            note(&mut request.losses, key.as_str(), weight);
+        }
+    }
+    Ok(request)
+}
+
+fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    let parts = match take(map, "system") {
+        None => return Ok(()),
+        Some(Value::String(text)) => vec![Part::text(text)],
+        Some(Value::Array(list)) => list
+            .iter()
+            .map(|block| {
+                unread(block, &["type", "text"], "system[]", &mut request.losses);
+                Part::text(text(block, "text"))
+            })
+            .collect(),
+        Some(_) => return Err(invalid(Some("system"), "'system' must be a string or an array of text blocks")),
+    };
+    request.messages.push(Message { role: Role::System, parts });
+    Ok(())
+}
+
+fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    for tool in take_list(map, "tools")?.unwrap_or_default() {
+        let name = owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?;
+        match (text(&tool, "type"), tool.get("input_schema")) {
+            ("" | "custom", Some(schema)) => {
+                unread(&tool, &["type", "name", "description", "input_schema", "strict"], "tools[]", &mut request.losses);
+                request.tools.push(Tool {
+                    name,
+                    description: owned(&tool, "description"),
+                    parameters: Some(schema.clone()),
+                    strict: tool.get("strict").and_then(Value::as_bool),
+                });
+            }
+            ("" | "custom", None) => return Err(invalid(Some("tools"), format!("tool '{name}' has no input_schema"))),
+            // Tools that Anthropic itself runs or describes: offered, not demanded.
+            (kind, _) => note(&mut request.losses, format!("tools[{kind}]"), Weight::Hint),
+        }
+    }
+    let Some(choice) = take(map, "tool_choice") else { return Ok(()) };
+    request.tool_choice = Some(match text(&choice, "type") {
+        "auto" => ToolChoice::Auto,
+        "any" => ToolChoice::Required,
+        "none" => ToolChoice::None,
+        "tool" => ToolChoice::Named(text(&choice, "name").to_owned()),
+        _ => return Err(invalid(Some("tool_choice"), "'tool_choice.type' must be auto, any, tool or none")),
+    });
+    if let Some(off) = choice.get("disable_parallel_tool_use").and_then(Value::as_bool) {
+        request.parallel_tool_calls = Some(!off);
+    }
+    Ok(())
+}
+
+fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, Refused> {
+    let param = format!("messages[{at}]");
+    let role = match text(value, "role") {
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        "system" => Role::System,
+        _ => {
+            let message = format!("'{param}.role' must be user or assistant");
+            return Err(invalid(Some(&format!("{param}.role")), message));
+        }
+    };
+    unread(value, &["role", "content"], "messages[]", losses);
+    let parts = content(value.get("content"), &param, losses)?;
+    Ok(Message { role, parts })
+}
+
+fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
+        Some(Value::Array(list)) => {
+            let mut parts = Vec::with_capacity(list.len());
+            for block in list {
+                parts.extend(part(block, param, losses)?);
+            }
+            Ok(parts)
+        }
+        Some(_) => {
+            let message = format!("'{param}.content' must be a string or an array");
+            Err(invalid(Some(&format!("{param}.content")), message))
+        }
+    }
+}
+
+fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
+    const READ: [&str; 14] = [
+        "type", "text", "source", "title", "id", "name", "input", "caller", "tool_use_id", "content", "is_error",
+        "thinking", "signature", "data",
+    ];
+    unread(block, &READ, "messages[].content[]", losses);
+    let signature = |key| owned(block, key).filter(|s| !s.is_empty()).map(|s| Signature::untagged(&s, Protocol::Anthropic));
+    Ok(Some(match text(block, "type") {
+        "text" => Part::text(text(block, "text")),
+        "image" => Part::Image { source: source(block, param, losses)?, detail: None },
+        "document" => Part::File { source: source(block, param, losses)?, name: owned(block, "title") },
+        "tool_use" => Part::ToolCall {
+            id: text(block, "id").to_owned(),
+            name: text(block, "name").to_owned(),
+            arguments: block.get("input").map_or_else(|| "{}".to_owned(), Value::to_string),
+            signature: None,
+        },
+        "tool_result" => Part::ToolResult {
+            id: text(block, "tool_use_id").to_owned(),
+            parts: content(block.get("content"), param, losses)?,
+            error: block.get("is_error").and_then(Value::as_bool).unwrap_or(false),
+        },
+        "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },
+        "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
+        // What Anthropic's own tools left in the history, and blocks newer than this reader.
+        other => {
+            note(losses, format!("messages[].content[{other}]"), Weight::Hint);
+            return Ok(None);
+        }
+    }))
+}
+
+fn source(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
+    let source = block.get("source").unwrap_or(&Value::Null);
+    Ok(match text(source, "type") {
+        "base64" => Source::Data { mime: text(source, "media_type").to_owned(), data: text(source, "data").to_owned() },
+        "url" => Source::from_url(text(source, "url")),
+        "text" => Source::Text(text(source, "data").to_owned()),
+        "file" => Source::Id(text(source, "file_id").to_owned()),
+        "content" => {
+            let texts = list(source, "content");
+            if let Some(all) = source.get("content").and_then(Value::as_str) {
+                return Ok(Source::Text(all.to_owned()));
+            }
+            if texts.iter().any(|t| text(t, "type") != "text") {
+                note(losses, "messages[].content[].source.content", Weight::Answer);
+            }
+            let texts: Vec<&str> = texts.iter().map(|t| text(t, "text")).collect();
+            Source::Text(texts.join("\n"))
+        }
+        other => {
+            let message = format!("'{param}.content': unknown source type '{other}'");
+            return Err(invalid(Some(&format!("{param}.content")), message));
+        }
+    })
+}

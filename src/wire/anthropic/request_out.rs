@@ -1,0 +1,311 @@
+//! Owns writing a Messages request.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        Protocol,
+        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
+        json::{arguments, note},
+        schema::closed,
+        translate::Target,
+        turns::{arrange, words},
+    },
+    models::Generation,
+};
+
+/// Smallest thinking budget the API takes, tokens.
+const LEAST_BUDGET: u64 = 1024;
+
+/// Writes a request; what it cannot say joins the losses.
+pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
+    let generation = Generation::of(target.model);
+    let mut out = Map::new();
+    let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
+    out.insert("model".into(), target.model.into());
+    out.insert("max_tokens".into(), max_tokens.into());
+    let mut arranged = arrange(
+        &std::mem::take(&mut request.messages),
+        Protocol::Anthropic,
+        !generation.adaptive,
+        &mut request.losses,
+    );
+    let thinking = thinking(request, &generation, max_tokens, &arranged.turns, &mut out);
+    format(request, &generation, &mut arranged.system, &mut out);
+    if !arranged.system.is_empty() {
+        let blocks = arranged.system.iter().map(|text| json!({"type": "text", "text": text}));
+        out.insert("system".into(), blocks.collect());
+    }
+    let mut messages = Vec::new();
+    for message in &arranged.turns {
+        write_message(message, thinking, request, &mut messages);
+    }
+    // A prefill may not end in white space.
+    if let Some(last) = messages.last_mut().filter(|m| m["role"] == "assistant") {
+        if let Some(text) = last.pointer_mut("/content").and_then(Value::as_array_mut).and_then(|c| c.last_mut()) {
+            if let Some(trimmed) = text.get("text").and_then(Value::as_str).map(|t| t.trim_end().to_owned()) {
+                text["text"] = trimmed.into();
+            }
+        }
+    }
+    out.insert("messages".into(), Value::Array(messages));
+    tools(request, &arranged.turns, thinking, &mut out);
+    sampling(request, &generation, thinking, &mut out);
+    if let Some(user) = &request.user {
+        out.insert("metadata".into(), json!({"user_id": user}));
+    }
+    if request.metadata.as_ref().is_some_and(|m| !m.is_empty()) {
+        note(&mut request.losses, "metadata", Weight::Hint);
+    }
+    match request.service_tier.as_deref() {
+        None => {}
+        Some("auto") => drop(out.insert("service_tier".into(), "auto".into())),
+        Some("default" | "standard_only") => drop(out.insert("service_tier".into(), "standard_only".into())),
+        Some(_) => note(&mut request.losses, "service_tier", Weight::Hint),
+    }
+    if request.stream {
+        out.insert("stream".into(), true.into());
+    }
+    out
+}
+
+/// Writes `thinking` and effort; says whether it is on.
+fn thinking(
+    request: &mut ChatRequest,
+    generation: &Generation,
+    max_tokens: u64,
+    turns: &[Message],
+    out: &mut Map<String, Value>,
+) -> bool {
+    let Some(reasoning) = request.reasoning.clone() else { return false };
+    if reasoning == Reasoning::Off {
+        return false;
+    }
+    if generation.adaptive {
+        out.insert("thinking".into(), json!({"type": "adaptive"}));
+        let word = match reasoning.word() {
+            "minimal" => "low",
+            "xhigh" => "max",
+            word => word,
+        };
+        if reasoning != Reasoning::Adaptive {
+            out.insert("output_config".into(), json!({"effort": word}));
+        }
+        return true;
+    }
+    // A tool loop whose last call was made with thinking off, or whose thinking was not echoed, cannot go on with it.
+    let unproven = turns.iter().rev().find(|m| m.role == Role::Assistant).is_some_and(|last| {
+        let calls = last.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
+        calls && !matches!(last.parts.first(), Some(Part::Thinking { .. } | Part::Redacted(_)))
+    });
+    if unproven || !generation.thinks || max_tokens < 2 * LEAST_BUDGET {
+        note(&mut request.losses, "reasoning_effort", Weight::Hint);
+        return false;
+    }
+    let budget = match reasoning {
+        Reasoning::Budget(budget) => budget.min(max_tokens - 1),
+        // The limit covers thinking and answer alike.
+        other => other.budget().min(max_tokens / 2),
+    };
+    out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget.max(LEAST_BUDGET)}));
+    true
+}
+
+/// Writes the form of the answer: natively with a schema, by instruction otherwise.
+fn format(request: &ChatRequest, generation: &Generation, system: &mut Vec<String>, out: &mut Map<String, Value>) {
+    match &request.format {
+        None => {}
+        Some(Format::Json) => {
+            system.push("Answer with one JSON object and nothing else: no prose and no code fence.".to_owned());
+        }
+        Some(Format::Schema { schema, .. }) if generation.schemas => {
+            let config = out.entry("output_config").or_insert_with(|| json!({}));
+            config["format"] = json!({"type": "json_schema", "schema": closed(schema)});
+        }
+        Some(Format::Schema { schema, .. }) => system.push(format!(
+            "Answer with one JSON value and nothing else: no prose and no code fence. It has to fit this JSON schema: {schema}"
+        )),
+    }
+}
+
+fn sampling(request: &mut ChatRequest, generation: &Generation, thinking: bool, out: &mut Map<String, Value>) {
+    let losses = &mut request.losses;
+    // With thinking on, and on the newest models always, only the defaults are taken.
+    let fixed = thinking || generation.fixed_sampling;
+    if let Some(temperature) = request.temperature {
+        if fixed {
+            if (temperature - 1.0).abs() > f64::EPSILON {
+                note(losses, "temperature", Weight::Hint);
+            }
+        } else {
+            if temperature > 1.0 {
+                note(losses, "temperature above 1", Weight::Note);
+            }
+            out.insert("temperature".into(), temperature.clamp(0.0, 1.0).into());
+        }
+    }
+    if let Some(top_p) = request.top_p {
+        // Newer models refuse the two together; a top_p of 1 says nothing.
+        if fixed || out.contains_key("temperature") {
+            if top_p < 1.0 {
+                note(losses, "top_p", Weight::Hint);
+            }
+        } else {
+            out.insert("top_p".into(), top_p.clamp(0.0, 1.0).into());
+        }
+    }
+    match request.top_k {
+        Some(_) if fixed => note(losses, "top_k", Weight::Hint),
+        Some(top_k) => drop(out.insert("top_k".into(), top_k.into())),
+        None => {}
+    }
+    let stop: Vec<&String> = request.stop.iter().filter(|s| !s.trim().is_empty()).collect();
+    if stop.len() < request.stop.len() {
+        note(losses, "stop of white space only", Weight::Hint);
+    }
+    if !stop.is_empty() {
+        out.insert("stop_sequences".into(), json!(stop));
+    }
+    for (name, set) in [
+        ("frequency_penalty", request.frequency_penalty.is_some_and(|p| p != 0.0)),
+        ("presence_penalty", request.presence_penalty.is_some_and(|p| p != 0.0)),
+        ("seed", request.seed.is_some()),
+    ] {
+        if set {
+            note(losses, name, Weight::Hint);
+        }
+    }
+    if request.n.is_some_and(|n| n > 1) {
+        note(losses, "n", Weight::Answer);
+    }
+}
+
+fn tools(request: &mut ChatRequest, turns: &[Message], thinking: bool, out: &mut Map<String, Value>) {
+    let mut tools: Vec<Value> = request.tools.iter().map(tool).collect();
+    let mut choice = request.tool_choice.clone();
+    if tools.is_empty() {
+        // Calls in the history need their tools declared, though none may be called now.
+        let mut names: Vec<&str> = Vec::new();
+        for part in turns.iter().flat_map(|m| &m.parts) {
+            if let Part::ToolCall { name, .. } = part {
+                if !names.contains(&name.as_str()) {
+                    names.push(name);
+                }
+            }
+        }
+        if names.is_empty() {
+            return;
+        }
+        tools = names.iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect();
+        choice = Some(ToolChoice::None);
+    }
+    out.insert("tools".into(), Value::Array(tools));
+    if thinking && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+        // Thinking takes no forced call; the call is what the client asked for.
+        out.remove("thinking");
+        note(&mut request.losses, "reasoning_effort", Weight::Hint);
+    }
+    let mut written = match &choice {
+        Some(ToolChoice::None) => json!({"type": "none"}),
+        Some(ToolChoice::Required) => json!({"type": "any"}),
+        Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
+        Some(ToolChoice::Auto) => json!({"type": "auto"}),
+        None if request.parallel_tool_calls == Some(false) => json!({"type": "auto"}),
+        None => return,
+    };
+    if request.parallel_tool_calls == Some(false) && choice != Some(ToolChoice::None) {
+        written["disable_parallel_tool_use"] = true.into();
+    }
+    out.insert("tool_choice".into(), written);
+}
+
+fn tool(tool: &Tool) -> Value {
+    let mut out = Map::new();
+    out.insert("name".into(), tool.name.as_str().into());
+    if let Some(description) = &tool.description {
+        out.insert("description".into(), description.as_str().into());
+    }
+    let mut schema = tool.parameters.clone().unwrap_or_else(|| json!({}));
+    if let Some(map) = schema.as_object_mut() {
+        map.insert("type".into(), "object".into());
+    }
+    out.insert("input_schema".into(), schema);
+    Value::Object(out)
+}
+
+fn write_message(message: &Message, thinking: bool, request: &mut ChatRequest, out: &mut Vec<Value>) {
+    let mut blocks: Vec<Value> = Vec::with_capacity(message.parts.len());
+    for part in &message.parts {
+        if !thinking && matches!(part, Part::Thinking { .. } | Part::Redacted(_)) && message.role == Role::User {
+            continue;
+        }
+        blocks.extend(block(part, request));
+    }
+    if blocks.is_empty() {
+        // Everything in it was lost; the loss is listed and the roles still alternate.
+        blocks.push(json!({"type": "text", "text": super::super::turns::CONTINUE}));
+    }
+    let role = if message.role == Role::Assistant { "assistant" } else { "user" };
+    out.push(json!({"role": role, "content": blocks}));
+}
+
+fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
+    Some(match part {
+        Part::Text { .. } | Part::Refusal(_) => {
+            let text = words(part).filter(|t| !t.trim().is_empty())?;
+            json!({"type": "text", "text": text})
+        }
+        Part::Image { source, .. } => json!({"type": "image", "source": media(source)}),
+        Part::File { source: Source::Id(_), .. } => {
+            note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);
+            return None;
+        }
+        Part::File { source: source @ Source::Data { mime, .. }, .. } if mime.starts_with("image/") => {
+            json!({"type": "image", "source": media(source)})
+        }
+        Part::File { source, name } => {
+            let mut document = json!({"type": "document", "source": media(source)});
+            if let Some(name) = name {
+                document["title"] = name.as_str().into();
+            }
+            document
+        }
+        Part::Audio { .. } => {
+            note(&mut request.losses, "messages[].content[].input_audio", Weight::Answer);
+            return None;
+        }
+        Part::ToolCall { id, name, arguments: text, .. } => {
+            json!({"type": "tool_use", "id": id, "name": name, "input": arguments(text)})
+        }
+        Part::ToolResult { id, parts, error } => {
+            let content: Vec<Value> = parts.iter().filter_map(|p| block(p, request)).collect();
+            let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
+            if *error {
+                result["is_error"] = true.into();
+                // A failed result takes text only, and some.
+                if content.is_empty() {
+                    result["content"] = "The tool failed.".into();
+                }
+            }
+            result
+        }
+        Part::Thinking { text, signature } => {
+            let value = Signature::of(signature.as_ref(), Protocol::Anthropic)?;
+            json!({"type": "thinking", "thinking": text, "signature": value})
+        }
+        Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
+    })
+}
+
+fn media(source: &Source) -> Value {
+    match source {
+        Source::Url(url) => json!({"type": "url", "url": url}),
+        // The name other makers use is not one of the four types taken.
+        Source::Data { mime, data } if mime == "image/jpg" => {
+            json!({"type": "base64", "media_type": "image/jpeg", "data": data})
+        }
+        Source::Data { mime, data } => json!({"type": "base64", "media_type": mime, "data": data}),
+        Source::Text(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
+        Source::Id(id) => json!({"type": "file", "file_id": id}),
+    }
+}

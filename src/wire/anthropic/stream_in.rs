@@ -1,0 +1,306 @@
+//! Owns reading a Messages stream.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    super::{
+        Malformed, Protocol, Usage,
+        chat::{ChatEvent, Finish, Signature, StreamReader},
+    },
+    fault,
+};
+
+/// Reads events; `data` names its own type, so the SSE event name is not needed.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    /// The blocks begun and not ended, in the provider's numbering.
+    open: Vec<(u64, Block)>,
+    calls: u32,
+    usage: RawUsage,
+}
+
+#[derive(Debug, PartialEq)]
+enum Block {
+    Text,
+    Thinking {
+        signature: String,
+    },
+    /// Our number of the call, and the arguments it began with, given if none follow.
+    Call {
+        index: u32,
+        input: Option<String>,
+    },
+    /// What the provider's own tools do: not part of the answer.
+    Other,
+}
+
+impl StreamReader for Reader {
+    fn frame<'a>(
+        &mut self,
+        _event: Option<&str>,
+        data: &'a [u8],
+        out: &mut Vec<ChatEvent<'a>>,
+    ) -> Result<(), Malformed> {
+        let event: Event<'a> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+        match event.kind.0.as_ref() {
+            "message_start" => {
+                let message = event.message.unwrap_or_default();
+                self.usage.merge(message.usage.unwrap_or_default());
+                out.push(ChatEvent::Start {
+                    id: message.id.map(|t| t.0),
+                    model: message.model.map(|t| t.0),
+                    created: None,
+                });
+                out.push(ChatEvent::Usage(self.usage.into()));
+            }
+            "content_block_start" => {
+                let index = event.index.unwrap_or(0);
+                let block = event.content_block.ok_or_else(|| Malformed("a block starts without a block".into()))?;
+                self.start(index, block, out);
+            }
+            "content_block_delta" => {
+                let index = event.index.unwrap_or(0);
+                let delta = event.delta.ok_or_else(|| Malformed("a delta without a delta".into()))?;
+                self.delta(index, delta, out)?;
+            }
+            "content_block_stop" => {
+                let index = event.index.unwrap_or(0);
+                if let Some(at) = self.open.iter().position(|(i, _)| *i == index) {
+                    let (_, block) = self.open.remove(at);
+                    close(block, out);
+                }
+            }
+            "message_delta" => {
+                self.usage.merge(event.usage.unwrap_or_default());
+                let delta = event.delta.unwrap_or_default();
+                let details = delta.stop_details.and_then(|d| d.explanation);
+                if let Some(reason) = delta.stop_reason {
+                    if let Some(text) = details.filter(|_| reason.0 == "refusal") {
+                        out.push(ChatEvent::Refusal(text.0));
+                    }
+                    out.push(ChatEvent::Finish {
+                        reason: finish(&reason.0),
+                        stop_sequence: delta.stop_sequence.map(|t| t.0),
+                    });
+                }
+                out.push(ChatEvent::Usage(self.usage.into()));
+            }
+            "message_stop" => {
+                for (_, block) in std::mem::take(&mut self.open) {
+                    close(block, out);
+                }
+                out.push(ChatEvent::End);
+            }
+            "error" => out.push(ChatEvent::Fault(fault::detail(event.error.as_ref().unwrap_or(&Value::Null)))),
+            // `ping`, and events newer than this reader.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    fn start<'a>(&mut self, index: u64, block: RawBlock<'a>, out: &mut Vec<ChatEvent<'a>>) {
+        let state = match block.kind.0.as_ref() {
+            "text" => {
+                if let Some(text) = block.text.filter(|t| !t.0.is_empty()) {
+                    out.push(ChatEvent::Text(text.0));
+                }
+                Block::Text
+            }
+            "thinking" => {
+                if let Some(text) = block.thinking.filter(|t| !t.0.is_empty()) {
+                    out.push(ChatEvent::Thinking(text.0));
+                }
+                Block::Thinking { signature: block.signature.map(|t| t.0.into_owned()).unwrap_or_default() }
+            }
+            "redacted_thinking" => {
+                out.push(ChatEvent::Redacted(block.data.map(|t| t.0).unwrap_or_default()));
+                Block::Other
+            }
+            "tool_use" => {
+                let number = self.calls;
+                self.calls += 1;
+                out.push(ChatEvent::ToolCall {
+                    index: number,
+                    id: block.id.map(|t| t.0),
+                    name: block.name.map(|t| t.0).unwrap_or_default(),
+                    signature: None,
+                });
+                let input = block.input.map_or("{}", RawValue::get);
+                let input = if input == "null" || input == "\"\"" { "{}" } else { input };
+                Block::Call { index: number, input: Some(input.to_owned()) }
+            }
+            _ => Block::Other,
+        };
+        self.open.push((index, state));
+    }
+
+    fn delta<'a>(&mut self, index: u64, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
+        let Some((_, block)) = self.open.iter_mut().find(|(i, _)| *i == index) else {
+            return Err(Malformed(format!("a delta for block {index}, which is not open")));
+        };
+        match (block, delta.kind.map(|t| t.0).unwrap_or_default().as_ref()) {
+            (Block::Text, "text_delta") => out.push(ChatEvent::Text(delta.text.map(|t| t.0).unwrap_or_default())),
+            (Block::Thinking { .. }, "thinking_delta") => {
+                out.push(ChatEvent::Thinking(delta.thinking.map(|t| t.0).unwrap_or_default()));
+            }
+            (Block::Thinking { signature }, "signature_delta") => {
+                signature.push_str(&delta.signature.map(|t| t.0).unwrap_or_default());
+            }
+            (Block::Call { index, input }, "input_json_delta") => {
+                let text = delta.partial_json.map(|t| t.0).unwrap_or_default();
+                if !text.is_empty() {
+                    *input = None;
+                    out.push(ChatEvent::Arguments { index: *index, text });
+                }
+            }
+            // Citations, the workings of the provider's own tools, and deltas newer than this reader.
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+fn close(block: Block, out: &mut Vec<ChatEvent<'_>>) {
+    match block {
+        Block::Thinking { signature } => {
+            let signature = (!signature.is_empty()).then(|| Signature::new(Protocol::Anthropic, signature));
+            out.push(ChatEvent::ThinkingEnd(signature));
+        }
+        Block::Call { index, input: Some(input) } => {
+            out.push(ChatEvent::Arguments { index, text: Cow::Owned(input) });
+        }
+        _ => {}
+    }
+}
+
+/// Reads a stop reason. Unknown ones are ends of turn.
+pub(crate) fn finish(reason: &str) -> Finish {
+    match reason {
+        "max_tokens" | "model_context_window_exceeded" => Finish::Length,
+        "tool_use" => Finish::ToolCalls,
+        "refusal" => Finish::ContentFilter,
+        _ => Finish::Stop,
+    }
+}
+
+#[derive(Deserialize)]
+struct Event<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(default)]
+    index: Option<u64>,
+    #[serde(borrow, default)]
+    message: Option<Start<'a>>,
+    #[serde(borrow, default)]
+    content_block: Option<RawBlock<'a>>,
+    #[serde(borrow, default)]
+    delta: Option<Delta<'a>>,
+    #[serde(default)]
+    usage: Option<RawUsage>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize, Default)]
+struct Start<'a> {
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    model: Option<Text<'a>>,
+    #[serde(default)]
+    usage: Option<RawUsage>,
+}
+
+#[derive(Deserialize)]
+struct RawBlock<'a> {
+    #[serde(borrow, rename = "type")]
+    kind: Text<'a>,
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    signature: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    data: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    input: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct Delta<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    signature: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    partial_json: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    stop_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    stop_sequence: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    stop_details: Option<StopDetails<'a>>,
+}
+
+#[derive(Deserialize)]
+struct StopDetails<'a> {
+    #[serde(borrow, default)]
+    explanation: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Counts as the API gives them: cumulative, and absent where unchanged.
+#[derive(Debug, Deserialize, Default, Clone, Copy)]
+#[serde(default)]
+pub(crate) struct RawUsage {
+    input_tokens: Option<u64>,
+    cache_read_input_tokens: Option<u64>,
+    cache_creation_input_tokens: Option<u64>,
+    output_tokens: Option<u64>,
+    output_tokens_details: Option<OutputDetails>,
+}
+
+#[derive(Debug, Deserialize, Default, Clone, Copy)]
+#[serde(default)]
+struct OutputDetails {
+    thinking_tokens: Option<u64>,
+}
+
+impl RawUsage {
+    fn merge(&mut self, later: Self) {
+        self.input_tokens = later.input_tokens.or(self.input_tokens);
+        self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
+        self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
+        self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
+    }
+}
+
+impl From<RawUsage> for Usage {
+    fn from(raw: RawUsage) -> Self {
+        let cached = raw.cache_read_input_tokens.unwrap_or(0);
+        let fresh = raw.input_tokens.unwrap_or(0).saturating_add(raw.cache_creation_input_tokens.unwrap_or(0));
+        Self {
+            input: fresh.saturating_add(cached),
+            output: raw.output_tokens.unwrap_or(0),
+            cached,
+            reasoning: raw.output_tokens_details.and_then(|d| d.thinking_tokens).unwrap_or(0),
+        }
+    }
+}

@@ -1,0 +1,325 @@
+//! Owns the internal representation of a chat that stands between protocols: request, whole reply, and stream events.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::{Fault, Malformed, Protocol, Usage};
+
+/// A chat request, whoever's words it came in.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ChatRequest {
+    pub(crate) messages: Vec<Message>,
+    pub(crate) tools: Vec<Tool>,
+    pub(crate) tool_choice: Option<ToolChoice>,
+    pub(crate) parallel_tool_calls: Option<bool>,
+    pub(crate) max_tokens: Option<u64>,
+    pub(crate) temperature: Option<f64>,
+    pub(crate) top_p: Option<f64>,
+    pub(crate) top_k: Option<u64>,
+    pub(crate) frequency_penalty: Option<f64>,
+    pub(crate) presence_penalty: Option<f64>,
+    pub(crate) stop: Vec<String>,
+    pub(crate) n: Option<u64>,
+    pub(crate) seed: Option<i64>,
+    pub(crate) user: Option<String>,
+    pub(crate) format: Option<Format>,
+    pub(crate) reasoning: Option<Reasoning>,
+    pub(crate) metadata: Option<Map<String, Value>>,
+    pub(crate) service_tier: Option<String>,
+    pub(crate) stream: bool,
+    pub(crate) include_usage: bool,
+    /// What the reader found and no representation here can hold.
+    pub(crate) losses: Vec<Loss>,
+}
+
+/// Something that does not survive translation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Loss {
+    /// The field, as a path in the client's own words.
+    pub(crate) field: String,
+    pub(crate) weight: Weight,
+}
+
+/// How much a loss matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weight {
+    /// Nobody could tell: logged only.
+    Note,
+    /// A wish that a provider may ignore: dropped, or refused where the backend is set to.
+    Hint,
+    /// Without it the answer is another one: always refused.
+    Answer,
+}
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    System,
+    User,
+    Assistant,
+}
+
+/// One message. Tool results are parts of user messages.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Message {
+    pub(crate) role: Role,
+    pub(crate) parts: Vec<Part>,
+}
+
+/// A piece of a message.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Part {
+    /// Text, with Gemini's signature if it carried one.
+    Text {
+        text: String,
+        signature: Option<Signature>,
+    },
+    Refusal(String),
+    Image {
+        source: Source,
+        detail: Option<String>,
+    },
+    File {
+        source: Source,
+        name: Option<String>,
+    },
+    /// Base64 audio and its format (`wav`, `mp3`).
+    Audio {
+        data: String,
+        format: String,
+    },
+    ToolCall {
+        id: String,
+        name: String,
+        /// JSON text of an object.
+        arguments: String,
+        signature: Option<Signature>,
+    },
+    ToolResult {
+        id: String,
+        parts: Vec<Part>,
+        error: bool,
+    },
+    Thinking {
+        text: String,
+        signature: Option<Signature>,
+    },
+    /// Anthropic's encrypted thinking.
+    Redacted(String),
+}
+
+impl Part {
+    pub(crate) fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), signature: None }
+    }
+}
+
+/// A provider's proof of its own thinking, good for that provider only.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Signature {
+    pub(crate) origin: Protocol,
+    pub(crate) value: String,
+}
+
+impl Signature {
+    pub(crate) fn new(origin: Protocol, value: impl Into<String>) -> Self {
+        Self { origin, value: value.into() }
+    }
+
+    /// One string naming its provider, for places where only a string fits.
+    pub(crate) fn tagged(&self) -> String {
+        format!("{}:{}", self.origin.as_str(), self.value)
+    }
+
+    /// Reads `tagged`; untagged ones are the given provider's own.
+    pub(crate) fn untagged(text: &str, native: Protocol) -> Self {
+        [Protocol::Anthropic, Protocol::Gemini]
+            .into_iter()
+            .find_map(|origin| {
+                let value = text.strip_prefix(origin.as_str())?.strip_prefix(':')?;
+                Some(Self::new(origin, value))
+            })
+            .unwrap_or_else(|| Self::new(native, text))
+    }
+
+    /// The value, if the provider is the one asked about.
+    pub(crate) fn of(signature: Option<&Self>, origin: Protocol) -> Option<&str> {
+        signature.filter(|s| s.origin == origin).map(|s| s.value.as_str())
+    }
+}
+
+/// Where an image's or file's bytes are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Source {
+    Url(String),
+    /// Base64.
+    Data {
+        mime: String,
+        data: String,
+    },
+    /// Plain text of a document.
+    Text(String),
+    /// An upload at a provider.
+    Id(String),
+}
+
+impl Source {
+    /// Reads a URL, `data:` ones into their parts.
+    pub(crate) fn from_url(url: &str) -> Self {
+        let data = url.strip_prefix("data:").and_then(|rest| {
+            let (head, data) = rest.split_once(',')?;
+            let mime = head.strip_suffix(";base64")?;
+            let mime = mime.split(';').next().filter(|m| !m.is_empty()).unwrap_or("application/octet-stream");
+            Some(Self::Data { mime: mime.to_owned(), data: data.to_owned() })
+        });
+        data.unwrap_or_else(|| Self::Url(url.to_owned()))
+    }
+
+    /// The URL that `from_url` reads back; `None` for an upload.
+    pub(crate) fn to_url(&self) -> Option<String> {
+        match self {
+            Self::Url(url) => Some(url.clone()),
+            Self::Data { mime, data } => Some(format!("data:{mime};base64,{data}")),
+            Self::Text(_) | Self::Id(_) => None,
+        }
+    }
+}
+
+/// A function the model may call.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Tool {
+    pub(crate) name: String,
+    pub(crate) description: Option<String>,
+    /// JSON schema of the arguments.
+    pub(crate) parameters: Option<Value>,
+    pub(crate) strict: Option<bool>,
+}
+
+/// Which tools the model has to call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ToolChoice {
+    Auto,
+    None,
+    Required,
+    Named(String),
+}
+
+/// What the answer has to look like.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Format {
+    Json,
+    Schema { name: String, schema: Value, strict: Option<bool> },
+}
+
+/// How long to think.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Reasoning {
+    Off,
+    /// As long as the model sees fit.
+    Adaptive,
+    /// `minimal`, `low`, `medium`, `high`, `xhigh`, `max`.
+    Effort(String),
+    /// Tokens.
+    Budget(u64),
+}
+
+impl Reasoning {
+    /// Reads an effort word.
+    pub(crate) fn effort(word: &str) -> Self {
+        if word == "none" { Self::Off } else { Self::Effort(word.to_owned()) }
+    }
+
+    /// As tokens to think; the steps are those of Google's own OpenAI endpoint.
+    pub(crate) fn budget(&self) -> u64 {
+        match self {
+            Self::Off => 0,
+            Self::Budget(tokens) => *tokens,
+            Self::Adaptive => 8192,
+            Self::Effort(word) => match word.as_str() {
+                "minimal" | "low" => 1024,
+                "medium" => 8192,
+                _ => 24576,
+            },
+        }
+    }
+
+    /// As an effort word.
+    pub(crate) fn word(&self) -> &str {
+        match self {
+            Self::Off => "none",
+            Self::Adaptive => "medium",
+            Self::Effort(word) => word,
+            Self::Budget(tokens) => match tokens {
+                ..=2048 => "low",
+                2049..=12288 => "medium",
+                _ => "high",
+            },
+        }
+    }
+}
+
+/// Why generation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Finish {
+    Stop,
+    Length,
+    ToolCalls,
+    ContentFilter,
+}
+
+/// One step of a streamed reply. Tool calls are numbered from nought in the order they begin.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum ChatEvent<'a> {
+    Start { id: Option<Cow<'a, str>>, model: Option<Cow<'a, str>>, created: Option<u64> },
+    Text(Cow<'a, str>),
+    /// A signature for the text so far.
+    TextSignature(Signature),
+    Refusal(Cow<'a, str>),
+    Thinking(Cow<'a, str>),
+    /// The thinking block is complete.
+    ThinkingEnd(Option<Signature>),
+    Redacted(Cow<'a, str>),
+    ToolCall { index: u32, id: Option<Cow<'a, str>>, name: Cow<'a, str>, signature: Option<Signature> },
+    Arguments { index: u32, text: Cow<'a, str> },
+    /// Held back by writers until the end, because some providers repeat it; the last one counts.
+    Finish { reason: Finish, stop_sequence: Option<Cow<'a, str>> },
+    /// Counts so far; the last ones count.
+    Usage(Usage),
+    Fault(Fault),
+    End,
+}
+
+/// A whole reply.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct ChatReply {
+    pub(crate) id: Option<String>,
+    pub(crate) created: Option<u64>,
+    pub(crate) model: Option<String>,
+    pub(crate) parts: Vec<Part>,
+    pub(crate) finish: Option<Finish>,
+    pub(crate) stop_sequence: Option<String>,
+    pub(crate) usage: Option<Usage>,
+    pub(crate) fault: Option<Fault>,
+}
+
+/// Reads a provider's stream, frame by frame.
+pub(crate) trait StreamReader {
+    /// Appends what the frame's data means.
+    fn frame<'a>(
+        &mut self,
+        event: Option<&str>,
+        data: &'a [u8],
+        out: &mut Vec<ChatEvent<'a>>,
+    ) -> Result<(), Malformed>;
+}
+
+/// Writes a client's stream, event by event.
+pub(crate) trait StreamWriter {
+    /// Appends the frames for one event. `Finish`, `Usage` and `Fault` never come here.
+    fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>);
+    /// Appends what closes a finished stream.
+    fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>);
+    /// Appends an error frame that ends the stream.
+    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>);
+}

@@ -1,0 +1,105 @@
+//! Owns reading Google's errors.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::super::{
+    Fault,
+    faults::refine,
+    json::{list, text},
+};
+
+/// Reads an error body, whatever it is.
+pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
+    let value: Value = serde_json::from_slice(body).unwrap_or_default();
+    // Streams opened without `alt=sse` answer an array.
+    let value = value.get(0).unwrap_or(&value);
+    let mut fault = detail(value.get("error").unwrap_or(value));
+    // What the message says of the key outranks the status it came with.
+    fault.status = fault.status.filter(|s| *s == 401).or(Some(status));
+    fault
+}
+
+/// Reads an `error` member.
+pub(crate) fn detail(error: &Value) -> Fault {
+    if let Some(message) = error.as_str() {
+        return Fault { message: message.to_owned(), ..Fault::default() };
+    }
+    let details = list(error, "details");
+    let name = text(error, "status");
+    let number = error.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok());
+    let message = text(error, "message").to_owned();
+    let (status, kind, code) = match name {
+        "RESOURCE_EXHAUSTED" if lasting(details, &message) => (429, "insufficient_quota", "insufficient_quota"),
+        "RESOURCE_EXHAUSTED" => (429, "rate_limit_error", "rate_limit_exceeded"),
+        "UNAUTHENTICATED" | "PERMISSION_DENIED" => (401, "authentication_error", "invalid_api_key"),
+        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => (400, "invalid_request_error", "invalid_request"),
+        "NOT_FOUND" => (404, "invalid_request_error", "model_not_found"),
+        "UNAVAILABLE" => (503, "overloaded_error", "overloaded"),
+        "DEADLINE_EXCEEDED" => (504, "server_error", "timeout"),
+        "INTERNAL" | "UNKNOWN" => (500, "server_error", "server_error"),
+        _ => (0, "", name),
+    };
+    let mut fault = Fault {
+        status: Some(status).filter(|s| *s != 0).or(number.filter(|c| (400..600).contains(c))),
+        kind: kind.to_owned(),
+        code: code.to_owned(),
+        message,
+        param: None,
+        retry_after: details.iter().find_map(|d| delay(text(d, "retryDelay"))),
+    };
+    if code != "rate_limit_exceeded" {
+        refine(&mut fault);
+    }
+    if details.iter().any(|d| text(d, "reason") == "API_KEY_INVALID") {
+        fault.status = Some(401);
+        "invalid_api_key".clone_into(&mut fault.code);
+    }
+    fault
+}
+
+/// Whether a quota stays exhausted for hours: a daily one, or an account without billing.
+fn lasting(details: &[Value], message: &str) -> bool {
+    let mut ids = details.iter().flat_map(|d| list(d, "violations")).map(|v| text(v, "quotaId"));
+    let (mut any, mut minute) = (false, false);
+    let daily = ids.any(|id| {
+        any = true;
+        minute |= id.contains("PerMinute");
+        id.contains("PerDay")
+    });
+    let message = message.to_ascii_lowercase();
+    daily || (!any && !minute && (message.contains("per day") || message.contains("enable billing")))
+}
+
+/// Reads a protobuf duration, such as `34.4s`.
+fn delay(text: &str) -> Option<Duration> {
+    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_minute_quota_is_a_rate_limit_and_a_daily_one_is_not() {
+        let body = |quota: &str| {
+            format!(
+                r#"{{"error":{{"code":429,"message":"You exceeded your current quota, check billing","status":"RESOURCE_EXHAUSTED",
+                "details":[{{"violations":[{{"quotaId":"{quota}"}}]}},{{"retryDelay":"34.4s"}}]}}}}"#
+            )
+        };
+        let fault = read(429, body("RequestsPerMinute").as_bytes());
+        assert_eq!(fault.code, "rate_limit_exceeded");
+        assert_eq!(fault.retry_after, Some(Duration::from_millis(34400)));
+        assert_eq!(read(429, body("RequestsPerDay").as_bytes()).code, "insufficient_quota");
+    }
+
+    #[test]
+    fn a_bad_key_is_unauthorised_whatever_its_status() {
+        let body = br#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#;
+        let fault = read(400, body);
+        assert_eq!((fault.status, fault.code.as_str()), (Some(401), "invalid_api_key"));
+    }
+}

@@ -1,0 +1,7 @@
+//! Owns Gemini `generateContent`: writing requests, reading replies and streams.
+
+mod args;
+pub(crate) mod fault;
+pub(crate) mod reply_in;
+pub(crate) mod request_out;
+pub(crate) mod stream_in;

@@ -1,0 +1,253 @@
+//! Owns writing a `generateContent` request.
+
+use std::collections::HashMap;
+
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    Protocol,
+    chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
+    json::{arguments, note},
+    translate::Target,
+    turns::{arrange, words},
+};
+
+/// Documented to stand in for a signature that another model's history does not have.
+const SKIP_SIGNATURE: &str = "skip_thought_signature_validator";
+/// Most stop sequences taken.
+const MOST_STOPS: usize = 5;
+
+/// Writes a request; what it cannot say joins the losses.
+pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
+    let mut out = Map::new();
+    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, false, &mut request.losses);
+    if !arranged.system.is_empty() {
+        let parts = arranged.system.iter().map(|text| json!({"text": text}));
+        out.insert("systemInstruction".into(), json!({"parts": parts.collect::<Vec<_>>()}));
+    }
+    let names: HashMap<String, String> = arranged
+        .turns
+        .iter()
+        .flat_map(|m| &m.parts)
+        .filter_map(|p| match p {
+            Part::ToolCall { id, name, .. } => Some((id.clone(), name.clone())),
+            _ => None,
+        })
+        .collect();
+    let signs = thinking_levels(target.model);
+    let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &names, signs, request)).collect();
+    out.insert("contents".into(), Value::Array(contents));
+    tools(request, &mut out);
+    let config = config(request, target.model);
+    if !config.is_empty() {
+        out.insert("generationConfig".into(), Value::Object(config));
+    }
+    for (name, set) in [
+        ("user", request.user.is_some()),
+        ("metadata", request.metadata.as_ref().is_some_and(|m| !m.is_empty())),
+        ("service_tier", request.service_tier.as_deref().is_some_and(|t| t != "auto" && t != "default")),
+        ("parallel_tool_calls", request.parallel_tool_calls == Some(false) && !request.tools.is_empty()),
+    ] {
+        if set {
+            note(&mut request.losses, name, Weight::Hint);
+        }
+    }
+    if request.n.is_some_and(|n| n > 1) {
+        note(&mut request.losses, "n", Weight::Answer);
+    }
+    out
+}
+
+/// Whether the model is of the third generation or later: levels instead of budgets, signatures demanded.
+fn thinking_levels(model: &str) -> bool {
+    let digit = model.split("gemini-").nth(1).and_then(|rest| rest.chars().next()).and_then(|c| c.to_digit(10));
+    digit.is_some_and(|d| d >= 3)
+}
+
+fn config(request: &mut ChatRequest, model: &str) -> Map<String, Value> {
+    let mut config = Map::new();
+    if let Some(max) = request.max_tokens.filter(|n| *n > 0) {
+        config.insert("maxOutputTokens".into(), max.into());
+    }
+    for (name, value, low, high) in [
+        ("temperature", request.temperature, 0.0, 2.0),
+        ("topP", request.top_p, 0.0, 1.0),
+        // The range is open at its upper end.
+        ("frequencyPenalty", request.frequency_penalty, -2.0, 1.99),
+        ("presencePenalty", request.presence_penalty, -2.0, 1.99),
+    ] {
+        if let Some(value) = value {
+            config.insert(name.into(), value.clamp(low, high).into());
+        }
+    }
+    if let Some(top_k) = request.top_k {
+        config.insert("topK".into(), top_k.into());
+    }
+    // The field is 32 bits wide.
+    if let Some(seed) = request.seed {
+        config.insert("seed".into(), (seed as i32).into());
+    }
+    let stop: Vec<&String> = request.stop.iter().filter(|s| !s.is_empty()).collect();
+    if stop.len() > MOST_STOPS {
+        note(&mut request.losses, "stop[5..]", Weight::Answer);
+    }
+    if !stop.is_empty() {
+        config.insert("stopSequences".into(), json!(stop[..stop.len().min(MOST_STOPS)]));
+    }
+    match &request.format {
+        None => {}
+        Some(Format::Json) => drop(config.insert("responseMimeType".into(), "application/json".into())),
+        Some(Format::Schema { schema, .. }) => {
+            config.insert("responseMimeType".into(), "application/json".into());
+            config.insert("responseJsonSchema".into(), schema.clone());
+        }
+    }
+    if let Some(reasoning) = &request.reasoning {
+        config.insert("thinkingConfig".into(), thinking(reasoning, model));
+    }
+    config
+}
+
+fn thinking(reasoning: &Reasoning, model: &str) -> Value {
+    if thinking_levels(model) {
+        let level = match reasoning {
+            Reasoning::Adaptive => return json!({"includeThoughts": true}),
+            // These models cannot be kept from thinking.
+            Reasoning::Off => return json!({"thinkingLevel": "low"}),
+            other => match other.word() {
+                "minimal" | "low" => "low",
+                // Only the quick models know the middle level.
+                "medium" if model.contains("flash") => "medium",
+                _ => "high",
+            },
+        };
+        return json!({"includeThoughts": true, "thinkingLevel": level});
+    }
+    match reasoning {
+        Reasoning::Off => json!({"thinkingBudget": 0}),
+        Reasoning::Adaptive => json!({"includeThoughts": true, "thinkingBudget": -1}),
+        other => json!({"includeThoughts": true, "thinkingBudget": other.budget()}),
+    }
+}
+
+fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
+    if request.tools.is_empty() {
+        return;
+    }
+    let declarations: Vec<Value> = request.tools.iter().map(declaration).collect();
+    out.insert("tools".into(), json!([{"functionDeclarations": declarations}]));
+    let calling = match &request.tool_choice {
+        None => return,
+        Some(ToolChoice::Auto) => json!({"mode": "AUTO"}),
+        Some(ToolChoice::None) => json!({"mode": "NONE"}),
+        Some(ToolChoice::Required) => json!({"mode": "ANY"}),
+        Some(ToolChoice::Named(name)) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
+    };
+    out.insert("toolConfig".into(), json!({"functionCallingConfig": calling}));
+}
+
+fn declaration(tool: &Tool) -> Value {
+    let mut out = Map::new();
+    out.insert("name".into(), tool.name.as_str().into());
+    out.insert("description".into(), tool.description.clone().unwrap_or_default().into());
+    // An object without members is refused; no parameters say the same.
+    let named = tool.parameters.as_ref().filter(|p| {
+        p.get("properties").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) || p.get("$ref").is_some()
+    });
+    if let Some(parameters) = named {
+        out.insert("parametersJsonSchema".into(), parameters.clone());
+    }
+    Value::Object(out)
+}
+
+fn content(message: &Message, names: &HashMap<String, String>, signs: bool, request: &mut ChatRequest) -> Value {
+    let mut parts = Vec::with_capacity(message.parts.len());
+    // In clients that know thinking blocks only, a call's signature travels in the block before it.
+    let mut carried: Option<String> = None;
+    let mut first_call = true;
+    for part in &message.parts {
+        match part {
+            Part::Thinking { signature, .. } => {
+                carried = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned).or(carried);
+            }
+            Part::ToolCall { name, arguments: text, signature, .. } => {
+                let mut call = json!({"functionCall": {"name": name, "args": arguments(text)}});
+                let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
+                let missing = (signs && first_call).then(|| SKIP_SIGNATURE.to_owned());
+                if let Some(value) = own.or_else(|| carried.take()).or(missing) {
+                    call["thoughtSignature"] = value.into();
+                }
+                first_call = false;
+                parts.push(call);
+            }
+            Part::Text { text, signature } => {
+                let mut written = json!({"text": text});
+                if let Some(value) = Signature::of(signature.as_ref(), Protocol::Gemini) {
+                    written["thoughtSignature"] = value.into();
+                }
+                parts.push(written);
+            }
+            other => simple(other, names, request, &mut parts),
+        }
+    }
+    if parts.is_empty() {
+        parts.push(json!({"text": super::super::turns::CONTINUE}));
+    }
+    let role = if message.role == Role::Assistant { "model" } else { "user" };
+    json!({"role": role, "parts": parts})
+}
+
+fn simple(part: &Part, names: &HashMap<String, String>, request: &mut ChatRequest, out: &mut Vec<Value>) {
+    match part {
+        Part::Refusal(text) => out.push(json!({"text": text})),
+        Part::Image { source, .. } => out.extend(media(source, "image/jpeg", request)),
+        Part::File { source, .. } => out.extend(media(source, "application/pdf", request)),
+        Part::Audio { data, format } => {
+            out.push(json!({"inlineData": {"mimeType": format!("audio/{format}"), "data": data}}));
+        }
+        Part::ToolResult { id, parts, error } => {
+            let texts: Vec<&str> = parts.iter().filter_map(words).collect();
+            let text = texts.join("\n");
+            let response = match serde_json::from_str::<Value>(&text) {
+                Ok(value @ Value::Object(_)) if !error => value,
+                _ if *error => json!({"error": text}),
+                _ => json!({"result": text}),
+            };
+            let name = names.get(id).map_or("unknown", String::as_str);
+            out.push(json!({"functionResponse": {"name": name, "response": response}}));
+            for part in parts.iter().filter(|p| words(p).is_none()) {
+                simple(part, names, request, out);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn media(source: &Source, assumed: &str, request: &mut ChatRequest) -> Option<Value> {
+    match source {
+        Source::Url(url) => Some(json!({"fileData": {"mimeType": mime_of(url).unwrap_or(assumed), "fileUri": url}})),
+        Source::Data { mime, data } => Some(json!({"inlineData": {"mimeType": mime, "data": data}})),
+        Source::Text(text) => Some(json!({"text": text})),
+        Source::Id(_) => {
+            note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);
+            None
+        }
+    }
+}
+
+/// The type a URL's ending tells.
+fn mime_of(url: &str) -> Option<&'static str> {
+    let path = url.split(['?', '#']).next()?;
+    let (_, ending) = path.rsplit('/').next()?.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "heic" => "image/heic",
+        "pdf" => "application/pdf",
+        "txt" => "text/plain",
+        "mp4" => "video/mp4",
+        _ => return None,
+    })
+}

@@ -1,0 +1,257 @@
+//! Owns reading a `streamGenerateContent` stream; a whole reply is a stream of one frame.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
+
+use super::{
+    super::{
+        Malformed, Protocol, Usage,
+        chat::{ChatEvent, Finish, Signature, StreamReader},
+    },
+    args::{Arguments, PartialArg},
+    fault,
+};
+
+/// Reads frames.
+#[derive(Debug, Default)]
+pub(crate) struct Reader {
+    started: bool,
+    thinking: bool,
+    calls: u32,
+    /// The call whose arguments come in pieces.
+    open: Option<(u32, Arguments)>,
+    finish: Option<Finish>,
+}
+
+impl StreamReader for Reader {
+    fn frame<'a>(
+        &mut self,
+        _event: Option<&str>,
+        data: &'a [u8],
+        out: &mut Vec<ChatEvent<'a>>,
+    ) -> Result<(), Malformed> {
+        let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+        if let Some(error) = chunk.error.filter(|e| !e.is_null()) {
+            out.push(ChatEvent::Fault(fault::detail(&error)));
+            return Ok(());
+        }
+        if !std::mem::replace(&mut self.started, true) {
+            out.push(ChatEvent::Start {
+                id: chunk.response_id.map(|t| t.0),
+                model: chunk.model_version.map(|t| t.0),
+                created: None,
+            });
+        }
+        let blocked = chunk.prompt_feedback.is_some_and(|f| f.block_reason.is_some());
+        let nothing = chunk.candidates.as_ref().is_some_and(Vec::is_empty) && self.finish.is_none();
+        // Other candidates than the first are never asked for.
+        for candidate in chunk.candidates.unwrap_or_default().into_iter().filter(|c| c.index == 0) {
+            for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
+                self.part(part, out)?;
+            }
+            if let Some(reason) = candidate.finish_reason {
+                self.finish = Some(finish(&reason.0));
+            }
+        }
+        if blocked || nothing {
+            self.finish = Some(Finish::ContentFilter);
+        }
+        if let Some(reason) = self.finish {
+            self.stop_thinking(out);
+            self.end_call(out);
+            let reason = if reason == Finish::Stop && self.calls > 0 { Finish::ToolCalls } else { reason };
+            out.push(ChatEvent::Finish { reason, stop_sequence: None });
+        }
+        if let Some(usage) = chunk.usage_metadata.and_then(RawUsage::counts) {
+            out.push(ChatEvent::Usage(usage));
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    fn part<'a>(&mut self, part: RawPart<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
+        let signature = part.thought_signature.filter(|t| !t.0.is_empty()).map(|t| Signature::new(Protocol::Gemini, t.0));
+        if let Some(call) = part.function_call {
+            self.stop_thinking(out);
+            return self.call(call, signature, out);
+        }
+        let text = part.text.map(|t| t.0).unwrap_or_default();
+        if part.thought {
+            if !text.is_empty() {
+                self.thinking = true;
+                out.push(ChatEvent::Thinking(text));
+            }
+            return Ok(());
+        }
+        if !text.is_empty() {
+            self.stop_thinking(out);
+            self.end_call(out);
+            out.push(ChatEvent::Text(text));
+        }
+        out.extend(signature.map(ChatEvent::TextSignature));
+        Ok(())
+    }
+
+    /// A named call begins one; an unnamed one continues, and ends unless more is announced.
+    fn call<'a>(
+        &mut self,
+        call: RawCall<'a>,
+        signature: Option<Signature>,
+        out: &mut Vec<ChatEvent<'a>>,
+    ) -> Result<(), Malformed> {
+        if let Some(name) = call.name.filter(|n| !n.0.is_empty()) {
+            self.end_call(out);
+            let index = self.calls;
+            self.calls += 1;
+            out.push(ChatEvent::ToolCall {
+                index,
+                id: call.id.map(|t| t.0).filter(|t| !t.is_empty()),
+                name: name.0,
+                signature,
+            });
+            if let Some(args) = call.args.map(RawValue::get).filter(|a| *a != "null") {
+                if !args.starts_with('{') {
+                    return Err(Malformed("a function call's arguments are no object".into()));
+                }
+                out.push(ChatEvent::Arguments { index, text: Cow::Borrowed(args) });
+                return Ok(());
+            }
+            self.open = Some((index, Arguments::default()));
+        }
+        let Some((index, arguments)) = &mut self.open else { return Ok(()) };
+        let mut text = Vec::new();
+        for arg in call.partial_args.iter().flatten() {
+            arguments.add(arg, &mut text)?;
+        }
+        if !text.is_empty() {
+            out.push(ChatEvent::Arguments { index: *index, text: String::from_utf8_lossy(&text).into_owned().into() });
+        }
+        if !call.will_continue {
+            self.end_call(out);
+        }
+        Ok(())
+    }
+
+    fn end_call(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        if let Some((index, arguments)) = self.open.take() {
+            let mut text = Vec::new();
+            arguments.end(&mut text);
+            out.push(ChatEvent::Arguments { index, text: String::from_utf8_lossy(&text).into_owned().into() });
+        }
+    }
+
+    fn stop_thinking(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        if std::mem::take(&mut self.thinking) {
+            out.push(ChatEvent::ThinkingEnd(None));
+        }
+    }
+}
+
+/// Reads a finish reason. Unknown ones are ends of turn.
+fn finish(reason: &str) -> Finish {
+    match reason {
+        "MAX_TOKENS" => Finish::Length,
+        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT" | "IMAGE_RECITATION" => Finish::ContentFilter,
+        _ => Finish::Stop,
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Chunk<'a> {
+    #[serde(borrow, default)]
+    candidates: Option<Vec<Candidate<'a>>>,
+    #[serde(borrow, default)]
+    prompt_feedback: Option<Feedback<'a>>,
+    #[serde(default)]
+    usage_metadata: Option<RawUsage>,
+    #[serde(borrow, default)]
+    model_version: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    response_id: Option<Text<'a>>,
+    #[serde(default)]
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Feedback<'a> {
+    #[serde(borrow, default)]
+    block_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Candidate<'a> {
+    #[serde(default)]
+    index: u32,
+    #[serde(borrow, default)]
+    content: Option<Content<'a>>,
+    #[serde(borrow, default)]
+    finish_reason: Option<Text<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Content<'a> {
+    #[serde(borrow, default)]
+    parts: Option<Vec<RawPart<'a>>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawPart<'a> {
+    #[serde(borrow, default)]
+    text: Option<Text<'a>>,
+    #[serde(default)]
+    thought: bool,
+    #[serde(borrow, default)]
+    thought_signature: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    function_call: Option<RawCall<'a>>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct RawCall<'a> {
+    #[serde(borrow, default)]
+    id: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    name: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    args: Option<&'a RawValue>,
+    #[serde(default)]
+    partial_args: Option<Vec<PartialArg>>,
+    #[serde(default)]
+    will_continue: bool,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase", default)]
+struct RawUsage {
+    prompt_token_count: Option<u64>,
+    tool_use_prompt_token_count: Option<u64>,
+    cached_content_token_count: Option<u64>,
+    candidates_token_count: Option<u64>,
+    thoughts_token_count: Option<u64>,
+}
+
+impl RawUsage {
+    /// `None` where the member names the traffic's kind only.
+    fn counts(self) -> Option<Usage> {
+        let input = self.prompt_token_count?.saturating_add(self.tool_use_prompt_token_count.unwrap_or(0));
+        let reasoning = self.thoughts_token_count.unwrap_or(0);
+        Some(Usage {
+            input,
+            output: self.candidates_token_count.unwrap_or(0).saturating_add(reasoning),
+            cached: self.cached_content_token_count.unwrap_or(0),
+            reasoning,
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! Owns small readings of JSON values that every protocol's request reader shares.
+
+use serde_json::{Map, Value};
+
+use super::chat::{Loss, Weight};
+use super::translate::Refused;
+
+/// Parses a request body into an object.
+pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
+    match serde_json::from_slice(body) {
+        Ok(Value::Object(map)) => Ok(map),
+        Ok(_) => Err(invalid(None, "the body is not a JSON object")),
+        Err(error) => Err(invalid(None, format!("the body is not JSON: {error}"))),
+    }
+}
+
+pub(crate) fn invalid(param: Option<&str>, message: impl Into<String>) -> Refused {
+    Refused::Invalid { param: param.map(ToOwned::to_owned), message: message.into() }
+}
+
+/// A member's text, empty if it is not there or no string.
+pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value.get(key).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A member's text, if it is a string.
+pub(crate) fn owned(value: &Value, key: &str) -> Option<String> {
+    value.get(key).and_then(Value::as_str).map(ToOwned::to_owned)
+}
+
+/// A member as an array, empty if it is none.
+pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
+    value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
+}
+
+/// Takes a member out, null counting as absent.
+pub(crate) fn take(map: &mut Map<String, Value>, key: &str) -> Option<Value> {
+    map.remove(key).filter(|v| !v.is_null())
+}
+
+/// Takes a number out; something else is the client's error.
+pub(crate) fn take_number(map: &mut Map<String, Value>, key: &str) -> Result<Option<f64>, Refused> {
+    take(map, key).map(|v| v.as_f64().ok_or_else(|| invalid(Some(key), format!("'{key}' must be a number")))).transpose()
+}
+
+/// Takes a count out; something else is the client's error.
+pub(crate) fn take_count(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
+    take(map, key)
+        .map(|v| v.as_u64().ok_or_else(|| invalid(Some(key), format!("'{key}' must be a whole number"))))
+        .transpose()
+}
+
+/// Takes a flag out; something else is the client's error.
+pub(crate) fn take_flag(map: &mut Map<String, Value>, key: &str) -> Result<Option<bool>, Refused> {
+    take(map, key).map(|v| v.as_bool().ok_or_else(|| invalid(Some(key), format!("'{key}' must be true or false")))).transpose()
+}
+
+/// Takes a string out; something else is the client's error.
+pub(crate) fn take_text(map: &mut Map<String, Value>, key: &str) -> Result<Option<String>, Refused> {
+    match take(map, key) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(invalid(Some(key), format!("'{key}' must be a string"))),
+    }
+}
+
+/// Takes an array out; something else is the client's error.
+pub(crate) fn take_list(map: &mut Map<String, Value>, key: &str) -> Result<Option<Vec<Value>>, Refused> {
+    match take(map, key) {
+        None => Ok(None),
+        Some(Value::Array(list)) => Ok(Some(list)),
+        Some(_) => Err(invalid(Some(key), format!("'{key}' must be an array"))),
+    }
+}
+
+/// Takes a string or a list of strings out.
+pub(crate) fn take_texts(map: &mut Map<String, Value>, key: &str) -> Result<Vec<String>, Refused> {
+    let wrong = || invalid(Some(key), format!("'{key}' must be a string or an array of strings"));
+    match take(map, key) {
+        None => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![text]),
+        Some(Value::Array(list)) => list.iter().map(|v| v.as_str().map(ToOwned::to_owned).ok_or_else(wrong)).collect(),
+        Some(_) => Err(wrong()),
+    }
+}
+
+/// Lists members that nobody reads, under a path.
+pub(crate) fn unread(value: &Value, known: &[&str], path: &str, losses: &mut Vec<Loss>) {
+    for (key, value) in value.as_object().into_iter().flatten() {
+        if !value.is_null() && !known.contains(&key.as_str()) {
+            note(losses, format!("{path}.{key}"), Weight::Note);
+        }
+    }
+}
+
+/// Adds a loss once.
+pub(crate) fn note(losses: &mut Vec<Loss>, field: impl Into<String>, weight: Weight) {
+    let loss = Loss { field: field.into(), weight };
+    if !losses.contains(&loss) {
+        losses.push(loss);
+    }
+}
+
+/// Tool arguments as an object: models sometimes leave them out, and clients echo what they got.
+pub(crate) fn arguments(text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(value @ Value::Object(_)) => value,
+        Ok(Value::Null) => Value::Object(Map::new()),
+        Ok(other) => serde_json::json!({ "value": other }),
+        Err(_) if text.trim().is_empty() => Value::Object(Map::new()),
+        Err(_) => serde_json::json!({ "value": text }),
+    }
+}
+
+/// Appends a JSON string literal.
+pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
+    push(out, text);
+}
+
+/// Appends a value's JSON.
+pub(crate) fn push<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+    // A vector takes every write and these values have string keys only, so nothing can fail.
+    drop(serde_json::to_writer(out, value));
+}

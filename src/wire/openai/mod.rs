@@ -1,0 +1,8 @@
+//! Owns OpenAI chat completions: reading and writing requests, replies and streams.
+
+pub(crate) mod reply_in;
+pub(crate) mod reply_out;
+pub(crate) mod request_in;
+pub(crate) mod request_out;
+pub(crate) mod stream_in;
+pub(crate) mod stream_out;

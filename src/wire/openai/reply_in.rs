@@ -1,0 +1,66 @@
+//! Owns reading a whole chat completion.
+
+use serde_json::Value;
+
+use super::{
+    super::{
+        Malformed, Protocol,
+        chat::{ChatReply, Finish, Part, Signature},
+        json::{list, owned, text},
+        peek,
+    },
+    stream_in::finish,
+};
+
+/// Reads a body; an error body gives a reply with a fault.
+pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
+    let seen = peek::whole(body)?;
+    if let Some(fault) = seen.fault {
+        return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
+    }
+    let usage = seen.usage;
+    let value: Value = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    let Some(choice) = list(&value, "choices").first() else {
+        return Err(Malformed("a completion without choices".into()));
+    };
+    let message = choice.get("message").unwrap_or(&Value::Null);
+    let mut parts = Vec::new();
+    let thinking = ["reasoning_content", "reasoning"].iter().map(|k| text(message, k)).find(|t| !t.is_empty());
+    parts.extend(thinking.map(|t| Part::Thinking { text: t.to_owned(), signature: None }));
+    match message.get("content") {
+        Some(Value::String(text)) if !text.is_empty() => parts.push(Part::text(text.as_str())),
+        Some(Value::Array(list)) => parts.extend(list.iter().map(|p| Part::text(text(p, "text")))),
+        _ => {}
+    }
+    let refusal = owned(message, "refusal").filter(|r| !r.is_empty());
+    let refused = refusal.is_some();
+    parts.extend(refusal.map(Part::Refusal));
+    let mut called = false;
+    for call in list(message, "tool_calls") {
+        let function = call.get("function").unwrap_or(&Value::Null);
+        called = true;
+        let signature = call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
+        parts.push(Part::ToolCall {
+            id: text(call, "id").to_owned(),
+            name: text(function, "name").to_owned(),
+            arguments: text(function, "arguments").to_owned(),
+            signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
+        });
+    }
+    let reason = choice.get("finish_reason").and_then(Value::as_str).map(finish);
+    Ok(ChatReply {
+        id: owned(&value, "id"),
+        created: value.get("created").and_then(Value::as_u64),
+        model: owned(&value, "model"),
+        parts,
+        finish: match reason {
+            // Some servers say "stop" after a call.
+            Some(Finish::Stop) if called => Some(Finish::ToolCalls),
+            Some(Finish::Stop) if refused => Some(Finish::ContentFilter),
+            other => other,
+        },
+        stop_sequence: owned(choice, "stop_reason"),
+        usage,
+        fault: None,
+    })
+}

@@ -1,0 +1,101 @@
+//! Owns writing a whole chat completion.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    Usage,
+    chat::{ChatReply, Finish, Part, Signature},
+    ids,
+    translate::ReplyContext,
+};
+
+/// Writes a reply.
+pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
+    let id = reply.id.as_deref().unwrap_or(&ctx.id);
+    let (mut text, mut refusal, mut thinking) = (String::new(), String::new(), String::new());
+    let (mut calls, mut blocks, mut signature) = (Vec::new(), Vec::new(), None);
+    for part in &reply.parts {
+        match part {
+            Part::Text { text: more, signature: proof } => {
+                text.push_str(more);
+                signature = proof.as_ref().or(signature);
+            }
+            Part::Refusal(more) => refusal.push_str(more),
+            Part::Thinking { text: more, signature } => {
+                thinking.push_str(more);
+                if let Some(signature) = signature {
+                    blocks.push(json!({"type": "thinking", "thinking": more, "signature": signature.value}));
+                }
+            }
+            Part::Redacted(data) => blocks.push(json!({"type": "redacted_thinking", "data": data})),
+            Part::ToolCall { id: given, name, arguments, signature } => {
+                let call_id = ids::call(Some(given), id, calls.len() as u32);
+                let mut call =
+                    json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}});
+                if let Some(signature) = signature {
+                    call["extra_content"] = google(signature);
+                }
+                calls.push(call);
+            }
+            _ => {}
+        }
+    }
+    let reason = reply.finish.unwrap_or(if calls.is_empty() { Finish::Stop } else { Finish::ToolCalls });
+    let mut message = Map::new();
+    message.insert("role".into(), "assistant".into());
+    message.insert("content".into(), some_text(text));
+    message.insert("refusal".into(), some_text(refusal));
+    if !thinking.is_empty() {
+        message.insert("reasoning_content".into(), thinking.into());
+    }
+    if !blocks.is_empty() {
+        message.insert("thinking_blocks".into(), Value::Array(blocks));
+    }
+    if let Some(signature) = signature {
+        message.insert("extra_content".into(), google(signature));
+    }
+    if !calls.is_empty() {
+        message.insert("tool_calls".into(), Value::Array(calls));
+    }
+    let mut out = json!({
+        "id": ids::prefixed("chatcmpl-", id),
+        "object": "chat.completion",
+        "created": reply.created.unwrap_or(ctx.created),
+        "model": reply.model.as_deref().unwrap_or(&ctx.model),
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": word(reason)}],
+    });
+    if let Some(count) = &reply.usage {
+        out["usage"] = usage(count);
+    }
+    out
+}
+
+fn some_text(text: String) -> Value {
+    if text.is_empty() { Value::Null } else { text.into() }
+}
+
+/// Where Google's own OpenAI endpoint puts its signatures.
+pub(crate) fn google(signature: &Signature) -> Value {
+    json!({"google": {"thought_signature": signature.value}})
+}
+
+/// A finish reason's word.
+pub(crate) fn word(reason: Finish) -> &'static str {
+    match reason {
+        Finish::Stop => "stop",
+        Finish::Length => "length",
+        Finish::ToolCalls => "tool_calls",
+        Finish::ContentFilter => "content_filter",
+    }
+}
+
+/// Counts in OpenAI's words.
+pub(crate) fn usage(count: &Usage) -> Value {
+    json!({
+        "prompt_tokens": count.input,
+        "completion_tokens": count.output,
+        "total_tokens": count.input.saturating_add(count.output),
+        "prompt_tokens_details": {"cached_tokens": count.cached},
+        "completion_tokens_details": {"reasoning_tokens": count.reasoning},
+    })
+}

@@ -1,0 +1,309 @@
+//! Owns reading a chat completions request.
+
+use serde_json::{Map, Value};
+
+use super::super::{
+    Protocol,
+    chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
+    json::{invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts, text, unread},
+    translate::Refused,
+};
+
+/// Members that only matter to OpenAI's own bookkeeping or speed.
+const HINTS: [&str; 9] = [
+    "store",
+    "prediction",
+    "verbosity",
+    "prompt_cache_key",
+    "prompt_cache_retention",
+    "safety_identifier",
+    "cache_control",
+    "moderation",
+    "max_tool_calls",
+];
+
+/// Reads a body.
+pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
+    let mut map = object(body)?;
+    let mut request = ChatRequest::default();
+    let messages = take_list(&mut map, "messages")?
+        .filter(|m| !m.is_empty())
+        .ok_or_else(|| invalid(Some("messages"), "'messages' must be a non-empty array"))?;
+    for (at, value) in messages.iter().enumerate() {
+        let found = message(value, at, &mut request.losses)?;
+        request.messages.push(found);
+    }
+    for known in ["model", "backend"] {
+        map.remove(known);
+    }
+    tools(&mut map, &mut request)?;
+    request.parallel_tool_calls = take_flag(&mut map, "parallel_tool_calls")?;
+    let older = take_count(&mut map, "max_tokens")?;
+    request.max_tokens = take_count(&mut map, "max_completion_tokens")?.or(older);
+    request.temperature = take_number(&mut map, "temperature")?;
+    request.top_p = take_number(&mut map, "top_p")?;
+    request.top_k = take_count(&mut map, "top_k")?;
+    request.frequency_penalty = take_number(&mut map, "frequency_penalty")?;
+    request.presence_penalty = take_number(&mut map, "presence_penalty")?;
+    request.stop = take_texts(&mut map, "stop")?;
+    request.n = take_count(&mut map, "n")?;
+    request.seed = take(&mut map, "seed")
+        .map(|v| v.as_i64().ok_or_else(|| invalid(Some("seed"), "'seed' must be a whole number")))
+        .transpose()?;
+    request.user = take_text(&mut map, "user")?;
+    request.format = take(&mut map, "response_format").map(|v| format(&v)).transpose()?.flatten();
+    let effort = take_text(&mut map, "reasoning_effort")?;
+    let thinking = take(&mut map, "thinking");
+    request.reasoning = thinking.as_ref().and_then(thinking_budget).or(effort.as_deref().map(Reasoning::effort));
+    request.metadata = match take(&mut map, "metadata") {
+        Some(Value::Object(metadata)) => Some(metadata),
+        Some(_) => return Err(invalid(Some("metadata"), "'metadata' must be an object")),
+        None => None,
+    };
+    request.service_tier = take_text(&mut map, "service_tier")?;
+    request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
+    if let Some(options) = take(&mut map, "stream_options") {
+        request.include_usage = options.get("include_usage").and_then(Value::as_bool).unwrap_or(false);
+    }
+    leftovers(&mut map, &mut request.losses);
+    Ok(request)
+}
+
+/// Weighs what no other protocol knows.
+fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
+    if let Some(Value::Array(modalities)) = take(map, "modalities") {
+        if modalities.iter().any(|m| m != "text") {
+            note(losses, "modalities", Weight::Answer);
+        }
+    }
+    for (key, value) in map.iter() {
+        let idle = match value {
+            Value::Null => true,
+            Value::Bool(on) => !on,
+            Value::Object(map) => map.is_empty(),
+            Value::Array(list) => list.is_empty(),
+            Value::Number(number) => key == "top_logprobs" && number.as_u64() == Some(0),
+            Value::String(_) => false,
+        };
+        if idle {
+            continue;
+        }
+        let weight = match key.as_str() {
+            "audio" | "logprobs" | "top_logprobs" | "logit_bias" | "web_search_options" => Weight::Answer,
+            "extra_body" | "extra_headers" => Weight::Note,
+            key if HINTS.contains(&key) => Weight::Hint,
+            _ => Weight::Hint,
+        };
+        note(losses, key.as_str(), weight);
+    }
+}
+
+/// Anthropic's `thinking` member, which gateways take beside `reasoning_effort`.
+pub(crate) fn thinking_budget(value: &Value) -> Option<Reasoning> {
+    match text(value, "type") {
+        "enabled" => Some(value.get("budget_tokens").and_then(Value::as_u64).map_or(Reasoning::Adaptive, Reasoning::Budget)),
+        "adaptive" => Some(Reasoning::Adaptive),
+        "disabled" => Some(Reasoning::Off),
+        _ => None,
+    }
+}
+
+fn format(value: &Value) -> Result<Option<Format>, Refused> {
+    match text(value, "type") {
+        "text" => Ok(None),
+        "json_object" => Ok(Some(Format::Json)),
+        "json_schema" => {
+            let inner = value.get("json_schema").unwrap_or(&Value::Null);
+            schema(inner).map(Some)
+        }
+        _ => Err(invalid(Some("response_format"), "'response_format.type' must be text, json_object or json_schema")),
+    }
+}
+
+/// Reads `name`, `schema` and `strict`.
+pub(crate) fn schema(inner: &Value) -> Result<Format, Refused> {
+    let schema = inner.get("schema").filter(|s| s.is_object()).cloned();
+    Ok(Format::Schema {
+        name: owned(inner, "name").unwrap_or_else(|| "response".to_owned()),
+        schema: schema.ok_or_else(|| invalid(Some("response_format"), "a JSON schema is missing"))?,
+        strict: inner.get("strict").and_then(Value::as_bool),
+    })
+}
+
+fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    for tool in take_list(map, "tools")?.unwrap_or_default() {
+        match text(&tool, "type") {
+            "function" | "" => {
+                let inner = tool.get("function").unwrap_or(&Value::Null);
+                request.tools.push(function(inner)?);
+            }
+            other => note(&mut request.losses, format!("tools[{other}]"), Weight::Answer),
+        }
+    }
+    for inner in take_list(map, "functions")?.unwrap_or_default() {
+        request.tools.push(function(&inner)?);
+    }
+    let older = take(map, "function_call");
+    if let Some(choice) = take(map, "tool_choice").or(older) {
+        request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
+    }
+    Ok(())
+}
+
+fn function(inner: &Value) -> Result<Tool, Refused> {
+    Ok(Tool {
+        name: owned(inner, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
+        description: owned(inner, "description"),
+        parameters: inner.get("parameters").filter(|p| p.is_object()).cloned(),
+        strict: inner.get("strict").and_then(Value::as_bool),
+    })
+}
+
+/// Reads a choice; `allowed_tools` narrows the tools themselves.
+pub(crate) fn tool_choice(choice: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, Refused> {
+    let wrong = || invalid(Some("tool_choice"), "'tool_choice' is not one of auto, none, required or a named function");
+    let word = |word: &str| match word {
+        "auto" => Ok(ToolChoice::Auto),
+        "none" => Ok(ToolChoice::None),
+        "required" | "any" => Ok(ToolChoice::Required),
+        _ => Err(wrong()),
+    };
+    let name_of = |v: &Value| owned(v.get("function").unwrap_or(v), "name");
+    match choice {
+        Value::String(text) => word(text),
+        Value::Object(_) if text(choice, "type") == "allowed_tools" => {
+            let inner = choice.get("allowed_tools").unwrap_or(choice);
+            let names: Vec<String> = list(inner, "tools").iter().filter_map(name_of).collect();
+            tools.retain(|t| names.contains(&t.name));
+            word(text(inner, "mode"))
+        }
+        Value::Object(_) => match name_of(choice) {
+            Some(name) => Ok(ToolChoice::Named(name)),
+            None => word(text(choice, "type")),
+        },
+        _ => Err(wrong()),
+    }
+}
+
+fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, Refused> {
+    let param = format!("messages[{at}]");
+    unread(
+        value,
+        &["role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call", "reasoning_content", "thinking_blocks", "extra_content", "annotations", "audio", "is_error"],
+        "messages[]",
+        losses,
+    );
+    let role = match text(value, "role") {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => return assistant(value, &param, losses),
+        "tool" | "function" => {
+            let id = owned(value, "tool_call_id").or_else(|| owned(value, "name")).unwrap_or_default();
+            let error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+            let parts = content(value.get("content"), &param, losses)?;
+            return Ok(Message { role: Role::User, parts: vec![Part::ToolResult { id, parts, error }] });
+        }
+        _ => {
+            return Err(invalid(
+                Some(&format!("{param}.role")),
+                format!("'{param}.role' must be system, developer, user, assistant or tool"),
+            ));
+        }
+    };
+    if value.get("name").is_some_and(|n| !n.is_null()) {
+        note(losses, "messages[].name", Weight::Note);
+    }
+    Ok(Message { role, parts: content(value.get("content"), &param, losses)? })
+}
+
+fn google_signature(value: &Value) -> Option<Signature> {
+    let signature = value.pointer("/extra_content/google/thought_signature")?.as_str()?;
+    Some(Signature::new(Protocol::Gemini, signature))
+}
+
+fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Message, Refused> {
+    let mut parts = Vec::new();
+    let blocks = list(value, "thinking_blocks");
+    for block in blocks {
+        match text(block, "type") {
+            "redacted_thinking" => parts.push(Part::Redacted(text(block, "data").to_owned())),
+            _ => parts.push(Part::Thinking {
+                text: text(block, "thinking").to_owned(),
+                signature: owned(block, "signature").filter(|s| !s.is_empty()).map(|s| Signature::new(Protocol::Anthropic, s)),
+            }),
+        }
+    }
+    if blocks.is_empty() && !text(value, "reasoning_content").is_empty() {
+        note(losses, "messages[].reasoning_content", Weight::Note);
+    }
+    let mut said = content(value.get("content"), param, losses)?;
+    if let Some(found) = google_signature(value) {
+        match said.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
+            Some(Part::Text { signature, .. }) => *signature = Some(found),
+            _ => said.push(Part::Text { text: String::new(), signature: Some(found) }),
+        }
+    }
+    parts.append(&mut said);
+    if let Some(refusal) = owned(value, "refusal") {
+        parts.push(Part::Refusal(refusal));
+    }
+    for call in list(value, "tool_calls") {
+        let Some(inner) = call.get("function") else {
+            note(losses, "messages[].tool_calls[]", Weight::Answer);
+            continue;
+        };
+        parts.push(Part::ToolCall {
+            id: text(call, "id").to_owned(),
+            name: text(inner, "name").to_owned(),
+            arguments: text(inner, "arguments").to_owned(),
+            signature: google_signature(call),
+        });
+    }
+    if let Some(inner) = value.get("function_call").filter(|c| c.is_object()) {
+        let name = text(inner, "name").to_owned();
+        let arguments = text(inner, "arguments").to_owned();
+        parts.push(Part::ToolCall { id: name.clone(), name, arguments, signature: None });
+    }
+    if value.get("audio").is_some_and(|a| !a.is_null()) {
+        note(losses, "messages[].audio", Weight::Answer);
+    }
+    Ok(Message { role: Role::Assistant, parts })
+}
+
+fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
+        Some(Value::Array(list)) => list.iter().map(|value| part(value, param, losses)).collect(),
+        Some(_) => Err(invalid(Some(&format!("{param}.content")), format!("'{param}.content' must be a string or an array"))),
+    }
+}
+
+fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
+    let kind = text(value, "type");
+    let inner = value.get(kind).unwrap_or(&Value::Null);
+    unread(value, &["type", "text", "refusal", kind], "messages[].content[]", losses);
+    let wrong = |what: &str| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
+    Ok(match kind {
+        "text" => Part::text(text(value, "text")),
+        "refusal" => Part::Refusal(text(value, "refusal").to_owned()),
+        "image_url" => {
+            let url = inner.as_str().unwrap_or_else(|| text(inner, "url"));
+            if url.is_empty() {
+                return Err(wrong("an image has no URL"));
+            }
+            Part::Image { source: Source::from_url(url), detail: owned(inner, "detail") }
+        }
+        "input_audio" => Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() },
+        "file" => {
+            let source = match (owned(inner, "file_data"), owned(inner, "file_id")) {
+                (Some(data), _) if data.starts_with("data:") => Source::from_url(&data),
+                (Some(data), _) => Source::Data { mime: "application/pdf".to_owned(), data },
+                (None, Some(id)) => Source::Id(id),
+                (None, None) => return Err(wrong("a file has neither data nor id")),
+            };
+            Part::File { source, name: owned(inner, "filename") }
+        }
+        other => return Err(wrong(&format!("unknown part type '{other}'"))),
+    })
+}

@@ -1,0 +1,245 @@
+//! Owns writing a chat completions request.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    Protocol,
+    chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
+    json::note,
+    translate::Target,
+    turns::arrange,
+};
+
+/// Writes a request; what it cannot say joins the losses.
+pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
+    let mut out = Map::new();
+    let thinks = thinks(target.model);
+    out.insert("model".into(), target.model.into());
+    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, true, &mut request.losses);
+    let mut messages: Vec<Value> =
+        arranged.system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+    for message in arranged.turns {
+        write_message(message, request, &mut messages);
+    }
+    out.insert("messages".into(), Value::Array(messages));
+    tools(request, &mut out);
+    if let Some(max) = request.max_tokens {
+        // Reasoning models refuse the older name; most other servers know only that one.
+        out.insert(if thinks { "max_completion_tokens" } else { "max_tokens" }.into(), max.into());
+    }
+    for (name, value) in [
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+        ("frequency_penalty", request.frequency_penalty),
+        ("presence_penalty", request.presence_penalty),
+    ] {
+        match value {
+            // These models take the default only.
+            Some(_) if thinks => note(&mut request.losses, name, Weight::Hint),
+            Some(value) => {
+                out.insert(name.into(), value.into());
+            }
+            None => {}
+        }
+    }
+    if request.top_k.is_some() {
+        note(&mut request.losses, "top_k", Weight::Hint);
+    }
+    match request.stop.len() {
+        0 => {}
+        1..=4 => {
+            out.insert("stop".into(), json!(request.stop));
+        }
+        // OpenAI's limit.
+        _ => {
+            out.insert("stop".into(), json!(request.stop[..4]));
+            note(&mut request.losses, "stop_sequences[4..]", Weight::Answer);
+        }
+    }
+    if let Some(n) = request.n {
+        out.insert("n".into(), n.into());
+    }
+    if let Some(seed) = request.seed {
+        out.insert("seed".into(), seed.into());
+    }
+    if let Some(user) = &request.user {
+        out.insert("user".into(), user.as_str().into());
+    }
+    match &request.format {
+        Some(Format::Json) => {
+            out.insert("response_format".into(), json!({"type": "json_object"}));
+        }
+        Some(Format::Schema { name, schema, strict }) => {
+            let mut inner = json!({"name": name, "schema": schema});
+            if let (Some(strict), Some(inner)) = (strict, inner.as_object_mut()) {
+                inner.insert("strict".into(), (*strict).into());
+            }
+            out.insert("response_format".into(), json!({"type": "json_schema", "json_schema": inner}));
+        }
+        None => {}
+    }
+    match &request.reasoning {
+        Some(Reasoning::Off | Reasoning::Adaptive) | None => {}
+        Some(reasoning) if thinks => {
+            let word = match reasoning.word() {
+                "max" => "xhigh",
+                word => word,
+            };
+            out.insert("reasoning_effort".into(), word.into());
+        }
+        Some(_) => note(&mut request.losses, "thinking", Weight::Hint),
+    }
+    if let Some(metadata) = request.metadata.take() {
+        out.insert("metadata".into(), Value::Object(metadata));
+    }
+    if let Some(tier) = &request.service_tier {
+        let tier = if tier == "standard_only" { "default" } else { tier.as_str() };
+        out.insert("service_tier".into(), tier.into());
+    }
+    if request.stream {
+        out.insert("stream".into(), true.into());
+        out.insert("stream_options".into(), json!({"include_usage": true}));
+    }
+    out
+}
+
+/// Whether a model's name is that of one of OpenAI's reasoning models.
+fn thinks(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or(model);
+    let digits = name.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    digits || (name.starts_with("gpt-5") && !name.contains("chat"))
+}
+
+fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
+    if request.tools.is_empty() {
+        // OpenAI refuses a choice, and the parallel switch, without tools.
+        return;
+    }
+    let tools = request.tools.iter().map(|tool| {
+        let mut inner = Map::new();
+        inner.insert("name".into(), tool.name.as_str().into());
+        if let Some(description) = &tool.description {
+            inner.insert("description".into(), description.as_str().into());
+        }
+        let parameters = tool.parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}}));
+        inner.insert("parameters".into(), parameters);
+        if let Some(strict) = tool.strict {
+            inner.insert("strict".into(), strict.into());
+        }
+        json!({"type": "function", "function": inner})
+    });
+    out.insert("tools".into(), tools.collect());
+    if let Some(choice) = &request.tool_choice {
+        let choice = match choice {
+            ToolChoice::Auto => json!("auto"),
+            ToolChoice::None => json!("none"),
+            ToolChoice::Required => json!("required"),
+            ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
+        };
+        out.insert("tool_choice".into(), choice);
+    }
+    if let Some(parallel) = request.parallel_tool_calls {
+        out.insert("parallel_tool_calls".into(), parallel.into());
+    }
+}
+
+fn write_message(message: Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
+    match message.role {
+        Role::Assistant => assistant(message.parts, request, out),
+        Role::System | Role::User => {
+            let mut rest = Vec::new();
+            // Media in a tool's result: only text fits there, so it follows as the user's.
+            for part in message.parts {
+                let Part::ToolResult { id, parts, error } = part else {
+                    rest.push(part);
+                    continue;
+                };
+                let (texts, media): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|p| matches!(p, Part::Text { .. }));
+                let mut text = join(&texts);
+                if error && !text.to_ascii_lowercase().contains("error") {
+                    text = format!("Error: {text}");
+                }
+                if text.is_empty() && !media.is_empty() {
+                    "The result is attached below.".clone_into(&mut text);
+                }
+                out.push(json!({"role": "tool", "tool_call_id": id, "content": text}));
+                rest.extend(media);
+            }
+            if !rest.is_empty() {
+                out.push(json!({"role": "user", "content": content(rest, request)}));
+            }
+        }
+    }
+}
+
+fn join(parts: &[Part]) -> String {
+    let texts: Vec<&str> = parts.iter().filter_map(super::super::turns::words).collect();
+    texts.join("\n")
+}
+
+fn assistant(parts: Vec<Part>, request: &mut ChatRequest, out: &mut Vec<Value>) {
+    let mut message = Map::new();
+    message.insert("role".into(), "assistant".into());
+    let (mut text, mut refusal, mut calls) = (String::new(), String::new(), Vec::new());
+    for part in parts {
+        match part {
+            Part::Text { text: more, .. } => text.push_str(&more),
+            Part::Refusal(more) => refusal.push_str(&more),
+            Part::ToolCall { id, name, arguments, signature } => {
+                let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
+                let mut call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+                if let (Some(value), Some(call)) = (Signature::of(signature.as_ref(), Protocol::Gemini), call.as_object_mut()) {
+                    call.insert("extra_content".into(), json!({"google": {"thought_signature": value}}));
+                }
+                calls.push(call);
+            }
+            _ => note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint),
+        }
+    }
+    if text.is_empty() && refusal.is_empty() && calls.is_empty() {
+        return;
+    }
+    message.insert("content".into(), if text.is_empty() { Value::Null } else { text.into() });
+    if !refusal.is_empty() {
+        message.insert("refusal".into(), refusal.into());
+    }
+    if !calls.is_empty() {
+        message.insert("tool_calls".into(), Value::Array(calls));
+    }
+    out.push(Value::Object(message));
+}
+
+/// A string where text is all there is: the form every server takes.
+fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
+    if let [Part::Text { text, .. }] = parts.as_slice() {
+        return text.as_str().into();
+    }
+    let mut out = Vec::new();
+    for part in parts {
+        out.push(match part {
+            Part::Text { text, .. } | Part::Refusal(text) => json!({"type": "text", "text": text}),
+            Part::Image { source, detail } => {
+                let Some(url) = source.to_url() else {
+                    note(&mut request.losses, "messages[].content[].source.file_id", Weight::Answer);
+                    continue;
+                };
+                let mut image = json!({"url": url});
+                if let (Some(detail), Some(image)) = (detail, image.as_object_mut()) {
+                    image.insert("detail".into(), detail.into());
+                }
+                json!({"type": "image_url", "image_url": image})
+            }
+            Part::File { source: Source::Text(text), .. } => json!({"type": "text", "text": text}),
+            Part::File { source: source @ Source::Data { .. }, name } => {
+                json!({"type": "file", "file": {"filename": name.unwrap_or_else(|| "document.pdf".into()), "file_data": source.to_url()}})
+            }
+            Part::File { .. } => {
+                note(&mut request.losses, "messages[].content[].document", Weight::Answer);
+                continue;
+            }
+            Part::Audio { data, format } => json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}),
+            Part::ToolCall { .. } | Part::ToolResult { .. } | Part::Thinking { .. } | Part::Redacted(_) => continue,
+        });
+    }
+    Value::Array(out)
+}

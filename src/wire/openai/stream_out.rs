@@ -1,0 +1,145 @@
+//! Owns writing a chat completion stream.
+
+use serde_json::{Value, json};
+
+use super::{
+    super::{
+        Usage,
+        chat::{ChatEvent, Finish, StreamWriter},
+        ids,
+        json::{push, push_text},
+        translate::{Dialect, ReplyContext, error_body},
+    },
+    reply_out::{google, usage, word},
+};
+
+/// Writes chunks.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    ctx: ReplyContext,
+    include_usage: bool,
+    /// The part of every chunk that stands before the choices; empty until the reply has begun.
+    head: Vec<u8>,
+    /// Thinking of the block under way, repeated whole in `thinking_blocks` with its signature.
+    thinking: String,
+    blocks: u32,
+}
+
+impl Writer {
+    pub(crate) fn new(ctx: ReplyContext, include_usage: bool) -> Self {
+        Self { ctx, include_usage, head: Vec::new(), thinking: String::new(), blocks: 0 }
+    }
+
+    fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
+        if !self.head.is_empty() {
+            return;
+        }
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            id.clone_into(&mut self.ctx.id);
+        }
+        let head = &mut self.head;
+        head.extend_from_slice(b"data: {\"id\":");
+        push_text(head, &ids::prefixed("chatcmpl-", &self.ctx.id));
+        head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
+        push(head, &created.unwrap_or(self.ctx.created));
+        head.extend_from_slice(b",\"model\":");
+        push_text(head, model.filter(|m| !m.is_empty()).unwrap_or(&self.ctx.model));
+        self.delta(&json!({"role": "assistant", "content": "", "refusal": null}), None, out);
+    }
+
+    fn open(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.head);
+        out.extend_from_slice(b",\"choices\":[{\"index\":0,\"delta\":");
+    }
+
+    fn close(&self, finish: Option<Finish>, out: &mut Vec<u8>) {
+        out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":");
+        push(out, &finish.map(word));
+        out.extend_from_slice(b"}]");
+        if self.include_usage {
+            out.extend_from_slice(b",\"usage\":null");
+        }
+        out.extend_from_slice(b"}\n\n");
+    }
+
+    fn delta(&self, delta: &Value, finish: Option<Finish>, out: &mut Vec<u8>) {
+        self.open(out);
+        push(out, delta);
+        self.close(finish, out);
+    }
+
+    /// A delta of one string, without a tree.
+    fn one(&self, before: &[u8], text: &str, after: &[u8], out: &mut Vec<u8>) {
+        self.open(out);
+        out.extend_from_slice(before);
+        push_text(out, text);
+        out.extend_from_slice(after);
+        self.close(None, out);
+    }
+
+    fn block(&mut self, mut block: Value, out: &mut Vec<u8>) {
+        block["index"] = self.blocks.into();
+        self.blocks += 1;
+        self.delta(&json!({"thinking_blocks": [block]}), None, out);
+    }
+}
+
+impl StreamWriter for Writer {
+    fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
+        if let ChatEvent::Start { id, model, created } = event {
+            self.begin(id.as_deref(), model.as_deref(), *created, out);
+            return;
+        }
+        self.begin(None, None, None, out);
+        match event {
+            ChatEvent::Text(text) => self.one(b"{\"content\":", text, b"}", out),
+            ChatEvent::Refusal(text) => self.one(b"{\"refusal\":", text, b"}", out),
+            ChatEvent::Thinking(text) => {
+                self.thinking.push_str(text);
+                self.one(b"{\"reasoning_content\":", text, b"}", out);
+            }
+            ChatEvent::ThinkingEnd(signature) => {
+                let thinking = std::mem::take(&mut self.thinking);
+                if let Some(signature) = signature {
+                    self.block(json!({"type": "thinking", "thinking": thinking, "signature": signature.value}), out);
+                }
+            }
+            ChatEvent::Redacted(data) => self.block(json!({"type": "redacted_thinking", "data": data}), out),
+            ChatEvent::TextSignature(signature) => {
+                self.delta(&json!({"extra_content": google(signature)}), None, out);
+            }
+            ChatEvent::ToolCall { index, id, name, signature } => {
+                let id = ids::call(id.as_deref(), &self.ctx.id, *index);
+                let function = json!({"name": name, "arguments": ""});
+                let mut call = json!({"index": index, "id": id, "type": "function", "function": function});
+                if let Some(signature) = signature {
+                    call["extra_content"] = google(signature);
+                }
+                self.delta(&json!({"tool_calls": [call]}), None, out);
+            }
+            ChatEvent::Arguments { index, text } => {
+                let before = format!("{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":");
+                self.one(before.as_bytes(), text, b"}}]}", out);
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
+        self.begin(None, None, None, out);
+        self.delta(&json!({}), Some(reason), out);
+        if self.include_usage {
+            out.extend_from_slice(&self.head);
+            out.extend_from_slice(b",\"choices\":[],\"usage\":");
+            push(out, &usage(&count.unwrap_or_default()));
+            out.extend_from_slice(b"}\n\n");
+        }
+        out.extend_from_slice(b"data: [DONE]\n\n");
+    }
+
+    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
+        out.extend_from_slice(b"data: ");
+        out.extend_from_slice(error_body(Dialect::Chat, kind, code, message, None, request_id).as_bytes());
+        out.extend_from_slice(b"\n\n");
+    }
+}

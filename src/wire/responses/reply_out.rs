@@ -1,0 +1,144 @@
+//! Owns the objects of a Responses reply: the response itself and its output items.
+
+use serde_json::{Value, json};
+
+use super::super::{
+    Usage,
+    chat::{ChatReply, Finish, Part, Signature},
+    ids,
+    openai::reply_out::google,
+    translate::ReplyContext,
+};
+
+/// Writes a whole reply.
+pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
+    let id = reply.id.as_deref().unwrap_or(&ctx.id);
+    let (mut output, mut content, mut calls): (Vec<Value>, Vec<Value>, u32) = (Vec::new(), Vec::new(), 0);
+    for part in &reply.parts {
+        match part {
+            Part::Text { text, .. } => {
+                content.push(text_part(text));
+                continue;
+            }
+            Part::Refusal(text) => {
+                content.push(refusal_part(text));
+                continue;
+            }
+            _ => {}
+        }
+        message(id, &mut content, &mut output);
+        let at = output.len();
+        match part {
+            Part::Thinking { text, signature } => {
+                output.push(reasoning(&item_id("rs_", id, at), text, signature.as_ref().map(Signature::tagged)));
+            }
+            Part::Redacted(data) => output.push(reasoning(&item_id("rs_", id, at), "", Some(redacted(data)))),
+            Part::ToolCall { id: given, name, arguments, signature } => {
+                let call_id = ids::call(Some(given), id, calls);
+                calls += 1;
+                output.push(call(&item_id("fc_", id, at), &call_id, name, arguments, signature.as_ref()));
+            }
+            _ => {}
+        }
+    }
+    message(id, &mut content, &mut output);
+    let model = reply.model.as_deref().unwrap_or(&ctx.model);
+    let mut out = response(id, reply.created.unwrap_or(ctx.created), model, "in_progress", output);
+    finish(&mut out, reply.finish.unwrap_or(Finish::Stop), reply.usage);
+    out
+}
+
+fn message(id: &str, content: &mut Vec<Value>, output: &mut Vec<Value>) {
+    if !content.is_empty() {
+        let at = output.len();
+        output.push(message_item(&item_id("msg_", id, at), "completed", std::mem::take(content)));
+    }
+}
+
+/// An item's id: the reply's and the item's place in it.
+pub(crate) fn item_id(prefix: &str, id: &str, at: usize) -> String {
+    format!("{prefix}{id}_{at}")
+}
+
+pub(crate) fn message_item(id: &str, status: &str, content: Vec<Value>) -> Value {
+    json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
+}
+
+pub(crate) fn text_part(text: &str) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+}
+
+pub(crate) fn refusal_part(text: &str) -> Value {
+    json!({"type": "refusal", "refusal": text})
+}
+
+/// Encrypted content is the one member that stateless clients echo: it carries the signature.
+pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<String>) -> Value {
+    let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
+    json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
+}
+
+/// Anthropic's encrypted thinking, as `request_in` reads it back.
+pub(crate) fn redacted(data: &str) -> String {
+    format!("anthropic:redacted:{data}")
+}
+
+pub(crate) fn call(id: &str, call_id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {
+    let mut item = json!({
+        "id": id,
+        "type": "function_call",
+        "status": "completed",
+        "call_id": call_id,
+        "name": name,
+        "arguments": arguments,
+    });
+    if let Some(signature) = signature {
+        item["extra_content"] = google(signature);
+    }
+    item
+}
+
+/// The response object around output items. Members that clients' types demand are there, though null.
+pub(crate) fn response(id: &str, created: u64, model: &str, status: &str, output: Vec<Value>) -> Value {
+    json!({
+        "id": ids::prefixed("resp_", id),
+        "object": "response",
+        "created_at": created,
+        "status": status,
+        "error": null,
+        "incomplete_details": null,
+        "instructions": null,
+        "metadata": {},
+        "model": model,
+        "output": output,
+        "parallel_tool_calls": true,
+        "temperature": null,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": null,
+        "store": false,
+        "usage": null,
+    })
+}
+
+/// Sets status and counts of a response that has ended.
+pub(crate) fn finish(response: &mut Value, reason: Finish, usage: Option<Usage>) {
+    let incomplete = match reason {
+        Finish::Stop | Finish::ToolCalls => None,
+        Finish::Length => Some("max_output_tokens"),
+        Finish::ContentFilter => Some("content_filter"),
+    };
+    response["status"] = if incomplete.is_some() { "incomplete" } else { "completed" }.into();
+    if let Some(reason) = incomplete {
+        response["incomplete_details"] = json!({"reason": reason});
+    }
+    if let Some(count) = usage {
+        response["usage"] = json!({
+            "input_tokens": count.input,
+            "input_tokens_details": {"cached_tokens": count.cached},
+            "output_tokens": count.output,
+            "output_tokens_details": {"reasoning_tokens": count.reasoning},
+            "total_tokens": count.input.saturating_add(count.output),
+        });
+    }
+}

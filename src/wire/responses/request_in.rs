@@ -1,0 +1,203 @@
+//! Owns reading a Responses request, statelessly.
+
+use serde_json::{Map, Value};
+
+use super::super::{
+    Protocol,
+    chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, Weight},
+    json::{invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text, unread},
+    openai::request_in::{schema, tool_choice},
+    translate::Refused,
+};
+
+/// Reads a body.
+pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
+    let mut map = object(body)?;
+    let mut request = ChatRequest { include_usage: true, ..ChatRequest::default() };
+    if let Some(text) = take_text(&mut map, "instructions")? {
+        request.messages.push(Message { role: Role::System, parts: vec![Part::text(text)] });
+    }
+    for stored in ["previous_response_id", "conversation", "prompt"] {
+        if take(&mut map, stored).is_some() {
+            // The turns before are with a provider that this request does not go to.
+            note(&mut request.losses, stored, Weight::Answer);
+        }
+    }
+    match take(&mut map, "input") {
+        Some(Value::String(text)) => request.messages.push(Message { role: Role::User, parts: vec![Part::text(text)] }),
+        Some(Value::Array(items)) => {
+            for (at, value) in items.iter().enumerate() {
+                let found = item(value, at, &mut request.losses)?;
+                request.messages.extend(found);
+            }
+        }
+        _ => return Err(invalid(Some("input"), "'input' must be a string or an array")),
+    }
+    if request.messages.is_empty() {
+        return Err(invalid(Some("input"), "'input' is empty"));
+    }
+    for known in ["model", "backend", "include", "truncation"] {
+        map.remove(known);
+    }
+    if take_flag(&mut map, "background")? == Some(true) {
+        note(&mut request.losses, "background", Weight::Answer);
+    }
+    tools(&mut map, &mut request)?;
+    request.parallel_tool_calls = take_flag(&mut map, "parallel_tool_calls")?;
+    request.max_tokens = take_count(&mut map, "max_output_tokens")?;
+    request.temperature = take_number(&mut map, "temperature")?;
+    request.top_p = take_number(&mut map, "top_p")?;
+    request.user = take_text(&mut map, "user")?;
+    request.service_tier = take_text(&mut map, "service_tier")?;
+    request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
+    drop(take(&mut map, "stream_options"));
+    if let Some(Value::Object(metadata)) = take(&mut map, "metadata") {
+        request.metadata = Some(metadata);
+    }
+    if let Some(reasoning) = take(&mut map, "reasoning") {
+        request.reasoning = owned(&reasoning, "effort").as_deref().map(Reasoning::effort);
+    }
+    if let Some(text) = take(&mut map, "text") {
+        request.format = format(text.get("format").unwrap_or(&Value::Null))?;
+        unread(&text, &["format"], "text", &mut request.losses);
+    }
+    // Nothing is stored here, whatever the client would like.
+    if take_flag(&mut map, "store")? == Some(true) {
+        note(&mut request.losses, "store", Weight::Note);
+    }
+    for (key, value) in &map {
+        let idle = value.is_null() || value == &Value::Bool(false) || value.as_u64() == Some(0);
+        if !idle {
+            let weight = if key == "top_logprobs" { Weight::Answer } else { Weight::Hint };
+            note(&mut request.losses, key.as_str(), weight);
+        }
+    }
+    Ok(request)
+}
+
+fn format(value: &Value) -> Result<Option<Format>, Refused> {
+    match text(value, "type") {
+        "" | "text" => Ok(None),
+        "json_object" => Ok(Some(Format::Json)),
+        "json_schema" => schema(value).map(Some),
+        _ => Err(invalid(Some("text.format"), "'text.format.type' must be text, json_object or json_schema")),
+    }
+}
+
+fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    for tool in take_list(map, "tools")?.unwrap_or_default() {
+        match text(&tool, "type") {
+            "function" => request.tools.push(Tool {
+                name: owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
+                description: owned(&tool, "description"),
+                parameters: tool.get("parameters").filter(|p| p.is_object()).cloned(),
+                strict: tool.get("strict").and_then(Value::as_bool),
+            }),
+            // Tools that OpenAI itself runs, or that have no schema: offered, not demanded.
+            kind => note(&mut request.losses, format!("tools[{kind}]"), Weight::Hint),
+        }
+    }
+    if let Some(choice) = take(map, "tool_choice") {
+        request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
+    }
+    Ok(())
+}
+
+fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
+    let param = format!("input[{at}]");
+    let kind = text(value, "type");
+    let (role, parts) = match kind {
+        "" | "message" => {
+            let role = match text(value, "role") {
+                "system" | "developer" => Role::System,
+                "user" => Role::User,
+                "assistant" => Role::Assistant,
+                _ => {
+                    let message = format!("'{param}.role' must be user, assistant, system or developer");
+                    return Err(invalid(Some(&format!("{param}.role")), message));
+                }
+            };
+            (role, content(value.get("content"), &param, losses)?)
+        }
+        "function_call" => {
+            let signature = value.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
+            let call = Part::ToolCall {
+                id: text(value, "call_id").to_owned(),
+                name: text(value, "name").to_owned(),
+                arguments: text(value, "arguments").to_owned(),
+                signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
+            };
+            (Role::Assistant, vec![call])
+        }
+        "function_call_output" => {
+            let parts = content(value.get("output"), &param, losses)?;
+            (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
+        }
+        "reasoning" => (Role::Assistant, vec![reasoning(value)]),
+        "item_reference" => {
+            note(losses, "input[item_reference]", Weight::Answer);
+            return Ok(None);
+        }
+        // What OpenAI's own tools left in the history.
+        other => {
+            note(losses, format!("input[{other}]"), Weight::Hint);
+            return Ok(None);
+        }
+    };
+    Ok(Some(Message { role, parts }))
+}
+
+/// Reads back what `reply_out` wrote: the summary is the thinking, the encrypted content its signature.
+fn reasoning(value: &Value) -> Part {
+    let summary: String = list(value, "summary").iter().map(|s| text(s, "text")).collect();
+    let signature = Signature::untagged(text(value, "encrypted_content"), Protocol::Openai);
+    if let (Protocol::Anthropic, Some(data)) = (signature.origin, signature.value.strip_prefix("redacted:")) {
+        return Part::Redacted(data.to_owned());
+    }
+    Part::Thinking { text: summary, signature: Some(signature).filter(|s| !s.value.is_empty()) }
+}
+
+fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
+        Some(Value::Array(list)) => list.iter().map(|v| part(v, param, losses)).collect(),
+        Some(_) => {
+            let message = format!("'{param}' has content that is neither a string nor an array");
+            Err(invalid(Some(param), message))
+        }
+    }
+}
+
+fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
+    let wrong = |what: String| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
+    const READ: [&str; 12] = [
+        "type", "text", "refusal", "image_url", "file_id", "detail", "file_data", "file_url", "filename", "input_audio",
+        "annotations", "logprobs",
+    ];
+    unread(value, &READ, "input[].content[]", losses);
+    let stored = || owned(value, "file_id").map(Source::Id);
+    Ok(match text(value, "type") {
+        "input_text" | "output_text" | "text" => Part::text(text(value, "text")),
+        "refusal" => Part::Refusal(text(value, "refusal").to_owned()),
+        "input_image" => {
+            let source = owned(value, "image_url").map(|url| Source::from_url(&url)).or_else(stored);
+            let source = source.ok_or_else(|| wrong("an image has neither URL nor id".into()))?;
+            Part::Image { source, detail: owned(value, "detail") }
+        }
+        "input_file" => {
+            let data = owned(value, "file_data").map(|data| match data.starts_with("data:") {
+                true => Source::from_url(&data),
+                false => Source::Data { mime: "application/pdf".to_owned(), data },
+            });
+            let source = data.or_else(|| owned(value, "file_url").map(Source::Url)).or_else(stored);
+            let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id".into()))?;
+            Part::File { source, name: owned(value, "filename") }
+        }
+        "input_audio" => {
+            let inner = value.get("input_audio").unwrap_or(value);
+            Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() }
+        }
+        other => return Err(wrong(format!("unknown part type '{other}'"))),
+    })
+}

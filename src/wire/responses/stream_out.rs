@@ -1,0 +1,271 @@
+//! Owns writing a Responses stream.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        Usage,
+        chat::{ChatEvent, Finish, Signature, StreamWriter},
+        ids,
+        json::push,
+        translate::ReplyContext,
+    },
+    reply_out,
+};
+
+/// Writes events.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    ctx: ReplyContext,
+    started: bool,
+    /// Number of the next event.
+    sequence: u64,
+    /// Finished items by place; those of calls are filled at the end.
+    output: Vec<Value>,
+    open: Open,
+    /// Calls stay open, because some servers interleave their arguments.
+    calls: Vec<Call>,
+}
+
+#[derive(Debug)]
+enum Open {
+    Nothing,
+    Reasoning { at: usize, text: String },
+    /// A message's one part: text or refusal.
+    Message { at: usize, text: String, refusal: bool },
+}
+
+#[derive(Debug)]
+struct Call {
+    number: u32,
+    at: usize,
+    id: String,
+    name: String,
+    arguments: String,
+    signature: Option<Signature>,
+}
+
+impl Writer {
+    pub(crate) fn new(ctx: ReplyContext) -> Self {
+        Self { ctx, started: false, sequence: 0, output: Vec::new(), open: Open::Nothing, calls: Vec::new() }
+    }
+
+    fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
+        let mut map = Map::new();
+        map.insert("type".into(), kind.into());
+        map.insert("sequence_number".into(), self.sequence.into());
+        self.sequence += 1;
+        if let Value::Object(members) = members {
+            map.extend(members);
+        }
+        out.extend_from_slice(b"event: ");
+        out.extend_from_slice(kind.as_bytes());
+        out.extend_from_slice(b"\ndata: ");
+        push(out, &map);
+        out.extend_from_slice(b"\n\n");
+    }
+
+    fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
+        if std::mem::replace(&mut self.started, true) {
+            return;
+        }
+        if let Some(id) = id.filter(|id| !id.is_empty()) {
+            id.clone_into(&mut self.ctx.id);
+        }
+        if let Some(model) = model {
+            model.clone_into(&mut self.ctx.model);
+        }
+        self.ctx.created = created.unwrap_or(self.ctx.created);
+        for kind in ["response.created", "response.in_progress"] {
+            let response = self.response("in_progress");
+            self.send(kind, json!({"response": response}), out);
+        }
+    }
+
+    fn response(&self, status: &str) -> Value {
+        reply_out::response(&self.ctx.id, self.ctx.created, &self.ctx.model, status, self.output.clone())
+    }
+
+    fn item_id(&self, prefix: &str, at: usize) -> String {
+        reply_out::item_id(prefix, &self.ctx.id, at)
+    }
+
+    /// Takes the next place and announces what stands there.
+    fn place(&mut self, at: usize, item: Value, out: &mut Vec<u8>) {
+        self.send("response.output_item.added", json!({"output_index": at, "item": &item}), out);
+        self.output.push(item);
+    }
+
+    fn done(&mut self, at: usize, item: Value, out: &mut Vec<u8>) {
+        self.send("response.output_item.done", json!({"output_index": at, "item": &item}), out);
+        if let Some(place) = self.output.get_mut(at) {
+            *place = item;
+        }
+    }
+
+    fn close(&mut self, encrypted: Option<String>, out: &mut Vec<u8>) {
+        match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Nothing => {}
+            Open::Reasoning { at, text } => {
+                let id = self.item_id("rs_", at);
+                if !text.is_empty() {
+                    let place = json!({"item_id": id, "output_index": at, "summary_index": 0, "text": text});
+                    self.send("response.reasoning_summary_text.done", place, out);
+                    let part = json!({"type": "summary_text", "text": text});
+                    let place = json!({"item_id": id, "output_index": at, "summary_index": 0, "part": part});
+                    self.send("response.reasoning_summary_part.done", place, out);
+                }
+                self.done(at, reply_out::reasoning(&id, &text, encrypted), out);
+            }
+            Open::Message { at, text, refusal } => {
+                let id = self.item_id("msg_", at);
+                let mut place = json!({"item_id": id, "output_index": at, "content_index": 0});
+                let part = if refusal {
+                    place["refusal"] = text.as_str().into();
+                    self.send("response.refusal.done", place, out);
+                    reply_out::refusal_part(&text)
+                } else {
+                    place["text"] = text.as_str().into();
+                    place["logprobs"] = json!([]);
+                    self.send("response.output_text.done", place, out);
+                    reply_out::text_part(&text)
+                };
+                let place = json!({"item_id": id, "output_index": at, "content_index": 0, "part": &part});
+                self.send("response.content_part.done", place, out);
+                self.done(at, reply_out::message_item(&id, "completed", vec![part]), out);
+            }
+        }
+    }
+
+    fn text(&mut self, more: &str, refusal: bool, out: &mut Vec<u8>) {
+        if !matches!(self.open, Open::Message { refusal: r, .. } if r == refusal) {
+            self.close(None, out);
+            let at = self.output.len();
+            let id = self.item_id("msg_", at);
+            self.place(at, reply_out::message_item(&id, "in_progress", Vec::new()), out);
+            let part = if refusal { reply_out::refusal_part("") } else { reply_out::text_part("") };
+            let place = json!({"item_id": id, "output_index": at, "content_index": 0, "part": part});
+            self.send("response.content_part.added", place, out);
+            self.open = Open::Message { at, text: String::new(), refusal };
+        }
+        let Open::Message { at, text, .. } = &mut self.open else { return };
+        text.push_str(more);
+        let at = *at;
+        let mut place =
+            json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": 0, "delta": more});
+        if refusal {
+            self.send("response.refusal.delta", place, out);
+        } else {
+            place["logprobs"] = json!([]);
+            self.send("response.output_text.delta", place, out);
+        }
+    }
+
+    fn begin_reasoning(&mut self, out: &mut Vec<u8>) {
+        if !matches!(self.open, Open::Reasoning { .. }) {
+            self.close(None, out);
+            let at = self.output.len();
+            self.place(at, reply_out::reasoning(&self.item_id("rs_", at), "", None), out);
+            self.open = Open::Reasoning { at, text: String::new() };
+        }
+    }
+
+    fn thinking(&mut self, more: &str, out: &mut Vec<u8>) {
+        if more.is_empty() {
+            return;
+        }
+        self.begin_reasoning(out);
+        let Open::Reasoning { at, text } = &mut self.open else { return };
+        let first = text.is_empty();
+        text.push_str(more);
+        let at = *at;
+        let id = self.item_id("rs_", at);
+        if first {
+            let part = json!({"type": "summary_text", "text": ""});
+            let place = json!({"item_id": id, "output_index": at, "summary_index": 0, "part": part});
+            self.send("response.reasoning_summary_part.added", place, out);
+        }
+        let place = json!({"item_id": id, "output_index": at, "summary_index": 0, "delta": more});
+        self.send("response.reasoning_summary_text.delta", place, out);
+    }
+
+    fn end_calls(&mut self, out: &mut Vec<u8>) {
+        for call in std::mem::take(&mut self.calls) {
+            let id = self.item_id("fc_", call.at);
+            let mut place = json!({"item_id": id, "output_index": call.at, "name": call.name});
+            place["arguments"] = call.arguments.as_str().into();
+            self.send("response.function_call_arguments.done", place, out);
+            let item = reply_out::call(&id, &call.id, &call.name, &call.arguments, call.signature.as_ref());
+            self.done(call.at, item, out);
+        }
+    }
+}
+
+impl StreamWriter for Writer {
+    fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
+        if let ChatEvent::Start { id, model, created } = event {
+            self.begin(id.as_deref(), model.as_deref(), *created, out);
+            return;
+        }
+        self.begin(None, None, None, out);
+        match event {
+            ChatEvent::Text(text) => self.text(text, false, out),
+            ChatEvent::Refusal(text) => self.text(text, true, out),
+            ChatEvent::Thinking(text) => self.thinking(text, out),
+            ChatEvent::ThinkingEnd(signature) => {
+                if signature.is_some() {
+                    self.begin_reasoning(out);
+                }
+                self.close(signature.as_ref().map(Signature::tagged), out);
+            }
+            ChatEvent::Redacted(data) => {
+                self.close(None, out);
+                self.begin_reasoning(out);
+                self.close(Some(reply_out::redacted(data)), out);
+            }
+            ChatEvent::ToolCall { index, id, name, signature } => {
+                self.close(None, out);
+                let at = self.output.len();
+                let call_id = ids::call(id.as_deref(), &self.ctx.id, *index);
+                let mut item = reply_out::call(&self.item_id("fc_", at), &call_id, name, "", signature.as_ref());
+                item["status"] = "in_progress".into();
+                self.place(at, item, out);
+                self.calls.push(Call {
+                    number: *index,
+                    at,
+                    id: call_id,
+                    name: name.clone().into_owned(),
+                    arguments: String::new(),
+                    signature: signature.clone(),
+                });
+            }
+            ChatEvent::Arguments { index, text } => {
+                let Some(call) = self.calls.iter_mut().find(|c| c.number == *index) else { return };
+                call.arguments.push_str(text);
+                let at = call.at;
+                let place = json!({"item_id": self.item_id("fc_", at), "output_index": at, "delta": text});
+                self.send("response.function_call_arguments.delta", place, out);
+            }
+            _ => {}
+        }
+    }
+
+    fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>) {
+        self.begin(None, None, None, out);
+        self.close(None, out);
+        self.end_calls(out);
+        let mut response = self.response("completed");
+        reply_out::finish(&mut response, reason, usage);
+        let kind =
+            if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
+        self.send(kind, json!({"response": response}), out);
+    }
+
+    fn error(&mut self, _kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
+        let mut response = self.response("failed");
+        response["error"] = json!({"code": code, "message": message});
+        self.send("response.failed", json!({"response": response}), out);
+        let event = json!({"code": code, "message": message, "param": null, "request_id": request_id});
+        self.send("error", event, out);
+    }
+}

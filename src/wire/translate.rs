@@ -1,0 +1,269 @@
+//! Owns the way through the internal representation: requests to a provider's protocol, replies and streams back.
+
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::{
+    Fault, Malformed, Observed, Protocol, Usage, anthropic,
+    chat::{ChatEvent, ChatReply, Finish, Part, StreamReader, StreamWriter, Weight},
+    gemini, openai, responses,
+};
+
+/// What the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Dialect {
+    /// OpenAI chat completions.
+    Chat,
+    /// Anthropic Messages.
+    Messages,
+    /// OpenAI Responses.
+    Responses,
+}
+
+/// Where a request goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Target<'a> {
+    /// What the backend speaks.
+    pub protocol: Protocol,
+    /// The provider's name of the model.
+    pub model: &'a str,
+    /// Tokens to ask for where the client names no limit and the provider demands one.
+    pub max_tokens: u32,
+    /// Whether hints that the provider cannot take are refused instead of dropped.
+    pub refuse_unsupported: bool,
+}
+
+/// A request in the provider's words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Translated {
+    /// Its JSON.
+    pub body: Vec<u8>,
+    /// Fields of the client's that are not in it.
+    pub dropped: Vec<String>,
+}
+
+/// Why a request cannot be translated.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refused {
+    /// It is not what the client's own dialect allows.
+    Invalid {
+        /// The field.
+        param: Option<String>,
+        /// What is wrong.
+        message: String,
+    },
+    /// The provider has nothing like it.
+    Unsupported {
+        /// The field.
+        param: String,
+        /// What is wrong.
+        message: String,
+    },
+}
+
+/// Translates a request. `backend` is never passed on.
+pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
+    let mut chat = match from {
+        Dialect::Chat => openai::request_in::read(body),
+        Dialect::Messages => anthropic::request_in::read(body),
+        Dialect::Responses => responses::request_in::read(body),
+    }?;
+    let written = match target.protocol {
+        Protocol::Openai => openai::request_out::write(&mut chat, target),
+        Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),
+        Protocol::Gemini => gemini::request_out::write(&mut chat, target),
+    };
+    let refused = chat.losses.iter().find(|loss| match loss.weight {
+        Weight::Note => false,
+        Weight::Hint => target.refuse_unsupported,
+        Weight::Answer => true,
+    });
+    if let Some(loss) = refused {
+        let message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
+        return Err(Refused::Unsupported { param: loss.field.clone(), message });
+    }
+    let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();
+    Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped })
+}
+
+/// What a reply is called where the provider does not say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplyContext {
+    /// Id, without prefix.
+    pub id: String,
+    /// Seconds since the epoch.
+    pub created: u64,
+    /// Model.
+    pub model: String,
+}
+
+/// Translates a whole reply. Of a provider's error only `Observed.fault` is given, the bytes being empty.
+pub fn reply(
+    from: Protocol,
+    to: Dialect,
+    body: &[u8],
+    ctx: &ReplyContext,
+) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
+    let reply = match from {
+        Protocol::Openai => openai::reply_in::read(body)?,
+        Protocol::Anthropic => anthropic::reply_in::read(body)?,
+        Protocol::Gemini => gemini::reply_in::read(body)?,
+    };
+    if reply.fault.is_some() {
+        return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
+    }
+    let written = match to {
+        Dialect::Chat => openai::reply_out::write(&reply, ctx),
+        Dialect::Messages => anthropic::stream_out::whole(&reply, ctx),
+        Dialect::Responses => responses::reply_out::write(&reply, ctx),
+    };
+    Ok((written.to_string().into_bytes(), observe(reply)))
+}
+
+fn observe(reply: ChatReply) -> Observed<'static> {
+    let text: String = reply.parts.iter().filter_map(|p| if let Part::Text { text, .. } = p { Some(text.as_str()) } else { None }).collect();
+    Observed {
+        content: !reply.parts.is_empty(),
+        finish: reply.finish.is_some(),
+        usage: reply.usage,
+        intricate: reply.parts.iter().any(|p| !matches!(p, Part::Text { .. })),
+        text: Cow::Owned(text),
+        model: reply.model.map(Cow::Owned),
+        ..Observed::default()
+    }
+}
+
+/// Reads a provider's error, whatever its body is.
+pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
+    match protocol {
+        Protocol::Openai => openai::stream_in::fault(status, body),
+        Protocol::Anthropic => anthropic::fault::read(status, body),
+        Protocol::Gemini => gemini::fault::read(status, body),
+    }
+}
+
+/// An error in a client's dialect.
+pub fn error_body(to: Dialect, kind: &str, code: &str, message: &str, param: Option<&str>, request_id: &str) -> String {
+    let value = match to {
+        Dialect::Chat | Dialect::Responses => {
+            json!({"error": {"message": message, "type": kind, "param": param, "code": code, "request_id": request_id}})
+        }
+        Dialect::Messages => {
+            let kind = anthropic::fault::kind(kind, code);
+            json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
+        }
+    };
+    value.to_string()
+}
+
+/// Translates one stream, fed with its frames.
+pub struct StreamTranslator {
+    reader: Box<dyn StreamReader + Send>,
+    writer: Box<dyn StreamWriter + Send>,
+    finish: Option<(Finish, Option<String>)>,
+    usage: Option<Usage>,
+    /// Nothing more is written: the end, or an error, is.
+    closed: bool,
+}
+
+impl std::fmt::Debug for StreamTranslator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("StreamTranslator").field("finish", &self.finish).field("closed", &self.closed).finish_non_exhaustive()
+    }
+}
+
+impl StreamTranslator {
+    /// For one reply.
+    pub fn new(from: Protocol, to: Dialect, ctx: ReplyContext, include_usage: bool) -> Self {
+        Self {
+            reader: match from {
+                Protocol::Openai => Box::new(openai::stream_in::Reader::default()),
+                Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
+                Protocol::Gemini => Box::new(gemini::stream_in::Reader::default()),
+            },
+            writer: match to {
+                Dialect::Chat => Box::new(openai::stream_out::Writer::new(ctx, include_usage)),
+                Dialect::Messages => Box::new(anthropic::stream_out::Writer::new(ctx)),
+                Dialect::Responses => Box::new(responses::stream_out::Writer::new(ctx)),
+            },
+            finish: None,
+            usage: None,
+            closed: false,
+        }
+    }
+
+    /// Takes a frame's event name and data; appends the client's frames. An error is left for `error` to write.
+    pub fn frame(&mut self, event: Option<&str>, data: &[u8], out: &mut Vec<u8>) -> Result<Observed<'static>, Malformed> {
+        let mut seen = Observed::default();
+        if self.closed {
+            return Ok(seen);
+        }
+        let mut events = Vec::with_capacity(4);
+        self.reader.frame(event, data, &mut events)?;
+        let mut only_usage = true;
+        let mut text = String::new();
+        for event in events {
+            only_usage &= matches!(event, ChatEvent::Usage(_));
+            match event {
+                ChatEvent::Finish { reason, stop_sequence } => {
+                    seen.finish = true;
+                    self.finish = Some((reason, stop_sequence.map(Cow::into_owned)));
+                }
+                ChatEvent::Usage(usage) => {
+                    self.usage = Some(usage);
+                    seen.usage = Some(usage);
+                }
+                ChatEvent::Fault(fault) => {
+                    seen.fault = Some(fault);
+                    return Ok(seen);
+                }
+                ChatEvent::End => {
+                    seen.done = self.end(out);
+                    if !seen.done {
+                        return Err(Malformed("the stream ends without a finish reason".into()));
+                    }
+                }
+                event => {
+                    match &event {
+                        ChatEvent::Start { model, .. } => {
+                            seen.model = model.as_ref().map(|m| Cow::Owned(m.clone().into_owned()));
+                        }
+                        ChatEvent::Text(more) => {
+                            text.push_str(more);
+                            seen.content |= !more.is_empty();
+                        }
+                        // Signatures and block ends are no content, but cannot be replayed either.
+                        ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
+                        _ => {
+                            seen.content = true;
+                            seen.intricate = true;
+                        }
+                    }
+                    self.writer.event(&event, out);
+                }
+            }
+        }
+        seen.text = Cow::Owned(text);
+        seen.usage_only = only_usage && seen.usage.is_some();
+        Ok(seen)
+    }
+
+    /// The provider's stream has ended. Says whether the reply was whole, and if so appends what the client is owed.
+    pub fn end(&mut self, out: &mut Vec<u8>) -> bool {
+        if let (false, Some((reason, stop))) = (self.closed, &self.finish) {
+            self.writer.finish(*reason, stop.as_deref(), self.usage, out);
+            self.closed = true;
+        }
+        self.closed && self.finish.is_some()
+    }
+
+    /// Appends an error that ends the client's stream.
+    pub fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
+        if !self.closed {
+            self.writer.error(kind, code, message, request_id, out);
+            self.closed = true;
+            self.finish = None;
+        }
+    }
+}

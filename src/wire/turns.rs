@@ -1,0 +1,160 @@
+//! Owns turning any list of messages into what strict providers take: alternating roles, paired tool calls, nothing empty.
+
+use std::collections::{HashMap, HashSet};
+
+use super::{
+    Protocol,
+    chat::{Loss, Message, Part, Role, Signature, Weight},
+    json::note,
+};
+
+/// Said for the user where a provider needs a user turn and the client gave none.
+pub(crate) const CONTINUE: &str = "Continue.";
+/// Said for a tool whose result never came.
+const NO_RESULT: &str = "No result was given.";
+
+/// A conversation in order.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Turns {
+    /// System and developer texts, in order.
+    pub(crate) system: Vec<String>,
+    /// User first, alternating, none empty; every tool call answered at the head of the next turn.
+    pub(crate) turns: Vec<Message>,
+}
+
+/// Arranges messages for a provider. `keep_last` leaves an assistant message at the end, to be continued.
+pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, losses: &mut Vec<Loss>) -> Turns {
+    let unproven = |p: &Part| matches!(p, Part::Thinking { .. } | Part::Redacted(_)) && is_empty(p, target);
+    if messages.iter().flat_map(|m| &m.parts).any(unproven) {
+        note(losses, "messages[].thinking", Weight::Note);
+    }
+    let mut system: Vec<String> = Vec::new();
+    let mut merged: Vec<Message> = Vec::new();
+    for message in messages {
+        if message.role == Role::System {
+            system.extend(message.parts.iter().filter_map(words).filter(|t| !t.trim().is_empty()).map(ToOwned::to_owned));
+            continue;
+        }
+        let parts = message.parts.iter().filter(|p| !is_empty(p, target)).cloned();
+        match merged.last_mut() {
+            Some(last) if last.role == message.role => last.parts.extend(parts),
+            _ => merged.push(Message { role: message.role, parts: parts.collect() }),
+        }
+    }
+    merged.retain(|m| !m.parts.is_empty());
+    let mut joined: Vec<Message> = Vec::new();
+    for message in merged {
+        match joined.last_mut() {
+            Some(last) if last.role == message.role => last.parts.extend(message.parts),
+            _ => joined.push(message),
+        }
+    }
+    if joined.is_empty() && !system.is_empty() {
+        // Only instructions: they are what there is to answer.
+        joined.push(Message { role: Role::User, parts: system.drain(..).map(Part::text).collect() });
+    }
+    if joined.first().is_none_or(|m| m.role == Role::Assistant) {
+        joined.insert(0, user(CONTINUE));
+    }
+    let mut turns = pair(joined, target);
+    if !keep_last && turns.last().is_some_and(|m| m.role == Role::Assistant) {
+        turns.push(user(CONTINUE));
+    }
+    Turns { system, turns }
+}
+
+/// Gives each tool call one result, in the calls' order, and turns results without a call into text.
+fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
+    let mut turns: Vec<Message> = Vec::with_capacity(messages.len() + 1);
+    let mut used = HashSet::new();
+    // Ids as the client wrote them, to the unique ones sent on, for the calls still open.
+    let mut open: Vec<(String, String)> = Vec::new();
+    for mut message in messages {
+        if message.role == Role::Assistant {
+            open = rename(&mut message.parts, &mut used);
+            turns.push(message);
+            continue;
+        }
+        message.parts = answer(std::mem::take(&mut open), message.parts, target);
+        turns.push(message);
+    }
+    if !open.is_empty() {
+        turns.push(Message { role: Role::User, parts: answer(open, Vec::new(), target) });
+    }
+    turns
+}
+
+/// Makes call ids unique and plain; returns old and new.
+fn rename(parts: &mut [Part], used: &mut HashSet<String>) -> Vec<(String, String)> {
+    let mut open = Vec::new();
+    for part in parts {
+        let Part::ToolCall { id, .. } = part else { continue };
+        let plain: String =
+            id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
+        let plain = if plain.is_empty() { "call".to_owned() } else { plain };
+        let mut unique = plain.clone();
+        let mut count = 2_usize;
+        while !used.insert(unique.clone()) {
+            unique = format!("{plain}_{count}");
+            count += 1;
+        }
+        open.push((std::mem::replace(id, unique.clone()), unique));
+    }
+    open
+}
+
+fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Vec<Part> {
+    let mut given: HashMap<String, Vec<(Vec<Part>, bool)>> = HashMap::new();
+    let mut rest = Vec::new();
+    let mut wanted: HashMap<&str, usize> = HashMap::new();
+    for (old, _) in &open {
+        *wanted.entry(old).or_default() += 1;
+    }
+    for part in parts {
+        match part {
+            Part::ToolResult { id, parts, error } => match wanted.get_mut(id.as_str()) {
+                Some(left) if *left > 0 => {
+                    *left -= 1;
+                    given.entry(id).or_default().push((parts, error));
+                }
+                _ => {
+                    rest.push(Part::text(format!("Result of an earlier tool call ({id}):")));
+                    rest.extend(parts.into_iter().filter(|p| !is_empty(p, target)));
+                }
+            },
+            other => rest.push(other),
+        }
+    }
+    let mut all = Vec::new();
+    for (old, unique) in open {
+        let found = given.get_mut(&old).filter(|g| !g.is_empty()).map(|g| g.remove(0));
+        let (parts, error) = found.unwrap_or_else(|| (vec![Part::text(NO_RESULT)], true));
+        all.push(Part::ToolResult { id: unique, parts, error });
+    }
+    all.extend(rest);
+    all
+}
+
+/// A part's words.
+pub(crate) fn words(part: &Part) -> Option<&str> {
+    match part {
+        Part::Text { text, .. } | Part::Refusal(text) => Some(text),
+        _ => None,
+    }
+}
+
+fn is_empty(part: &Part, target: Protocol) -> bool {
+    match part {
+        Part::Text { text, signature } => {
+            text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none()
+        }
+        Part::Refusal(text) => text.trim().is_empty(),
+        Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
+        Part::Redacted(_) => target != Protocol::Anthropic,
+        _ => false,
+    }
+}
+
+fn user(text: &str) -> Message {
+    Message { role: Role::User, parts: vec![Part::text(text)] }
+}
