@@ -8,9 +8,9 @@ use bytes::{Bytes, BytesMut};
 use super::{
     Request, Worker,
     decode::{self, Decoder},
-    surface::{Surface, Way},
     relay::{Reader, Step, Watch, fault_in_stream, rename, words},
     retry::{classify, retry_after},
+    surface::{Surface, Way},
 };
 use crate::{
     backend::lease::{Lease, Outcome},
@@ -182,12 +182,13 @@ async fn try_open(
     let total = limits.total.min(request.time_left());
     let soft = limits.first_token_soft;
     let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
-    let native_chat = matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
+    let native_chat =
+        matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
     let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
     let surface = request.surface;
-    let way = surface.way(backend, request.stream).ok_or_else(|| {
-        Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint")
-    })?;
+    let way = surface
+        .way(backend, request.stream)
+        .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;
     let context = request.context(target);
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };

@@ -22,7 +22,13 @@ pub(super) enum Decoder {
 
 impl Decoder {
     /// The decoder for what `backend` answers by `way`.
-    pub(super) fn new(surface: Surface, way: Way, backend: &Backend, context: ReplyContext, include_usage: bool) -> Self {
+    pub(super) fn new(
+        surface: Surface,
+        way: Way,
+        backend: &Backend,
+        context: ReplyContext,
+        include_usage: bool,
+    ) -> Self {
         match way {
             Way::Translated(_) => {
                 let dialect = surface.dialect();

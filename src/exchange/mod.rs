@@ -11,7 +11,14 @@ pub mod retry;
 mod stage;
 pub mod surface;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, task::Poll, time::{Duration, SystemTime, UNIX_EPOCH}};
+use std::{
+    cell::RefCell,
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use actix::Addr;
 use actix_web::{
@@ -52,10 +59,7 @@ use crate::{
         story::{Listener, Telling},
     },
     upstream::Clients,
-    wire::{
-        envelope::Envelope,
-        translate::ReplyContext,
-    },
+    wire::{envelope::Envelope, translate::ReplyContext},
 };
 
 /// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.

@@ -142,7 +142,13 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(answer: Answer, decoder: Decoder, strip_usage: bool, rename: Option<Arc<str>>, text: Option<String>) -> Self {
+    pub(super) fn new(
+        answer: Answer,
+        decoder: Decoder,
+        strip_usage: bool,
+        rename: Option<Arc<str>>,
+        text: Option<String>,
+    ) -> Self {
         Self {
             answer,
             decoder,

@@ -7,10 +7,10 @@ use super::{auth, chat::request_id, shared, worker};
 use crate::{
     error::Error,
     exchange::response,
-    wire::translate::Dialect,
     router,
     supervision::messages::{Act, Action, AskReports, Probe},
     telemetry::ledger::{SIZE, Wanted},
+    wire::translate::Dialect,
 };
 
 /// All backends.

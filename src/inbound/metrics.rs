@@ -8,11 +8,11 @@ use super::{auth, chat::request_id, shared, worker};
 use crate::{
     error::Error,
     exchange::response,
-    wire::translate::Dialect,
     telemetry::{
         exposition,
         metrics::{Facts, page},
     },
+    wire::translate::Dialect,
 };
 
 /// The page. On a listener for operators only, reaching it is leave enough: scrapers rarely carry tokens.

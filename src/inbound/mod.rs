@@ -28,8 +28,8 @@ use crate::{
     router::table::{Installed, Table},
     settings::{self, Plan},
     supervision::{Overseer, messages::Reload},
-    wire::translate::Dialect,
     telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener},
+    wire::translate::Dialect,
 };
 
 /// What all workers share.

@@ -7,8 +7,8 @@ use super::{auth, chat::request_id, shared};
 use crate::{
     error::Error,
     exchange::response,
-    wire::translate::Dialect,
     router::table::{Route, Table},
+    wire::translate::Dialect,
 };
 
 /// All models of the user.

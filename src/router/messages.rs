@@ -6,7 +6,11 @@ use actix::Message;
 use serde::Serialize;
 
 use super::table::{Route, Table, Target};
-use crate::{backend::lease::Lease, error::Error, settings::{self, User}};
+use crate::{
+    backend::lease::Lease,
+    error::Error,
+    settings::{self, User},
+};
 
 /// Which backend takes this request? Asked by the exchange, on the router's own thread, once per attempt.
 #[derive(Debug, Message)]

@@ -271,7 +271,11 @@ pub(crate) enum Finish {
 /// One step of a streamed reply. Tool calls are numbered from nought in the order they begin.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ChatEvent<'a> {
-    Start { id: Option<Cow<'a, str>>, model: Option<Cow<'a, str>>, created: Option<u64> },
+    Start {
+        id: Option<Cow<'a, str>>,
+        model: Option<Cow<'a, str>>,
+        created: Option<u64>,
+    },
     Text(Cow<'a, str>),
     /// A signature for the text so far.
     TextSignature(Signature),
@@ -280,10 +284,21 @@ pub(crate) enum ChatEvent<'a> {
     /// The thinking block is complete.
     ThinkingEnd(Option<Signature>),
     Redacted(Cow<'a, str>),
-    ToolCall { index: u32, id: Option<Cow<'a, str>>, name: Cow<'a, str>, signature: Option<Signature> },
-    Arguments { index: u32, text: Cow<'a, str> },
+    ToolCall {
+        index: u32,
+        id: Option<Cow<'a, str>>,
+        name: Cow<'a, str>,
+        signature: Option<Signature>,
+    },
+    Arguments {
+        index: u32,
+        text: Cow<'a, str>,
+    },
     /// Held back by writers until the end, because some providers repeat it; the last one counts.
-    Finish { reason: Finish, stop_sequence: Option<Cow<'a, str>> },
+    Finish {
+        reason: Finish,
+        stop_sequence: Option<Cow<'a, str>>,
+    },
     /// Counts so far; the last ones count.
     Usage(Usage),
     Fault(Fault),
@@ -306,12 +321,8 @@ pub(crate) struct ChatReply {
 /// Reads a provider's stream, frame by frame.
 pub(crate) trait StreamReader {
     /// Appends what the frame's data means.
-    fn frame<'a>(
-        &mut self,
-        event: Option<&str>,
-        data: &'a [u8],
-        out: &mut Vec<ChatEvent<'a>>,
-    ) -> Result<(), Malformed>;
+    fn frame<'a>(&mut self, event: Option<&str>, data: &'a [u8], out: &mut Vec<ChatEvent<'a>>)
+    -> Result<(), Malformed>;
 }
 
 /// Writes a client's stream, event by event.

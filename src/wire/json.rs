@@ -40,7 +40,9 @@ pub(crate) fn take(map: &mut Map<String, Value>, key: &str) -> Option<Value> {
 
 /// Takes a number out; something else is the client's error.
 pub(crate) fn take_number(map: &mut Map<String, Value>, key: &str) -> Result<Option<f64>, Refused> {
-    take(map, key).map(|v| v.as_f64().ok_or_else(|| invalid(Some(key), format!("'{key}' must be a number")))).transpose()
+    take(map, key)
+        .map(|v| v.as_f64().ok_or_else(|| invalid(Some(key), format!("'{key}' must be a number"))))
+        .transpose()
 }
 
 /// Takes a count out; something else is the client's error.
@@ -52,7 +54,9 @@ pub(crate) fn take_count(map: &mut Map<String, Value>, key: &str) -> Result<Opti
 
 /// Takes a flag out; something else is the client's error.
 pub(crate) fn take_flag(map: &mut Map<String, Value>, key: &str) -> Result<Option<bool>, Refused> {
-    take(map, key).map(|v| v.as_bool().ok_or_else(|| invalid(Some(key), format!("'{key}' must be true or false")))).transpose()
+    take(map, key)
+        .map(|v| v.as_bool().ok_or_else(|| invalid(Some(key), format!("'{key}' must be true or false"))))
+        .transpose()
 }
 
 /// Takes a string out; something else is the client's error.

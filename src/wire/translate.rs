@@ -122,7 +122,11 @@ pub fn reply(
 }
 
 fn observe(reply: ChatReply) -> Observed<'static> {
-    let text: String = reply.parts.iter().filter_map(|p| if let Part::Text { text, .. } = p { Some(text.as_str()) } else { None }).collect();
+    let text: String = reply
+        .parts
+        .iter()
+        .filter_map(|p| if let Part::Text { text, .. } = p { Some(text.as_str()) } else { None })
+        .collect();
     Observed {
         content: !reply.parts.is_empty(),
         finish: reply.finish.is_some(),
@@ -169,7 +173,10 @@ pub struct StreamTranslator {
 
 impl std::fmt::Debug for StreamTranslator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamTranslator").field("finish", &self.finish).field("closed", &self.closed).finish_non_exhaustive()
+        f.debug_struct("StreamTranslator")
+            .field("finish", &self.finish)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }
 
@@ -194,7 +201,12 @@ impl StreamTranslator {
     }
 
     /// Takes a frame's event name and data; appends the client's frames. An error is left for `error` to write.
-    pub fn frame(&mut self, event: Option<&str>, data: &[u8], out: &mut Vec<u8>) -> Result<Observed<'static>, Malformed> {
+    pub fn frame(
+        &mut self,
+        event: Option<&str>,
+        data: &[u8],
+        out: &mut Vec<u8>,
+    ) -> Result<Observed<'static>, Malformed> {
         let mut seen = Observed::default();
         if self.closed {
             return Ok(seen);

@@ -32,7 +32,8 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, l
     let mut merged: Vec<Message> = Vec::new();
     for message in messages {
         if message.role == Role::System {
-            system.extend(message.parts.iter().filter_map(words).filter(|t| !t.trim().is_empty()).map(ToOwned::to_owned));
+            system
+                .extend(message.parts.iter().filter_map(words).filter(|t| !t.trim().is_empty()).map(ToOwned::to_owned));
             continue;
         }
         let parts = message.parts.iter().filter(|p| !is_empty(p, target)).cloned();
@@ -145,9 +146,7 @@ pub(crate) fn words(part: &Part) -> Option<&str> {
 
 fn is_empty(part: &Part, target: Protocol) -> bool {
     match part {
-        Part::Text { text, signature } => {
-            text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none()
-        }
+        Part::Text { text, signature } => text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none(),
         Part::Refusal(text) => text.trim().is_empty(),
         Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
         Part::Redacted(_) => target != Protocol::Anthropic,

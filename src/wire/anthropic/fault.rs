@@ -66,8 +66,15 @@ pub(crate) fn kind<'a>(kind: &'a str, code: &str) -> &'a str {
         (_, "request_too_large") => "request_too_large",
         (_, "overloaded" | "overloaded_error") => "overloaded_error",
         (
-            "invalid_request_error" | "authentication_error" | "billing_error" | "permission_error" | "not_found_error"
-            | "rate_limit_error" | "timeout_error" | "overloaded_error" | "api_error",
+            "invalid_request_error"
+            | "authentication_error"
+            | "billing_error"
+            | "permission_error"
+            | "not_found_error"
+            | "rate_limit_error"
+            | "timeout_error"
+            | "overloaded_error"
+            | "api_error",
             _,
         ) => kind,
         ("insufficient_quota" | "requests" | "tokens", _) => "rate_limit_error",

@@ -25,12 +25,15 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     let reason = value.get("stop_reason").and_then(Value::as_str);
     let mut parts: Vec<Part> = content.iter().filter_map(part).collect();
     if reason == Some("refusal") {
-        parts.extend(value.pointer("/stop_details/explanation").and_then(Value::as_str).map(|t| Part::Refusal(t.into())));
+        parts.extend(
+            value.pointer("/stop_details/explanation").and_then(Value::as_str).map(|t| Part::Refusal(t.into())),
+        );
     }
     let usage = match value.get("usage") {
         None | Some(Value::Null) => None,
         Some(usage) => {
-            let raw: RawUsage = serde::Deserialize::deserialize(usage).map_err(|e: serde_json::Error| Malformed(e.to_string()))?;
+            let raw: RawUsage =
+                serde::Deserialize::deserialize(usage).map_err(|e: serde_json::Error| Malformed(e.to_string()))?;
             Some(raw.into())
         }
     };
@@ -51,7 +54,9 @@ fn part(block: &Value) -> Option<Part> {
         "text" => Part::text(text(block, "text")),
         "thinking" => Part::Thinking {
             text: text(block, "thinking").to_owned(),
-            signature: owned(block, "signature").filter(|s| !s.is_empty()).map(|s| Signature::new(Protocol::Anthropic, s)),
+            signature: owned(block, "signature")
+                .filter(|s| !s.is_empty())
+                .map(|s| Signature::new(Protocol::Anthropic, s)),
         },
         "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
         "tool_use" => Part::ToolCall {

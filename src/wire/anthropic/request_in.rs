@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
-    json::{invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts, text, unread},
+    json::{
+        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
+        text, unread,
+    },
     openai::request_in::{schema, thinking_budget},
     translate::Refused,
 };
@@ -81,7 +84,12 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         let name = owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?;
         match (text(&tool, "type"), tool.get("input_schema")) {
             ("" | "custom", Some(schema)) => {
-                unread(&tool, &["type", "name", "description", "input_schema", "strict"], "tools[]", &mut request.losses);
+                unread(
+                    &tool,
+                    &["type", "name", "description", "input_schema", "strict"],
+                    "tools[]",
+                    &mut request.losses,
+                );
                 request.tools.push(Tool {
                     name,
                     description: owned(&tool, "description"),
@@ -144,11 +152,24 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
 
 fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
     const READ: [&str; 14] = [
-        "type", "text", "source", "title", "id", "name", "input", "caller", "tool_use_id", "content", "is_error",
-        "thinking", "signature", "data",
+        "type",
+        "text",
+        "source",
+        "title",
+        "id",
+        "name",
+        "input",
+        "caller",
+        "tool_use_id",
+        "content",
+        "is_error",
+        "thinking",
+        "signature",
+        "data",
     ];
     unread(block, &READ, "messages[].content[]", losses);
-    let signature = |key| owned(block, key).filter(|s| !s.is_empty()).map(|s| Signature::untagged(&s, Protocol::Anthropic));
+    let signature =
+        |key| owned(block, key).filter(|s| !s.is_empty()).map(|s| Signature::untagged(&s, Protocol::Anthropic));
     Ok(Some(match text(block, "type") {
         "text" => Part::text(text(block, "text")),
         "image" => Part::Image { source: source(block, param, losses)?, detail: None },

@@ -24,12 +24,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
     out.insert("model".into(), target.model.into());
     out.insert("max_tokens".into(), max_tokens.into());
-    let mut arranged = arrange(
-        &std::mem::take(&mut request.messages),
-        Protocol::Anthropic,
-        !generation.adaptive,
-        &mut request.losses,
-    );
+    let mut arranged =
+        arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, !generation.adaptive, &mut request.losses);
     let thinking = thinking(request, &generation, max_tokens, &arranged.turns, &mut out);
     format(request, &generation, &mut arranged.system, &mut out);
     if !arranged.system.is_empty() {

@@ -190,7 +190,8 @@ mod tests {
             {"jsonPath": "$.list[1].n", "nullValue": null},
             {"jsonPath": "$.deep.er.still", "stringValue": "open", "willContinue": true},
         ]));
-        let want = json!({"a": "x\"é", "list": [{"n": 1.5, "m": true}, {"n": null}], "deep": {"er": {"still": "open"}}});
+        let want =
+            json!({"a": "x\"é", "list": [{"n": 1.5, "m": true}, {"n": null}], "deep": {"er": {"still": "open"}}});
         assert_eq!(got, Ok(want));
         assert_eq!(text(&json!([])), Ok(json!({})));
     }

@@ -34,7 +34,9 @@ pub(crate) fn detail(error: &Value) -> Fault {
         "RESOURCE_EXHAUSTED" if lasting(details, &message) => (429, "insufficient_quota", "insufficient_quota"),
         "RESOURCE_EXHAUSTED" => (429, "rate_limit_error", "rate_limit_exceeded"),
         "UNAUTHENTICATED" | "PERMISSION_DENIED" => (401, "authentication_error", "invalid_api_key"),
-        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => (400, "invalid_request_error", "invalid_request"),
+        "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => {
+            (400, "invalid_request_error", "invalid_request")
+        }
         "NOT_FOUND" => (404, "invalid_request_error", "model_not_found"),
         "UNAVAILABLE" => (503, "overloaded_error", "overloaded"),
         "DEADLINE_EXCEEDED" => (504, "server_error", "timeout"),

@@ -39,10 +39,12 @@ fn fold(event: ChatEvent<'_>, reply: &mut ChatReply) {
             Some(Part::Text { text, .. }) => text.push_str(&more),
             _ => reply.parts.push(Part::text(more)),
         },
-        ChatEvent::TextSignature(found) => match reply.parts.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
-            Some(Part::Text { signature, .. }) => *signature = Some(found),
-            _ => reply.parts.push(Part::Text { text: String::new(), signature: Some(found) }),
-        },
+        ChatEvent::TextSignature(found) => {
+            match reply.parts.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
+                Some(Part::Text { signature, .. }) => *signature = Some(found),
+                _ => reply.parts.push(Part::Text { text: String::new(), signature: Some(found) }),
+            }
+        }
         ChatEvent::Thinking(more) => match reply.parts.last_mut() {
             Some(Part::Thinking { text, .. }) => text.push_str(&more),
             _ => reply.parts.push(Part::Thinking { text: more.into(), signature: None }),

@@ -73,7 +73,8 @@ impl StreamReader for Reader {
 
 impl Reader {
     fn part<'a>(&mut self, part: RawPart<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
-        let signature = part.thought_signature.filter(|t| !t.0.is_empty()).map(|t| Signature::new(Protocol::Gemini, t.0));
+        let signature =
+            part.thought_signature.filter(|t| !t.0.is_empty()).map(|t| Signature::new(Protocol::Gemini, t.0));
         if let Some(call) = part.function_call {
             self.stop_thinking(out);
             return self.call(call, signature, out);
@@ -154,8 +155,15 @@ impl Reader {
 fn finish(reason: &str) -> Finish {
     match reason {
         "MAX_TOKENS" => Finish::Length,
-        "SAFETY" | "RECITATION" | "LANGUAGE" | "BLOCKLIST" | "PROHIBITED_CONTENT" | "SPII" | "IMAGE_SAFETY"
-        | "IMAGE_PROHIBITED_CONTENT" | "IMAGE_RECITATION" => Finish::ContentFilter,
+        "SAFETY"
+        | "RECITATION"
+        | "LANGUAGE"
+        | "BLOCKLIST"
+        | "PROHIBITED_CONTENT"
+        | "SPII"
+        | "IMAGE_SAFETY"
+        | "IMAGE_PROHIBITED_CONTENT"
+        | "IMAGE_RECITATION" => Finish::ContentFilter,
         _ => Finish::Stop,
     }
 }

@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
-    json::{invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts, text, unread},
+    json::{
+        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
+        text, unread,
+    },
     translate::Refused,
 };
 
@@ -101,7 +104,9 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
 /// Anthropic's `thinking` member, which gateways take beside `reasoning_effort`.
 pub(crate) fn thinking_budget(value: &Value) -> Option<Reasoning> {
     match text(value, "type") {
-        "enabled" => Some(value.get("budget_tokens").and_then(Value::as_u64).map_or(Reasoning::Adaptive, Reasoning::Budget)),
+        "enabled" => {
+            Some(value.get("budget_tokens").and_then(Value::as_u64).map_or(Reasoning::Adaptive, Reasoning::Budget))
+        }
         "adaptive" => Some(Reasoning::Adaptive),
         "disabled" => Some(Reasoning::Off),
         _ => None,
@@ -189,7 +194,21 @@ fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, 
     let param = format!("messages[{at}]");
     unread(
         value,
-        &["role", "content", "name", "refusal", "tool_calls", "tool_call_id", "function_call", "reasoning_content", "thinking_blocks", "extra_content", "annotations", "audio", "is_error"],
+        &[
+            "role",
+            "content",
+            "name",
+            "refusal",
+            "tool_calls",
+            "tool_call_id",
+            "function_call",
+            "reasoning_content",
+            "thinking_blocks",
+            "extra_content",
+            "annotations",
+            "audio",
+            "is_error",
+        ],
         "messages[]",
         losses,
     );
@@ -229,7 +248,9 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
             "redacted_thinking" => parts.push(Part::Redacted(text(block, "data").to_owned())),
             _ => parts.push(Part::Thinking {
                 text: text(block, "thinking").to_owned(),
-                signature: owned(block, "signature").filter(|s| !s.is_empty()).map(|s| Signature::new(Protocol::Anthropic, s)),
+                signature: owned(block, "signature")
+                    .filter(|s| !s.is_empty())
+                    .map(|s| Signature::new(Protocol::Anthropic, s)),
             }),
         }
     }
@@ -275,7 +296,9 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
         Some(Value::Array(list)) => list.iter().map(|value| part(value, param, losses)).collect(),
-        Some(_) => Err(invalid(Some(&format!("{param}.content")), format!("'{param}.content' must be a string or an array"))),
+        Some(_) => {
+            Err(invalid(Some(&format!("{param}.content")), format!("'{param}.content' must be a string or an array")))
+        }
     }
 }
 

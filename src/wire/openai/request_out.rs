@@ -154,7 +154,8 @@ fn write_message(message: Message, request: &mut ChatRequest, out: &mut Vec<Valu
                     rest.push(part);
                     continue;
                 };
-                let (texts, media): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|p| matches!(p, Part::Text { .. }));
+                let (texts, media): (Vec<Part>, Vec<Part>) =
+                    parts.into_iter().partition(|p| matches!(p, Part::Text { .. }));
                 let mut text = join(&texts);
                 if error && !text.to_ascii_lowercase().contains("error") {
                     text = format!("Error: {text}");
@@ -187,8 +188,11 @@ fn assistant(parts: Vec<Part>, request: &mut ChatRequest, out: &mut Vec<Value>) 
             Part::Refusal(more) => refusal.push_str(&more),
             Part::ToolCall { id, name, arguments, signature } => {
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
-                let mut call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-                if let (Some(value), Some(call)) = (Signature::of(signature.as_ref(), Protocol::Gemini), call.as_object_mut()) {
+                let mut call =
+                    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+                if let (Some(value), Some(call)) =
+                    (Signature::of(signature.as_ref(), Protocol::Gemini), call.as_object_mut())
+                {
                     call.insert("extra_content".into(), json!({"google": {"thought_signature": value}}));
                 }
                 calls.push(call);

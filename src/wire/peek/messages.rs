@@ -98,7 +98,8 @@ mod tests {
         assert!(frame(br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);
         assert!(frame(br#"{"type":"message_stop"}"#).expect("stop").done);
         assert!(!frame(br#"{"type":"ping"}"#).expect("ping").content);
-        let fault = frame(br#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#).expect("error").fault;
+        let fault =
+            frame(br#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#).expect("error").fault;
         assert_eq!(fault.expect("fault").kind, "overloaded_error");
         assert!(frame(b"{").is_err());
     }

@@ -5,7 +5,10 @@ use serde_json::{Map, Value};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, Weight},
-    json::{invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text, unread},
+    json::{
+        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text,
+        unread,
+    },
     openai::request_in::{schema, tool_choice},
     translate::Refused,
 };
@@ -172,8 +175,18 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
 fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
     let wrong = |what: String| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
     const READ: [&str; 12] = [
-        "type", "text", "refusal", "image_url", "file_id", "detail", "file_data", "file_url", "filename", "input_audio",
-        "annotations", "logprobs",
+        "type",
+        "text",
+        "refusal",
+        "image_url",
+        "file_id",
+        "detail",
+        "file_data",
+        "file_url",
+        "filename",
+        "input_audio",
+        "annotations",
+        "logprobs",
     ];
     unread(value, &READ, "input[].content[]", losses);
     let stored = || owned(value, "file_id").map(Source::Id);

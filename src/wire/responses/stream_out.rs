@@ -30,9 +30,16 @@ pub(crate) struct Writer {
 #[derive(Debug)]
 enum Open {
     Nothing,
-    Reasoning { at: usize, text: String },
+    Reasoning {
+        at: usize,
+        text: String,
+    },
     /// A message's one part: text or refusal.
-    Message { at: usize, text: String, refusal: bool },
+    Message {
+        at: usize,
+        text: String,
+        refusal: bool,
+    },
 }
 
 #[derive(Debug)]
@@ -256,8 +263,7 @@ impl StreamWriter for Writer {
         self.end_calls(out);
         let mut response = self.response("completed");
         reply_out::finish(&mut response, reason, usage);
-        let kind =
-            if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
+        let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
     }
 
