@@ -66,19 +66,23 @@ impl From<RawError> for Fault {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawUsage {
-    input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
+    #[serde(rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(rename = "output_tokens")]
+    output: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens")]
+    cache_read: Option<u64>,
+    #[serde(rename = "cache_creation_input_tokens")]
+    cache_creation: Option<u64>,
 }
 
 impl From<RawUsage> for Usage {
     /// Anthropic counts cached prompt tokens beside the others; here they are part of the prompt.
     fn from(raw: RawUsage) -> Self {
-        let cached = raw.cache_read_input_tokens.unwrap_or(0);
+        let cached = raw.cache_read.unwrap_or(0);
         Self {
-            input: raw.input_tokens.unwrap_or(0) + cached + raw.cache_creation_input_tokens.unwrap_or(0),
-            output: raw.output_tokens.unwrap_or(0),
+            input: raw.input.unwrap_or(0) + cached + raw.cache_creation.unwrap_or(0),
+            output: raw.output.unwrap_or(0),
             cached,
             reasoning: 0,
         }

@@ -12,7 +12,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let event: Event = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
     let kind = event.kind.as_str();
-    seen.content = kind.ends_with(".delta");
+    seen.content = kind.rsplit('.').next() == Some("delta");
     match kind {
         "response.completed" | "response.incomplete" => {
             seen.finish = true;
