@@ -4,11 +4,15 @@ mod anthropic;
 mod chat;
 pub mod envelope;
 mod faults;
+#[cfg(test)]
+mod fixture_tests;
 mod gemini;
 mod ids;
 mod json;
 mod openai;
 pub mod peek;
+#[cfg(test)]
+mod property_tests;
 mod responses;
 mod schema;
 pub mod sse;

@@ -6,7 +6,7 @@ use super::{
     super::{
         Malformed, Protocol,
         chat::{ChatReply, Part, Signature},
-        json::{list, owned, text},
+        json::{owned, text},
     },
     fault,
     stream_in::{RawUsage, finish},

@@ -54,6 +54,16 @@ impl StreamReader for Reader {
                     model: message.model.map(|t| t.0),
                     created: None,
                 });
+                // Messages that the provider's own tools made come whole.
+                for block in message.content.unwrap_or_default() {
+                    self.start(0, block, out);
+                    if let Some((_, block)) = self.open.pop() {
+                        close(block, out);
+                    }
+                }
+                if let Some(reason) = message.stop_reason {
+                    out.push(ChatEvent::Finish { reason: finish(&reason.0), stop_sequence: None });
+                }
                 out.push(ChatEvent::Usage(self.usage.into()));
             }
             "content_block_start" => {
@@ -208,6 +218,10 @@ struct Event<'a> {
 
 #[derive(Deserialize, Default)]
 struct Start<'a> {
+    #[serde(borrow, default)]
+    content: Option<Vec<RawBlock<'a>>>,
+    #[serde(borrow, default)]
+    stop_reason: Option<Text<'a>>,
     #[serde(borrow, default)]
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
