@@ -17,6 +17,8 @@ mod responses;
 mod schema;
 pub mod sse;
 pub mod translate;
+#[cfg(test)]
+mod translate_tests;
 mod turns;
 
 use std::{borrow::Cow, time::Duration};
