@@ -1,12 +1,10 @@
-//! Owns the internal representation of a chat that stands between protocols: request, whole reply, and stream events.
-
-use std::borrow::Cow;
+//! Owns the internal representation of a chat request that stands between protocols.
 
 use serde_json::{Map, Value};
 
-use super::{Fault, Malformed, Protocol, Usage};
+use super::Protocol;
 
-/// A chat request, whoever's words it came in.
+/// A chat request, in whatever words it came.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ChatRequest {
     pub(crate) messages: Vec<Message>,
@@ -257,80 +255,4 @@ impl Reasoning {
             },
         }
     }
-}
-
-/// Why generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Finish {
-    Stop,
-    Length,
-    ToolCalls,
-    ContentFilter,
-}
-
-/// One step of a streamed reply. Tool calls are numbered from nought in the order they begin.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum ChatEvent<'a> {
-    Start {
-        id: Option<Cow<'a, str>>,
-        model: Option<Cow<'a, str>>,
-        created: Option<u64>,
-    },
-    Text(Cow<'a, str>),
-    /// A signature for the text so far.
-    TextSignature(Signature),
-    Refusal(Cow<'a, str>),
-    Thinking(Cow<'a, str>),
-    /// The thinking block is complete.
-    ThinkingEnd(Option<Signature>),
-    Redacted(Cow<'a, str>),
-    ToolCall {
-        index: u32,
-        id: Option<Cow<'a, str>>,
-        name: Cow<'a, str>,
-        signature: Option<Signature>,
-    },
-    Arguments {
-        index: u32,
-        text: Cow<'a, str>,
-    },
-    /// Held back by writers until the end, because some providers repeat it; the last one counts.
-    Finish {
-        reason: Finish,
-        stop_sequence: Option<Cow<'a, str>>,
-    },
-    /// Counts so far; the last ones count.
-    Usage(Usage),
-    Fault(Fault),
-    End,
-}
-
-/// A whole reply.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct ChatReply {
-    pub(crate) id: Option<String>,
-    pub(crate) created: Option<u64>,
-    pub(crate) model: Option<String>,
-    pub(crate) parts: Vec<Part>,
-    pub(crate) finish: Option<Finish>,
-    pub(crate) stop_sequence: Option<String>,
-    pub(crate) usage: Option<Usage>,
-    pub(crate) fault: Option<Fault>,
-}
-
-/// Reads a provider's stream, frame by frame.
-pub(crate) trait StreamReader {
-    /// Appends what the frame's data means.
-    fn frame<'a>(&mut self, event: Option<&str>, data: &'a [u8], out: &mut Vec<ChatEvent<'a>>)
-    -> Result<(), Malformed>;
-}
-
-/// Writes a client's stream, event by event.
-pub(crate) trait StreamWriter {
-    /// Appends the frames for one event. `Finish`, `Usage` and `Fault` never come here.
-    fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>);
-    /// Appends what closes a finished stream.
-    fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>);
-    /// Appends an error frame that ends the stream.
-    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>);
 }

@@ -3,6 +3,7 @@
 mod anthropic;
 mod chat;
 pub mod envelope;
+mod events;
 mod faults;
 #[cfg(test)]
 mod fixture_tests;
@@ -15,6 +16,8 @@ pub mod peek;
 mod property_tests;
 mod responses;
 mod schema;
+#[cfg(test)]
+mod second_readers;
 pub mod sse;
 pub mod translate;
 #[cfg(test)]

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
-    chat::{ChatEvent, ChatReply, Finish, Part, StreamReader, StreamWriter, Weight},
+    chat::{Part, Weight},
+    events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
     gemini, openai, responses,
 };
 

@@ -1,5 +1,6 @@
 //! Owns Anthropic Messages: reading and writing requests, replies and streams.
 
+mod blocks_out;
 pub(crate) mod fault;
 mod models;
 pub(crate) mod reply_in;
@@ -7,3 +8,4 @@ pub(crate) mod request_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;
 pub(crate) mod stream_out;
+mod usage;

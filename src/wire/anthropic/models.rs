@@ -2,6 +2,7 @@
 
 /// What a model takes. Unknown names count as current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "four features that the models have independently of each other")]
 pub(crate) struct Generation {
     /// Thinks by itself and takes an effort; older ones take a budget of tokens.
     pub(crate) adaptive: bool,

@@ -5,11 +5,13 @@ use serde_json::Value;
 use super::{
     super::{
         Malformed, Protocol,
-        chat::{ChatReply, Part, Signature},
+        chat::{Part, Signature},
+        events::ChatReply,
         json::{owned, text},
     },
     fault,
-    stream_in::{RawUsage, finish},
+    stream_in::finish,
+    usage::RawUsage,
 };
 
 /// Reads a body; an error body gives a reply with a fault.

@@ -46,10 +46,10 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     if let Some(format) = config.get("format").cloned().or(older).filter(|f| !f.is_null()) {
         request.format = Some(schema(&format)?);
     }
-    if let Some(effort) = owned(&config, "effort") {
-        if matches!(request.reasoning, None | Some(Reasoning::Adaptive)) {
-            request.reasoning = Some(Reasoning::effort(&effort));
-        }
+    if let Some(effort) = owned(&config, "effort")
+        && matches!(request.reasoning, None | Some(Reasoning::Adaptive))
+    {
+        request.reasoning = Some(Reasoning::effort(&effort));
     }
     for (key, value) in &map {
         let idle = value.is_null() || value.as_array().is_some_and(Vec::is_empty);

@@ -5,12 +5,13 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Protocol,
-        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
-        json::{arguments, note},
+        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Tool, ToolChoice, Weight},
+        json::note,
         schema::closed,
         translate::Target,
-        turns::{arrange, words},
+        turns::arrange,
     },
+    blocks_out::block,
     models::Generation,
 };
 
@@ -26,27 +27,26 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("max_tokens".into(), max_tokens.into());
     let mut arranged =
         arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, !generation.adaptive, &mut request.losses);
-    let thinking = thinking(request, &generation, max_tokens, &arranged.turns, &mut out);
-    format(request, &generation, &mut arranged.system, &mut out);
+    let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
+    format(request, generation, &mut arranged.system, &mut out);
     if !arranged.system.is_empty() {
         let blocks = arranged.system.iter().map(|text| json!({"type": "text", "text": text}));
         out.insert("system".into(), blocks.collect());
     }
     let mut messages = Vec::new();
     for message in &arranged.turns {
-        write_message(message, thinking, request, &mut messages);
+        write_message(message, request, &mut messages);
     }
     // A prefill may not end in white space.
-    if let Some(last) = messages.last_mut().filter(|m| m["role"] == "assistant") {
-        if let Some(text) = last.pointer_mut("/content").and_then(Value::as_array_mut).and_then(|c| c.last_mut()) {
-            if let Some(trimmed) = text.get("text").and_then(Value::as_str).map(|t| t.trim_end().to_owned()) {
-                text["text"] = trimmed.into();
-            }
-        }
+    if let Some(last) = messages.last_mut().filter(|m| m["role"] == "assistant")
+        && let Some(block) = last["content"].as_array_mut().and_then(|blocks| blocks.last_mut())
+        && let Some(trimmed) = block["text"].as_str().map(|t| t.trim_end().to_owned())
+    {
+        block["text"] = trimmed.into();
     }
     out.insert("messages".into(), Value::Array(messages));
-    tools(request, &arranged.turns, thinking, &mut out);
-    sampling(request, &generation, thinking, &mut out);
+    tools(request, &arranged.turns, &mut out);
+    sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {
         out.insert("metadata".into(), json!({"user_id": user}));
     }
@@ -68,13 +68,19 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
 /// Writes `thinking` and effort; says whether it is on.
 fn thinking(
     request: &mut ChatRequest,
-    generation: &Generation,
+    generation: Generation,
     max_tokens: u64,
     turns: &[Message],
     out: &mut Map<String, Value>,
 ) -> bool {
     let Some(reasoning) = request.reasoning.clone() else { return false };
     if reasoning == Reasoning::Off {
+        return false;
+    }
+    // Thinking takes no forced call; the call is what the client asked for.
+    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if forced && !request.tools.is_empty() {
+        note(&mut request.losses, "reasoning_effort", Weight::Hint);
         return false;
     }
     if generation.adaptive {
@@ -108,7 +114,7 @@ fn thinking(
 }
 
 /// Writes the form of the answer: natively with a schema, by instruction otherwise.
-fn format(request: &ChatRequest, generation: &Generation, system: &mut Vec<String>, out: &mut Map<String, Value>) {
+fn format(request: &ChatRequest, generation: Generation, system: &mut Vec<String>, out: &mut Map<String, Value>) {
     match &request.format {
         None => {}
         Some(Format::Json) => {
@@ -124,7 +130,7 @@ fn format(request: &ChatRequest, generation: &Generation, system: &mut Vec<Strin
     }
 }
 
-fn sampling(request: &mut ChatRequest, generation: &Generation, thinking: bool, out: &mut Map<String, Value>) {
+fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, out: &mut Map<String, Value>) {
     let losses = &mut request.losses;
     // With thinking on, and on the newest models always, only the defaults are taken.
     let fixed = thinking || generation.fixed_sampling;
@@ -176,17 +182,17 @@ fn sampling(request: &mut ChatRequest, generation: &Generation, thinking: bool, 
     }
 }
 
-fn tools(request: &mut ChatRequest, turns: &[Message], thinking: bool, out: &mut Map<String, Value>) {
+fn tools(request: &ChatRequest, turns: &[Message], out: &mut Map<String, Value>) {
     let mut tools: Vec<Value> = request.tools.iter().map(tool).collect();
     let mut choice = request.tool_choice.clone();
     if tools.is_empty() {
         // Calls in the history need their tools declared, though none may be called now.
         let mut names: Vec<&str> = Vec::new();
         for part in turns.iter().flat_map(|m| &m.parts) {
-            if let Part::ToolCall { name, .. } = part {
-                if !names.contains(&name.as_str()) {
-                    names.push(name);
-                }
+            if let Part::ToolCall { name, .. } = part
+                && !names.contains(&name.as_str())
+            {
+                names.push(name);
             }
         }
         if names.is_empty() {
@@ -196,11 +202,6 @@ fn tools(request: &mut ChatRequest, turns: &[Message], thinking: bool, out: &mut
         choice = Some(ToolChoice::None);
     }
     out.insert("tools".into(), Value::Array(tools));
-    if thinking && matches!(choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
-        // Thinking takes no forced call; the call is what the client asked for.
-        out.remove("thinking");
-        note(&mut request.losses, "reasoning_effort", Weight::Hint);
-    }
     let mut written = match &choice {
         Some(ToolChoice::None) => json!({"type": "none"}),
         Some(ToolChoice::Required) => json!({"type": "any"}),
@@ -229,12 +230,9 @@ fn tool(tool: &Tool) -> Value {
     Value::Object(out)
 }
 
-fn write_message(message: &Message, thinking: bool, request: &mut ChatRequest, out: &mut Vec<Value>) {
+fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
     let mut blocks: Vec<Value> = Vec::with_capacity(message.parts.len());
     for part in &message.parts {
-        if !thinking && matches!(part, Part::Thinking { .. } | Part::Redacted(_)) && message.role == Role::User {
-            continue;
-        }
         blocks.extend(block(part, request));
     }
     if blocks.is_empty() {
@@ -243,65 +241,4 @@ fn write_message(message: &Message, thinking: bool, request: &mut ChatRequest, o
     }
     let role = if message.role == Role::Assistant { "assistant" } else { "user" };
     out.push(json!({"role": role, "content": blocks}));
-}
-
-fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
-    Some(match part {
-        Part::Text { .. } | Part::Refusal(_) => {
-            let text = words(part).filter(|t| !t.trim().is_empty())?;
-            json!({"type": "text", "text": text})
-        }
-        Part::Image { source, .. } => json!({"type": "image", "source": media(source)}),
-        Part::File { source: Source::Id(_), .. } => {
-            note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);
-            return None;
-        }
-        Part::File { source: source @ Source::Data { mime, .. }, .. } if mime.starts_with("image/") => {
-            json!({"type": "image", "source": media(source)})
-        }
-        Part::File { source, name } => {
-            let mut document = json!({"type": "document", "source": media(source)});
-            if let Some(name) = name {
-                document["title"] = name.as_str().into();
-            }
-            document
-        }
-        Part::Audio { .. } => {
-            note(&mut request.losses, "messages[].content[].input_audio", Weight::Answer);
-            return None;
-        }
-        Part::ToolCall { id, name, arguments: text, .. } => {
-            json!({"type": "tool_use", "id": id, "name": name, "input": arguments(text)})
-        }
-        Part::ToolResult { id, parts, error } => {
-            let content: Vec<Value> = parts.iter().filter_map(|p| block(p, request)).collect();
-            let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
-            if *error {
-                result["is_error"] = true.into();
-                // A failed result takes text only, and some.
-                if content.is_empty() {
-                    result["content"] = "The tool failed.".into();
-                }
-            }
-            result
-        }
-        Part::Thinking { text, signature } => {
-            let value = Signature::of(signature.as_ref(), Protocol::Anthropic)?;
-            json!({"type": "thinking", "thinking": text, "signature": value})
-        }
-        Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
-    })
-}
-
-fn media(source: &Source) -> Value {
-    match source {
-        Source::Url(url) => json!({"type": "url", "url": url}),
-        // The name other makers use is not one of the four types taken.
-        Source::Data { mime, data } if mime == "image/jpg" => {
-            json!({"type": "base64", "media_type": "image/jpeg", "data": data})
-        }
-        Source::Data { mime, data } => json!({"type": "base64", "media_type": mime, "data": data}),
-        Source::Text(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
-        Source::Id(id) => json!({"type": "file", "file_id": id}),
-    }
 }

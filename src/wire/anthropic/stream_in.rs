@@ -7,10 +7,12 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
-        Malformed, Protocol, Usage,
-        chat::{ChatEvent, Finish, Signature, StreamReader},
+        Malformed, Protocol,
+        chat::Signature,
+        events::{ChatEvent, Finish, StreamReader},
     },
     fault,
+    usage::RawUsage,
 };
 
 /// Reads events; `data` names its own type, so the SSE event name is not needed.
@@ -278,43 +280,3 @@ struct StopDetails<'a> {
 
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Counts as the API gives them: cumulative, and absent where unchanged.
-#[derive(Debug, Deserialize, Default, Clone, Copy)]
-#[serde(default)]
-pub(crate) struct RawUsage {
-    input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
-    output_tokens_details: Option<OutputDetails>,
-}
-
-#[derive(Debug, Deserialize, Default, Clone, Copy)]
-#[serde(default)]
-struct OutputDetails {
-    thinking_tokens: Option<u64>,
-}
-
-impl RawUsage {
-    fn merge(&mut self, later: Self) {
-        self.input_tokens = later.input_tokens.or(self.input_tokens);
-        self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
-        self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
-        self.output_tokens = later.output_tokens.or(self.output_tokens);
-        self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
-    }
-}
-
-impl From<RawUsage> for Usage {
-    fn from(raw: RawUsage) -> Self {
-        let cached = raw.cache_read_input_tokens.unwrap_or(0);
-        let fresh = raw.input_tokens.unwrap_or(0).saturating_add(raw.cache_creation_input_tokens.unwrap_or(0));
-        Self {
-            input: fresh.saturating_add(cached),
-            output: raw.output_tokens.unwrap_or(0),
-            cached,
-            reasoning: raw.output_tokens_details.and_then(|d| d.thinking_tokens).unwrap_or(0),
-        }
-    }
-}

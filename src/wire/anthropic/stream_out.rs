@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     Protocol, Usage,
-    chat::{ChatEvent, ChatReply, Finish, Part, Signature, StreamWriter},
+    chat::{Part, Signature},
+    events::{ChatEvent, ChatReply, Finish, StreamWriter},
     ids,
     json::{arguments, push, push_text},
     translate::{Dialect, ReplyContext, error_body},

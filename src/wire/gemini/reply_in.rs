@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{
     super::{
         Malformed,
-        chat::{ChatEvent, ChatReply, Finish, Part, StreamReader},
+        chat::Part,
+        events::{ChatEvent, ChatReply, Finish, StreamReader},
     },
     stream_in::Reader,
 };

@@ -8,7 +8,8 @@ use serde_json::{Value, value::RawValue};
 use super::{
     super::{
         Malformed, Protocol, Usage,
-        chat::{ChatEvent, Finish, Signature, StreamReader},
+        chat::Signature,
+        events::{ChatEvent, Finish, StreamReader},
     },
     args::{Arguments, PartialArg},
     fault,
@@ -241,24 +242,28 @@ struct RawCall<'a> {
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize, Default)]
-#[serde(rename_all = "camelCase", default)]
+#[serde(default)]
 struct RawUsage {
-    prompt_token_count: Option<u64>,
-    tool_use_prompt_token_count: Option<u64>,
-    cached_content_token_count: Option<u64>,
-    candidates_token_count: Option<u64>,
-    thoughts_token_count: Option<u64>,
+    #[serde(rename = "promptTokenCount")]
+    prompt: Option<u64>,
+    #[serde(rename = "toolUsePromptTokenCount")]
+    tool_use_prompt: Option<u64>,
+    #[serde(rename = "cachedContentTokenCount")]
+    cached_content: Option<u64>,
+    #[serde(rename = "candidatesTokenCount")]
+    candidates: Option<u64>,
+    #[serde(rename = "thoughtsTokenCount")]
+    thoughts: Option<u64>,
 }
 
 impl RawUsage {
     /// `None` where the member names the traffic's kind only.
     fn counts(self) -> Option<Usage> {
-        let input = self.prompt_token_count?.saturating_add(self.tool_use_prompt_token_count.unwrap_or(0));
-        let reasoning = self.thoughts_token_count.unwrap_or(0);
+        let reasoning = self.thoughts.unwrap_or(0);
         Some(Usage {
-            input,
-            output: self.candidates_token_count.unwrap_or(0).saturating_add(reasoning),
-            cached: self.cached_content_token_count.unwrap_or(0),
+            input: self.prompt?.saturating_add(self.tool_use_prompt.unwrap_or(0)),
+            output: self.candidates.unwrap_or(0).saturating_add(reasoning),
+            cached: self.cached_content.unwrap_or(0),
             reasoning,
         })
     }

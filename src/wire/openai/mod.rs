@@ -1,5 +1,6 @@
 //! Owns OpenAI chat completions: reading and writing requests, replies and streams.
 
+mod messages_in;
 pub(crate) mod reply_in;
 pub(crate) mod reply_out;
 pub(crate) mod request_in;

@@ -5,7 +5,8 @@ use serde_json::Value;
 use super::{
     super::{
         Malformed, Protocol,
-        chat::{ChatReply, Finish, Part, Signature},
+        chat::{Part, Signature},
+        events::{ChatReply, Finish},
         json::{list, owned, text},
         peek,
     },

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     Usage,
-    chat::{ChatReply, Finish, Part, Signature},
+    chat::{Part, Signature},
+    events::{ChatReply, Finish},
     ids,
     translate::ReplyContext,
 };

@@ -221,7 +221,9 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
     let mut out = Vec::new();
     for part in parts {
         out.push(match part {
-            Part::Text { text, .. } | Part::Refusal(text) => json!({"type": "text", "text": text}),
+            Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), .. } => {
+                json!({"type": "text", "text": text})
+            }
             Part::Image { source, detail } => {
                 let Some(url) = source.to_url() else {
                     note(&mut request.losses, "messages[].content[].source.file_id", Weight::Answer);
@@ -233,7 +235,6 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
                 }
                 json!({"type": "image_url", "image_url": image})
             }
-            Part::File { source: Source::Text(text), .. } => json!({"type": "text", "text": text}),
             Part::File { source: source @ Source::Data { .. }, name } => {
                 json!({"type": "file", "file": {"filename": name.unwrap_or_else(|| "document.pdf".into()), "file_data": source.to_url()}})
             }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::super::{
     Malformed,
-    chat::{ChatEvent, Finish, StreamReader},
+    events::{ChatEvent, Finish, StreamReader},
     peek,
 };
 
@@ -84,20 +84,22 @@ impl Reader {
         }
         for call in delta.tool_calls.unwrap_or_default() {
             self.stop_thinking(out);
-            let number = call.index.unwrap_or_else(|| (self.calls.len() as u64).saturating_sub(1));
             let function = call.function.unwrap_or_default();
-            let index = match self.calls.iter().position(|n| *n == number) {
-                Some(place) => place as u32,
-                None => {
-                    let name = function.name.map(|t| t.0).unwrap_or_default();
-                    if name.is_empty() {
-                        return Err(Malformed("a tool call without a name".into()));
-                    }
-                    let index = self.calls.len() as u32;
-                    self.calls.push(number);
-                    out.push(ChatEvent::ToolCall { index, id: some(call.id), name, signature: None });
-                    index
-                }
+            let name = some(function.name);
+            // Servers that leave the number out send each call whole: a name begins the next.
+            let last = self.calls.last().copied();
+            let number = call.index.unwrap_or_else(|| match (last, &name) {
+                (Some(last), Some(_)) => last.saturating_add(1),
+                (last, _) => last.unwrap_or(0),
+            });
+            let index = if let Some(place) = self.calls.iter().position(|n| *n == number) {
+                place as u32
+            } else {
+                let name = name.ok_or_else(|| Malformed("a tool call without a name".into()))?;
+                let index = self.calls.len() as u32;
+                self.calls.push(number);
+                out.push(ChatEvent::ToolCall { index, id: some(call.id), name, signature: None });
+                index
             };
             if let Some(text) = some(function.arguments) {
                 out.push(ChatEvent::Arguments { index, text });

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Usage,
-        chat::{ChatEvent, Finish, StreamWriter},
+        events::{ChatEvent, Finish, StreamWriter},
         ids,
         json::{push, push_text},
         translate::{Dialect, ReplyContext, error_body},

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::super::{
     Usage,
-    chat::{ChatReply, Finish, Part, Signature},
+    chat::{Part, Signature},
+    events::{ChatReply, Finish},
     ids,
     openai::reply_out::google,
     translate::ReplyContext,
@@ -30,9 +31,13 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         let at = output.len();
         match part {
             Part::Thinking { text, signature } => {
-                output.push(reasoning(&item_id("rs_", id, at), text, signature.as_ref().map(Signature::tagged)));
+                output.push(reasoning(
+                    &item_id("rs_", id, at),
+                    text,
+                    signature.as_ref().map(Signature::tagged).as_deref(),
+                ));
             }
-            Part::Redacted(data) => output.push(reasoning(&item_id("rs_", id, at), "", Some(redacted(data)))),
+            Part::Redacted(data) => output.push(reasoning(&item_id("rs_", id, at), "", Some(&redacted(data)))),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls);
                 calls += 1;
@@ -43,7 +48,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     }
     message(id, &mut content, &mut output);
     let model = reply.model.as_deref().unwrap_or(&ctx.model);
-    let mut out = response(id, reply.created.unwrap_or(ctx.created), model, "in_progress", output);
+    let mut out = response(id, reply.created.unwrap_or(ctx.created), model, "in_progress", &output);
     finish(&mut out, reply.finish.unwrap_or(Finish::Stop), reply.usage);
     out
 }
@@ -51,7 +56,8 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
 fn message(id: &str, content: &mut Vec<Value>, output: &mut Vec<Value>) {
     if !content.is_empty() {
         let at = output.len();
-        output.push(message_item(&item_id("msg_", id, at), "completed", std::mem::take(content)));
+        output.push(message_item(&item_id("msg_", id, at), "completed", content));
+        content.clear();
     }
 }
 
@@ -60,7 +66,7 @@ pub(crate) fn item_id(prefix: &str, id: &str, at: usize) -> String {
     format!("{prefix}{id}_{at}")
 }
 
-pub(crate) fn message_item(id: &str, status: &str, content: Vec<Value>) -> Value {
+pub(crate) fn message_item(id: &str, status: &str, content: &[Value]) -> Value {
     json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
 }
 
@@ -73,7 +79,7 @@ pub(crate) fn refusal_part(text: &str) -> Value {
 }
 
 /// Encrypted content is the one member that stateless clients echo: it carries the signature.
-pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<String>) -> Value {
+pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<&str>) -> Value {
     let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
     json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
 }
@@ -99,7 +105,7 @@ pub(crate) fn call(id: &str, call_id: &str, name: &str, arguments: &str, signatu
 }
 
 /// The response object around output items. Members that clients' types demand are there, though null.
-pub(crate) fn response(id: &str, created: u64, model: &str, status: &str, output: Vec<Value>) -> Value {
+pub(crate) fn response(id: &str, created: u64, model: &str, status: &str, output: &[Value]) -> Value {
     json!({
         "id": ids::prefixed("resp_", id),
         "object": "response",

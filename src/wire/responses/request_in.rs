@@ -172,22 +172,24 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
     }
 }
 
+/// Members of a content part that are read, or say nothing to a model.
+const READ: [&str; 12] = [
+    "type",
+    "text",
+    "refusal",
+    "image_url",
+    "file_id",
+    "detail",
+    "file_data",
+    "file_url",
+    "filename",
+    "input_audio",
+    "annotations",
+    "logprobs",
+];
+
 fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
     let wrong = |what: String| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
-    const READ: [&str; 12] = [
-        "type",
-        "text",
-        "refusal",
-        "image_url",
-        "file_id",
-        "detail",
-        "file_data",
-        "file_url",
-        "filename",
-        "input_audio",
-        "annotations",
-        "logprobs",
-    ];
     unread(value, &READ, "input[].content[]", losses);
     let stored = || owned(value, "file_id").map(Source::Id);
     Ok(match text(value, "type") {
@@ -199,9 +201,9 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             Part::Image { source, detail: owned(value, "detail") }
         }
         "input_file" => {
-            let data = owned(value, "file_data").map(|data| match data.starts_with("data:") {
-                true => Source::from_url(&data),
-                false => Source::Data { mime: "application/pdf".to_owned(), data },
+            let data = owned(value, "file_data").map(|data| {
+                let whole = data.starts_with("data:");
+                if whole { Source::from_url(&data) } else { Source::Data { mime: "application/pdf".to_owned(), data } }
             });
             let source = data.or_else(|| owned(value, "file_url").map(Source::Url)).or_else(stored);
             let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id".into()))?;

@@ -5,7 +5,8 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Usage,
-        chat::{ChatEvent, Finish, Signature, StreamWriter},
+        chat::Signature,
+        events::{ChatEvent, Finish, StreamWriter},
         ids,
         json::push,
         translate::ReplyContext,
@@ -90,7 +91,7 @@ impl Writer {
     }
 
     fn response(&self, status: &str) -> Value {
-        reply_out::response(&self.ctx.id, self.ctx.created, &self.ctx.model, status, self.output.clone())
+        reply_out::response(&self.ctx.id, self.ctx.created, &self.ctx.model, status, &self.output)
     }
 
     fn item_id(&self, prefix: &str, at: usize) -> String {
@@ -110,7 +111,7 @@ impl Writer {
         }
     }
 
-    fn close(&mut self, encrypted: Option<String>, out: &mut Vec<u8>) {
+    fn close(&mut self, encrypted: Option<&str>, out: &mut Vec<u8>) {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
             Open::Reasoning { at, text } => {
@@ -139,7 +140,7 @@ impl Writer {
                 };
                 let place = json!({"item_id": id, "output_index": at, "content_index": 0, "part": &part});
                 self.send("response.content_part.done", place, out);
-                self.done(at, reply_out::message_item(&id, "completed", vec![part]), out);
+                self.done(at, reply_out::message_item(&id, "completed", &[part]), out);
             }
         }
     }
@@ -149,7 +150,7 @@ impl Writer {
             self.close(None, out);
             let at = self.output.len();
             let id = self.item_id("msg_", at);
-            self.place(at, reply_out::message_item(&id, "in_progress", Vec::new()), out);
+            self.place(at, reply_out::message_item(&id, "in_progress", &[]), out);
             let part = if refusal { reply_out::refusal_part("") } else { reply_out::text_part("") };
             let place = json!({"item_id": id, "output_index": at, "content_index": 0, "part": part});
             self.send("response.content_part.added", place, out);
@@ -223,12 +224,12 @@ impl StreamWriter for Writer {
                 if signature.is_some() {
                     self.begin_reasoning(out);
                 }
-                self.close(signature.as_ref().map(Signature::tagged), out);
+                self.close(signature.as_ref().map(Signature::tagged).as_deref(), out);
             }
             ChatEvent::Redacted(data) => {
                 self.close(None, out);
                 self.begin_reasoning(out);
-                self.close(Some(reply_out::redacted(data)), out);
+                self.close(Some(&reply_out::redacted(data)), out);
             }
             ChatEvent::ToolCall { index, id, name, signature } => {
                 self.close(None, out);

@@ -1,0 +1,72 @@
+//! Owns writing the content blocks of a Messages request.
+
+use serde_json::{Value, json};
+
+use super::super::{
+    Protocol,
+    chat::{ChatRequest, Part, Signature, Source, Weight},
+    json::{arguments, note},
+    turns::words,
+};
+
+/// Writes a part; `None` where nothing of it can be said.
+pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
+    Some(match part {
+        Part::Text { .. } | Part::Refusal(_) => {
+            let text = words(part).filter(|t| !t.trim().is_empty())?;
+            json!({"type": "text", "text": text})
+        }
+        Part::Image { source, .. } => json!({"type": "image", "source": media(source)}),
+        Part::File { source: Source::Id(_), .. } => {
+            note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);
+            return None;
+        }
+        Part::File { source: source @ Source::Data { mime, .. }, .. } if mime.starts_with("image/") => {
+            json!({"type": "image", "source": media(source)})
+        }
+        Part::File { source, name } => {
+            let mut document = json!({"type": "document", "source": media(source)});
+            if let Some(name) = name {
+                document["title"] = name.as_str().into();
+            }
+            document
+        }
+        Part::Audio { .. } => {
+            note(&mut request.losses, "messages[].content[].input_audio", Weight::Answer);
+            return None;
+        }
+        Part::ToolCall { id, name, arguments: text, .. } => {
+            json!({"type": "tool_use", "id": id, "name": name, "input": arguments(text)})
+        }
+        Part::ToolResult { id, parts, error } => {
+            let content: Vec<Value> = parts.iter().filter_map(|p| block(p, request)).collect();
+            let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
+            if *error {
+                result["is_error"] = true.into();
+                // A failed result takes text only, and some.
+                if content.is_empty() {
+                    result["content"] = "The tool failed.".into();
+                }
+            }
+            result
+        }
+        Part::Thinking { text, signature } => {
+            let value = Signature::of(signature.as_ref(), Protocol::Anthropic)?;
+            json!({"type": "thinking", "thinking": text, "signature": value})
+        }
+        Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
+    })
+}
+
+fn media(source: &Source) -> Value {
+    match source {
+        Source::Url(url) => json!({"type": "url", "url": url}),
+        // The name other makers use is not one of the four types taken.
+        Source::Data { mime, data } if mime == "image/jpg" => {
+            json!({"type": "base64", "media_type": "image/jpeg", "data": data})
+        }
+        Source::Data { mime, data } => json!({"type": "base64", "media_type": mime, "data": data}),
+        Source::Text(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
+        Source::Id(id) => json!({"type": "file", "file_id": id}),
+    }
+}

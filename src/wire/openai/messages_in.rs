@@ -1,0 +1,152 @@
+//! Owns reading the messages of a chat completions request.
+
+use serde_json::Value;
+
+use super::super::{
+    Protocol,
+    chat::{Loss, Message, Part, Role, Signature, Source, Weight},
+    json::{invalid, list, note, owned, text, unread},
+    translate::Refused,
+};
+
+/// Reads the message at a place.
+pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, Refused> {
+    let param = format!("messages[{at}]");
+    unread(
+        value,
+        &[
+            "role",
+            "content",
+            "name",
+            "refusal",
+            "tool_calls",
+            "tool_call_id",
+            "function_call",
+            "reasoning_content",
+            "thinking_blocks",
+            "extra_content",
+            "annotations",
+            "audio",
+            "is_error",
+        ],
+        "messages[]",
+        losses,
+    );
+    let role = match text(value, "role") {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => return assistant(value, &param, losses),
+        "tool" | "function" => {
+            let id = owned(value, "tool_call_id").or_else(|| owned(value, "name")).unwrap_or_default();
+            let error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
+            let parts = content(value.get("content"), &param, losses)?;
+            return Ok(Message { role: Role::User, parts: vec![Part::ToolResult { id, parts, error }] });
+        }
+        _ => {
+            return Err(invalid(
+                Some(&format!("{param}.role")),
+                format!("'{param}.role' must be system, developer, user, assistant or tool"),
+            ));
+        }
+    };
+    if value.get("name").is_some_and(|n| !n.is_null()) {
+        note(losses, "messages[].name", Weight::Note);
+    }
+    Ok(Message { role, parts: content(value.get("content"), &param, losses)? })
+}
+
+fn google_signature(value: &Value) -> Option<Signature> {
+    let signature = value.pointer("/extra_content/google/thought_signature")?.as_str()?;
+    Some(Signature::new(Protocol::Gemini, signature))
+}
+
+fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Message, Refused> {
+    let mut parts = Vec::new();
+    let blocks = list(value, "thinking_blocks");
+    for block in blocks {
+        match text(block, "type") {
+            "redacted_thinking" => parts.push(Part::Redacted(text(block, "data").to_owned())),
+            _ => parts.push(Part::Thinking {
+                text: text(block, "thinking").to_owned(),
+                signature: owned(block, "signature")
+                    .filter(|s| !s.is_empty())
+                    .map(|s| Signature::new(Protocol::Anthropic, s)),
+            }),
+        }
+    }
+    if blocks.is_empty() && !text(value, "reasoning_content").is_empty() {
+        note(losses, "messages[].reasoning_content", Weight::Note);
+    }
+    let mut said = content(value.get("content"), param, losses)?;
+    if let Some(found) = google_signature(value) {
+        match said.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
+            Some(Part::Text { signature, .. }) => *signature = Some(found),
+            _ => said.push(Part::Text { text: String::new(), signature: Some(found) }),
+        }
+    }
+    parts.append(&mut said);
+    if let Some(refusal) = owned(value, "refusal") {
+        parts.push(Part::Refusal(refusal));
+    }
+    for call in list(value, "tool_calls") {
+        let Some(inner) = call.get("function") else {
+            note(losses, "messages[].tool_calls[]", Weight::Answer);
+            continue;
+        };
+        parts.push(Part::ToolCall {
+            id: text(call, "id").to_owned(),
+            name: text(inner, "name").to_owned(),
+            arguments: text(inner, "arguments").to_owned(),
+            signature: google_signature(call),
+        });
+    }
+    if let Some(inner) = value.get("function_call").filter(|c| c.is_object()) {
+        let name = text(inner, "name").to_owned();
+        let arguments = text(inner, "arguments").to_owned();
+        parts.push(Part::ToolCall { id: name.clone(), name, arguments, signature: None });
+    }
+    if value.get("audio").is_some_and(|a| !a.is_null()) {
+        note(losses, "messages[].audio", Weight::Answer);
+    }
+    Ok(Message { role: Role::Assistant, parts })
+}
+
+fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    match value {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
+        Some(Value::Array(list)) => list.iter().map(|value| part(value, param, losses)).collect(),
+        Some(_) => {
+            Err(invalid(Some(&format!("{param}.content")), format!("'{param}.content' must be a string or an array")))
+        }
+    }
+}
+
+fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
+    let kind = text(value, "type");
+    let inner = value.get(kind).unwrap_or(&Value::Null);
+    unread(value, &["type", "text", "refusal", kind], "messages[].content[]", losses);
+    let wrong = |what: &str| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
+    Ok(match kind {
+        "text" => Part::text(text(value, "text")),
+        "refusal" => Part::Refusal(text(value, "refusal").to_owned()),
+        "image_url" => {
+            let url = inner.as_str().unwrap_or_else(|| text(inner, "url"));
+            if url.is_empty() {
+                return Err(wrong("an image has no URL"));
+            }
+            Part::Image { source: Source::from_url(url), detail: owned(inner, "detail") }
+        }
+        "input_audio" => Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() },
+        "file" => {
+            let source = match (owned(inner, "file_data"), owned(inner, "file_id")) {
+                (Some(data), _) if data.starts_with("data:") => Source::from_url(&data),
+                (Some(data), _) => Source::Data { mime: "application/pdf".to_owned(), data },
+                (None, Some(id)) => Source::Id(id),
+                (None, None) => return Err(wrong("a file has neither data nor id")),
+            };
+            Part::File { source, name: owned(inner, "filename") }
+        }
+        other => return Err(wrong(&format!("unknown part type '{other}'"))),
+    })
+}
