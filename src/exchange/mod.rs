@@ -205,9 +205,10 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     }
     let stage = Stage::default();
     let headers = AnswerHeaders::default();
-    let play = exchange.play(stage.clone(), headers.clone());
+    // Boxed on its own: held inline, it would be kept twice, as what was captured and as what is pinned.
+    let play = Box::pin(exchange.play(stage.clone(), headers.clone()));
     let running = Box::pin(async move {
-        match select(std::pin::pin!(play), std::pin::pin!(cut.notified())).await {
+        match select(play, std::pin::pin!(cut.notified())).await {
             Either::Left((ended, _)) => ended,
             Either::Right(_) => Err(Error::ShuttingDown),
         }
@@ -284,7 +285,7 @@ impl Exchange {
     }
 
     async fn whole(mut self) -> Result<Whole, Error> {
-        match self.acquire().await? {
+        match Box::pin(self.acquire()).await? {
             Opened::Whole(whole) => {
                 let telling = &self.request.telling;
                 telling.write(|story| {
@@ -303,7 +304,8 @@ impl Exchange {
     async fn play(mut self, stage: Stage, headers: AnswerHeaders) -> Result<(), Error> {
         let telling = self.request.telling.clone();
         loop {
-            let Opened::Live(live) = self.acquire().await? else { return Err(Error::Internal) };
+            // Boxed: what it takes to get a stream is given back before the stream begins.
+            let Opened::Live(live) = Box::pin(self.acquire()).await? else { return Err(Error::Internal) };
             let Live { leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
             if self.owed.is_none() {
                 telling.write(|story| {

@@ -6,34 +6,41 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use actix_codec::Framed;
-use actix_http::{ResponseHead, h1::ClientPayloadCodec};
-use actix_web::http::header::{HeaderName, HeaderValue};
-use bytes::Bytes;
+use actix_codec::FramedParts;
+use actix_http::ResponseHead;
+use actix_web::http::{
+    StatusCode,
+    header::{HeaderName, HeaderValue},
+};
+use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
 use tokio::time::Instant;
+use tokio_util::io::poll_read_buf;
 
 use super::{
+    body::{Framing, Garbled},
     headers,
-    pool::{Io, Pool, Wire},
+    pool::{Io, Pool, Wire, io_words},
 };
+
+/// Room for reading, bytes: several token frames; a longer answer grows it.
+const ROOM: usize = 4 << 10;
 
 /// An answer.
 pub struct Answer {
     head: ResponseHead,
+    framing: Framing,
     body: Option<Body>,
-    /// Bytes still to come by the answer's own word.
-    missing: Option<u64>,
-    /// Nothing but the end of the connection ends the body.
-    until_close: bool,
 }
 
+/// What the rest of the answer comes from.
 struct Body {
-    wire: Framed<Io, ClientPayloadCodec>,
+    io: Io,
+    buffer: BytesMut,
     opened: Instant,
     pool: Rc<Pool>,
-    /// The request went out whole, so that the connection can carry another.
-    sound: bool,
+    /// The connection can carry another request after this one.
+    reusable: bool,
 }
 
 /// The body broke off.
@@ -41,27 +48,20 @@ struct Body {
 pub struct BrokenOff(pub String);
 
 impl Answer {
-    pub(super) fn new(
-        head: ResponseHead,
-        wire: Wire,
-        opened: Instant,
-        pool: Rc<Pool>,
-        has_body: bool,
-        sound: bool,
-    ) -> Self {
-        let header = |name: &str| head.headers.get(name).and_then(|value| value.to_str().ok());
-        let missing = header("content-length").and_then(|text| text.parse().ok());
-        let until_close = missing.is_none() && header("transfer-encoding").is_none();
-        let body = if has_body {
-            let wire = wire.into_map_codec(actix_http::h1::ClientCodec::into_payload_codec);
-            Some(Body { wire, opened, pool, sound })
-        } else {
-            if sound && wire.codec_ref().keep_alive() {
-                pool.give_back(wire, opened);
-            }
-            None
-        };
-        Self { head, body, missing, until_close }
+    /// `sound`: the request went out whole, so that the connection can carry another.
+    pub(super) fn new(head: ResponseHead, wire: Wire, opened: Instant, pool: Rc<Pool>, sound: bool) -> Self {
+        // By RFC 9112, 6.3; the framework takes a body without a length for no body.
+        let has_body = !matches!(head.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+        let reusable = sound && wire.codec_ref().keep_alive();
+        let length = head.headers.get("content-length").and_then(|value| value.to_str().ok()?.parse().ok());
+        let framing = if has_body { Framing::of(length, is_chunked(&head)) } else { Framing::Ended };
+        let FramedParts { io, read_buf, .. } = wire.into_parts();
+        let body = Body { io, buffer: read_buf, opened, pool, reusable };
+        let mut answer = Self { head, framing, body: Some(body) };
+        if answer.framing == Framing::Ended {
+            answer.release();
+        }
+        answer
     }
 
     /// HTTP status.
@@ -88,7 +88,10 @@ impl Answer {
 
     /// Bytes of the body still to come, if the head told.
     pub fn length(&self) -> Option<u64> {
-        self.missing
+        match self.framing {
+            Framing::Length(left) => Some(left),
+            _ => None,
+        }
     }
 
     /// The next piece of the body; `None` at its end. Dropping an answer before its end closes the connection.
@@ -97,45 +100,49 @@ impl Answer {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let next = ready!(Pin::new(&mut body.wire).next_item(cx));
-        Poll::Ready(match next {
-            Some(Ok(Some(bytes))) => {
-                if let Some(missing) = &mut self.missing {
-                    *missing = missing.saturating_sub(bytes.len() as u64);
+        loop {
+            let Some(body) = &mut self.body else { return Poll::Ready(None) };
+            match self.framing.take(&mut body.buffer) {
+                Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
+                Ok(None) if self.framing == Framing::Ended => {
+                    self.release();
+                    return Poll::Ready(None);
                 }
-                Some(Ok(bytes))
+                Ok(None) => {}
+                Err(Garbled) => return self.broken("its answer's chunks are garbled".to_owned()),
             }
-            Some(Ok(None)) => {
-                self.release();
-                None
+            if body.buffer.capacity() - body.buffer.len() < ROOM / 4 {
+                body.buffer.reserve(ROOM);
             }
-            Some(Err(error)) => {
-                self.body = None;
-                Some(Err(BrokenOff(format!("its answer broke off ({error})"))))
-            }
-            None => {
-                self.body = None;
-                match self.missing {
-                    // The end that HTTP/1.0 knows; whether it is the true one, the content has to tell.
-                    None if self.until_close => None,
-                    Some(missing) if missing > 0 => {
-                        Some(Err(BrokenOff(format!("its answer broke off, {missing} bytes short"))))
+            match ready!(poll_read_buf(Pin::new(&mut body.io), cx, &mut body.buffer)) {
+                Ok(0) => match self.framing {
+                    Framing::UntilClose => {
+                        self.body = None;
+                        return Poll::Ready(None);
                     }
-                    Some(_) => None,
-                    None => Some(Err(BrokenOff("its answer broke off between two chunks".to_owned()))),
-                }
+                    Framing::Length(left) => return self.broken(format!("its answer broke off, {left} bytes short")),
+                    _ => return self.broken("its answer broke off between two chunks".to_owned()),
+                },
+                Ok(_) => {}
+                Err(error) => return self.broken(format!("its answer broke off ({})", io_words(&error))),
             }
-        })
+        }
+    }
+
+    fn broken(&mut self, why: String) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        self.body = None;
+        Poll::Ready(Some(Err(BrokenOff(why))))
     }
 
     /// The body has been read to its end: the connection can carry another request.
     fn release(&mut self) {
-        if let Some(Body { wire, opened, pool, sound }) = self.body.take()
-            && sound
-            && wire.codec_ref().keep_alive()
-        {
-            pool.give_back(wire.into_map_codec(ClientPayloadCodec::into_message_codec), opened);
+        if let Some(Body { io, buffer, opened, pool, reusable: true }) = self.body.take() {
+            pool.give_back(io, buffer, opened);
         }
     }
+}
+
+fn is_chunked(head: &ResponseHead) -> bool {
+    let encoding = head.headers.get("transfer-encoding").and_then(|value| value.to_str().ok());
+    encoding.is_some_and(|encoding| encoding.trim().to_ascii_lowercase().ends_with("chunked"))
 }

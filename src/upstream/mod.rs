@@ -2,18 +2,14 @@
 //! truncated end from a clean one.
 
 mod answer;
+mod body;
 mod headers;
 mod pool;
 
 use std::{cell::RefCell, collections::HashMap, pin::Pin, rc::Rc, sync::Arc};
 
 use actix_codec::AsyncWrite;
-use actix_http::{
-    RequestHead, RequestHeadType,
-    body::BodySize,
-    error::ParseError,
-    h1::{Message, MessageType},
-};
+use actix_http::{RequestHead, RequestHeadType, body::BodySize, error::ParseError, h1::Message};
 use actix_web::http::{
     Method, Uri,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -216,9 +212,7 @@ impl Client {
             if head.status.is_informational() {
                 continue;
             }
-            let has_body = !matches!(wire.codec_ref().message_type(), MessageType::None);
-            let sound = written.is_ok();
-            return Ok(Answer::new(head, wire, opened, self.pool.clone(), has_body, sound));
+            return Ok(Answer::new(head, wire, opened, self.pool.clone(), written.is_ok()));
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use actix_codec::{AsyncRead, AsyncWrite, Framed, ReadBuf};
+use actix_codec::{AsyncRead, AsyncWrite, Framed, FramedParts, ReadBuf};
 use actix_http::{KeepAlive, ServiceConfig, h1::ClientCodec};
 use actix_rt::net::TcpStream;
 use actix_service::Service;
@@ -17,6 +17,7 @@ use actix_tls::connect::{
     ConnectError, ConnectInfo, Connection, Connector, ConnectorService,
     rustls_0_23::{TlsConnector, reexports::AsyncTlsStream},
 };
+use bytes::BytesMut;
 use tokio::time::{Instant, timeout};
 
 use crate::error::{Class, Failed};
@@ -81,17 +82,17 @@ impl Pool {
             Err(_) => return Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time")),
         };
         self.opened.set(self.opened.get() + 1);
-        Ok(Taken { wire: Framed::new(io, codec()), opened: now, reused: false })
+        Ok(Taken { wire: wire(io, BytesMut::new()), opened: now, reused: false })
     }
 
     /// Keeps a connection whose answer has been read to its end.
-    pub(super) fn give_back(&self, wire: Wire, opened: Instant) {
+    pub(super) fn give_back(&self, io: Io, buffer: BytesMut, opened: Instant) {
         let now = Instant::now();
         let mut idle = self.idle.borrow_mut();
         // The longest idle stand first; those that nobody will use any more are closed here.
         let stale = idle.iter().take_while(|idle| now - idle.since >= IDLE).count();
         idle.drain(..stale);
-        idle.push(Idle { wire, opened, since: now });
+        idle.push(Idle { wire: wire(io, buffer), opened, since: now });
     }
 
     async fn connect(&self) -> Result<Io, Failed> {
@@ -117,6 +118,11 @@ impl Pool {
 fn is_quiet(wire: &Wire) -> bool {
     let mut context = Context::from_waker(Waker::noop());
     wire.is_read_buf_empty() && wire.io_ref().poll_ready_to_read(&mut context).is_pending()
+}
+
+/// A connection ready for a request; its buffers grow with what it carries.
+fn wire(io: Io, read: BytesMut) -> Wire {
+    Framed::from_parts(FramedParts::with_read_buf(io, codec(), read))
 }
 
 /// One codec configuration a thread: each configuration runs a clock task of its own.
