@@ -2,20 +2,74 @@
 
 use std::{rc::Rc, sync::Arc, time::Duration};
 
+use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use bytes::Bytes;
 use serde_json::json;
 
+use super::{
+    Backend,
+    gate::{Gate, GateCell},
+    messages::ProbeNow,
+};
 use crate::{
     error::{Class, Failed},
-    settings::{Backend, ProbeKind},
+    settings::{self, ProbeKind},
     upstream::{Client, Endpoint},
     wire::Protocol,
 };
 
+impl Backend {
+    /// Asks the provider at intervals, where the settings want it and only while a gate is shut.
+    pub(super) fn watch_while_sick(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.settings.probe_every, |this, ctx| {
+            let shut = |cell: &GateCell| matches!(cell.read(), Gate::Shut(..));
+            let sick = shut(&this.vitals.gate) || this.vitals.lanes().iter().any(|lane| shut(&lane.gate));
+            if sick && this.settings.probe != ProbeKind::Off && !this.probing {
+                let probe = this.probe(this.settings.probe);
+                ctx.spawn(probe.map(|_, _, _| ()));
+            }
+            this.watch_while_sick(ctx);
+        });
+    }
+
+    /// Asks the provider, and lets the gates have the answer.
+    fn probe(&mut self, kind: ProbeKind) -> ResponseActFuture<Self, Result<(), Failed>> {
+        self.probing = true;
+        let client = self.client.get_or_insert_with(|| Rc::new(Client::new(self.settings.clone()))).clone();
+        let lanes = self.vitals.lanes();
+        let model = lanes.first().map_or_else(|| Arc::from(""), |lane| lane.upstream_model());
+        let asked = ask(client, self.settings.clone(), kind, model).into_actor(self);
+        Box::pin(asked.map(|said, this, _| {
+            this.probing = false;
+            log::info!(
+                "probe: backend={} {}",
+                this.vitals.name,
+                said.as_ref().map_or_else(|f| f.message.as_str(), |()| "is well")
+            );
+            if said.is_ok() {
+                this.judge_backend(|b| b.succeeded(true));
+                for lane in this.vitals.lanes().iter() {
+                    this.judge_lane(lane, |b| b.succeeded(true));
+                }
+            }
+            said
+        }))
+    }
+}
+
+impl Handler<ProbeNow> for Backend {
+    type Result = ResponseActFuture<Self, Result<(), Failed>>;
+
+    fn handle(&mut self, _: ProbeNow, _: &mut Self::Context) -> Self::Result {
+        let kind = if self.settings.probe == ProbeKind::Completion { ProbeKind::Completion } else { ProbeKind::Models };
+        self.probe(kind)
+    }
+}
+
 /// Asks once; what the provider said in case it is not well.
-pub(super) async fn ask(
+async fn ask(
     client: Rc<Client>,
-    backend: Arc<Backend>,
+    backend: Arc<settings::Backend>,
     kind: ProbeKind,
     model: Arc<str>,
 ) -> Result<(), Failed> {

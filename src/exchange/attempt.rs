@@ -1,21 +1,24 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::SystemTime};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    Request, Worker,
-    decode::{self, Decoder},
-    relay::{Reader, Step, Watch, fault_in_stream, rename, words},
-    retry::{classify, retry_after},
+    adapt::translated,
+    decode::Decoder,
+    judge::{refused, whole},
+    relay::{Reader, Step},
+    request::Request,
     surface::{Surface, Way},
+    watch::Watch,
+    worker::Worker,
 };
 use crate::{
     backend::lease::{Lease, Outcome},
     clock,
-    error::{Class, Failed, Told},
+    error::{Class, Failed},
     router::{messages::Grant, table::Target},
     settings::Rescue,
     telemetry::{
@@ -23,19 +26,8 @@ use crate::{
         story::{AttemptNote, RouteReason, Telling},
     },
     upstream::Answer,
-    wire::{
-        Protocol, Usage,
-        envelope::Change,
-        peek,
-        translate::{self, Refused, ReplyContext},
-    },
+    wire::{Protocol, Usage, envelope::Change},
 };
-
-/// Longest error body read, bytes.
-const ERROR_BODY: usize = 64 << 10;
-
-/// Longest whole answer held for checking before its head goes out, bytes.
-const WHOLE_BODY: usize = 64 << 20;
 
 /// Headers of an answer that the client may see.
 pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
@@ -165,7 +157,7 @@ pub(super) async fn open(
     }
 }
 
-enum Ready {
+pub(super) enum Ready {
     Whole { headers: Headers, body: Bytes, usage: Option<Usage> },
     Live { reader: Box<Reader>, watch: Watch, headers: Headers, held: Bytes, over: bool },
 }
@@ -236,40 +228,6 @@ async fn try_open(
     whole(answer, &mut watch, request, way, backend.protocol, &context, rename).await
 }
 
-/// The request in the backend's own protocol.
-fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Vec<Bytes>, Failed> {
-    let backend = &target.handle.settings;
-    let body = request.envelope.edit(&request.body, Change { model: None, ask_usage: false, ..change }).concat();
-    let into = translate::Target {
-        protocol: backend.protocol,
-        model: &target.upstream_model,
-        max_tokens: backend.max_tokens,
-        refuse_unsupported: backend.refuse_unsupported,
-    };
-    match translate::request(request.surface.dialect(), &body, &into) {
-        Ok(made) => {
-            if !made.dropped.is_empty() {
-                log::debug!("not expressible for {}, dropped: {}", target.handle.name(), made.dropped.join(", "));
-            }
-            Ok(vec![made.body.into()])
-        }
-        Err(refused) => {
-            let (class, param, message) = match refused {
-                Refused::Invalid { param, message } => (Class::CallerInvalid, param, message),
-                Refused::Unsupported { param, message } => (Class::CallerUnsupported, Some(param), message),
-            };
-            let told = Told {
-                kind: "invalid_request_error".to_owned(),
-                code: "unsupported_parameter".to_owned(),
-                message: message.clone(),
-                param,
-                body: None,
-            };
-            Err(Failed { status: Some(400), told: Some(told), ..Failed::new(class, message) })
-        }
-    }
-}
-
 /// Sends, within the watch's limit.
 async fn send(
     worker: &Worker,
@@ -310,95 +268,4 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes,
             return Ok((held.unwrap_or_default(), false));
         }
     }
-}
-
-/// An answer that is not a 2xx: reads what it says and judges it.
-async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
-    let status = answer.status();
-    let body = match watch.guard(collect(&mut answer, ERROR_BODY)).await {
-        Ok(Ok(body)) => body,
-        // The status alone says enough.
-        Ok(Err(_)) | Err(_) => Bytes::new(),
-    };
-    let fault = match protocol {
-        Protocol::Openai => peek::error_body(status, &body),
-        Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, &body),
-    };
-    let class = classify(&fault);
-    let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
-    let caller = matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
-    let passes_through = is_json && matches!(way, Way::Native(_));
-    Failed {
-        class,
-        status: Some(status),
-        message: format!("it answered {status} ({})", words(&fault)),
-        retry_after: wait,
-        told: caller.then(|| Told {
-            kind: if fault.kind.is_empty() { "invalid_request_error".to_owned() } else { fault.kind },
-            code: fault.code,
-            message: if fault.message.is_empty() {
-                "The backend refused the request.".to_owned()
-            } else {
-                fault.message
-            },
-            param: fault.param,
-            body: passes_through.then_some(body),
-        }),
-    }
-}
-
-/// A whole answer, checked before anything of it goes out.
-async fn whole(
-    mut answer: Answer,
-    watch: &mut Watch,
-    request: &Request,
-    way: Way,
-    protocol: Protocol,
-    context: &ReplyContext,
-    rename_to: Option<Arc<str>>,
-) -> Result<Ready, Failed> {
-    let headers = answer.headers_for_client();
-    let body = watch.guard(collect(&mut answer, WHOLE_BODY)).await??;
-    let (other, seen) = decode::whole(request.surface, way, protocol, &body, context)
-        .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0)))?;
-    if let Some(fault) = &seen.fault {
-        return Err(fault_in_stream(fault));
-    }
-    if request.stream {
-        return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
-    }
-    let usage = seen.usage;
-    let body = other.map_or_else(|| body.clone(), Bytes::from);
-    let body = match rename_to.and_then(|name| rename(&body, &name)) {
-        Some(renamed) => renamed.into(),
-        None => body,
-    };
-    Ok(Ready::Whole { headers, body, usage })
-}
-
-/// Reads a body whole. An answer in one piece, the usual case, is not copied.
-async fn collect(answer: &mut Answer, limit: usize) -> Result<Bytes, Failed> {
-    let mut first: Option<Bytes> = None;
-    let mut more: Option<BytesMut> = None;
-    let mut size = 0;
-    while let Some(chunk) = answer.chunk().await {
-        let chunk = chunk.map_err(|broken| Failed::new(Class::ProviderStreamCut, broken.0))?;
-        size += chunk.len();
-        if size > limit {
-            return Err(Failed::new(Class::ProviderInvalid, format!("its answer is longer than {limit} bytes")));
-        }
-        match (&mut first, &mut more) {
-            (None, _) => first = Some(chunk),
-            (Some(start), None) => {
-                let rest = answer.length().unwrap_or(0) as usize;
-                let mut joined = BytesMut::with_capacity((size + rest.min(limit)).max(2 * size));
-                joined.extend_from_slice(start);
-                joined.extend_from_slice(&chunk);
-                more = Some(joined);
-            }
-            (_, Some(joined)) => joined.extend_from_slice(&chunk),
-        }
-    }
-    Ok(more.map(BytesMut::freeze).or(first).unwrap_or_default())
 }

@@ -1,185 +1,46 @@
 //! Owns one client request: attempts until one answers, and the relay of that answer.
 
+mod acquire;
+mod adapt;
 mod attempt;
 mod blame;
+mod budget;
 mod decode;
+mod judge;
 mod queue;
 mod relay;
+mod request;
 mod rescue;
 pub mod response;
 pub mod retry;
 mod stage;
 pub mod surface;
+mod watch;
+mod worker;
 
-use std::{
-    cell::RefCell,
-    panic::AssertUnwindSafe,
-    rc::Rc,
-    sync::Arc,
-    task::Poll,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
-use actix::Addr;
-use actix_web::{
-    HttpResponse,
-    http::header::{HeaderName, HeaderValue},
-};
-use bytes::Bytes;
+use actix_web::HttpResponse;
 use futures_util::{
     FutureExt,
-    future::{Either, poll_fn, select},
+    future::{Either, select},
 };
-use tokio::{
-    sync::Notify,
-    time::{Instant, sleep},
-};
+use tokio::sync::Notify;
 
 use self::{
-    attempt::{Leg, Live, Opened, Whole},
-    blame::Blame,
-    relay::{Reader, Step, Watch},
+    acquire::Fallen,
+    attempt::{Live, Opened, Whole},
+    relay::{Reader, Step},
     response::{error_frame, explained_stream, named_late},
-    retry::{Budget, LONGEST_PAUSE, most_useful, pause},
     stage::{Opening, Play, Stage},
-    surface::Surface,
+    watch::Watch,
 };
+pub use self::{request::Request, worker::Worker};
 use crate::{
     clock,
-    error::{Class, Error, Failed},
-    router::{
-        Router,
-        messages::{Assign, Grant, Refusal},
-        table::{Installed, Route, Table, Target},
-    },
-    settings::{Failover, Rescue, User},
-    telemetry::{
-        log::panic_words,
-        phase::Phase,
-        story::{Listener, Telling},
-    },
-    upstream::Clients,
-    wire::{envelope::Envelope, translate::ReplyContext},
+    error::{Error, Failed},
+    telemetry::log::panic_words,
 };
-
-/// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.
-pub struct Worker {
-    /// The router of this worker.
-    pub router: Addr<Router>,
-    /// Connections to backends.
-    pub clients: Clients,
-    /// The table in force.
-    pub installed: Installed,
-    /// Hears of each request's end.
-    pub listener: Listener,
-    retries: RefCell<Budget>,
-    hedges: RefCell<Budget>,
-    blame: RefCell<Blame>,
-    /// The table that the clients and budgets belong to.
-    seen: RefCell<Arc<Table>>,
-}
-
-/// Extra attempts that a worker may make before its budgets have earned any.
-const RETRY_FLOOR: f64 = 10.0;
-const HEDGE_FLOOR: f64 = 3.0;
-
-impl Worker {
-    /// After a reload: lets go of connections to backends that are gone, and takes the new budgets.
-    pub fn notice(&self, table: &Arc<Table>) {
-        if Arc::ptr_eq(&self.seen.borrow(), table) {
-            return;
-        }
-        self.clients.retain(|id| table.handles.values().any(|handle| handle.id == id));
-        let old = self.seen.replace(table.clone());
-        let (was, is) = (&old.settings.failover, &table.settings.failover);
-        if was != is {
-            self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
-            self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
-        }
-    }
-
-    /// A worker's share of the world.
-    pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
-        let failover = installed.load().settings.failover.clone();
-        Self {
-            router,
-            clients: Clients::default(),
-            listener,
-            retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
-            hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
-            blame: RefCell::default(),
-            seen: RefCell::new(installed.load_full()),
-            installed,
-        }
-    }
-}
-
-/// A request that was read, authenticated and found to be in order.
-pub struct Request {
-    /// Its story.
-    pub telling: Telling,
-    /// Who asks.
-    pub user: Arc<User>,
-    /// The public model.
-    pub model: Arc<str>,
-    /// The backend named in the body.
-    pub pin: Option<Arc<str>>,
-    /// What the client asks for.
-    pub surface: Surface,
-    /// Streamed?
-    pub stream: bool,
-    /// The body's top level.
-    pub envelope: Envelope,
-    /// The body.
-    pub body: Bytes,
-    /// Headers that go along to the backend.
-    pub extra: Vec<(HeaderName, HeaderValue)>,
-    /// When the client gives up.
-    pub deadline: Instant,
-    /// The client asked how the decision came about, and may.
-    pub explain: bool,
-    /// Estimated prompt tokens.
-    pub prompt_tokens: f64,
-    /// The model's route, as it stood when the request came.
-    pub route: Option<Arc<Route>>,
-    /// An SDK says that it has sent this before.
-    pub is_retry: bool,
-    /// Rules for trying again.
-    pub failover: Failover,
-}
-
-impl Request {
-    /// What to do with a stream that breaks.
-    pub fn rescue(&self) -> Rescue {
-        // Only chat chunks can be sewn together.
-        let route = self.route.as_ref().filter(|_| self.surface == Surface::Chat);
-        route.map_or(Rescue::Off, |route| route.settings.rescue)
-    }
-
-    /// What a translated answer says where the backend's own says nothing.
-    fn context(&self, target: &Target) -> ReplyContext {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        ReplyContext {
-            id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
-            created: now.map_or(0, |since| since.as_secs()),
-            model: target.upstream_model.to_string(),
-        }
-    }
-
-    /// Public name to put into the answer's `model`, where the settings want that.
-    pub fn shown_model(&self) -> Option<Arc<str>> {
-        self.route.as_ref().filter(|route| route.settings.rewrite_model).map(|route| route.model.clone())
-    }
-
-    fn fingerprint(&self) -> u64 {
-        blame::fingerprint(&self.user.name, &self.body)
-    }
-
-    /// Time until the deadline.
-    pub fn time_left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
-    }
-}
 
 /// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
 type AnswerHeaders = Rc<RefCell<attempt::Headers>>;
@@ -227,13 +88,6 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
             response::stream(&telling, headers.take(), play)
         }
     }
-}
-
-/// A backend that failed for this request.
-struct Fallen {
-    id: u64,
-    tries: u32,
-    failed: Failed,
 }
 
 struct Exchange {
@@ -354,181 +208,4 @@ impl Exchange {
         let text = reader.text.clone().filter(|_| may)?;
         self.worker.retries.borrow_mut().spend().then_some(text)
     }
-
-    /// Attempts until one has content, or none is left to make.
-    async fn acquire(&mut self) -> Result<Opened, Error> {
-        let most = if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts };
-        // Each round makes an attempt or waits; the waits are bounded along with the attempts.
-        let mut rounds = 2 * most;
-        loop {
-            rounds = rounds.saturating_sub(1);
-            let refusal = match self.assign_or_queue().await? {
-                Ok(grant) => match self.race(grant).await {
-                    Ok(opened) => return Ok(opened),
-                    Err(fallen) => {
-                        self.fell(fallen)?;
-                        let allowed = self.attempts < most && !self.request.time_left().is_zero();
-                        if allowed && self.worker.retries.borrow_mut().spend() {
-                            continue;
-                        }
-                        return Err(self.give_up(None));
-                    }
-                },
-                Err(refusal) => refusal,
-            };
-            if !self.avoided.is_empty() {
-                let avoided = std::mem::take(&mut self.avoided);
-                self.tried.retain(|id| !avoided.contains(id));
-                continue;
-            }
-            if self.fallen.is_empty() || rounds == 0 || !Box::pin(self.wait(&refusal)).await {
-                return Err(self.give_up(Some(refusal)));
-            }
-        }
-    }
-
-    async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
-        let answer = self.assign().await?;
-        match (&answer, &self.request.route) {
-            (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
-                let began = clock::now();
-                let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
-                let waited = clock::now().saturating_sub(began);
-                self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
-                answer
-            }
-            _ => Ok(answer),
-        }
-    }
-
-    async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
-        let request = &self.request;
-        let ask = Assign {
-            model: request.model.clone(),
-            user: request.user.clone(),
-            pin: request.pin.clone(),
-            tried: self.tried.clone(),
-            context_above: self.context_above,
-            able: request.surface.able(),
-            prompt_tokens: request.prompt_tokens,
-            explain: request.explain,
-        };
-        // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
-        // rebuilt, which its guard bounds, or given up, which closes its mailbox.
-        let began = clock::now();
-        let answer = self.worker.router.send(ask).await;
-        request.telling.spent(Phase::Route, began);
-        answer.map_err(|_| Error::Internal)
-    }
-
-    /// One attempt; beside a slow one a second, whichever has content first.
-    async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
-        self.attempts += 1;
-        let (worker, request) = (self.worker.clone(), self.request.clone());
-        let first_id = grant.target.handle.id;
-        let (leg, target) = Leg::begin(&request, grant, false);
-        let slow = leg.slow.clone();
-        let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
-        let may_hedge = request.pin.is_none();
-        let done = poll_fn(|cx| match first.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if may_hedge && slow.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        if let Some(done) = done.await {
-            return done.map_err(|fell| vec![fell]);
-        }
-        let Some(second) = Box::pin(self.second(first_id)).await else {
-            return first.await.map_err(|fell| vec![fell]);
-        };
-        let (leg, target) = Leg::begin(&request, second, true);
-        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
-        let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
-        match select(first, second).await {
-            Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
-            Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
-            Either::Right((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
-        }
-    }
-
-    /// A second backend beside a slow one, if one is free and the budget allows it.
-    async fn second(&mut self, first: u64) -> Option<Grant> {
-        if self.attempts >= self.request.failover.max_attempts || !self.worker.hedges.borrow_mut().spend() {
-            return None;
-        }
-        self.tried.push(first);
-        let grant = self.assign().await.ok().and_then(Result::ok);
-        self.tried.retain(|id| *id != first);
-        self.attempts += u32::from(grant.is_some());
-        grant
-    }
-
-    /// Takes note of failed attempts; an error if no other backend can help.
-    fn fell(&mut self, fallen: Vec<(Arc<Target>, Failed)>) -> Result<(), Error> {
-        for (target, failed) in fallen {
-            if failed.class == Class::ProviderContextLength {
-                self.context_above = Some(target.settings.context_window.unwrap_or(0));
-            }
-            let hopeless = !failed.class.disposition().other;
-            let id = target.handle.id;
-            self.tried.push(id);
-            let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
-            self.fallen.push(Fallen { id, tries, failed: failed.clone() });
-            if hopeless {
-                return Err(Error::Upstream(Box::new(failed)));
-            }
-        }
-        Ok(())
-    }
-
-    /// Waits until a backend that fell may be asked again; false if none may be within reason.
-    async fn wait(&mut self, refusal: &Refusal) -> bool {
-        let left = self.request.time_left();
-        let due = |fallen: &Fallen| Some((pause(&fallen.failed, fallen.tries, left, rand::random())?, fallen.id));
-        let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
-        let again = self.tried.iter().filter_map(|id| due(latest(*id)?)).min();
-        let wait = match again {
-            Some((wait, id)) => {
-                self.tried.retain(|tried| *tried != id);
-                wait
-            }
-            // None is barred any more, but the gates are shut for a moment.
-            None => match refusal.soonest {
-                Some(until) => until.saturating_sub(clock::now()) + GATE_MARGIN,
-                None => return false,
-            },
-        };
-        if wait > LONGEST_PAUSE || wait >= left {
-            return false;
-        }
-        sleep(wait).await;
-        true
-    }
-
-    /// What the client is told when nothing is left to try.
-    fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
-        let (now, fingerprint) = (clock::now(), self.request.fingerprint());
-        for fallen in &self.fallen {
-            self.worker.blame.borrow_mut().remember(fingerprint, fallen.id, now);
-        }
-        let failures = std::mem::take(&mut self.fallen).into_iter().map(|fallen| fallen.failed).collect();
-        let soonest = refusal.as_ref().and_then(|refusal| refusal.soonest);
-        if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
-            // Plain data always serialises.
-            self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok());
-        }
-        match (most_useful(failures), refusal) {
-            (Some(mut failed), _) => {
-                // An honest wait: until the first backend that could take it opens again, tried or not.
-                let other = soonest.map(|until| until.saturating_sub(clock::now()));
-                failed.retry_after = failed.retry_after.map(|own| other.map_or(own, |other| own.min(other)));
-                Error::Upstream(Box::new(failed))
-            }
-            (None, Some(refusal)) => refusal.error,
-            (None, None) => Error::Internal,
-        }
-    }
 }
-
-/// Gates are published in whole milliseconds, by another thread: this much later they surely are open.
-const GATE_MARGIN: Duration = Duration::from_millis(5);

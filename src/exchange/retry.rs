@@ -172,36 +172,6 @@ pub fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
     soonest.or_else(|| failures.into_iter().last())
 }
 
-/// A share of recent requests that may be spent on extra attempts, so that an outage does not multiply load.
-#[derive(Debug, Clone)]
-pub struct Budget {
-    share: f64,
-    tokens: f64,
-    most: f64,
-}
-
-impl Budget {
-    /// A budget that starts with `floor` attempts, so that rare requests can be helped too.
-    pub fn new(share: f64, floor: f64) -> Self {
-        let floor = if share > 0.0 { floor } else { 0.0 };
-        Self { share, tokens: floor, most: floor.max(share * 1000.0) }
-    }
-
-    /// One more request came in.
-    pub fn earn(&mut self) {
-        self.tokens = (self.tokens + self.share).min(self.most);
-    }
-
-    /// Takes one extra attempt, if there is one left.
-    pub fn spend(&mut self) -> bool {
-        let enough = self.tokens >= 1.0;
-        if enough {
-            self.tokens -= 1.0;
-        }
-        enough
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};
@@ -294,18 +264,6 @@ mod tests {
             |secs| Failed { retry_after: Some(Duration::from_secs(secs)), ..Failed::new(Class::ProviderRatelimit, "") };
         let told = most_useful(vec![limited(9), limited(3), Failed::new(Class::ProviderServer, "")]);
         assert_eq!(told.and_then(|f| f.retry_after), Some(Duration::from_secs(3)));
-    }
-
-    #[test]
-    fn a_budget_allows_its_share_and_no_more() {
-        let mut budget = Budget::new(0.2, 2.0);
-        let mut spent = 0;
-        for _ in 0..1000 {
-            budget.earn();
-            spent += u32::from(budget.spend());
-        }
-        assert!((200..=203).contains(&spent), "{spent}");
-        assert!(!Budget::new(0.0, 5.0).spend());
     }
 
     proptest! {

@@ -1,0 +1,208 @@
+//! Owns getting an answer: attempts until one has content, beside a slow one a second, waits where waiting helps.
+
+use std::{sync::Arc, task::Poll, time::Duration};
+
+use futures_util::future::{Either, poll_fn, select};
+use tokio::time::sleep;
+
+use super::{
+    Exchange, attempt,
+    attempt::{Leg, Opened},
+    queue,
+    retry::{LONGEST_PAUSE, most_useful, pause},
+};
+use crate::{
+    clock,
+    error::{Class, Error, Failed},
+    router::{
+        messages::{Assign, Grant, Refusal},
+        table::Target,
+    },
+    telemetry::phase::Phase,
+};
+
+/// A backend that failed for this request.
+pub(super) struct Fallen {
+    pub(super) id: u64,
+    tries: u32,
+    failed: Failed,
+}
+
+/// Gates are published in whole milliseconds, by another thread: this much later they surely are open.
+const GATE_MARGIN: Duration = Duration::from_millis(5);
+
+impl Exchange {
+    /// Attempts until one has content, or none is left to make.
+    pub(super) async fn acquire(&mut self) -> Result<Opened, Error> {
+        let most = if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts };
+        // Each round makes an attempt or waits; the waits are bounded along with the attempts.
+        let mut rounds = 2 * most;
+        loop {
+            rounds = rounds.saturating_sub(1);
+            let refusal = match self.assign_or_queue().await? {
+                Ok(grant) => match self.race(grant).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(fallen) => {
+                        self.fell(fallen)?;
+                        let allowed = self.attempts < most && !self.request.time_left().is_zero();
+                        if allowed && self.worker.retries.borrow_mut().spend() {
+                            continue;
+                        }
+                        return Err(self.give_up(None));
+                    }
+                },
+                Err(refusal) => refusal,
+            };
+            if !self.avoided.is_empty() {
+                let avoided = std::mem::take(&mut self.avoided);
+                self.tried.retain(|id| !avoided.contains(id));
+                continue;
+            }
+            if self.fallen.is_empty() || rounds == 0 || !Box::pin(self.wait(&refusal)).await {
+                return Err(self.give_up(Some(refusal)));
+            }
+        }
+    }
+
+    async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
+        let answer = self.assign().await?;
+        match (&answer, &self.request.route) {
+            (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
+                let began = clock::now();
+                let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
+                let waited = clock::now().saturating_sub(began);
+                self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
+                answer
+            }
+            _ => Ok(answer),
+        }
+    }
+
+    async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
+        let request = &self.request;
+        let ask = Assign {
+            model: request.model.clone(),
+            user: request.user.clone(),
+            pin: request.pin.clone(),
+            tried: self.tried.clone(),
+            context_above: self.context_above,
+            able: request.surface.able(),
+            prompt_tokens: request.prompt_tokens,
+            explain: request.explain,
+        };
+        // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
+        // rebuilt, which its guard bounds, or given up, which closes its mailbox.
+        let began = clock::now();
+        let answer = self.worker.router.send(ask).await;
+        request.telling.spent(Phase::Route, began);
+        answer.map_err(|_| Error::Internal)
+    }
+
+    /// One attempt; beside a slow one a second, whichever has content first.
+    async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
+        self.attempts += 1;
+        let (worker, request) = (self.worker.clone(), self.request.clone());
+        let first_id = grant.target.handle.id;
+        let (leg, target) = Leg::begin(&request, grant, false);
+        let slow = leg.slow.clone();
+        let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
+        let may_hedge = request.pin.is_none();
+        let done = poll_fn(|cx| match first.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending if may_hedge && slow.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(done) = done.await {
+            return done.map_err(|fell| vec![fell]);
+        }
+        let Some(second) = Box::pin(self.second(first_id)).await else {
+            return first.await.map_err(|fell| vec![fell]);
+        };
+        let (leg, target) = Leg::begin(&request, second, true);
+        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
+        let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
+        match select(first, second).await {
+            Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
+            Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
+            Either::Right((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
+        }
+    }
+
+    /// A second backend beside a slow one, if one is free and the budget allows it.
+    async fn second(&mut self, first: u64) -> Option<Grant> {
+        if self.attempts >= self.request.failover.max_attempts || !self.worker.hedges.borrow_mut().spend() {
+            return None;
+        }
+        self.tried.push(first);
+        let grant = self.assign().await.ok().and_then(Result::ok);
+        self.tried.retain(|id| *id != first);
+        self.attempts += u32::from(grant.is_some());
+        grant
+    }
+
+    /// Takes note of failed attempts; an error if no other backend can help.
+    pub(super) fn fell(&mut self, fallen: Vec<(Arc<Target>, Failed)>) -> Result<(), Error> {
+        for (target, failed) in fallen {
+            if failed.class == Class::ProviderContextLength {
+                self.context_above = Some(target.settings.context_window.unwrap_or(0));
+            }
+            let hopeless = !failed.class.disposition().other;
+            let id = target.handle.id;
+            self.tried.push(id);
+            let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
+            self.fallen.push(Fallen { id, tries, failed: failed.clone() });
+            if hopeless {
+                return Err(Error::Upstream(Box::new(failed)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until a backend that fell may be asked again; false if none may be within reason.
+    async fn wait(&mut self, refusal: &Refusal) -> bool {
+        let left = self.request.time_left();
+        let due = |fallen: &Fallen| Some((pause(&fallen.failed, fallen.tries, left, rand::random())?, fallen.id));
+        let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
+        let again = self.tried.iter().filter_map(|id| due(latest(*id)?)).min();
+        let wait = match again {
+            Some((wait, id)) => {
+                self.tried.retain(|tried| *tried != id);
+                wait
+            }
+            // None is barred any more, but the gates are shut for a moment.
+            None => match refusal.soonest {
+                Some(until) => until.saturating_sub(clock::now()) + GATE_MARGIN,
+                None => return false,
+            },
+        };
+        if wait > LONGEST_PAUSE || wait >= left {
+            return false;
+        }
+        sleep(wait).await;
+        true
+    }
+
+    /// What the client is told when nothing is left to try.
+    fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
+        let (now, fingerprint) = (clock::now(), self.request.fingerprint());
+        for fallen in &self.fallen {
+            self.worker.blame.borrow_mut().remember(fingerprint, fallen.id, now);
+        }
+        let failures = std::mem::take(&mut self.fallen).into_iter().map(|fallen| fallen.failed).collect();
+        let soonest = refusal.as_ref().and_then(|refusal| refusal.soonest);
+        if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
+            // Plain data always serialises.
+            self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok());
+        }
+        match (most_useful(failures), refusal) {
+            (Some(mut failed), _) => {
+                // An honest wait: until the first backend that could take it opens again, tried or not.
+                let other = soonest.map(|until| until.saturating_sub(clock::now()));
+                failed.retry_after = failed.retry_after.map(|own| other.map_or(own, |other| own.min(other)));
+                Error::Upstream(Box::new(failed))
+            }
+            (None, Some(refusal)) => refusal.error,
+            (None, None) => Error::Internal,
+        }
+    }
+}

@@ -1,0 +1,120 @@
+//! Owns judging an answer that is not a stream: refused, or whole and checked before anything of it goes out.
+
+use std::{sync::Arc, time::SystemTime};
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    attempt::Ready,
+    decode,
+    relay::{fault_in_stream, rename, words},
+    request::Request,
+    retry::{classify, retry_after},
+    surface::Way,
+    watch::Watch,
+};
+use crate::{
+    error::{Class, Failed, Told},
+    upstream::Answer,
+    wire::{
+        Protocol, peek,
+        translate::{self, ReplyContext},
+    },
+};
+
+/// Longest error body read, bytes.
+const ERROR_BODY: usize = 64 << 10;
+
+/// Longest whole answer held for checking before its head goes out, bytes.
+const WHOLE_BODY: usize = 64 << 20;
+
+/// An answer that is not a 2xx: reads what it says and judges it.
+pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
+    let status = answer.status();
+    let body = match watch.guard(collect(&mut answer, ERROR_BODY)).await {
+        Ok(Ok(body)) => body,
+        // The status alone says enough.
+        Ok(Err(_)) | Err(_) => Bytes::new(),
+    };
+    let fault = match protocol {
+        Protocol::Openai => peek::error_body(status, &body),
+        Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, &body),
+    };
+    let class = classify(&fault);
+    let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
+    let caller = matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+    let passes_through = is_json && matches!(way, Way::Native(_));
+    Failed {
+        class,
+        status: Some(status),
+        message: format!("it answered {status} ({})", words(&fault)),
+        retry_after: wait,
+        told: caller.then(|| Told {
+            kind: if fault.kind.is_empty() { "invalid_request_error".to_owned() } else { fault.kind },
+            code: fault.code,
+            message: if fault.message.is_empty() {
+                "The backend refused the request.".to_owned()
+            } else {
+                fault.message
+            },
+            param: fault.param,
+            body: passes_through.then_some(body),
+        }),
+    }
+}
+
+/// A whole answer, checked before anything of it goes out.
+pub(super) async fn whole(
+    mut answer: Answer,
+    watch: &mut Watch,
+    request: &Request,
+    way: Way,
+    protocol: Protocol,
+    context: &ReplyContext,
+    rename_to: Option<Arc<str>>,
+) -> Result<Ready, Failed> {
+    let headers = answer.headers_for_client();
+    let body = watch.guard(collect(&mut answer, WHOLE_BODY)).await??;
+    let (other, seen) = decode::whole(request.surface, way, protocol, &body, context)
+        .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0)))?;
+    if let Some(fault) = &seen.fault {
+        return Err(fault_in_stream(fault));
+    }
+    if request.stream {
+        return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
+    }
+    let usage = seen.usage;
+    let body = other.map_or_else(|| body.clone(), Bytes::from);
+    let body = match rename_to.and_then(|name| rename(&body, &name)) {
+        Some(renamed) => renamed.into(),
+        None => body,
+    };
+    Ok(Ready::Whole { headers, body, usage })
+}
+
+/// Reads a body whole. An answer in one piece, the usual case, is not copied.
+async fn collect(answer: &mut Answer, limit: usize) -> Result<Bytes, Failed> {
+    let mut first: Option<Bytes> = None;
+    let mut more: Option<BytesMut> = None;
+    let mut size = 0;
+    while let Some(chunk) = answer.chunk().await {
+        let chunk = chunk.map_err(|broken| Failed::new(Class::ProviderStreamCut, broken.0))?;
+        size += chunk.len();
+        if size > limit {
+            return Err(Failed::new(Class::ProviderInvalid, format!("its answer is longer than {limit} bytes")));
+        }
+        match (&mut first, &mut more) {
+            (None, _) => first = Some(chunk),
+            (Some(start), None) => {
+                let rest = answer.length().unwrap_or(0) as usize;
+                let mut joined = BytesMut::with_capacity((size + rest.min(limit)).max(2 * size));
+                joined.extend_from_slice(start);
+                joined.extend_from_slice(&chunk);
+                more = Some(joined);
+            }
+            (_, Some(joined)) => joined.extend_from_slice(&chunk),
+        }
+    }
+    Ok(more.map(BytesMut::freeze).or(first).unwrap_or_default())
+}

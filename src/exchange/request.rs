@@ -1,0 +1,85 @@
+//! Owns a client's request on its way through the exchange.
+
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use actix_web::http::header::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{blame, surface::Surface};
+use crate::{
+    router::table::{Route, Target},
+    settings::{Failover, Rescue, User},
+    telemetry::story::Telling,
+    wire::{envelope::Envelope, translate::ReplyContext},
+};
+
+/// A request that was read, authenticated and found to be in order.
+pub struct Request {
+    /// Its story.
+    pub telling: Telling,
+    /// Who asks.
+    pub user: Arc<User>,
+    /// The public model.
+    pub model: Arc<str>,
+    /// The backend named in the body.
+    pub pin: Option<Arc<str>>,
+    /// What the client asks for.
+    pub surface: Surface,
+    /// Streamed?
+    pub stream: bool,
+    /// The body's top level.
+    pub envelope: Envelope,
+    /// The body.
+    pub body: Bytes,
+    /// Headers that go along to the backend.
+    pub extra: Vec<(HeaderName, HeaderValue)>,
+    /// When the client gives up.
+    pub deadline: Instant,
+    /// The client asked how the decision came about, and may.
+    pub explain: bool,
+    /// Estimated prompt tokens.
+    pub prompt_tokens: f64,
+    /// The model's route, as it stood when the request came.
+    pub route: Option<Arc<Route>>,
+    /// An SDK says that it has sent this before.
+    pub is_retry: bool,
+    /// Rules for trying again.
+    pub failover: Failover,
+}
+
+impl Request {
+    /// What to do with a stream that breaks.
+    pub fn rescue(&self) -> Rescue {
+        // Only chat chunks can be sewn together.
+        let route = self.route.as_ref().filter(|_| self.surface == Surface::Chat);
+        route.map_or(Rescue::Off, |route| route.settings.rescue)
+    }
+
+    /// What a translated answer says where the backend's own says nothing.
+    pub(super) fn context(&self, target: &Target) -> ReplyContext {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        ReplyContext {
+            id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
+            created: now.map_or(0, |since| since.as_secs()),
+            model: target.upstream_model.to_string(),
+        }
+    }
+
+    /// Public name to put into the answer's `model`, where the settings want that.
+    pub fn shown_model(&self) -> Option<Arc<str>> {
+        self.route.as_ref().filter(|route| route.settings.rewrite_model).map(|route| route.model.clone())
+    }
+
+    pub(super) fn fingerprint(&self) -> u64 {
+        blame::fingerprint(&self.user.name, &self.body)
+    }
+
+    /// Time until the deadline.
+    pub fn time_left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+}

@@ -1,0 +1,90 @@
+//! Owns the deadlines of one attempt, on one timer.
+
+use std::{
+    cell::Cell,
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use futures_util::future::poll_fn;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use crate::error::{Class, Failed};
+
+/// The deadlines of an attempt on one timer, moved lazily: a chunk costs a store, not a timer.
+pub(super) struct Watch {
+    sleep: Pin<Box<Sleep>>,
+    /// Something to be told once, before any limit: the soft threshold.
+    soft: Option<(Instant, Rc<Cell<bool>>)>,
+    since: Instant,
+    pub(super) limit: Duration,
+    class: Class,
+    total: Instant,
+}
+
+impl Watch {
+    /// Watches for `limit` from now, `total` in all; sets `slow` when `soft` has passed.
+    pub(super) fn new(limit: Duration, class: Class, total: Duration, soft: Duration, slow: Rc<Cell<bool>>) -> Self {
+        let now = Instant::now();
+        let sleep = Box::pin(sleep_until(now + limit.min(total).min(soft)));
+        Self { sleep, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total }
+    }
+
+    /// Something has happened: the limit starts anew.
+    pub(super) fn touch(&mut self) {
+        self.since = Instant::now();
+    }
+
+    /// Another limit from now on.
+    pub(super) fn limit(&mut self, limit: Duration, class: Class) {
+        self.soft = None;
+        self.since = Instant::now();
+        self.limit = limit;
+        self.class = class;
+        if self.sleep.deadline() > self.since + limit {
+            self.sleep.as_mut().reset(self.since + limit);
+        }
+    }
+
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failed> {
+        loop {
+            std::task::ready!(self.sleep.as_mut().poll(cx));
+            let due = (self.since + self.limit).min(self.total);
+            let now = Instant::now();
+            if let Some((_, slow)) = self.soft.take_if(|(at, _)| now >= *at) {
+                // Whoever polls this attempt polls in the same task, and so sees it at once.
+                slow.set(true);
+            }
+            if now >= self.total {
+                return Poll::Ready(Failed::new(
+                    Class::ProviderTimeoutTotal,
+                    "the whole answer took longer than total_timeout",
+                ));
+            }
+            if now >= due {
+                let what = match self.class {
+                    Class::ProviderTimeoutTtft => "nothing came within first_token_hard",
+                    _ => "it fell silent for longer than idle_timeout",
+                };
+                return Poll::Ready(Failed::new(self.class, what));
+            }
+            let next = self.soft.as_ref().map_or(due, |(at, _)| due.min(*at));
+            self.sleep.as_mut().reset(next);
+        }
+    }
+
+    /// Waits for `future` within the limit.
+    pub(super) async fn guard<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Failed> {
+        let mut future = std::pin::pin!(future);
+        poll_fn(|cx| {
+            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                return Poll::Ready(Ok(done));
+            }
+            self.poll(cx).map(Err)
+        })
+        .await
+    }
+}

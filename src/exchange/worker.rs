@@ -1,0 +1,67 @@
+//! Owns what the requests of one HTTP worker share.
+
+use std::{cell::RefCell, sync::Arc};
+
+use actix::Addr;
+
+use super::{blame::Blame, budget::Budget};
+use crate::{
+    router::{
+        Router,
+        table::{Installed, Table},
+    },
+    telemetry::story::Listener,
+    upstream::Clients,
+};
+
+/// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.
+pub struct Worker {
+    /// The router of this worker.
+    pub router: Addr<Router>,
+    /// Connections to backends.
+    pub clients: Clients,
+    /// The table in force.
+    pub installed: Installed,
+    /// Hears of each request's end.
+    pub listener: Listener,
+    pub(super) retries: RefCell<Budget>,
+    pub(super) hedges: RefCell<Budget>,
+    pub(super) blame: RefCell<Blame>,
+    /// The table that the clients and budgets belong to.
+    seen: RefCell<Arc<Table>>,
+}
+
+/// Extra attempts that a worker may make before its budgets have earned any.
+const RETRY_FLOOR: f64 = 10.0;
+const HEDGE_FLOOR: f64 = 3.0;
+
+impl Worker {
+    /// After a reload: lets go of connections to backends that are gone, and takes the new budgets.
+    pub fn notice(&self, table: &Arc<Table>) {
+        if Arc::ptr_eq(&self.seen.borrow(), table) {
+            return;
+        }
+        self.clients.retain(|id| table.handles.values().any(|handle| handle.id == id));
+        let old = self.seen.replace(table.clone());
+        let (was, is) = (&old.settings.failover, &table.settings.failover);
+        if was != is {
+            self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
+            self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
+        }
+    }
+
+    /// A worker's share of the world.
+    pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
+        let failover = installed.load().settings.failover.clone();
+        Self {
+            router,
+            clients: Clients::default(),
+            listener,
+            retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
+            hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
+            blame: RefCell::default(),
+            seen: RefCell::new(installed.load_full()),
+            installed,
+        }
+    }
+}
