@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Message;
 
-use super::{lease::Probe, report::Report};
+use super::{diagnose::Step, lease::Probe, report::Report};
 use crate::{
     error::{Class, Failed},
     settings,
@@ -57,6 +57,11 @@ pub struct ResetBreaker;
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Failed>")]
 pub struct ProbeNow;
+
+/// Try the backend step by step. Sent by the Overseer for an operator.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Step>")]
+pub struct Diagnose;
 
 /// The backend is no longer configured: end. Sent by the Overseer on reload.
 #[derive(Debug, Message)]

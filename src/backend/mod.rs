@@ -1,6 +1,7 @@
 //! Owns the Backend actor: the judge of one backend's health and the only writer of its gates.
 
 pub mod breaker;
+pub mod diagnose;
 pub mod gate;
 pub mod histogram;
 pub mod journal;
@@ -18,13 +19,14 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, ResponseFuture, Supervised};
 
 use self::{
     breaker::{Blow, Breaker},
+    diagnose::Step,
     gate::{Gate, GateCell, KINDS, Why},
     journal::Note,
-    messages::{Adopt, AskReport, Crash, Drain, Observed, ResetBreaker, Resume, Retire, Verdict},
+    messages::{Adopt, AskReport, Crash, Diagnose, Drain, Observed, ResetBreaker, Resume, Retire, Verdict},
     report::Report,
     vitals::{Lane, Vitals},
 };
@@ -240,6 +242,15 @@ impl Handler<Adopt> for Backend {
         }
         self.settings = settings;
         self.client = None;
+    }
+}
+
+impl Handler<Diagnose> for Backend {
+    type Result = ResponseFuture<Vec<Step>>;
+
+    fn handle(&mut self, _: Diagnose, _: &mut Self::Context) -> Self::Result {
+        let model = self.vitals.lanes().first().map_or_else(|| Arc::from(""), |lane| lane.upstream_model());
+        Box::pin(diagnose::diagnose(self.settings.clone(), model))
     }
 }
 

@@ -1,8 +1,18 @@
 //! Owns the command line: one file a subcommand.
 
+mod benchmark;
+mod check;
+mod client;
+mod compare;
+mod completions;
+mod diagnose;
 mod hash_token;
+mod history;
+mod monitor;
 mod serve;
+mod table;
 mod validate;
+mod words;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -31,6 +41,17 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
     },
+    Check(check::Check),
+    Monitor(monitor::Monitor),
+    Benchmark(benchmark::Benchmark),
+    Compare(compare::Compare),
+    Diagnose(diagnose::Diagnose),
+    History(history::History),
+    /// Print the completions script of a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
     /// Read a token from standard input and print the digest for `token_sha256`
     HashToken,
 }
@@ -40,6 +61,13 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve),
         Command::Validate { file, against } => validate::run(&file, against.as_deref()),
+        Command::Check(check) => check::run(&check),
+        Command::Monitor(monitor) => monitor::run(&monitor),
+        Command::Benchmark(benchmark) => benchmark::run(&benchmark),
+        Command::Compare(compare) => compare::run(&compare),
+        Command::Diagnose(diagnose) => diagnose::run(&diagnose),
+        Command::History(history) => history::run(&history),
+        Command::Completions { shell } => completions::run(shell),
         Command::HashToken => hash_token::run(),
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     error::Error,
     exchange::response,
     router,
-    supervision::messages::{Act, Action, AskReports, Probe},
+    supervision::messages::{Act, Action, AskReports, Diagnose, Probe},
     telemetry::ledger::{SIZE, Wanted},
     wire::translate::Dialect,
 };
@@ -86,6 +86,17 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
                 "message": failed.message,
             }),
         })
+    })
+    .await
+}
+
+/// Tries a backend step by step.
+pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        allowed(&request)?;
+        let asked = shared(&request).overseer.send(Diagnose(name.clone())).await.map_err(|_| Error::Internal)?;
+        let steps = asked.ok_or_else(|| unknown(&name))?;
+        Ok(json!({"backend": *name, "steps": steps}))
     })
     .await
 }

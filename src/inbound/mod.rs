@@ -151,6 +151,7 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(web::resource("/admin/backends").route(web::get().to(admin::backends)))
         .service(web::resource("/admin/backends/{name}").route(web::get().to(admin::backend)))
         .service(web::resource("/admin/backends/{name}/probe").route(web::post().to(admin::probe)))
+        .service(web::resource("/admin/backends/{name}/diagnose").route(web::post().to(admin::diagnose)))
         .service(web::resource("/admin/reload").route(web::post().to(admin::reload)))
         .service(web::resource("/admin/backends/{name}/{action}").route(web::post().to(admin::act)))
         .service(web::resource("/admin/history").route(web::get().to(history::history)))

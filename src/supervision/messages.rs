@@ -5,7 +5,7 @@ use std::str::FromStr;
 use actix::{Addr, Message};
 
 use crate::{
-    backend::report::Report,
+    backend::{diagnose::Step, report::Report},
     error::Failed,
     router::Router,
     settings::{Plan, Settings},
@@ -35,6 +35,11 @@ pub struct Reload {
 #[derive(Debug, Message)]
 #[rtype(result = "Option<Result<(), Failed>>")]
 pub struct Probe(pub String);
+
+/// Try a backend step by step; `None` if there is no such backend or its actor is dead. Sent by the admin endpoint.
+#[derive(Debug, Message)]
+#[rtype(result = "Option<Vec<Step>>")]
+pub struct Diagnose(pub String);
 
 /// What is known of one backend, or of all? Asked by the admin endpoints. Unknown names give an empty list.
 #[derive(Debug, Message)]

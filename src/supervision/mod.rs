@@ -21,11 +21,12 @@ use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Drain, GaveUp, Probe, Register, Reload},
+    messages::{Act, Action, AskReports, Diagnose, Drain, GaveUp, Probe, Register, Reload},
 };
 use crate::{
     backend::{
         self, Backend, Handle,
+        diagnose::Step,
         gate::{Gate, Why},
         journal::Note,
         messages::AskReport,
@@ -281,6 +282,15 @@ impl Handler<Probe> for Overseer {
             let dead = |_| Err(Failed::new(Class::GatewayInternal, "its actor is not running; resume it first"));
             Some(asked.unwrap_or_else(dead))
         })
+    }
+}
+
+impl Handler<Diagnose> for Overseer {
+    type Result = ResponseFuture<Option<Vec<Step>>>;
+
+    fn handle(&mut self, Diagnose(name): Diagnose, _: &mut Self::Context) -> Self::Result {
+        let handle = self.installed.load().handles.get(&name).cloned();
+        Box::pin(async move { handle?.addr.send(backend::messages::Diagnose).await.ok() })
     }
 }
 

@@ -4,6 +4,7 @@
 mod answer;
 mod body;
 mod headers;
+pub mod plain;
 mod pool;
 
 use std::{cell::RefCell, collections::HashMap, pin::Pin, rc::Rc, sync::Arc};

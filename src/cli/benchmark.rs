@@ -1,0 +1,126 @@
+//! Owns `greenroom benchmark`: several rounds to each backend, and what they took.
+
+use std::{io::IsTerminal, process::ExitCode, time::Duration};
+
+use clap::Args;
+use futures_util::{StreamExt, stream};
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::{
+    client::{Aim, Answer, Client, Question, Server, Whom, run as run_work, verdict},
+    say,
+    table::{quantile, table, width},
+    words::Lang,
+};
+
+/// Several rounds to each backend: success rate, times, tokens per second
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  greenroom benchmark --rounds 3 --backends openai_official anthropic_claude")]
+pub(super) struct Benchmark {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    whom: Whom,
+    /// Requests to each backend
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
+    rounds: u32,
+    /// Requests under way at a time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    concurrency: u32,
+    /// Stream the answers, and measure the first token
+    #[arg(long)]
+    streaming: bool,
+    /// Language
+    #[arg(long)]
+    lang: Option<Lang>,
+}
+
+/// Answers of this length tell something of a backend's speed and still cost little.
+const TOKENS: u32 = 50;
+
+pub(super) fn run(benchmark: &Benchmark) -> ExitCode {
+    run_work(async {
+        let client = Client::new(&benchmark.server);
+        let lang = Lang::chosen(benchmark.lang);
+        let aims = client.aims(&benchmark.whom).await?;
+        if aims.is_empty() {
+            return Err(lang.no_backends().to_owned());
+        }
+        let question = Question {
+            prompt: "Count from one to twenty in words.".to_owned(),
+            max_tokens: TOKENS,
+            stream: benchmark.streaming,
+        };
+        let bar = progress(u64::from(benchmark.rounds) * aims.len() as u64);
+        // Round by round, so that a passing disturbance hits all alike.
+        let asks = (0..benchmark.rounds).flat_map(|_| aims.iter());
+        let answers: Vec<Answer> = stream::iter(asks)
+            .map(|aim| async {
+                let answer = client.ask(aim, &question).await;
+                bar.inc(1);
+                answer
+            })
+            .buffer_unordered(benchmark.concurrency as usize)
+            .collect()
+            .await;
+        bar.finish_and_clear();
+        say(summary(&aims, &answers, lang).trim_end());
+        Ok(verdict(answers.iter().all(|answer| answer.healthy)))
+    })
+}
+
+fn progress(total: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let bar = ProgressBar::new(total);
+    if let Ok(style) = ProgressStyle::with_template("{bar:40} {pos}/{len} {eta}") {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
+}
+
+fn summary(aims: &[Aim], answers: &[Answer], lang: Lang) -> String {
+    let of = |aim: &Aim| -> Vec<&Answer> { answers.iter().filter(|a| a.backend == aim.backend).collect() };
+    let times = |aim: &Aim| -> Vec<f64> { of(aim).iter().filter(|a| a.healthy).map(|a| a.seconds).collect() };
+    let mean = |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
+    let means: Vec<Option<f64>> = aims.iter().map(|aim| mean(&times(aim))).collect();
+    let best = means.iter().flatten().copied().fold(f64::MAX, f64::min);
+    let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let rows: Vec<Vec<String>> = aims
+        .iter()
+        .zip(&means)
+        .map(|(aim, average)| {
+            let (all, times) = (of(aim), times(aim));
+            let first: Vec<f64> = all.iter().filter_map(|a| a.first_token_seconds).collect();
+            let speed: Vec<f64> = all.iter().filter_map(|a| a.tokens_per_second()).collect();
+            let is_best = average.is_some_and(|average| average <= best);
+            vec![
+                aim.backend.clone(),
+                format!("{}/{}", times.len(), all.len()),
+                seconds(quantile(&times, 0.0001)),
+                seconds(*average),
+                seconds(quantile(&times, 0.5)),
+                seconds(quantile(&times, 0.95)),
+                seconds(quantile(&times, 1.0)),
+                seconds(mean(&first)),
+                mean(&speed).map_or_else(|| "-".to_owned(), |speed| format!("{speed:.0}")),
+                if is_best { lang.fastest().to_owned() } else { String::new() },
+            ]
+        })
+        .collect();
+    let head = [
+        lang.backend(),
+        lang.success(),
+        lang.min(),
+        lang.mean(),
+        "P50",
+        "P95",
+        lang.max(),
+        lang.first_token(),
+        lang.speed(),
+        "",
+    ];
+    table(&head, &rows, width())
+}

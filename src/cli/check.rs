@@ -1,0 +1,92 @@
+//! Owns `greenroom check`: one short pinned request to each backend, side by side.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use futures_util::future::join_all;
+
+use super::{
+    client::{Answer, Client, Question, Server, Whom, first_words, run as run_work, verdict},
+    say,
+    table::{table, tint, width},
+    words::Lang,
+};
+
+/// Ask each backend for a few tokens; exit code 0 only if all are healthy
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  greenroom check --backends openai_official anthropic_claude --streaming")]
+pub(super) struct Check {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    whom: Whom,
+    /// Stream the answers, and measure the first token
+    #[arg(long)]
+    streaming: bool,
+    /// One after the other rather than all at once
+    #[arg(long)]
+    serial: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+    /// Language
+    #[arg(long)]
+    lang: Option<Lang>,
+}
+
+/// The question of a health check: few tokens, since each one is paid for.
+pub(super) fn ping(stream: bool) -> Question {
+    Question { prompt: "Say hello.".to_owned(), max_tokens: 5, stream }
+}
+
+pub(super) fn run(check: &Check) -> ExitCode {
+    run_work(async {
+        let client = Client::new(&check.server);
+        let lang = Lang::chosen(check.lang);
+        let aims = client.aims(&check.whom).await?;
+        if aims.is_empty() {
+            return Err(lang.no_backends().to_owned());
+        }
+        let question = ping(check.streaming);
+        let answers: Vec<Answer> = if check.serial {
+            let mut answers = Vec::new();
+            for aim in &aims {
+                answers.push(client.ask(aim, &question).await);
+            }
+            answers
+        } else {
+            join_all(aims.iter().map(|aim| client.ask(aim, &question))).await
+        };
+        let healthy = answers.iter().filter(|answer| answer.healthy).count();
+        if check.json {
+            say(serde_json::to_string_pretty(&answers).map_err(|error| error.to_string())?);
+        } else {
+            say(rows(&answers, lang).trim_end());
+            say(format_args!("{healthy} {} {} {}", lang.of(), answers.len(), lang.are_healthy()));
+        }
+        Ok(verdict(healthy == answers.len()))
+    })
+}
+
+/// The answers as a table.
+pub(super) fn rows(answers: &[Answer], lang: Lang) -> String {
+    let rows: Vec<Vec<String>> = answers
+        .iter()
+        .map(|answer| {
+            let state = if answer.healthy { lang.healthy() } else { lang.failing() };
+            vec![
+                answer.backend.clone(),
+                state.to_owned(),
+                answer.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
+                format!("{:.2} s", answer.seconds),
+                answer.first_token_seconds.map_or_else(|| "-".to_owned(), |first| format!("{first:.2} s")),
+                first_words(answer.error.as_ref().unwrap_or(&answer.text), 200),
+            ]
+        })
+        .collect();
+    let head = [lang.backend(), lang.state(), lang.status(), lang.time(), lang.first_token(), lang.says()];
+    let text = table(&head, &rows, width());
+    // Coloured last: escape sequences have no width.
+    text.replace(&format!("  {}  ", lang.failing()), &format!("  {}  ", tint(lang.failing(), false)))
+        .replace(&format!("  {}  ", lang.healthy()), &format!("  {}  ", tint(lang.healthy(), true)))
+}

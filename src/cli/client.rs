@@ -1,0 +1,272 @@
+//! Owns asking a running Greenroom: its backends, and one measured question to one of them.
+
+use std::{process::ExitCode, time::Duration};
+
+use actix_web::http::Method;
+use clap::Args;
+use serde::Serialize;
+use serde_json::{Value, json};
+use tokio::time::{Instant, timeout};
+
+use super::complain;
+use crate::{upstream::plain::Plain, wire::sse};
+
+/// Where Greenroom is, and who asks.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Server {
+    /// Address of Greenroom
+    #[arg(long, env = "GREENROOM_URL", default_value = "http://127.0.0.1:3000", global = true)]
+    url: String,
+    /// Token of a user; pinning needs `may_pin`, listing backends `admin`
+    #[arg(long, env = "GREENROOM_TOKEN", hide_env_values = true, default_value = "", global = true)]
+    token: String,
+    /// Seconds to wait for one answer
+    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", global = true)]
+    timeout: f64,
+}
+
+/// Which backends to ask for which model.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Whom {
+    /// Backends to ask; all that Greenroom lists, if left out
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    pub(super) backends: Vec<String>,
+    /// Model to ask for; the first that each backend serves, if left out
+    #[arg(long)]
+    pub(super) model: Option<String>,
+}
+
+/// A backend and the model to ask it for.
+#[derive(Debug, Clone)]
+pub(super) struct Aim {
+    pub(super) backend: String,
+    pub(super) model: String,
+}
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(super) struct Question {
+    pub(super) prompt: String,
+    pub(super) max_tokens: u32,
+    pub(super) stream: bool,
+}
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Answer {
+    pub(super) backend: String,
+    /// Model asked for.
+    pub(super) model: String,
+    pub(super) healthy: bool,
+    /// HTTP status; absent where there was no answer.
+    pub(super) status: Option<u16>,
+    pub(super) seconds: f64,
+    /// Streamed answers only.
+    pub(super) first_token_seconds: Option<f64>,
+    pub(super) tokens: Option<u64>,
+    pub(super) finish_reason: Option<String>,
+    /// Model that says it answered.
+    pub(super) served_by: Option<String>,
+    pub(super) text: String,
+    pub(super) error: Option<String>,
+}
+
+impl Answer {
+    /// Generated tokens per second after the first one, or over all where the first was not seen.
+    pub(super) fn tokens_per_second(&self) -> Option<f64> {
+        let time = self.seconds - self.first_token_seconds.unwrap_or(0.0);
+        self.tokens.filter(|_| time > 0.0).map(|tokens| tokens as f64 / time)
+    }
+}
+
+/// Asks a running Greenroom.
+pub(super) struct Client {
+    plain: Plain,
+    server: Server,
+}
+
+impl Client {
+    pub(super) fn new(server: &Server) -> Self {
+        Self { plain: Plain::default(), server: server.clone() }
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.server.url.trim_end_matches('/'))
+    }
+
+    fn limit(&self) -> Duration {
+        Duration::try_from_secs_f64(self.server.timeout).unwrap_or(Duration::from_secs(30))
+    }
+
+    /// A `GET` or `POST` of the admin endpoints.
+    pub(super) async fn admin(&self, method: Method, path: &str) -> Result<Value, String> {
+        let bearer = format!("Bearer {}", self.server.token);
+        let work = async {
+            let reply = self.plain.send(method, &self.url(path), &[("authorization", &bearer)], None).await?;
+            let status = reply.status;
+            let text = reply.text().await?;
+            let body: Value =
+                serde_json::from_str(&text).map_err(|_| format!("HTTP {status}: {}", first_words(&text, 60)))?;
+            match status {
+                200 => Ok(body),
+                401 => Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
+                403 => Err("the token may not use the admin endpoints; name the backends with --backends".to_owned()),
+                _ => Err(error_words(&body, status)),
+            }
+        };
+        timeout(self.limit(), work).await.map_err(|_| "no answer in time".to_owned())?
+    }
+
+    /// The backends to ask, each with a model that it serves.
+    pub(super) async fn aims(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
+        if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
+            return Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.clone() }).collect());
+        }
+        let listed = match self.admin(Method::GET, "/admin/backends").await {
+            Ok(listed) => listed,
+            Err(_) if !whom.backends.is_empty() => {
+                return self.aims_without_admin(whom).await;
+            }
+            Err(why) => return Err(why),
+        };
+        let mut aims = Vec::new();
+        for backend in listed["backends"].as_array().into_iter().flatten() {
+            let name = backend["name"].as_str().unwrap_or_default();
+            let first = backend["models"][0]["model"].as_str();
+            let wanted = whom.backends.is_empty() || whom.backends.iter().any(|b| b == name);
+            if let (true, Some(model)) = (wanted, whom.model.as_deref().or(first)) {
+                aims.push(Aim { backend: name.to_owned(), model: model.to_owned() });
+            }
+        }
+        // A name that is not listed is asked all the same: the answer tells the user so.
+        for name in &whom.backends {
+            if !aims.iter().any(|aim| aim.backend == *name) {
+                let model = whom.model.clone().or_else(|| aims.first().map(|a| a.model.clone())).unwrap_or_default();
+                aims.push(Aim { backend: name.clone(), model });
+            }
+        }
+        Ok(aims)
+    }
+
+    /// A user who is no admin still may know which models there are.
+    async fn aims_without_admin(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
+        let models = self.admin(Method::GET, "/v1/models").await?;
+        let model = models["data"][0]["id"].as_str().ok_or("the token may use no model")?;
+        Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.to_owned() }).collect())
+    }
+
+    /// Asks one backend, by pin.
+    pub(super) async fn ask(&self, aim: &Aim, question: &Question) -> Answer {
+        let began = Instant::now();
+        let mut answer = Answer {
+            backend: aim.backend.clone(),
+            model: aim.model.clone(),
+            healthy: false,
+            status: None,
+            seconds: 0.0,
+            first_token_seconds: None,
+            tokens: None,
+            finish_reason: None,
+            served_by: None,
+            text: String::new(),
+            error: None,
+        };
+        let outcome = match timeout(self.limit(), self.try_ask(aim, question, began, &mut answer)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(format!("no complete answer within {} s", self.server.timeout)),
+        };
+        answer.seconds = began.elapsed().as_secs_f64();
+        answer.healthy = outcome.is_ok();
+        answer.error = outcome.err();
+        answer
+    }
+
+    async fn try_ask(&self, aim: &Aim, question: &Question, began: Instant, answer: &mut Answer) -> Result<(), String> {
+        let mut body = json!({
+            "model": aim.model,
+            "backend": aim.backend,
+            "max_tokens": question.max_tokens,
+            "messages": [{"role": "user", "content": question.prompt}],
+        });
+        if question.stream {
+            body["stream"] = true.into();
+            body["stream_options"] = json!({"include_usage": true});
+        }
+        let bearer = format!("Bearer {}", self.server.token);
+        let headers = [("authorization", bearer.as_str())];
+        let url = self.url("/v1/chat/completions");
+        let mut reply = self.plain.send(Method::POST, &url, &headers, Some(body.to_string())).await?;
+        answer.status = Some(reply.status);
+        if reply.status != 200 || !question.stream {
+            let status = reply.status;
+            let text = reply.text().await?;
+            let body: Value =
+                serde_json::from_str(&text).map_err(|_| format!("not JSON: {}", first_words(&text, 60)))?;
+            if status != 200 {
+                return Err(error_words(&body, status));
+            }
+            take(&body, "message", answer);
+            return Ok(());
+        }
+        let mut splitter = sse::Splitter::default();
+        let mut complete = false;
+        while let Some(piece) = reply.chunk().await {
+            let run = splitter.push(piece?).map_err(|_| "a frame is too long")?;
+            for frame in sse::frames(&run) {
+                let Some(data) = frame.data else { continue };
+                if &data[..] == b"[DONE]" {
+                    complete = true;
+                    continue;
+                }
+                let chunk: Value = serde_json::from_slice(&data).map_err(|error| error.to_string())?;
+                if !chunk["error"].is_null() {
+                    return Err(error_words(&chunk, 200));
+                }
+                let before = answer.text.len();
+                take(&chunk, "delta", answer);
+                if answer.text.len() > before && answer.first_token_seconds.is_none() {
+                    answer.first_token_seconds = Some(began.elapsed().as_secs_f64());
+                }
+            }
+        }
+        if complete { Ok(()) } else { Err("the stream ended before it was complete".to_owned()) }
+    }
+}
+
+/// Takes what a whole answer or a chunk tells.
+fn take(body: &Value, member: &str, answer: &mut Answer) {
+    let choice = &body["choices"][0];
+    answer.text.push_str(choice[member]["content"].as_str().unwrap_or_default());
+    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+    answer.finish_reason = text(&choice["finish_reason"]).or(answer.finish_reason.take());
+    answer.served_by = text(&body["model"]).or(answer.served_by.take());
+    answer.tokens = body["usage"]["completion_tokens"].as_u64().or(answer.tokens);
+}
+
+fn error_words(body: &Value, status: u16) -> String {
+    let code = body["error"]["code"].as_str().unwrap_or_default();
+    let message = body["error"]["message"].as_str().unwrap_or("no message");
+    if code.is_empty() { format!("HTTP {status}: {message}") } else { format!("{code}: {message}") }
+}
+
+/// The first words of a text, on one line.
+pub(super) fn first_words(text: &str, most: usize) -> String {
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
+/// Runs a subcommand's work on a thread of its own runtime; its error goes to standard error.
+pub(super) fn run(work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode {
+    actix::System::new().block_on(work).unwrap_or_else(|why| {
+        complain(why);
+        ExitCode::from(2)
+    })
+}
+
+/// Success only if everything is well.
+pub(super) fn verdict(all_well: bool) -> ExitCode {
+    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}

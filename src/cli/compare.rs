@@ -1,0 +1,75 @@
+//! Owns `greenroom compare`: one question to several backends at once, answers side by side.
+
+use std::process::ExitCode;
+
+use clap::Args;
+use futures_util::future::join_all;
+
+use super::{
+    client::{Client, Question, Server, Whom, run as run_work, verdict},
+    say,
+    table::{columns, table, width},
+};
+
+/// Ask several backends the same question, answers side by side
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  greenroom compare --prompt \"What is 2+2?\" --backends openai_official google_gemini"
+)]
+pub(super) struct Compare {
+    #[command(flatten)]
+    server: Server,
+    #[command(flatten)]
+    whom: Whom,
+    /// The question
+    #[arg(long, default_value = "What is 2+2?")]
+    prompt: String,
+    /// Longest answer, tokens
+    #[arg(long, default_value_t = 500)]
+    max_tokens: u32,
+    /// Stream the answers, and measure the first token
+    #[arg(long)]
+    stream: bool,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub(super) fn run(compare: &Compare) -> ExitCode {
+    run_work(async {
+        let client = Client::new(&compare.server);
+        let aims = client.aims(&compare.whom).await?;
+        if aims.is_empty() {
+            return Err("there are no backends to ask".to_owned());
+        }
+        let question =
+            Question { prompt: compare.prompt.clone(), max_tokens: compare.max_tokens, stream: compare.stream };
+        let answers = join_all(aims.iter().map(|aim| client.ask(aim, &question))).await;
+        let well = answers.iter().all(|answer| answer.healthy);
+        if compare.json {
+            say(serde_json::to_string_pretty(&answers).map_err(|error| error.to_string())?);
+            return Ok(verdict(well));
+        }
+        let parts: Vec<(String, String)> = answers
+            .iter()
+            .map(|answer| (answer.backend.clone(), answer.error.clone().unwrap_or_else(|| answer.text.clone())))
+            .collect();
+        say(columns(&parts, width()));
+        let dash = || "-".to_owned();
+        let rows: Vec<Vec<String>> = answers
+            .iter()
+            .map(|answer| {
+                vec![
+                    answer.backend.clone(),
+                    format!("{:.2} s", answer.seconds),
+                    answer.first_token_seconds.map_or_else(dash, |first| format!("{first:.2} s")),
+                    answer.tokens_per_second().map_or_else(dash, |speed| format!("{speed:.0}")),
+                    answer.finish_reason.clone().unwrap_or_else(dash),
+                    answer.served_by.clone().unwrap_or_else(dash),
+                ]
+            })
+            .collect();
+        say(table(&["BACKEND", "TIME", "FIRST TOKEN", "TOKENS/S", "FINISH", "MODEL"], &rows, width()).trim_end());
+        Ok(verdict(well))
+    })
+}
