@@ -1,12 +1,13 @@
 //! Owns the story of a request to any of the model endpoints: who asks, is it in order, then over to the exchange.
 
-use std::{fmt::Write, sync::Arc, time::Duration};
+use std::{fmt::Write, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use actix_web::{
     HttpRequest, HttpResponse,
     http::header::{HeaderName, HeaderValue},
     web,
 };
+use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{Shared, auth, body, shared, worker};
@@ -55,20 +56,29 @@ pub(super) async fn completions(request: HttpRequest, payload: web::Payload) -> 
     serve(request, payload, Surface::Completions).await
 }
 
+/// A panic anywhere on a request's way is a bug of ours: it costs this request a 500, and nobody else anything.
 async fn serve(request: HttpRequest, payload: web::Payload, surface: Surface) -> HttpResponse {
-    let received = clock::now();
     let id = request_id(&request);
-    let shared = shared(&request);
-    let Some(worker) = worker(&request) else { return response::refused(&id, &Error::Internal, surface.dialect()) };
+    let served = AssertUnwindSafe(take(&request, payload, surface, id.clone())).catch_unwind().await;
+    served.unwrap_or_else(|panic| {
+        ::log::error!("request {id} panicked: {}", log::panic_words(&*panic));
+        refuse(shared(&request), &id, None, &Error::Internal, surface)
+    })
+}
+
+async fn take(request: &HttpRequest, payload: web::Payload, surface: Surface, id: Arc<str>) -> HttpResponse {
+    let received = clock::now();
+    let shared = shared(request);
+    let Some(worker) = worker(request) else { return response::refused(&id, &Error::Internal, surface.dialect()) };
     let table = shared.table();
     worker.notice(&table);
-    let user = match auth::user(&request, &table) {
+    let user = match auth::user(request, &table) {
         Ok(user) => user,
         Err(error) => return refuse(shared, &id, None, &error, surface),
     };
     let arrival = Arrival { surface, id: id.clone(), received, authorised: clock::now() };
     let listener = worker.listener.clone();
-    match prepare(&request, payload, &table, &user, arrival, listener).await {
+    match prepare(request, payload, &table, &user, arrival, listener).await {
         Ok(prepared) => exchange::respond(worker.clone(), prepared, shared.cut.clone()).await,
         Err(error) => refuse(shared, &id, Some(&user), &error, surface),
     }
