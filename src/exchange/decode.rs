@@ -81,7 +81,8 @@ pub(super) fn whole<'a>(
     let seen = match surface {
         Surface::Messages | Surface::CountTokens => peek::messages::whole(body)?,
         Surface::Responses => peek::responses::whole(body)?,
-        Surface::Chat | Surface::Embeddings | Surface::Completions => peek::whole(body)?,
+        Surface::Chat | Surface::Completions => peek::whole(body)?,
+        Surface::Embeddings => peek::other(body)?,
     };
     Ok((None, seen))
 }

@@ -89,6 +89,8 @@ pub struct Observed<'a> {
     pub done: bool,
     /// Token counts.
     pub usage: Option<Usage>,
+    /// It has no choices.
+    pub choiceless: bool,
     /// Token counts are all it carries.
     pub usage_only: bool,
     /// It is an error.

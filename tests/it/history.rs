@@ -148,7 +148,8 @@ async fn a_kill_in_the_middle_of_writing_costs_no_more_than_the_last_batch() {
         assert!(!proxy.ended().await.success());
         let left = attempts(&path).expect("the file can be read");
         assert!(left >= written, "{left} of {written} are left");
-        assert!(left <= upstream.asked() as u64, "nothing is counted twice");
+        // The request under way at each kill may be counted here and not have reached the backend.
+        assert!(left <= upstream.asked() as u64 + round, "nothing is counted twice");
         let file = Connection::open(&path).expect("the file opens");
         let sound: String =
             file.pragma_query_value(None, "integrity_check", |row| row.get(0)).expect("it can be checked");

@@ -21,8 +21,17 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     body(data)
 }
 
-/// What a whole answer means. An object without choices and without an error is malformed.
+/// What a whole completion means. An object without choices and without an error is malformed.
 pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    let seen = other(data)?;
+    if seen.choiceless && seen.fault.is_none() {
+        return Err(Malformed("it has no choices".into()));
+    }
+    Ok(seen)
+}
+
+/// What a whole answer means that is no completion, such as embeddings.
+pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     if data.trim_ascii().is_empty() {
         return Err(Malformed("the body is empty".into()));
     }
@@ -35,11 +44,11 @@ fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
         usage: chunk.usage.map(Into::into),
         model: chunk.model.map(|m| m.0),
         fault: chunk.error.and_then(fault),
-        usage_only: chunk.choices.is_empty(),
+        choiceless: chunk.choices.is_empty(),
         intricate: chunk.choices.len() > 1,
         ..Observed::default()
     };
-    seen.usage_only &= seen.usage.is_some();
+    seen.usage_only = seen.choiceless && seen.usage.is_some();
     for choice in chunk.choices {
         seen.finish |= choice.finish_reason.is_some();
         seen.intricate |= choice.index != 0;
