@@ -181,7 +181,6 @@ async fn try_open(
     let way = surface
         .way(backend, request.stream)
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;
-    let context = request.context(target);
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
     let edited = |change| {
@@ -212,7 +211,7 @@ async fn try_open(
     if request.stream && answer.is_event_stream() {
         let headers = answer.headers_for_client();
         let include_usage = request.envelope.include_usage == Some(true);
-        let decoder = Decoder::new(surface, way, backend, context, include_usage);
+        let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
         let text = (request.rescue() != Rescue::Off).then(String::new);
         let text = if continued { owed.clone() } else { text };
         let mut reader = Box::new(Reader::new(answer, decoder, strip_usage, rename, text));
@@ -225,7 +224,7 @@ async fn try_open(
         return Ok(Ready::Live { reader, watch, headers, held, over });
     }
     watch.limit(limits.total, Class::ProviderTimeoutTotal);
-    whole(answer, &mut watch, request, way, backend.protocol, &context, rename).await
+    whole(answer, &mut watch, request, way, target, rename).await
 }
 
 /// Sends, within the watch's limit.

@@ -26,13 +26,13 @@ impl Decoder {
         surface: Surface,
         way: Way,
         backend: &Backend,
-        context: ReplyContext,
+        context: impl FnOnce() -> ReplyContext,
         include_usage: bool,
     ) -> Self {
         match way {
             Way::Translated(_) => {
                 let dialect = surface.dialect();
-                Self::Translated(Box::new(StreamTranslator::new(backend.protocol, dialect, context, include_usage)))
+                Self::Translated(Box::new(StreamTranslator::new(backend.protocol, dialect, context(), include_usage)))
             }
             Way::Native(_) => match surface.dialect() {
                 Dialect::Chat => Self::Chat,
@@ -72,10 +72,10 @@ pub(super) fn whole<'a>(
     way: Way,
     protocol: Protocol,
     body: &'a [u8],
-    context: &ReplyContext,
+    context: impl FnOnce() -> ReplyContext,
 ) -> Result<(Option<Vec<u8>>, Observed<'a>), Malformed> {
     if let Way::Translated(_) = way {
-        let (body, seen) = translate::reply(protocol, surface.dialect(), body, context)?;
+        let (body, seen) = translate::reply(protocol, surface.dialect(), body, &context())?;
         return Ok((Some(body), seen));
     }
     let seen = match surface {

@@ -15,11 +15,9 @@ use super::{
 };
 use crate::{
     error::{Class, Failed, Told},
+    router::table::Target,
     upstream::Answer,
-    wire::{
-        Protocol, peek,
-        translate::{self, ReplyContext},
-    },
+    wire::{Protocol, peek, translate},
 };
 
 /// Longest error body read, bytes.
@@ -70,14 +68,16 @@ pub(super) async fn whole(
     watch: &mut Watch,
     request: &Request,
     way: Way,
-    protocol: Protocol,
-    context: &ReplyContext,
+    target: &Target,
     rename_to: Option<Arc<str>>,
 ) -> Result<Ready, Failed> {
     let headers = answer.headers_for_client();
     let body = watch.guard(collect(&mut answer, WHOLE_BODY)).await??;
-    let (other, seen) = decode::whole(request.surface, way, protocol, &body, context)
-        .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0)))?;
+    let (other, seen) =
+        decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
+            .map_err(|why| {
+                Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0))
+            })?;
     if let Some(fault) = &seen.fault {
         return Err(fault_in_stream(fault));
     }

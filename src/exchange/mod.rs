@@ -139,7 +139,7 @@ impl Exchange {
     }
 
     async fn whole(mut self) -> Result<Whole, Error> {
-        match Box::pin(self.acquire()).await? {
+        match self.acquire().await? {
             Opened::Whole(whole) => {
                 let telling = &self.request.telling;
                 telling.write(|story| {

@@ -41,3 +41,13 @@ def async_client(base_url):
         return openai.AsyncOpenAI(base_url=base_url, api_key=TOKEN, max_retries=0, timeout=30)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def url(base_url):
+    return base_url.removesuffix("/v1")
+
+
+@pytest.fixture(scope="session")
+def token():
+    return TOKEN
