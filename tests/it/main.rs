@@ -6,6 +6,7 @@ mod admin;
 mod balance;
 mod byte_exact;
 mod demo;
+mod faults;
 mod health;
 mod logs;
 mod passthrough;
