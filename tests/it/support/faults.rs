@@ -100,13 +100,21 @@ pub(crate) fn of_transport() -> Vec<Fault> {
         Fault::new("hang mid-body", |stream| begun(stream).hang(), 504, SLOW, 1).late(),
         Fault::new("drip without end", |stream| drip(begun(stream), stream, 200), 504, SLOW, 1).late(),
         Fault::new("slow drip", slow, 200, "-", 1).mark(Mark::Fine),
-        Fault::new("early close with a length", |stream| sized(stream).close(), 502, FAILED, 2).late(),
+        Fault::new("early close with a length", |stream| sized(stream).work(READ).close(), 502, FAILED, 2).late(),
         Fault {
             // Without a length the end of the connection is the end of the body: a body that stops within its JSON.
             whole: Told { status: 502, code: SENSELESS, tries: 2, late: false },
-            ..Fault::new("early close without a length", |stream| unsized_body(stream).close(), 502, FAILED, 2).late()
+            ..Fault::new(
+                "early close without a length",
+                |stream| unsized_body(stream).work(READ).close(),
+                502,
+                FAILED,
+                2,
+            )
+            .late()
         },
-        Fault::new("truncated chunk", |stream| begun(stream).raw("ff\r\n{\"a").close(), 502, FAILED, 2).late(),
+        Fault::new("truncated chunk", |stream| begun(stream).raw("ff\r\n{\"a").work(READ).close(), 502, FAILED, 2)
+            .late(),
         Fault::new("garbage", |_| Answer::new().raw("SSH-2.0-OpenSSH_9.6\r\n\r\n").close(), 502, SENSELESS, 2),
         Fault::new("invalid JSON", invalid, 502, SENSELESS, 2),
         Fault::new("a web page", |_| page(), 502, SENSELESS, 2),
