@@ -128,6 +128,8 @@ pub(super) struct Reader {
     malformed: u32,
     finished: bool,
     done: bool,
+    /// Not one byte has come.
+    empty: bool,
     /// Content has come.
     pub(super) content: bool,
     /// Token counts.
@@ -152,6 +154,7 @@ impl Reader {
             malformed: 0,
             finished: false,
             done: false,
+            empty: true,
             content: false,
             usage: None,
             text,
@@ -183,6 +186,7 @@ impl Reader {
         }
         match watch.guard(self.answer.chunk()).await {
             Ok(Some(Ok(chunk))) => {
+                self.empty = false;
                 let whole = self.splitter.push(chunk).map_err(|_| {
                     Failed::new(
                         Class::ProviderInvalid,
@@ -222,6 +226,9 @@ impl Reader {
         let sewn = self.seam.as_ref().is_none_or(Seam::is_closed);
         if self.finished && sewn {
             return Ok(Step::End(Bytes::from_static(DONE)));
+        }
+        if self.empty && why.is_none() {
+            return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
         }
         let why = why.unwrap_or_else(|| "its stream ended before it was complete".to_owned());
         Err(Failed::new(Class::ProviderStreamCut, why))
