@@ -2,6 +2,7 @@
 
 pub(crate) mod client;
 pub(crate) mod faults;
+pub(crate) mod heard;
 pub(crate) mod proxy;
 pub(crate) mod script;
 pub(crate) mod settings;
