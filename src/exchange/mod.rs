@@ -263,7 +263,7 @@ impl Exchange {
         let telling = self.request.telling.clone();
         loop {
             let Opened::Live(live) = self.acquire().await? else { return Err(Error::Internal) };
-            let Live { leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
+            let Live { mut leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
             if self.owed.is_none() {
                 telling.write(|story| {
                     story.served_by = Some(leg.note);
@@ -291,6 +291,7 @@ impl Exchange {
                     return Ok(());
                 }
                 Err(failed) => {
+                    leg.blameless = reader.differs;
                     leg.failed(&failed);
                     let Some(text) = self.rescuable(&reader, &failed) else {
                         return Err(Error::Upstream(Box::new(failed)));

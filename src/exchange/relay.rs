@@ -140,6 +140,8 @@ pub(super) struct Reader {
     pub(super) intricate: bool,
     /// This answer takes the place of a broken one.
     seam: Option<Seam>,
+    /// It says something else than the broken one did.
+    pub(super) differs: bool,
     /// What went wrong behind frames that were still good: told once those have been passed on.
     pending: Option<Failed>,
 }
@@ -160,6 +162,7 @@ impl Reader {
             text,
             intricate: false,
             seam: None,
+            differs: false,
             pending: None,
         }
     }
@@ -280,7 +283,11 @@ impl Reader {
     /// Of these frames, what the client does not have yet.
     fn sewn(&mut self, run: Bytes) -> Result<Bytes, Failed> {
         match &mut self.seam {
-            Some(seam) if !seam.is_closed() => seam.stitch(&run),
+            Some(seam) if !seam.is_closed() => {
+                let new = seam.stitch(&run);
+                self.differs = new.is_err();
+                new
+            }
             _ => Ok(run),
         }
     }
