@@ -160,7 +160,7 @@ impl Exchange {
         loop {
             // Boxed: what it takes to get a stream is given back before the stream begins.
             let Opened::Live(live) = Box::pin(self.acquire()).await? else { return Err(Error::Internal) };
-            let Live { leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
+            let Live { mut leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
             if self.owed.is_none() {
                 telling.write(|story| {
                     story.served_by = Some(leg.note);
@@ -188,6 +188,7 @@ impl Exchange {
                     return Ok(());
                 }
                 Err(failed) => {
+                    leg.blameless = reader.differs;
                     leg.failed(&failed);
                     let Some(text) = self.rescuable(&reader, &failed) else {
                         return Err(Error::Upstream(Box::new(failed)));
