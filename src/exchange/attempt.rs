@@ -225,6 +225,7 @@ async fn try_open(
         leg.blameless = reader.differs;
         let (held, over) = first?;
         leg.first_token();
+        watch.answered();
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);
         return Ok(Ready::Live { reader, watch, headers, held, over });
     }
