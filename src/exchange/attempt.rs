@@ -210,7 +210,7 @@ async fn try_open(
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);
         return Ok(Ready::Live { reader, watch, headers, held, over });
     }
-    watch.limit(limits.total, Class::ProviderTimeoutTotal);
+    watch.allow(limits.total, Class::ProviderTimeoutTotal);
     whole(answer, &mut watch, request, rename).await
 }
 

@@ -57,9 +57,14 @@ impl Watch {
         self.since = Instant::now();
     }
 
-    /// Another limit from now on.
+    /// Content has come: another limit from now on, and no threshold for the first of it.
     pub(super) fn limit(&mut self, limit: Duration, class: Class) {
         self.soft = None;
+        self.allow(limit, class);
+    }
+
+    /// Another limit from now on; the soft threshold stays, since a head is not yet content.
+    pub(super) fn allow(&mut self, limit: Duration, class: Class) {
         self.since = Instant::now();
         self.limit = limit;
         self.class = class;
