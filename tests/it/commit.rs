@@ -113,13 +113,17 @@ async fn one_malformed_frame_among_good_ones_is_dropped_and_the_answer_is_whole(
 
 #[tokio::test]
 async fn a_second_malformed_frame_fails_the_stream() {
-    let begun = Answer::stream().chunk(sse::text("a ")).chunk("data: {\n\n").chunk("data: {\n\n").chunk(sse::text("b"));
-    let one = Upstream::always(begun.finished()).await;
+    let gate = Gate::new();
+    let begun = Answer::stream().chunk(sse::text("a ")).wait(&gate).chunk("data: {\n\n").chunk("data: {\n\n");
+    let one = Upstream::always(begun.chunk(sse::text("b")).finished()).await;
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("models.m", "rescue = \"off\"")).await;
-    let reply = proxy.chat(HELLO_STREAM).await;
-    let code = sse::error_of(&reply.body).map(|error| error["code"].clone());
-    assert_eq!(code, Some("upstream_invalid_response".into()), "{reply:?}");
-    assert!(!sse::is_done(&reply.body), "{reply:?}");
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    assert_eq!(client.head().await.status(), 200);
+    gate.open();
+    let (body, end) = client.rest().await;
+    let code = sse::error_of(&body).map(|error| error["code"].clone());
+    assert_eq!(code, Some("upstream_invalid_response".into()));
+    assert_eq!((sse::text_of(&body).as_str(), sse::is_done(&body), end), ("a ", false, End::Truncated));
 }
 
 #[tokio::test]
