@@ -55,7 +55,8 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     let exchange = Exchange::new(worker, request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
-        let whole = AssertUnwindSafe(exchange.whole()).catch_unwind().await.unwrap_or_else(|panic| {
+        let whole = std::pin::pin!(exchange.whole());
+        let whole = AssertUnwindSafe(whole).catch_unwind().await.unwrap_or_else(|panic| {
             log::error!("exchange panicked: {}", panic_words(&*panic));
             Err(Error::Internal)
         });
