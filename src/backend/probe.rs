@@ -1,6 +1,10 @@
 //! Owns asking a provider whether it is well: the free models list, or a paid completion of one token.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use bytes::Bytes;
@@ -51,6 +55,7 @@ impl Backend {
                 for lane in this.vitals.lanes().iter() {
                     this.judge_lane(lane, |b| b.succeeded(true));
                 }
+                this.vitals.consecutive.store(0, Relaxed);
             }
             said
         }))

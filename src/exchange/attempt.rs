@@ -73,6 +73,8 @@ pub(super) struct Leg {
     pub(super) slow: Rc<Cell<bool>>,
     /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
     pub(super) blameless: bool,
+    /// The request's deadline leaves less time than the backend is due.
+    cramped: bool,
 }
 
 impl Leg {
@@ -101,7 +103,7 @@ impl Leg {
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()),
         });
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
-        (Self { lease, telling, note, slow: Rc::default(), blameless: false }, grant.target)
+        (Self { lease, telling, note, slow: Rc::default(), blameless: false, cramped: false }, grant.target)
     }
 
     fn first_token(&mut self) {
@@ -123,7 +125,8 @@ impl Leg {
     pub(super) fn failed(mut self, failed: &Failed) {
         self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()));
         if let Some(lease) = self.lease.take() {
-            lease.finish(&if self.blameless { Outcome::Cancelled } else { Outcome::Failed(failed) });
+            let out_of_time = self.cramped && failed.class == Class::ProviderTimeoutTotal;
+            lease.finish(&if self.blameless || out_of_time { Outcome::Cancelled } else { Outcome::Failed(failed) });
         }
     }
 }
@@ -174,7 +177,9 @@ async fn try_open(
 ) -> Result<Ready, Failed> {
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
-    let total = limits.total.min(request.time_left());
+    let left = request.time_left();
+    leg.cramped = left < limits.total;
+    let total = limits.total.min(left);
     let soft = limits.first_token_soft;
     let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
     let native_chat =
