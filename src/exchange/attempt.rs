@@ -118,10 +118,21 @@ impl Leg {
         }
     }
 
+    /// Whether the request's own deadline ended this before the backend had a fair time: that tells nothing about it.
+    fn was_hurried(&self, failed: &Failed) -> bool {
+        let Some(lease) = self.lease.as_ref().filter(|_| failed.class == Class::ProviderTimeoutTotal) else {
+            return false;
+        };
+        let limits = &lease.handle().settings.deadlines;
+        let fair = if lease.time_to_first_token().is_some() { limits.total } else { limits.first_token_soft };
+        clock::now().saturating_sub(lease.taken()) < fair
+    }
+
     pub(super) fn failed(mut self, failed: &Failed) {
+        let blameless = self.blameless || self.was_hurried(failed);
         self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()));
         if let Some(lease) = self.lease.take() {
-            lease.finish(&if self.blameless { Outcome::Cancelled } else { Outcome::Failed(failed) });
+            lease.finish(&if blameless { Outcome::Cancelled } else { Outcome::Failed(failed) });
         }
     }
 }
