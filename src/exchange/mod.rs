@@ -308,7 +308,8 @@ impl Exchange {
     /// The text that the client has, if another backend may take over from there.
     fn rescuable(&self, reader: &Reader, failed: &Failed) -> Option<String> {
         let first = self.owed.is_none();
-        let may = first && self.request.pin.is_none() && !reader.intricate && failed.class.disposition().other;
+        let fits = !reader.intricate && failed.class.disposition().other;
+        let may = first && fits && self.request.pin.is_none() && !self.request.time_left().is_zero();
         let text = reader.text.clone().filter(|_| may)?;
         self.worker.retries.borrow_mut().spend().then_some(text)
     }
