@@ -73,8 +73,6 @@ pub(super) struct Leg {
     pub(super) slow: Rc<Cell<bool>>,
     /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
     pub(super) blameless: bool,
-    /// The request's deadline leaves less time than the backend is due.
-    cramped: bool,
 }
 
 impl Leg {
@@ -103,7 +101,7 @@ impl Leg {
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()),
         });
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
-        (Self { lease, telling, note, slow: Rc::default(), blameless: false, cramped: false }, grant.target)
+        (Self { lease, telling, note, slow: Rc::default(), blameless: false }, grant.target)
     }
 
     fn first_token(&mut self) {
@@ -122,11 +120,21 @@ impl Leg {
         }
     }
 
+    /// Whether the request's own deadline ended this before the backend had a fair time: that tells nothing about it.
+    fn was_hurried(&self, failed: &Failed) -> bool {
+        let Some(lease) = self.lease.as_ref().filter(|_| failed.class == Class::ProviderTimeoutTotal) else {
+            return false;
+        };
+        let limits = &lease.handle().settings.deadlines;
+        let fair = if lease.time_to_first_token().is_some() { limits.total } else { limits.first_token_soft };
+        clock::now().saturating_sub(lease.taken()) < fair
+    }
+
     pub(super) fn failed(mut self, failed: &Failed) {
+        let blameless = self.blameless || self.was_hurried(failed);
         self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()));
         if let Some(lease) = self.lease.take() {
-            let out_of_time = self.cramped && failed.class == Class::ProviderTimeoutTotal;
-            lease.finish(&if self.blameless || out_of_time { Outcome::Cancelled } else { Outcome::Failed(failed) });
+            lease.finish(&if blameless { Outcome::Cancelled } else { Outcome::Failed(failed) });
         }
     }
 }
@@ -177,9 +185,7 @@ async fn try_open(
 ) -> Result<Ready, Failed> {
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
-    let left = request.time_left();
-    leg.cramped = left < limits.total;
-    let total = limits.total.min(left);
+    let total = limits.total.min(request.time_left());
     let soft = limits.first_token_soft;
     let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
     let native_chat =

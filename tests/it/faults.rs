@@ -1,9 +1,9 @@
 //! The fault matrix: everything that can go wrong at a backend × streamed or whole × another backend free, none, or a pin.
 
-use std::fmt::Write;
+use std::{cell::RefCell, fmt::Write, time::Duration};
 
 use serde_json::{Value, json};
-use tokio::{net::TcpSocket, task::JoinSet};
+use tokio::{net::TcpSocket, task::JoinSet, time::timeout};
 
 use crate::support::{
     client::{self, Ask, Reply},
@@ -234,13 +234,13 @@ async fn matrix(faults: Vec<Fault>) {
     assert!(wrong.is_empty(), "{wrong}");
     for row in &rows {
         let name = format!("bad{}", row.number);
-        let last = std::cell::RefCell::new(String::new());
+        let last = RefCell::new(String::new());
         let right = |report: &Value| {
             let wrong = row.misreported(report);
             *last.borrow_mut() = format!("{wrong:?} in {report}");
             wrong.is_none()
         };
-        let waited = tokio::time::timeout(std::time::Duration::from_secs(2), proxy.until(&name, "its report", right));
+        let waited = timeout(Duration::from_secs(2), proxy.until(&name, "its report", right));
         if waited.await.is_err() {
             // Writing to a string cannot fail.
             let _ = write!(wrong, "\n{}: {}", row.name(), last.borrow());

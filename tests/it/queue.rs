@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::{
-    client::Reply,
+    client::{Ask, Reply},
     eventually,
     heard::{Heard, WAYS, hello},
     proxy::{HELLO, Proxy},
     script::{Answer, Gate},
-    settings::Settings,
+    settings::{Settings, TOKEN},
     upstream::Upstream,
 };
 
@@ -63,8 +63,8 @@ async fn those_who_wait_are_served_in_the_order_they_came_one_at_a_time() {
     one.until("the first", |seen| seen.busy == 1).await;
     for n in 1..=5 {
         clients.push(proxy.begin(numbered(n)).await);
-        // In turn: the next one is sent when this one can only be waiting in the queue.
-        tokio::time::sleep(Duration::from_millis(30)).await;
+        // The one worker takes connections in turn: once it has answered this, the one before is in the queue.
+        assert_eq!(proxy.get("/livez").await.status(), 200);
     }
     assert_eq!(one.asked(), 1);
     for (n, client) in clients.iter_mut().enumerate() {
@@ -102,9 +102,7 @@ async fn a_wait_ends_with_the_queues_time_or_the_clients_whichever_is_shorter() 
         let (one, _gate, proxy) = stage(&format!("queue = 4\nqueue_timeout = \"{queue_timeout}\"")).await;
         let first = proxy.begin(HELLO).await;
         one.until("the first", |seen| seen.busy == 1).await;
-        let ask = crate::support::client::Ask::chat(HELLO)
-            .bearer(crate::support::settings::TOKEN)
-            .header("x-greenroom-timeout-ms", header);
+        let ask = Ask::chat(HELLO).bearer(TOKEN).header("x-greenroom-timeout-ms", header);
         let asked = Instant::now();
         let reply = proxy.ask(&ask).await;
         let waited = asked.elapsed();

@@ -8,11 +8,12 @@ use std::{
 use tokio::time::Instant;
 
 use crate::support::{
+    eventually,
     heard::{Heard, WAYS, hear, hello},
     proxy::Proxy,
     script::Answer,
     settings::Settings,
-    upstream::Upstream,
+    upstream::{Received, Upstream},
 };
 
 const NO: &str = r#"{"error":{"message":"no","type":"x","param":null,"code":null}}"#;
@@ -132,16 +133,16 @@ async fn where_all_are_limited_the_client_hears_of_the_one_that_is_free_first() 
 
 #[tokio::test]
 async fn a_wait_is_a_floor_for_probes_and_the_backend_is_asked_right_after_it() {
-    let once = |n, ask: &crate::support::upstream::Received| match n {
+    let limited_once = |n, ask: &Received| match n {
         0 => limited("retry-after-ms: 700\r\n"),
         _ if ask.wants_stream() => Answer::streams("hi"),
         _ => Answer::says("hi"),
     };
-    let one = Upstream::start(once).await;
+    let one = Upstream::start(limited_once).await;
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;
     let asked = Instant::now();
     assert_eq!(proxy.hello().await.status(), 429);
-    let back = crate::support::eventually("the end of the wait", async || {
+    let back = eventually("the end of the wait", async || {
         let heard = hear(&proxy, true).await;
         (heard.status == 200).then_some(heard)
     })
