@@ -16,8 +16,8 @@ pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
     // Streams opened without `alt=sse` answer an array.
     let value = value.get(0).unwrap_or(&value);
     let mut fault = detail(value.get("error").unwrap_or(value));
-    // What the message says of the key outranks the status it came with.
-    fault.status = fault.status.filter(|s| *s == 401).or(Some(status));
+    // What the message says of the key or of the account outranks the status it came with.
+    fault.status = fault.status.filter(|s| matches!(s, 401 | 403)).or(Some(status));
     fault
 }
 
@@ -53,6 +53,11 @@ pub(crate) fn detail(error: &Value) -> Fault {
     };
     if code != "rate_limit_exceeded" {
         refine(&mut fault);
+    }
+    if fault.message.contains("location is not supported") {
+        // About where we are, not about what was asked.
+        fault.status = Some(403);
+        "permission_denied".clone_into(&mut fault.code);
     }
     if details.iter().any(|d| text(d, "reason") == "API_KEY_INVALID") {
         fault.status = Some(401);

@@ -7,7 +7,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
-        Malformed, Protocol, Usage,
+        Fault, Malformed, Protocol, Usage,
         chat::Signature,
         events::{ChatEvent, Finish, StreamReader},
     },
@@ -20,6 +20,8 @@ use super::{
 pub(crate) struct Reader {
     started: bool,
     thinking: bool,
+    /// Text came.
+    spoke: bool,
     calls: u32,
     /// The call whose arguments come in pieces.
     open: Option<(u32, Arguments)>,
@@ -53,7 +55,16 @@ impl StreamReader for Reader {
                 self.part(part, out)?;
             }
             if let Some(reason) = candidate.finish_reason {
-                self.finish = Some(finish(&reason.0));
+                if let Some(fault) = broken(&reason.0, candidate.finish_message.as_ref().map(|t| &*t.0)) {
+                    out.push(ChatEvent::Fault(fault));
+                    return Ok(());
+                }
+                let silent = self.calls == 0 && !self.spoke;
+                self.finish = Some(match finish(&reason.0) {
+                    // An end without a word, for a reason of its own, is no success.
+                    Finish::Stop if silent && reason.0 != "STOP" => Finish::ContentFilter,
+                    other => other,
+                });
             }
         }
         if blocked || nothing {
@@ -91,6 +102,7 @@ impl Reader {
         if !text.is_empty() {
             self.stop_thinking(out);
             self.end_call(out);
+            self.spoke = true;
             out.push(ChatEvent::Text(text));
         }
         out.extend(signature.map(ChatEvent::TextSignature));
@@ -169,6 +181,24 @@ fn finish(reason: &str) -> Finish {
     }
 }
 
+/// The error that a finish reason stands for: the model failed to answer, which another one may not.
+fn broken(reason: &str, message: Option<&str>) -> Option<Fault> {
+    let failed = matches!(
+        reason,
+        "MALFORMED_FUNCTION_CALL"
+            | "MALFORMED_RESPONSE"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+            | "MISSING_THOUGHT_SIGNATURE"
+    );
+    failed.then(|| Fault {
+        kind: "server_error".into(),
+        code: reason.to_ascii_lowercase(),
+        message: message.map_or_else(|| format!("the model's answer is broken ({reason})"), ToOwned::to_owned),
+        ..Fault::default()
+    })
+}
+
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Chunk<'a> {
@@ -202,6 +232,8 @@ struct Candidate<'a> {
     content: Option<Content<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    finish_message: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -264,6 +296,7 @@ impl RawUsage {
             input: self.prompt?.saturating_add(self.tool_use_prompt.unwrap_or(0)),
             output: self.candidates.unwrap_or(0).saturating_add(reasoning),
             cached: self.cached_content.unwrap_or(0),
+            written: 0,
             reasoning,
         })
     }
