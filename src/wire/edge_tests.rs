@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Observed, Protocol,
-    translate::{Dialect, ReplyContext, StreamTranslator, fault, reply},
+    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, fault, reply, request},
 };
 
 fn context() -> ReplyContext {
@@ -161,4 +161,74 @@ fn an_error_about_our_account_is_not_taken_for_the_callers() {
     assert_eq!(fault(Protocol::Anthropic, 429, spent).code, "enforced_spend_limit_reached");
     let place = br#"{"error":{"code":400,"message":"User location is not supported for the API use.","status":"FAILED_PRECONDITION"}}"#;
     assert_eq!(fault(Protocol::Gemini, 400, place).status, Some(403));
+}
+
+fn sent(from: Dialect, protocol: Protocol, model: &str, body: &Value) -> Result<Value, Refused> {
+    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
+    let out = request(from, body.to_string().as_bytes(), &target)?;
+    Ok(serde_json::from_slice(&out.body).expect("JSON"))
+}
+
+fn asked(more: &Value) -> Value {
+    let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
+    body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    body
+}
+
+#[test]
+fn the_latest_models_are_told_how_much_to_think_and_to_tell_it() {
+    let body = asked(&json!({"reasoning_effort": "xhigh", "temperature": 0.2, "top_k": 3}));
+    for model in ["claude-opus-4-8", "claude-sonnet-5"] {
+        let out = sent(Dialect::Chat, Protocol::Anthropic, model, &body).expect("a request");
+        assert_eq!(out["thinking"], json!({"type": "adaptive", "display": "summarized"}));
+        assert_eq!(out["output_config"], json!({"effort": "xhigh"}));
+        assert!(out.get("temperature").is_none() && out.get("top_k").is_none());
+    }
+    let before = sent(Dialect::Chat, Protocol::Anthropic, "claude-opus-4-6", &body).expect("a request");
+    assert_eq!(before["output_config"], json!({"effort": "high"}));
+}
+
+#[test]
+fn thinking_without_a_limit_of_the_clients_leaves_the_answer_its_room() {
+    let body = asked(&json!({"reasoning_effort": "high"}));
+    let out = sent(Dialect::Chat, Protocol::Anthropic, "claude-sonnet-4-5", &body).expect("a request");
+    assert_eq!((&out["thinking"]["budget_tokens"], &out["max_tokens"]), (&json!(24_576), &json!(4096 + 24_576)));
+}
+
+#[test]
+fn a_format_beside_tools_is_told_older_geminis_in_words() {
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]);
+    let body = asked(&json!({"tools": tools, "response_format": {"type": "json_object"}}));
+    let older = sent(Dialect::Chat, Protocol::Gemini, "gemini-2.5-pro", &body).expect("a request");
+    assert!(older.pointer("/generationConfig/responseMimeType").is_none());
+    assert!(older["systemInstruction"]["parts"][0]["text"].as_str().expect("an instruction").contains("JSON object"));
+    let newer = sent(Dialect::Chat, Protocol::Gemini, "gemini-3-pro", &body).expect("a request");
+    assert_eq!(newer["generationConfig"]["responseMimeType"], "application/json");
+}
+
+#[test]
+fn a_tool_of_the_providers_own_is_left_out_beside_others_and_refused_alone() {
+    let search = json!({"type": "web_search_20250305", "name": "web_search"});
+    let own = json!({"name": "f", "input_schema": {"type": "object"}});
+    let body = |tools: Value| json!({"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "tools": tools});
+    let both = sent(Dialect::Messages, Protocol::Openai, "gpt-4o", &body(json!([search, own]))).expect("a request");
+    assert_eq!(both["tools"].as_array().map(Vec::len), Some(1));
+    let alone = sent(Dialect::Messages, Protocol::Openai, "gpt-4o", &body(json!([search])));
+    assert!(matches!(alone, Err(Refused::Unsupported { .. })));
+}
+
+#[test]
+fn a_free_text_tool_becomes_a_function_of_one_string_with_its_history() {
+    let body = json!({"tools": [{"type": "custom", "name": "apply_patch", "format": {"definition": "start: x"}}], "input": [
+        {"role": "user", "content": "hi"},
+        {"type": "custom_tool_call", "call_id": "a", "name": "apply_patch", "input": "*** Begin"},
+        {"type": "custom_tool_call_output", "call_id": "a", "output": "done"},
+    ]});
+    let out = sent(Dialect::Responses, Protocol::Openai, "gpt-4o", &body).expect("a request");
+    let function = &out["tools"][0]["function"];
+    assert_eq!(function["parameters"]["required"], json!(["input"]));
+    assert!(function["description"].as_str().expect("a description").contains("start: x"));
+    let call = &out["messages"][1]["tool_calls"][0];
+    assert_eq!(call["function"]["arguments"], "{\"input\":\"*** Begin\"}");
+    assert_eq!((&out["messages"][2]["tool_call_id"], &out["messages"][2]["content"]), (&call["id"], &json!("done")));
 }

@@ -66,6 +66,24 @@ pub(crate) fn detail(error: &Value) -> Fault {
     fault
 }
 
+/// The error that a finish reason stands for: the model failed to answer, which another one may not.
+pub(crate) fn broken(reason: &str, message: Option<&str>) -> Option<Fault> {
+    let failed = matches!(
+        reason,
+        "MALFORMED_FUNCTION_CALL"
+            | "MALFORMED_RESPONSE"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+            | "MISSING_THOUGHT_SIGNATURE"
+    );
+    failed.then(|| Fault {
+        kind: "server_error".into(),
+        code: reason.to_ascii_lowercase(),
+        message: message.map_or_else(|| format!("the model's answer is broken ({reason})"), ToOwned::to_owned),
+        ..Fault::default()
+    })
+}
+
 /// Whether a quota stays exhausted for hours: a daily one, or an account without billing.
 fn lasting(details: &[Value], message: &str) -> bool {
     let mut ids = details.iter().flat_map(|d| list(d, "violations")).map(|v| text(v, "quotaId"));

@@ -7,7 +7,7 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
-        Fault, Malformed, Protocol, Usage,
+        Malformed, Protocol, Usage,
         chat::Signature,
         events::{ChatEvent, Finish, StreamReader},
     },
@@ -55,7 +55,7 @@ impl StreamReader for Reader {
                 self.part(part, out)?;
             }
             if let Some(reason) = candidate.finish_reason {
-                if let Some(fault) = broken(&reason.0, candidate.finish_message.as_ref().map(|t| &*t.0)) {
+                if let Some(fault) = fault::broken(&reason.0, candidate.finish_message.as_ref().map(|t| &*t.0)) {
                     out.push(ChatEvent::Fault(fault));
                     return Ok(());
                 }
@@ -179,24 +179,6 @@ fn finish(reason: &str) -> Finish {
         | "IMAGE_RECITATION" => Finish::ContentFilter,
         _ => Finish::Stop,
     }
-}
-
-/// The error that a finish reason stands for: the model failed to answer, which another one may not.
-fn broken(reason: &str, message: Option<&str>) -> Option<Fault> {
-    let failed = matches!(
-        reason,
-        "MALFORMED_FUNCTION_CALL"
-            | "MALFORMED_RESPONSE"
-            | "UNEXPECTED_TOOL_CALL"
-            | "TOO_MANY_TOOL_CALLS"
-            | "MISSING_THOUGHT_SIGNATURE"
-    );
-    failed.then(|| Fault {
-        kind: "server_error".into(),
-        code: reason.to_ascii_lowercase(),
-        message: message.map_or_else(|| format!("the model's answer is broken ({reason})"), ToOwned::to_owned),
-        ..Fault::default()
-    })
 }
 
 #[derive(Deserialize)]
