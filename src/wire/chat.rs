@@ -31,6 +31,13 @@ pub(crate) struct ChatRequest {
     pub(crate) losses: Vec<Loss>,
 }
 
+/// Takes note of tools that the provider itself runs. Beside others, each is an offer that can be left out; where there is
+/// nothing else, they are what the request is for.
+pub(crate) fn leave_out_hosted(hosted: Vec<String>, request: &mut ChatRequest) {
+    let weight = if request.tools.is_empty() { Weight::Answer } else { Weight::Hint };
+    request.losses.extend(hosted.into_iter().map(|field| Loss { field, weight }));
+}
+
 /// Something that does not survive translation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Loss {

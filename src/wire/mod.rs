@@ -2,6 +2,8 @@
 
 mod anthropic;
 mod chat;
+#[cfg(test)]
+mod edge_tests;
 pub mod envelope;
 mod events;
 mod faults;
@@ -57,6 +59,8 @@ pub struct Usage {
     pub output: u64,
     /// Prompt tokens read from a cache.
     pub cached: u64,
+    /// Prompt tokens written to a cache.
+    pub written: u64,
     /// Generated tokens spent on reasoning.
     pub reasoning: u64,
 }

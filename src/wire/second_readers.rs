@@ -31,6 +31,7 @@ pub(super) fn chat(events: &[Value]) -> Outcome {
                 input: count(chunk, "/usage/prompt_tokens"),
                 output: count(chunk, "/usage/completion_tokens"),
                 cached: count(chunk, "/usage/prompt_tokens_details/cached_tokens"),
+                written: count(chunk, "/usage/prompt_tokens_details/cache_write_tokens"),
                 reasoning: count(chunk, "/usage/completion_tokens_details/reasoning_tokens"),
             };
         }
@@ -106,6 +107,7 @@ pub(super) fn messages(events: &[Value]) -> Outcome {
         input: count(&usage, "/input_tokens") + cached + count(&usage, "/cache_creation_input_tokens"),
         output: count(&usage, "/output_tokens"),
         cached,
+        written: count(&usage, "/cache_creation_input_tokens"),
         reasoning: count(&usage, "/output_tokens_details/thinking_tokens"),
     };
     got
@@ -142,6 +144,7 @@ pub(super) fn gemini(chunks: &[Value]) -> Outcome {
                 input: count(usage, "/promptTokenCount") + count(usage, "/toolUsePromptTokenCount"),
                 output: count(usage, "/candidatesTokenCount") + reasoning,
                 cached: count(usage, "/cachedContentTokenCount"),
+                written: 0,
                 reasoning,
             };
         }
@@ -185,6 +188,7 @@ pub(super) fn responses(events: &[Value]) -> Outcome {
         input: count(response, "/usage/input_tokens"),
         output: count(response, "/usage/output_tokens"),
         cached: count(response, "/usage/input_tokens_details/cached_tokens"),
+        written: count(response, "/usage/input_tokens_details/cache_write_tokens"),
         reasoning: count(response, "/usage/output_tokens_details/reasoning_tokens"),
     };
     got

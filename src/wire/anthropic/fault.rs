@@ -46,6 +46,8 @@ pub(crate) fn detail(error: &Value) -> Fault {
         "not_found_error" => "model_not_found",
         other => other,
     };
+    // Said beside the type where it matters: a spend limit is no rate limit.
+    let code = error.pointer("/details/error_code").and_then(Value::as_str).unwrap_or(code);
     let mut fault = Fault {
         status,
         code: code.to_owned(),

@@ -10,25 +10,33 @@ pub(crate) struct Generation {
     pub(crate) thinks: bool,
     /// Takes `output_config.format`.
     pub(crate) schemas: bool,
-    /// Refuses temperature, `top_p` and `top_k`.
-    pub(crate) fixed_sampling: bool,
+    /// Refuses temperature, `top_p` and `top_k`; knows the efforts above high; tells its thoughts only if asked to.
+    pub(crate) latest: bool,
 }
 
 impl Generation {
-    /// Sources: the model overview, extended thinking and structured outputs pages of Anthropic's documentation.
+    /// Sources: the model overview, extended thinking and structured outputs pages of Anthropic's documentation, and the
+    /// migration guides: what 4.7 dropped, later models do not take either.
     pub(crate) fn of(model: &str) -> Self {
-        let model = model.replace('.', "-");
-        let third = model.contains("claude-3") || model.contains("claude-2") || model.contains("claude-instant");
-        let has = |words: &[&str]| words.iter().any(|w| model.contains(w));
-        let first_fourth = has(&["-4-2025", "-4-0", "opus-4@", "sonnet-4@"]) || model.ends_with("-4");
-        let early = third || first_fourth || has(&["-4-1", "-4-5"]);
+        // Names without a version are the newest of their kind where that is known, else of the middle.
+        let newest = ["claude-fable", "claude-mythos"].iter().any(|name| model.contains(name));
+        let version = version(model).unwrap_or(if newest { (5, 0) } else { (4, 6) });
         Self {
-            adaptive: !early,
-            thinks: !third || model.contains("3-7"),
-            schemas: !third && !first_fourth,
-            fixed_sampling: has(&["opus-4-7", "opus-4-8", "opus-5", "claude-fable", "claude-mythos"]),
+            adaptive: version >= (4, 6),
+            thinks: version >= (3, 7),
+            schemas: version >= (4, 1),
+            latest: version >= (4, 7),
         }
     }
+}
+
+/// Reads a version from names such as `claude-3-5-haiku-20241022`, `claude-opus-4.7`, `anthropic.claude-sonnet-5-v1:0`.
+fn version(model: &str) -> Option<(u32, u32)> {
+    let mut words = model[model.find("claude")?..].split(|c: char| !c.is_ascii_alphanumeric());
+    // Longer numbers are dates.
+    let number = |word: &str| word.parse().ok().filter(|_| word.len() <= 2);
+    let major = words.find_map(number)?;
+    Some((major, words.next().and_then(number).unwrap_or(0)))
 }
 
 #[cfg(test)]
@@ -40,9 +48,13 @@ mod tests {
         let old = Generation::of("claude-3-5-sonnet-20241022");
         assert!(!old.adaptive && !old.thinks && !old.schemas);
         let middle = Generation::of("claude-sonnet-4-5-20250929");
-        assert!(!middle.adaptive && middle.thinks && middle.schemas && !middle.fixed_sampling);
+        assert!(!middle.adaptive && middle.thinks && middle.schemas && !middle.latest);
         assert!(!Generation::of("claude-sonnet-4-20250514").schemas);
         assert!(Generation::of("claude-opus-4-6").adaptive);
-        assert!(Generation::of("claude-opus-4-7").fixed_sampling);
+        assert!(!Generation::of("claude-sonnet-4-6").latest);
+        for name in ["claude-opus-4-7", "claude-opus-4.8", "claude-sonnet-5", "anthropic.claude-fable-5-v1:0"] {
+            assert!(Generation::of(name).latest, "{name}");
+        }
+        assert!(Generation::of("house-model").adaptive && !Generation::of("house-model").latest);
     }
 }

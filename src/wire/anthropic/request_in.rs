@@ -4,7 +4,10 @@ use serde_json::{Map, Value};
 
 use super::super::{
     Protocol,
-    chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
+    chat::{
+        ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight,
+        leave_out_hosted,
+    },
     json::{
         invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
         text, unread,
@@ -80,6 +83,7 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
 }
 
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    let mut hosted = Vec::new();
     for tool in take_list(map, "tools")?.unwrap_or_default() {
         let name = owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?;
         match (text(&tool, "type"), tool.get("input_schema")) {
@@ -98,10 +102,10 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                 });
             }
             ("" | "custom", None) => return Err(invalid(Some("tools"), format!("tool '{name}' has no input_schema"))),
-            // Tools that Anthropic itself runs or describes: offered, not demanded.
-            (kind, _) => note(&mut request.losses, format!("tools[{kind}]"), Weight::Hint),
+            (kind, _) => hosted.push(format!("tools[{kind}]")),
         }
     }
+    leave_out_hosted(hosted, request);
     let Some(choice) = take(map, "tool_choice") else { return Ok(()) };
     request.tool_choice = Some(match text(&choice, "type") {
         "auto" => ToolChoice::Auto,

@@ -84,10 +84,14 @@ fn thinking(
         return false;
     }
     if generation.adaptive {
-        out.insert("thinking".into(), json!({"type": "adaptive"}));
+        let mut thinking = json!({"type": "adaptive"});
+        if generation.latest {
+            thinking["display"] = "summarized".into();
+        }
+        out.insert("thinking".into(), thinking);
         let word = match reasoning.word() {
             "minimal" => "low",
-            "xhigh" => "max",
+            "xhigh" | "max" if !generation.latest => "high",
             word => word,
         };
         if reasoning != Reasoning::Adaptive {
@@ -100,13 +104,19 @@ fn thinking(
         let calls = last.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
         calls && !matches!(last.parts.first(), Some(Part::Thinking { .. } | Part::Redacted(_)))
     });
-    if unproven || !generation.thinks || max_tokens < 2 * LEAST_BUDGET {
+    let open = request.max_tokens.is_none();
+    if unproven || !generation.thinks || (!open && max_tokens < 2 * LEAST_BUDGET) {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         return false;
     }
+    // The limit covers thinking and answer alike: one that the client did not set makes room for both.
     let budget = match reasoning {
+        other if open => {
+            let budget = other.budget().max(LEAST_BUDGET);
+            out.insert("max_tokens".into(), max_tokens.saturating_add(budget).into());
+            budget
+        }
         Reasoning::Budget(budget) => budget.min(max_tokens - 1),
-        // The limit covers thinking and answer alike.
         other => other.budget().min(max_tokens / 2),
     };
     out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget.max(LEAST_BUDGET)}));
@@ -133,7 +143,7 @@ fn format(request: &ChatRequest, generation: Generation, system: &mut Vec<String
 fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, out: &mut Map<String, Value>) {
     let losses = &mut request.losses;
     // With thinking on, and on the newest models always, only the defaults are taken.
-    let fixed = thinking || generation.fixed_sampling;
+    let fixed = thinking || generation.latest;
     if let Some(temperature) = request.temperature {
         if fixed {
             if (temperature - 1.0).abs() > f64::EPSILON {

@@ -70,14 +70,18 @@ fn word(reason: Finish, stop_sequence: Option<&str>) -> &'static str {
     }
 }
 
-/// Counts in Anthropic's words: input without what was cached.
+/// Counts in Anthropic's words: input without what a cache had to do with.
 fn usage(count: Usage) -> Value {
-    json!({
-        "input_tokens": count.input.saturating_sub(count.cached),
-        "cache_creation_input_tokens": 0,
+    let mut out = json!({
+        "input_tokens": count.input.saturating_sub(count.cached).saturating_sub(count.written),
+        "cache_creation_input_tokens": count.written,
         "cache_read_input_tokens": count.cached,
         "output_tokens": count.output,
-    })
+    });
+    if count.reasoning > 0 {
+        out["output_tokens_details"] = json!({"thinking_tokens": count.reasoning});
+    }
+    out
 }
 
 /// Writes events.
@@ -88,8 +92,6 @@ pub(crate) struct Writer {
     /// Number of the next block.
     next: u32,
     open: Open,
-    /// Calls by our number and the block's: all stay open, because some servers interleave their arguments.
-    calls: Vec<(u32, u32)>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -97,11 +99,13 @@ enum Open {
     Nothing,
     Text(u32),
     Thinking(u32),
+    /// A call's number and its block's: readers give calls one after the other.
+    Call(u32, u32),
 }
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, started: false, next: 0, open: Open::Nothing, calls: Vec::new() }
+        Self { ctx, started: false, next: 0, open: Open::Nothing }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, out: &mut Vec<u8>) {
@@ -132,7 +136,9 @@ impl Writer {
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        if let Open::Text(index) | Open::Thinking(index) = std::mem::replace(&mut self.open, Open::Nothing) {
+        if let Open::Text(index) | Open::Thinking(index) | Open::Call(_, index) =
+            std::mem::replace(&mut self.open, Open::Nothing)
+        {
             stop(index, out);
         }
     }
@@ -193,11 +199,13 @@ impl StreamWriter for Writer {
                 self.close(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *call);
                 let index = self.block(json!({"type": "tool_use", "id": id, "name": name, "input": {}}), out);
-                self.calls.push((*call, index));
+                self.open = Open::Call(*call, index);
             }
             ChatEvent::Arguments { index: call, text } => {
-                if let Some((_, index)) = self.calls.iter().find(|(c, _)| c == call) {
-                    delta(*index, "input_json_delta", "partial_json", text, out);
+                if let Open::Call(number, index) = self.open
+                    && number == *call
+                {
+                    delta(index, "input_json_delta", "partial_json", text, out);
                 }
             }
             _ => {}
@@ -207,9 +215,6 @@ impl StreamWriter for Writer {
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         self.begin(None, None, out);
         self.close(out);
-        for (_, index) in std::mem::take(&mut self.calls) {
-            stop(index, out);
-        }
         let delta = json!({"stop_reason": word(reason, stop_sequence), "stop_sequence": stop_sequence});
         send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
         send("message_stop", &[], out);

@@ -35,11 +35,12 @@ impl RawUsage {
 impl From<RawUsage> for Usage {
     fn from(raw: RawUsage) -> Self {
         let cached = raw.cache_read_input_tokens.unwrap_or(0);
-        let fresh = raw.input_tokens.unwrap_or(0).saturating_add(raw.cache_creation_input_tokens.unwrap_or(0));
+        let written = raw.cache_creation_input_tokens.unwrap_or(0);
         Self {
-            input: fresh.saturating_add(cached),
+            input: raw.input_tokens.unwrap_or(0).saturating_add(written).saturating_add(cached),
             output: raw.output_tokens.unwrap_or(0),
             cached,
+            written,
             reasoning: raw.output_tokens_details.and_then(|d| d.thinking_tokens).unwrap_or(0),
         }
     }

@@ -16,8 +16,8 @@ pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
     // Streams opened without `alt=sse` answer an array.
     let value = value.get(0).unwrap_or(&value);
     let mut fault = detail(value.get("error").unwrap_or(value));
-    // What the message says of the key outranks the status it came with.
-    fault.status = fault.status.filter(|s| *s == 401).or(Some(status));
+    // What the message says of the key or of the account outranks the status it came with.
+    fault.status = fault.status.filter(|s| matches!(s, 401 | 403)).or(Some(status));
     fault
 }
 
@@ -54,11 +54,34 @@ pub(crate) fn detail(error: &Value) -> Fault {
     if code != "rate_limit_exceeded" {
         refine(&mut fault);
     }
+    if fault.message.contains("location is not supported") {
+        // About where we are, not about what was asked.
+        fault.status = Some(403);
+        "permission_denied".clone_into(&mut fault.code);
+    }
     if details.iter().any(|d| text(d, "reason") == "API_KEY_INVALID") {
         fault.status = Some(401);
         "invalid_api_key".clone_into(&mut fault.code);
     }
     fault
+}
+
+/// The error that a finish reason stands for: the model failed to answer, which another one may not.
+pub(crate) fn broken(reason: &str, message: Option<&str>) -> Option<Fault> {
+    let failed = matches!(
+        reason,
+        "MALFORMED_FUNCTION_CALL"
+            | "MALFORMED_RESPONSE"
+            | "UNEXPECTED_TOOL_CALL"
+            | "TOO_MANY_TOOL_CALLS"
+            | "MISSING_THOUGHT_SIGNATURE"
+    );
+    failed.then(|| Fault {
+        kind: "server_error".into(),
+        code: reason.to_ascii_lowercase(),
+        message: message.map_or_else(|| format!("the model's answer is broken ({reason})"), ToOwned::to_owned),
+        ..Fault::default()
+    })
 }
 
 /// Whether a quota stays exhausted for hours: a daily one, or an account without billing.

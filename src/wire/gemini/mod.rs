@@ -2,6 +2,7 @@
 
 mod args;
 pub(crate) mod fault;
+mod models;
 pub(crate) mod reply_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;

@@ -11,6 +11,7 @@ use super::super::{
     translate::Target,
     turns::{arrange, words},
 };
+use super::models::Model;
 
 /// Documented to stand in for a signature that another model's history does not have.
 const SKIP_SIGNATURE: &str = "skip_thought_signature_validator";
@@ -20,7 +21,13 @@ const MOST_STOPS: usize = 5;
 /// Writes a request; what it cannot say joins the losses.
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
-    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, false, &mut request.losses);
+    let model = Model::of(target.model);
+    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, false, &mut request.losses);
+    // Before the third generation a format goes with no tools: then it is told in words.
+    let formal = request.tools.is_empty() || model.is_third();
+    if !formal {
+        arranged.system.extend(request.format.as_ref().map(instruction));
+    }
     if !arranged.system.is_empty() {
         let parts = arranged.system.iter().map(|text| json!({"text": text}));
         out.insert("systemInstruction".into(), json!({"parts": parts.collect::<Vec<_>>()}));
@@ -34,11 +41,11 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
             _ => None,
         })
         .collect();
-    let signs = thinking_levels(target.model);
+    let signs = model.is_third();
     let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &names, signs, request)).collect();
     out.insert("contents".into(), Value::Array(contents));
     tools(request, &mut out);
-    let config = config(request, target.model);
+    let config = config(request, model, formal);
     if !config.is_empty() {
         out.insert("generationConfig".into(), Value::Object(config));
     }
@@ -58,13 +65,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out
 }
 
-/// Whether the model is of the third generation or later: levels instead of budgets, signatures demanded.
-fn thinking_levels(model: &str) -> bool {
-    let digit = model.split("gemini-").nth(1).and_then(|rest| rest.chars().next()).and_then(|c| c.to_digit(10));
-    digit.is_some_and(|d| d >= 3)
-}
-
-fn config(request: &mut ChatRequest, model: &str) -> Map<String, Value> {
+fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, Value> {
     let mut config = Map::new();
     if let Some(max) = request.max_tokens.filter(|n| *n > 0) {
         config.insert("maxOutputTokens".into(), max.into());
@@ -84,8 +85,10 @@ fn config(request: &mut ChatRequest, model: &str) -> Map<String, Value> {
         config.insert("topK".into(), top_k.into());
     }
     // The field is 32 bits wide.
-    if let Some(seed) = request.seed {
-        config.insert("seed".into(), (seed as i32).into());
+    match request.seed.map(i32::try_from) {
+        None => {}
+        Some(Ok(seed)) => drop(config.insert("seed".into(), seed.into())),
+        Some(Err(_)) => note(&mut request.losses, "seed", Weight::Hint),
     }
     let stop: Vec<&String> = request.stop.iter().filter(|s| !s.is_empty()).collect();
     if stop.len() > MOST_STOPS {
@@ -94,7 +97,7 @@ fn config(request: &mut ChatRequest, model: &str) -> Map<String, Value> {
     if !stop.is_empty() {
         config.insert("stopSequences".into(), json!(stop[..stop.len().min(MOST_STOPS)]));
     }
-    match &request.format {
+    match request.format.as_ref().filter(|_| formal) {
         None => {}
         Some(Format::Json) => drop(config.insert("responseMimeType".into(), "application/json".into())),
         Some(Format::Schema { schema, .. }) => {
@@ -102,31 +105,21 @@ fn config(request: &mut ChatRequest, model: &str) -> Map<String, Value> {
             config.insert("responseJsonSchema".into(), schema.clone());
         }
     }
-    if let Some(reasoning) = &request.reasoning {
-        config.insert("thinkingConfig".into(), thinking(reasoning, model));
+    match request.reasoning.as_ref().map(|reasoning| (reasoning, model.thinking(reasoning))) {
+        None | Some((Reasoning::Off, None)) => {}
+        Some((_, Some(thinking))) => drop(config.insert("thinkingConfig".into(), thinking)),
+        Some((_, None)) => note(&mut request.losses, "reasoning_effort", Weight::Hint),
     }
     config
 }
 
-fn thinking(reasoning: &Reasoning, model: &str) -> Value {
-    if thinking_levels(model) {
-        let level = match reasoning {
-            Reasoning::Adaptive => return json!({"includeThoughts": true}),
-            // These models cannot be kept from thinking.
-            Reasoning::Off => return json!({"thinkingLevel": "low"}),
-            other => match other.word() {
-                "minimal" | "low" => "low",
-                // Only the quick models know the middle level.
-                "medium" if model.contains("flash") => "medium",
-                _ => "high",
-            },
-        };
-        return json!({"includeThoughts": true, "thinkingLevel": level});
-    }
-    match reasoning {
-        Reasoning::Off => json!({"thinkingBudget": 0}),
-        Reasoning::Adaptive => json!({"includeThoughts": true, "thinkingBudget": -1}),
-        other => json!({"includeThoughts": true, "thinkingBudget": other.budget()}),
+/// A format in words, which leave room for calls.
+fn instruction(format: &Format) -> String {
+    const ONLY: &str =
+        "When you answer without calling a function, answer with one JSON object and nothing else: no code fence.";
+    match format {
+        Format::Json => ONLY.to_owned(),
+        Format::Schema { schema, .. } => format!("{ONLY} It has to fit this JSON schema: {schema}"),
     }
 }
 

@@ -20,6 +20,8 @@ use super::{
 pub(crate) struct Reader {
     started: bool,
     thinking: bool,
+    /// Text came.
+    spoke: bool,
     calls: u32,
     /// The call whose arguments come in pieces.
     open: Option<(u32, Arguments)>,
@@ -53,7 +55,16 @@ impl StreamReader for Reader {
                 self.part(part, out)?;
             }
             if let Some(reason) = candidate.finish_reason {
-                self.finish = Some(finish(&reason.0));
+                if let Some(fault) = fault::broken(&reason.0, candidate.finish_message.as_ref().map(|t| &*t.0)) {
+                    out.push(ChatEvent::Fault(fault));
+                    return Ok(());
+                }
+                let silent = self.calls == 0 && !self.spoke;
+                self.finish = Some(match finish(&reason.0) {
+                    // An end without a word, for a reason of its own, is no success.
+                    Finish::Stop if silent && reason.0 != "STOP" => Finish::ContentFilter,
+                    other => other,
+                });
             }
         }
         if blocked || nothing {
@@ -91,6 +102,7 @@ impl Reader {
         if !text.is_empty() {
             self.stop_thinking(out);
             self.end_call(out);
+            self.spoke = true;
             out.push(ChatEvent::Text(text));
         }
         out.extend(signature.map(ChatEvent::TextSignature));
@@ -202,6 +214,8 @@ struct Candidate<'a> {
     content: Option<Content<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    finish_message: Option<Text<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -264,6 +278,7 @@ impl RawUsage {
             input: self.prompt?.saturating_add(self.tool_use_prompt.unwrap_or(0)),
             output: self.candidates.unwrap_or(0).saturating_add(reasoning),
             cached: self.cached_content.unwrap_or(0),
+            written: 0,
             reasoning,
         })
     }

@@ -1,5 +1,6 @@
 //! Owns OpenAI chat completions: reading and writing requests, replies and streams.
 
+mod calls_in;
 mod messages_in;
 pub(crate) mod reply_in;
 pub(crate) mod reply_out;

@@ -10,7 +10,7 @@ use super::{
         json::{list, owned, text},
         peek,
     },
-    stream_in::finish,
+    stream_in::{finish, gave_up},
 };
 
 /// Reads a body; an error body gives a reply with a fault.
@@ -30,7 +30,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     parts.extend(thinking.map(|t| Part::Thinking { text: t.to_owned(), signature: None }));
     match message.get("content") {
         Some(Value::String(text)) if !text.is_empty() => parts.push(Part::text(text.as_str())),
-        Some(Value::Array(list)) => parts.extend(list.iter().map(|p| Part::text(text(p, "text")))),
+        Some(Value::Array(list)) => parts.extend(list.iter().filter_map(content_part)),
         _ => {}
     }
     let refusal = owned(message, "refusal").filter(|r| !r.is_empty());
@@ -48,7 +48,11 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
             signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
         });
     }
-    let reason = choice.get("finish_reason").and_then(Value::as_str).map(finish);
+    let reason = choice.get("finish_reason").and_then(Value::as_str);
+    if let Some(fault) = reason.and_then(gave_up) {
+        return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
+    }
+    let reason = reason.map(finish);
     Ok(ChatReply {
         id: owned(&value, "id"),
         created: value.get("created").and_then(Value::as_u64),
@@ -64,4 +68,13 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         usage,
         fault: None,
     })
+}
+
+/// A part of content in parts: text, or (Mistral) thinking.
+fn content_part(part: &Value) -> Option<Part> {
+    let thought: String = list(part, "thinking").iter().map(|t| text(t, "text")).collect();
+    if !thought.is_empty() {
+        return Some(Part::Thinking { text: thought, signature: None });
+    }
+    Some(text(part, "text")).filter(|said| !said.is_empty()).map(Part::text)
 }

@@ -92,11 +92,15 @@ pub(crate) fn word(reason: Finish) -> &'static str {
 
 /// Counts in OpenAI's words.
 pub(crate) fn usage(count: &Usage) -> Value {
-    json!({
+    let mut out = json!({
         "prompt_tokens": count.input,
         "completion_tokens": count.output,
         "total_tokens": count.input.saturating_add(count.output),
         "prompt_tokens_details": {"cached_tokens": count.cached},
         "completion_tokens_details": {"reasoning_tokens": count.reasoning},
-    })
+    });
+    if count.written > 0 {
+        out["prompt_tokens_details"]["cache_write_tokens"] = count.written.into();
+    }
+    out
 }

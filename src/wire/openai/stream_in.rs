@@ -5,10 +5,14 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::super::{
-    Malformed,
-    events::{ChatEvent, Finish, StreamReader},
-    peek,
+use super::{
+    super::{
+        Fault, Malformed,
+        events::{ChatEvent, Finish, StreamReader},
+        json::{list, text},
+        peek,
+    },
+    calls_in::{Calls, Piece},
 };
 
 /// Reads chunks.
@@ -17,8 +21,7 @@ pub(crate) struct Reader {
     started: bool,
     thinking: bool,
     refused: bool,
-    /// The provider's number of each call begun; its place is ours.
-    calls: Vec<u64>,
+    calls: Calls,
 }
 
 impl StreamReader for Reader {
@@ -53,6 +56,11 @@ impl StreamReader for Reader {
             self.delta(choice.delta.unwrap_or_default(), out)?;
             if let Some(reason) = choice.finish_reason {
                 self.stop_thinking(out);
+                self.calls.end(out);
+                if let Some(fault) = gave_up(&reason.0) {
+                    out.push(ChatEvent::Fault(fault));
+                    return Ok(());
+                }
                 let reason = match finish(&reason.0) {
                     Finish::Stop if !self.calls.is_empty() => Finish::ToolCalls,
                     Finish::Stop if self.refused => Finish::ContentFilter,
@@ -70,42 +78,56 @@ impl Reader {
     fn delta<'a>(&mut self, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let some = |text: Option<Text<'a>>| text.map(|t| t.0).filter(|t| !t.is_empty());
         if let Some(text) = some(delta.reasoning_content).or_else(|| some(delta.reasoning)) {
+            self.calls.end(out);
             self.thinking = true;
             out.push(ChatEvent::Thinking(text));
         }
-        if let Some(text) = some(delta.content) {
-            self.stop_thinking(out);
-            out.push(ChatEvent::Text(text));
+        match delta.content {
+            Some(Content::Text(text)) if !text.is_empty() => self.say(text, out),
+            Some(Content::Parts(parts)) => {
+                for part in parts {
+                    self.part(&part, out);
+                }
+            }
+            _ => {}
         }
         if let Some(text) = some(delta.refusal) {
             self.stop_thinking(out);
+            self.calls.end(out);
             self.refused = true;
             out.push(ChatEvent::Refusal(text));
         }
         for call in delta.tool_calls.unwrap_or_default() {
             self.stop_thinking(out);
             let function = call.function.unwrap_or_default();
-            let name = some(function.name);
-            // Servers that leave the number out send each call whole: a name begins the next.
-            let last = self.calls.last().copied();
-            let number = call.index.unwrap_or_else(|| match (last, &name) {
-                (Some(last), Some(_)) => last.saturating_add(1),
-                (last, _) => last.unwrap_or(0),
-            });
-            let index = if let Some(place) = self.calls.iter().position(|n| *n == number) {
-                place as u32
-            } else {
-                let name = name.ok_or_else(|| Malformed("a tool call without a name".into()))?;
-                let index = self.calls.len() as u32;
-                self.calls.push(number);
-                out.push(ChatEvent::ToolCall { index, id: some(call.id), name, signature: None });
-                index
+            let piece = Piece {
+                number: call.index,
+                id: some(call.id).unwrap_or_default(),
+                name: some(function.name).unwrap_or_default(),
+                arguments: some(function.arguments).unwrap_or_default(),
             };
-            if let Some(text) = some(function.arguments) {
-                out.push(ChatEvent::Arguments { index, text });
-            }
+            self.calls.take(piece, out)?;
         }
         Ok(())
+    }
+
+    fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
+        self.stop_thinking(out);
+        self.calls.end(out);
+        out.push(ChatEvent::Text(text));
+    }
+
+    /// A part of content in parts, as Mistral's thinking models send it.
+    fn part(&mut self, part: &Value, out: &mut Vec<ChatEvent<'_>>) {
+        let thought: String = list(part, "thinking").iter().map(|t| text(t, "text")).collect();
+        if !thought.is_empty() {
+            self.thinking = true;
+            out.push(ChatEvent::Thinking(Cow::Owned(thought)));
+        }
+        let said = text(part, "text");
+        if !said.is_empty() {
+            self.say(Cow::Owned(said.to_owned()), out);
+        }
     }
 
     fn stop_thinking(&mut self, out: &mut Vec<ChatEvent<'_>>) {
@@ -113,6 +135,16 @@ impl Reader {
             out.push(ChatEvent::ThinkingEnd(None));
         }
     }
+}
+
+/// The error that a finish reason stands for: a server that gave up in the middle in the words of two of them.
+pub(crate) fn gave_up(reason: &str) -> Option<Fault> {
+    matches!(reason, "insufficient_system_resource" | "error").then(|| Fault {
+        kind: "server_error".into(),
+        code: reason.to_owned(),
+        message: format!("the answer ended with finish_reason '{reason}'"),
+        ..Fault::default()
+    })
 }
 
 /// Reads a finish reason. Unknown ones are ends of turn.
@@ -150,7 +182,7 @@ struct Choice<'a> {
 #[derive(Deserialize, Default)]
 struct Delta<'a> {
     #[serde(borrow, default)]
-    content: Option<Text<'a>>,
+    content: Option<Content<'a>>,
     #[serde(borrow, default)]
     reasoning_content: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -180,6 +212,13 @@ struct Function<'a> {
 }
 
 #[derive(Deserialize)]
+#[serde(untagged)]
+enum Content<'a> {
+    Text(#[serde(borrow)] Cow<'a, str>),
+    Parts(Vec<Value>),
+}
+
+#[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
@@ -187,7 +226,7 @@ fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> R
 }
 
 /// Reads an error body of an OpenAI-style server.
-pub(crate) fn fault(status: u16, body: &[u8]) -> super::super::Fault {
+pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
     let mut fault = peek::error_body(status, body);
     if fault.code.is_empty() || matches!(serde_json::from_str(&fault.code), Ok(Value::Number(_))) {
         super::super::faults::refine(&mut fault);

@@ -79,11 +79,12 @@ struct RawUsage {
 impl From<RawUsage> for Usage {
     /// Anthropic counts cached prompt tokens beside the others; here they are part of the prompt.
     fn from(raw: RawUsage) -> Self {
-        let cached = raw.cache_read.unwrap_or(0);
+        let (cached, written) = (raw.cache_read.unwrap_or(0), raw.cache_creation.unwrap_or(0));
         Self {
-            input: raw.input.unwrap_or(0) + cached + raw.cache_creation.unwrap_or(0),
+            input: raw.input.unwrap_or(0).saturating_add(cached).saturating_add(written),
             output: raw.output.unwrap_or(0),
             cached,
+            written,
             reasoning: 0,
         }
     }
@@ -96,7 +97,7 @@ mod tests {
     #[test]
     fn an_anthropic_streams_milestones_are_seen() {
         let start = frame(br#"{"type":"message_start","message":{"usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}}"#);
-        assert_eq!(start.expect("start").usage, Some(Usage { input: 7, output: 1, cached: 4, reasoning: 0 }));
+        assert_eq!(start.expect("start").usage, Some(Usage { input: 7, output: 1, cached: 4, ..Usage::default() }));
         let delta = br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
         assert!(frame(delta).expect("delta").content);
         assert!(frame(br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);

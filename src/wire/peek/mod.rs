@@ -193,17 +193,23 @@ struct RawUsage {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Details {
-    cached_tokens: Option<u64>,
-    reasoning_tokens: Option<u64>,
+    #[serde(rename = "cached_tokens")]
+    cached: Option<u64>,
+    #[serde(rename = "cache_write_tokens")]
+    written: Option<u64>,
+    #[serde(rename = "reasoning_tokens")]
+    reasoning: Option<u64>,
 }
 
 impl From<RawUsage> for Usage {
     fn from(raw: RawUsage) -> Self {
+        let prompt = raw.prompt_tokens_details.unwrap_or_default();
         Self {
             input: raw.prompt_tokens,
             output: raw.completion_tokens,
-            cached: raw.prompt_tokens_details.and_then(|d| d.cached_tokens).unwrap_or(0),
-            reasoning: raw.completion_tokens_details.and_then(|d| d.reasoning_tokens).unwrap_or(0),
+            cached: prompt.cached.unwrap_or(0),
+            written: prompt.written.unwrap_or(0),
+            reasoning: raw.completion_tokens_details.and_then(|d| d.reasoning).unwrap_or(0),
         }
     }
 }
@@ -239,7 +245,7 @@ mod tests {
     #[test]
     fn usage_finish_end_and_errors_are_seen() {
         let usage = frame(br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2}}}"#);
-        assert_eq!(usage.expect("usage").usage, Some(Usage { input: 3, output: 4, cached: 2, reasoning: 0 }));
+        assert_eq!(usage.expect("usage").usage, Some(Usage { input: 3, output: 4, cached: 2, ..Usage::default() }));
         assert!(frame(br#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#).expect("finish").finish);
         assert!(frame(b"[DONE]").expect("end").done);
         let fault = frame(br#"{"error":{"message":"busy","type":"server_error","code":503}}"#).expect("error").fault;

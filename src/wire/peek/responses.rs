@@ -79,17 +79,23 @@ struct RawUsage {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct Details {
-    cached_tokens: u64,
-    reasoning_tokens: u64,
+    #[serde(rename = "cached_tokens")]
+    cached: u64,
+    #[serde(rename = "cache_write_tokens")]
+    written: u64,
+    #[serde(rename = "reasoning_tokens")]
+    reasoning: u64,
 }
 
 impl From<RawUsage> for Usage {
     fn from(raw: RawUsage) -> Self {
+        let input = raw.input_tokens_details.unwrap_or_default();
         Self {
             input: raw.input_tokens,
             output: raw.output_tokens,
-            cached: raw.input_tokens_details.map_or(0, |d| d.cached_tokens),
-            reasoning: raw.output_tokens_details.map_or(0, |d| d.reasoning_tokens),
+            cached: input.cached,
+            written: input.written,
+            reasoning: raw.output_tokens_details.map_or(0, |d| d.reasoning),
         }
     }
 }

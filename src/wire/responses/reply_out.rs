@@ -141,7 +141,8 @@ pub(crate) fn finish(response: &mut Value, reason: Finish, usage: Option<Usage>)
     if let Some(count) = usage {
         response["usage"] = json!({
             "input_tokens": count.input,
-            "input_tokens_details": {"cached_tokens": count.cached},
+            // The SDK's types want both.
+            "input_tokens_details": {"cached_tokens": count.cached, "cache_write_tokens": count.written},
             "output_tokens": count.output,
             "output_tokens_details": {"reasoning_tokens": count.reasoning},
             "total_tokens": count.input.saturating_add(count.output),

@@ -1,10 +1,12 @@
 //! Owns reading a Responses request, statelessly.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::{
     Protocol,
-    chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, Weight},
+    chat::{
+        ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, Weight, leave_out_hosted,
+    },
     json::{
         invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text,
         unread,
@@ -88,6 +90,7 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
 }
 
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    let mut hosted = Vec::new();
     for tool in take_list(map, "tools")?.unwrap_or_default() {
         match text(&tool, "type") {
             "function" => request.tools.push(Tool {
@@ -96,14 +99,32 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                 parameters: tool.get("parameters").filter(|p| p.is_object()).cloned(),
                 strict: tool.get("strict").and_then(Value::as_bool),
             }),
-            // Tools that OpenAI itself runs, or that have no schema: offered, not demanded.
-            kind => note(&mut request.losses, format!("tools[{kind}]"), Weight::Hint),
+            "custom" => request.tools.push(free_text(&tool)?),
+            kind => hosted.push(format!("tools[{kind}]")),
         }
     }
+    leave_out_hosted(hosted, request);
     if let Some(choice) = take(map, "tool_choice") {
         request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
     }
     Ok(())
+}
+
+/// A tool whose input is free text, as a function with one string; a grammar is told in words. Its calls come back as
+/// function calls, which agents that offer such tools take, too.
+fn free_text(tool: &Value) -> Result<Tool, Refused> {
+    let mut description = text(tool, "description").to_owned();
+    if let Some(grammar) = tool.pointer("/format/definition").and_then(Value::as_str) {
+        description.push_str("\n\nThe input must match this grammar:\n");
+        description.push_str(grammar);
+    }
+    let input = json!({"input": {"type": "string", "description": "The whole input, as plain text."}});
+    Ok(Tool {
+        name: owned(tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
+        description: Some(description),
+        parameters: Some(json!({"type": "object", "properties": input, "required": ["input"]})),
+        strict: None,
+    })
 }
 
 fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
@@ -132,7 +153,16 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
             };
             (Role::Assistant, vec![call])
         }
-        "function_call_output" => {
+        "custom_tool_call" => {
+            let call = Part::ToolCall {
+                id: text(value, "call_id").to_owned(),
+                name: text(value, "name").to_owned(),
+                arguments: json!({"input": text(value, "input")}).to_string(),
+                signature: None,
+            };
+            (Role::Assistant, vec![call])
+        }
+        "function_call_output" | "custom_tool_call_output" => {
             let parts = content(value.get("output"), &param, losses)?;
             (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
         }

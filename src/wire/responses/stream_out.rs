@@ -112,6 +112,7 @@ impl Writer {
     }
 
     fn close(&mut self, encrypted: Option<&str>, out: &mut Vec<u8>) {
+        self.end_calls(out);
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
             Open::Reasoning { at, text } => {
@@ -261,7 +262,6 @@ impl StreamWriter for Writer {
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>) {
         self.begin(None, None, None, out);
         self.close(None, out);
-        self.end_calls(out);
         let mut response = self.response("completed");
         reply_out::finish(&mut response, reason, usage);
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };

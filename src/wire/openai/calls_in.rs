@@ -1,0 +1,100 @@
+//! Owns putting streamed tool calls into sequence: some servers leave numbers out, repeat them, or interleave arguments.
+
+use std::borrow::Cow;
+
+use super::super::{Malformed, events::ChatEvent};
+
+/// The calls of one reply, in the order they began.
+#[derive(Debug, Default)]
+pub(super) struct Calls {
+    begun: Vec<Call>,
+    /// How many of them were passed on; the last of these is the one whose arguments go out as they come.
+    passed: usize,
+}
+
+#[derive(Debug)]
+struct Call {
+    number: u64,
+    id: String,
+    name: String,
+    arguments: String,
+}
+
+impl Call {
+    fn is_complete(&self) -> bool {
+        !self.arguments.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
+    }
+}
+
+/// A piece of a call, as it came; what is empty was not there.
+#[derive(Debug, Default)]
+pub(super) struct Piece<'a> {
+    pub(super) number: Option<u64>,
+    pub(super) id: Cow<'a, str>,
+    pub(super) name: Cow<'a, str>,
+    pub(super) arguments: Cow<'a, str>,
+}
+
+impl Calls {
+    pub(super) fn is_empty(&self) -> bool {
+        self.begun.is_empty()
+    }
+
+    /// Takes a piece; appends what can be told now. A call begun before the last one is complete waits for it.
+    pub(super) fn take<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
+        let Piece { number, id, name, arguments } = piece;
+        // Servers that leave the number out send each call whole: a name begins the next.
+        let number = number.unwrap_or_else(|| match self.begun.last() {
+            Some(last) if !name.is_empty() => last.number.saturating_add(1),
+            Some(last) => last.number,
+            None => 0,
+        });
+        // A name with another id is another call, whatever its number.
+        let same = |call: &Call| call.number == number && (id.is_empty() || name.is_empty() || call.id == *id);
+        let Some(at) = self.begun.iter().rposition(same) else {
+            if name.is_empty() {
+                return Err(Malformed("a tool call without a name".into()));
+            }
+            let (id, name) = (id.into_owned(), name.into_owned());
+            self.begun.push(Call { number, id, name, arguments: arguments.into_owned() });
+            self.pass_on(out);
+            return Ok(());
+        };
+        if !arguments.is_empty() {
+            if at + 1 < self.passed {
+                // It was complete; blanks change nothing.
+                let blank = arguments.trim().is_empty();
+                return if blank { Ok(()) } else { Err(Malformed("arguments of a call that is over".into())) };
+            }
+            self.begun[at].arguments.push_str(&arguments);
+            if at + 1 == self.passed {
+                out.push(ChatEvent::Arguments { index: at as u32, text: arguments });
+            }
+            self.pass_on(out);
+        }
+        Ok(())
+    }
+
+    /// No more pieces come: appends what waited.
+    pub(super) fn end(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        while self.passed < self.begun.len() {
+            self.pass(out);
+        }
+    }
+
+    fn pass_on(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        while self.passed < self.begun.len() && (self.passed == 0 || self.begun[self.passed - 1].is_complete()) {
+            self.pass(out);
+        }
+    }
+
+    fn pass(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        let (index, call) = (self.passed as u32, &self.begun[self.passed]);
+        self.passed += 1;
+        let id = Some(call.id.clone()).filter(|id| !id.is_empty()).map(Cow::Owned);
+        out.push(ChatEvent::ToolCall { index, id, name: Cow::Owned(call.name.clone()), signature: None });
+        if !call.arguments.is_empty() {
+            out.push(ChatEvent::Arguments { index, text: Cow::Owned(call.arguments.clone()) });
+        }
+    }
+}
