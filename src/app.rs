@@ -1,20 +1,22 @@
 //! Owns composition: actors, workers, listeners, and the order in which everything stops.
 
 use std::{
-    future::Future, io, net::TcpListener, path::PathBuf, rc::Rc, sync::atomic::Ordering::Relaxed, time::Duration,
+    future::Future,
+    io,
+    net::TcpListener,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
 };
 
 use actix_web::{App, HttpServer, dev::ServerHandle};
 use futures_util::future::{Either, select};
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::sleep,
-};
+use tokio::{signal::unix::Signal, time::sleep};
 
 use crate::{
     exchange::Worker,
     inbound::{self, Shared},
-    settings::Settings,
+    settings::{Settings, Source},
     supervision::{self, messages::Drain},
 };
 
@@ -39,20 +41,22 @@ pub struct Stage {
     pub clients: TcpListener,
     /// The operators' own listener.
     pub operators: Option<TcpListener>,
-    /// The settings file, to be read again on reload.
-    pub file: Option<PathBuf>,
+    /// Where the settings are read again on reload.
+    pub source: Option<Source>,
+    /// Asks for that; made before anybody is told that Greenroom listens, since it kills a process that has none.
+    pub hangup: Signal,
 }
 
 /// Serves until `stop` is ready, then drains; ready a second time, `stop_now` ends at once.
 pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
-    let Stage { settings, clients, operators, file } = stage;
+    let Stage { settings, clients, operators, source, hangup } = stage;
     let (server, history) = (settings.server.clone(), settings.history.clone());
     let (overseer, installed) = supervision::start(settings);
-    let mut shared = Shared::new(installed, overseer, file.map(Into::into));
+    let mut shared = Shared::new(installed, overseer, source.map(Arc::new));
     if history.enabled {
         shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
     }
-    actix_rt::spawn(reload_when_told(shared.clone(), signal(SignalKind::hangup())?));
+    actix_rt::spawn(reload_when_told(shared.clone(), hangup));
     let mixed = operators.is_none();
     let for_clients = {
         let shared = shared.clone();

@@ -14,7 +14,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{BAD_SETTINGS, complain, say};
 use crate::{
     app,
-    settings::{self, BadSettings, Settings},
+    settings::{self, BadSettings, Settings, Source},
     simulator, telemetry,
 };
 
@@ -49,8 +49,8 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
                 return ExitCode::from(BAD_SETTINGS);
             }
         };
-        let file = (!serve.demo).then(|| serve.config.clone());
-        let served = serve_until_told(settings, file).await;
+        let source = (!serve.demo).then(|| source(serve));
+        let served = serve_until_told(settings, source).await;
         telemetry::log::flush();
         match served {
             Ok(()) => ExitCode::SUCCESS,
@@ -78,7 +78,7 @@ fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settin
         }
         settings::demo(&urls)?
     } else {
-        settings::load(&serve.config)?
+        source(serve).load()?
     };
     if let Some(bind) = serve.bind {
         settings.server.bind = bind;
@@ -86,16 +86,21 @@ fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settin
     Ok(settings)
 }
 
-async fn serve_until_told(settings: Settings, file: Option<PathBuf>) -> io::Result<()> {
+fn source(serve: &Serve) -> Source {
+    Source { file: serve.config.clone(), bind: serve.bind }
+}
+
+async fn serve_until_told(settings: Settings, source: Option<Source>) -> io::Result<()> {
     let listen = |addr: SocketAddr| {
         TcpListener::bind(addr)
             .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))
     };
     let clients = listen(settings.server.bind)?;
     let operators = settings.server.admin_bind.map(listen).transpose()?;
-    greet(&clients, operators.as_ref(), &settings)?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
+    let hangup = signal(SignalKind::hangup())?;
+    greet(&clients, operators.as_ref(), &settings)?;
     let (told, signals) = tokio::sync::watch::channel(0_u32);
     actix_rt::spawn(async move {
         while told.receiver_count() > 0 {
@@ -112,7 +117,7 @@ async fn serve_until_told(settings: Settings, file: Option<PathBuf>) -> io::Resu
             }
         }
     };
-    app::run(app::Stage { settings, clients, operators, file }, after(1), after(2)).await
+    app::run(app::Stage { settings, clients, operators, source, hangup }, after(1), after(2)).await
 }
 
 fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Settings) -> io::Result<()> {

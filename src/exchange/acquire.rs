@@ -35,8 +35,9 @@ impl Exchange {
     /// Attempts until one has content, or none is left to make.
     pub(super) async fn acquire(&mut self) -> Result<Opened, Error> {
         let most = if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts };
-        // Each round makes an attempt or waits; the waits are bounded along with the attempts.
-        let mut rounds = 2 * most;
+        // Each round makes an attempt or waits, twice at most for each attempt: until the backend may be asked again, and
+        // until its gate is open. The waits are bounded along with the attempts.
+        let mut rounds = 3 * most;
         loop {
             rounds = rounds.saturating_sub(1);
             let refusal = match self.assign_or_queue().await? {

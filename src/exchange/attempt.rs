@@ -71,6 +71,8 @@ pub(super) struct Leg {
     pub(super) note: usize,
     /// The soft first-token threshold has passed.
     pub(super) slow: Rc<Cell<bool>>,
+    /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
+    pub(super) blameless: bool,
 }
 
 impl Leg {
@@ -98,7 +100,8 @@ impl Leg {
             // A decision is plain data and always serialises.
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()),
         });
-        (Self { lease: Some(grant.lease), telling: request.telling.clone(), note, slow: Rc::default() }, grant.target)
+        let (lease, telling) = (Some(grant.lease), request.telling.clone());
+        (Self { lease, telling, note, slow: Rc::default(), blameless: false }, grant.target)
     }
 
     fn first_token(&mut self) {
@@ -120,7 +123,7 @@ impl Leg {
     pub(super) fn failed(mut self, failed: &Failed) {
         self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()));
         if let Some(lease) = self.lease.take() {
-            lease.finish(&Outcome::Failed(failed));
+            lease.finish(&if self.blameless { Outcome::Cancelled } else { Outcome::Failed(failed) });
         }
     }
 }
@@ -218,8 +221,11 @@ async fn try_open(
         if let Some(owed) = owed.filter(|_| !continued) {
             reader.sew_onto(owed);
         }
-        let (held, over) = first_content(&mut reader, &mut watch).await?;
+        let first = first_content(&mut reader, &mut watch).await;
+        leg.blameless = reader.differs;
+        let (held, over) = first?;
         leg.first_token();
+        watch.answered();
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);
         return Ok(Ready::Live { reader, watch, headers, held, over });
     }

@@ -67,13 +67,13 @@ impl Decoder {
 }
 
 /// A whole answer: the bytes for the client where they are not the backend's own, and what they mean.
-pub(super) fn whole<'a>(
+pub(super) fn whole(
     surface: Surface,
     way: Way,
     protocol: Protocol,
-    body: &'a [u8],
+    body: &[u8],
     context: impl FnOnce() -> ReplyContext,
-) -> Result<(Option<Vec<u8>>, Observed<'a>), Malformed> {
+) -> Result<(Option<Vec<u8>>, Observed<'_>), Malformed> {
     if let Way::Translated(_) = way {
         let (body, seen) = translate::reply(protocol, surface.dialect(), body, &context())?;
         return Ok((Some(body), seen));

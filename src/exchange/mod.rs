@@ -55,7 +55,8 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     let exchange = Exchange::new(worker, request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
-        let whole = AssertUnwindSafe(exchange.whole()).catch_unwind().await.unwrap_or_else(|panic| {
+        let whole = std::pin::pin!(exchange.whole());
+        let whole = AssertUnwindSafe(whole).catch_unwind().await.unwrap_or_else(|panic| {
             log::error!("exchange panicked: {}", panic_words(&*panic));
             Err(Error::Internal)
         });
@@ -160,7 +161,7 @@ impl Exchange {
         loop {
             // Boxed: what it takes to get a stream is given back before the stream begins.
             let Opened::Live(live) = Box::pin(self.acquire()).await? else { return Err(Error::Internal) };
-            let Live { leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
+            let Live { mut leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
             if self.owed.is_none() {
                 telling.write(|story| {
                     story.served_by = Some(leg.note);
@@ -188,6 +189,7 @@ impl Exchange {
                     return Ok(());
                 }
                 Err(failed) => {
+                    leg.blameless = reader.differs;
                     leg.failed(&failed);
                     let Some(text) = self.rescuable(&reader, &failed) else {
                         return Err(Error::Upstream(Box::new(failed)));

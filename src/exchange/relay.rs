@@ -42,6 +42,8 @@ pub(super) struct Reader {
     malformed: u32,
     finished: bool,
     done: bool,
+    /// Not one byte has come.
+    empty: bool,
     /// Content has come.
     pub(super) content: bool,
     /// Token counts.
@@ -52,6 +54,8 @@ pub(super) struct Reader {
     pub(super) intricate: bool,
     /// This answer takes the place of a broken one.
     seam: Option<Seam>,
+    /// It says something else than the broken one did.
+    pub(super) differs: bool,
     /// What went wrong behind frames that were still good: told once those have been passed on.
     pending: Option<Failed>,
 }
@@ -73,11 +77,13 @@ impl Reader {
             malformed: 0,
             finished: false,
             done: false,
+            empty: true,
             content: false,
             usage: None,
             text,
             intricate: false,
             seam: None,
+            differs: false,
             pending: None,
         }
     }
@@ -104,6 +110,7 @@ impl Reader {
         }
         match watch.guard(self.answer.chunk()).await {
             Ok(Some(Ok(chunk))) => {
+                self.empty = false;
                 let whole = self.splitter.push(chunk).map_err(|_| {
                     Failed::new(
                         Class::ProviderInvalid,
@@ -146,6 +153,9 @@ impl Reader {
             && let Some(owed) = self.decoder.closing()
         {
             return Ok(Step::End(owed.into()));
+        }
+        if self.empty && why.is_none() {
+            return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
         }
         let why = why.unwrap_or_else(|| "its stream ended before it was complete".to_owned());
         Err(Failed::new(Class::ProviderStreamCut, why))
@@ -246,7 +256,11 @@ impl Reader {
     /// Of these frames, what the client does not have yet.
     fn sewn(&mut self, run: Bytes) -> Result<Bytes, Failed> {
         match &mut self.seam {
-            Some(seam) if !seam.is_closed() => seam.stitch(&run),
+            Some(seam) if !seam.is_closed() => {
+                let new = seam.stitch(&run);
+                self.differs = new.is_err();
+                new
+            }
             _ => Ok(run),
         }
     }

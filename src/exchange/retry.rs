@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    backend::breaker::LONGEST_WAIT,
     error::{Again, Class, Failed},
     wire::Fault,
 };
@@ -118,6 +119,7 @@ pub fn retry_after<'a>(
         .or_else(openai)
         .or_else(anthropic)
         .or(fault.retry_after)
+        .map(|wait| wait.min(LONGEST_WAIT))
 }
 
 fn seconds(seconds: f64) -> Option<Duration> {

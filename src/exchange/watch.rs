@@ -38,9 +38,13 @@ impl Watch {
         self.since = Instant::now();
     }
 
+    /// Content has come: the soft threshold has nothing more to tell.
+    pub(super) fn answered(&mut self) {
+        self.soft = None;
+    }
+
     /// Another limit from now on.
     pub(super) fn limit(&mut self, limit: Duration, class: Class) {
-        self.soft = None;
         self.since = Instant::now();
         self.limit = limit;
         self.class = class;

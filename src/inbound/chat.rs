@@ -59,7 +59,9 @@ pub(super) async fn completions(request: HttpRequest, payload: web::Payload) -> 
 /// A panic anywhere on a request's way is a bug of ours: it costs this request a 500, and nobody else anything.
 async fn serve(request: HttpRequest, payload: web::Payload, surface: Surface) -> HttpResponse {
     let id = request_id(&request);
-    let served = AssertUnwindSafe(take(&request, payload, surface, id.clone())).catch_unwind().await;
+    // Pinned where it stands: a future of this size is not moved through two wrappers.
+    let work = std::pin::pin!(take(&request, payload, surface, id.clone()));
+    let served = AssertUnwindSafe(work).catch_unwind().await;
     served.unwrap_or_else(|panic| {
         ::log::error!("request {id} panicked: {}", log::panic_words(&*panic));
         refuse(shared(&request), &id, None, &Error::Internal, surface)

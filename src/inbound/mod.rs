@@ -10,7 +10,6 @@ mod models;
 mod probes;
 
 use std::{
-    path::Path,
     rc::Rc,
     sync::{
         Arc,
@@ -26,7 +25,7 @@ use crate::{
     error::Error,
     exchange::{Worker, response},
     router::table::{Installed, Table},
-    settings::{self, Plan},
+    settings::{Plan, Source},
     supervision::{Overseer, messages::Reload},
     telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener},
     wire::translate::Dialect,
@@ -50,13 +49,13 @@ pub struct Shared {
     /// What is remembered of them, if anything is.
     pub history: Option<History>,
     ready: Arc<AtomicBool>,
-    /// The settings file, to be read again on reload.
-    file: Option<Arc<Path>>,
+    /// Where the settings are read again on reload.
+    source: Option<Arc<Source>>,
 }
 
 impl Shared {
     /// The world as workers see it.
-    pub fn new(installed: Installed, overseer: Addr<Overseer>, file: Option<Arc<Path>>) -> Self {
+    pub fn new(installed: Installed, overseer: Addr<Overseer>, source: Option<Arc<Source>>) -> Self {
         // Asked here, too, so that it does not depend on when somebody asks first.
         let ready = Arc::new(AtomicBool::new(installed.load().could_serve()));
         Self {
@@ -68,7 +67,7 @@ impl Shared {
             counts: Arc::default(),
             history: None,
             ready,
-            file,
+            source,
         }
     }
 
@@ -84,8 +83,8 @@ impl Shared {
     async fn read_again(&self, dry_run: bool) -> Result<Plan, Error> {
         let no_file =
             || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
-        let file = self.file.as_ref().ok_or_else(no_file)?;
-        let settings = settings::load(file).map_err(|bad| Error::Invalid {
+        let source = self.source.as_ref().ok_or_else(no_file)?;
+        let settings = source.load().map_err(|bad| Error::Invalid {
             param: "settings".to_owned(),
             message: format!("Nothing was installed. {bad}"),
         });

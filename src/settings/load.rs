@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    path::Path,
+    net::SocketAddr,
+    path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value};
@@ -18,6 +19,24 @@ const DEMO: &str = include_str!("../../settings/demo.toml");
 
 /// Environment variables of this form override keys: `GREENROOM__SERVER__BIND`.
 const ENV_PREFIX: &str = "GREENROOM";
+
+/// Where settings come from, at the start and at each reload.
+#[derive(Debug, Clone)]
+pub struct Source {
+    /// The file.
+    pub file: PathBuf,
+    /// The listening address as given on the command line, which outranks the file's.
+    pub bind: Option<SocketAddr>,
+}
+
+impl Source {
+    /// Reads the settings as they are now.
+    pub fn load(&self) -> Result<Settings, BadSettings> {
+        let mut settings = load(&self.file)?;
+        settings.server.bind = self.bind.unwrap_or(settings.server.bind);
+        Ok(settings)
+    }
+}
 
 /// Loads a settings file over the defaults, with the environment over both.
 pub fn load(path: &Path) -> Result<Settings, BadSettings> {

@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, fmt};
 pub use self::{
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
     history::History,
-    load::{demo, load, parse},
+    load::{Source, demo, load, parse},
     model::{Model, Rescue, Target},
     plan::Plan,
     secret::Secret,

@@ -1,6 +1,8 @@
 //! Owns what the behaviour tests share: the proxy as a process, scripted backends, a raw client, waiting with a deadline.
 
 pub(crate) mod client;
+pub(crate) mod faults;
+pub(crate) mod heard;
 pub(crate) mod proxy;
 pub(crate) mod script;
 pub(crate) mod settings;

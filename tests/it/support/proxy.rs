@@ -69,7 +69,9 @@ impl Launch {
             .expect("the binary starts");
         let said = collect(child.stdout.take().expect("stdout is piped"));
         let log = collect(child.stderr.take().expect("stderr is piped"));
-        let mut proxy = Proxy { child: Process(child), addr: ([127, 0, 0, 1], 0).into(), said, log, dir: self.dir };
+        let config = self.config();
+        let (child, addr) = (Process(child), ([127, 0, 0, 1], 0).into());
+        let mut proxy = Proxy { child, addr, said, log, config, dir: self.dir };
         eventually("the first words of the proxy", async || {
             let ended = proxy.child.0.try_wait().expect("it is our child");
             assert!(ended.is_none(), "the proxy ended instead of listening: {ended:?}");
@@ -97,6 +99,7 @@ pub(crate) struct Proxy {
     child: Process,
     said: Text,
     log: Text,
+    config: PathBuf,
     dir: TempDir,
 }
 
@@ -177,6 +180,11 @@ impl Proxy {
     /// Everything said on stdout so far.
     pub(crate) fn said(&self) -> String {
         self.said.borrow().clone()
+    }
+
+    /// Writes another settings file over the one in force; nothing is told to the proxy.
+    pub(crate) fn rewrite(&self, text: &str) {
+        std::fs::write(&self.config, text).expect("a temporary file can be written");
     }
 
     /// Sends a signal by name, for example `TERM`.

@@ -1,0 +1,159 @@
+//! The point of no return: the head is held to the first content or a keepalive, and what follows is never passed off as more than it is.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use crate::support::{
+    heard::{Heard, hear},
+    proxy::{HELLO_STREAM, Proxy},
+    script::{Answer, Gate},
+    settings::Settings,
+    sse,
+    upstream::Upstream,
+    wire::End,
+};
+
+/// A request for a stream that wants to know the token counts.
+const WITH_USAGE: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Hi"}]}"#;
+
+fn both(bad: &Upstream, peer: &Upstream) -> Settings {
+    Settings::new().backend("bad", bad.addr).target("peer", peer.addr, "priority = 2")
+}
+
+#[tokio::test]
+async fn the_head_is_held_until_there_is_content() {
+    let (role, content) = (Gate::new(), Gate::new());
+    let answer = Answer::stream().chunk(sse::role()).chunk(": a comment\n\n").wait(&role).chunk(sse::text("hi"));
+    let one = Upstream::always(answer.wait(&content).finished()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    one.until("the request", |seen| seen.busy == 1).await;
+    let early = timeout(Duration::from_millis(200), client.maybe_head()).await;
+    assert!(early.is_err(), "a head before any content: {early:?}");
+    role.open();
+    let head = client.head().await;
+    assert_eq!((head.status(), head.get("x-greenroom-backend")), (200, Some("one")));
+    content.open();
+    let (body, end) = client.rest().await;
+    let whole = sse::role() + ": a comment\n\n" + &sse::text("hi") + &sse::finish() + sse::DONE;
+    assert_eq!((String::from_utf8(body).unwrap(), end), (whole, End::Clean));
+}
+
+#[tokio::test]
+async fn frames_of_a_backend_that_fails_before_content_are_never_seen() {
+    let odd = sse::role().replace("chatcmpl-7", "chatcmpl-odd");
+    let bad = Upstream::always(Answer::stream().chunk(odd).work(Duration::from_millis(50)).close()).await;
+    let peer = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&both(&bad, &peer)).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_eq!(Heard::of(&reply), Heard::said("hi", "peer"));
+    assert!(!reply.text().contains("odd"), "{reply:?}");
+}
+
+const SOON: &str = "keepalive_after = \"150ms\"\nkeepalive_every = \"100ms\"";
+
+#[tokio::test]
+async fn a_client_that_waits_gets_a_head_and_comments_then_the_name_of_who_serves() {
+    let gate = Gate::new();
+    let one = Upstream::always(Answer::new().wait(&gate).then(Answer::streams("hi"))).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", SOON)).await;
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    let head = client.head().await;
+    assert_eq!(head.status(), 200);
+    assert!(head.get("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")), "{head:?}");
+    for _ in 0..3 {
+        assert_eq!(client.frame().await.as_deref(), Some(": keepalive"));
+    }
+    gate.open();
+    let (body, end) = client.rest().await;
+    let body_text = String::from_utf8_lossy(&body);
+    assert!(body_text.contains(": greenroom backend=one\n\n"), "{body_text}");
+    assert_eq!((sse::text_of(&body).as_str(), sse::is_done(&body), end), ("hi", true, End::Clean));
+}
+
+#[tokio::test]
+async fn failing_over_is_still_possible_after_a_keepalive() {
+    for bad in [Answer::new().hang(), Answer::new().work(Duration::from_millis(500)).then(Answer::json(500, "{}"))] {
+        let (bad, peer) = (Upstream::always(bad).await, Upstream::saying("hi").await);
+        let limits = "first_token_soft = \"20s\"\nfirst_token_hard = \"700ms\"";
+        let proxy = Proxy::start(&both(&bad, &peer).set("failover", SOON).set("backends.bad", limits)).await;
+        let mut client = proxy.begin(HELLO_STREAM).await;
+        assert_eq!(client.head().await.status(), 200);
+        let (body, end) = client.rest().await;
+        let text = String::from_utf8_lossy(&body);
+        assert!(text.starts_with(": keepalive\n\n") && text.contains(": greenroom backend=peer\n\n"), "{text}");
+        assert_eq!((sse::text_of(&body).as_str(), sse::is_done(&body), end), ("hi", true, End::Clean));
+        assert_eq!((bad.asked(), peer.asked()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_failure_after_a_keepalive_is_an_error_frame_and_no_done() {
+    let one = Upstream::always(Answer::new().hang()).await;
+    let limits = "first_token_soft = \"20s\"\nfirst_token_hard = \"500ms\"";
+    let settings = Settings::new().backend("one", one.addr).set("failover", SOON).set("backends.one", limits);
+    let proxy = Proxy::start(&settings).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    let error = sse::error_of(&reply.body).unwrap_or_default();
+    assert_eq!((reply.status(), error["code"].as_str()), (200, Some("upstream_timeout")), "{reply:?}");
+    assert_eq!((sse::is_done(&reply.body), reply.end), (false, End::Truncated), "{reply:?}");
+    assert!(error["request_id"] == reply.header("x-request-id"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn one_malformed_frame_among_good_ones_is_dropped_and_the_answer_is_whole() {
+    let begun = Answer::stream().chunk(sse::text("a ")).chunk("data: {\"choices\":[{\n\n").chunk(sse::text("b"));
+    let one = Upstream::always(begun.finished()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_eq!(reply.text(), sse::text("a ") + &sse::text("b") + &sse::finish() + sse::DONE);
+    assert_eq!(one.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_second_malformed_frame_fails_the_stream() {
+    let gate = Gate::new();
+    let begun = Answer::stream().chunk(sse::text("a ")).wait(&gate).chunk("data: {\n\n").chunk("data: {\n\n");
+    let one = Upstream::always(begun.chunk(sse::text("b")).finished()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("models.m", "rescue = \"off\"")).await;
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    assert_eq!(client.head().await.status(), 200);
+    gate.open();
+    let (body, end) = client.rest().await;
+    let code = sse::error_of(&body).map(|error| error["code"].clone());
+    assert_eq!(code, Some("upstream_invalid_response".into()));
+    assert_eq!((sse::text_of(&body).as_str(), sse::is_done(&body), end), ("a ", false, End::Truncated));
+}
+
+#[tokio::test]
+async fn a_malformed_whole_answer_is_found_out_before_its_head_goes_out() {
+    let (bad, peer) = (Upstream::always(Answer::json(200, "{\"choices\":[{]}")).await, Upstream::saying("hi").await);
+    let proxy = Proxy::start(&both(&bad, &peer)).await;
+    assert_eq!(hear(&proxy, false).await, Heard::said("hi", "peer"));
+}
+
+#[tokio::test]
+async fn a_stream_without_done_is_finished_in_time_and_its_usage_kept() {
+    let said = Answer::stream().chunk(sse::text("hi")).chunk(sse::finish()).chunk(sse::usage(7, 9));
+    for answer in [said.clone().hang(), said.clone().end(), said.close()] {
+        let one = Upstream::always(answer).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let asked = Instant::now();
+        let reply = proxy.chat(WITH_USAGE).await;
+        assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
+        assert_eq!(reply.text(), sse::text("hi") + &sse::finish() + &sse::usage(7, 9) + sse::DONE);
+        assert_eq!(reply.end, End::Clean);
+        proxy.logged(&["greenroom::request", "tokens_in=7", "tokens_out=9"]).await;
+        assert_eq!(proxy.report("one").await["requests"]["success"], 1);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_nothing_but_a_finish_is_an_answer() {
+    let one = Upstream::always(Answer::stream().chunk(sse::role()).finished()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_eq!(reply.text(), sse::role() + &sse::finish() + sse::DONE);
+    assert_eq!(one.asked(), 1);
+}

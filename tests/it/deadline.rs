@@ -1,0 +1,117 @@
+//! The whole request's deadline: over all attempts, lowered by the client, never raised.
+
+use std::{ops::Range, time::Duration};
+
+use tokio::time::Instant;
+
+use crate::support::{
+    client::{Ask, Reply},
+    heard::{WAYS, hello},
+    proxy::Proxy,
+    script::Answer,
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+    wire::End,
+};
+
+const NAME: &str = "x-greenroom-timeout-ms";
+
+async fn ask(proxy: &Proxy, stream: bool, millis: &str) -> (Reply, Duration) {
+    let asked = Instant::now();
+    let reply = proxy.ask(&Ask::chat(hello(stream)).bearer(TOKEN).header(NAME, millis)).await;
+    (reply, asked.elapsed())
+}
+
+fn assert_late(reply: &Reply) {
+    let face = (reply.status(), reply.error("type"), reply.error("code"));
+    assert_eq!(face, (504, "timeout_error".to_owned(), "upstream_timeout".to_owned()), "{reply:?}");
+}
+
+fn about(millis: u64) -> Range<Duration> {
+    Duration::from_millis(millis)..Duration::from_millis(millis + 2500)
+}
+
+#[tokio::test]
+async fn a_client_may_lower_its_deadline() {
+    for stream in WAYS {
+        let one = Upstream::always(Answer::new().hang()).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let (reply, waited) = ask(&proxy, stream, "300").await;
+        assert_late(&reply);
+        assert!(about(300).contains(&waited), "{waited:?}");
+        one.until("the request to be closed", |seen| seen.abandoned == 1).await;
+        assert_eq!(one.asked(), 1);
+    }
+}
+
+#[tokio::test]
+async fn nobody_may_raise_it() {
+    for stream in WAYS {
+        let one = Upstream::always(Answer::new().hang()).await;
+        let proxy =
+            Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "deadline = \"300ms\"")).await;
+        let (reply, waited) = ask(&proxy, stream, "60000").await;
+        assert_late(&reply);
+        assert!(about(300).contains(&waited), "{waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn it_holds_over_all_attempts_and_their_waits() {
+    for stream in WAYS {
+        // Each attempt takes 200 ms: the third would end after the deadline.
+        let slow = || Answer::new().work(Duration::from_millis(200)).then(Answer::json(500, "{}"));
+        let (one, two) = (Upstream::always(slow()).await, Upstream::always(slow()).await);
+        let three = Upstream::always(Answer::new().hang()).await;
+        let settings = Settings::new().backend("one", one.addr).target("two", two.addr, "priority = 2").target(
+            "three",
+            three.addr,
+            "priority = 3",
+        );
+        let proxy = Proxy::start(&settings).await;
+        let (reply, waited) = ask(&proxy, stream, "800").await;
+        assert!(about(800).contains(&waited), "{waited:?}");
+        assert_late(&reply);
+        assert_eq!((one.asked(), two.asked(), three.asked()), (1, 1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_stream_under_way_ends_with_an_error_frame_at_the_deadline() {
+    let one = Upstream::always(Answer::stream().chunk(sse::text("begun ")).hang()).await;
+    let peer = Upstream::saying("begun and done").await;
+    let settings = Settings::new().backend("one", one.addr).target("peer", peer.addr, "priority = 2");
+    let proxy = Proxy::start(&settings).await;
+    let (reply, waited) = ask(&proxy, true, "500").await;
+    assert!(about(500).contains(&waited), "{waited:?}");
+    let code = sse::error_of(&reply.body).map(|error| error["code"].clone());
+    assert_eq!((sse::text_of(&reply.body).as_str(), code), ("begun ", Some("upstream_timeout".into())), "{reply:?}");
+    assert_eq!((sse::is_done(&reply.body), reply.end), (false, End::Truncated));
+}
+
+#[tokio::test]
+async fn a_client_that_runs_out_of_time_does_not_hurt_the_backend() {
+    let one = Upstream::always(Answer::new().hang()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    for _ in 0..5 {
+        let (reply, _) = ask(&proxy, true, "50").await;
+        assert_late(&reply);
+    }
+    let report = proxy.report("one").await;
+    assert_ne!(report["state"], "open", "a client's haste is no failure of the backend: {report}");
+    assert_eq!(one.asked(), 5);
+}
+
+#[tokio::test]
+async fn a_deadline_that_is_none_is_refused() {
+    let one = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    for bad in ["0", "-5", "soon", "1.5", ""] {
+        let (reply, _) = ask(&proxy, false, bad).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (400, "invalid_header"), "{bad}: {reply:?}");
+        assert!(reply.error("message").contains(NAME), "{reply:?}");
+    }
+    assert_eq!(ask(&proxy, false, "5000").await.0.status(), 200);
+    assert_eq!(one.asked(), 1);
+}

@@ -1,0 +1,139 @@
+//! A second backend beside a slow one: whoever has content first wins, the other is let go, and all of it is budgeted.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::{
+    heard::{Heard, WAYS, hear, hello},
+    proxy::Proxy,
+    script::{Answer, Gate},
+    settings::Settings,
+    upstream::{Received, Upstream},
+};
+
+fn says(ask: &Received, text: &str) -> Answer {
+    if ask.wants_stream() { Answer::streams(text) } else { Answer::says(text) }
+}
+
+/// `slow` is asked first; after 150 ms without content `peer` is asked beside it.
+fn settings(slow: &Upstream, peer: &Upstream) -> Settings {
+    Settings::new()
+        .backend("slow", slow.addr)
+        .target("peer", peer.addr, "priority = 2")
+        .set("backends.slow", "first_token_soft = \"150ms\"")
+        .set("failover", "hedge_budget = 1.0")
+}
+
+async fn entry(proxy: &Proxy) -> Value {
+    proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone()
+}
+
+#[tokio::test]
+async fn the_second_one_wins_and_the_slow_ones_connection_is_closed() {
+    for stream in WAYS {
+        let (slow, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
+        let proxy = Proxy::start(&settings(&slow, &peer)).await;
+        let asked = Instant::now();
+        let reply = proxy.chat(hello(stream)).await;
+        let waited = asked.elapsed();
+        assert_eq!(Heard::of(&reply), Heard::said("hi", "peer"));
+        assert!((Duration::from_millis(150)..Duration::from_secs(3)).contains(&waited), "{waited:?}");
+        assert_eq!((reply.header("x-greenroom-route"), reply.header("x-greenroom-attempts")), ("hedged", "2"));
+        slow.until("the loser to be let go", |seen| seen.abandoned == 1).await;
+        let report = proxy.until("slow", "the lease given back", |r| r["waiting"] == 0).await;
+        let counts = &report["requests"];
+        assert_eq!((&counts["cancelled"], &counts["failure"]), (&json!(1), &json!(0)), "a loser has not failed");
+        let entry = entry(&proxy).await;
+        let outcomes = [&entry["attempts"][0]["outcome"], &entry["attempts"][1]["outcome"]];
+        assert_eq!(outcomes, [&json!("cancelled"), &json!("success")], "both legs are shown: {entry}");
+    }
+}
+
+#[tokio::test]
+async fn the_slow_one_may_still_win_and_then_the_second_is_let_go() {
+    for stream in WAYS {
+        let gate = Gate::new();
+        let wait = gate.clone();
+        let slow = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(says(ask, "late"))).await;
+        let peer = Upstream::always(Answer::new().hang()).await;
+        let proxy = Proxy::start(&settings(&slow, &peer)).await;
+        let mut client = proxy.begin(hello(stream)).await;
+        peer.until("the second request", |seen| seen.busy == 1).await;
+        gate.open();
+        let reply = client.reply().await;
+        assert_eq!(Heard::of(&reply), Heard::said("late", "slow"));
+        peer.until("the loser to be let go", |seen| seen.abandoned == 1).await;
+        assert_eq!(proxy.until("peer", "its lease", |r| r["waiting"] == 0).await["requests"]["failure"], 0);
+    }
+}
+
+#[tokio::test]
+async fn a_second_that_fails_leaves_the_first_its_time() {
+    for stream in WAYS {
+        let gate = Gate::new();
+        let wait = gate.clone();
+        let slow = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(says(ask, "late"))).await;
+        let peer = Upstream::always(Answer::json(500, "{}")).await;
+        let proxy = Proxy::start(&settings(&slow, &peer)).await;
+        let mut client = proxy.begin(hello(stream)).await;
+        proxy.until("peer", "its failure", |r| r["requests"]["failure"] == 1).await;
+        gate.open();
+        assert_eq!(Heard::of(&client.reply().await), Heard::said("late", "slow"));
+        assert_eq!((slow.asked(), peer.asked()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_first_that_fails_late_leaves_the_second_its_time() {
+    for stream in WAYS {
+        let (fail, answer) = (Gate::new(), Gate::new());
+        let slow = Upstream::always(Answer::new().wait(&fail).then(Answer::json(500, "{}"))).await;
+        let wait = answer.clone();
+        let peer = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(says(ask, "hi"))).await;
+        let proxy = Proxy::start(&settings(&slow, &peer)).await;
+        let mut client = proxy.begin(hello(stream)).await;
+        peer.until("the second request", |seen| seen.busy == 1).await;
+        fail.open();
+        proxy.until("slow", "its failure", |r| r["requests"]["failure"] == 1).await;
+        answer.open();
+        assert_eq!(Heard::of(&client.reply().await), Heard::said("hi", "peer"));
+        assert_eq!((slow.asked(), peer.asked()), (1, 1));
+    }
+}
+
+#[tokio::test]
+async fn a_pinned_request_is_never_hedged() {
+    for stream in WAYS {
+        let slow =
+            Upstream::start(|_, ask| Answer::new().work(Duration::from_millis(600)).then(says(ask, "late"))).await;
+        let peer = Upstream::saying("hi").await;
+        let proxy = Proxy::start(&settings(&slow, &peer)).await;
+        let pinned = hello(stream).replacen('{', "{\"backend\":\"slow\",", 1);
+        assert_eq!(Heard::of(&proxy.chat(pinned).await), Heard::said("late", "slow"));
+        assert_eq!(peer.asked(), 0);
+    }
+}
+
+#[tokio::test]
+async fn hedging_is_budgeted_and_can_be_switched_off() {
+    // Without a share nothing at all; with one, three to begin with and no share of so few requests.
+    for (budget, hedged) in [("0.0", 0), ("0.01", 3)] {
+        let slow =
+            Upstream::start(|_, ask| Answer::new().work(Duration::from_millis(300)).then(says(ask, "late"))).await;
+        let peer = Upstream::saying("hi").await;
+        let lines = format!("hedge_budget = {budget}");
+        let settings = Settings::new()
+            .backend("slow", slow.addr)
+            .target("peer", peer.addr, "priority = 2")
+            .set("backends.slow", "first_token_soft = \"100ms\"")
+            .set("failover", &lines);
+        let proxy = Proxy::start(&settings).await;
+        for n in 0..6 {
+            let (text, backend) = if n < hedged { ("hi", "peer") } else { ("late", "slow") };
+            assert_eq!(hear(&proxy, n % 2 == 0).await, Heard::said(text, backend), "{n}");
+        }
+        assert_eq!((slow.asked(), peer.asked()), (6, hedged));
+    }
+}

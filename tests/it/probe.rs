@@ -1,0 +1,134 @@
+//! Asking a provider whether it is well: only where the settings want it, only while sick, or when an operator asks.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use serde_json::{Value, json};
+use tokio::time::sleep;
+
+use crate::support::{
+    client::Ask,
+    heard::{Heard, hear},
+    proxy::{HELLO, Proxy},
+    script::Answer,
+    settings::Settings,
+    upstream::{Seen, Upstream},
+};
+
+/// A backend that is sick until the cell says otherwise, its models list included, and a gate that stays shut for long.
+async fn stage(probe: &str) -> (Upstream, Arc<AtomicBool>, Proxy) {
+    let well = Arc::new(AtomicBool::new(false));
+    let cell = well.clone();
+    let one = Upstream::start(move |_, ask| match cell.load(SeqCst) {
+        false => Answer::json(503, "{}"),
+        true if ask.head.line.starts_with("GET") => Answer::json(200, r#"{"object":"list","data":[]}"#),
+        true if ask.wants_stream() => Answer::streams("hi"),
+        true => Answer::says("hi"),
+    })
+    .await;
+    let lines = format!("probe = \"{probe}\"\nprobe_every = \"100ms\"\nbackoff_min = \"50s\"\nbreaker_failures = 2");
+    let settings =
+        Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1").set("backends.one", &lines);
+    let proxy = Proxy::start(&settings).await;
+    (one, well, proxy)
+}
+
+async fn shut(proxy: &Proxy) {
+    for _ in 0..2 {
+        assert_eq!(proxy.hello().await.status(), 503);
+    }
+    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+}
+
+fn lists(seen: &Seen) -> usize {
+    seen.requests.iter().filter(|r| r.head.line.starts_with("GET /v1/models ")).count()
+}
+
+fn one_token(seen: &Seen) -> usize {
+    let asks = seen.requests.iter().filter_map(|r| serde_json::from_slice::<Value>(&r.body).ok());
+    asks.filter(|body| body["max_tokens"] == 1).count()
+}
+
+/// Long enough for several probes, were there any.
+const SEVERAL: Duration = Duration::from_millis(500);
+
+#[tokio::test]
+async fn a_sick_backend_is_asked_for_its_models_and_opens_without_a_request_having_to_try() {
+    let (one, well, proxy) = stage("models").await;
+    shut(&proxy).await;
+    one.until("probes", |seen| lists(seen) >= 3).await;
+    assert_eq!(proxy.report("one").await["state"], "open", "probes that fail open nothing");
+    well.store(true, SeqCst);
+    proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("hi", "one"));
+    assert_eq!(one.seen(one_token), 0);
+    assert_eq!(one.last().head.get("authorization"), Some("Bearer key-of-one"));
+    // Well again, it is left alone.
+    let before = one.asked();
+    sleep(SEVERAL).await;
+    assert_eq!(one.asked(), before);
+}
+
+#[tokio::test]
+async fn a_completion_of_one_token_may_be_asked_for_instead() {
+    let (one, well, proxy) = stage("completion").await;
+    shut(&proxy).await;
+    one.until("a probe", |seen| one_token(seen) >= 1).await;
+    well.store(true, SeqCst);
+    proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
+    assert_eq!(one.seen(lists), 0);
+}
+
+#[tokio::test]
+async fn nobody_is_probed_who_is_well_or_whose_settings_do_not_say_so() {
+    let (sick, _well, proxy) = stage("off").await;
+    shut(&proxy).await;
+    let (sound, well, other) = stage("models").await;
+    well.store(true, SeqCst);
+    assert_eq!(other.hello().await.status(), 200);
+    sleep(SEVERAL).await;
+    assert_eq!((sick.asked(), sound.asked()), (2, 1));
+    assert_eq!(proxy.report("one").await["state"], "open");
+}
+
+#[tokio::test]
+async fn an_operator_may_ask_at_any_time_and_the_answer_counts() {
+    let (one, well, proxy) = stage("off").await;
+    shut(&proxy).await;
+    let sick = proxy.post("/admin/backends/one/probe").await;
+    let said = sick.json();
+    assert_eq!((sick.status(), &said["healthy"], &said["class"]), (200, &json!(false), &json!("provider_overloaded")));
+    assert_eq!(said["status"], 503, "{said}");
+    assert_eq!(proxy.report("one").await["state"], "open");
+    well.store(true, SeqCst);
+    assert_eq!(proxy.post("/admin/backends/one/probe").await.json()["healthy"], true);
+    proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
+    assert_eq!((hear(&proxy, false).await, one.seen(lists)), (Heard::said("hi", "one"), 2));
+}
+
+#[tokio::test]
+async fn a_probe_of_a_backend_that_is_gone_says_so() {
+    let (one, _well, proxy) = stage("off").await;
+    drop(one);
+    let said = proxy.post("/admin/backends/one/probe").await.json();
+    assert_eq!((&said["healthy"], &said["class"]), (&json!(false), &json!("provider_transport")), "{said}");
+    assert_eq!(proxy.post("/admin/backends/nobody/probe").await.status(), 404);
+    assert_eq!(proxy.ask(&Ask::new("POST", "/admin/backends/one/probe")).await.status(), 401);
+}
+
+#[tokio::test]
+async fn an_operators_reset_opens_a_shut_gate_and_forgets_its_failures() {
+    let (_one, well, proxy) = stage("off").await;
+    shut(&proxy).await;
+    well.store(true, SeqCst);
+    assert_eq!(proxy.chat(HELLO).await.error("code"), "no_healthy_backend");
+    assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
+    let report = proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
+    assert_eq!(report["consecutive_failures"], 0, "{report}");
+    assert_eq!(hear(&proxy, true).await, Heard::said("hi", "one"));
+}

@@ -1,0 +1,228 @@
+//! Streams that break after content: taken over word for word by a peer, or ended with an error; never doubled, never altered.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use crate::support::{
+    client::Reply,
+    heard::{Heard, hear},
+    proxy::{HELLO_STREAM, Proxy},
+    script::Answer,
+    settings::Settings,
+    sse,
+    upstream::{Received, Upstream},
+    wire::End,
+};
+
+fn words(n: usize) -> Vec<String> {
+    (0..n).map(|n| format!("word{n} ")).collect()
+}
+
+fn story() -> String {
+    words(60).concat()
+}
+
+/// The first `n` of sixty tokens.
+fn begun(n: usize) -> Answer {
+    words(n).iter().fold(Answer::stream().chunk(sse::role()), |answer, word| answer.chunk(sse::text(word)))
+}
+
+/// Long enough for the proxy to have passed on what was written before.
+const PASSED_ON: Duration = Duration::from_millis(100);
+
+fn cut(n: usize) -> Answer {
+    begun(n).work(PASSED_ON).close()
+}
+
+/// A peer that says the same, in other pieces.
+async fn peer() -> Upstream {
+    let story = story();
+    let pieces: Vec<String> = story.as_bytes().chunks(11).map(|piece| String::from_utf8_lossy(piece).into()).collect();
+    let stream = pieces.iter().fold(Answer::stream().chunk(sse::role()), |a, piece| a.chunk(sse::text(piece)));
+    let (stream, whole) = (stream.finished(), Answer::says(&story));
+    Upstream::start(move |_, ask| if ask.wants_stream() { stream.clone() } else { whole.clone() }).await
+}
+
+fn settings(bad: &Upstream, peer: &Upstream) -> Settings {
+    Settings::new().backend("bad", bad.addr).target("peer", peer.addr, "priority = 2")
+}
+
+async fn stage(bad: Answer) -> (Upstream, Upstream, Proxy) {
+    let (bad, peer) = (Upstream::always(bad).await, peer().await);
+    let settings = settings(&bad, &peer).set("backends.bad", "idle_timeout = \"300ms\"");
+    let proxy = Proxy::start(&settings).await;
+    (bad, peer, proxy)
+}
+
+/// The one request in the ledger.
+async fn entry(proxy: &Proxy) -> Value {
+    let ledger = proxy.get("/admin/requests").await.json();
+    assert_eq!(ledger["requests"].as_array().map(Vec::len), Some(1), "{ledger}");
+    ledger["requests"][0].clone()
+}
+
+fn assert_broken(reply: &Reply, text: &str) {
+    assert_eq!(reply.status(), 200, "{reply:?}");
+    assert_eq!(sse::text_of(&reply.body), text);
+    assert!(!sse::is_done(&reply.body), "a broken answer must not claim to be complete: {reply:?}");
+    assert!(sse::error_of(&reply.body).is_some(), "{reply:?}");
+    assert_eq!(reply.end, End::Truncated, "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_stream_cut_after_40_of_60_tokens_is_completed_by_a_peer() {
+    for bad in [cut(40), begun(40).work(PASSED_ON).reset()] {
+        let (bad, peer, proxy) = stage(bad).await;
+        assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+        assert_eq!((bad.asked(), peer.asked()), (1, 1));
+        let entry = entry(&proxy).await;
+        assert_eq!((&entry["rescue"], &entry["outcome"]), (&json!("replayed"), &json!("success")), "{entry}");
+        assert_eq!(entry["attempts"][0]["outcome"], "provider_stream_cut", "{entry}");
+        assert_eq!(entry["attempts"][1]["outcome"], "success", "{entry}");
+        proxy.logged(&["greenroom::request", "rescue=replayed", "attempts=2"]).await;
+        for backend in ["bad", "peer"] {
+            proxy.until(backend, "the leases given back", |r| r["waiting"] == 0 && r["streaming"] == 0).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_cut_short_is_replaced_by_a_peers() {
+    let short = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 900\r\n\r\n{\"choices\":[";
+    let (bad, peer, proxy) = stage(Answer::new().raw(short).close()).await;
+    assert_eq!(hear(&proxy, false).await, Heard::said(&story(), "peer"));
+    assert_eq!((bad.asked(), peer.asked()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls_after_20_tokens_is_completed_by_a_peer() {
+    let (bad, _peer, proxy) = stage(begun(20).hang()).await;
+    let asked = Instant::now();
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    bad.until("the request to be closed", |seen| seen.abandoned == 1).await;
+}
+
+#[tokio::test]
+async fn a_stream_that_stalls_with_nobody_to_rescue_it_ends_with_an_error_in_time() {
+    let bad = Upstream::always(begun(20).hang()).await;
+    let settings = Settings::new().backend("bad", bad.addr).set("backends.bad", "idle_timeout = \"300ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let asked = Instant::now();
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_broken(&reply, &words(20).concat());
+    assert!(asked.elapsed() < Duration::from_secs(3), "{:?}", asked.elapsed());
+    assert_eq!(sse::error_of(&reply.body).map(|e| e["code"].clone()), Some(json!("upstream_timeout")));
+    assert_eq!(bad.asked(), 1, "a backend that fell silent is not asked again");
+}
+
+#[tokio::test]
+async fn a_peer_that_says_something_else_ends_the_stream_with_an_error_and_is_not_blamed() {
+    let bad = Upstream::always(cut(40)).await;
+    let other = Upstream::saying("word0 word1 and then something else").await;
+    let settings = settings(&bad, &other).set("failover", "max_attempts = 2");
+    let proxy = Proxy::start(&settings).await;
+    for asked in 1..=4 {
+        // A new request each time; the gate of `bad` may have shut by then.
+        let reply = proxy.chat(HELLO_STREAM).await;
+        if reply.backend() == "bad" {
+            assert_broken(&reply, &words(40).concat());
+            assert_eq!(other.asked(), asked);
+        }
+    }
+    let report = proxy.report("peer").await;
+    assert_eq!((&report["state"], &report["requests"]["failure"]), (&json!("healthy"), &json!(0)), "{report}");
+    let failed = proxy.get("/admin/requests?backend=bad").await.json();
+    assert_eq!(failed["requests"][0]["rescue"], "failed", "{failed}");
+}
+
+#[tokio::test]
+async fn a_peer_that_stops_before_the_seam_or_at_it_is_judged_by_its_finish() {
+    for (text, fits) in [(words(20).concat(), false), (words(40).concat(), true)] {
+        let bad = Upstream::always(cut(40)).await;
+        let stream = Answer::streams(&text);
+        let peer = Upstream::start(move |_, _| stream.clone()).await;
+        let proxy = Proxy::start(&settings(&bad, &peer).set("failover", "max_attempts = 2")).await;
+        let reply = proxy.chat(HELLO_STREAM).await;
+        if fits {
+            assert_eq!(Heard::of(&reply), Heard::said(&text, "bad"));
+        } else {
+            assert_broken(&reply, &words(40).concat());
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_tool_call_is_not_rescued_half_way() {
+    let call = json!({"choices": [{"index": 0, "delta": {"tool_calls": [
+        {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":"}},
+    ]}, "finish_reason": null}]});
+    let (bad, peer, proxy) = stage(Answer::stream().chunk(sse::data(&call)).work(PASSED_ON).close()).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_broken(&reply, "");
+    assert_eq!((bad.asked(), peer.asked()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_pinned_stream_and_one_whose_rescue_is_off_end_where_they_broke() {
+    let (_bad, peer, proxy) = stage(cut(40)).await;
+    let pinned = HELLO_STREAM.replacen('{', "{\"backend\":\"bad\",", 1);
+    assert_broken(&proxy.chat(pinned).await, &words(40).concat());
+    assert_eq!(peer.asked(), 0);
+    let (bad, peer) = (Upstream::always(cut(40)).await, self::peer().await);
+    let proxy = Proxy::start(&settings(&bad, &peer).set("models.m", "rescue = \"off\"")).await;
+    assert_broken(&proxy.chat(HELLO_STREAM).await, &words(40).concat());
+    assert_eq!(peer.asked(), 0);
+}
+
+/// The role of the last message and its text.
+fn last_message(ask: &Received) -> (String, String) {
+    let body: Value = serde_json::from_slice(&ask.body).unwrap_or_default();
+    let last = body["messages"].as_array().and_then(|all| all.last().cloned()).unwrap_or_default();
+    let text = |member: &str| last[member].as_str().unwrap_or_default().to_owned();
+    (text("role"), text("content"))
+}
+
+#[tokio::test]
+async fn a_peer_that_declares_it_continues_a_partial_text_says_only_the_rest() {
+    let bad = Upstream::always(cut(40)).await;
+    let rest = words(60)[40..].concat();
+    let peer = Upstream::start(move |_, _| Answer::streams(&rest)).await;
+    let settings = Settings::new()
+        .backend("bad", bad.addr)
+        .target("peer", peer.addr, "priority = 2, continues = true")
+        .set("models.m", "rescue = \"prefix\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!(last_message(&peer.last()), ("assistant".to_owned(), words(40).concat()));
+    assert_eq!(peer.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_peer_that_refuses_to_continue_after_all_repeats_it_from_the_start() {
+    const REFUSAL: &str = r#"{"error":{"message":"This model does not support assistant message prefill.","type":"invalid_request_error","param":"messages","code":null}}"#;
+    let bad = Upstream::always(cut(40)).await;
+    let picky = Upstream::start(|_, ask| match last_message(ask).0.as_str() {
+        "assistant" => Answer::json(400, REFUSAL),
+        _ => Answer::streams(&story()),
+    })
+    .await;
+    let settings = Settings::new()
+        .backend("bad", bad.addr)
+        .target("peer", picky.addr, "priority = 2, continues = true")
+        .set("models.m", "rescue = \"prefix\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!(picky.asked(), 2);
+    assert_eq!(proxy.report("peer").await["requests"]["failure"], 0);
+}
+
+#[tokio::test]
+async fn a_peer_that_declares_nothing_is_never_sent_a_trailing_assistant_message() {
+    let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
+    let proxy = Proxy::start(&settings(&bad, &peer).set("models.m", "rescue = \"prefix\"")).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!(last_message(&peer.last()).0, "user");
+}
