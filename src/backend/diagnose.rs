@@ -1,26 +1,27 @@
 //! Owns diagnosing: a backend tried step by step, so that the first step that fails names the fault.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Value, json};
-use tokio::{net, time::Instant};
-
-use crate::{
-    settings::Backend,
-    upstream::{Answer, Client, Endpoint},
-    wire::{
-        Protocol, peek,
-        translate::{self, Dialect, ReplyContext, Target},
-    },
+use tokio::{
+    net,
+    time::{Instant, timeout},
 };
+
+use super::trial::Trial;
+use crate::{error::Failed, settings::Backend};
 
 /// Longest time for one step.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Bytes of an answer that are looked at.
-const MOST: usize = 256 << 10;
+/// A list of models comes quickly, or not at all.
+const LIST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// No diagnosis takes longer: every step with its patience used up.
+pub const LONGEST: Duration = Duration::from_secs(STEPS.len() as u64 * PATIENCE.as_secs());
+
+/// All steps, in order.
+const STEPS: [&str; 8] = ["resolve", "connect", "tls", "credentials", "one token", "stream", "tool call", "usage"];
 
 /// One step.
 #[derive(Debug, Clone, Serialize)]
@@ -50,181 +51,202 @@ pub enum Outcome {
     Skipped,
 }
 
-/// Tries a backend from its name to a tool call.
-pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
-    let mut steps = Vec::new();
-    let (host, port, secure) = address(&backend.base_url);
-    let place = format!("{}:{port}", host.trim_matches(['[', ']']));
-    let reached = step(&mut steps, "resolve", "check the host name in base_url, and this machine's DNS", async {
-        let found: Vec<_> = net::lookup_host(place.clone()).await.map_err(|error| error.to_string())?.collect();
-        if found.is_empty() { Err("no address".to_owned()) } else { Ok(format!("{} addresses", found.len())) }
-    })
-    .await
-        && step(&mut steps, "connect", "check the port in base_url, firewalls, and that the server runs", async {
-            net::TcpStream::connect(place.clone()).await.map(|_| "connected".to_owned()).map_err(|e| e.to_string())
-        })
-        .await;
-    if !reached {
-        skip(&mut steps, &["connect", "tls", "credentials", "one token", "stream", "tool call", "usage"]);
-        return steps;
-    }
-    let client = Rc::new(Client::new(backend.clone()));
-    let tls_fix = "check the certificate of the server, or use http:// if it speaks no TLS";
-    if !secure {
-        steps.push(Step { step: "tls", outcome: Outcome::Skipped, ms: 0.0, said: "plain http".to_owned(), fix: None });
-    } else if !step(&mut steps, "tls", tls_fix, async {
-        let sent = client.send(Endpoint::Models, &model, &[], Vec::new()).await;
-        sent.map(|_| "secured".to_owned()).map_err(|failed| failed.message)
-    })
-    .await
-    {
-        skip(&mut steps, &["credentials", "one token", "stream", "tool call", "usage"]);
-        return steps;
-    }
-    let try_out = Trial { backend: &backend, client: &client, model: &model };
-    step(&mut steps, "credentials", "check api_key; the provider does not take it", async {
-        let answer = client.send(Endpoint::Models, &model, &[], Vec::new()).await.map_err(|failed| failed.message)?;
-        match answer.status() {
-            200..300 => Ok("the models list was given".to_owned()),
-            404 | 405 => Ok("no models list here; the next steps tell".to_owned()),
-            _ => Err(try_out.refusal(answer).await),
-        }
-    })
-    .await;
-    let mut usage = None;
-    let model_fix = "check the model's name under [models], and what the account may use";
-    let talks = step(&mut steps, "one token", model_fix, async {
-        let body = try_out.ask(json!({"max_tokens": 1}), false).await?;
-        usage = Some(body["usage"]["completion_tokens"].is_u64());
-        Ok("it answered".to_owned())
-    })
-    .await;
-    if !talks {
-        skip(&mut steps, &["stream", "tool call", "usage"]);
-        return steps;
-    }
-    step(&mut steps, "stream", "the server does not stream; check its version and settings", async {
-        try_out.ask(json!({"max_tokens": 5, "stream": true}), true).await.map(|_| "it streams".to_owned())
-    })
-    .await;
-    step(&mut steps, "tool call", "the model or server takes no tools; leave it out for clients that need them", async {
-        let tool = json!({"type": "function", "function": {
-            "name": "get_time", "description": "Tells the time.", "parameters": {"type": "object", "properties": {}},
-        }});
-        let body = try_out.ask(json!({"max_tokens": 50, "tools": [tool]}), false).await?;
-        let called = body["choices"][0]["message"]["tool_calls"].is_array();
-        Ok(if called { "it called the tool" } else { "it takes tools, and answered without" }.to_owned())
-    })
-    .await;
-    step(&mut steps, "usage", "the server counts no tokens; set ask_usage = false for it", async {
-        if usage == Some(true) { Ok("tokens are counted".to_owned()) } else { Err("no usage in the answer".to_owned()) }
-    })
-    .await;
-    steps
+/// Why a step failed.
+#[derive(Debug)]
+pub(super) struct Wrong {
+    /// HTTP status, if there was one.
+    pub(super) status: Option<u16>,
+    /// In words that hold no secret.
+    pub(super) said: String,
 }
 
-fn address(base_url: &str) -> (String, u16, bool) {
+impl From<Failed> for Wrong {
+    fn from(failed: Failed) -> Self {
+        Self { status: failed.status, said: failed.message }
+    }
+}
+
+impl From<String> for Wrong {
+    fn from(said: String) -> Self {
+        Self { status: None, said }
+    }
+}
+
+impl From<&str> for Wrong {
+    fn from(said: &str) -> Self {
+        said.to_owned().into()
+    }
+}
+
+/// Tries a backend from its name to a tool call, up to the first step without which the next make no sense.
+pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
+    let mut steps = Steps::default();
+    try_all(&mut steps, backend, model).await;
+    while steps.0.len() < STEPS.len() {
+        steps.skip("an earlier step failed");
+    }
+    steps.0
+}
+
+async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
+    let (place, secure) = address(&backend.base_url);
+    let resolved = within(PATIENCE, async {
+        let found = net::lookup_host(&place).await.map_err(|error| error.to_string())?;
+        let found: Vec<String> = found.map(|address| address.ip().to_string()).collect();
+        if found.is_empty() { Err("no address".into()) } else { Ok(found.join(", ")) }
+    });
+    if !steps.enter(resolved.await, "check the host name in base_url, and this machine's DNS") {
+        return;
+    }
+    let connected = within(PATIENCE, async {
+        let connected = net::TcpStream::connect(&place).await.map_err(|error| error.to_string())?;
+        Ok(connected.peer_addr().map_or_else(|_| "connected".to_owned(), |peer| format!("connected to {peer}")))
+    });
+    if !steps.enter(connected.await, "check the port in base_url, firewalls, and that the server runs") {
+        return;
+    }
+    let trial = Trial::new(backend, model);
+    if secure {
+        let fix = "check the certificate of the server, or use http:// if it speaks no TLS";
+        if !steps.enter(within(PATIENCE, trial.secure()).await, fix) {
+            return;
+        }
+    } else {
+        steps.skip("plain http");
+    }
+    // Some servers list no models, and some list them to anyone: the next step tells for certain.
+    steps.enter(within(LIST_PATIENCE, trial.list()).await, "check api_key; the provider does not take it");
+    let mut counted = false;
+    let answered = within(PATIENCE, async {
+        let reply = trial.ask_for_one_token().await?;
+        counted = reply.counted;
+        Ok("it answered".to_owned())
+    });
+    if !steps.enter(answered.await, "check the model's name under [models], and what the account may use") {
+        return;
+    }
+    let mut stream_counted = None;
+    let streamed = within(PATIENCE, async {
+        stream_counted = Some(trial.stream().await?);
+        Ok("it streams".to_owned())
+    });
+    let fix = "the server does not stream as it should; check its version and settings, or try ask_usage = false";
+    steps.enter(streamed.await, fix);
+    let called = within(PATIENCE, async {
+        let called = trial.call_a_tool().await?.called;
+        Ok(if called { "it called the tool" } else { "it takes tools, and answered without" }.to_owned())
+    });
+    steps.enter(called.await, "the model or server takes no tools; leave it out for clients that need them");
+    let usage =
+        async { usage(counted, stream_counted, trial.asks_usage()).map(ToOwned::to_owned).map_err(Wrong::from) };
+    let fix = "the server counts no tokens, so metrics and history show none; set ask_usage = false for it";
+    steps.enter(within(PATIENCE, usage).await, fix);
+}
+
+/// Whether tokens are counted in whole answers and, where they are asked for and there was one, in streams.
+fn usage(counted: bool, in_stream: Option<bool>, asked: bool) -> Result<&'static str, &'static str> {
+    match (counted, in_stream.filter(|_| asked)) {
+        (false, _) => Err("no usage in its answers"),
+        (true, Some(false)) => Err("no usage in its streams, though they are asked for it"),
+        (true, Some(true)) => Ok("tokens are counted, in streams too"),
+        (true, None) => Ok("tokens are counted"),
+    }
+}
+
+/// Host and port as the resolver takes them, and whether TLS is spoken there.
+fn address(base_url: &str) -> (String, bool) {
     let uri: actix_web::http::Uri = base_url.parse().unwrap_or_default();
     let secure = uri.scheme_str() == Some("https");
-    (uri.host().unwrap_or_default().to_owned(), uri.port_u16().unwrap_or(if secure { 443 } else { 80 }), secure)
+    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
+    (format!("{}:{port}", uri.host().unwrap_or_default()), secure)
 }
 
-async fn step(
-    steps: &mut Vec<Step>,
-    name: &'static str,
-    fix: &'static str,
-    work: impl Future<Output = Result<String, String>>,
-) -> bool {
+/// What to do about a failure: a status knows better than the step does.
+fn likely(status: Option<u16>, own: &'static str) -> &'static str {
+    match status {
+        Some(401 | 403) => "check api_key; the provider does not take it",
+        Some(402) => "the account has no money or quota left",
+        Some(404) => "check base_url, and the model's name under [models]",
+        Some(429) => "the account is over its rate limit or quota; wait, or have it raised",
+        Some(500..) => "the server itself fails; look at its logs or status page",
+        _ => own,
+    }
+}
+
+/// A step that was taken.
+struct Taken {
+    done: Result<String, Wrong>,
+    time: Duration,
+    late: bool,
+}
+
+async fn within(limit: Duration, work: impl Future<Output = Result<String, Wrong>>) -> Taken {
     let began = Instant::now();
-    let done =
-        tokio::time::timeout(PATIENCE, work).await.unwrap_or_else(|_| Err(format!("nothing within {PATIENCE:?}")));
-    let ms = began.elapsed().as_secs_f64() * 1000.0;
-    let good = done.is_ok();
-    let said = done.unwrap_or_else(|why| why);
-    // A server that fails by itself is not cured by another key or name.
-    let fix = if said.starts_with("HTTP 5") { "the server itself fails; look at its logs or status page" } else { fix };
-    let (outcome, fix) = if good { (Outcome::Ok, None) } else { (Outcome::Failed, Some(fix)) };
-    steps.push(Step { step: name, outcome, ms, said, fix });
-    good
+    let done = timeout(limit, work).await;
+    let late = done.is_err();
+    let done = done.unwrap_or_else(|_| Err(format!("nothing within {limit:?}").into()));
+    Taken { done, time: began.elapsed(), late }
 }
 
-fn skip(steps: &mut Vec<Step>, names: &[&'static str]) {
-    for name in names {
-        if !steps.iter().any(|step| step.step == *name) {
-            let said = "an earlier step failed".to_owned();
-            steps.push(Step { step: name, outcome: Outcome::Skipped, ms: 0.0, said, fix: None });
-        }
+/// The steps so far; each new one is the next of `STEPS`.
+#[derive(Default)]
+struct Steps(Vec<Step>);
+
+impl Steps {
+    fn add(&mut self, outcome: Outcome, time: Duration, said: String, fix: Option<&'static str>) {
+        // Callers add at most one entry for each of the names.
+        let step = STEPS.get(self.0.len()).copied().unwrap_or_default();
+        self.0.push(Step { step, outcome, ms: time.as_secs_f64() * 1000.0, said, fix });
     }
-}
 
-/// Questions in the backend's own protocol.
-struct Trial<'a> {
-    backend: &'a Backend,
-    client: &'a Client,
-    model: &'a Arc<str>,
-}
+    fn skip(&mut self, why: &str) {
+        self.add(Outcome::Skipped, Duration::ZERO, why.to_owned(), None);
+    }
 
-impl Trial<'_> {
-    /// Asks with `extra` members; the answer as an OpenAI chat completion, null for a stream that was one.
-    async fn ask(&self, extra: Value, stream: bool) -> Result<Value, String> {
-        let mut body = json!({"model": &**self.model, "messages": [{"role": "user", "content": "What time is it?"}]});
-        if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
-            body.extend(extra);
-        }
-        let protocol = self.backend.protocol;
-        let target =
-            Target { protocol, model: self.model, max_tokens: self.backend.max_tokens, refuse_unsupported: false };
-        let bytes = match protocol {
-            Protocol::Openai => body.to_string().into_bytes(),
-            _ => {
-                translate::request(Dialect::Chat, body.to_string().as_bytes(), &target)
-                    .map_err(|_| "the question cannot be put in its protocol".to_owned())?
-                    .body
+    /// Enters a step that was taken; `fix` is for what the status does not tell. Says whether it went well.
+    fn enter(&mut self, Taken { done, time, late }: Taken, fix: &'static str) -> bool {
+        match done {
+            Ok(said) => self.add(Outcome::Ok, time, said, None),
+            // Up to the connection a step's own fix covers silence, too; after that the server took the request.
+            Err(wrong) if late && self.0.len() > 2 => {
+                let fix = "the server takes requests and does not answer; look at its load and logs";
+                self.add(Outcome::Failed, time, wrong.said, Some(fix));
+                return false;
             }
-        };
-        let endpoint = if stream { Endpoint::ChatStream } else { Endpoint::Chat };
-        let sent = self.client.send(endpoint, self.model, &[], vec![Bytes::from(bytes)]).await;
-        let mut answer = sent.map_err(|failed| failed.message)?;
-        if !(200..300).contains(&answer.status()) {
-            return Err(self.refusal(answer).await);
+            Err(wrong) => {
+                self.add(Outcome::Failed, time, wrong.said, Some(likely(wrong.status, fix)));
+                return false;
+            }
         }
-        if stream {
-            let is_stream = answer.is_event_stream();
-            let bytes = read(&mut answer).await;
-            return match (is_stream, bytes.is_empty()) {
-                (true, false) => Ok(Value::Null),
-                (true, true) => Err("the stream is empty".to_owned()),
-                (false, _) => Err("it answered a stream request without a stream".to_owned()),
-            };
-        }
-        let bytes = read(&mut answer).await;
-        let context = ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string() };
-        let chat = match protocol {
-            Protocol::Openai => bytes,
-            _ => translate::reply(protocol, Dialect::Chat, &bytes, &context).map_err(|bad| bad.0)?.0,
-        };
-        serde_json::from_slice(&chat).map_err(|error| format!("its answer is not JSON ({error})"))
-    }
-
-    /// An error in words that tell no secret: status, type, code.
-    async fn refusal(&self, mut answer: Answer) -> String {
-        let status = answer.status();
-        let body = read(&mut answer).await;
-        let fault = match self.backend.protocol {
-            Protocol::Openai => peek::error_body(status, &body),
-            protocol => translate::fault(protocol, status, &body),
-        };
-        format!("HTTP {status} {} {}", fault.kind, fault.code).trim_end().to_owned()
+        true
     }
 }
 
-async fn read(answer: &mut Answer) -> Vec<u8> {
-    let mut all = Vec::new();
-    while let Some(Ok(piece)) = answer.chunk().await {
-        all.extend_from_slice(&piece);
-        if all.len() > MOST {
-            break;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_what_the_resolver_takes() {
+        assert_eq!(address("https://api.example.com/v1"), ("api.example.com:443".to_owned(), true));
+        assert_eq!(address("http://[::1]:8080/v1"), ("[::1]:8080".to_owned(), false));
+    }
+
+    #[test]
+    fn a_status_knows_a_better_fix_than_the_step() {
+        assert_eq!(likely(None, "own"), "own");
+        assert_eq!(likely(Some(400), "own"), "own");
+        for (status, word) in [(401, "api_key"), (402, "money"), (404, "base_url"), (429, "rate limit"), (503, "logs")]
+        {
+            assert!(likely(Some(status), "own").contains(word), "{status}");
         }
     }
-    all
+
+    #[test]
+    fn streams_are_held_to_count_tokens_only_where_they_are_asked() {
+        assert!(usage(true, Some(false), true).is_err());
+        assert!(usage(true, Some(false), false).is_ok());
+        assert!(usage(true, None, true).is_ok());
+        assert!(usage(false, Some(true), true).is_err());
+    }
 }

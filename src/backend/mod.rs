@@ -10,6 +10,7 @@ pub mod load;
 pub mod messages;
 mod probe;
 pub mod report;
+mod trial;
 pub mod vitals;
 
 use std::{

@@ -85,8 +85,11 @@ pub(super) fn rows(answers: &[Answer], lang: Lang) -> String {
         })
         .collect();
     let head = [lang.backend(), lang.state(), lang.status(), lang.time(), lang.first_token(), lang.says()];
-    let text = table(&head, &rows, width());
-    // Coloured last: escape sequences have no width.
+    tinted(&table(&head, &rows, width()), lang)
+}
+
+/// A table with its states coloured: last of all, since escape sequences have no width.
+pub(super) fn tinted(text: &str, lang: Lang) -> String {
     text.replace(&format!("  {}  ", lang.failing()), &format!("  {}  ", tint(lang.failing(), false)))
         .replace(&format!("  {}  ", lang.healthy()), &format!("  {}  ", tint(lang.healthy(), true)))
 }

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::complain;
+use super::{complain, table::visible};
 use crate::{upstream::plain::Plain, wire::sse};
 
 /// Where Greenroom is, and who asks.
@@ -18,11 +18,24 @@ pub(super) struct Server {
     #[arg(long, env = "GREENROOM_URL", default_value = "http://127.0.0.1:3000", global = true)]
     url: String,
     /// Token of a user; pinning needs `may_pin`, listing backends `admin`
-    #[arg(long, env = "GREENROOM_TOKEN", hide_env_values = true, default_value = "", global = true)]
+    #[arg(
+        long,
+        env = "GREENROOM_TOKEN",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true,
+        global = true
+    )]
     token: String,
     /// Seconds to wait for one answer
-    #[arg(long, default_value_t = 30.0, value_name = "SECONDS", global = true)]
-    timeout: f64,
+    #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds, global = true)]
+    timeout: Duration,
+}
+
+/// A time of some length.
+pub(super) fn seconds(text: &str) -> Result<Duration, String> {
+    let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    time.filter(|time| !time.is_zero()).ok_or_else(|| "must be a number of seconds above 0".to_owned())
 }
 
 /// Which backends to ask for which model.
@@ -64,19 +77,13 @@ pub(super) struct Answer {
     /// Streamed answers only.
     pub(super) first_token_seconds: Option<f64>,
     pub(super) tokens: Option<u64>,
+    /// Generated tokens per second after the first one, or over all where the first was not seen.
+    pub(super) tokens_per_second: Option<f64>,
     pub(super) finish_reason: Option<String>,
     /// Model that says it answered.
     pub(super) served_by: Option<String>,
     pub(super) text: String,
     pub(super) error: Option<String>,
-}
-
-impl Answer {
-    /// Generated tokens per second after the first one, or over all where the first was not seen.
-    pub(super) fn tokens_per_second(&self) -> Option<f64> {
-        let time = self.seconds - self.first_token_seconds.unwrap_or(0.0);
-        self.tokens.filter(|_| time > 0.0).map(|tokens| tokens as f64 / time)
-    }
 }
 
 /// Asks a running Greenroom.
@@ -90,31 +97,39 @@ impl Client {
         Self { plain: Plain::default(), server: server.clone() }
     }
 
+    /// Waits for at least so long: some work takes its time.
+    pub(super) fn patient(mut self, at_least: Duration) -> Self {
+        self.server.timeout = self.server.timeout.max(at_least);
+        self
+    }
+
     fn url(&self, path: &str) -> String {
         format!("{}{path}", self.server.url.trim_end_matches('/'))
     }
 
-    fn limit(&self) -> Duration {
-        Duration::try_from_secs_f64(self.server.timeout).unwrap_or(Duration::from_secs(30))
-    }
-
     /// A `GET` or `POST` of the admin endpoints.
     pub(super) async fn admin(&self, method: Method, path: &str) -> Result<Value, String> {
+        match self.fetch(method, path).await? {
+            (200, body) => Ok(body),
+            (401, _) => Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
+            (403, _) => Err("the token may not use the admin endpoints; use that of an admin".to_owned()),
+            (status, body) => Err(error_words(&body, status)),
+        }
+    }
+
+    /// Status and JSON of an answer.
+    async fn fetch(&self, method: Method, path: &str) -> Result<(u16, Value), String> {
         let bearer = format!("Bearer {}", self.server.token);
         let work = async {
             let reply = self.plain.send(method, &self.url(path), &[("authorization", &bearer)], None).await?;
             let status = reply.status;
             let text = reply.text().await?;
-            let body: Value =
-                serde_json::from_str(&text).map_err(|_| format!("HTTP {status}: {}", first_words(&text, 60)))?;
-            match status {
-                200 => Ok(body),
-                401 => Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
-                403 => Err("the token may not use the admin endpoints; name the backends with --backends".to_owned()),
-                _ => Err(error_words(&body, status)),
-            }
+            let body = serde_json::from_str(&text).map_err(|_| format!("HTTP {status}: {}", first_words(&text, 60)))?;
+            Ok((status, body))
         };
-        timeout(self.limit(), work).await.map_err(|_| "no answer in time".to_owned())?
+        let done = timeout(self.server.timeout, work).await;
+        let done = done.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.server.timeout)));
+        done.map_err(|why: String| format!("{} cannot be asked: {why}", self.server.url))
     }
 
     /// The backends to ask, each with a model that it serves.
@@ -122,12 +137,15 @@ impl Client {
         if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
             return Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.clone() }).collect());
         }
-        let listed = match self.admin(Method::GET, "/admin/backends").await {
-            Ok(listed) => listed,
-            Err(_) if !whom.backends.is_empty() => {
-                return self.aims_without_admin(whom).await;
+        let listed = match self.fetch(Method::GET, "/admin/backends").await? {
+            (200, listed) => listed,
+            (403, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
+            (403, _) => {
+                return Err("the token may not list the backends; name them with --backends, or use that of an admin"
+                    .to_owned());
             }
-            Err(why) => return Err(why),
+            (401, _) => return Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
+            (status, body) => return Err(error_words(&body, status)),
         };
         let mut aims = Vec::new();
         for backend in listed["backends"].as_array().into_iter().flatten() {
@@ -166,16 +184,19 @@ impl Client {
             seconds: 0.0,
             first_token_seconds: None,
             tokens: None,
+            tokens_per_second: None,
             finish_reason: None,
             served_by: None,
             text: String::new(),
             error: None,
         };
-        let outcome = match timeout(self.limit(), self.try_ask(aim, question, began, &mut answer)).await {
+        let outcome = match timeout(self.server.timeout, self.try_ask(aim, question, began, &mut answer)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(format!("no complete answer within {} s", self.server.timeout)),
+            Err(_) => Err(format!("no complete answer within {:?}", self.server.timeout)),
         };
         answer.seconds = began.elapsed().as_secs_f64();
+        let generating = answer.seconds - answer.first_token_seconds.unwrap_or(0.0);
+        answer.tokens_per_second = answer.tokens.filter(|_| generating > 0.0).map(|n| n as f64 / generating);
         answer.healthy = outcome.is_ok();
         answer.error = outcome.err();
         answer
@@ -251,7 +272,7 @@ fn error_words(body: &Value, status: u16) -> String {
 
 /// The first words of a text, on one line.
 pub(super) fn first_words(text: &str, most: usize) -> String {
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let line = visible(&text.split_whitespace().collect::<Vec<_>>().join(" "));
     if line.chars().count() <= most {
         return line;
     }

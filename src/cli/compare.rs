@@ -63,7 +63,7 @@ pub(super) fn run(compare: &Compare) -> ExitCode {
                     answer.backend.clone(),
                     format!("{:.2} s", answer.seconds),
                     answer.first_token_seconds.map_or_else(dash, |first| format!("{first:.2} s")),
-                    answer.tokens_per_second().map_or_else(dash, |speed| format!("{speed:.0}")),
+                    answer.tokens_per_second.map_or_else(dash, |speed| format!("{speed:.0}")),
                     answer.finish_reason.clone().unwrap_or_else(dash),
                     answer.served_by.clone().unwrap_or_else(dash),
                 ]

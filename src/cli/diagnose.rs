@@ -10,6 +10,7 @@ use super::{
     say,
     table::{table, width},
 };
+use crate::backend::diagnose::LONGEST;
 
 /// Try one backend step by step: which step fails, what the provider said, the likely fix
 #[derive(Debug, Args)]
@@ -26,7 +27,8 @@ pub(super) struct Diagnose {
 
 pub(super) fn run(diagnose: &Diagnose) -> ExitCode {
     run_work(async {
-        let client = Client::new(&diagnose.server);
+        // A backend that hangs does so at more than one step; the diagnosis is worth the wait.
+        let client = Client::new(&diagnose.server).patient(LONGEST);
         let path = format!("/admin/backends/{}/diagnose", diagnose.name);
         let found = client.admin(Method::POST, &path).await?;
         let steps = found["steps"].as_array().cloned().unwrap_or_default();

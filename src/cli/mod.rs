@@ -14,7 +14,12 @@ mod table;
 mod validate;
 mod words;
 
-use std::{path::PathBuf, process::ExitCode};
+use std::{
+    fmt::Display,
+    io::{self, Write},
+    path::PathBuf,
+    process::ExitCode,
+};
 
 use clap::{Parser, Subcommand};
 
@@ -34,6 +39,7 @@ enum Command {
     /// Run the proxy
     Serve(serve::Serve),
     /// Check a settings file; exits 64 if it cannot be used
+    #[command(after_help = "Example:\n  greenroom validate settings/example.toml")]
     Validate {
         /// The file
         file: PathBuf,
@@ -48,11 +54,13 @@ enum Command {
     Diagnose(diagnose::Diagnose),
     History(history::History),
     /// Print the completions script of a shell
+    #[command(after_help = "Example:\n  eval \"$(greenroom completions bash)\"")]
     Completions {
         /// The shell
         shell: clap_complete::Shell,
     },
     /// Read a token from standard input and print the digest for `token_sha256`
+    #[command(after_help = "Example:\n  printf %s \"your-token\" | greenroom hash-token")]
     HashToken,
 }
 
@@ -73,13 +81,18 @@ pub fn run(arguments: Arguments) -> ExitCode {
 }
 
 /// Says something to the person at the terminal, on standard error.
-#[expect(clippy::print_stderr, reason = "this is the program speaking to its user")]
-fn complain(text: impl std::fmt::Display) {
-    eprintln!("greenroom: {text}");
+fn complain(text: impl Display) {
+    // Where standard error is gone, nobody is left to tell.
+    let _ = writeln!(io::stderr(), "greenroom: {text}");
 }
 
 /// Says something to the person at the terminal, on standard output.
-#[expect(clippy::print_stdout, reason = "this is the program speaking to its user")]
-fn say(text: impl std::fmt::Display) {
-    println!("{text}");
+fn say(text: impl Display) {
+    // A reader that has heard enough, such as `head`, is no fault of ours.
+    let _ = try_say(text);
+}
+
+/// As `say`, for who has to know whether anybody still listens.
+fn try_say(text: impl Display) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
 }

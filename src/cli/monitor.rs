@@ -1,18 +1,23 @@
 //! Owns `greenroom monitor`: check again and again, a live table, and a word to a webhook when something changes.
 
-use std::{io::IsTerminal, process::ExitCode, time::Duration};
+use std::{
+    io::{self, IsTerminal},
+    process::ExitCode,
+    time::{Duration, SystemTime},
+};
 
 use actix_web::http::Method;
 use clap::Args;
-use futures_util::future::{Either, join_all, select};
+use futures_util::future::{join_all, select};
 use serde_json::json;
 use tokio::time::sleep;
 
 use super::{
-    check::ping,
-    client::{Aim, Answer, Client, Server, Whom, first_words, run as run_work, verdict},
-    complain, say,
+    check::{ping, tinted},
+    client::{Aim, Answer, Client, Server, Whom, first_words, run as run_work, seconds, verdict},
+    complain,
     table::{spark, table, width},
+    try_say,
     words::Lang,
 };
 use crate::upstream::plain::Plain;
@@ -26,8 +31,8 @@ pub(super) struct Monitor {
     #[command(flatten)]
     whom: Whom,
     /// Seconds between two checks
-    #[arg(long, default_value_t = 60.0, value_name = "SECONDS")]
-    interval: f64,
+    #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
+    interval: Duration,
     /// Gets a Slack-compatible {"text": ...} when a backend fails or recovers
     #[arg(long, value_name = "URL")]
     webhook: Option<String>,
@@ -38,7 +43,7 @@ pub(super) struct Monitor {
     #[arg(long)]
     once: bool,
     /// So many checks, then exit
-    #[arg(long, value_name = "N", conflicts_with = "once")]
+    #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
     /// Stream the answers, and measure the first token
     #[arg(long)]
@@ -49,39 +54,109 @@ pub(super) struct Monitor {
 }
 
 /// Latencies shown in the plot.
-const SHOWN: usize = 20;
+const SHOWN: usize = 12;
+
+/// How a backend is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Not asked yet.
+    Unknown,
+    Healthy,
+    /// It has failed, but not often enough in a row to count as failing.
+    Suspect,
+    Failing,
+}
 
 /// What is known of one backend.
 struct Watched {
     aim: Aim,
+    state: State,
+    /// A webhook that hears of changes has last heard that it fails.
+    told_failing: bool,
     checks: u32,
     good: u32,
+    /// In a row.
     failures: u32,
-    failing: bool,
-    seconds: Vec<f64>,
+    /// The last `SHOWN` times, seconds.
+    recent: Vec<f64>,
+    min: f64,
+    max: f64,
+    sum: f64,
     says: String,
 }
 
 impl Watched {
-    /// Takes an answer; true if the backend's state has changed.
+    fn new(aim: Aim) -> Self {
+        Self {
+            aim,
+            state: State::Unknown,
+            told_failing: false,
+            checks: 0,
+            good: 0,
+            failures: 0,
+            recent: Vec::new(),
+            min: f64::MAX,
+            max: 0.0,
+            sum: 0.0,
+            says: String::new(),
+        }
+    }
+
+    /// Takes an answer; true if that is news: it fails now, or has recovered.
     fn take(&mut self, answer: &Answer, failures: u32) -> bool {
         self.checks += 1;
         self.says = first_words(answer.error.as_ref().unwrap_or(&answer.text), 200);
-        self.seconds.push(answer.seconds);
-        if self.seconds.len() > SHOWN {
-            self.seconds.remove(0);
+        self.recent.push(answer.seconds);
+        if self.recent.len() > SHOWN {
+            self.recent.remove(0);
         }
-        let before = self.failing;
+        self.failures = if answer.healthy { 0 } else { self.failures.saturating_add(1) };
+        self.state = match self.failures {
+            0 => State::Healthy,
+            n if n < failures => State::Suspect,
+            _ => State::Failing,
+        };
         if answer.healthy {
             self.good += 1;
-            self.failures = 0;
-            self.failing = false;
-        } else {
-            self.failures += 1;
-            self.failing = self.failures >= failures;
+            self.min = self.min.min(answer.seconds);
+            self.max = self.max.max(answer.seconds);
+            self.sum += answer.seconds;
         }
-        before != self.failing
+        let failing = match self.state {
+            State::Failing => true,
+            State::Healthy => false,
+            State::Unknown | State::Suspect => self.told_failing,
+        };
+        std::mem::replace(&mut self.told_failing, failing) != failing
     }
+
+    fn state(&self, lang: Lang) -> &'static str {
+        match self.state {
+            State::Unknown => "-",
+            State::Healthy => lang.healthy(),
+            State::Suspect => lang.suspect(),
+            State::Failing => lang.failing(),
+        }
+    }
+
+    fn success(&self) -> String {
+        if self.checks == 0 {
+            return "-".to_owned();
+        }
+        let share = f64::from(self.good) / f64::from(self.checks) * 100.0;
+        format!("{share:.0} % ({}/{})", self.good, self.checks)
+    }
+}
+
+/// How the watch is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Show {
+    /// One table that stays in place, on a terminal.
+    Live,
+    /// A line a check, for pipes and logs.
+    Lines,
+    /// One table, for `--once`.
+    Table,
 }
 
 pub(super) fn run(monitor: &Monitor) -> ExitCode {
@@ -92,40 +167,36 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
         if aims.is_empty() {
             return Err(lang.no_backends().to_owned());
         }
-        let fresh = |aim| Watched {
-            aim,
-            checks: 0,
-            good: 0,
-            failures: 0,
-            failing: false,
-            seconds: Vec::new(),
-            says: String::new(),
+        let mut watched: Vec<Watched> = aims.into_iter().map(Watched::new).collect();
+        let show = match (monitor.once, io::stdout().is_terminal()) {
+            (true, _) => Show::Table,
+            (false, true) => Show::Live,
+            (false, false) => Show::Lines,
         };
-        let mut watched: Vec<Watched> = aims.into_iter().map(fresh).collect();
         let mut left = if monitor.once { Some(1) } else { monitor.count };
-        let live = std::io::stdout().is_terminal() && left != Some(1);
-        let interval = Duration::try_from_secs_f64(monitor.interval).map_err(|error| format!("--interval: {error}"))?;
-        let interrupted = {
+        {
             let watch = async {
                 loop {
                     round(monitor, &client, &mut watched, lang).await;
-                    show(&watched, lang, live);
-                    left = left.map(|n| n.saturating_sub(1));
+                    // Nobody reads any more: each further check would be paid for nothing.
+                    if shown(&watched, lang, show).is_err() {
+                        return;
+                    }
+                    left = left.map(|n| n - 1);
                     if left == Some(0) {
                         return;
                     }
-                    sleep(interval).await;
+                    sleep(monitor.interval).await;
                 }
             };
             // Ctrl-C ends the watch with its summary, not in the middle of a line.
-            let (watch, ctrl_c) = (std::pin::pin!(watch), std::pin::pin!(tokio::signal::ctrl_c()));
-            let ended = select(watch, ctrl_c).await;
-            matches!(ended, Either::Right(_))
-        };
-        if interrupted {
-            show(&watched, lang, false);
+            select(std::pin::pin!(watch), std::pin::pin!(tokio::signal::ctrl_c())).await;
         }
-        Ok(verdict(watched.iter().all(|w| w.failures == 0)))
+        if show != Show::Table {
+            // Whoever has stopped reading wants no summary either.
+            let _ = try_say(format_args!("\n{}", summary(&watched, lang).trim_end()));
+        }
+        Ok(verdict(watched.iter().all(|one| one.state == State::Healthy)))
     })
 }
 
@@ -136,7 +207,7 @@ async fn round(monitor: &Monitor, client: &Client, watched: &mut [Watched], lang
         if one.take(answer, monitor.failures)
             && let Some(webhook) = &monitor.webhook
         {
-            let what = if one.failing { lang.fails() } else { lang.recovered() };
+            let what = if one.told_failing { lang.fails() } else { lang.recovered() };
             tell(webhook, &format!("{} {what}: {}", one.aim.backend, one.says)).await;
         }
     }
@@ -155,38 +226,71 @@ async fn tell(webhook: &str, text: &str) {
     }
 }
 
-fn show(watched: &[Watched], lang: Lang, live: bool) {
+fn shown(watched: &[Watched], lang: Lang, show: Show) -> io::Result<()> {
+    let text = match show {
+        Show::Lines => lines(watched, lang),
+        Show::Table => rows(watched, lang),
+        // Home, the table, and what an earlier, longer one has left below it.
+        Show::Live => format!("\x1b[H\x1b[2J{}", rows(watched, lang)),
+    };
+    try_say(text.trim_end())
+}
+
+fn rows(watched: &[Watched], lang: Lang) -> String {
     let rows: Vec<Vec<String>> = watched
         .iter()
         .map(|one| {
-            let share = f64::from(one.good) / f64::from(one.checks.max(1)) * 100.0;
             vec![
                 one.aim.backend.clone(),
-                if one.failures > 0 { lang.failing() } else { lang.healthy() }.to_owned(),
-                format!("{share:.0} % ({} {})", one.checks, lang.after_checks()),
-                format!("{:.2} s", one.seconds.last().copied().unwrap_or(0.0)),
-                format!("{:<SHOWN$}", spark(&one.seconds)),
+                one.state(lang).to_owned(),
+                one.success(),
+                one.recent.last().map_or_else(|| "-".to_owned(), |time| format!("{time:.2} s")),
+                format!("{:<SHOWN$}", spark(&one.recent)),
                 one.says.clone(),
             ]
         })
         .collect();
     let head = [lang.backend(), lang.state(), lang.success(), lang.time(), lang.latency(), lang.says()];
-    let text = table(&head, &rows, width());
-    // On a terminal the table stays in place; a pipe gets it anew each time.
-    let home = if live { "\x1b[H\x1b[2J" } else { "" };
-    say(format_args!("{home}{}", text.trim_end()));
+    tinted(&table(&head, &rows, width()), lang)
+}
+
+/// One line a backend, each with its time.
+fn lines(watched: &[Watched], lang: Lang) -> String {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now());
+    let line = |one: &Watched| {
+        let time = one.recent.last().copied().unwrap_or_default();
+        format!("{now}  {}  {}  {}  {time:.2} s  {}\n", one.aim.backend, one.state(lang), one.success(), one.says)
+    };
+    watched.iter().map(line).collect()
+}
+
+/// What the whole watch came to; times are those of good answers.
+fn summary(watched: &[Watched], lang: Lang) -> String {
+    let rows: Vec<Vec<String>> = watched
+        .iter()
+        .map(|one| {
+            let time = |value: f64| if one.good > 0 { format!("{value:.2} s") } else { "-".to_owned() };
+            let mean = one.sum / f64::from(one.good.max(1));
+            vec![
+                one.aim.backend.clone(),
+                one.state(lang).to_owned(),
+                one.success(),
+                time(one.min),
+                time(mean),
+                time(one.max),
+            ]
+        })
+        .collect();
+    let head = [lang.backend(), lang.state(), lang.success(), lang.min(), lang.mean(), lang.max()];
+    tinted(&table(&head, &rows, width()), lang)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_change_is_told_once_and_recovery_is_one() {
-        let aim = Aim { backend: "a".into(), model: "m".into() };
-        let mut one =
-            Watched { aim, checks: 0, good: 0, failures: 0, failing: false, seconds: vec![], says: String::new() };
-        let answer = |healthy| Answer {
+    fn answer(healthy: bool) -> Answer {
+        Answer {
             backend: "a".into(),
             model: "m".into(),
             healthy,
@@ -194,13 +298,34 @@ mod tests {
             seconds: 0.1,
             first_token_seconds: None,
             tokens: None,
+            tokens_per_second: None,
             finish_reason: None,
             served_by: None,
             text: String::new(),
             error: None,
-        };
-        let changes: Vec<bool> =
-            [true, false, false, false, true, true].iter().map(|h| one.take(&answer(*h), 2)).collect();
-        assert_eq!(changes, [false, false, true, false, true, false]);
+        }
+    }
+
+    #[test]
+    fn a_change_is_told_once_and_recovery_is_one() {
+        let mut one = Watched::new(Aim { backend: "a".into(), model: "m".into() });
+        let answers = [true, false, false, false, true, false, true];
+        let news: Vec<bool> = answers.iter().map(|healthy| one.take(&answer(*healthy), 2)).collect();
+        assert_eq!(news, [false, false, true, false, true, false, false]);
+    }
+
+    #[test]
+    fn a_backend_counts_as_failing_only_after_so_many_failures() {
+        let mut one = Watched::new(Aim { backend: "a".into(), model: "m".into() });
+        assert_eq!((one.state, one.success()), (State::Unknown, "-".to_owned()));
+        let states: Vec<State> = [false, false, false, true]
+            .iter()
+            .map(|healthy| {
+                one.take(&answer(*healthy), 3);
+                one.state
+            })
+            .collect();
+        assert_eq!(states, [State::Suspect, State::Suspect, State::Failing, State::Healthy]);
+        assert_eq!(one.success(), "25 % (1/4)");
     }
 }

@@ -20,6 +20,7 @@ use crate::{
 
 /// Run the proxy
 #[derive(Debug, Args)]
+#[command(after_help = "Example:\n  greenroom serve --demo")]
 pub(super) struct Serve {
     /// Serve four simulated providers, to try things out
     #[arg(long, conflicts_with = "config")]

@@ -52,11 +52,11 @@ words! {
     speed: "TOKENS/S", "词元/秒";
     healthy: "healthy", "健康";
     failing: "failing", "故障";
+    suspect: "suspect", "可疑";
     fastest: "fastest", "最快";
     are_healthy: "healthy", "个健康";
     of: "of", "/";
     recovered: "recovered", "已恢复";
     fails: "fails", "出现故障";
-    after_checks: "checks", "次检查";
     no_backends: "there are no backends to ask", "没有可检查的后端";
 }

@@ -144,6 +144,11 @@ impl Client {
         Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default() }
     }
 
+    /// Opens a connection, TLS included, and closes it again.
+    pub async fn connect(&self) -> Result<(), Failed> {
+        self.pool.take(true).await.map(|_| ())
+    }
+
     fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<Rc<RequestHead>, Failed> {
         let model = names_model(&self.backend).then(|| model.clone());
         let known = |head: &&Head| head.endpoint == endpoint && head.model == model;

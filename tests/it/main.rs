@@ -30,4 +30,5 @@ mod stainless;
 mod stop;
 mod streams;
 mod supervision;
+mod tools;
 mod users;

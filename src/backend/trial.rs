@@ -1,0 +1,179 @@
+//! Owns the questions of a diagnosis: put in the backend's own protocol, answers read strictly.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::diagnose::Wrong;
+use crate::{
+    settings::Backend,
+    upstream::{Answer, Client, Endpoint},
+    wire::{
+        Fault, Malformed, Protocol, sse,
+        translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
+    },
+};
+
+/// Bytes of an answer that are looked at.
+const MOST: usize = 256 << 10;
+
+/// A backend on trial.
+pub(super) struct Trial {
+    backend: Arc<Backend>,
+    client: Client,
+    model: Arc<str>,
+}
+
+/// What a whole answer showed.
+pub(super) struct Reply {
+    /// It tells its tokens.
+    pub(super) counted: bool,
+    /// It calls a tool.
+    pub(super) called: bool,
+}
+
+impl Trial {
+    pub(super) fn new(backend: Arc<Backend>, model: Arc<str>) -> Self {
+        Self { client: Client::new(backend.clone()), backend, model }
+    }
+
+    /// Whether Greenroom asks its streams for usage: only this protocol has to be asked.
+    pub(super) fn asks_usage(&self) -> bool {
+        self.backend.ask_usage && self.backend.protocol == Protocol::Openai
+    }
+
+    pub(super) async fn secure(&self) -> Result<String, Wrong> {
+        self.client.connect().await?;
+        Ok("secured".to_owned())
+    }
+
+    pub(super) async fn list(&self) -> Result<String, Wrong> {
+        let answer = self.client.send(Endpoint::Models, &self.model, &[], Vec::new()).await?;
+        match answer.status() {
+            200..300 => Ok("the models list was given".to_owned()),
+            404 | 405 | 501 => Ok("no models list here; the next steps tell".to_owned()),
+            _ => Err(self.refusal(answer).await),
+        }
+    }
+
+    pub(super) async fn ask_for_one_token(&self) -> Result<Reply, Wrong> {
+        self.ask(json!({"max_tokens": 1})).await
+    }
+
+    pub(super) async fn call_a_tool(&self) -> Result<Reply, Wrong> {
+        let tool = json!({"type": "function", "function": {
+            "name": "get_time", "description": "Tells the time.", "parameters": {"type": "object", "properties": {}},
+        }});
+        self.ask(json!({"max_tokens": 50, "tools": [tool]})).await
+    }
+
+    /// Asks for a stream, which has to be whole; whether it counted its tokens.
+    pub(super) async fn stream(&self) -> Result<bool, Wrong> {
+        let mut extra = json!({"max_tokens": 5, "stream": true});
+        if self.asks_usage() {
+            extra["stream_options"] = json!({"include_usage": true});
+        }
+        let mut answer = self.send(Endpoint::ChatStream, extra).await?;
+        if !answer.is_event_stream() {
+            return Err("it answered a stream request without a stream".into());
+        }
+        let mut reader = StreamTranslator::new(self.backend.protocol, Dialect::Chat, self.context(), true);
+        let (mut splitter, mut unread) = (sse::Splitter::default(), Vec::new());
+        let (mut counted, mut read) = (false, 0);
+        loop {
+            let (run, over) = match answer.chunk().await {
+                Some(piece) => {
+                    let piece = piece.map_err(|broken| broken.0)?;
+                    read += piece.len();
+                    (splitter.push(piece).map_err(|_| "a frame is too long")?, false)
+                }
+                None => (splitter.rest(), true),
+            };
+            for frame in sse::frames(&run) {
+                let Some(data) = frame.data else { continue };
+                let seen = reader.frame(frame.event, &data, &mut unread).map_err(malformed)?;
+                if let Some(fault) = &seen.fault {
+                    return Err(told(None, fault));
+                }
+                counted |= seen.usage.is_some();
+            }
+            unread.clear();
+            if over && reader.end(&mut unread) {
+                return Ok(counted);
+            }
+            if over {
+                return Err("its stream ended before it was complete".into());
+            }
+            if read > MOST {
+                return Err("its stream does not end, though few tokens were asked for".into());
+            }
+        }
+    }
+
+    /// Asks with `extra` members, and reads the whole answer.
+    async fn ask(&self, extra: Value) -> Result<Reply, Wrong> {
+        let mut answer = self.send(Endpoint::Chat, extra).await?;
+        let bytes = read(&mut answer).await?;
+        let reply = translate::reply(self.backend.protocol, Dialect::Chat, &bytes, &self.context());
+        let (chat, seen) = reply.map_err(malformed)?;
+        if let Some(fault) = &seen.fault {
+            return Err(told(None, fault));
+        }
+        let chat: Value = serde_json::from_slice(&chat).map_err(|error| format!("its answer is not JSON ({error})"))?;
+        let called = chat["choices"][0]["message"]["tool_calls"].is_array();
+        Ok(Reply { counted: seen.usage.is_some(), called })
+    }
+
+    /// Sends a question; its answer is a 2xx.
+    async fn send(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Wrong> {
+        let mut body = json!({"model": &*self.model, "messages": [{"role": "user", "content": "What time is it?"}]});
+        if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
+            body.extend(extra);
+        }
+        let body = body.to_string().into_bytes();
+        let protocol = self.backend.protocol;
+        let body = if protocol == Protocol::Openai {
+            body
+        } else {
+            let max_tokens = self.backend.max_tokens;
+            let target = Target { protocol, model: &self.model, max_tokens, refuse_unsupported: false };
+            let translated = translate::request(Dialect::Chat, &body, &target);
+            translated.map_err(|_| "the question cannot be put in its protocol")?.body
+        };
+        let answer = self.client.send(endpoint, &self.model, &[], vec![Bytes::from(body)]).await?;
+        if (200..300).contains(&answer.status()) { Ok(answer) } else { Err(self.refusal(answer).await) }
+    }
+
+    fn context(&self) -> ReplyContext {
+        ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string() }
+    }
+
+    /// An error in words that tell no secret: status, type, code.
+    async fn refusal(&self, mut answer: Answer) -> Wrong {
+        let status = answer.status();
+        // The status alone says enough where the body breaks off.
+        let body = read(&mut answer).await.unwrap_or_default();
+        told(Some(status), &translate::fault(self.backend.protocol, status, &body))
+    }
+}
+
+async fn read(answer: &mut Answer) -> Result<Vec<u8>, Wrong> {
+    let mut all = Vec::new();
+    while let Some(piece) = answer.chunk().await {
+        all.extend_from_slice(&piece.map_err(|broken| broken.0)?);
+        if all.len() > MOST {
+            return Err("its answer is too long, though few tokens were asked for".into());
+        }
+    }
+    Ok(all)
+}
+
+fn malformed(Malformed(why): Malformed) -> Wrong {
+    format!("it is not what its protocol says ({why})").into()
+}
+
+fn told(status: Option<u16>, fault: &Fault) -> Wrong {
+    let number = status.map_or_else(String::new, |status| format!("HTTP {status} "));
+    Wrong { status, said: format!("{number}{} {}", fault.kind, fault.code).trim_end().to_owned() }
+}
