@@ -62,12 +62,12 @@ fn sse_of(lines: &[String], protocol: Protocol, line_end: &str) -> Vec<u8> {
     let mut out = String::new();
     for line in lines {
         if let (Protocol::Anthropic, Ok(value)) = (protocol, serde_json::from_str::<Value>(line)) {
-            out += &format!("event: {}{line_end}", value["type"].as_str().unwrap_or_default());
+            out.extend(["event: ", value["type"].as_str().unwrap_or_default(), line_end]);
         }
-        out += &format!("data: {line}{line_end}{line_end}");
+        out.extend(["data: ", line, line_end, line_end]);
     }
     if protocol == Protocol::Openai {
-        out += &format!("data: [DONE]{line_end}{line_end}");
+        out.extend(["data: [DONE]", line_end, line_end]);
     }
     out.into_bytes()
 }
