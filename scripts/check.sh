@@ -4,6 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 export CARGO_TERM_COLOR=never CARGO_BUILD_JOBS="${CARGO_BUILD_JOBS:-2}"
 venv=.venv
+target="${CARGO_TARGET_DIR:-target}"
 
 step() { printf '\n== %s\n' "$*"; }
 
@@ -41,7 +42,7 @@ RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --quiet
 
 step "official SDKs and documented commands, against the demo"
 log=$(mktemp)
-./target/debug/greenroom serve --demo --bind 127.0.0.1:0 >"$log" 2>"$log.err" &
+"$target/debug/greenroom" serve --demo --bind 127.0.0.1:0 >"$log" 2>"$log.err" &
 demo=$!
 trap 'kill "$demo" 2>/dev/null || true; rm -f "$log" "$log.err"' EXIT
 for _ in $(seq 100); do
@@ -50,7 +51,7 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 [ -n "$url" ] || { echo "check.sh: the demo did not start" >&2; cat "$log.err" >&2; exit 1; }
-export GREENROOM_URL="$url" GREENROOM_TOKEN=your-token PATH="$PWD/target/debug:$PWD/$venv/bin:$PATH"
+export GREENROOM_URL="$url" GREENROOM_TOKEN=your-token PATH="$(cd "$target/debug" && pwd):$PWD/$venv/bin:$PATH"
 "$venv/bin/python" -m pytest -q tests/sdk tests/tools
 "$venv/bin/python" tests/commands.py "$url"
 
