@@ -51,7 +51,8 @@ for _ in $(seq 100); do
   sleep 0.1
 done
 [ -n "$url" ] || { echo "check.sh: the demo did not start" >&2; cat "$log.err" >&2; exit 1; }
-export GREENROOM_URL="$url" GREENROOM_TOKEN=your-token PATH="$(cd "$target/debug" && pwd):$PWD/$venv/bin:$PATH"
+binaries=$(cd "$target/debug" && pwd)
+export GREENROOM_URL="$url" GREENROOM_TOKEN=your-token PATH="$binaries:$PWD/$venv/bin:$PATH"
 "$venv/bin/python" -m pytest -q tests/sdk tests/tools
 "$venv/bin/python" tests/commands.py "$url"
 
