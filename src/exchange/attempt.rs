@@ -127,7 +127,7 @@ impl Leg {
         };
         let limits = &lease.handle().settings.deadlines;
         let fair = if lease.time_to_first_token().is_some() { limits.total } else { limits.first_token_soft };
-        clock::now().saturating_sub(lease.taken()) < fair
+        clock::now().saturating_sub(lease.taken()) < fair.min(limits.total)
     }
 
     pub(super) fn failed(mut self, failed: &Failed) {
