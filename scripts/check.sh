@@ -56,4 +56,7 @@ export GREENROOM_URL="$url" GREENROOM_TOKEN=your-token PATH="$binaries:$PWD/$ven
 "$venv/bin/python" -m pytest -q tests/sdk tests/tools
 "$venv/bin/python" tests/commands.py "$url"
 
+step "soak, a minute of it"
+GREENROOM_BIN="$target/debug/greenroom" scripts/soak.sh --seconds 60
+
 step "all good"

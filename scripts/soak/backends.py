@@ -6,8 +6,9 @@ import random
 import socket
 import struct
 
-# Share of requests that a backend spoils, and how; the rest are answered in order.
-SPOILED = 0.2
+# Share of requests that a backend spoils, and how; the rest are answered in order. More would shut every gate for good:
+# a few failures in a row are enough for that.
+SPOILED = 0.1
 FAULTS = [
     "reset", "close", "hang", "slow", "500", "503", "429", "garbage", "not_json", "empty", "error_in_200",
     "cut", "cut_hard", "stall", "one_malformed", "two_malformed", "no_done",

@@ -82,11 +82,12 @@ def judge(status, body, clean, stream, text):
     raise Violation(f"a stream that is neither whole nor ended with an error: {fault} {said[-80:]!r}")
 
 
-async def chat(addr, token, name, rng):
-    """One chat request; its outcome. Now and then the client leaves early."""
+async def chat(addr, token, name, rng, pin=None):
+    """One chat request, pinned or not; its outcome. Now and then the client leaves early."""
     count, stream = rng.randrange(3, 60), rng.random() < 0.7
     message = {"role": "user", "content": f"{name} {count}"}
-    body = json.dumps({"model": "m", "stream": stream, "messages": [message]}).encode()
+    pinned = {"backend": pin} if pin else {}
+    body = json.dumps({"model": "m", "stream": stream, "messages": [message], **pinned}).encode()
     extra = f"x-request-id: {name}\r\ncontent-type: application/json\r\n"
     leaves = rng.random() < 0.05
 

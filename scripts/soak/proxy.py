@@ -24,11 +24,13 @@ total_timeout = "5s"
 connect_timeout = "1s"
 backoff_min = "100ms"
 backoff_max = "1s"
+breaker_failures = 5
 [users.soak]
 token = "token-of-soak"
 models = ["*"]
 backends = ["*"]
 admin = true
+may_pin = true
 """
 
 
@@ -36,11 +38,13 @@ class Proxy:
     """The binary as a process of its own."""
 
     def __init__(self, binary, folder):
-        self.binary, self.config = binary, os.path.join(folder, "greenroom.toml")
+        self.binary, self.folder = os.path.abspath(binary), folder
+        self.config = os.path.join(folder, "greenroom.toml")
         self.process = None
         self.addr = None
         self.told = collections.Counter()
         self.panics = []
+        self.reading = None
 
     def write(self, ports, weight):
         """Writes the settings; the weight and the number of backends differ from one reload to the next."""
@@ -56,11 +60,13 @@ class Proxy:
         args = ["serve", "--bind", "127.0.0.1:0", "--config", self.config]
         pipe = asyncio.subprocess.PIPE
         env = {**os.environ, "RUST_LOG": "warn,greenroom::request=info"}
-        self.process = await asyncio.create_subprocess_exec(self.binary, *args, stdout=pipe, stderr=pipe, env=env)
+        self.process = await asyncio.create_subprocess_exec(
+            self.binary, *args, stdout=pipe, stderr=pipe, env=env, cwd=self.folder
+        )
         said = (await self.process.stdout.readline()).decode()
         host, port = re.search(r"http://([\d.]+):(\d+)", said).groups()
         self.addr = (host, int(port))
-        asyncio.ensure_future(self.read_log())
+        self.reading = asyncio.ensure_future(self.read_log())
 
     async def read_log(self):
         """Counts the ends that the proxy tells of each request, and keeps panics that nobody ordered."""
@@ -68,7 +74,7 @@ class Proxy:
             text = line.decode(errors="replace")
             if "greenroom::request" in text and (name := re.search(r" id=(\S+)", text)):
                 self.told[name[1]] += 1
-            elif "panicked" in text and "on request of an operator" not in text and "actor" not in text:
+            elif "panicked" in text and "on request of an operator" not in text:
                 self.panics.append(text.strip())
 
     def hang_up(self):
@@ -84,7 +90,9 @@ class Proxy:
     async def stop(self):
         self.process.terminate()
         try:
-            return await asyncio.wait_for(self.process.wait(), 40)
+            code = await asyncio.wait_for(self.process.wait(), 40)
+            await self.reading
+            return code
         except asyncio.TimeoutError:
             self.process.kill()
             return "killed: it did not stop within 40 s"

@@ -41,9 +41,9 @@ class Soak:
             await self.one(f"r{self.sent}", rng)
             await asyncio.sleep(rng.random() * 0.2)
 
-    async def one(self, name, rng):
+    async def one(self, name, rng, pin=None):
         try:
-            outcome = await chat(self.proxy.addr, TOKEN, name, rng)
+            outcome = await chat(self.proxy.addr, TOKEN, name, rng, pin)
             self.outcomes[outcome] += 1
             if outcome != "left":
                 self.heard.add(name)
@@ -94,13 +94,14 @@ class Soak:
             await asyncio.sleep(0.5)
 
     async def run(self):
+        # An answer tells that everything is open that stays so.
+        await self.operator("GET", "/admin/backends")
         idle = self.proxy.descriptors()
         self.until = time.monotonic() + self.options.seconds
         clients = [self.client(number) for number in range(self.options.clients)]
         await asyncio.gather(*clients, self.kill(), self.reload(), self.downtime(), self.measure())
         await self.settle(idle)
         await self.recover()
-        return self.verdict()
 
     async def settle(self, idle):
         """Waits until nothing is under way: leases at zero, and the descriptors of the clients given back."""
@@ -127,7 +128,7 @@ class Soak:
             await self.operator("POST", f"/admin/backends/b{number}/reset")
         rng = random.Random(self.options.seed)
         for number in range(100):
-            outcome = await self.one(f"after{number}", rng)
+            outcome = await self.one(f"after{number}", rng, f"b{number % BACKENDS}")
             if outcome not in ("success", "left"):
                 self.violations.append(f"after all faults had ended, a request ended with {outcome}")
         silent = [number for number, backend in enumerate(self.backends) if not backend.asked]
@@ -170,10 +171,13 @@ async def main():
         proxy = Proxy(options.binary, folder)
         proxy.write([backend.port for backend in backends], 1.0)
         await proxy.start()
+        soak = Soak(proxy, backends, options)
         try:
-            wrong = await Soak(proxy, backends, options).run()
+            await soak.run()
         finally:
             code = await proxy.stop()
+        # Its log is complete only now.
+        wrong = soak.verdict()
         if code != 0:
             wrong.append(f"the proxy ended with {code}")
     for line in wrong[:20]:

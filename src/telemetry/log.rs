@@ -1,12 +1,6 @@
 //! Owns the log: its set-up, the one line a request, the words of a panic.
 
-use std::{
-    any::Any,
-    fmt::Write as _,
-    io::Write as _,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{any::Any, fmt::Write as _, io::Write as _, sync::OnceLock, thread::Thread, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -23,27 +17,39 @@ const PIN_TARGET: &str = "greenroom::pin";
 const BUFFER: usize = 32 << 10;
 const HELD: Duration = Duration::from_millis(100);
 
+/// Most bytes held back while nobody reads them: then lines are lost, since a request does not wait for its log.
+const MOST: usize = 4 << 20;
+
+/// Longest wait for another thread that writes.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Sets up logging from `RUST_LOG`; `info` without it, and warnings only from the frameworks.
 pub fn init() {
-    let buffer = HELD_BACK.get_or_init(Buffer::default).clone();
     let default = "info,actix_server=warn";
     let logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))
         .format(|out, record| {
             let time = out.timestamp_millis();
             writeln!(out, "{time} {:5} {} {}", record.level(), record.target(), record.args())
         })
-        .target(env_logger::Target::Pipe(Box::new(buffer.clone())))
+        .target(env_logger::Target::Pipe(Box::new(Writer)))
         .write_style(env_logger::WriteStyle::Never)
         .try_init();
     // A second call, as in tests, changes nothing.
-    if logger.is_ok() {
-        std::thread::spawn(move || {
-            loop {
-                std::thread::park_timeout(HELD);
-                buffer.write_out();
-            }
-        });
+    if logger.is_err() {
+        return;
     }
+    let writer = std::thread::spawn(|| {
+        loop {
+            std::thread::park_timeout(HELD);
+            flush();
+        }
+    });
+    // Fails only where it is set already, and this is reached once.
+    let _ = HELD_BACK.set(Buffer { lines: Mutex::default(), out: Mutex::default(), writer: writer.thread().clone() });
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        ::log::error!("panicked at {place}: {}", panic_words(panic.payload()));
+    }));
 }
 
 /// Writes out the lines held back: before the process ends, and after a line that must not get lost.
@@ -59,49 +65,73 @@ fn put(line: &str) {
         ::log::info!(target: TARGET, "{line}");
         return;
     };
-    let mut lines = buffer.0.lock();
     let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
     // Writing to a vector cannot fail.
-    let _ = writeln!(lines, "{now} INFO  {TARGET} {line}");
-    if lines.len() >= BUFFER {
-        drop(lines);
-        buffer.write_out();
-    }
+    buffer.add(false, |lines| drop(writeln!(lines, "{now} INFO  {TARGET} {line}")));
 }
 
 static HELD_BACK: OnceLock<Buffer> = OnceLock::new();
 
 /// Lines on their way to standard error.
-#[derive(Clone, Default)]
-struct Buffer(Arc<Mutex<Vec<u8>>>);
+struct Buffer {
+    lines: Mutex<Lines>,
+    /// Held while writing, so that lines stay in order; never by who adds a line.
+    out: Mutex<()>,
+    writer: Thread,
+}
+
+#[derive(Default)]
+struct Lines {
+    bytes: Vec<u8>,
+    lost: u64,
+}
 
 impl Buffer {
+    fn add(&self, urgent: bool, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut lines = self.lines.lock();
+        if lines.bytes.len() >= MOST {
+            lines.lost += 1;
+            return;
+        }
+        write(&mut lines.bytes);
+        let due = urgent || lines.bytes.len() >= BUFFER;
+        drop(lines);
+        if due {
+            self.writer.unpark();
+        }
+    }
+
     fn write_out(&self) {
-        let mut lines = self.0.lock();
-        if !lines.is_empty() {
+        // Where standard error is stuck, so is who writes: nobody waits for that for long.
+        let Some(_alone) = self.out.try_lock_for(PATIENCE) else { return };
+        let Lines { mut bytes, lost } = std::mem::take(&mut *self.lines.lock());
+        if lost > 0 {
+            // Writing to a vector cannot fail.
+            let _ = writeln!(bytes, "{lost} lines of this log were lost: nobody read them in time");
+        }
+        if !bytes.is_empty() {
             // Where standard error is gone there is nobody left to tell.
-            let _ = std::io::stderr().write_all(&lines);
-            lines.clear();
+            let _ = std::io::stderr().write_all(&bytes);
         }
     }
 }
 
-impl std::io::Write for Buffer {
+/// The logger's way into the buffer.
+struct Writer;
+
+impl std::io::Write for Writer {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
-        let mut lines = self.0.lock();
-        lines.extend_from_slice(line);
         // Trouble is told at once; the lines of requests can wait for company.
         let urgent = !line.windows(6).take(40).any(|word| word == b" INFO " || word == b"DEBUG ");
-        let full = lines.len() >= BUFFER;
-        drop(lines);
-        if urgent || full {
-            self.write_out();
+        match HELD_BACK.get() {
+            Some(buffer) => buffer.add(urgent, |lines| lines.extend_from_slice(line)),
+            None => std::io::stderr().write_all(line)?,
         }
         Ok(line.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
-        self.write_out();
+        // The logger asks for it after every line; the writing thread knows better when.
         Ok(())
     }
 }

@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     io,
     pin::Pin,
+    rc::{Rc, Weak},
     sync::{Arc, OnceLock},
     task::{Context, Poll, Waker},
     time::Duration,
@@ -18,12 +19,15 @@ use actix_tls::connect::{
     rustls_0_23::{TlsConnector, reexports::AsyncTlsStream},
 };
 use bytes::BytesMut;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::error::{Class, Failed};
 
 /// Idle connections are closed after this: below the usual idle limits of load balancers in front of providers.
 const IDLE: Duration = Duration::from_secs(15);
+
+/// How often idle connections are looked through. One timer a pool, none while it is empty.
+const SWEEP: Duration = Duration::from_secs(5);
 
 /// A connection is not used for longer than this, so that changed DNS records take effect.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -52,7 +56,9 @@ pub(super) struct Taken {
 pub(super) struct Pool {
     place: Place,
     connector: ConnectorService,
-    idle: RefCell<Vec<Idle>>,
+    idle: Rc<RefCell<Vec<Idle>>>,
+    /// Somebody looks after the idle ones.
+    swept: Rc<Cell<bool>>,
     /// Connections opened so far.
     opened: Cell<u64>,
 }
@@ -66,7 +72,7 @@ struct Idle {
 impl Pool {
     pub(super) fn new(place: Place) -> Self {
         let connector = Connector::default().service();
-        Self { place, connector, idle: RefCell::default(), opened: Cell::new(0) }
+        Self { place, connector, idle: Rc::default(), swept: Rc::default(), opened: Cell::new(0) }
     }
 
     /// The connection used last that is still alive, or a new one.
@@ -87,12 +93,10 @@ impl Pool {
 
     /// Keeps a connection whose answer has been read to its end.
     pub(super) fn give_back(&self, io: Io, buffer: BytesMut, opened: Instant) {
-        let now = Instant::now();
-        let mut idle = self.idle.borrow_mut();
-        // The longest idle stand first; those that nobody will use any more are closed here.
-        let stale = idle.iter().take_while(|idle| now - idle.since >= IDLE).count();
-        idle.drain(..stale);
-        idle.push(Idle { wire: wire(io, buffer), opened, since: now });
+        self.idle.borrow_mut().push(Idle { wire: wire(io, buffer), opened, since: Instant::now() });
+        if !self.swept.replace(true) {
+            actix_rt::spawn(sweep(Rc::downgrade(&self.idle), self.swept.clone()));
+        }
     }
 
     async fn connect(&self) -> Result<Io, Failed> {
@@ -110,6 +114,21 @@ impl Pool {
             .await
             .map_err(|error| Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})")))?;
         Ok(Io::Secure(Box::new(secured.into_parts().0)))
+    }
+}
+
+/// Closes what is idle for too long or was closed by its peer, until nothing is idle or the pool is gone.
+async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
+    loop {
+        sleep(SWEEP).await;
+        let Some(idle) = idle.upgrade() else { return };
+        let mut idle = idle.borrow_mut();
+        let now = Instant::now();
+        idle.retain(|idle| now - idle.since < IDLE && is_quiet(&idle.wire));
+        if idle.is_empty() {
+            swept.set(false);
+            return;
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
-    client::Ask,
+    client::{Ask, Connection},
     proxy::{HELLO, HELLO_STREAM, Launch, Proxy},
     script::{Answer, completion},
     settings::{Settings, TOKEN},
@@ -138,4 +138,18 @@ async fn names_that_clients_make_up_forge_no_lines_and_no_fields() {
         line.starts_with("INFO") || field(line, "id") == Some("forged") || field(line, "user") == Some("root")
     });
     assert_eq!(forged, None);
+}
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_holds_up_no_request_and_no_end() {
+    let upstream = Upstream::saying("hi").await;
+    let mut proxy = Launch::new(&settings(&upstream)).unread().start().await;
+    let mut client = Connection::open(proxy.addr).await;
+    // Far more lines than a pipe takes.
+    for _ in 0..1500 {
+        client.send(&Ask::chat(r#"{"model":"nobody has it","messages":[]}"#).bearer(TOKEN)).await;
+        assert_eq!(client.reply().await.status(), 404);
+    }
+    proxy.signal("TERM");
+    assert_eq!(proxy.ended().await.code(), Some(0));
 }

@@ -1,5 +1,10 @@
 //! What crosses the proxy and what does not: bodies byte for byte, headers by list, credentials never.
 
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
+
 use crate::support::{
     client::Ask,
     proxy::{HELLO, HELLO_STREAM, Proxy},
@@ -8,6 +13,7 @@ use crate::support::{
     sse,
     upstream::Upstream,
     wire::End,
+    within,
 };
 
 /// A body with everything that a parser and a writer between client and backend could spoil.
@@ -179,4 +185,23 @@ async fn token_counts_are_asked_for_and_kept_from_a_client_that_did_not_ask() {
     let reply = proxy.chat(asking.clone()).await;
     assert_eq!(upstream.last().text(), asking);
     assert!(reply.text().contains(&sse::usage(11, 22)));
+}
+
+#[tokio::test]
+async fn an_idle_connection_that_its_backend_closes_is_closed_here_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let addr = listener.local_addr().unwrap();
+    let proxy = Proxy::start(&Settings::new().backend("one", addr)).await;
+    let mut client = proxy.begin(HELLO).await;
+    let (mut backend, _) = listener.accept().await.unwrap();
+    let mut asked = vec![0; 4096];
+    assert!(backend.read(&mut asked).await.unwrap() > 0);
+    let body = completion("hi");
+    let answer =
+        format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    backend.write_all(answer.as_bytes()).await.unwrap();
+    assert_eq!(client.reply().await.status(), 200);
+    backend.shutdown().await.unwrap();
+    // An orderly end from its side as well, though no request comes that would have needed the connection.
+    assert_eq!(within("the end of the connection", backend.read(&mut asked)).await.unwrap(), 0);
 }

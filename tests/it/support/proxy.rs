@@ -25,6 +25,7 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Launch {
     command: Command,
+    unread: bool,
     dir: TempDir,
 }
 
@@ -49,12 +50,18 @@ impl Launch {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
         command.current_dir(dir.path()).env("RUST_LOG", "info").env_remove("RUST_BACKTRACE");
-        Self { command, dir }
+        Self { command, unread: false, dir }
     }
 
     /// Sets an environment variable.
     pub(crate) fn env(mut self, name: &str, value: &str) -> Self {
         self.command.env(name, value);
+        self
+    }
+
+    /// Leaves its log to fill the pipe.
+    pub(crate) fn unread(mut self) -> Self {
+        self.unread = true;
         self
     }
 
@@ -68,7 +75,7 @@ impl Launch {
             .spawn()
             .expect("the binary starts");
         let said = collect(child.stdout.take().expect("stdout is piped"));
-        let log = collect(child.stderr.take().expect("stderr is piped"));
+        let log = if self.unread { Text::default() } else { collect(child.stderr.take().expect("stderr is piped")) };
         let config = self.config();
         let (child, addr) = (Process(child), ([127, 0, 0, 1], 0).into());
         let mut proxy = Proxy { child, addr, said, log, config, dir: self.dir };
