@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     error::{Error, Face},
-    telemetry::story::{Telling, ms},
+    telemetry::story::{Millis, Telling},
     wire::translate::Dialect,
 };
 
@@ -198,10 +198,10 @@ fn tell(response: &mut HttpResponseBuilder, telling: &Telling) {
             response.insert_header((own::BACKEND, &*served.backend));
             response.insert_header((own::UPSTREAM_MODEL, &*served.upstream_model));
             response.insert_header((own::ROUTE, served.route.as_str()));
-            let total = ms(story.total());
-            let upstream = story.first_token.map_or(total, ms) - served.started_ms;
-            let gateway = total - upstream;
-            response.insert_header((own::SERVER_TIMING, format!("upstream;dur={upstream:.3}, gw;dur={gateway:.3}")));
+            let total = story.total();
+            let upstream = story.first_token.unwrap_or(total).saturating_sub(served.started);
+            let (upstream, gateway) = (Millis(upstream, 3), Millis(total.saturating_sub(upstream), 3));
+            response.insert_header((own::SERVER_TIMING, format!("upstream;dur={upstream}, gw;dur={gateway}")));
         }
     });
 }

@@ -4,7 +4,7 @@ use std::{any::Any, fmt::Write as _, io::Write as _, sync::OnceLock, thread::Thr
 
 use parking_lot::Mutex;
 
-use super::story::{Story, ms};
+use super::story::{Millis, Story};
 use crate::error::Error;
 
 /// Log target of the request line.
@@ -150,7 +150,7 @@ pub fn request(story: &Story) {
     // Writing to a string cannot fail.
     let _ = write!(
         line,
-        "id={} user={} model={} backend={} route={} attempts={} status={} class={} total_ms={:.1}",
+        "id={} user={} model={} backend={} route={} attempts={} status={} class={} total_ms={}",
         story.id,
         story.user.name,
         Plain(&story.model),
@@ -159,10 +159,10 @@ pub fn request(story: &Story) {
         story.attempts.len(),
         story.status,
         story.class.map_or("none", |class| class.as_str()),
-        ms(story.total()),
+        Millis(story.total(), 1),
     );
     if let Some(first) = story.first_token {
-        let _ = write!(line, " ttft_ms={:.1}", ms(first));
+        let _ = write!(line, " ttft_ms={}", Millis(first, 1));
     }
     if let Some(usage) = story.usage {
         let _ = write!(line, " tokens_in={} tokens_out={}", usage.input, usage.output);

@@ -1,8 +1,8 @@
 //! Owns the story of one request: what was tried, who served it, how it ended; told once, in the log line and the headers.
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 
 use super::phase::Phase;
 use crate::{
@@ -50,10 +50,12 @@ pub struct AttemptNote {
     pub upstream_model: Arc<str>,
     /// Why this backend.
     pub route: RouteReason,
-    /// Start, milliseconds after the request came.
-    pub started_ms: f64,
-    /// Duration, milliseconds; absent while it runs.
-    pub duration_ms: Option<f64>,
+    /// Start, after the request came.
+    #[serde(rename = "started_ms", serialize_with = "as_ms")]
+    pub started: Duration,
+    /// Duration; absent while it runs.
+    #[serde(rename = "duration_ms", serialize_with = "as_maybe_ms")]
+    pub duration: Option<Duration>,
     /// How it ended: `success`, `cancelled`, or a class of failure.
     pub outcome: Option<&'static str>,
     /// The backend's status.
@@ -140,9 +142,9 @@ impl Telling {
         write(self.0.story.borrow_mut().as_mut().expect(WHOLE))
     }
 
-    /// Milliseconds since the request came.
-    pub fn elapsed_ms(&self) -> f64 {
-        ms(clock::now().saturating_sub(self.read(|s| s.received)))
+    /// Time from the request's arrival to `now`.
+    pub fn until(&self, now: Duration) -> Duration {
+        now.saturating_sub(self.read(|s| s.received))
     }
 
     /// A phase that began at `began` is over.
@@ -161,12 +163,11 @@ impl Telling {
 
     /// An attempt ended.
     pub fn attempt_ended(&self, number: usize, outcome: &'static str, status: Option<u16>, message: Option<String>) {
-        let now = self.elapsed_ms();
         self.write(|story| {
             if let Some(note) = story.attempts.get_mut(number)
                 && note.outcome.is_none()
             {
-                note.duration_ms = Some(now - note.started_ms);
+                note.duration = Some(clock::now().saturating_sub(story.received + note.started));
                 note.outcome = Some(outcome);
                 note.status = status;
                 note.message = message;
@@ -289,7 +290,49 @@ impl Story {
     }
 }
 
+/// A duration as milliseconds with so many decimals, at most three: for log lines and headers, where formatting floats
+/// would be the dearest part.
+pub struct Millis(pub Duration, pub u32);
+
+impl fmt::Display for Millis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let digits = self.1.min(3);
+        let unit = 10_u64.pow(3 - digits);
+        // Longer than half a million years is not waited for.
+        let rounded = (u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX).saturating_add(unit / 2)) / unit;
+        let scale = 10_u64.pow(digits);
+        let (whole, rest, width) = (rounded / scale, rounded % scale, digits as usize);
+        if digits == 0 { write!(f, "{whole}") } else { write!(f, "{whole}.{rest:0width$}") }
+    }
+}
+
+fn as_ms<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_f64(ms(*time))
+}
+
+#[expect(clippy::ref_option, reason = "the signature that serde calls")]
+fn as_maybe_ms<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    time.map(ms).serialize(to)
+}
+
 /// A duration in milliseconds, to the microsecond.
 pub fn ms(time: Duration) -> f64 {
     time.as_micros() as f64 / 1e3
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn durations_read_as_floats_would(micros in 0_u64..1_000_000_000) {
+            let time = Duration::from_micros(micros);
+            prop_assert_eq!(Millis(time, 3).to_string(), format!("{:.3}", ms(time)));
+            let rounded: f64 = Millis(time, 1).to_string().parse().expect("a number");
+            prop_assert!((rounded - ms(time)).abs() <= 0.0501);
+        }
+    }
 }

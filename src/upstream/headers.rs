@@ -1,7 +1,8 @@
 //! Owns which headers cross the proxy: what a backend is sent, and what of its answer a client may see.
 
-use actix_web::http::header::{HeaderMap, HeaderName, HeaderValue};
+use actix_web::http::header::{HeaderName, HeaderValue};
 
+use super::head::Field;
 use crate::{
     settings::{Backend, Style},
     wire::Protocol,
@@ -31,7 +32,7 @@ const LIMITS_PREFIX: &str = "x-greenroom-upstream-";
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
 /// Fixed headers of requests to a backend: its key, what the operator configured, what the protocol wants.
-pub(super) fn of_backend(backend: &Backend) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn of_backend(backend: &Backend) -> Vec<Field> {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &str| {
         // Settings are checked when they are read; what still does not fit is left out rather than sent broken.
@@ -61,18 +62,27 @@ pub(super) fn of_backend(backend: &Backend) -> Vec<(HeaderName, HeaderValue)> {
 }
 
 /// The headers of a backend's answer that its client may see; repeated ones stay repeated.
-pub(super) fn for_client(from: &HeaderMap) -> Vec<(HeaderName, HeaderValue)> {
+pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Field> {
     let mut headers = Vec::with_capacity(4);
-    for (name, value) in from {
-        if ALLOWED.contains(&name.as_str()) {
-            headers.push((name.clone(), value.clone()));
-        } else if name.as_str().starts_with(LIMITS)
-            && let Ok(prefixed) = HeaderName::from_bytes(format!("{LIMITS_PREFIX}{name}").as_bytes())
-        {
-            headers.push((prefixed, value.clone()));
-        } else if matches!(name.as_str(), "x-request-id" | "request-id") {
-            headers.push((HeaderName::from_static("x-greenroom-upstream-request-id"), value.clone()));
+    let mut add = |name: &[u8], value: &[u8]| {
+        // The reader of the head has let nothing through that is not one.
+        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
+            headers.push((name, value));
+        }
+    };
+    for (name, value) in lines {
+        let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
+        if ALLOWED.iter().any(is) {
+            add(name, value);
+        } else if is_limit(name) {
+            add(&[LIMITS_PREFIX.as_bytes(), name].concat(), value);
+        } else if is(&"x-request-id") || is(&"request-id") {
+            add(b"x-greenroom-upstream-request-id", value);
         }
     }
     headers
+}
+
+fn is_limit(name: &[u8]) -> bool {
+    name.get(..LIMITS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LIMITS.as_bytes()))
 }

@@ -3,23 +3,33 @@
 
 mod answer;
 mod body;
+mod head;
 mod headers;
 pub mod plain;
 mod pool;
 
-use std::{cell::RefCell, collections::HashMap, pin::Pin, rc::Rc, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+};
 
-use actix_codec::AsyncWrite;
-use actix_http::{RequestHead, RequestHeadType, body::BodySize, error::ParseError, h1::Message};
 use actix_web::http::{
     Method, Uri,
-    header::{HeaderMap, HeaderName, HeaderValue},
+    header::{HeaderName, HeaderValue},
 };
 use bytes::Bytes;
 use futures_util::future::poll_fn;
+use tokio::io::AsyncWrite;
 
 pub use self::answer::{Answer, BrokenOff};
-use self::pool::{Place, Pool, Taken, Wire, io_words};
+use self::{
+    answer::poll_fill,
+    pool::{Io, Place, Pool, Taken, io_words},
+};
 use crate::{
     error::{Class, Failed},
     settings::{Backend, Style},
@@ -113,13 +123,15 @@ pub struct Client {
     backend: Arc<Backend>,
     pool: Rc<Pool>,
     heads: RefCell<Vec<Head>>,
+    /// Where requests are put together, kept for the next one.
+    scratch: Cell<Vec<u8>>,
 }
 
 /// A request head, built once.
 struct Head {
     endpoint: Endpoint,
     model: Option<Arc<str>>,
-    request: Rc<RequestHead>,
+    request: Rc<head::Request>,
 }
 
 /// A request that got no answer.
@@ -141,7 +153,7 @@ impl Client {
             secure,
             connect_within: backend.deadlines.connect,
         };
-        Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default() }
+        Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default(), scratch: Cell::default() }
     }
 
     /// Opens a connection, TLS included, and closes it again.
@@ -149,7 +161,7 @@ impl Client {
         self.pool.take(true).await.map(|_| ())
     }
 
-    fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<Rc<RequestHead>, Failed> {
+    fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<Rc<head::Request>, Failed> {
         let model = names_model(&self.backend).then(|| model.clone());
         let known = |head: &&Head| head.endpoint == endpoint && head.model == model;
         if let Some(head) = self.heads.borrow().iter().find(known) {
@@ -159,17 +171,17 @@ impl Client {
         let url = endpoint.url(&self.backend, model.as_deref().unwrap_or_default());
         let uri: Uri = url.parse().map_err(|error| unusable(format!("{error}")))?;
         let host = uri.authority().ok_or_else(|| unusable("it has no host".to_owned()))?.as_str();
-        let mut head = RequestHead::default();
-        head.method = endpoint.method();
         let host = HeaderValue::from_str(host).map_err(|error| unusable(error.to_string()))?;
-        head.headers.insert(HeaderName::from_static("host"), host);
-        for (name, value) in headers::of_backend(&self.backend) {
-            head.headers.insert(name, value);
-        }
         let accept = if endpoint == Endpoint::ChatStream { "text/event-stream" } else { "application/json" };
-        head.headers.insert(HeaderName::from_static("accept"), HeaderValue::from_static(accept));
-        head.uri = uri;
-        let request = Rc::new(head);
+        let mut fixed = vec![
+            (HeaderName::from_static("host"), host),
+            (HeaderName::from_static("accept"), HeaderValue::from_static(accept)),
+        ];
+        for (name, value) in headers::of_backend(&self.backend) {
+            fixed.retain(|(known, _)| *known != name);
+            fixed.push((name, value));
+        }
+        let request = Rc::new(head::Request::new(&endpoint.method(), &uri, fixed));
         self.heads.borrow_mut().push(Head { endpoint, model, request: request.clone() });
         Ok(request)
     }
@@ -197,75 +209,66 @@ impl Client {
     async fn ask(
         &self,
         taken: Taken,
-        head: Rc<RequestHead>,
+        head: Rc<head::Request>,
         extra: &[(HeaderName, HeaderValue)],
         body: &[Bytes],
     ) -> Result<Answer, Unanswered> {
         let Taken { mut wire, opened, reused } = taken;
         let dead = |failed: Failed| Unanswered { stale: reused && failed.class == Class::ProviderTransport, failed };
-        let written = write(&mut wire, head, extra, body).await;
+        let written = self.write(&mut wire.io, &head, extra, body).await;
         loop {
             // Whatever became of the writing: a backend may have answered before it had read all of a request.
-            let head = match (poll_fn(|cx| Pin::new(&mut wire).next_item(cx)).await, &written) {
-                (Some(Ok(head)), _) => head,
-                (_, Err(error)) => return Err(dead(Failed::new(Class::ProviderTransport, io_words(error)))),
-                (None, Ok(())) => {
-                    let text = "it closed the connection without an answer";
-                    return Err(dead(Failed::new(Class::ProviderTransport, text)));
-                }
-                (Some(Err(error)), Ok(())) => return Err(dead(unreadable(&error))),
-            };
-            if head.status.is_informational() {
-                continue;
+            match head::Answer::take(&mut wire.buffer) {
+                Ok(Some(head)) if (100..200).contains(&head.status) => continue,
+                Ok(Some(head)) => return Ok(Answer::new(head, wire, opened, self.pool.clone(), written.is_ok())),
+                Ok(None) => {}
+                Err(head::Garbled(why)) => return Err(dead(Failed::new(Class::ProviderInvalid, why))),
             }
-            return Ok(Answer::new(head, wire, opened, self.pool.clone(), written.is_ok()));
+            let ended = match (poll_fn(|cx| poll_fill(&mut wire, cx)).await, &written) {
+                (Ok(1..), _) => continue,
+                (_, Err(error)) => io_words(error),
+                (Err(error), _) => io_words(&error),
+                (Ok(0), Ok(())) if wire.buffer.is_empty() => "it closed the connection without an answer".to_owned(),
+                (Ok(0), Ok(())) => "it closed the connection within the head of its answer".to_owned(),
+            };
+            return Err(dead(Failed::new(Class::ProviderTransport, ended)));
         }
+    }
+
+    async fn write(
+        &self,
+        io: &mut Io,
+        head: &head::Request,
+        extra: &[(HeaderName, HeaderValue)],
+        body: &[Bytes],
+    ) -> io::Result<()> {
+        let size: usize = body.iter().map(Bytes::len).sum();
+        let mut out = self.scratch.take();
+        head.render(extra, size, &mut out);
+        let inline = size <= INLINE;
+        for part in body.iter().filter(|_| inline) {
+            out.extend_from_slice(part);
+        }
+        let mut written = write_all(io, &out).await;
+        out.clear();
+        self.scratch.set(out);
+        for part in body.iter().filter(|_| !inline) {
+            written = match written {
+                Ok(()) => write_all(io, part).await,
+                failed => failed,
+            };
+        }
+        written?;
+        poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await
     }
 }
 
-async fn write(
-    wire: &mut Wire,
-    head: Rc<RequestHead>,
-    extra: &[(HeaderName, HeaderValue)],
-    body: &[Bytes],
-) -> std::io::Result<()> {
-    let extra = (!extra.is_empty()).then(|| {
-        let mut map = HeaderMap::with_capacity(extra.len());
-        for (name, value) in extra {
-            map.insert(name.clone(), value.clone());
-        }
-        map
-    });
-    let size: usize = body.iter().map(Bytes::len).sum();
-    let length = if size == 0 { BodySize::None } else { BodySize::Sized(size as u64) };
-    let mut wire = Pin::new(wire);
-    wire.as_mut().write(Message::Item((RequestHeadType::Rc(head, extra), length)))?;
-    if size <= INLINE {
-        for part in body {
-            wire.as_mut().write(Message::Chunk(Some(part.clone())))?;
-        }
-        return poll_fn(|cx| wire.as_mut().flush(cx)).await;
-    }
-    poll_fn(|cx| wire.as_mut().flush(cx)).await?;
-    for part in body {
-        let mut rest = &part[..];
-        while !rest.is_empty() {
-            let n = poll_fn(|cx| wire.as_mut().io_pin().poll_write(cx, rest)).await?;
-            if n == 0 {
-                return Err(std::io::ErrorKind::WriteZero.into());
-            }
-            rest = &rest[n..];
+async fn write_all(io: &mut Io, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, rest)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => rest = &rest[n..],
         }
     }
     Ok(())
-}
-
-fn unreadable(error: &ParseError) -> Failed {
-    match error {
-        ParseError::Io(error) => Failed::new(Class::ProviderTransport, io_words(error)),
-        ParseError::Incomplete => {
-            Failed::new(Class::ProviderTransport, "it closed the connection within the head of its answer")
-        }
-        error => Failed::new(Class::ProviderInvalid, format!("its answer is not HTTP ({error})")),
-    }
 }

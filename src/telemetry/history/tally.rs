@@ -113,24 +113,20 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
     let outcome = attempt.outcome.unwrap_or(CANCELLED);
     tally.count(outcome);
     tally.pins += u64::from(story.pin.is_some());
-    if let Some(ms) = attempt.duration_ms.filter(|_| outcome == SUCCESS) {
-        tally.latency.add(millis(ms));
+    if let Some(time) = attempt.duration.filter(|_| outcome == SUCCESS) {
+        tally.latency.add(time);
     }
     if !served {
         return;
     }
     if let Some(first) = story.first_token.filter(|_| story.stream) {
-        tally.first_token.add(first.saturating_sub(millis(attempt.started_ms)));
+        tally.first_token.add(first.saturating_sub(attempt.started));
     }
     if let Some(usage) = story.usage {
         for (count, n) in tally.tokens.iter_mut().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
             *count += n;
         }
     }
-}
-
-fn millis(ms: f64) -> Duration {
-    Duration::try_from_secs_f64(ms / 1e3).unwrap_or_default()
 }
 
 /// Start of the minute of a moment on the process clock, seconds since the epoch.

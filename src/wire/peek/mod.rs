@@ -2,6 +2,7 @@
 
 pub mod messages;
 pub mod responses;
+mod visitors;
 
 use std::borrow::Cow;
 
@@ -40,45 +41,20 @@ pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
 
 fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
-    let mut seen = Observed {
-        usage: chunk.usage.map(Into::into),
+    let Choices { count, finish, content, intricate, text } = chunk.choices;
+    let usage = chunk.usage.map(Into::into);
+    Ok(Observed {
+        usage_only: count == 0 && usage.is_some(),
+        usage,
         model: chunk.model.map(|m| m.0),
         fault: chunk.error.and_then(fault),
-        choiceless: chunk.choices.is_empty(),
-        intricate: chunk.choices.len() > 1,
+        choiceless: count == 0,
+        intricate,
+        finish,
+        content,
+        text,
         ..Observed::default()
-    };
-    seen.usage_only = seen.choiceless && seen.usage.is_some();
-    for choice in chunk.choices {
-        seen.finish |= choice.finish_reason.is_some();
-        seen.intricate |= choice.index != 0;
-        let Some(delta) = choice.delta.or(choice.message) else {
-            if let Some(text) = choice.text {
-                seen.content |= !text.0.is_empty();
-                seen.text = text.0;
-            }
-            continue;
-        };
-        let other = [delta.reasoning_content, delta.reasoning, delta.refusal].iter().flatten().any(|t| !t.0.is_empty())
-            || [delta.tool_calls, delta.function_call, delta.audio, delta.annotations]
-                .iter()
-                .flatten()
-                .any(|v| !matches!(v, Value::Null) && v.as_array().is_none_or(|a| !a.is_empty()));
-        seen.intricate |= other;
-        seen.content |= other;
-        match delta.content {
-            Some(Content::Text(text)) if !text.is_empty() => {
-                seen.content = true;
-                seen.text = text;
-            }
-            Some(Content::Parts(parts)) if !parts.is_empty() => {
-                seen.content = true;
-                seen.intricate = true;
-            }
-            _ => {}
-        }
-    }
-    Ok(seen)
+    })
 }
 
 /// Reads an OpenAI-style `error` member: an object, or a bare string as some servers send.
@@ -127,14 +103,54 @@ pub fn error_body(status: u16, data: &[u8]) -> Fault {
 
 #[derive(Deserialize)]
 struct Chunk<'a> {
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    choices: Vec<Choice<'a>>,
+    #[serde(borrow, default)]
+    choices: Choices<'a>,
     #[serde(default)]
     usage: Option<RawUsage>,
     #[serde(default)]
     error: Option<Value>,
     #[serde(borrow, default)]
     model: Option<Text<'a>>,
+}
+
+/// What all choices together mean.
+#[derive(Default)]
+struct Choices<'a> {
+    count: usize,
+    finish: bool,
+    content: bool,
+    intricate: bool,
+    text: Cow<'a, str>,
+}
+
+impl<'a> Choices<'a> {
+    fn add(&mut self, choice: Choice<'a>) {
+        self.count += 1;
+        self.finish |= choice.finish_reason.is_some();
+        self.intricate |= choice.index != 0 || self.count > 1;
+        let Some(delta) = choice.delta.or(choice.message) else {
+            if let Some(Text(text)) = choice.text {
+                self.content |= !text.is_empty();
+                self.text = text;
+            }
+            return;
+        };
+        let said = [delta.reasoning_content, delta.reasoning, delta.refusal].iter().flatten().any(|t| !t.0.is_empty());
+        let there = [delta.tool_calls, delta.function_call, delta.audio, delta.annotations].iter().any(|p| p.0);
+        self.intricate |= said || there;
+        self.content |= said || there;
+        match delta.content {
+            Content::Text(text) if !text.is_empty() => {
+                self.content = true;
+                self.text = text;
+            }
+            Content::Parts => {
+                self.content = true;
+                self.intricate = true;
+            }
+            Content::Text(_) => {}
+        }
+    }
 }
 
 #[derive(Deserialize)]
@@ -154,7 +170,7 @@ struct Choice<'a> {
 #[derive(Deserialize)]
 struct Delta<'a> {
     #[serde(borrow, default)]
-    content: Option<Content<'a>>,
+    content: Content<'a>,
     #[serde(borrow, default)]
     reasoning_content: Option<Text<'a>>,
     #[serde(borrow, default)]
@@ -162,24 +178,33 @@ struct Delta<'a> {
     #[serde(borrow, default)]
     refusal: Option<Text<'a>>,
     #[serde(default)]
-    tool_calls: Option<Value>,
+    tool_calls: Presence,
     #[serde(default)]
-    function_call: Option<Value>,
+    function_call: Presence,
     #[serde(default)]
-    audio: Option<Value>,
+    audio: Presence,
     #[serde(default)]
-    annotations: Option<Value>,
+    annotations: Presence,
 }
 
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-#[derive(Deserialize)]
-#[serde(untagged)]
+/// A message's content: text, or parts that nobody looks into here.
 enum Content<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Parts(Vec<Value>),
+    Text(Cow<'a, str>),
+    Parts,
 }
+
+impl Default for Content<'_> {
+    fn default() -> Self {
+        Self::Text(Cow::Borrowed(""))
+    }
+}
+
+/// Whether a member is there and says something: neither null nor an empty list.
+#[derive(Clone, Copy, Default)]
+struct Presence(bool);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
@@ -212,10 +237,6 @@ impl From<RawUsage> for Usage {
             reasoning: raw.completion_tokens_details.and_then(|d| d.reasoning).unwrap_or(0),
         }
     }
-}
-
-fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 
 #[cfg(test)]

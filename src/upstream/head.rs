@@ -1,0 +1,240 @@
+//! Owns the heads of HTTP/1 messages: of requests, rendered once and sent as bytes, and of answers, read without a map.
+//!
+//! The framework's codec builds a header map for each answer and renders each request's head anew.
+
+use std::io::Write as _;
+
+use actix_web::http::{
+    Method, Uri,
+    header::{HeaderName, HeaderValue},
+};
+use bytes::{Buf, BytesMut};
+
+use super::body::Framing;
+
+/// Longest head of an answer, bytes; providers' are below 8 KiB.
+const LONGEST: usize = 64 << 10;
+
+/// Most header lines of an answer.
+const MOST_LINES: usize = 128;
+
+/// A header and its value.
+pub(super) type Field = (HeaderName, HeaderValue);
+
+/// The head of a request, but for its length and what single requests add.
+pub(super) struct Request {
+    /// Up to the end of the last line of `fixed`.
+    bytes: Vec<u8>,
+    first_line: usize,
+    fixed: Vec<Field>,
+}
+
+impl Request {
+    /// `uri` is absolute; `fixed` goes out with every request.
+    pub(super) fn new(method: &Method, uri: &Uri, fixed: Vec<Field>) -> Self {
+        let path = uri.path_and_query().map_or("/", |path| path.as_str());
+        let mut bytes = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
+        let first_line = bytes.len();
+        for (name, value) in &fixed {
+            line(name, value, &mut bytes);
+        }
+        Self { bytes, first_line, fixed }
+    }
+
+    /// Renders the whole head; `extra` takes the place of fixed headers of the same name.
+    pub(super) fn render(&self, extra: &[Field], length: usize, out: &mut Vec<u8>) {
+        if extra.is_empty() {
+            out.extend_from_slice(&self.bytes);
+        } else {
+            out.extend_from_slice(&self.bytes[..self.first_line]);
+            let kept = self.fixed.iter().filter(|(name, _)| extra.iter().all(|(other, _)| name != other));
+            for (name, value) in kept.chain(extra) {
+                line(name, value, out);
+            }
+        }
+        if length > 0 {
+            // Writing to a vector cannot fail.
+            let _ = write!(out, "content-length: {length}\r\n");
+        }
+        out.extend_from_slice(b"\r\n");
+    }
+}
+
+fn line(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
+    out.extend_from_slice(name.as_str().as_bytes());
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(value.as_bytes());
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    /// HTTP status.
+    pub(super) status: u16,
+    /// How the body ends.
+    pub(super) framing: Framing,
+    /// The connection may carry another request.
+    pub(super) keep_alive: bool,
+    /// The header lines as they came, and where in them names and values lie.
+    bytes: Box<[u8]>,
+    lines: Vec<[u16; 4]>,
+}
+
+/// The bytes are not the head of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Garbled(pub(super) &'static str);
+
+impl Answer {
+    /// Takes a head from what has been read; `None`: more has to be read.
+    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Garbled> {
+        let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
+        let mut parsed = httparse::Response::new(&mut lines);
+        let end = match parsed.parse(from) {
+            Ok(httparse::Status::Complete(end)) if end <= LONGEST => end,
+            Ok(httparse::Status::Partial) if from.len() <= LONGEST => return Ok(None),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Garbled("its head is too long")),
+            Err(_) => return Err(Garbled("its answer is not HTTP")),
+        };
+        let status = parsed.code.ok_or(Garbled("it has no status"))?;
+        let (framing, keep_alive) = framing(&parsed, status)?;
+        let start = from.as_ptr() as usize;
+        let offset = |bytes: &[u8]| {
+            let at = bytes.as_ptr() as usize - start;
+            // Within `LONGEST`.
+            [at as u16, (at + bytes.len()) as u16]
+        };
+        let place = |line: &httparse::Header<'_>| {
+            let ([a, b], [c, d]) = (offset(line.name.as_bytes()), offset(line.value));
+            [a, b, c, d]
+        };
+        let lines = parsed.headers.iter().filter(|line| !line.value.is_empty()).map(place).collect();
+        let bytes = Box::from(&from[..end]);
+        from.advance(end);
+        Ok(Some(Self { status, framing, keep_alive, bytes, lines }))
+    }
+
+    /// Names, as they came, and values.
+    pub(super) fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
+        let part = |from: u16, to: u16| self.bytes.get(usize::from(from)..usize::from(to)).unwrap_or_default();
+        self.lines.iter().map(move |[a, b, c, d]| (part(*a, *b), part(*c, *d)))
+    }
+
+    /// The text of the first header of this name.
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        let value = self.lines().find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))?.1;
+        std::str::from_utf8(value).ok()
+    }
+}
+
+/// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
+/// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
+fn framing(head: &httparse::Response<'_, '_>, status: u16) -> Result<(Framing, bool), Garbled> {
+    let mut length = None;
+    let mut coding: Option<&[u8]> = None;
+    let mut keep_alive = head.version == Some(1);
+    for line in &*head.headers {
+        if line.name.eq_ignore_ascii_case("content-length") {
+            let digits = line.value.trim_ascii();
+            let value = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
+            let value = value.and_then(|text| text.parse::<u64>().ok()).ok_or(Garbled("its length is no number"))?;
+            if length.replace(value).is_some_and(|before| before != value) {
+                return Err(Garbled("it has two lengths"));
+            }
+        } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
+            coding = Some(line.value);
+        } else if line.name.eq_ignore_ascii_case("connection") {
+            for word in line.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
+                if word.eq_ignore_ascii_case(b"close") {
+                    keep_alive = false;
+                } else if word.eq_ignore_ascii_case(b"keep-alive") && head.version == Some(0) {
+                    keep_alive = true;
+                }
+            }
+        }
+    }
+    if matches!(status, 100..200 | 204 | 304) {
+        return Ok((Framing::Ended, keep_alive));
+    }
+    let Some(coding) = coding else { return Ok((Framing::of(length, false), keep_alive)) };
+    let last = coding.rsplit(|b| *b == b',').next().unwrap_or_default().trim_ascii();
+    let chunked = last.eq_ignore_ascii_case(b"chunked");
+    // Beside a length it may be an attempt at smuggling: this answer is read, and the connection not used again.
+    Ok((Framing::of(None, chunked), keep_alive && length.is_none()))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::{super::body::Chunk, *};
+
+    fn take(head: &str) -> Result<Option<Answer>, Garbled> {
+        Answer::take(&mut BytesMut::from(head))
+    }
+
+    fn framed(lines: &str) -> (Framing, bool) {
+        let head = take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).expect("sound").expect("whole");
+        (head.framing, head.keep_alive)
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_found_by_its_heads_words() {
+        assert_eq!(framed("content-length: 7"), (Framing::Length(7), true));
+        assert_eq!(framed("Content-Length: 7\r\nConnection: Close"), (Framing::Length(7), false));
+        assert_eq!(framed("Transfer-Encoding: gzip, Chunked"), (Framing::Chunked(Chunk::Size), true));
+        assert_eq!(framed("transfer-encoding: chunked\r\ncontent-length: 7"), (Framing::Chunked(Chunk::Size), false));
+        assert_eq!(framed("x: y"), (Framing::UntilClose, true));
+        let old = take("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").expect("sound").expect("whole");
+        assert!(!old.keep_alive);
+        let none = take("HTTP/1.1 204 No\r\ncontent-length: 9\r\n\r\n").expect("sound").expect("whole");
+        assert_eq!(none.framing, Framing::Ended);
+    }
+
+    #[test]
+    fn a_head_that_can_be_read_in_two_ways_is_refused() {
+        for lines in
+            ["content-length: 1\r\ncontent-length: 2", "content-length: 1, 2", "content-length: +1", "content-length: "]
+        {
+            assert!(take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).is_err(), "{lines}");
+        }
+        assert!(take("220 smtp ready\r\n\r\n").is_err());
+        assert!(take(&format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(LONGEST))).is_err());
+    }
+
+    #[test]
+    fn an_extra_header_takes_the_place_of_a_fixed_one() {
+        let field =
+            |name: &'static str, value: &'static str| (HeaderName::from_static(name), HeaderValue::from_static(value));
+        let uri = "http://h/v1/x?y=z".parse().expect("a URI");
+        let head = Request::new(&Method::POST, &uri, vec![field("a", "1"), field("b", "2")]);
+        let rendered = |extra: &[Field], length| {
+            let mut out = Vec::new();
+            head.render(extra, length, &mut out);
+            String::from_utf8(out).expect("ASCII")
+        };
+        assert_eq!(rendered(&[], 3), "POST /v1/x?y=z HTTP/1.1\r\na: 1\r\nb: 2\r\ncontent-length: 3\r\n\r\n");
+        assert_eq!(rendered(&[field("a", "9")], 0), "POST /v1/x?y=z HTTP/1.1\r\nb: 2\r\na: 9\r\n\r\n");
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_cut_anywhere_waits_for_the_rest(cut in 0_usize..62) {
+            let whole = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nhi";
+            let mut buffer = BytesMut::from(&whole[..cut]);
+            prop_assert!(Answer::take(&mut buffer).expect("sound so far").is_none());
+            buffer.extend_from_slice(&whole.as_bytes()[cut..]);
+            let head = Answer::take(&mut buffer).expect("sound").expect("whole");
+            prop_assert_eq!(head.text("Content-Type"), Some("text/plain"));
+            prop_assert_eq!(&buffer[..], b"hi");
+        }
+
+        #[test]
+        fn any_bytes_whatever_are_a_head_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Answer::take(&mut BytesMut::from(&bytes[..]));
+            let mut bytes = [b"HTTP/1.1 200 OK\r\n".to_vec(), bytes].concat();
+            bytes.extend_from_slice(b"\r\n\r\n");
+            let _ = Answer::take(&mut BytesMut::from(&bytes[..]));
+        }
+    }
+}
