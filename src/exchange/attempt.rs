@@ -1,6 +1,6 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{cell::Cell, rc::Rc, sync::Arc};
+use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
@@ -257,7 +257,7 @@ async fn send(
     let (Way::Native(endpoint) | Way::Translated(endpoint)) = way;
     // What the client says of a provider's own API is for that provider alone.
     let extra: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
-    watch.guard(client.send(endpoint, &target.upstream_model, extra, body)).await?
+    watch.guard(pin!(client.send(endpoint, &target.upstream_model, extra, body))).await?
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished.

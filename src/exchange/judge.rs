@@ -1,6 +1,6 @@
 //! Owns judging an answer that is not a stream: refused, or whole and checked before anything of it goes out.
 
-use std::{sync::Arc, time::SystemTime};
+use std::{pin::pin, sync::Arc, time::SystemTime};
 
 use bytes::{Bytes, BytesMut};
 
@@ -29,7 +29,7 @@ const WHOLE_BODY: usize = 64 << 20;
 /// An answer that is not a 2xx: reads what it says and judges it.
 pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
     let status = answer.status();
-    let body = match watch.guard(collect(&mut answer, ERROR_BODY)).await {
+    let body = match watch.guard(pin!(collect(&mut answer, ERROR_BODY))).await {
         Ok(Ok(body)) => body,
         // The status alone says enough.
         Ok(Err(_)) | Err(_) => Bytes::new(),
@@ -72,7 +72,7 @@ pub(super) async fn whole(
     rename_to: Option<Arc<str>>,
 ) -> Result<Ready, Failed> {
     let headers = answer.headers_for_client();
-    let body = watch.guard(collect(&mut answer, WHOLE_BODY)).await??;
+    let body = watch.guard(pin!(collect(&mut answer, WHOLE_BODY))).await??;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| {

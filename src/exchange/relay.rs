@@ -1,6 +1,6 @@
 //! Owns reading a backend's stream: frame by frame, judged as it passes.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
@@ -108,7 +108,7 @@ impl Reader {
             let _ = tokio::time::timeout(LINGER, rest).await;
             return Ok(Step::End(Bytes::new()));
         }
-        match watch.guard(self.answer.chunk()).await {
+        match watch.guard(pin!(self.answer.chunk())).await {
             Ok(Some(Ok(chunk))) => {
                 self.empty = false;
                 let whole = self.splitter.push(chunk).map_err(|_| {

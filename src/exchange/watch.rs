@@ -80,9 +80,8 @@ impl Watch {
         }
     }
 
-    /// Waits for `future` within the limit.
-    pub(super) async fn guard<T>(&mut self, future: impl Future<Output = T>) -> Result<T, Failed> {
-        let mut future = std::pin::pin!(future);
+    /// Waits for `future` within the limit. It is pinned by the caller: taken by value it would be held twice.
+    pub(super) async fn guard<T>(&mut self, mut future: Pin<&mut impl Future<Output = T>>) -> Result<T, Failed> {
         poll_fn(|cx| {
             if let Poll::Ready(done) = future.as_mut().poll(cx) {
                 return Poll::Ready(Ok(done));

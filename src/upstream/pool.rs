@@ -89,7 +89,8 @@ impl Pool {
                 return Ok(Taken { wire: idle.wire, opened: idle.opened, reused: true });
             }
         }
-        let io = match timeout(self.place.connect_within, self.connect()).await {
+        // Boxed, since most requests have no need of it and all would carry it.
+        let io = match Box::pin(timeout(self.place.connect_within, self.connect())).await {
             Ok(connected) => connected?,
             Err(_) => return Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time")),
         };
