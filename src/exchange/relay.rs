@@ -108,7 +108,8 @@ impl Reader {
             let _ = tokio::time::timeout(LINGER, rest).await;
             return Ok(Step::End(Bytes::new()));
         }
-        match watch.guard(pin!(self.answer.chunk())).await {
+        let chunk = watch.guard(pin!(self.answer.chunk())).await;
+        match chunk {
             Ok(Some(Ok(chunk))) => {
                 self.empty = false;
                 let whole = self.splitter.push(chunk).map_err(|_| {

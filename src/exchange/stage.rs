@@ -7,7 +7,7 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
@@ -72,6 +72,9 @@ pub(super) struct Play {
     state: State,
     error_frame: ErrorFrame,
     keepalive: Duration,
+    /// When the client was last sent something.
+    since: Instant,
+    /// Moved lazily: a chunk costs a store, not a timer.
     quiet: Pin<Box<Sleep>>,
 }
 
@@ -86,7 +89,7 @@ enum State {
 impl Play {
     pub(super) fn new(stage: Stage, running: Running, error_frame: ErrorFrame, keepalive: Duration) -> Self {
         let quiet = Box::pin(tokio::time::sleep(keepalive));
-        Self { stage, running, state: State::Running, error_frame, keepalive, quiet }
+        Self { stage, running, state: State::Running, error_frame, keepalive, since: Instant::now(), quiet }
     }
 
     /// Drives the exchange until the head can be decided, at the latest after `patience`.
@@ -110,6 +113,22 @@ impl Play {
             sleep.as_mut().poll(cx).map(|()| Opening::Silent)
         })
         .await
+    }
+
+    /// Ready when the client has been sent nothing for too long.
+    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.quiet.as_mut().poll(cx));
+            let now = Instant::now();
+            let due = self.since + self.keepalive;
+            if now < due {
+                self.quiet.as_mut().reset(due);
+                continue;
+            }
+            self.since = now;
+            self.quiet.as_mut().reset(now + self.keepalive);
+            return Poll::Ready(());
+        }
     }
 
     /// Polls the exchange; a panic in it becomes an error and harms nobody else.
@@ -154,10 +173,9 @@ impl MessageBody for Play {
                     this.quiet.as_mut().reset(Instant::now() + FLUSH);
                     return Poll::Ready(Some(Ok((this.error_frame)(&error))));
                 }
-                Poll::Pending if this.stage.is_set() => this.quiet.as_mut().reset(Instant::now() + this.keepalive),
+                Poll::Pending if this.stage.is_set() => this.since = Instant::now(),
                 Poll::Pending => {
-                    std::task::ready!(this.quiet.as_mut().poll(cx));
-                    this.quiet.as_mut().reset(Instant::now() + this.keepalive);
+                    ready!(this.poll_quiet(cx));
                     return Poll::Ready(Some(Ok(Bytes::from_static(b": keepalive\n\n"))));
                 }
             }
