@@ -200,8 +200,12 @@ fn tell(response: &mut HttpResponseBuilder, telling: &Telling) {
             response.insert_header((own::ROUTE, served.route.as_str()));
             let total = story.total();
             let upstream = story.first_token.unwrap_or(total).saturating_sub(served.started);
-            let (upstream, gateway) = (Millis(upstream, 3), Millis(total.saturating_sub(upstream), 3));
-            response.insert_header((own::SERVER_TIMING, format!("upstream;dur={upstream}, gw;dur={gateway}")));
+            let mut timing = String::with_capacity(48);
+            timing.push_str("upstream;dur=");
+            Millis(upstream, 3).push_to(&mut timing);
+            timing.push_str(", gw;dur=");
+            Millis(total.saturating_sub(upstream), 3).push_to(&mut timing);
+            response.insert_header((own::SERVER_TIMING, timing));
         }
     });
 }

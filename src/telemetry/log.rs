@@ -1,6 +1,13 @@
 //! Owns the log: its set-up, the one line a request, the words of a panic.
 
-use std::{any::Any, fmt::Write as _, io::Write as _, sync::OnceLock, thread::Thread, time::Duration};
+use std::{
+    any::Any,
+    cell::RefCell,
+    io::Write as _,
+    sync::OnceLock,
+    thread::Thread,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use parking_lot::Mutex;
 
@@ -65,9 +72,33 @@ fn put(line: &str) {
         ::log::info!(target: TARGET, "{line}");
         return;
     };
-    let now = humantime::format_rfc3339_millis(std::time::SystemTime::now());
-    // Writing to a vector cannot fail.
-    buffer.add(false, |lines| drop(writeln!(lines, "{now} INFO  {TARGET} {line}")));
+    // The date and time to the second, which most lines share with the one before.
+    thread_local! {
+        static SECOND: RefCell<(u64, String)> = RefCell::default();
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    SECOND.with_borrow_mut(|(second, text)| {
+        if *second != now.as_secs() {
+            *second = now.as_secs();
+            *text = humantime::format_rfc3339_seconds(UNIX_EPOCH + Duration::from_secs(*second)).to_string();
+        }
+        let millis = now.subsec_millis() as usize;
+        let millis = [millis / 100, millis / 10 % 10, millis % 10].map(|digit| b'0' + digit as u8);
+        buffer.add(false, |lines| {
+            for part in [
+                text.trim_end_matches('Z').as_bytes(),
+                b".",
+                &millis,
+                b"Z INFO  ",
+                TARGET.as_bytes(),
+                b" ",
+                line.as_bytes(),
+                b"\n",
+            ] {
+                lines.extend_from_slice(part);
+            }
+        });
+    });
 }
 
 static HELD_BACK: OnceLock<Buffer> = OnceLock::new();
@@ -145,32 +176,41 @@ pub fn request(story: &Story) {
         return;
     }
     let served = story.served();
-    let mut line = String::with_capacity(256);
-    let dash = "-";
-    // Writing to a string cannot fail.
-    let _ = write!(
-        line,
-        "id={} user={} model={} backend={} route={} attempts={} status={} class={} total_ms={}",
-        story.id,
-        story.user.name,
-        Plain(&story.model),
-        served.map_or(dash, |a| &a.backend),
-        served.map_or(dash, |a| a.route.as_str()),
-        story.attempts.len(),
-        story.status,
-        story.class.map_or("none", |class| class.as_str()),
-        Millis(story.total(), 1),
-    );
+    let (mut line, mut digits) = (String::with_capacity(512), itoa::Buffer::new());
+    // Pushed word by word: this line is written for every request, and formatting machinery would be half its cost.
+    for (name, value) in [("id=", &*story.id), (" user=", &story.user.name), (" model=", "")] {
+        line.push_str(name);
+        line.push_str(value);
+    }
+    plain(&story.model, &mut line);
+    for (name, value) in [
+        (" backend=", served.map_or("-", |a| &a.backend)),
+        (" route=", served.map_or("-", |a| a.route.as_str())),
+        (" attempts=", digits.format(story.attempts.len())),
+        (" status=", itoa::Buffer::new().format(story.status)),
+        (" class=", story.class.map_or("none", |class| class.as_str())),
+    ] {
+        line.push_str(name);
+        line.push_str(value);
+    }
+    line.push_str(" total_ms=");
+    Millis(story.total(), 1).push_to(&mut line);
     if let Some(first) = story.first_token {
-        let _ = write!(line, " ttft_ms={}", Millis(first, 1));
+        line.push_str(" ttft_ms=");
+        Millis(first, 1).push_to(&mut line);
     }
     if let Some(usage) = story.usage {
-        let _ = write!(line, " tokens_in={} tokens_out={}", usage.input, usage.output);
+        line.push_str(" tokens_in=");
+        line.push_str(digits.format(usage.input));
+        line.push_str(" tokens_out=");
+        line.push_str(digits.format(usage.output));
     }
     if let Some(rescue) = story.rescue {
-        let _ = write!(line, " rescue={rescue}");
+        line.push_str(" rescue=");
+        line.push_str(rescue);
     }
-    let _ = write!(line, " stream={} pinned={}", story.stream, story.pin.is_some());
+    line.push_str(if story.stream { " stream=true" } else { " stream=false" });
+    line.push_str(if story.pin.is_some() { " pinned=true" } else { " pinned=false" });
     put(&line);
 }
 
@@ -193,26 +233,20 @@ fn pin(story: &Story) {
         (Some(_), Some(message)) => message,
         (Some(class), None) => class.as_str(),
     };
+    let mut backend = String::new();
+    plain(pin, &mut backend);
     ::log::info!(
         target: PIN_TARGET,
-        "event=pin id={} user={} backend={} status={} outcome={outcome:?}",
+        "event=pin id={} user={} backend={backend} status={} outcome={outcome:?}",
         story.id,
         story.user.name,
-        Plain(pin),
         story.status,
     );
 }
 
 /// A client's text in a log line: nothing in it can begin a new line or a new field.
-struct Plain<'a>(&'a str);
-
-impl std::fmt::Display for Plain<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for c in self.0.chars().take(80) {
-            f.write_char(if c.is_control() || c.is_whitespace() || c == '=' { '_' } else { c })?;
-        }
-        Ok(())
-    }
+fn plain(text: &str, line: &mut String) {
+    line.extend(text.chars().take(80).map(|c| if c.is_control() || c.is_whitespace() || c == '=' { '_' } else { c }));
 }
 
 /// The text of a panic.

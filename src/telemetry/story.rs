@@ -1,6 +1,6 @@
 //! Owns the story of one request: what was tried, who served it, how it ended; told once, in the log line and the headers.
 
-use std::{cell::RefCell, fmt, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use serde::{Serialize, Serializer};
 
@@ -294,15 +294,22 @@ impl Story {
 /// would be the dearest part.
 pub struct Millis(pub Duration, pub u32);
 
-impl fmt::Display for Millis {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Millis {
+    /// Appends it to `text`.
+    pub fn push_to(&self, text: &mut String) {
         let digits = self.1.min(3);
         let unit = 10_u64.pow(3 - digits);
         // Longer than half a million years is not waited for.
-        let rounded = (u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX).saturating_add(unit / 2)) / unit;
+        let rounded = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX).saturating_add(unit / 2) / unit;
         let scale = 10_u64.pow(digits);
-        let (whole, rest, width) = (rounded / scale, rounded % scale, digits as usize);
-        if digits == 0 { write!(f, "{whole}") } else { write!(f, "{whole}.{rest:0width$}") }
+        let mut buffer = itoa::Buffer::new();
+        text.push_str(buffer.format(rounded / scale));
+        if digits > 0 {
+            text.push('.');
+            let rest = buffer.format(rounded % scale);
+            text.push_str(&"000"[..(digits as usize).saturating_sub(rest.len())]);
+            text.push_str(rest);
+        }
     }
 }
 
@@ -330,8 +337,13 @@ mod tests {
         #[test]
         fn durations_read_as_floats_would(micros in 0_u64..1_000_000_000) {
             let time = Duration::from_micros(micros);
-            prop_assert_eq!(Millis(time, 3).to_string(), format!("{:.3}", ms(time)));
-            let rounded: f64 = Millis(time, 1).to_string().parse().expect("a number");
+            let text = |digits| {
+                let mut text = String::new();
+                Millis(time, digits).push_to(&mut text);
+                text
+            };
+            prop_assert_eq!(text(3), format!("{:.3}", ms(time)));
+            let rounded: f64 = text(1).parse().expect("a number");
             prop_assert!((rounded - ms(time)).abs() <= 0.0501);
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! The framework's codec builds a header map for each answer and renders each request's head anew.
 
-use std::io::Write as _;
+use std::{io::Write as _, mem::MaybeUninit};
 
 use actix_web::http::{
     Method, Uri,
@@ -88,9 +88,11 @@ pub(super) struct Garbled(pub(super) &'static str);
 impl Answer {
     /// Takes a head from what has been read; `None`: more has to be read.
     pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Garbled> {
-        let mut lines = [httparse::EMPTY_HEADER; MOST_LINES];
-        let mut parsed = httparse::Response::new(&mut lines);
-        let end = match parsed.parse(from) {
+        // Left uninitialised: clearing room for so many lines would cost more than reading the usual few.
+        let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
+        let mut parsed = httparse::Response::new(&mut []);
+        let parser = httparse::ParserConfig::default();
+        let end = match parser.parse_response_with_uninit_headers(&mut parsed, from, &mut lines) {
             Ok(httparse::Status::Complete(end)) if end <= LONGEST => end,
             Ok(httparse::Status::Partial) if from.len() <= LONGEST => return Ok(None),
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Garbled("its head is too long")),
