@@ -9,6 +9,7 @@ mod events;
 mod faults;
 #[cfg(test)]
 mod fixture_tests;
+pub mod foreign;
 mod gemini;
 mod ids;
 mod json;
@@ -21,6 +22,8 @@ mod schema;
 #[cfg(test)]
 mod second_readers;
 pub mod sse;
+#[cfg(test)]
+mod thinking_tests;
 pub mod translate;
 #[cfg(test)]
 mod translate_tests;

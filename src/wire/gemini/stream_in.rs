@@ -20,6 +20,8 @@ use super::{
 pub(crate) struct Reader {
     started: bool,
     thinking: bool,
+    /// The signature of the thought under way.
+    proof: Option<Signature>,
     /// Text came.
     spoke: bool,
     calls: u32,
@@ -94,9 +96,11 @@ impl Reader {
         let text = part.text.map(|t| t.0).unwrap_or_default();
         if part.thought {
             if !text.is_empty() {
-                self.thinking = true;
+                self.end_call(out);
                 out.push(ChatEvent::Thinking(text));
             }
+            self.thinking = true;
+            self.proof = signature.or(self.proof.take());
             return Ok(());
         }
         if !text.is_empty() {
@@ -159,7 +163,7 @@ impl Reader {
 
     fn stop_thinking(&mut self, out: &mut Vec<ChatEvent<'_>>) {
         if std::mem::take(&mut self.thinking) {
-            out.push(ChatEvent::ThinkingEnd(None));
+            out.push(ChatEvent::ThinkingEnd(self.proof.take()));
         }
     }
 }

@@ -70,7 +70,7 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
                 text: text(block, "thinking").to_owned(),
                 signature: owned(block, "signature")
                     .filter(|s| !s.is_empty())
-                    .map(|s| Signature::new(Protocol::Anthropic, s)),
+                    .map(|s| Signature::untagged(&s, Protocol::Anthropic)),
             }),
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{
-    Usage,
+    Protocol, Usage,
     chat::{Part, Signature},
     events::{ChatReply, Finish},
     ids,
@@ -24,9 +24,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::Refusal(more) => refusal.push_str(more),
             Part::Thinking { text: more, signature } => {
                 thinking.push_str(more);
-                if let Some(signature) = signature {
-                    blocks.push(json!({"type": "thinking", "thinking": more, "signature": signature.value}));
-                }
+                blocks.extend(signature.as_ref().and_then(|signature| thinking_block(more, signature)));
             }
             Part::Redacted(data) => blocks.push(json!({"type": "redacted_thinking", "data": data})),
             Part::ToolCall { id: given, name, arguments, signature } => {
@@ -73,6 +71,12 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
 
 fn some_text(text: String) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
+}
+
+/// Signed thinking as clients echo it. An OpenAI-style server signs nothing.
+pub(crate) fn thinking_block(text: &str, signature: &Signature) -> Option<Value> {
+    let proof = signature.spelled(Protocol::Anthropic);
+    (signature.origin != Protocol::Openai).then(|| json!({"type": "thinking", "thinking": text, "signature": proof}))
 }
 
 /// Where Google's own OpenAI endpoint puts its signatures.

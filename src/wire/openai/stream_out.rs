@@ -10,7 +10,7 @@ use super::{
         json::{push, push_text},
         translate::{Dialect, ReplyContext, error_body},
     },
-    reply_out::{google, usage, word},
+    reply_out::{google, thinking_block, usage, word},
 };
 
 /// Writes chunks.
@@ -100,8 +100,8 @@ impl StreamWriter for Writer {
             }
             ChatEvent::ThinkingEnd(signature) => {
                 let thinking = std::mem::take(&mut self.thinking);
-                if let Some(signature) = signature {
-                    self.block(json!({"type": "thinking", "thinking": thinking, "signature": signature.value}), out);
+                if let Some(block) = signature.as_ref().and_then(|signature| thinking_block(&thinking, signature)) {
+                    self.block(block, out);
                 }
             }
             ChatEvent::Redacted(data) => self.block(json!({"type": "redacted_thinking", "data": data}), out),

@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::super::{
-    Usage,
-    chat::{Part, Signature},
-    events::{ChatReply, Finish},
-    ids,
-    openai::reply_out::google,
-    translate::ReplyContext,
+use super::{
+    super::{
+        Usage,
+        chat::{Part, Signature},
+        events::{ChatReply, Finish},
+        ids,
+        openai::reply_out::google,
+        translate::ReplyContext,
+    },
+    UNSIGNED,
 };
 
 /// Writes a whole reply.
@@ -31,11 +34,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         let at = output.len();
         match part {
             Part::Thinking { text, signature } => {
-                output.push(reasoning(
-                    &item_id("rs_", id, at),
-                    text,
-                    signature.as_ref().map(Signature::tagged).as_deref(),
-                ));
+                output.push(reasoning(&item_id("rs_", id, at), text, Some(&proof(signature.as_ref()))));
             }
             Part::Redacted(data) => output.push(reasoning(&item_id("rs_", id, at), "", Some(&redacted(data)))),
             Part::ToolCall { id: given, name, arguments, signature } => {
@@ -82,6 +81,11 @@ pub(crate) fn refusal_part(text: &str) -> Value {
 pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<&str>) -> Value {
     let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
     json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
+}
+
+/// What stands as a signed, or unsigned, item's encrypted content.
+pub(crate) fn proof(signature: Option<&Signature>) -> String {
+    signature.map_or_else(|| UNSIGNED.to_owned(), Signature::tagged)
 }
 
 /// Anthropic's encrypted thinking, as `request_in` reads it back.

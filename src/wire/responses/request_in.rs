@@ -12,6 +12,7 @@ use super::super::{
         unread,
     },
     openai::request_in::{schema, tool_choice},
+    responses::UNSIGNED,
     translate::Refused,
 };
 
@@ -187,7 +188,7 @@ fn reasoning(value: &Value) -> Part {
     if let (Protocol::Anthropic, Some(data)) = (signature.origin, signature.value.strip_prefix("redacted:")) {
         return Part::Redacted(data.to_owned());
     }
-    Part::Thinking { text: summary, signature: Some(signature).filter(|s| !s.value.is_empty()) }
+    Part::Thinking { text: summary, signature: Some(signature).filter(|s| !s.value.is_empty() && s.value != UNSIGNED) }
 }
 
 fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {

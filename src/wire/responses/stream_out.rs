@@ -11,7 +11,7 @@ use super::{
         json::push,
         translate::ReplyContext,
     },
-    reply_out,
+    UNSIGNED, reply_out,
 };
 
 /// Writes events.
@@ -124,7 +124,8 @@ impl Writer {
                     let place = json!({"item_id": id, "output_index": at, "summary_index": 0, "part": part});
                     self.send("response.reasoning_summary_part.done", place, out);
                 }
-                self.done(at, reply_out::reasoning(&id, &text, encrypted), out);
+                let encrypted = encrypted.unwrap_or(UNSIGNED);
+                self.done(at, reply_out::reasoning(&id, &text, Some(encrypted)), out);
             }
             Open::Message { at, text, refusal } => {
                 let id = self.item_id("msg_", at);
@@ -225,7 +226,7 @@ impl StreamWriter for Writer {
                 if signature.is_some() {
                     self.begin_reasoning(out);
                 }
-                self.close(signature.as_ref().map(Signature::tagged).as_deref(), out);
+                self.close(Some(&reply_out::proof(signature.as_ref())), out);
             }
             ChatEvent::Redacted(data) => {
                 self.close(None, out);
