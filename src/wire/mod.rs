@@ -10,6 +10,9 @@ mod faults;
 #[cfg(test)]
 mod fixture_tests;
 pub mod foreign;
+mod free_text;
+#[cfg(test)]
+mod free_text_tests;
 mod gemini;
 mod ids;
 mod json;

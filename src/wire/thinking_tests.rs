@@ -8,7 +8,7 @@ use super::{
 };
 
 fn context() -> ReplyContext {
-    ReplyContext { id: "i".into(), created: 1, model: "m".into() }
+    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
 }
 
 fn sent(from: Dialect, protocol: Protocol, model: &str, body: &Value) -> Value {

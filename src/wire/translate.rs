@@ -11,6 +11,8 @@ use super::{
     gemini, openai, responses,
 };
 
+pub use super::free_text::names as free_text_tools;
+
 /// What the client speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Dialect {
@@ -89,7 +91,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
 }
 
 /// What a reply is called where the provider does not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplyContext {
     /// Id, without prefix.
     pub id: String,
@@ -97,6 +99,14 @@ pub struct ReplyContext {
     pub created: u64,
     /// Model.
     pub model: String,
+    /// The request's tools whose calls carry free text, by name.
+    pub free_text: Vec<String>,
+}
+
+impl ReplyContext {
+    pub(crate) fn is_free_text(&self, tool: &str) -> bool {
+        self.free_text.iter().any(|name| name == tool)
+    }
 }
 
 /// Translates a whole reply. Of a provider's error only `Observed.fault` is given, the bytes being empty.

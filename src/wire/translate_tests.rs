@@ -30,7 +30,7 @@ fn chat(extra: &Value) -> Value {
 }
 
 fn context() -> ReplyContext {
-    ReplyContext { id: "fallback".into(), created: 7, model: "m".into() }
+    ReplyContext { id: "fallback".into(), created: 7, model: "m".into(), ..ReplyContext::default() }
 }
 
 fn replied(from: Protocol, to: Dialect, body: &Value) -> (Value, Observed<'static>) {

@@ -6,7 +6,7 @@ use super::super::{
     Protocol, Usage,
     chat::{Part, Signature},
     events::{ChatReply, Finish},
-    ids,
+    free_text, ids,
     translate::ReplyContext,
 };
 
@@ -29,8 +29,11 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::Redacted(data) => blocks.push(json!({"type": "redacted_thinking", "data": data})),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls.len() as u32);
-                let mut call =
-                    json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}});
+                let mut call = if ctx.is_free_text(name) {
+                    json!({"id": call_id, "type": "custom", "custom": {"name": name, "input": free_text::input(arguments)}})
+                } else {
+                    json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
+                };
                 if let Some(signature) = signature {
                     call["extra_content"] = google(signature);
                 }

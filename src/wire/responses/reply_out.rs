@@ -7,7 +7,7 @@ use super::{
         Usage,
         chat::{Part, Signature},
         events::{ChatReply, Finish},
-        ids,
+        free_text, ids,
         openai::reply_out::google,
         translate::ReplyContext,
     },
@@ -40,7 +40,12 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls);
                 calls += 1;
-                output.push(call(&item_id("fc_", id, at), &call_id, name, arguments, signature.as_ref()));
+                output.push(if ctx.is_free_text(name) {
+                    let input = free_text::input(arguments);
+                    free_text_call(&item_id("ctc_", id, at), &call_id, name, &input, signature.as_ref())
+                } else {
+                    call(&item_id("fc_", id, at), &call_id, name, arguments, signature.as_ref())
+                });
             }
             _ => {}
         }
@@ -101,6 +106,22 @@ pub(crate) fn call(id: &str, call_id: &str, name: &str, arguments: &str, signatu
         "call_id": call_id,
         "name": name,
         "arguments": arguments,
+    });
+    if let Some(signature) = signature {
+        item["extra_content"] = google(signature);
+    }
+    item
+}
+
+/// A call of a free-text tool.
+pub(crate) fn free_text_call(id: &str, call_id: &str, name: &str, input: &str, signature: Option<&Signature>) -> Value {
+    let mut item = json!({
+        "id": id,
+        "type": "custom_tool_call",
+        "status": "completed",
+        "call_id": call_id,
+        "name": name,
+        "input": input,
     });
     if let Some(signature) = signature {
         item["extra_content"] = google(signature);
