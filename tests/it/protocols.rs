@@ -3,11 +3,12 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::{Ask, Connection, Reply},
     proxy::{HELLO, HELLO_STREAM, Proxy},
-    script::Answer,
+    script::{Answer, Gate},
     settings::{Settings, TOKEN},
     upstream::Upstream,
+    wire::End,
 };
 
 /// One backend that serves `m` as `deployed-model`.
@@ -15,7 +16,7 @@ fn only(upstream: &Upstream, path: &str, lines: &str) -> Settings {
     let url = format!("base_url = \"http://{}{path}\"\napi_key = \"the-key\"\n{lines}", upstream.addr);
     Settings::new()
         .set("backends.only", &url)
-        .set("models.m", "backends = [{ backend = \"only\", model = \"deployed-model\" }]")
+        .set("models.m", "backends = [{ backend = \"only\", model = \"deployed-model\" }]\nrescue = \"off\"")
 }
 
 const AZURE: &str = "protocol = \"openai\"\nstyle = \"azure\"\napi_version = \"2024-10-21\"";
@@ -112,5 +113,70 @@ async fn azure_is_spared_the_members_that_translated_answers_add_and_other_serve
         let said = serde_json::from_str::<Value>(&upstream.last().text()).expect("JSON")["messages"][1].clone();
         assert_eq!(said["content"], "a");
         assert_eq!(said.get("reasoning_content").is_some() && said.get("thinking_blocks").is_some(), kept);
+    }
+}
+
+/// A stream of each protocol that breaks off after its first word, once the gate is open.
+fn broken(protocol: &str, gate: &Gate) -> Answer {
+    let frames: &[&str] = match protocol {
+        "anthropic" => &[
+            r#"{"type":"message_start","message":{"id":"msg_1","model":"c","usage":{"input_tokens":1}}}"#,
+            r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+            r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"word"}}"#,
+        ],
+        "gemini" => &[r#"{"candidates":[{"content":{"role":"model","parts":[{"text":"word"}]}}],"responseId":"r"}"#],
+        _ => &[
+            r#"{"id":"chatcmpl-1","model":"c","choices":[{"index":0,"delta":{"role":"assistant","content":"word"},"finish_reason":null}]}"#,
+        ],
+    };
+    let said = frames.iter().fold(Answer::stream(), |answer, frame| answer.chunk(format!("data: {frame}\n\n")));
+    said.wait(gate).close()
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_ends_with_the_error_of_the_clients_own_protocol() {
+    let hello = json!([{"role": "user", "content": "Hello!"}]);
+    for protocol in ["openai", "anthropic", "gemini"] {
+        let gate = Gate::new();
+        let upstream = Upstream::always(broken(protocol, &gate)).await;
+        let proxy = Proxy::start(&only(&upstream, "/v1", &format!("protocol = \"{protocol}\""))).await;
+        for (path, prompt) in [("chat/completions", "messages"), ("messages", "messages"), ("responses", "input")] {
+            if (protocol, path) == ("anthropic", "messages") || (protocol, path) == ("openai", "chat/completions") {
+                // Its own bytes, which other tests see.
+                continue;
+            }
+            let body = json!({"model": "m", "stream": true, "max_tokens": 9, prompt: hello});
+            let mut connection = Connection::open(proxy.addr).await;
+            connection.send(&Ask::post(&format!("/v1/{path}"), body.to_string()).bearer(TOKEN)).await;
+            assert_eq!(connection.head().await.status(), 200);
+            let mut text = String::new();
+            while !text.contains("word") {
+                text += &(connection.frame().await.expect("a word") + "\n\n");
+            }
+            gate.open();
+            let (rest, end) = connection.rest().await;
+            assert_eq!(end, End::Truncated);
+            text += &String::from_utf8_lossy(&rest);
+            assert!(text.contains("word") && !text.contains("[DONE]") && !text.contains("message_stop"), "{text}");
+            let data =
+                |line: &str| line.strip_prefix("data: ").and_then(|data| serde_json::from_str::<Value>(data).ok());
+            let events: Vec<Value> = text.lines().filter_map(data).collect();
+            let last = events.last().expect("events");
+            assert!(last["error"]["message"].as_str().is_some_and(|message| !message.is_empty()), "{text}");
+            match path {
+                "messages" => {
+                    assert_eq!((&last["type"], &last["error"]["type"]), (&json!("error"), &json!("api_error")));
+                }
+                "responses" => {
+                    let failed = &events[events.len() - 2];
+                    assert_eq!(failed["type"], "response.failed");
+                    assert_eq!(failed["response"]["id"], events[0]["response"]["id"]);
+                    let numbers: Vec<Option<u64>> = events.iter().map(|e| e["sequence_number"].as_u64()).collect();
+                    assert_eq!(numbers, (0..events.len() as u64).map(Some).collect::<Vec<_>>());
+                    assert_eq!((&last["type"], &last["code"]), (&json!("error"), &last["error"]["code"]));
+                }
+                _ => assert_eq!(last["error"]["code"], "upstream_error"),
+            }
+        }
     }
 }

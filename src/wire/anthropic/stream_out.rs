@@ -8,7 +8,7 @@ use super::super::{
     events::{ChatEvent, ChatReply, Finish, StreamWriter},
     ids,
     json::{arguments, push, push_text},
-    translate::{Dialect, ReplyContext, error_body},
+    translate::ReplyContext,
 };
 
 /// Writes a whole reply.
@@ -214,12 +214,6 @@ impl StreamWriter for Writer {
         let delta = json!({"stop_reason": word(reason, stop_sequence), "stop_sequence": stop_sequence});
         send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
         send("message_stop", &[], out);
-    }
-
-    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"event: error\ndata: ");
-        out.extend_from_slice(error_body(Dialect::Messages, kind, code, message, None, request_id).as_bytes());
-        out.extend_from_slice(b"\n\n");
     }
 }
 

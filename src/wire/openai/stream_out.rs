@@ -9,7 +9,7 @@ use super::{
         free_text::Input,
         ids,
         json::{push, push_text},
-        translate::{Dialect, ReplyContext, error_body},
+        translate::ReplyContext,
     },
     reply_out::{google, thinking_block, usage, word},
 };
@@ -163,11 +163,5 @@ impl StreamWriter for Writer {
             out.extend_from_slice(b"}\n\n");
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
-    }
-
-    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(error_body(Dialect::Chat, kind, code, message, None, request_id).as_bytes());
-        out.extend_from_slice(b"\n\n");
     }
 }

@@ -1,6 +1,7 @@
 //! Owns OpenAI Responses as a client's dialect: reading requests, writing replies and streams.
 
 mod calls_out;
+pub(crate) mod failure;
 pub(crate) mod reply_out;
 pub(crate) mod request_in;
 pub(crate) mod stream_out;

@@ -260,12 +260,4 @@ impl StreamWriter for Writer {
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
     }
-
-    fn error(&mut self, _kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
-        let mut response = self.response("failed");
-        response["error"] = json!({"code": code, "message": message});
-        self.send("response.failed", json!({"response": response}), out);
-        let event = json!({"code": code, "message": message, "param": null, "request_id": request_id});
-        self.send("error", event, out);
-    }
 }
