@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod chat;
+mod counts;
 #[cfg(test)]
 mod edge_tests;
 pub mod envelope;
@@ -16,6 +17,8 @@ mod free_text_tests;
 mod gemini;
 mod ids;
 mod json;
+#[cfg(test)]
+mod novelty_tests;
 mod openai;
 pub mod peek;
 #[cfg(test)]

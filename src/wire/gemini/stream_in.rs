@@ -9,6 +9,7 @@ use super::{
     super::{
         Malformed, Protocol, Usage,
         chat::Signature,
+        counts,
         events::{ChatEvent, Finish, StreamReader},
     },
     args::{Arguments, PartialArg},
@@ -263,14 +264,19 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 #[serde(default)]
 struct RawUsage {
     #[serde(rename = "promptTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     prompt: Option<u64>,
     #[serde(rename = "toolUsePromptTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     tool_use_prompt: Option<u64>,
     #[serde(rename = "cachedContentTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     cached_content: Option<u64>,
     #[serde(rename = "candidatesTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     candidates: Option<u64>,
     #[serde(rename = "thoughtsTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     thoughts: Option<u64>,
 }
 

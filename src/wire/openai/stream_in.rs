@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Fault, Malformed,
+        Fault, Malformed, counts,
         events::{ChatEvent, Finish, StreamReader},
         json::{list, text},
         peek,
@@ -172,7 +172,7 @@ struct Chunk<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
     model: Option<Text<'a>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "counts::maybe")]
     created: Option<u64>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     choices: Vec<Choice<'a>>,
