@@ -146,7 +146,7 @@ impl Trial {
     }
 
     fn context(&self) -> ReplyContext {
-        ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string() }
+        ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string(), ..ReplyContext::default() }
     }
 
     /// An error in words that tell no secret: status, type, code.

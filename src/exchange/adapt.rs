@@ -8,9 +8,28 @@ use crate::{
     router::table::Target,
     wire::{
         envelope::Change,
-        translate::{self, Refused},
+        foreign,
+        translate::{self, Dialect, Refused},
     },
 };
+
+/// The request in the client's own bytes, less what other providers' answers left in its history and this one would refuse.
+pub(super) fn native(request: &Request, target: &Target, change: Change<'_>) -> Vec<Bytes> {
+    let parts = request.envelope.edit(&request.body, change);
+    let dialect = request.surface.dialect();
+    // Most servers of OpenAI's protocol pass over members that they do not know, and some of them want these back.
+    let strict = dialect != Dialect::Chat || target.handle.settings.is_openais_own();
+    if !strict || !foreign::suspected(dialect, &request.body) {
+        return parts;
+    }
+    match foreign::cleared(dialect, &parts.concat()) {
+        Some(cleared) => {
+            log::debug!("thinking of other providers is not for {}, dropped", target.handle.name());
+            vec![cleared.into()]
+        }
+        None => parts,
+    }
+}
 
 /// The request in the backend's own protocol.
 pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Vec<Bytes>, Failed> {

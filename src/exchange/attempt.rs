@@ -6,7 +6,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 
 use super::{
-    adapt::translated,
+    adapt::{native, translated},
     decode::Decoder,
     judge::{refused, whole},
     relay::{Reader, Step},
@@ -200,7 +200,7 @@ async fn try_open(
     let edited = |change| {
         let began = clock::now();
         let body = match way {
-            Way::Native(_) => Ok(request.envelope.edit(&request.body, change)),
+            Way::Native(_) => Ok(native(request, target, change)),
             Way::Translated(_) => translated(request, target, change),
         };
         request.telling.spent(Phase::Translate, began);

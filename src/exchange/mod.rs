@@ -32,7 +32,7 @@ use self::{
     attempt::{Live, Opened, Whole},
     relay::{Reader, Step},
     response::{error_frame, explained_stream, named_late},
-    stage::{Opening, Play, Stage},
+    stage::{Opening, Play, Sent, Stage},
     watch::Watch,
 };
 pub use self::{request::Request, worker::Worker};
@@ -40,6 +40,7 @@ use crate::{
     clock,
     error::{Error, Failed},
     telemetry::log::panic_words,
+    wire::translate::Dialect,
 };
 
 /// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
@@ -76,11 +77,14 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
         }
     });
     let frame_telling = telling.clone();
-    let frame = Box::new(move |error: &Error| {
+    let frame = Box::new(move |error: &Error, sent: &Sent| {
         frame_telling.end(200, Some(error));
-        error_frame(&frame_telling, error, dialect)
+        error_frame(&frame_telling, error, dialect, sent)
     });
     let mut play = Play::new(stage, running, frame, failover.keepalive_every);
+    if dialect == Dialect::Responses {
+        play.remember();
+    }
     match play.open(failover.keepalive_after).await {
         Opening::Failed(error) => response::failed(&telling, &error, explain, dialect),
         opening => {

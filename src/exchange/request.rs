@@ -14,7 +14,10 @@ use crate::{
     router::table::{Route, Target},
     settings::{Failover, Rescue, User},
     telemetry::story::Telling,
-    wire::{envelope::Envelope, translate::ReplyContext},
+    wire::{
+        envelope::Envelope,
+        translate::{ReplyContext, free_text_tools},
+    },
 };
 
 /// A request that was read, authenticated and found to be in order.
@@ -66,6 +69,7 @@ impl Request {
             id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
             created: now.map_or(0, |since| since.as_secs()),
             model: target.upstream_model.to_string(),
+            free_text: free_text_tools(self.surface.dialect(), &self.body),
         }
     }
 

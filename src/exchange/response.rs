@@ -1,5 +1,7 @@
 //! Owns the responses that clients get: heads with Greenroom's own headers, error bodies, error frames.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use actix_web::{
     HttpResponse, HttpResponseBuilder,
     http::{StatusCode, header},
@@ -9,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::{
     attempt::{Headers, Whole},
-    stage::Play,
+    stage::{Play, Sent},
 };
 use crate::{
     error::{Error, Face},
     telemetry::story::{Millis, Telling},
-    wire::translate::Dialect,
+    wire::translate::{Dialect, Received, failed as failed_response},
 };
 
 /// Greenroom's header names, parsed at compile time rather than for each response.
@@ -146,17 +148,21 @@ fn body(face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> 
         let error = json!({"type": anthropic_kind(face.status), "message": face.message, "code": face.code, "param": face.param});
         return json!({"type": "error", "error": error, "request_id": id}).to_string();
     }
-    let mut error = json!({
+    let mut error = error_object(face, id);
+    if let Some(explanation) = explanation {
+        error["greenroom"] = explanation;
+    }
+    json!({"error": error}).to_string()
+}
+
+fn error_object(face: &Face, id: &str) -> Value {
+    json!({
         "message": face.message,
         "type": face.kind,
         "param": face.param,
         "code": face.code,
         "request_id": id,
-    });
-    if let Some(explanation) = explanation {
-        error["greenroom"] = explanation;
-    }
-    json!({"error": error}).to_string()
+    })
 }
 
 /// Anthropic's error types go by the status.
@@ -175,18 +181,21 @@ fn anthropic_kind(status: StatusCode) -> &'static str {
     }
 }
 
-/// An error inside of a stream.
-pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect) -> Bytes {
-    let body = telling.read(|story| body(&error.face(), &story.id, None, dialect));
-    match dialect {
-        Dialect::Chat => format!("data: {body}\n\n").into(),
-        Dialect::Messages => format!("event: error\ndata: {body}\n\n").into(),
-        Dialect::Responses => {
-            let face = error.face();
-            let event = json!({"type": "error", "code": face.code, "message": face.message, "param": face.param});
-            format!("event: error\ndata: {event}\n\n").into()
+/// An error inside of a stream, after what was `sent`.
+pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, sent: &Sent) -> Bytes {
+    telling.read(|story| {
+        let face = error.face();
+        match dialect {
+            Dialect::Chat => format!("data: {}\n\n", body(&face, &story.id, None, dialect)).into(),
+            Dialect::Messages => format!("event: error\ndata: {}\n\n", body(&face, &story.id, None, dialect)).into(),
+            Dialect::Responses => {
+                let received = Received { first: &sent.first, latest: &sent.latest };
+                let error = error_object(&face, &story.id);
+                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+                failed_response(received, &error, &story.id, now, &story.model).into()
+            }
         }
-    }
+    })
 }
 
 /// Greenroom's own headers: who served this, why, after how many attempts, in what time.

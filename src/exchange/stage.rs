@@ -62,8 +62,24 @@ pub(super) enum Opening {
     Empty,
 }
 
-/// What becomes of an error after the head went out: the bytes of an error frame.
-pub(super) type ErrorFrame = Box<dyn Fn(&Error) -> Bytes>;
+/// What becomes of an error after the head went out: the bytes of an error frame, which may go on from what went before.
+pub(super) type ErrorFrame = Box<dyn Fn(&Error, &Sent) -> Bytes>;
+
+/// First and latest bytes of the body so far, where error frames go on from them.
+#[derive(Default)]
+pub(super) struct Sent {
+    pub(super) first: Bytes,
+    pub(super) latest: Bytes,
+}
+
+impl Sent {
+    fn note(&mut self, bytes: &Bytes) {
+        if self.first.is_empty() {
+            self.first = bytes.clone();
+        }
+        self.latest = bytes.clone();
+    }
+}
 
 /// The streamed body: it drives the exchange from within the client's own connection.
 pub(super) struct Play {
@@ -71,6 +87,7 @@ pub(super) struct Play {
     running: Running,
     state: State,
     error_frame: ErrorFrame,
+    sent: Option<Sent>,
     keepalive: Duration,
     /// When the client was last sent something.
     since: Instant,
@@ -89,7 +106,13 @@ enum State {
 impl Play {
     pub(super) fn new(stage: Stage, running: Running, error_frame: ErrorFrame, keepalive: Duration) -> Self {
         let quiet = Box::pin(tokio::time::sleep(keepalive));
-        Self { stage, running, state: State::Running, error_frame, keepalive, since: Instant::now(), quiet }
+        let since = Instant::now();
+        Self { stage, running, state: State::Running, error_frame, sent: None, keepalive, since, quiet }
+    }
+
+    /// Keeps in mind what goes out, for the error frame. Elsewhere nothing is held longer than needed.
+    pub(super) fn remember(&mut self) {
+        self.sent = Some(Sent::default());
     }
 
     /// Drives the exchange until the head can be decided, at the latest after `patience`.
@@ -152,6 +175,9 @@ impl MessageBody for Play {
         let this = &mut *self;
         loop {
             if let Some(bytes) = this.stage.take() {
+                if let Some(sent) = &mut this.sent {
+                    sent.note(&bytes);
+                }
                 return Poll::Ready(Some(Ok(bytes)));
             }
             match this.state {
@@ -171,7 +197,8 @@ impl MessageBody for Play {
                 Poll::Ready(Err(error)) => {
                     this.state = State::Breaking;
                     this.quiet.as_mut().reset(Instant::now() + FLUSH);
-                    return Poll::Ready(Some(Ok((this.error_frame)(&error))));
+                    let sent = this.sent.take().unwrap_or_default();
+                    return Poll::Ready(Some(Ok((this.error_frame)(&error, &sent))));
                 }
                 Poll::Pending if this.stage.is_set() => this.since = Instant::now(),
                 Poll::Pending => {

@@ -104,6 +104,13 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// Whether `OpenAI` itself, or Azure for it, answers here: they refuse members of messages that they do not know.
+    pub fn is_openais_own(&self) -> bool {
+        let host = self.base_url.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
+        self.protocol == Protocol::Openai
+            && (self.style == Style::Azure || host == "api.openai.com" || host.ends_with(".openai.azure.com"))
+    }
+
     /// Reads `[backends.NAME]`, already laid over `[defaults.backend]`.
     pub(super) fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
         let mut s = Section::open(path, value, problems);

@@ -17,6 +17,8 @@ pub(super) struct Tool {
     pub(super) name: String,
     /// The JSON schema of its arguments.
     pub(super) parameters: Value,
+    /// Its input is plain text instead.
+    pub(super) free_text: bool,
 }
 
 /// A chat request, as far as an answer depends on it.
@@ -115,7 +117,11 @@ pub(super) fn answer(provider: &str, ask: &Ask) -> Answer {
         Vec::new()
     };
     if let (Some(tool), None) = (&ask.tool, &ask.tool_result) {
-        let arguments = pieces(&schema::sample(&tool.parameters).to_string());
+        let arguments = if tool.free_text {
+            pieces("An example of an input.")
+        } else {
+            pieces(&schema::sample(&tool.parameters).to_string())
+        };
         return Answer {
             thinking,
             content: Content::Call { name: tool.name.clone(), arguments },
@@ -234,7 +240,8 @@ mod tests {
     #[test]
     fn an_offered_tool_is_called_and_its_result_is_quoted() {
         let parameters = json!({"type": "object", "properties": {"city": {"type": "string"}}});
-        let mut ask = Ask { tool: Some(Tool { name: "weather".to_owned(), parameters }), ..ask("Weather?") };
+        let mut ask =
+            Ask { tool: Some(Tool { name: "weather".to_owned(), parameters, free_text: false }), ..ask("Weather?") };
         let call = answer("p", &ask);
         assert_eq!((call.pieces().concat().as_str(), call.finish), (r#"{"city":"example"}"#, Finish::Call));
         ask.tool_result = Some("12 degrees".to_owned());

@@ -139,7 +139,11 @@ fn tool(body: &Value) -> Option<Tool> {
         body["tools"].as_array()?.iter().filter_map(|tool| tool["functionDeclarations"].as_array()).flatten();
     let tool = offered.find(|tool| named.is_none_or(|name| tool["name"].as_str() == Some(name)))?;
     let parameters = ["parametersJsonSchema", "parameters"].iter().find_map(|key| tool.get(key));
-    Some(Tool { name: tool["name"].as_str()?.to_owned(), parameters: parameters.cloned().unwrap_or_default() })
+    Some(Tool {
+        name: tool["name"].as_str()?.to_owned(),
+        parameters: parameters.cloned().unwrap_or_default(),
+        free_text: false,
+    })
 }
 
 /// The parts of a whole answer.

@@ -25,7 +25,8 @@ async fn handle(request: &HttpRequest, body: &[u8], provider: &Provider) -> Resu
     let ask = read(&body, provider)?;
     let choices = body["n"].as_u64().unwrap_or(1).clamp(1, MOST_CHOICES) as usize;
     let answer = answer::answer(&provider.settings.name, &ask);
-    let head = Head { id: provider.next_id("chatcmpl-"), created: now(), model: ask.model.clone() };
+    let free_text = ask.tool.as_ref().is_some_and(|tool| tool.free_text);
+    let head = Head { id: provider.next_id("chatcmpl-"), created: now(), model: ask.model.clone(), free_text };
     let usage = usage(ask.input_tokens, answer.tokens() * choices);
     if body["stream"].as_bool().unwrap_or(false) {
         let wanted = body["stream_options"]["include_usage"].as_bool().unwrap_or(false);
@@ -34,7 +35,7 @@ async fn handle(request: &HttpRequest, body: &[u8], provider: &Provider) -> Resu
     }
     let choices: Vec<Value> = (0..choices)
         .map(|index| {
-            let message = message(&answer, &head.call_id(index));
+            let message = head.message(&answer, index);
             json!({"index": index, "message": message, "logprobs": null, "finish_reason": finish(answer.finish)})
         })
         .collect();
@@ -83,10 +84,15 @@ fn tool(body: &Value) -> Option<Tool> {
         return None;
     }
     let tools = body["tools"].as_array()?;
-    let named = choice["function"]["name"].as_str();
-    let tool = tools.iter().find(|tool| named.is_none_or(|name| tool["function"]["name"].as_str() == Some(name)))?;
-    let function = &tool["function"];
-    Some(Tool { name: function["name"].as_str()?.to_owned(), parameters: function["parameters"].clone() })
+    // The name stands in a member called as the type.
+    let inner = |value: &Value| value[value["type"].as_str().unwrap_or("function")].clone();
+    let named = inner(choice)["name"].as_str().map(ToOwned::to_owned);
+    let (tool, inner) = tools
+        .iter()
+        .map(|tool| (tool, inner(tool)))
+        .find(|(_, inner)| named.as_deref().is_none_or(|name| inner["name"].as_str() == Some(name)))?;
+    let free_text = tool["type"].as_str() == Some("custom");
+    Some(Tool { name: inner["name"].as_str()?.to_owned(), parameters: inner["parameters"].clone(), free_text })
 }
 
 fn finish(finish: Finish) -> &'static str {
@@ -106,23 +112,44 @@ fn usage(input: usize, output: usize) -> Value {
     })
 }
 
-fn message(answer: &Answer, call_id: &str) -> Value {
-    let text = answer.pieces().concat();
-    match &answer.content {
-        Content::Text(_) => json!({"role": "assistant", "content": text, "refusal": null, "annotations": []}),
-        Content::Call { name, .. } => json!({"role": "assistant", "content": null, "refusal": null, "tool_calls": [
-            {"id": call_id, "type": "function", "function": {"name": name, "arguments": text}},
-        ]}),
-    }
+/// In streams calls are numbered, and there is one.
+fn numbered(mut call: Value) -> Value {
+    call["index"] = json!(0);
+    call
 }
 
 struct Head {
     id: String,
     created: u64,
     model: String,
+    /// Calls are those of a tool with free text.
+    free_text: bool,
 }
 
 impl Head {
+    fn message(&self, answer: &Answer, index: usize) -> Value {
+        let text = answer.pieces().concat();
+        match &answer.content {
+            Content::Text(_) => json!({"role": "assistant", "content": text, "refusal": null, "annotations": []}),
+            Content::Call { name, .. } => json!({"role": "assistant", "content": null, "refusal": null,
+                "tool_calls": [self.call(Some(&self.call_id(index)), Some(name), &text)]}),
+        }
+    }
+
+    /// A call, or a piece of one.
+    fn call(&self, id: Option<&str>, name: Option<&str>, text: &str) -> Value {
+        let (kind, member) = if self.free_text { ("custom", "input") } else { ("function", "arguments") };
+        let mut inner = json!({});
+        if let Some(name) = name {
+            inner["name"] = name.into();
+        }
+        inner[member] = text.into();
+        match id {
+            Some(id) => json!({"id": id, "type": kind, kind: inner}),
+            None => json!({kind: inner}),
+        }
+    }
+
     fn call_id(&self, index: usize) -> String {
         format!("call_{}{index}", self.id.trim_start_matches("chatcmpl-"))
     }
@@ -149,16 +176,14 @@ impl Head {
         for index in 0..choices {
             let role = match &answer.content {
                 Content::Text(_) => json!({"role": "assistant", "content": "", "refusal": null}),
-                Content::Call { name, .. } => json!({"role": "assistant", "content": null, "tool_calls": [
-                    {"index": 0, "id": self.call_id(index), "type": "function",
-                        "function": {"name": name, "arguments": ""}},
-                ]}),
+                Content::Call { name, .. } => json!({"role": "assistant", "content": null,
+                    "tool_calls": [numbered(self.call(Some(&self.call_id(index)), Some(name), ""))]}),
             };
             frames.push(Frame::framing(chunk(index, &role, None)));
             for piece in answer.pieces() {
                 let delta = match &answer.content {
                     Content::Text(_) => json!({"content": piece}),
-                    Content::Call { .. } => json!({"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}),
+                    Content::Call { .. } => json!({"tool_calls": [numbered(self.call(None, None, piece))]}),
                 };
                 frames.push(Frame::token(chunk(index, &delta, None)));
             }

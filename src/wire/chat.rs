@@ -139,13 +139,24 @@ impl Signature {
 
     /// Reads `tagged`; untagged ones are the given provider's own.
     pub(crate) fn untagged(text: &str, native: Protocol) -> Self {
-        [Protocol::Anthropic, Protocol::Gemini]
-            .into_iter()
-            .find_map(|origin| {
-                let value = text.strip_prefix(origin.as_str())?.strip_prefix(':')?;
-                Some(Self::new(origin, value))
-            })
-            .unwrap_or_else(|| Self::new(native, text))
+        Self::read_tag(text).unwrap_or_else(|| Self::new(native, text))
+    }
+
+    /// Whether a string is one of `tagged`.
+    pub(crate) fn is_tagged(text: &str) -> bool {
+        Self::read_tag(text).is_some()
+    }
+
+    fn read_tag(text: &str) -> Option<Self> {
+        [Protocol::Openai, Protocol::Anthropic, Protocol::Gemini].into_iter().find_map(|origin| {
+            let value = text.strip_prefix(origin.as_str())?.strip_prefix(':')?;
+            Some(Self::new(origin, value))
+        })
+    }
+
+    /// The member of its provider's native form as is, else tagged.
+    pub(crate) fn spelled(&self, native: Protocol) -> String {
+        if self.origin == native { self.value.clone() } else { self.tagged() }
     }
 
     /// The value, if the provider is the one asked about.

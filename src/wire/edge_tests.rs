@@ -8,7 +8,7 @@ use super::{
 };
 
 fn context() -> ReplyContext {
-    ReplyContext { id: "i".into(), created: 1, model: "m".into() }
+    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
 }
 
 /// Translates frames; the client's events and what each frame meant. Ends cleanly unless a fault was seen.

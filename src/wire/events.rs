@@ -79,6 +79,4 @@ pub(crate) trait StreamWriter {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>);
     /// Appends what closes a finished stream.
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>);
-    /// Appends an error frame that ends the stream.
-    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>);
 }

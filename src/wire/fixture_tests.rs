@@ -73,7 +73,7 @@ fn sse_of(lines: &[String], protocol: Protocol, line_end: &str) -> Vec<u8> {
 }
 
 fn context() -> ReplyContext {
-    ReplyContext { id: "fallback".into(), created: 7, model: "m".into() }
+    ReplyContext { id: "fallback".into(), created: 7, model: "m".into(), ..ReplyContext::default() }
 }
 
 fn translate(chunks: &[&[u8]], from: Protocol, to: Dialect) -> (Vec<u8>, bool) {

@@ -2,6 +2,7 @@
 
 mod anthropic;
 mod chat;
+mod counts;
 #[cfg(test)]
 mod edge_tests;
 pub mod envelope;
@@ -9,9 +10,15 @@ mod events;
 mod faults;
 #[cfg(test)]
 mod fixture_tests;
+pub mod foreign;
+mod free_text;
+#[cfg(test)]
+mod free_text_tests;
 mod gemini;
 mod ids;
 mod json;
+#[cfg(test)]
+mod novelty_tests;
 mod openai;
 pub mod peek;
 #[cfg(test)]
@@ -21,6 +28,8 @@ mod schema;
 #[cfg(test)]
 mod second_readers;
 pub mod sse;
+#[cfg(test)]
+mod thinking_tests;
 pub mod translate;
 #[cfg(test)]
 mod translate_tests;

@@ -186,7 +186,7 @@ proptest! {
     ) {
         for from in PROTOCOLS {
             for to in DIALECTS {
-                let context = ReplyContext { id: "i".into(), created: 1, model: "m".into() };
+                let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
                 let mut translator = StreamTranslator::new(from, to, context.clone(), true);
                 let mut out = Vec::new();
                 for frame in &frames {
@@ -206,7 +206,7 @@ proptest! {
     ) {
         for from in PROTOCOLS {
             for to in DIALECTS {
-                let context = ReplyContext { id: "i".into(), created: 1, model: "m".into() };
+                let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
                 let mut translator = StreamTranslator::new(from, to, context, false);
                 let mut out = Vec::new();
                 let mut finished = false;

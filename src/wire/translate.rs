@@ -2,13 +2,18 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, Weight},
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
     gemini, openai, responses,
+};
+
+pub use super::{
+    free_text::names as free_text_tools,
+    responses::failure::{Received, failed},
 };
 
 /// What the client speaks.
@@ -89,7 +94,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
 }
 
 /// What a reply is called where the provider does not say.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ReplyContext {
     /// Id, without prefix.
     pub id: String,
@@ -97,6 +102,14 @@ pub struct ReplyContext {
     pub created: u64,
     /// Model.
     pub model: String,
+    /// The request's tools whose calls carry free text, by name.
+    pub free_text: Vec<String>,
+}
+
+impl ReplyContext {
+    pub(crate) fn is_free_text(&self, tool: &str) -> bool {
+        self.free_text.iter().any(|name| name == tool)
+    }
 }
 
 /// Translates a whole reply. Of a provider's error only `Observed.fault` is given, the bytes being empty.
@@ -148,27 +161,13 @@ pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
     }
 }
 
-/// An error in a client's dialect.
-pub fn error_body(to: Dialect, kind: &str, code: &str, message: &str, param: Option<&str>, request_id: &str) -> String {
-    let value = match to {
-        Dialect::Chat | Dialect::Responses => {
-            json!({"error": {"message": message, "type": kind, "param": param, "code": code, "request_id": request_id}})
-        }
-        Dialect::Messages => {
-            let kind = anthropic::fault::kind(kind, code);
-            json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": request_id})
-        }
-    };
-    value.to_string()
-}
-
 /// Translates one stream, fed with its frames.
 pub struct StreamTranslator {
     reader: Box<dyn StreamReader + Send>,
     writer: Box<dyn StreamWriter + Send>,
     finish: Option<(Finish, Option<String>)>,
     usage: Option<Usage>,
-    /// Nothing more is written: the end, or an error, is.
+    /// Nothing more is written: the end is.
     closed: bool,
 }
 
@@ -201,7 +200,7 @@ impl StreamTranslator {
         }
     }
 
-    /// Takes a frame's event name and data; appends the client's frames. An error is left for `error` to write.
+    /// Takes a frame's event name and data; appends the client's frames. An error is not written: it ends the attempt.
     pub fn frame(
         &mut self,
         event: Option<&str>,
@@ -269,14 +268,5 @@ impl StreamTranslator {
             self.closed = true;
         }
         self.closed && self.finish.is_some()
-    }
-
-    /// Appends an error that ends the client's stream.
-    pub fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
-        if !self.closed {
-            self.writer.error(kind, code, message, request_id, out);
-            self.closed = true;
-            self.finish = None;
-        }
     }
 }

@@ -19,6 +19,7 @@ mod metrics;
 mod passthrough;
 mod pin;
 mod probe;
+mod protocols;
 mod queue;
 mod refusals;
 mod reload;

@@ -55,10 +55,51 @@ def test_a_tool_is_called_and_its_result_is_used(claude, backend):
     assert "clear" in second.content[0].text
 
 
-def test_thinking_passes_with_its_signature(claude):
-    budget = {"type": "enabled", "budget_tokens": 1024}
-    message = claude.messages.create(**ask("anthropic_claude", max_tokens=2048, thinking=budget))
-    assert message.content[0].type == "thinking" and message.content[0].signature
+THINKING = {"max_tokens": 4096, "thinking": {"type": "enabled", "budget_tokens": 1024}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("then", BACKENDS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_thinking_survives_a_tool_loop_whoever_takes_the_second_turn(claude, backend, then, stream):
+    turns = [{"role": "user", "content": "What is the weather in Paris?"}]
+    body = ask(backend, messages=turns, tools=[TOOL], **THINKING)
+    if stream:
+        with claude.messages.stream(**body) as events:
+            first = events.get_final_message()
+    else:
+        first = claude.messages.create(**body)
+    kinds = [block.type for block in first.content]
+    # The one model that does not think says nothing of it.
+    assert kinds == (["tool_use"] if backend == "openai_official" else ["thinking", "tool_use"])
+    if backend != "openai_official":
+        assert first.content[0].thinking and first.content[0].signature
+    # As the SDK's users do it: the blocks as they came.
+    turns.append({"role": "assistant", "content": first.content})
+    result = {"type": "tool_result", "tool_use_id": first.content[-1].id, "content": "clear"}
+    turns.append({"role": "user", "content": [result]})
+    second = claude.messages.create(**ask(then, messages=turns, tools=[TOOL], **THINKING))
+    assert "clear" in second.content[-1].text
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_streamed_thinking_comes_in_pieces_before_the_text(claude, backend):
+    with claude.messages.stream(**ask(backend, **THINKING)) as stream:
+        kinds = [event.type for event in stream if event.type in ("thinking", "signature", "text")]
+    assert kinds == sorted(kinds, key=["thinking", "signature", "text"].index)
+    assert kinds.count("text") > 1
+    assert (kinds.count("thinking") > 1) == (backend != "openai_official")
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_stream_that_breaks_raises(claude, backend):
+    question = [{"role": "user", "content": "[[cut=3 tokens=50]] Hello"}]
+    with pytest.raises(anthropic.APIStatusError) as broken, claude.messages.stream(
+        **ask(backend, messages=question)
+    ) as stream:
+        for _ in stream:
+            pass
+    assert broken.value.body["error"]["type"] == "api_error"
 
 
 def test_tokens_are_counted_where_the_backend_can(claude):

@@ -94,9 +94,41 @@ def test_what_a_protocol_cannot_express_is_refused_by_name(chat):
     assert refused.value.param == "n"
 
 
-def test_the_responses_api_works_on_everyone(chat):
-    body = {"model": "gpt-4o", "input": "What is 2+2?", "extra_body": {"backend": chat.backend}}
-    assert chat.client.responses.create(**body).output_text == "2 + 2 = 4."
-    events = list(chat.client.responses.create(stream=True, **body))
-    assert events[-1].type == "response.completed"
-    assert "".join(e.delta for e in events if e.type == "response.output_text.delta") == "2 + 2 = 4."
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_free_text_tool_is_called_as_one(chat, stream):
+    tool = {"type": "custom", "custom": {"name": "shell", "description": "Runs a command."}}
+    turns = [{"role": "user", "content": "List the files."}]
+    first = chat(messages=turns, tools=[tool], stream=stream)
+    if stream:
+        deltas = [call.model_dump() for c in first for choice in c.choices for call in choice.delta.tool_calls or []]
+        call_id, name = deltas[0]["id"], deltas[0]["custom"]["name"]
+        typed = "".join(delta["custom"]["input"] for delta in deltas)
+    else:
+        [call] = first.choices[0].message.tool_calls
+        assert call.type == "custom" and first.choices[0].finish_reason == "tool_calls"
+        call_id, name, typed = call.id, call.custom.name, call.custom.input
+    assert name == "shell" and typed and not typed.startswith("{")
+    call = {"id": call_id, "type": "custom", "custom": {"name": name, "input": typed}}
+    turns += [{"role": "assistant", "tool_calls": [call]}, {"role": "tool", "tool_call_id": call_id, "content": "a.txt"}]
+    second = chat(messages=turns, tools=[tool])
+    assert "a.txt" in second.choices[0].message.content
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("then", BACKENDS)
+def test_thinking_survives_a_tool_loop_whoever_takes_the_second_turn(chat, then, stream):
+    turns = [{"role": "user", "content": "What is the weather in Paris?"}]
+    body = {"messages": turns, "tools": [TOOL], "reasoning_effort": "low", "max_tokens": 4096}
+    if stream:
+        pinned = {"model": "gpt-4o", "extra_body": {"backend": chat.backend}}
+        with chat.client.chat.completions.stream(**body, **pinned) as chunks:
+            said = chunks.get_final_completion().choices[0].message
+    else:
+        said = chat(**body).choices[0].message
+    [call] = said.tool_calls
+    # As the SDK's users do it: the message as it came.
+    turns += [said, {"role": "tool", "tool_call_id": call.id, "content": "clear"}]
+    if chat.backend != "openai_official":
+        assert said.reasoning_content
+    second = chat(**body, extra_body={"backend": then})
+    assert "clear" in second.choices[0].message.content

@@ -134,7 +134,7 @@ fn tool(body: &Value) -> Option<Tool> {
     let named = choice["name"].as_str();
     let mut offered = body["tools"].as_array()?.iter().filter(|tool| tool.get("input_schema").is_some());
     let tool = offered.find(|tool| named.is_none_or(|name| tool["name"].as_str() == Some(name)))?;
-    Some(Tool { name: tool["name"].as_str()?.to_owned(), parameters: tool["input_schema"].clone() })
+    Some(Tool { name: tool["name"].as_str()?.to_owned(), parameters: tool["input_schema"].clone(), free_text: false })
 }
 
 fn stop_reason(finish: Finish) -> &'static str {

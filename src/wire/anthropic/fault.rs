@@ -59,27 +59,3 @@ pub(crate) fn detail(error: &Value) -> Fault {
     refine(&mut fault);
     fault
 }
-
-/// Anthropic's type for an error that Greenroom reports in OpenAI's words.
-pub(crate) fn kind<'a>(kind: &'a str, code: &str) -> &'a str {
-    match (kind, code) {
-        (_, "invalid_api_key") => "authentication_error",
-        (_, "model_not_found") => "not_found_error",
-        (_, "request_too_large") => "request_too_large",
-        (_, "overloaded" | "overloaded_error") => "overloaded_error",
-        (
-            "invalid_request_error"
-            | "authentication_error"
-            | "billing_error"
-            | "permission_error"
-            | "not_found_error"
-            | "rate_limit_error"
-            | "timeout_error"
-            | "overloaded_error"
-            | "api_error",
-            _,
-        ) => kind,
-        ("insufficient_quota" | "requests" | "tokens", _) => "rate_limit_error",
-        _ => "api_error",
-    }
-}

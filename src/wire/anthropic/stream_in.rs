@@ -15,7 +15,7 @@ use super::{
     usage::RawUsage,
 };
 
-/// Reads events; `data` names its own type, so the SSE event name is not needed.
+/// Reads events.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     /// The blocks begun and not ended, in the provider's numbering.
@@ -40,14 +40,10 @@ enum Block {
 }
 
 impl StreamReader for Reader {
-    fn frame<'a>(
-        &mut self,
-        _event: Option<&str>,
-        data: &'a [u8],
-        out: &mut Vec<ChatEvent<'a>>,
-    ) -> Result<(), Malformed> {
+    fn frame<'a>(&mut self, name: Option<&str>, data: &'a [u8], out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let event: Event<'a> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
-        match event.kind.0.as_ref() {
+        // The data repeats the event's name, except where a compatible server leaves it out.
+        match event.kind.as_ref().map_or(name.unwrap_or_default(), |kind| kind.0.as_ref()) {
             "message_start" => {
                 let message = event.message.unwrap_or_default();
                 self.usage.merge(message.usage.unwrap_or_default());
@@ -202,8 +198,8 @@ pub(crate) fn finish(reason: &str) -> Finish {
 
 #[derive(Deserialize)]
 struct Event<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Text<'a>>,
     #[serde(default)]
     index: Option<u64>,
     #[serde(borrow, default)]

@@ -8,7 +8,7 @@ use super::super::{
     events::{ChatEvent, ChatReply, Finish, StreamWriter},
     ids,
     json::{arguments, push, push_text},
-    translate::{Dialect, ReplyContext, error_body},
+    translate::ReplyContext,
 };
 
 /// Writes a whole reply.
@@ -19,7 +19,7 @@ pub(crate) fn whole(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         match part {
             Part::Text { text, .. } | Part::Refusal(text) => content.push(json!({"type": "text", "text": text})),
             Part::Thinking { text, signature } => {
-                let signature = signature.as_ref().map(spelled).unwrap_or_default();
+                let signature = signature.as_ref().map(|s| s.spelled(Protocol::Anthropic)).unwrap_or_default();
                 content.push(json!({"type": "thinking", "thinking": text, "signature": signature}));
             }
             Part::Redacted(data) => content.push(json!({"type": "redacted_thinking", "data": data})),
@@ -50,14 +50,10 @@ pub(crate) fn whole(reply: &ChatReply, ctx: &ReplyContext) -> Value {
 /// Puts a call's signature into the thinking block before it, the one place that Messages clients echo.
 fn carry(signature: &Signature, content: &mut Vec<Value>) {
     if let Some(last) = content.last_mut().filter(|b| b["type"] == "thinking" && b["signature"] == "") {
-        last["signature"] = spelled(signature).into();
+        last["signature"] = signature.spelled(Protocol::Anthropic).into();
         return;
     }
-    content.push(json!({"type": "thinking", "thinking": "", "signature": spelled(signature)}));
-}
-
-fn spelled(signature: &Signature) -> String {
-    if signature.origin == Protocol::Anthropic { signature.value.clone() } else { signature.tagged() }
+    content.push(json!({"type": "thinking", "thinking": "", "signature": signature.spelled(Protocol::Anthropic)}));
 }
 
 fn word(reason: Finish, stop_sequence: Option<&str>) -> &'static str {
@@ -167,7 +163,7 @@ impl Writer {
 
     fn sign(&mut self, signature: &Signature, out: &mut Vec<u8>) {
         let index = self.thinking(out);
-        delta(index, "signature_delta", "signature", &spelled(signature), out);
+        delta(index, "signature_delta", "signature", &signature.spelled(Protocol::Anthropic), out);
         self.close(out);
     }
 }
@@ -218,12 +214,6 @@ impl StreamWriter for Writer {
         let delta = json!({"stop_reason": word(reason, stop_sequence), "stop_sequence": stop_sequence});
         send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
         send("message_stop", &[], out);
-    }
-
-    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"event: error\ndata: ");
-        out.extend_from_slice(error_body(Dialect::Messages, kind, code, message, None, request_id).as_bytes());
-        out.extend_from_slice(b"\n\n");
     }
 }
 

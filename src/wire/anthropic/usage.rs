@@ -2,15 +2,19 @@
 
 use serde::Deserialize;
 
-use super::super::Usage;
+use super::super::{Usage, counts};
 
 /// Counts as the API gives them: cumulative, and absent where unchanged.
 #[derive(Debug, Deserialize, Default, Clone, Copy)]
 #[serde(default)]
 pub(crate) struct RawUsage {
+    #[serde(deserialize_with = "counts::maybe")]
     input_tokens: Option<u64>,
+    #[serde(deserialize_with = "counts::maybe")]
     cache_read_input_tokens: Option<u64>,
+    #[serde(deserialize_with = "counts::maybe")]
     cache_creation_input_tokens: Option<u64>,
+    #[serde(deserialize_with = "counts::maybe")]
     output_tokens: Option<u64>,
     output_tokens_details: Option<OutputDetails>,
 }
@@ -18,6 +22,7 @@ pub(crate) struct RawUsage {
 #[derive(Debug, Deserialize, Default, Clone, Copy)]
 #[serde(default)]
 struct OutputDetails {
+    #[serde(deserialize_with = "counts::maybe")]
     thinking_tokens: Option<u64>,
 }
 

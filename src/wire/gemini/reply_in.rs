@@ -50,6 +50,10 @@ fn fold(event: ChatEvent<'_>, reply: &mut ChatReply) {
             Some(Part::Thinking { text, .. }) => text.push_str(&more),
             _ => reply.parts.push(Part::Thinking { text: more.into(), signature: None }),
         },
+        ChatEvent::ThinkingEnd(Some(found)) => match reply.parts.last_mut() {
+            Some(Part::Thinking { signature, .. }) => *signature = Some(found),
+            _ => reply.parts.push(Part::Thinking { text: String::new(), signature: Some(found) }),
+        },
         ChatEvent::ToolCall { id, name, signature, .. } => reply.parts.push(Part::ToolCall {
             id: id.map(Into::into).unwrap_or_default(),
             name: name.into(),
@@ -64,6 +68,6 @@ fn fold(event: ChatEvent<'_>, reply: &mut ChatReply) {
         ChatEvent::Finish { reason, .. } => reply.finish = Some(reason),
         ChatEvent::Usage(usage) => reply.usage = Some(usage),
         ChatEvent::Fault(fault) => reply.fault = Some(fault),
-        ChatEvent::Refusal(_) | ChatEvent::ThinkingEnd(_) | ChatEvent::Redacted(_) | ChatEvent::End => {}
+        ChatEvent::Refusal(_) | ChatEvent::ThinkingEnd(None) | ChatEvent::Redacted(_) | ChatEvent::End => {}
     }
 }

@@ -175,7 +175,10 @@ fn content(message: &Message, names: &HashMap<String, String>, signs: bool, requ
             }
             Part::Text { text, signature } => {
                 let mut written = json!({"text": text});
-                if let Some(value) = Signature::of(signature.as_ref(), Protocol::Gemini) {
+                let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
+                // One that still waits before a call belongs to that call.
+                let waits = message.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
+                if let Some(value) = own.or_else(|| carried.take_if(|_| !waits)) {
                     written["thoughtSignature"] = value.into();
                 }
                 parts.push(written);

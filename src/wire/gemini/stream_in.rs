@@ -9,6 +9,7 @@ use super::{
     super::{
         Malformed, Protocol, Usage,
         chat::Signature,
+        counts,
         events::{ChatEvent, Finish, StreamReader},
     },
     args::{Arguments, PartialArg},
@@ -20,6 +21,8 @@ use super::{
 pub(crate) struct Reader {
     started: bool,
     thinking: bool,
+    /// The signature of the thought under way.
+    proof: Option<Signature>,
     /// Text came.
     spoke: bool,
     calls: u32,
@@ -94,9 +97,11 @@ impl Reader {
         let text = part.text.map(|t| t.0).unwrap_or_default();
         if part.thought {
             if !text.is_empty() {
-                self.thinking = true;
+                self.end_call(out);
                 out.push(ChatEvent::Thinking(text));
             }
+            self.thinking = true;
+            self.proof = signature.or(self.proof.take());
             return Ok(());
         }
         if !text.is_empty() {
@@ -159,7 +164,7 @@ impl Reader {
 
     fn stop_thinking(&mut self, out: &mut Vec<ChatEvent<'_>>) {
         if std::mem::take(&mut self.thinking) {
-            out.push(ChatEvent::ThinkingEnd(None));
+            out.push(ChatEvent::ThinkingEnd(self.proof.take()));
         }
     }
 }
@@ -259,14 +264,19 @@ struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 #[serde(default)]
 struct RawUsage {
     #[serde(rename = "promptTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     prompt: Option<u64>,
     #[serde(rename = "toolUsePromptTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     tool_use_prompt: Option<u64>,
     #[serde(rename = "cachedContentTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     cached_content: Option<u64>,
     #[serde(rename = "candidatesTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     candidates: Option<u64>,
     #[serde(rename = "thoughtsTokenCount")]
+    #[serde(deserialize_with = "counts::maybe")]
     thoughts: Option<u64>,
 }
 

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::super::{
     Protocol,
     chat::{Loss, Message, Part, Role, Signature, Source, Weight},
+    free_text,
     json::{invalid, list, note, owned, text, unread},
     translate::Refused,
 };
@@ -70,7 +71,7 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
                 text: text(block, "thinking").to_owned(),
                 signature: owned(block, "signature")
                     .filter(|s| !s.is_empty())
-                    .map(|s| Signature::new(Protocol::Anthropic, s)),
+                    .map(|s| Signature::untagged(&s, Protocol::Anthropic)),
             }),
         }
     }
@@ -89,16 +90,16 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
         parts.push(Part::Refusal(refusal));
     }
     for call in list(value, "tool_calls") {
-        let Some(inner) = call.get("function") else {
-            note(losses, "messages[].tool_calls[]", Weight::Answer);
-            continue;
+        let (inner, arguments) = match (call.get("function"), call.get("custom")) {
+            (Some(inner), _) => (inner, text(inner, "arguments").to_owned()),
+            (None, Some(inner)) => (inner, free_text::arguments(text(inner, "input"))),
+            (None, None) => {
+                note(losses, "messages[].tool_calls[]", Weight::Answer);
+                continue;
+            }
         };
-        parts.push(Part::ToolCall {
-            id: text(call, "id").to_owned(),
-            name: text(inner, "name").to_owned(),
-            arguments: text(inner, "arguments").to_owned(),
-            signature: google_signature(call),
-        });
+        let (id, name) = (text(call, "id").to_owned(), text(inner, "name").to_owned());
+        parts.push(Part::ToolCall { id, name, arguments, signature: google_signature(call) });
     }
     if let Some(inner) = value.get("function_call").filter(|c| c.is_object()) {
         let name = text(inner, "name").to_owned();

@@ -1,6 +1,7 @@
 //! Owns OpenAI chat completions: reading and writing requests, replies and streams.
 
 mod calls_in;
+mod echo;
 mod messages_in;
 pub(crate) mod reply_in;
 pub(crate) mod reply_out;

@@ -10,6 +10,7 @@ use super::{
         json::{list, owned, text},
         peek,
     },
+    echo,
     stream_in::{finish, gave_up},
 };
 
@@ -26,8 +27,11 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     };
     let message = choice.get("message").unwrap_or(&Value::Null);
     let mut parts = Vec::new();
-    let thinking = ["reasoning_content", "reasoning"].iter().map(|k| text(message, k)).find(|t| !t.is_empty());
-    parts.extend(thinking.map(|t| Part::Thinking { text: t.to_owned(), signature: None }));
+    let thinking = echo::MEMBERS.into_iter().find(|member| !text(message, member).is_empty());
+    parts.extend(thinking.map(|member| Part::Thinking {
+        text: text(message, member).to_owned(),
+        signature: Some(echo::mark(member, text(&value, "model"))),
+    }));
     match message.get("content") {
         Some(Value::String(text)) if !text.is_empty() => parts.push(Part::text(text.as_str())),
         Some(Value::Array(list)) => parts.extend(list.iter().filter_map(content_part)),

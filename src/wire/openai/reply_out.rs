@@ -3,10 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::super::{
-    Usage,
+    Protocol, Usage,
     chat::{Part, Signature},
     events::{ChatReply, Finish},
-    ids,
+    free_text, ids,
     translate::ReplyContext,
 };
 
@@ -24,15 +24,16 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::Refusal(more) => refusal.push_str(more),
             Part::Thinking { text: more, signature } => {
                 thinking.push_str(more);
-                if let Some(signature) = signature {
-                    blocks.push(json!({"type": "thinking", "thinking": more, "signature": signature.value}));
-                }
+                blocks.extend(signature.as_ref().and_then(|signature| thinking_block(more, signature)));
             }
             Part::Redacted(data) => blocks.push(json!({"type": "redacted_thinking", "data": data})),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls.len() as u32);
-                let mut call =
-                    json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}});
+                let mut call = if ctx.is_free_text(name) {
+                    json!({"id": call_id, "type": "custom", "custom": {"name": name, "input": free_text::input(arguments)}})
+                } else {
+                    json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
+                };
                 if let Some(signature) = signature {
                     call["extra_content"] = google(signature);
                 }
@@ -73,6 +74,12 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
 
 fn some_text(text: String) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
+}
+
+/// Signed thinking as clients echo it. An OpenAI-style server signs nothing.
+pub(crate) fn thinking_block(text: &str, signature: &Signature) -> Option<Value> {
+    let proof = signature.spelled(Protocol::Anthropic);
+    (signature.origin != Protocol::Openai).then(|| json!({"type": "thinking", "thinking": text, "signature": proof}))
 }
 
 /// Where Google's own OpenAI endpoint puts its signatures.

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use super::{
     super::{
         chat::{ChatRequest, Format, Loss, Reasoning, Tool, ToolChoice, Weight},
+        free_text,
         json::{
             invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text,
             take_texts, text,
@@ -131,6 +132,10 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                 let inner = tool.get("function").unwrap_or(&Value::Null);
                 request.tools.push(function(inner)?);
             }
+            "custom" => request.tools.push(
+                free_text::function(tool.get("custom").unwrap_or(&tool))
+                    .ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
+            ),
             other => note(&mut request.losses, format!("tools[{other}]"), Weight::Answer),
         }
     }
@@ -162,7 +167,7 @@ pub(crate) fn tool_choice(choice: &Value, tools: &mut Vec<Tool>) -> Result<ToolC
         "required" | "any" => Ok(ToolChoice::Required),
         _ => Err(wrong()),
     };
-    let name_of = |v: &Value| owned(v.get("function").unwrap_or(v), "name");
+    let name_of = |v: &Value| owned(v.get("function").or_else(|| v.get("custom")).unwrap_or(v), "name");
     match choice {
         Value::String(text) => word(text),
         Value::Object(_) if text(choice, "type") == "allowed_tools" => {

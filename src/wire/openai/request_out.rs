@@ -2,12 +2,15 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::{
-    Protocol,
-    chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
-    json::note,
-    translate::Target,
-    turns::arrange,
+use super::{
+    super::{
+        Protocol,
+        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
+        json::note,
+        translate::Target,
+        turns::arrange,
+    },
+    echo,
 };
 
 /// Writes a request; what it cannot say joins the losses.
@@ -19,7 +22,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut messages: Vec<Value> =
         arranged.system.iter().map(|text| json!({"role": "system", "content": text})).collect();
     for message in arranged.turns {
-        write_message(message, request, &mut messages);
+        write_message(message, target.model, request, &mut messages);
     }
     out.insert("messages".into(), Value::Array(messages));
     tools(request, &mut out);
@@ -143,9 +146,9 @@ fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
     }
 }
 
-fn write_message(message: Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
+fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: &mut Vec<Value>) {
     match message.role {
-        Role::Assistant => assistant(message.parts, request, out),
+        Role::Assistant => assistant(message.parts, model, request, out),
         Role::System | Role::User => {
             let mut rest = Vec::new();
             // Media in a tool's result: only text fits there, so it follows as the user's.
@@ -178,9 +181,10 @@ fn join(parts: &[Part]) -> String {
     texts.join("\n")
 }
 
-fn assistant(parts: Vec<Part>, request: &mut ChatRequest, out: &mut Vec<Value>) {
+fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut Vec<Value>) {
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
+    let mut reasoning: Option<(&str, String)> = None;
     let (mut text, mut refusal, mut calls) = (String::new(), String::new(), Vec::new());
     for part in parts {
         match part {
@@ -197,6 +201,10 @@ fn assistant(parts: Vec<Part>, request: &mut ChatRequest, out: &mut Vec<Value>) 
                 }
                 calls.push(call);
             }
+            Part::Thinking { text: more, signature } => match echo::member(signature.as_ref(), model) {
+                Some(member) => reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&more),
+                None => note(&mut request.losses, "messages[].thinking", Weight::Note),
+            },
             _ => note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint),
         }
     }
@@ -208,6 +216,10 @@ fn assistant(parts: Vec<Part>, request: &mut ChatRequest, out: &mut Vec<Value>) 
         message.insert("refusal".into(), refusal.into());
     }
     if !calls.is_empty() {
+        // Wanted back in a tool loop; elsewhere some servers refuse it.
+        if let Some((member, text)) = reasoning {
+            message.insert(member.into(), text.into());
+        }
         message.insert("tool_calls".into(), Value::Array(calls));
     }
     out.push(Value::Object(message));

@@ -7,19 +7,22 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Fault, Malformed,
+        Fault, Malformed, counts,
         events::{ChatEvent, Finish, StreamReader},
         json::{list, text},
         peek,
     },
     calls_in::{Calls, Piece},
+    echo,
 };
 
 /// Reads chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     started: bool,
-    thinking: bool,
+    model: String,
+    /// The member that the thinking under way comes in.
+    thinking: Option<&'static str>,
     refused: bool,
     calls: Calls,
 }
@@ -45,6 +48,9 @@ impl StreamReader for Reader {
         // Azure opens with a chunk of filter results, without choices and names.
         if !self.started && (!chunk.choices.is_empty() || seen.usage.is_some()) {
             self.started = true;
+            if let Some(Text(model)) = &chunk.model {
+                model.as_ref().clone_into(&mut self.model);
+            }
             out.push(ChatEvent::Start {
                 id: chunk.id.map(|t| t.0),
                 model: chunk.model.map(|t| t.0),
@@ -77,10 +83,13 @@ impl StreamReader for Reader {
 impl Reader {
     fn delta<'a>(&mut self, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let some = |text: Option<Text<'a>>| text.map(|t| t.0).filter(|t| !t.is_empty());
-        if let Some(text) = some(delta.reasoning_content).or_else(|| some(delta.reasoning)) {
-            self.calls.end(out);
-            self.thinking = true;
-            out.push(ChatEvent::Thinking(text));
+        for (member, text) in echo::MEMBERS.into_iter().zip([some(delta.reasoning_content), some(delta.reasoning)]) {
+            // Some servers say the same in both.
+            if let Some(text) = text.filter(|_| self.thinking.is_none_or(|m| m == member)) {
+                self.calls.end(out);
+                self.thinking = Some(member);
+                out.push(ChatEvent::Thinking(text));
+            }
         }
         match delta.content {
             Some(Content::Text(text)) if !text.is_empty() => self.say(text, out),
@@ -121,7 +130,7 @@ impl Reader {
     fn part(&mut self, part: &Value, out: &mut Vec<ChatEvent<'_>>) {
         let thought: String = list(part, "thinking").iter().map(|t| text(t, "text")).collect();
         if !thought.is_empty() {
-            self.thinking = true;
+            self.thinking = Some("");
             out.push(ChatEvent::Thinking(Cow::Owned(thought)));
         }
         let said = text(part, "text");
@@ -131,8 +140,8 @@ impl Reader {
     }
 
     fn stop_thinking(&mut self, out: &mut Vec<ChatEvent<'_>>) {
-        if std::mem::take(&mut self.thinking) {
-            out.push(ChatEvent::ThinkingEnd(None));
+        if let Some(member) = self.thinking.take() {
+            out.push(ChatEvent::ThinkingEnd((!member.is_empty()).then(|| echo::mark(member, &self.model))));
         }
     }
 }
@@ -163,7 +172,7 @@ struct Chunk<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
     model: Option<Text<'a>>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "counts::maybe")]
     created: Option<u64>,
     #[serde(borrow, default, deserialize_with = "nullable")]
     choices: Vec<Choice<'a>>,

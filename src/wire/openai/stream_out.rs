@@ -6,11 +6,12 @@ use super::{
     super::{
         Usage,
         events::{ChatEvent, Finish, StreamWriter},
+        free_text::Input,
         ids,
         json::{push, push_text},
-        translate::{Dialect, ReplyContext, error_body},
+        translate::ReplyContext,
     },
-    reply_out::{google, usage, word},
+    reply_out::{google, thinking_block, usage, word},
 };
 
 /// Writes chunks.
@@ -23,11 +24,13 @@ pub(crate) struct Writer {
     /// Thinking of the block under way, repeated whole in `thinking_blocks` with its signature.
     thinking: String,
     blocks: u32,
+    /// The call under way whose arguments are free text, by its number.
+    input: Option<(u32, Input)>,
 }
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext, include_usage: bool) -> Self {
-        Self { ctx, include_usage, head: Vec::new(), thinking: String::new(), blocks: 0 }
+        Self { ctx, include_usage, head: Vec::new(), thinking: String::new(), blocks: 0, input: None }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
@@ -77,6 +80,19 @@ impl Writer {
         self.close(None, out);
     }
 
+    fn free_text(&self, index: u32, text: &str, out: &mut Vec<u8>) {
+        if !text.is_empty() {
+            let before = format!("{{\"tool_calls\":[{{\"index\":{index},\"custom\":{{\"input\":");
+            self.one(before.as_bytes(), text, b"}}]}", out);
+        }
+    }
+
+    fn end_input(&mut self, out: &mut Vec<u8>) {
+        if let Some((index, mut input)) = self.input.take() {
+            self.free_text(index, &input.end(), out);
+        }
+    }
+
     fn block(&mut self, mut block: Value, out: &mut Vec<u8>) {
         block["index"] = self.blocks.into();
         self.blocks += 1;
@@ -100,8 +116,8 @@ impl StreamWriter for Writer {
             }
             ChatEvent::ThinkingEnd(signature) => {
                 let thinking = std::mem::take(&mut self.thinking);
-                if let Some(signature) = signature {
-                    self.block(json!({"type": "thinking", "thinking": thinking, "signature": signature.value}), out);
+                if let Some(block) = signature.as_ref().and_then(|signature| thinking_block(&thinking, signature)) {
+                    self.block(block, out);
                 }
             }
             ChatEvent::Redacted(data) => self.block(json!({"type": "redacted_thinking", "data": data}), out),
@@ -109,15 +125,26 @@ impl StreamWriter for Writer {
                 self.delta(&json!({"extra_content": google(signature)}), None, out);
             }
             ChatEvent::ToolCall { index, id, name, signature } => {
+                self.end_input(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *index);
-                let function = json!({"name": name, "arguments": ""});
-                let mut call = json!({"index": index, "id": id, "type": "function", "function": function});
+                let mut call = if self.ctx.is_free_text(name) {
+                    self.input = Some((*index, Input::default()));
+                    json!({"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": ""}})
+                } else {
+                    let function = json!({"name": name, "arguments": ""});
+                    json!({"index": index, "id": id, "type": "function", "function": function})
+                };
                 if let Some(signature) = signature {
                     call["extra_content"] = google(signature);
                 }
                 self.delta(&json!({"tool_calls": [call]}), None, out);
             }
             ChatEvent::Arguments { index, text } => {
+                if let Some((_, input)) = self.input.as_mut().filter(|(number, _)| number == index) {
+                    let text = input.add(text);
+                    self.free_text(*index, &text, out);
+                    return;
+                }
                 let before = format!("{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":");
                 self.one(before.as_bytes(), text, b"}}]}", out);
             }
@@ -127,6 +154,7 @@ impl StreamWriter for Writer {
 
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         self.begin(None, None, None, out);
+        self.end_input(out);
         self.delta(&json!({}), Some(reason), out);
         if self.include_usage {
             out.extend_from_slice(&self.head);
@@ -135,11 +163,5 @@ impl StreamWriter for Writer {
             out.extend_from_slice(b"}\n\n");
         }
         out.extend_from_slice(b"data: [DONE]\n\n");
-    }
-
-    fn error(&mut self, kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"data: ");
-        out.extend_from_slice(error_body(Dialect::Chat, kind, code, message, None, request_id).as_bytes());
-        out.extend_from_slice(b"\n\n");
     }
 }

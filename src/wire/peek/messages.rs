@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::wire::{Fault, Malformed, Observed, Usage};
+use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// What one event's data means.
 pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
@@ -67,12 +67,16 @@ impl From<RawError> for Fault {
 #[serde(default)]
 struct RawUsage {
     #[serde(rename = "input_tokens")]
+    #[serde(deserialize_with = "counts::maybe")]
     input: Option<u64>,
     #[serde(rename = "output_tokens")]
+    #[serde(deserialize_with = "counts::maybe")]
     output: Option<u64>,
     #[serde(rename = "cache_read_input_tokens")]
+    #[serde(deserialize_with = "counts::maybe")]
     cache_read: Option<u64>,
     #[serde(rename = "cache_creation_input_tokens")]
+    #[serde(deserialize_with = "counts::maybe")]
     cache_creation: Option<u64>,
 }
 

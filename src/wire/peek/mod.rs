@@ -9,7 +9,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::wire::{Fault, Malformed, Observed, Usage};
+use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// The end marker's data.
 const DONE: &[u8] = b"[DONE]";
@@ -209,7 +209,9 @@ struct Presence(bool);
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawUsage {
+    #[serde(deserialize_with = "counts::count")]
     prompt_tokens: u64,
+    #[serde(deserialize_with = "counts::count")]
     completion_tokens: u64,
     prompt_tokens_details: Option<Details>,
     completion_tokens_details: Option<Details>,
@@ -219,10 +221,13 @@ struct RawUsage {
 #[serde(default)]
 struct Details {
     #[serde(rename = "cached_tokens")]
+    #[serde(deserialize_with = "counts::maybe")]
     cached: Option<u64>,
     #[serde(rename = "cache_write_tokens")]
+    #[serde(deserialize_with = "counts::maybe")]
     written: Option<u64>,
     #[serde(rename = "reasoning_tokens")]
+    #[serde(deserialize_with = "counts::maybe")]
     reasoning: Option<u64>,
 }
 

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use crate::wire::{Fault, Malformed, Observed, Usage};
+use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// What one event's data means.
 pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
@@ -70,7 +70,9 @@ impl From<RawError> for Fault {
 #[derive(Deserialize, Default)]
 #[serde(default)]
 struct RawUsage {
+    #[serde(deserialize_with = "counts::count")]
     input_tokens: u64,
+    #[serde(deserialize_with = "counts::count")]
     output_tokens: u64,
     input_tokens_details: Option<Details>,
     output_tokens_details: Option<Details>,
@@ -80,10 +82,13 @@ struct RawUsage {
 #[serde(default)]
 struct Details {
     #[serde(rename = "cached_tokens")]
+    #[serde(deserialize_with = "counts::count")]
     cached: u64,
     #[serde(rename = "cache_write_tokens")]
+    #[serde(deserialize_with = "counts::count")]
     written: u64,
     #[serde(rename = "reasoning_tokens")]
+    #[serde(deserialize_with = "counts::count")]
     reasoning: u64,
 }
 

@@ -2,13 +2,16 @@
 
 use serde_json::{Value, json};
 
-use super::super::{
-    Usage,
-    chat::{Part, Signature},
-    events::{ChatReply, Finish},
-    ids,
-    openai::reply_out::google,
-    translate::ReplyContext,
+use super::{
+    super::{
+        Usage,
+        chat::{Part, Signature},
+        events::{ChatReply, Finish},
+        free_text, ids,
+        openai::reply_out::google,
+        translate::ReplyContext,
+    },
+    UNSIGNED,
 };
 
 /// Writes a whole reply.
@@ -31,17 +34,18 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         let at = output.len();
         match part {
             Part::Thinking { text, signature } => {
-                output.push(reasoning(
-                    &item_id("rs_", id, at),
-                    text,
-                    signature.as_ref().map(Signature::tagged).as_deref(),
-                ));
+                output.push(reasoning(&item_id("rs_", id, at), text, Some(&proof(signature.as_ref()))));
             }
             Part::Redacted(data) => output.push(reasoning(&item_id("rs_", id, at), "", Some(&redacted(data)))),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls);
                 calls += 1;
-                output.push(call(&item_id("fc_", id, at), &call_id, name, arguments, signature.as_ref()));
+                output.push(if ctx.is_free_text(name) {
+                    let input = free_text::input(arguments);
+                    free_text_call(&item_id("ctc_", id, at), &call_id, name, &input, signature.as_ref())
+                } else {
+                    call(&item_id("fc_", id, at), &call_id, name, arguments, signature.as_ref())
+                });
             }
             _ => {}
         }
@@ -84,6 +88,11 @@ pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<&str>) -> Value 
     json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
 }
 
+/// What stands as a signed, or unsigned, item's encrypted content.
+pub(crate) fn proof(signature: Option<&Signature>) -> String {
+    signature.map_or_else(|| UNSIGNED.to_owned(), Signature::tagged)
+}
+
 /// Anthropic's encrypted thinking, as `request_in` reads it back.
 pub(crate) fn redacted(data: &str) -> String {
     format!("anthropic:redacted:{data}")
@@ -97,6 +106,22 @@ pub(crate) fn call(id: &str, call_id: &str, name: &str, arguments: &str, signatu
         "call_id": call_id,
         "name": name,
         "arguments": arguments,
+    });
+    if let Some(signature) = signature {
+        item["extra_content"] = google(signature);
+    }
+    item
+}
+
+/// A call of a free-text tool.
+pub(crate) fn free_text_call(id: &str, call_id: &str, name: &str, input: &str, signature: Option<&Signature>) -> Value {
+    let mut item = json!({
+        "id": id,
+        "type": "custom_tool_call",
+        "status": "completed",
+        "call_id": call_id,
+        "name": name,
+        "input": input,
     });
     if let Some(signature) = signature {
         item["extra_content"] = google(signature);

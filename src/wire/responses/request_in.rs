@@ -1,17 +1,19 @@
 //! Owns reading a Responses request, statelessly.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::super::{
     Protocol,
     chat::{
         ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, Weight, leave_out_hosted,
     },
+    free_text,
     json::{
         invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text,
         unread,
     },
     openai::request_in::{schema, tool_choice},
+    responses::UNSIGNED,
     translate::Refused,
 };
 
@@ -99,7 +101,9 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                 parameters: tool.get("parameters").filter(|p| p.is_object()).cloned(),
                 strict: tool.get("strict").and_then(Value::as_bool),
             }),
-            "custom" => request.tools.push(free_text(&tool)?),
+            "custom" => request
+                .tools
+                .push(free_text::function(&tool).ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?),
             kind => hosted.push(format!("tools[{kind}]")),
         }
     }
@@ -108,23 +112,6 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
     }
     Ok(())
-}
-
-/// A tool whose input is free text, as a function with one string; a grammar is told in words. Its calls come back as
-/// function calls, which agents that offer such tools take, too.
-fn free_text(tool: &Value) -> Result<Tool, Refused> {
-    let mut description = text(tool, "description").to_owned();
-    if let Some(grammar) = tool.pointer("/format/definition").and_then(Value::as_str) {
-        description.push_str("\n\nThe input must match this grammar:\n");
-        description.push_str(grammar);
-    }
-    let input = json!({"input": {"type": "string", "description": "The whole input, as plain text."}});
-    Ok(Tool {
-        name: owned(tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
-        description: Some(description),
-        parameters: Some(json!({"type": "object", "properties": input, "required": ["input"]})),
-        strict: None,
-    })
 }
 
 fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
@@ -157,7 +144,7 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
             let call = Part::ToolCall {
                 id: text(value, "call_id").to_owned(),
                 name: text(value, "name").to_owned(),
-                arguments: json!({"input": text(value, "input")}).to_string(),
+                arguments: free_text::arguments(text(value, "input")),
                 signature: None,
             };
             (Role::Assistant, vec![call])
@@ -187,7 +174,7 @@ fn reasoning(value: &Value) -> Part {
     if let (Protocol::Anthropic, Some(data)) = (signature.origin, signature.value.strip_prefix("redacted:")) {
         return Part::Redacted(data.to_owned());
     }
-    Part::Thinking { text: summary, signature: Some(signature).filter(|s| !s.value.is_empty()) }
+    Part::Thinking { text: summary, signature: Some(signature).filter(|s| !s.value.is_empty() && s.value != UNSIGNED) }
 }
 
 fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {

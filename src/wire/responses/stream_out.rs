@@ -5,12 +5,14 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Usage,
-        chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
+        free_text::Input,
         ids,
         json::push,
         translate::ReplyContext,
     },
+    UNSIGNED,
+    calls_out::Call,
     reply_out,
 };
 
@@ -41,16 +43,6 @@ enum Open {
         text: String,
         refusal: bool,
     },
-}
-
-#[derive(Debug)]
-struct Call {
-    number: u32,
-    at: usize,
-    id: String,
-    name: String,
-    arguments: String,
-    signature: Option<Signature>,
 }
 
 impl Writer {
@@ -124,7 +116,8 @@ impl Writer {
                     let place = json!({"item_id": id, "output_index": at, "summary_index": 0, "part": part});
                     self.send("response.reasoning_summary_part.done", place, out);
                 }
-                self.done(at, reply_out::reasoning(&id, &text, encrypted), out);
+                let encrypted = encrypted.unwrap_or(UNSIGNED);
+                self.done(at, reply_out::reasoning(&id, &text, Some(encrypted)), out);
             }
             Open::Message { at, text, refusal } => {
                 let id = self.item_id("msg_", at);
@@ -199,13 +192,12 @@ impl Writer {
     }
 
     fn end_calls(&mut self, out: &mut Vec<u8>) {
-        for call in std::mem::take(&mut self.calls) {
-            let id = self.item_id("fc_", call.at);
-            let mut place = json!({"item_id": id, "output_index": call.at, "name": call.name});
-            place["arguments"] = call.arguments.as_str().into();
-            self.send("response.function_call_arguments.done", place, out);
-            let item = reply_out::call(&id, &call.id, &call.name, &call.arguments, call.signature.as_ref());
-            self.done(call.at, item, out);
+        for mut call in std::mem::take(&mut self.calls) {
+            let rest = call.rest(&self.ctx.id);
+            for (kind, members) in rest.into_iter().chain([call.done(&self.ctx.id)]) {
+                self.send(kind, members, out);
+            }
+            self.done(call.at, call.item(&self.ctx.id), out);
         }
     }
 }
@@ -225,7 +217,7 @@ impl StreamWriter for Writer {
                 if signature.is_some() {
                     self.begin_reasoning(out);
                 }
-                self.close(signature.as_ref().map(Signature::tagged).as_deref(), out);
+                self.close(Some(&reply_out::proof(signature.as_ref())), out);
             }
             ChatEvent::Redacted(data) => {
                 self.close(None, out);
@@ -236,24 +228,25 @@ impl StreamWriter for Writer {
                 self.close(None, out);
                 let at = self.output.len();
                 let call_id = ids::call(id.as_deref(), &self.ctx.id, *index);
-                let mut item = reply_out::call(&self.item_id("fc_", at), &call_id, name, "", signature.as_ref());
-                item["status"] = "in_progress".into();
-                self.place(at, item, out);
-                self.calls.push(Call {
+                let call = Call {
                     number: *index,
                     at,
                     id: call_id,
                     name: name.clone().into_owned(),
-                    arguments: String::new(),
                     signature: signature.clone(),
-                });
+                    input: self.ctx.is_free_text(name).then(Input::default),
+                    said: String::new(),
+                };
+                let mut item = call.item(&self.ctx.id);
+                item["status"] = "in_progress".into();
+                self.place(at, item, out);
+                self.calls.push(call);
             }
             ChatEvent::Arguments { index, text } => {
-                let Some(call) = self.calls.iter_mut().find(|c| c.number == *index) else { return };
-                call.arguments.push_str(text);
-                let at = call.at;
-                let place = json!({"item_id": self.item_id("fc_", at), "output_index": at, "delta": text});
-                self.send("response.function_call_arguments.delta", place, out);
+                let call = self.calls.iter_mut().find(|call| call.number == *index);
+                if let Some((kind, members)) = call.and_then(|call| call.add(text, &self.ctx.id)) {
+                    self.send(kind, members, out);
+                }
             }
             _ => {}
         }
@@ -266,13 +259,5 @@ impl StreamWriter for Writer {
         reply_out::finish(&mut response, reason, usage);
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
-    }
-
-    fn error(&mut self, _kind: &str, code: &str, message: &str, request_id: &str, out: &mut Vec<u8>) {
-        let mut response = self.response("failed");
-        response["error"] = json!({"code": code, "message": message});
-        self.send("response.failed", json!({"response": response}), out);
-        let event = json!({"code": code, "message": message, "param": null, "request_id": request_id});
-        self.send("error", event, out);
     }
 }

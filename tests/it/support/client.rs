@@ -28,7 +28,12 @@ impl Ask {
 
     /// A chat request, without a token.
     pub(crate) fn chat(body: impl Into<Vec<u8>>) -> Self {
-        let ask = Self::new("POST", "/v1/chat/completions").header("content-type", "application/json");
+        Self::post("/v1/chat/completions", body)
+    }
+
+    /// A request with a JSON body, without a token.
+    pub(crate) fn post(path: &str, body: impl Into<Vec<u8>>) -> Self {
+        let ask = Self::new("POST", path).header("content-type", "application/json");
         Self { body: body.into(), ..ask }
     }
 

@@ -54,11 +54,13 @@ impl Settings {
         let model = ("models.m".to_owned(), format!("backends = [{}]", self.targets.join(", ")));
         let own = self.sections.iter().find(|(name, _)| *name == model.0);
         let model = match own {
+            Some(own) if self.targets.is_empty() => own.clone(),
             Some((name, lines)) => (name.clone(), format!("{}\n{lines}", model.1)),
             None => model,
         };
         let rest = self.sections.iter().filter(|(name, _)| *name != model.0);
-        for (section, lines) in rest.chain((!self.targets.is_empty()).then_some(&model)) {
+        let any = own.is_some() || !self.targets.is_empty();
+        for (section, lines) in rest.chain(any.then_some(&model)) {
             // Writing to a string cannot fail.
             let _ = write!(text, "[{section}]\n{lines}\n\n");
         }

@@ -1,0 +1,159 @@
+//! Owns taking out of a request what other providers' translated answers left in its history, where the provider that gets
+//! it untranslated would refuse it.
+
+use memchr::memmem;
+use serde_json::{Map, Value};
+
+use super::{
+    chat::Signature,
+    json::{list, text},
+    responses::UNSIGNED,
+    translate::Dialect,
+};
+
+/// Members of assistant messages and tool calls that a translation adds to a chat completion.
+const ADDED: [&str; 3] = ["reasoning_content", "thinking_blocks", "extra_content"];
+
+/// The body without them; `None` where there are none, and the client's own bytes can go out.
+pub fn cleared(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
+    let mut map: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let changed = match dialect {
+        Dialect::Chat => chat(&mut map),
+        Dialect::Messages => messages(&mut map),
+        Dialect::Responses => responses(&mut map),
+    };
+    changed.then(|| Value::Object(map).to_string().into_bytes())
+}
+
+/// Whether a look at the bytes makes it worth reading them.
+pub fn suspected(dialect: Dialect, body: &[u8]) -> bool {
+    let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
+    match dialect {
+        Dialect::Chat => ADDED.iter().any(|name| has(name)),
+        Dialect::Messages => has("\"thinking\"") && has("\"assistant\""),
+        Dialect::Responses => has("\"encrypted_content\"") || has("\"extra_content\""),
+    }
+}
+
+fn chat(map: &mut Map<String, Value>) -> bool {
+    let mut changed = false;
+    let mut clear = |object: &mut Value| {
+        let Some(object) = object.as_object_mut() else { return };
+        for name in ADDED {
+            changed |= object.shift_remove(name).is_some();
+        }
+    };
+    for message in items(map, "messages").filter(|m| m["role"] == "assistant") {
+        clear(message);
+        for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
+            clear(call);
+        }
+    }
+    changed
+}
+
+fn messages(map: &mut Map<String, Value>) -> bool {
+    let mut changed = false;
+    for message in items(map, "messages").filter(|m| m["role"] == "assistant") {
+        let Some(content) = message.get_mut("content").and_then(Value::as_array_mut) else { continue };
+        let before = content.len();
+        content.retain(|block| text(block, "type") != "thinking" || is_anthropics(text(block, "signature")));
+        changed |= content.len() < before;
+    }
+    if !changed {
+        return false;
+    }
+    if let Some(messages) = map.get_mut("messages").and_then(Value::as_array_mut) {
+        messages.retain(|m| m["role"] != "assistant" || m["content"].as_array().is_none_or(|c| !c.is_empty()));
+        // A budget demands that the tool loop under way began with thinking.
+        let last = messages.iter().rfind(|m| m["role"] == "assistant").map_or(&[][..], |m| list(m, "content"));
+        let calls = last.iter().any(|b| text(b, "type") == "tool_use");
+        let thinks = last.first().is_some_and(|b| text(b, "type").ends_with("thinking"));
+        if calls && !thinks && map.get("thinking").is_some_and(|t| text(t, "type") == "enabled") {
+            map.shift_remove("thinking");
+        }
+    }
+    true
+}
+
+/// Anthropic's signatures are base64, never empty, and bear no other provider's name.
+fn is_anthropics(signature: &str) -> bool {
+    !signature.is_empty() && !Signature::is_tagged(signature)
+}
+
+fn responses(map: &mut Map<String, Value>) -> bool {
+    let Some(input) = map.get_mut("input").and_then(Value::as_array_mut) else { return false };
+    let before = input.len();
+    let foreign = |item: &Value| {
+        let proof = text(item, "encrypted_content");
+        text(item, "type") == "reasoning" && (proof == UNSIGNED || Signature::is_tagged(proof))
+    };
+    input.retain(|item| !foreign(item));
+    let mut changed = input.len() < before;
+    for item in input.iter_mut().filter(|item| text(item, "type") == "function_call") {
+        changed |= item.as_object_mut().is_some_and(|item| item.shift_remove("extra_content").is_some());
+    }
+    changed
+}
+
+fn items<'a>(map: &'a mut Map<String, Value>, key: &str) -> impl Iterator<Item = &'a mut Value> {
+    map.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn clear(dialect: Dialect, body: &Value) -> Option<Value> {
+        cleared(dialect, body.to_string().as_bytes()).map(|out| serde_json::from_slice(&out).expect("JSON"))
+    }
+
+    #[test]
+    fn thinking_of_others_is_taken_out_of_messages_and_anthropics_own_is_left() {
+        let turn = |signature: &str| {
+            json!({"thinking": {"type": "enabled", "budget_tokens": 1024}, "messages": [
+                {"role": "user", "content": "q"},
+                {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signature},
+                    {"type": "tool_use", "id": "t", "name": "f", "input": {}}]}]})
+        };
+        assert_eq!(clear(Dialect::Messages, &turn("EqQBCgIYAhIM")), None);
+        for foreign in ["", "gemini:abc", "openai:reasoning_content:m"] {
+            let out = clear(Dialect::Messages, &turn(foreign)).expect("a change");
+            assert_eq!(
+                out["messages"][1]["content"],
+                json!([{"type": "tool_use", "id": "t", "name": "f", "input": {}}])
+            );
+            assert!(out.get("thinking").is_none(), "a budget needs its thinking");
+        }
+        let only = json!({"messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": ""}]},
+            {"role": "user", "content": "r"}]});
+        assert_eq!(clear(Dialect::Messages, &only).expect("a change")["messages"].as_array().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn what_translation_adds_is_taken_out_of_chat_messages() {
+        let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let mut signed = call.clone();
+        signed["extra_content"] = json!({"google": {"thought_signature": "s"}});
+        let body = json!({"messages": [{"role": "assistant", "content": null, "reasoning_content": "hm",
+            "thinking_blocks": [], "tool_calls": [signed]}]});
+        let want = json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call]}]});
+        assert_eq!(clear(Dialect::Chat, &body), Some(want));
+        assert_eq!(
+            clear(Dialect::Chat, &json!({"messages": [{"role": "user", "content": "reasoning_content"}]})),
+            None
+        );
+    }
+
+    #[test]
+    fn reasoning_of_others_is_taken_out_of_a_responses_input() {
+        let item = |proof: &str| json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": proof});
+        let own = item("gAAAAAB");
+        let body = json!({"input": [item("anthropic:sig"), own, item(UNSIGNED)]});
+        assert_eq!(clear(Dialect::Responses, &body), Some(json!({"input": [own]})));
+        assert_eq!(clear(Dialect::Responses, &json!({"input": [own]})), None);
+    }
+}

@@ -1,0 +1,203 @@
+//! Owns tools whose input is free text: told to other protocols as functions of one string, and taken for themselves again
+//! in what comes back.
+
+use memchr::memmem;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{
+    chat::Tool,
+    json::{list, owned, text},
+    translate::Dialect,
+};
+
+/// The one parameter.
+const INPUT: &str = "input";
+
+/// The function that stands for a tool; a grammar is told in words. `None` if it has no name.
+pub(crate) fn function(tool: &Value) -> Option<Tool> {
+    let mut description = text(tool, "description").to_owned();
+    let format = tool.get("format").unwrap_or(&Value::Null);
+    let grammar = format.get("grammar").unwrap_or(format);
+    if let Some(definition) = grammar.get("definition").and_then(Value::as_str) {
+        let syntax = grammar.get("syntax").and_then(Value::as_str).unwrap_or_default();
+        let which = format!("\n\nThe input must match this {syntax} grammar:\n").replace("  ", " ");
+        description.extend([which.as_str(), definition]);
+    }
+    let input = json!({INPUT: {"type": "string", "description": "The whole input, as plain text."}});
+    Some(Tool {
+        name: owned(tool, "name")?,
+        description: Some(description.trim_start().to_owned()),
+        parameters: Some(json!({"type": "object", "properties": input, "required": [INPUT]})),
+        strict: None,
+    })
+}
+
+/// The arguments of that function for an input.
+pub(crate) fn arguments(input: &str) -> String {
+    json!({INPUT: input}).to_string()
+}
+
+/// The input in that function's arguments.
+pub(crate) fn input(arguments: &str) -> String {
+    let mut reader = Input::default();
+    let mut text = reader.add(arguments);
+    text.push_str(&reader.end());
+    text
+}
+
+/// The names of a request's free-text tools.
+pub fn names(dialect: Dialect, body: &[u8]) -> Vec<String> {
+    #[derive(Deserialize)]
+    struct Offer {
+        #[serde(default)]
+        tools: Value,
+    }
+    // In Messages the word means a function.
+    if dialect == Dialect::Messages || memmem::find(body, b"\"custom\"").is_none() {
+        return Vec::new();
+    }
+    let Ok(offer) = serde_json::from_slice(body).map(|offer: Offer| json!({"tools": offer.tools})) else {
+        return Vec::new();
+    };
+    let custom = list(&offer, "tools").iter().filter(|tool| text(tool, "type") == "custom");
+    custom.filter_map(|tool| owned(tool.get("custom").unwrap_or(tool), "name")).collect()
+}
+
+/// Reads the input out of arguments that come in pieces cut anywhere.
+#[derive(Debug, Default)]
+pub(crate) struct Input {
+    /// Not yet read.
+    rest: String,
+    state: State,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum State {
+    /// Before the string.
+    #[default]
+    Before,
+    Within,
+    After,
+}
+
+impl Input {
+    /// The text that a further piece adds.
+    pub(crate) fn add(&mut self, piece: &str) -> String {
+        if self.state == State::After {
+            return String::new();
+        }
+        self.rest.push_str(piece);
+        if self.state == State::Before {
+            let Some(at) = opening(&self.rest) else { return String::new() };
+            self.rest.drain(..at);
+            self.state = State::Within;
+        }
+        let (end, over) = closed(&self.rest);
+        let raw: String = self.rest.drain(..end).collect();
+        if over {
+            self.state = State::After;
+        }
+        serde_json::from_str(&format!("\"{raw}\"")).unwrap_or(raw)
+    }
+
+    /// What is left at the end of arguments of another shape: they are taken for the input as they are.
+    pub(crate) fn end(&mut self) -> String {
+        let rest = std::mem::take(&mut self.rest);
+        match std::mem::replace(&mut self.state, State::After) {
+            State::After => String::new(),
+            State::Within => rest,
+            State::Before => match serde_json::from_str(&rest) {
+                Ok(Value::String(text)) => text,
+                Ok(Value::Object(map)) if map.is_empty() => String::new(),
+                _ => rest,
+            },
+        }
+    }
+}
+
+/// Where the string begins, once its opening quote is there.
+fn opening(text: &str) -> Option<usize> {
+    let mut rest = text.trim_start();
+    for token in ["{", "\"input\"", ":", "\""] {
+        rest = rest.strip_prefix(token)?;
+        if token != "\"" {
+            rest = rest.trim_start();
+        }
+    }
+    Some(text.len() - rest.len())
+}
+
+/// How far a string's text goes without cutting an escape, and whether its closing quote follows.
+fn closed(text: &str) -> (usize, bool) {
+    let bytes = text.as_bytes();
+    let mut at = 0;
+    while at < bytes.len() {
+        match bytes[at] {
+            b'"' => return (at, true),
+            b'\\' => {
+                let length = match bytes.get(at + 1) {
+                    None => return (at, false),
+                    // The first half of a pair needs its second.
+                    Some(b'u')
+                        if matches!(
+                            bytes.get(at + 2..at + 4),
+                            Some([b'd' | b'D', b'8'..=b'9' | b'a' | b'b' | b'A' | b'B'])
+                        ) =>
+                    {
+                        12
+                    }
+                    Some(b'u') => 6,
+                    Some(_) => 2,
+                };
+                if at + length > bytes.len() {
+                    return (at, false);
+                }
+                // What is no escape after all may end within a character.
+                at += [length, 2, 1].into_iter().find(|n| text.is_char_boundary(at + n)).unwrap_or(1);
+            }
+            _ => at += 1,
+        }
+    }
+    (bytes.len(), false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_input_is_read_whole_however_its_arguments_are_cut() {
+        let said = "*** Begin\n\"é\" \\ \u{1F600}\tend";
+        for json in [arguments(said), r#" { "input" : "*** Begin\n\"\u00e9\" \\ \ud83d\ude00\tend" } "#.to_owned()] {
+            for at in (0..=json.len()).filter(|at| json.is_char_boundary(*at)) {
+                let mut reader = Input::default();
+                let mut text = reader.add(&json[..at]) + &reader.add(&json[at..]);
+                text += &reader.end();
+                assert_eq!(text, said, "cut at {at}");
+            }
+            let mut reader = Input::default();
+            let text: String = json.chars().map(|c| reader.add(c.encode_utf8(&mut [0; 4]))).collect();
+            assert_eq!(text + &reader.end(), said);
+        }
+    }
+
+    #[test]
+    fn arguments_of_another_shape_are_the_input_themselves() {
+        assert_eq!(input("ls -l"), "ls -l");
+        assert_eq!(input("\"ls\\n\""), "ls\n");
+        assert_eq!(input("{}"), "");
+        assert_eq!(input("{\"patch\":1}"), "{\"patch\":1}");
+        assert_eq!(input("{\"input\":\"\\ud83\u{1F600}\\é"), "\\ud83\u{1F600}\\é");
+    }
+
+    #[test]
+    fn the_tools_are_found_by_name_in_both_shapes() {
+        let nested =
+            br#"{"tools":[{"type":"custom","custom":{"name":"a"}},{"type":"function","function":{"name":"b"}}]}"#;
+        assert_eq!(names(Dialect::Chat, nested), ["a"]);
+        assert_eq!(names(Dialect::Responses, br#"{"tools":[{"type":"custom","name":"c"}]}"#), ["c"]);
+        assert!(names(Dialect::Messages, br#"{"tools":[{"type":"custom","name":"c"}]}"#).is_empty());
+        assert!(names(Dialect::Chat, br#"{"tools":"custom"}"#).is_empty());
+    }
+}

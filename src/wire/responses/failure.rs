@@ -1,0 +1,83 @@
+//! Owns how a Responses stream tells that it failed: `response.failed` for those who follow events, then `error`, which makes
+//! the official SDKs raise.
+
+use memchr::memmem;
+use serde_json::{Value, json};
+
+use super::reply_out::response;
+
+/// What a client received of a stream before it failed: its first and its latest bytes.
+#[derive(Debug, Clone, Copy)]
+pub struct Received<'a> {
+    /// With the response's id.
+    pub first: &'a [u8],
+    /// With the number of the latest event.
+    pub latest: &'a [u8],
+}
+
+/// The two events. `error` has `code`, `message`, `param`; `id` is for a client that received no other.
+pub fn failed(received: Received<'_>, error: &Value, id: &str, created: u64, model: &str) -> Vec<u8> {
+    let known = between(received.first, "\"id\":\"resp_").map(|id| String::from_utf8_lossy(id).into_owned());
+    let id = known.map_or_else(|| id.to_owned(), |known| format!("resp_{known}"));
+    let next = last_number(received.latest).map_or(0, |number| number.saturating_add(1));
+    let mut response = response(&id, created, model, "failed", &[]);
+    response["error"] = json!({"code": error["code"], "message": error["message"]});
+    let failed = json!({"type": "response.failed", "sequence_number": next, "response": response});
+    // The SDKs look for the nested member, the reference names the flat ones.
+    let ended = json!({
+        "type": "error",
+        "sequence_number": next.saturating_add(1),
+        "code": error["code"],
+        "message": error["message"],
+        "param": error["param"],
+        "error": error,
+    });
+    format!("event: response.failed\ndata: {failed}\n\nevent: error\ndata: {ended}\n\n").into_bytes()
+}
+
+/// What stands between a mark and the next quote.
+fn between<'a>(bytes: &'a [u8], mark: &str) -> Option<&'a [u8]> {
+    let rest = &bytes[memmem::find(bytes, mark.as_bytes())? + mark.len()..];
+    Some(&rest[..memchr::memchr(b'"', rest)?])
+}
+
+fn last_number(bytes: &[u8]) -> Option<u64> {
+    const MARK: &[u8] = b"\"sequence_number\":";
+    let rest = &bytes[memmem::rfind(bytes, MARK)? + MARK.len()..];
+    let rest = rest.trim_ascii_start();
+    let end = rest.iter().position(|b| !b.is_ascii_digit()).unwrap_or(rest.len());
+    std::str::from_utf8(&rest[..end]).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(received: Received<'_>) -> Vec<Value> {
+        let error = json!({"code": "c", "message": "m", "param": null});
+        let text = String::from_utf8(failed(received, &error, "req_1", 7, "m")).expect("UTF-8");
+        let data = text.lines().filter_map(|l| l.strip_prefix("data: "));
+        data.map(|l| serde_json::from_str(l).expect("JSON")).collect()
+    }
+
+    #[test]
+    fn a_failure_goes_on_where_the_stream_was() {
+        let first = br#"data: {"type":"response.created","sequence_number":0,"response":{"id":"resp_abc","object":"response"}}"#;
+        let latest = br#"data: {"type":"x","sequence_number":8}
+
+data: {"type":"y","sequence_number": 9,"delta":"z"}"#;
+        let both = events(Received { first, latest });
+        assert_eq!((&both[0]["sequence_number"], &both[0]["response"]["id"]), (&json!(10), &json!("resp_abc")));
+        assert_eq!(
+            (&both[0]["response"]["status"], &both[0]["response"]["error"]["code"]),
+            (&json!("failed"), &json!("c"))
+        );
+        assert_eq!((&both[1]["sequence_number"], &both[1]["error"]["message"]), (&json!(11), &json!("m")));
+    }
+
+    #[test]
+    fn a_failure_before_anything_else_has_an_id_of_its_own() {
+        let both = events(Received { first: b"", latest: b": keepalive\n\n" });
+        assert_eq!((&both[0]["sequence_number"], &both[0]["response"]["id"]), (&json!(0), &json!("resp_req_1")));
+    }
+}

@@ -1,0 +1,136 @@
+//! Owns thinking on its way back: what a client echoes of an answer reaches the provider that thought it, and no other.
+
+use serde_json::{Value, json};
+
+use super::{
+    Protocol,
+    translate::{Dialect, ReplyContext, StreamTranslator, Target, reply, request},
+};
+
+fn context() -> ReplyContext {
+    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
+}
+
+fn sent(from: Dialect, protocol: Protocol, model: &str, body: &Value) -> Value {
+    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: true };
+    let out = request(from, body.to_string().as_bytes(), &target).expect("a request");
+    serde_json::from_slice(&out.body).expect("JSON")
+}
+
+/// The last whole object of a stream: the Messages blocks, or the Responses output, that a client has at its end.
+fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
+    let (mut translator, mut out) = (StreamTranslator::new(from, to, context(), true), Vec::new());
+    for frame in frames {
+        translator.frame(None, frame.to_string().as_bytes(), &mut out).expect("a frame");
+    }
+    assert!(translator.end(&mut out));
+    let text = String::from_utf8(out).expect("UTF-8");
+    let events = text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok());
+    let mut blocks: Vec<Value> = Vec::new();
+    for event in events {
+        let event: Value = event;
+        let at = event["index"].as_u64().unwrap_or(0) as usize;
+        match event["type"].as_str().unwrap_or_default() {
+            "content_block_start" => blocks.push(event["content_block"].clone()),
+            "content_block_delta" => {
+                for (key, value) in event["delta"].as_object().into_iter().flatten().filter(|(k, _)| *k != "type") {
+                    let (key, json) = if key == "partial_json" { ("input", true) } else { (key.as_str(), false) };
+                    let more = value.as_str().expect("a string");
+                    let before = blocks[at][key].as_str().unwrap_or_default();
+                    let whole = format!("{before}{more}");
+                    blocks[at][key] =
+                        if json { serde_json::from_str(&whole).expect("one piece") } else { whole.into() };
+                }
+            }
+            "response.completed" => blocks = event["response"]["output"].as_array().expect("output").clone(),
+            _ => {}
+        }
+    }
+    blocks
+}
+
+/// A second turn in each dialect, after an answer's blocks with one call.
+fn second_turn(dialect: Dialect, said: &[Value]) -> Value {
+    let id = said.iter().find_map(|b| b.get("call_id").or_else(|| b.get("id").filter(|_| b["type"] == "tool_use")));
+    let id = id.expect("a call").clone();
+    if dialect == Dialect::Messages {
+        return json!({"max_tokens": 99, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": said},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "r"}]}]});
+    }
+    let mut input = vec![json!({"role": "user", "content": "q"})];
+    input.extend(said.iter().cloned());
+    input.push(json!({"type": "function_call_output", "call_id": id, "output": "r"}));
+    json!({"input": input})
+}
+
+const BOTH: [Dialect; 2] = [Dialect::Messages, Dialect::Responses];
+
+fn deepseek(member: &str) -> (Vec<Value>, Value) {
+    let call = json!({"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let chunk = |delta: Value, finish: Value| {
+        json!({"id": "x", "model": "deepseek-reasoner",
+        "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+    };
+    let frames = vec![
+        chunk(json!({member: "h"}), Value::Null),
+        chunk(json!({member: "m"}), Value::Null),
+        chunk(json!({"tool_calls": [call]}), Value::Null),
+        chunk(json!({}), "tool_calls".into()),
+    ];
+    let whole = json!({"id": "x", "model": "deepseek-reasoner", "choices": [{"index": 0, "finish_reason": "tool_calls",
+        "message": {"role": "assistant", "content": null, member: "hm", "tool_calls": [call]}}]});
+    (frames, whole)
+}
+
+#[test]
+fn reasoning_of_an_openai_style_server_comes_back_to_it_in_a_tool_loop() {
+    for member in ["reasoning_content", "reasoning"] {
+        let (frames, whole) = deepseek(member);
+        for dialect in BOTH {
+            let (out, _) = reply(Protocol::Openai, dialect, whole.to_string().as_bytes(), &context()).expect("a reply");
+            let out: Value = serde_json::from_slice(&out).expect("JSON");
+            let said = out.get("content").or_else(|| out.get("output")).and_then(Value::as_array).expect("blocks");
+            for said in [said.clone(), streamed(Protocol::Openai, dialect, &frames)] {
+                let turn = second_turn(dialect, &said);
+                let back = sent(dialect, Protocol::Openai, "deepseek-reasoner", &turn);
+                assert_eq!(back["messages"][1][member], "hm", "{back}");
+                let other = sent(dialect, Protocol::Openai, "gpt-4o", &turn);
+                assert!(other["messages"][1].get(member).is_none(), "{other}");
+                assert_eq!(other["messages"][1]["tool_calls"], back["messages"][1]["tool_calls"]);
+                let claude = sent(dialect, Protocol::Anthropic, "claude-opus-4-6", &turn);
+                assert!(!claude.to_string().contains("hm"), "{claude}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_signature_on_a_thought_of_geminis_comes_back_with_what_follows_it() {
+    let parts = json!([{"text": "hm", "thought": true, "thoughtSignature": "sig"},
+        {"functionCall": {"name": "f", "args": {}, "id": "own"}}]);
+    let frame = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "STOP"}]});
+    for dialect in BOTH {
+        let said = streamed(Protocol::Gemini, dialect, std::slice::from_ref(&frame));
+        let back = sent(dialect, Protocol::Gemini, "gemini-3-pro-preview", &second_turn(dialect, &said));
+        assert_eq!(back["contents"][1]["parts"][0]["thoughtSignature"], "sig", "{back}");
+    }
+    let (out, _) = reply(Protocol::Gemini, Dialect::Chat, frame.to_string().as_bytes(), &context()).expect("a reply");
+    let out: Value = serde_json::from_slice(&out).expect("JSON");
+    let turn = json!({"messages": [{"role": "user", "content": "q"}, out["choices"][0]["message"]]});
+    let back = sent(Dialect::Chat, Protocol::Gemini, "gemini-3-pro-preview", &turn);
+    assert_eq!(back["contents"][1]["parts"][0]["thoughtSignature"], "sig", "{back}");
+    let other = sent(Dialect::Chat, Protocol::Anthropic, "claude-opus-4-6", &turn);
+    assert!(!other.to_string().contains("sig"), "{other}");
+}
+
+#[test]
+fn a_thought_signature_before_text_comes_back_on_the_text() {
+    let frame = json!({"candidates": [{"finishReason": "STOP", "content": {"parts": [
+        {"text": "hm", "thought": true, "thoughtSignature": "sig"}, {"text": "so"}]}}]});
+    let said = streamed(Protocol::Gemini, Dialect::Messages, &[frame]);
+    assert_eq!(said[0]["signature"], "gemini:sig");
+    let turn = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": said},
+        {"role": "user", "content": "r"}]});
+    let back = sent(Dialect::Messages, Protocol::Gemini, "gemini-3-pro-preview", &turn);
+    assert_eq!(back["contents"][1]["parts"], json!([{"text": "so", "thoughtSignature": "sig"}]));
+}
