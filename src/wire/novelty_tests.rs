@@ -60,12 +60,12 @@ fn what_claudes_own_tools_do_is_no_part_of_the_answer() {
         stop(0),
         start(
             1,
-            json!({"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"type": "web_search_result"}]}),
+            &json!({"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"type": "web_search_result"}]}),
         ),
         stop(1),
         start(
             2,
-            json!({"type": "web_search_tool_result", "tool_use_id": "s",
+            &json!({"type": "web_search_tool_result", "tool_use_id": "s",
             "content": {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}}),
         ),
         stop(2),
