@@ -125,6 +125,7 @@ async fn where_all_are_limited_the_client_hears_of_the_one_that_is_free_first() 
         let reply = proxy.chat(hello(stream)).await;
         assert_eq!((reply.status(), reply.header("retry-after")), (429, "100"), "{reply:?}");
         assert_eq!((one.asked(), two.asked(), three.asked()), (1, 1, 1));
+        shut(&proxy, "three").await;
         let refused = proxy.chat(hello(stream)).await;
         let seconds: u64 = refused.header("retry-after").parse().unwrap();
         assert!(refused.status() == 503 && (90..=100).contains(&seconds), "{refused:?}");
@@ -142,6 +143,7 @@ async fn a_wait_is_a_floor_for_probes_and_the_backend_is_asked_right_after_it() 
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;
     let asked = Instant::now();
     assert_eq!(proxy.hello().await.status(), 429);
+    shut(&proxy, "one").await;
     let back = eventually("the end of the wait", async || {
         let heard = hear(&proxy, true).await;
         (heard.status == 200).then_some(heard)
@@ -150,4 +152,9 @@ async fn a_wait_is_a_floor_for_probes_and_the_backend_is_asked_right_after_it() 
     assert_eq!(back, Heard::said("hi", "one"));
     assert!((Duration::from_millis(700)..Duration::from_secs(3)).contains(&asked.elapsed()), "{:?}", asked.elapsed());
     assert_eq!(one.asked(), 2);
+}
+
+/// Waits until the gate is shut: a backend's actor does that on its own thread, a moment after the answer.
+async fn shut(proxy: &Proxy, name: &str) {
+    proxy.until(name, "a shut gate", |report| report["state"] == "open").await;
 }

