@@ -18,6 +18,7 @@ use crate::{
     inbound::{self, Shared},
     settings::{Settings, Source},
     supervision::{self, messages::Drain},
+    telemetry::counts::Counts,
 };
 
 /// Time a client has to send the head of its request, and to take its leave.
@@ -51,8 +52,9 @@ pub struct Stage {
 pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
     let Stage { settings, clients, operators, source, hangup } = stage;
     let (server, history) = (settings.server.clone(), settings.history.clone());
-    let (overseer, installed) = supervision::start(settings);
-    let mut shared = Shared::new(installed, overseer, source.map(Arc::new));
+    let counts = Arc::new(Counts::default());
+    let (overseer, installed) = supervision::start(settings, counts.clone());
+    let mut shared = Shared::new(installed, overseer, counts, source.map(Arc::new));
     if history.enabled {
         shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
     }
@@ -61,7 +63,7 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     let for_clients = {
         let shared = shared.clone();
         move || {
-            let router = supervision::start_router(&shared.installed, &shared.overseer);
+            let router = supervision::start_router(&shared.installed, &shared.overseer, shared.counts.clone());
             let worker = Rc::new(Worker::new(router, shared.installed.clone(), shared.listener()));
             let shared = shared.clone();
             App::new().configure(|config| {

@@ -197,6 +197,15 @@ impl Failed {
             },
             Class::ProviderServer | Class::ProviderStreamCut => gateway("upstream_error", "The backend failed"),
             Class::ProviderTransport => gateway("upstream_unreachable", "The backend cannot be reached"),
+            Class::GatewayOverload => Face {
+                retry_after: Some(SOON),
+                ..of(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "service_unavailable_error",
+                    "gateway_overloaded",
+                    format!("Greenroom cannot take more work: {}.", self.message),
+                )
+            },
             Class::ProviderInvalid => gateway("upstream_invalid_response", "The backend's answer makes no sense"),
             Class::ProviderModelMissing => {
                 gateway("upstream_model_not_found", "The backend does not know the model it is configured for")

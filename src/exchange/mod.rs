@@ -107,12 +107,14 @@ struct Exchange {
     context_above: Option<u64>,
     /// The text that the client has of an answer that broke off.
     owed: attempt::Owed,
+    /// Why it broke off.
+    broke: Option<Box<Failed>>,
 }
 
 /// Passes a stream on to its end.
 async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool) -> Result<(), Failed> {
     let mut over = over;
-    while !over {
+    while !over && !reader.done {
         let bytes = match reader.step(watch).await? {
             Step::Frames(frames) => frames,
             Step::End(tail) => {
@@ -124,6 +126,8 @@ async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool
             stage.put(bytes).await;
         }
     }
+    // A client may leave as soon as it has the end marker: it was served all the same.
+    stage.taken().await;
     Ok(())
 }
 
@@ -140,6 +144,7 @@ impl Exchange {
             avoided,
             context_above: None,
             owed: None,
+            broke: None,
         }
     }
 
@@ -164,7 +169,12 @@ impl Exchange {
         let telling = self.request.telling.clone();
         loop {
             // Boxed: what it takes to get a stream is given back before the stream begins.
-            let Opened::Live(live) = Box::pin(self.acquire()).await? else { return Err(Error::Internal) };
+            let live = match Box::pin(self.acquire()).await {
+                Ok(Opened::Live(live)) => live,
+                Ok(Opened::Whole(_)) => return Err(Error::Internal),
+                // The client's stream broke for the first reason; that nobody could take over is no news to it.
+                Err(error) => return Err(self.broke.take().map_or(error, Error::Upstream)),
+            };
             let Live { mut leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
             if self.owed.is_none() {
                 telling.write(|story| {
@@ -190,17 +200,19 @@ impl Exchange {
                     });
                     leg.succeeded(reader.usage);
                     telling.end(200, None);
+                    reader.linger().await;
                     return Ok(());
                 }
                 Err(failed) => {
                     leg.blameless = reader.differs;
                     leg.failed(&failed);
                     let Some(text) = self.rescuable(&reader, &failed) else {
-                        return Err(Error::Upstream(Box::new(failed)));
+                        return Err(Error::Upstream(self.broke.take().unwrap_or_else(|| Box::new(failed))));
                     };
                     telling.write(|story| story.rescue = Some("failed"));
                     log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
                     self.owed = Some(text);
+                    self.broke = Some(Box::new(failed.clone()));
                     self.fell(vec![(target, failed)])?;
                 }
             }

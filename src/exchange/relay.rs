@@ -41,7 +41,8 @@ pub(super) struct Reader {
     rename: Option<Arc<str>>,
     malformed: u32,
     finished: bool,
-    done: bool,
+    /// The end marker has come.
+    pub(super) done: bool,
     /// Not one byte has come.
     empty: bool,
     /// Content has come.
@@ -103,9 +104,6 @@ impl Reader {
             watch.touch();
         }
         if self.done {
-            // The rest of the body is of no interest to anybody but the connection pool.
-            let rest = async { while let Some(Ok(_)) = self.answer.chunk().await {} };
-            let _ = tokio::time::timeout(LINGER, rest).await;
             return Ok(Step::End(Bytes::new()));
         }
         let chunk = watch.guard(pin!(self.answer.chunk())).await;
@@ -141,6 +139,13 @@ impl Reader {
             Err(_) if self.finished => self.end(None),
             Err(timeout) => Err(timeout),
         }
+    }
+
+    /// Reads what follows the end marker: of interest to nobody but the connection pool.
+    pub(super) async fn linger(&mut self) {
+        let rest = async { while let Some(Ok(_)) = self.answer.chunk().await {} };
+        // Who has more to say than that is not worth keeping the connection.
+        let _ = tokio::time::timeout(LINGER, rest).await;
     }
 
     /// The stream is over: complete if it said so, else cut.

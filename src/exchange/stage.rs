@@ -38,6 +38,12 @@ impl Stage {
         .await;
     }
 
+    /// Waits until what was handed over has been taken by the client's connection.
+    pub(super) async fn taken(&self) {
+        // Polled only by the body that takes from the slot, as above.
+        poll_fn(|_| if self.is_set() { Poll::Pending } else { Poll::Ready(()) }).await;
+    }
+
     fn take(&self) -> Option<Bytes> {
         self.0.borrow_mut().take()
     }

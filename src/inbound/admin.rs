@@ -13,12 +13,12 @@ use crate::{
     wire::translate::Dialect,
 };
 
-/// All backends.
+/// All backends, and what became of the other actors.
 pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
         allowed(&request)?;
         let reports = ask(&request, AskReports(None)).await?;
-        Ok(json!({"backends": reports}))
+        Ok(json!({"backends": reports, "actors": shared(&request).counts.toll.lines()}))
     })
     .await
 }

@@ -55,7 +55,12 @@ pub struct Shared {
 
 impl Shared {
     /// The world as workers see it.
-    pub fn new(installed: Installed, overseer: Addr<Overseer>, source: Option<Arc<Source>>) -> Self {
+    pub fn new(
+        installed: Installed,
+        overseer: Addr<Overseer>,
+        counts: Arc<Counts>,
+        source: Option<Arc<Source>>,
+    ) -> Self {
         // Asked here, too, so that it does not depend on when somebody asks first.
         let ready = Arc::new(AtomicBool::new(installed.load().could_serve()));
         Self {
@@ -64,7 +69,7 @@ impl Shared {
             draining: Arc::default(),
             cut: Arc::default(),
             ledger: Arc::default(),
-            counts: Arc::default(),
+            counts,
             history: None,
             ready,
             source,

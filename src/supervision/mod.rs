@@ -44,6 +44,7 @@ use crate::{
     telemetry::{
         counts::Counts,
         history::{self, History},
+        toll::Role,
     },
 };
 
@@ -57,22 +58,27 @@ pub struct Overseer {
 }
 
 /// Starts the Overseer and the backends of `settings` on this thread.
-pub fn start(settings: Settings) -> (Addr<Overseer>, Installed) {
+pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Installed) {
     let empty = Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::new(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
     let overseer = Overseer { installed: installed.clone(), routers: Vec::new() };
-    let addr = guarded::start(overseer, |notice| log::error!("the overseer: {notice:?}"));
+    let addr = guarded::start(overseer, entered(counts, Role::Overseer));
     installed.store(Arc::new(table(settings, &HashMap::new(), &addr)));
     (addr, installed)
 }
 
+/// Enters and logs what the guard of an actor in this role tells.
+fn entered(counts: Arc<Counts>, role: Role) -> impl Fn(Notice) {
+    move |notice| match notice {
+        Notice::Restarted(cause) => counts.toll.restarted(role, cause),
+        Notice::GaveUp(cause) => counts.toll.gave_up(role, cause),
+    }
+}
+
 /// Starts a worker's router on this thread.
-pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>) -> Addr<Router> {
+pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>, counts: Arc<Counts>) -> Addr<Router> {
     let router = Router::new(installed.clone(), rand::random());
-    let addr = guarded::start(router, |notice| match notice {
-        Notice::Restarted(cause) => log::warn!("router restarted after: {cause}"),
-        Notice::GaveUp(cause) => log::error!("router given up after: {cause}"),
-    });
+    let addr = guarded::start(router, entered(counts, Role::Router));
     overseer.do_send(Register(addr.clone()));
     addr
 }
@@ -83,15 +89,12 @@ pub async fn start_recorder(
     counts: Arc<Counts>,
     installed: &Installed,
 ) -> Option<History> {
-    let installed = installed.clone();
+    let (installed, toll) = (installed.clone(), counts.clone());
     let backends = Box::new(move || installed.load().handles.values().map(|handle| handle.vitals.clone()).collect());
     let (recorder, connect) = history::prepare(settings, counts, backends);
     let (tell, told) = oneshot::channel();
     Arbiter::new().spawn(async move {
-        let addr = guarded::start(recorder, |notice| match notice {
-            Notice::Restarted(cause) => log::warn!("recorder restarted after: {cause}"),
-            Notice::GaveUp(cause) => log::error!("recorder given up after: {cause}"),
-        });
+        let addr = guarded::start(recorder, entered(toll, Role::Recorder));
         // Nobody listens any more only if the program is ending.
         let _ = tell.send(addr);
     });

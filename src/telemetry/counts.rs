@@ -16,6 +16,7 @@ use arc_swap::ArcSwap;
 use super::{
     phase::Phase,
     story::{RouteReason, Story},
+    toll::Toll,
 };
 use crate::{
     backend::histogram::{Histogram, OVERHEAD, REQUEST},
@@ -137,6 +138,8 @@ pub struct Counts {
     pub(super) last_reload_succeeded: AtomicBool,
     /// Seconds since the epoch.
     pub(super) settings_since: AtomicU64,
+    /// Restarts of actors.
+    pub toll: Toll,
     /// Requests that history does not know of, since its queue was full.
     pub dropped: AtomicU64,
     none: Arc<str>,
@@ -152,6 +155,7 @@ impl Default for Counts {
             reloads: Default::default(),
             last_reload_succeeded: AtomicBool::new(true),
             settings_since: AtomicU64::new(seconds()),
+            toll: Toll::default(),
             dropped: AtomicU64::new(0),
             none: NO_BACKEND.into(),
             other: OTHER.into(),

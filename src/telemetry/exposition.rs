@@ -74,3 +74,10 @@ impl Page<'_> {
         Ok(())
     }
 }
+
+/// Histograms with something in them.
+pub(super) fn filled<'a>(
+    all: impl IntoIterator<Item = (LabelSet<'a>, Snapshot)>,
+) -> impl Iterator<Item = (LabelSet<'a>, Snapshot)> {
+    all.into_iter().filter(|(_, snapshot)| snapshot.total() > 0)
+}

@@ -17,12 +17,12 @@ use prometheus_client::{
 
 use super::{
     counts::{Counts, LEFT},
-    exposition::{LabelSet, Page},
+    exposition::{LabelSet, Page, filled},
     phase::Phase,
     sight::Seen,
 };
 use crate::{
-    backend::{Handle, gate::KINDS, histogram::Snapshot, report::State},
+    backend::{Handle, gate::KINDS, report::State},
     error::Class,
 };
 
@@ -266,6 +266,11 @@ impl Scrape {
             "Requests that history does not know of, since its queue was full.",
             [(Vec::new(), get(&counts.dropped))],
         )?;
+        page.counters(
+            "actor_restarts_total",
+            "Restarts of actors that are no backend's.",
+            counts.toll.restarts().map(|(actor, n)| (vec![("actor", actor)], n)),
+        )?;
         let commit = option_env!("GREENROOM_COMMIT").unwrap_or("unknown");
         let build = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", commit)];
         page.gauges("build_info", "The running version.", [(build, 1.0)])
@@ -282,13 +287,6 @@ fn with<'a>((backend, model): &'a Key, name: &'static str, value: &'static str) 
     let mut labels = pair(backend, model);
     labels.push((name, value));
     labels
-}
-
-/// Histograms with something in them.
-fn filled<'a>(
-    all: impl IntoIterator<Item = (LabelSet<'a>, Snapshot)>,
-) -> impl Iterator<Item = (LabelSet<'a>, Snapshot)> {
-    all.into_iter().filter(|(_, snapshot)| snapshot.total() > 0)
 }
 
 fn yes(is: bool) -> &'static str {

@@ -1,4 +1,4 @@
-//! Owns what is told of requests: their story, the log line, the ledger, the metrics, history.
+//! Owns what is told of requests: their story, the log line, the ledger, the metrics, history; and of what became of actors.
 
 pub mod counts;
 pub mod exposition;
@@ -9,3 +9,4 @@ pub mod metrics;
 pub mod phase;
 mod sight;
 pub mod story;
+pub mod toll;

@@ -149,7 +149,16 @@ fn is_quiet(wire: &Wire) -> bool {
     wire.buffer.is_empty() && wire.io.poll_ready_to_read(&mut context).is_pending()
 }
 
+/// The process, or the system, has no file descriptor left: `EMFILE`, `ENFILE` in Linux's errno(3).
+const NO_DESCRIPTOR: [i32; 2] = [24, 23];
+
 fn unreachable(error: &ConnectError) -> Failed {
+    if let ConnectError::Io(error) = error
+        && error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code))
+    {
+        // No backend's fault: another one could not be reached either.
+        return Failed::new(Class::GatewayOverload, "it has no file descriptor left for another connection");
+    }
     let text = match error {
         ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => {
             "its host name does not resolve".to_owned()

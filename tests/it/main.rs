@@ -8,6 +8,7 @@ mod byte_exact;
 mod commit;
 mod deadline;
 mod demo;
+mod exhausted;
 mod explain;
 mod faults;
 mod floors;

@@ -143,6 +143,8 @@ async fn restarts_and_reloads_are_counted() {
     assert_eq!(sample(&page(&proxy).await, "greenroom_config_last_reload_successful{}"), Some(1.0));
     assert_eq!(proxy.post("/admin/chaos/backends/one").await.status(), 200);
     until(&proxy, "greenroom_backend_actor_restarts_total{backend=\"one\",reason=\"panic\"}", 1.0).await;
+    assert_eq!(proxy.post("/admin/chaos/router").await.status(), 200);
+    until(&proxy, "greenroom_actor_restarts_total{actor=\"router\"}", 1.0).await;
     assert_eq!(proxy.post("/admin/reload").await.status(), 200);
     assert_eq!(proxy.post("/admin/reload?dry_run=true").await.status(), 200);
     let page = until(&proxy, "greenroom_config_reloads_total{result=\"success\"}", 1.0).await;

@@ -139,6 +139,18 @@ async fn a_peer_that_says_something_else_ends_the_stream_with_an_error_and_is_no
 }
 
 #[tokio::test]
+async fn where_nobody_can_take_over_the_client_is_told_why_its_own_stream_broke() {
+    let (bad, full) = (Upstream::always(cut(40)).await, Upstream::always(Answer::json(503, "{}")).await);
+    let proxy = Proxy::start(&settings(&bad, &full)).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_broken(&reply, &words(40).concat());
+    assert!(full.asked() > 0);
+    let error = sse::error_of(&reply.body).expect("an error frame");
+    let told = error["message"].as_str().unwrap_or_default();
+    assert!(told.contains("broke off") || told.contains("ended before"), "{error}");
+}
+
+#[tokio::test]
 async fn a_peer_that_stops_before_the_seam_or_at_it_is_judged_by_its_finish() {
     for (text, fits) in [(words(20).concat(), false), (words(40).concat(), true)] {
         let bad = Upstream::always(cut(40)).await;

@@ -120,6 +120,23 @@ async fn a_client_that_leaves_in_the_middle_of_a_stream_frees_the_backend_at_onc
 }
 
 #[tokio::test]
+async fn a_client_that_leaves_with_the_end_marker_was_served() {
+    // The end of the body never comes, as with a provider that is slow to close.
+    let answer = Answer::stream().chunk(sse::text("all")).chunk(sse::finish()).chunk(sse::DONE).hang();
+    let (_upstream, proxy) = stage(answer).await;
+    for served in 1..=5 {
+        let mut client = proxy.begin(HELLO_STREAM).await;
+        client.head().await;
+        while client.frame().await.unwrap() != sse::DONE.trim_end() {}
+        drop(client);
+        let wanted = |r: &serde_json::Value| r["waiting"] == 0 && r["streaming"] == 0;
+        let report = proxy.until("one", "the freed backend", wanted).await;
+        let (success, cancelled) = (&report["requests"]["success"], &report["requests"]["cancelled"]);
+        assert_eq!((success.as_u64(), cancelled.as_u64()), (Some(served), Some(0)), "{report}");
+    }
+}
+
+#[tokio::test]
 async fn a_stream_that_is_cut_ends_with_an_error_and_never_cleanly() {
     let gate = Gate::new();
     let begun = || Answer::stream().chunk(sse::role()).chunk(sse::text("half an ans")).wait(&gate);

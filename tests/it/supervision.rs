@@ -102,6 +102,10 @@ async fn a_killed_router_comes_back_and_streams_under_way_go_on() {
         assert_eq!(proxy.hello().await.status(), 200);
     }
     proxy.logged(&["router", "restarted"]).await;
+    let actors = proxy.get("/admin/backends").await.json()["actors"].clone();
+    let router = actors.as_array().and_then(|all| all.iter().find(|a| a["actor"] == "router")).expect("the routers");
+    assert_eq!((&router["restarts"], &router["given_up"]), (&json!(1), &json!(false)), "{actors}");
+    assert_eq!(router["last_cause"], "crashed on request of an operator");
     gate.open_for_all();
     let (rest, end) = client.rest().await;
     assert!(sse::is_done(&rest) && end == End::Clean);

@@ -2,11 +2,12 @@
 
 use serde::Deserialize;
 
+use super::parsed;
 use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// What one event's data means.
 pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
-    let event: Event = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let event: Event = parsed(data)?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
     match event.kind.as_str() {
         "content_block_delta" => seen.content = true,
@@ -24,7 +25,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
 
 /// What a whole answer means.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
-    let event: Event = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let event: Event = parsed(data)?;
     let fault = (event.kind == "error").then(|| event.error.unwrap_or_default().into());
     Ok(Observed { usage: event.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }

@@ -39,8 +39,14 @@ pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     body(data)
 }
 
+/// Reads JSON. As text first: what is skipped or borrowed is checked for UTF-8 nowhere else.
+fn parsed<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Malformed> {
+    let text = std::str::from_utf8(data).map_err(|error| Malformed(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| Malformed(error.to_string()))
+}
+
 fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
-    let chunk: Chunk<'_> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let chunk: Chunk<'_> = parsed(data)?;
     let Choices { count, finish, content, intricate, text } = chunk.choices;
     let usage = chunk.usage.map(Into::into);
     Ok(Observed {
@@ -277,6 +283,13 @@ mod tests {
         let fault = frame(br#"{"error":{"message":"busy","type":"server_error","code":503}}"#).expect("error").fault;
         assert_eq!(fault.expect("fault").status, Some(503));
         assert!(frame(b"{\"choices\":").is_err());
+    }
+
+    #[test]
+    fn a_frame_that_is_not_utf_8_is_malformed_wherever_the_odd_byte_stands() {
+        assert!(frame(b"{\"choices\":[],\"note\":\"\xff\"}").is_err());
+        assert!(frame(b"{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xc3\"}}]}").is_err());
+        assert!(messages::frame(b"{\"type\":\"ping\",\"x\":\"\xff\"}").is_err());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::Deserialize;
 
+use super::parsed;
 use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// What one event's data means.
@@ -9,7 +10,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     if data == b"[DONE]" {
         return Ok(Observed { done: true, ..Observed::default() });
     }
-    let event: Event = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let event: Event = parsed(data)?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
     let kind = event.kind.as_str();
     seen.content = kind.rsplit('.').next() == Some("delta");
@@ -34,7 +35,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
 
 /// What a whole answer means.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
-    let response: Response = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+    let response: Response = parsed(data)?;
     let fault = response.error.map(Into::into);
     Ok(Observed { usage: response.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }

@@ -65,6 +65,15 @@ impl Launch {
         self
     }
 
+    /// Lets it have no more than this many open files.
+    pub(crate) fn files(mut self, most: usize) -> Self {
+        let mut limited = Command::new("prlimit");
+        limited.arg(format!("--nofile={most}:{most}")).arg(self.command.get_program()).args(self.command.get_args());
+        limited.current_dir(self.dir.path()).env("RUST_LOG", "info").env_remove("RUST_BACKTRACE");
+        self.command = limited;
+        self
+    }
+
     /// Starts it and waits until it listens.
     pub(crate) async fn start(mut self) -> Proxy {
         let mut child = self
@@ -203,6 +212,11 @@ impl Proxy {
     /// Waits until it has ended.
     pub(crate) async fn ended(&mut self) -> ExitStatus {
         self.child.ended().await
+    }
+
+    /// Files it has open.
+    pub(crate) fn open_files(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.child.0.id())).expect("it runs").count()
     }
 
     /// Resident memory in KiB.

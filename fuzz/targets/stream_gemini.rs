@@ -1,0 +1,8 @@
+//! Owns fuzzing the decoder of Gemini streams.
+#![no_main]
+
+mod stream;
+
+use greenroom::wire::Protocol;
+
+libfuzzer_sys::fuzz_target!(|input: &[u8]| stream::run(Protocol::Gemini, input));

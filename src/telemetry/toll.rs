@@ -1,0 +1,88 @@
+//! Owns what became of the actors that are no backend's: how often each was restarted, why, and whether it was given up.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use arc_swap::ArcSwapOption;
+use serde::Serialize;
+
+/// An actor beside those of backends. All workers' routers count as one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Starts and watches all others.
+    Overseer,
+    /// Chooses backends, one per worker.
+    Router,
+    /// Writes history.
+    Recorder,
+}
+
+impl Role {
+    /// In the order of `Toll`.
+    const ALL: [Self; 3] = [Self::Overseer, Self::Router, Self::Recorder];
+
+    /// The word in logs, metrics and admin output.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Overseer => "overseer",
+            Self::Router => "router",
+            Self::Recorder => "recorder",
+        }
+    }
+}
+
+/// Restarts by role. One for the process, written by the guards.
+#[derive(Debug, Default)]
+pub struct Toll([Entry; Role::ALL.len()]);
+
+#[derive(Debug, Default)]
+struct Entry {
+    restarts: AtomicU64,
+    given_up: AtomicBool,
+    last_cause: ArcSwapOption<String>,
+}
+
+/// An entry as operators read it.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    actor: &'static str,
+    restarts: u64,
+    given_up: bool,
+    last_cause: Option<Arc<String>>,
+}
+
+impl Toll {
+    /// An actor in this role panicked and is back.
+    pub fn restarted(&self, role: Role, cause: String) {
+        log::warn!("{} restarted after: {cause}", role.as_str());
+        let entry = &self.0[role as usize];
+        entry.restarts.fetch_add(1, Relaxed);
+        entry.last_cause.store(Some(Arc::new(cause)));
+    }
+
+    /// An actor in this role panicked too often and stays dead.
+    pub fn gave_up(&self, role: Role, cause: String) {
+        log::error!("{} given up after: {cause}", role.as_str());
+        let entry = &self.0[role as usize];
+        entry.given_up.store(true, Relaxed);
+        entry.last_cause.store(Some(Arc::new(cause)));
+    }
+
+    /// Restarts by role.
+    pub(super) fn restarts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        Role::ALL.iter().zip(&self.0).map(|(role, entry)| (role.as_str(), entry.restarts.load(Relaxed)))
+    }
+
+    /// All of it.
+    pub fn lines(&self) -> Vec<Line> {
+        let line = |(role, entry): (&Role, &Entry)| Line {
+            actor: role.as_str(),
+            restarts: entry.restarts.load(Relaxed),
+            given_up: entry.given_up.load(Relaxed),
+            last_cause: entry.last_cause.load_full(),
+        };
+        Role::ALL.iter().zip(&self.0).map(line).collect()
+    }
+}

@@ -1,0 +1,49 @@
+//! A process that has run out of file descriptors: it says so, blames nobody else for it, and comes back by itself.
+
+use crate::support::{
+    client::{Ask, Connection},
+    eventually,
+    proxy::{HELLO, Launch},
+    script::{Answer, completion},
+    settings::{Settings, TOKEN},
+    upstream::Upstream,
+};
+
+/// What it may have open: a few dozen for itself, the rest for clients.
+const FILES: usize = 96;
+
+#[tokio::test]
+async fn without_file_descriptors_it_says_so_blames_no_backend_and_recovers() {
+    // Each request needs a connection of its own.
+    let upstream = Upstream::always(Answer::json_with(200, "connection: close\r\n", &completion("hi"))).await;
+    let settings = Settings::new().backend("one", upstream.addr).set("history", "enabled = false");
+    let proxy = Launch::new(&settings).files(FILES).start().await;
+    let mut first = Connection::open(proxy.addr).await;
+    eventually("the first client is let in", async || {
+        first.send(&Ask::new("GET", "/livez")).await;
+        (first.reply().await.status() == 200).then_some(())
+    })
+    .await;
+    let mut crowd = Vec::new();
+    let reply = eventually("a request finds none left", async || {
+        crowd.push(Connection::open(proxy.addr).await);
+        first.send(&Ask::chat(HELLO).bearer(TOKEN)).await;
+        let reply = first.reply().await;
+        (reply.status() != 200).then_some(reply)
+    })
+    .await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (503, "gateway_overloaded"), "{reply:?}");
+    assert!(reply.error("message").contains("file descriptor"), "{reply:?}");
+    assert!(!reply.header("retry-after").is_empty());
+    drop(crowd);
+    eventually("the crowd is gone", async || (proxy.open_files() < FILES / 2 + 20).then_some(())).await;
+    first.send(&Ask::chat(HELLO).bearer(TOKEN)).await;
+    let reply = first.reply().await;
+    assert_eq!(reply.status(), 200, "{reply:?}");
+    let report = proxy.report("one").await;
+    assert_eq!(
+        (&report["state"], &report["last_error"]),
+        (&serde_json::json!("healthy"), &serde_json::Value::Null),
+        "{report}"
+    );
+}
