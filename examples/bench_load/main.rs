@@ -14,10 +14,11 @@ use std::{io, io::Write as _, net::SocketAddr, rc::Rc, time::Duration};
 use clap::{Args, Parser, Subcommand};
 use futures_util::future::join_all;
 use plain::{Target, Until};
+use request::Api;
 use serde_json::{Map, Value, json};
 use tally::Tally;
 use tokio::{task::LocalSet, time::Instant};
-use wire::{FRAME_EVENTS, Plan};
+use wire::Plan;
 
 /// How long one answer, or the next bytes of a stream, may take before it counts as an error.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -47,6 +48,9 @@ struct Request {
     /// Microseconds the backend waits before its answer or first token
     #[arg(long, global = true, default_value_t = 0)]
     delay_us: u64,
+    /// Speak Anthropic Messages, so that streams have to be translated
+    #[arg(long, global = true)]
+    messages: bool,
 }
 
 #[derive(Subcommand)]
@@ -98,14 +102,15 @@ enum Mode {
 impl Request {
     fn targets(&self, chunks: usize, interval_us: u64) -> Vec<Rc<Target>> {
         let plan = Plan { chunks, interval_us, delay_us: self.delay_us };
-        let expected = if chunks > 0 {
-            (0..chunks + FRAME_EVENTS).flat_map(|index| wire::event(index, chunks)).collect()
-        } else {
-            wire::answer()
+        let api = if self.messages { Api::Messages } else { Api::Chat };
+        let (expected, first_token_end) = match api {
+            _ if chunks == 0 => (wire::answer(), 0),
+            Api::Chat => streams::chat(chunks),
+            Api::Messages => streams::messages(chunks),
         };
         let target = |&address: &SocketAddr| {
-            let request = request::request(address, &self.key, plan, self.size);
-            Rc::new(Target { address, request, expected: expected.clone() })
+            let request = request::request(api, address, &self.key, plan, self.size);
+            Rc::new(Target { address, request, expected: expected.clone(), first_token_end })
         };
         self.to.iter().map(target).collect()
     }

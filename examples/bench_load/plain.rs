@@ -15,6 +15,8 @@ pub(crate) struct Target {
     pub address: SocketAddr,
     pub request: Vec<u8>,
     pub expected: Vec<u8>,
+    /// Body bytes up to the end of the first token of a stream.
+    pub first_token_end: usize,
 }
 
 /// When a closed loop ends.

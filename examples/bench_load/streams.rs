@@ -18,17 +18,52 @@ use crate::{
     client::{Check, Client},
     plain::Target,
     tally::Tally,
-    wire,
+    wire::{self, FRAME_EVENTS, MODEL},
 };
 
-/// Body bytes up to the end of the first token event.
-fn first_token_end() -> usize {
-    wire::event(0, 1).len() + wire::event(1, 1).len()
+/// A stream of chat chunks as the backend sends it, and where its first token ends.
+pub(crate) fn chat(chunks: usize) -> (Vec<u8>, usize) {
+    let all = (0..chunks + FRAME_EVENTS).flat_map(|index| wire::event(index, chunks)).collect();
+    (all, wire::event(0, chunks).len() + wire::event(1, chunks).len())
+}
+
+/// The same stream as Messages events, and where its first token ends.
+pub(crate) fn messages(chunks: usize) -> (Vec<u8>, usize) {
+    let event = |data: String| {
+        let kind = data.split('"').nth(3).unwrap_or_default();
+        format!("event: {kind}\ndata: {data}\n\n")
+    };
+    let usage = |input: usize, output: usize| {
+        format!(
+            r#"{{"input_tokens":{input},"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":{output}}}"#
+        )
+    };
+    let mut all = event(format!(
+        r#"{{"type":"message_start","message":{{"id":"msg_chatcmpl-bench","type":"message","role":"assistant","model":"{MODEL}","content":[],"stop_reason":null,"stop_sequence":null,"usage":{}}}}}"#,
+        usage(0, 0)
+    ));
+    let block = r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#;
+    all += &event(block.to_owned());
+    let mut first_token_end = 0;
+    for index in 0..chunks {
+        let text = wire::token(index);
+        let delta =
+            format!(r#"{{"type":"content_block_delta","index":0,"delta":{{"type":"text_delta","text":"{text}"}}}}"#);
+        all += &event(delta);
+        if index == 0 {
+            first_token_end = all.len();
+        }
+    }
+    all += &event(r#"{"type":"content_block_stop","index":0}"#.to_owned());
+    let stop = r#""delta":{"stop_reason":"end_turn","stop_sequence":null}"#;
+    all += &event(format!(r#"{{"type":"message_delta",{stop},"usage":{}}}"#, usage(256, chunks)));
+    all += &event(r#"{"type":"message_stop"}"#.to_owned());
+    (all.into_bytes(), first_token_end)
 }
 
 /// Reads one stream to its end; gives whether it was exact to the byte.
 async fn one(client: &mut Client, target: &Target, tally: &RefCell<Tally>) -> io::Result<bool> {
-    let first_end = first_token_end();
+    let first_end = target.first_token_end;
     let begun = Instant::now();
     timeout(PATIENCE, client.ask(&target.request)).await.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))?;
     let mut check = Check::new(&target.expected);

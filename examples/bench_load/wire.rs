@@ -22,6 +22,11 @@ pub(crate) struct Plan {
     pub delay_us: u64,
 }
 
+/// The text of token `index`.
+pub(crate) fn token(index: usize) -> String {
+    format!(" tok{:04}", (index % CYCLE) * 37)
+}
+
 /// The plain answer: about 1 KB of JSON.
 pub(crate) fn answer() -> Vec<u8> {
     let text = "All work and no play makes a dull benchmark. ".repeat(16);
@@ -37,11 +42,10 @@ pub(crate) fn answer() -> Vec<u8> {
 
 /// Event `index` of a stream of `chunks` tokens: role, tokens, finish, usage, `[DONE]`.
 pub(crate) fn event(index: usize, chunks: usize) -> Vec<u8> {
-    let token = |i: usize| format!("{{\"content\":\" tok{:04}\"}}", (i % CYCLE) * 37);
     let choice = |delta: &str, finish: &str| format!("{{\"index\":0,\"delta\":{delta},\"finish_reason\":{finish}}}");
     let (choices, usage) = match index {
         0 => (choice("{\"role\":\"assistant\",\"content\":\"\"}", "null"), "null".to_owned()),
-        i if i <= chunks => (choice(&token(i - 1), "null"), "null".to_owned()),
+        i if i <= chunks => (choice(&format!("{{\"content\":\"{}\"}}", token(i - 1)), "null"), "null".to_owned()),
         i if i == chunks + 1 => (choice("{}", "\"stop\""), "null".to_owned()),
         i if i == chunks + 2 => {
             let total = chunks + 256;

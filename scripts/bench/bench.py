@@ -4,6 +4,8 @@
     scripts/bench.sh                    all but the large holds
     scripts/bench.sh all                everything
     scripts/bench.sh plain,latency      these phases
+    scripts/bench.sh translation        a chunk that is translated, beside one that is passed on
+    scripts/bench.sh telemetry          what logging, history and scraping cost a request
     scripts/bench.sh scale              what 1,000 backends and users cost a request
     scripts/bench.sh --quick            instruction counts against the stored ones; fit for CI
 
@@ -26,11 +28,19 @@ from proxies import UPSTREAM_KEY, Greenroom, Nginx, Upstream, load_result
 
 # A phase during which others took more of the proxy's core than this is measured again, twice at most.
 MOST_OTHERS = 0.08
+TELEMETRY = {
+    "bare": "no request log, no history, no scraping",
+    "telling": "request log to a file, history, a scrape each second",
+}
 SCALES = {
     "small": "4 backends, 1 user",
     "configured": "1,000 backends in 250 models, 1,000 users",
     "candidates": "1,000 backends in one model, 1,000 users",
 }
+
+
+# Compared within Greenroom: what is measured, and the words for each variant.
+VARIANTS = {"scale": SCALES, "telemetry": TELEMETRY}
 
 
 class Bench:
@@ -81,7 +91,7 @@ def options():
     parser = argparse.ArgumentParser(prog="scripts/bench.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="standard",
-                        help=f"{', '.join(SETS)}, scale, or phases with commas: {', '.join(PHASES)}")
+                        help=f"{', '.join(SETS)}, {', '.join(VARIANTS)}, or phases with commas: {', '.join(PHASES)}")
     parser.add_argument("--only", choices=["nginx", "greenroom"], help="measure one proxy alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path, help="write all figures as JSON to this file")
@@ -89,14 +99,21 @@ def options():
     parser.add_argument("--store", action="store_true", help="with --quick: make the counts the stored ones")
     chosen = parser.parse_args()
     chosen.phases = SETS.get(chosen.what) or chosen.what.split(",")
-    unknown = [phase for phase in chosen.phases if phase not in PHASES and phase != "scale"]
+    unknown = [phase for phase in chosen.phases if phase not in PHASES and phase not in VARIANTS]
     if unknown:
         parser.error(f"no such phase: {', '.join(unknown)}")
     return chosen
 
 
 def proxies_for(bench, chosen):
-    """The proxies of this run; `scale` compares settings of Greenroom with each other."""
+    """The proxies of this run; some compare settings of Greenroom with each other."""
+    if chosen.what == "telemetry":
+        return [
+            Greenroom(bench.upstream, name="bare", telling=False),
+            Greenroom(bench.upstream, name="telling", scraped=True),
+        ]
+    if chosen.what == "translation":
+        return [Greenroom(bench.upstream)]
     if chosen.what == "scale":
         return [
             Greenroom(bench.upstream, backends=4, per_model=4, name="small"),
@@ -117,12 +134,12 @@ def main():
     if chosen.quick:
         return instructions.compare(bench, chosen.store)
     proxies = proxies_for(bench, chosen)
-    scale = chosen.what == "scale"
+    variants = VARIANTS.get(chosen.what)
     try:
         for proxy in proxies:
             proxy.start()
             load_result("closed", "--secs", 1, to=[proxy.address])
-        result = rounds(bench, proxies, ["plain"] if scale else chosen.phases, chosen.rounds)
+        result = rounds(bench, proxies, ["plain"] if variants else chosen.phases, chosen.rounds)
     finally:
         for proxy in proxies:
             proxy.stop()
@@ -132,7 +149,9 @@ def main():
     title = ", ".join(f"{name} {version}" for name, version in versions.items())
     day = datetime.date.today().isoformat()
     print(f"{title}; {machine.describe()}; {chosen.rounds} rounds, {day}\n")
-    print(report.scale_table(result, SCALES) if scale else report.table(result))
+    print(report.variants_table(result, variants) if variants else report.table(result))
+    if chosen.what == "translation":
+        print(f"\n{report.translation(result)}")
     others = max((v for r in result for f in r.values() for k, v in f.items() if k.startswith("others_")), default=0.0)
     if others > MOST_OTHERS:
         print(f"\nOther programs took up to {others:.0%} of the proxy's core: measure again on a quiet machine.")

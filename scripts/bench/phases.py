@@ -26,7 +26,7 @@ def plain(size, connections, seconds):
 
     def phase(bench, proxy):
         options = ["--secs", seconds, "--size", size, "--connections", connections]
-        with machine.Meter(proxy.process) as meter:
+        with proxy.scraping(), machine.Meter(proxy.process) as meter:
             result = checked(load_result("closed", *options, to=[proxy.address]))
         label = {1 << 10: "1k", 100 << 10: "100k", 1 << 20: "1m"}[size]
         return {
@@ -39,17 +39,24 @@ def plain(size, connections, seconds):
     return phase
 
 
-def stream(bench, proxy):
-    """CPU of a streamed chunk: 100 streams at a time, a token each 10 ms."""
-    options = ["--connections", 100, "--total", 100, "--chunks", CHUNKS, "--interval-us", 10_000]
+def streamed(proxy, *more):
+    """100 streams at a time, a token each 10 ms: what was counted, and CPU µs per chunk."""
+    options = ["--connections", 100, "--total", 100, "--chunks", CHUNKS, "--interval-us", 10_000, *more]
     with machine.AwakeCore() as awake, machine.Meter(proxy.process, awake.spinner) as meter:
         result = checked(load_result("streams", *options, to=[proxy.address])["targets"][0], 100)
-    chunks = result["done"] * CHUNKS
-    return {
-        "cpu_us_chunk": meter.cpu_s / chunks * 1e6,
-        "gap_p99_ms": result["gap_us"]["p99"] / 1e3,
-        "others": meter.others,
-    }
+    return result, meter.cpu_s / (result["done"] * CHUNKS) * 1e6, meter.others
+
+
+def stream(bench, proxy):
+    """CPU of a streamed chunk."""
+    result, cpu_us, others = streamed(proxy)
+    return {"cpu_us_chunk": cpu_us, "gap_p99_ms": result["gap_us"]["p99"] / 1e3, "others": others}
+
+
+def translated(bench, proxy):
+    """CPU of a chunk that is translated: Messages clients before the same chat backends."""
+    _, cpu_us, others = streamed(proxy, "--messages")
+    return {"cpu_us_translated": cpu_us, "others": others}
 
 
 def latency(bench, proxy):
@@ -121,6 +128,7 @@ def size(bench, proxy):
 PHASES = {
     "plain": plain(1 << 10, 64, 3),
     "stream": stream,
+    "translated": translated,
     "plain100k": plain(100 << 10, 32, 3),
     "plain1m": plain(1 << 20, 8, 3),
     "latency": latency,
@@ -136,5 +144,6 @@ ONCE = {"hold1000", "hold5000", "hold9000", "start", "size"}
 SETS = {
     "core": ["plain", "stream"],
     "standard": ["plain", "stream", "plain100k", "plain1m", "latency", "ttft", "hold1000", "start", "size"],
-    "all": list(PHASES),
+    "translation": ["stream", "translated"],
+    "all": [phase for phase in PHASES if phase != "translated"],
 }

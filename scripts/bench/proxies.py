@@ -1,5 +1,6 @@
 """The mock backends, the load generator, and the two proxies between them: how each is configured and started."""
 
+import contextlib
 import glob
 import json
 import os
@@ -10,7 +11,9 @@ import socket
 import string
 import subprocess
 import tempfile
+import threading
 import time
+import urllib.request
 
 import machine
 
@@ -18,6 +21,7 @@ HERE = pathlib.Path(__file__).parent
 BUILD = pathlib.Path(os.environ.get("BENCH_BUILD", "target/release"))
 UPSTREAM_KEY = "sk-upstream-bench"
 CLIENT_TOKEN = "sk-client-0000000000000001"
+OPERATOR_TOKEN = "sk-operator-00000000000001"
 
 
 def free_port():
@@ -118,6 +122,10 @@ class Proxy:
         except OSError:
             return False
 
+    def scraping(self):
+        """Scrapes its metrics meanwhile, where that is measured."""
+        return contextlib.nullcontext()
+
     def stop(self):
         """Ends it and removes its files."""
         if self.process:
@@ -158,16 +166,41 @@ class Greenroom(Proxy):
     name = "greenroom"
     template = "greenroom.toml"
 
-    def __init__(self, upstream, backends=2, per_model=2, users=1, name="greenroom"):
+    def __init__(self, upstream, backends=2, per_model=2, users=1, name="greenroom", telling=True, scraped=False):
         super().__init__(upstream)
         self.backends, self.per_model, self.users, self.name = backends, per_model, users, name
+        self.telling, self.scraped = telling, scraped
 
     @staticmethod
     def binary():
         return pathlib.Path(os.environ.get("GREENROOM_BIN") or BUILD / "greenroom").resolve()
 
     def command(self):
-        return [self.binary(), "serve", "--config", self.run / self.template]
+        level = [] if self.telling else ["env", "RUST_LOG=error"]
+        return [*level, self.binary(), "serve", "--config", self.run / self.template]
+
+    @contextlib.contextmanager
+    def scraping(self):
+        if not self.scraped:
+            yield
+            return
+        request = urllib.request.Request(
+            f"http://{self.address}/metrics", headers={"Authorization": f"Bearer {OPERATOR_TOKEN}"}
+        )
+        done = threading.Event()
+
+        def scrape():
+            while not done.wait(1.0):
+                with urllib.request.urlopen(request, timeout=10) as answer:
+                    answer.read()
+
+        scraper = threading.Thread(target=scrape)
+        scraper.start()
+        try:
+            yield
+        finally:
+            done.set()
+            scraper.join()
 
     def settings(self):
         addresses = self.upstream.addresses
@@ -185,7 +218,10 @@ class Greenroom(Proxy):
             f'[users.u{i}]\ntoken = "{CLIENT_TOKEN if i == 0 else f"sk-other-{i:016}"}"\nmodels = ["*"]\nbackends = ["*"]\n'
             for i in range(self.users)
         ]
-        return {"BACKENDS": "\n".join(backends), "MODELS": "\n".join(models), "USERS": "\n".join(users)}
+        if self.scraped:
+            users.append(f'[users.operator]\ntoken = "{OPERATOR_TOKEN}"\nadmin = true\nmodels = ["*"]\nbackends = ["*"]\n')
+        filled = {"BACKENDS": backends, "MODELS": models, "USERS": users}
+        return {"HISTORY": str(self.telling).lower(), **{name: "\n".join(parts) for name, parts in filled.items()}}
 
     @classmethod
     def version(cls):

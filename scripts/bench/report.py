@@ -8,6 +8,7 @@ MEASURES = [
     ("cpu_us_100k", "CPU µs per request, 100 KB prompt", 1, 1.1, None),
     ("cpu_us_1m", "CPU µs per request, 1 MB prompt", 0, 1.2, None),
     ("cpu_us_chunk", "CPU µs per streamed chunk, 100 streams", 2, 1.0, None),
+    ("cpu_us_translated", "CPU µs per translated chunk, 100 streams", 2, None, None),
     ("rps_1k", "requests/s on one core, 1 KB prompt", 0, None, None),
     ("added_p50_us", "added latency at 500 requests/s, p50 µs", 0, 1.2, None),
     ("added_p99_us", "added latency at 500 requests/s, p99 µs", 0, 1.2, None),
@@ -22,6 +23,10 @@ MEASURES = [
     ("start_ms", "start to first answer, ms", 1, None, 50.0),
     ("binary_mb", "program, MB", 1, None, 15.0),
 ]
+
+
+# A translated chunk to one that is passed on.
+MOST_TRANSLATED = 2.0
 
 
 def middles(rounds, name, key):
@@ -70,8 +75,19 @@ def table(rounds):
     return "\n".join(lines)
 
 
-def scale_table(rounds, names):
-    """Markdown: what more settings cost a request, to the first of `names`."""
+def translation(rounds):
+    """A sentence: a translated chunk beside one that is passed on."""
+    pairs = [(f["greenroom"]["cpu_us_translated"], f["greenroom"]["cpu_us_chunk"]) for f in rounds]
+    relative = [translated / passed for translated, passed in pairs]
+    kept = "yes" if statistics.median(relative) <= MOST_TRANSLATED else "NO"
+    return (
+        f"A translated chunk costs {statistics.median(relative):.2f} times one that is passed on "
+        f"({min(relative):.2f} to {max(relative):.2f}); asked: at most {MOST_TRANSLATED:g}; kept: {kept}"
+    )
+
+
+def variants_table(rounds, names):
+    """Markdown: what other settings cost a request, to the first of `names`."""
     lines = ["| Greenroom's settings | CPU µs per request | ratio (least to most) |", "| --- | ---: | ---: |"]
     for name, words in names.items():
         figures = middles(rounds, name, "cpu_us_1k")
