@@ -79,6 +79,11 @@ pub(crate) fn fleets() -> Vec<Fleet> {
 }
 
 impl Fleet {
+    /// Whether servers keep the beginnings that prompts have in common.
+    pub(crate) fn shares_prompts(&self) -> bool {
+        self.members.iter().any(|member| member.model.cache > 0)
+    }
+
     /// The requests at the pace at which this fleet is busy for `load` of its time.
     pub(crate) fn pace(&self, requests: &[Request], load: f64) -> Vec<Request> {
         let work: f64 = requests.iter().map(|request| Model::LARGE.work(request)).sum();
@@ -118,7 +123,7 @@ impl Fleet {
             if now >= failure {
                 let Some((_, backend, id)) = failures.pop_front() else { continue };
                 outcomes[id].failed = true;
-                policy.failed(backend, now);
+                policy.failed(backend, &requests[id], now);
             } else if now >= at {
                 servers[server].finish_step(|progress| match progress {
                     Progress::First(id) => {

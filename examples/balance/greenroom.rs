@@ -1,31 +1,37 @@
-//! Greenroom as a policy: the library's own estimate, cost, choice, breaker and gate, with the default settings.
+//! Greenroom as a policy: the library's own estimate, cost, choice, breaker and gate, with the default settings. Weights
+//! stay at 1 where rivals are told the sizes: speed is measured.
 
 use std::time::Duration;
 
 use greenroom::{
     backend::{
         breaker::{Blow, Breaker},
+        estimate::Learner,
         gate::{Admission, Gate, GateCell},
-        load::{self, Estimate},
+        load::{self, Busy},
     },
-    router::choose::{Bid, choose},
+    router::choose::{Bid, choose, favour},
     settings::BreakerSettings,
 };
 use rand::rngs::StdRng;
 
 use crate::{
     policies::{Known, Policy, View},
+    report::OWN,
     trace::Request,
 };
 
 /// `expected_first_token`, seconds.
 const EXPECTED_FIRST_TOKEN: f64 = 1.0;
+/// `weight`.
+const WEIGHT: f64 = 1.0;
 
 struct Backend {
     known: Known,
-    waiting: u32,
-    streaming: u32,
-    estimate: Estimate,
+    busy: Busy,
+    /// The work until its first token of each request that waits: by the prompt, which here names it well enough.
+    works: Vec<(u32, f64)>,
+    learner: Learner,
     breaker: Breaker,
     gate: GateCell,
     probing: bool,
@@ -33,6 +39,20 @@ struct Backend {
 }
 
 impl Backend {
+    fn take(&mut self, prompt: u32) {
+        self.busy.waiting += 1;
+        self.busy.waiting_tokens += u64::from(prompt);
+        self.works.push((prompt, self.busy.work()));
+    }
+
+    /// One waits no longer; the work that stood between it and its first token.
+    fn leave(&mut self, prompt: u32) -> f64 {
+        self.busy.waiting -= 1;
+        self.busy.waiting_tokens -= u64::from(prompt);
+        let at = self.works.iter().position(|(own, _)| *own == prompt);
+        at.map_or(1.0, |at| self.works.remove(at).1)
+    }
+
     fn publish(&mut self, probe: bool) {
         if probe {
             self.probing = false;
@@ -43,9 +63,16 @@ impl Backend {
 }
 
 /// The policy.
-#[derive(Default)]
 pub(crate) struct Greenroom {
+    /// `prefix_affinity`.
+    affinity: bool,
     backends: Vec<Backend>,
+}
+
+impl Greenroom {
+    pub(crate) fn new(affinity: bool) -> Self {
+        Self { affinity, backends: Vec::new() }
+    }
 }
 
 fn breaker_settings() -> BreakerSettings {
@@ -61,15 +88,15 @@ fn breaker_settings() -> BreakerSettings {
 
 impl Policy for Greenroom {
     fn name(&self) -> &'static str {
-        "Greenroom"
+        OWN[usize::from(self.affinity)]
     }
 
     fn begin(&mut self, known: &[Known]) {
         let new = |known: &Known| Backend {
             known: *known,
-            waiting: 0,
-            streaming: 0,
-            estimate: Estimate::UNKNOWN,
+            busy: Busy::default(),
+            works: Vec::new(),
+            learner: Learner::default(),
             breaker: Breaker::new(breaker_settings(), known.slots, Gate::Open),
             gate: GateCell::default(),
             probing: false,
@@ -80,14 +107,15 @@ impl Policy for Greenroom {
 
     fn choose(&mut self, view: &View<'_>, rng: &mut StdRng) -> Option<usize> {
         let now = Duration::from_secs_f64(view.now);
-        let mut measured: Vec<_> = self.backends.iter().map(|b| b.estimate.seconds).filter(|s| *s > 0.0).collect();
+        let mut measured: Vec<_> =
+            self.backends.iter().map(|b| b.learner.estimate.seconds).filter(|s| *s > 0.0).collect();
         measured.sort_unstable_by(f64::total_cmp);
         let median = measured.get(measured.len() / 2).copied().unwrap_or(EXPECTED_FIRST_TOKEN);
-        let admission = |b: &Backend| b.gate.admission(now, b.waiting + b.streaming, false);
+        let admission = |b: &Backend| b.gate.admission(now, b.busy.waiting + b.busy.streaming, false);
         let bid = |index: usize| {
             let b = &self.backends[index];
-            let first_token = b.estimate.value(now, median);
-            let cost = load::cost(first_token, b.waiting, b.streaming, b.known.slots, b.known.weight);
+            let estimate = b.learner.estimate.drifted(now, median);
+            let cost = load::cost(estimate, b.busy, b.known.slots, WEIGHT);
             match admission(b) {
                 Admission::Welcome => Some(Bid { reluctant: false, cost }),
                 Admission::Reluctant => Some(Bid { reluctant: true, cost }),
@@ -95,26 +123,30 @@ impl Policy for Greenroom {
                 Admission::Refused(..) => None,
             }
         };
-        let chosen = choose(self.backends.len(), bid, rng)?;
+        let count = self.backends.len();
+        let mut chosen = choose(count, bid, rng)?;
+        if self.affinity {
+            chosen = favour(chosen, count, u64::from(view.request.group), |index| index as u64, bid);
+        }
         let backend = &mut self.backends[chosen];
         if admission(backend) == Admission::Probe {
             backend.probing = backend.gate.start_probe();
         }
-        backend.waiting += 1;
+        backend.take(view.request.prompt);
         Some(chosen)
     }
 
     fn first_token(&mut self, backend: usize, seconds: f64, request: &Request, now: f64) {
         let backend = &mut self.backends[backend];
-        backend.waiting -= 1;
-        backend.streaming += 1;
+        let work = backend.leave(request.prompt);
+        backend.busy.streaming += 1;
         let (first_token, now) = (Duration::from_secs_f64(seconds), Duration::from_secs_f64(now));
-        backend.estimate = backend.estimate.sample(first_token, f64::from(request.prompt), now);
+        backend.learner.sample(first_token, work, now);
     }
 
     fn done(&mut self, backend: usize, _: f64, _: f64) {
         let backend = &mut self.backends[backend];
-        backend.streaming -= 1;
+        backend.busy.streaming -= 1;
         backend.successes += 1;
         let probe = backend.probing;
         if probe || backend.breaker.gate() != Gate::Open {
@@ -123,9 +155,9 @@ impl Policy for Greenroom {
         }
     }
 
-    fn failed(&mut self, backend: usize, now: f64) {
+    fn failed(&mut self, backend: usize, request: &Request, now: f64) {
         let backend = &mut self.backends[backend];
-        backend.waiting -= 1;
+        backend.leave(request.prompt);
         let (probe, now) = (backend.probing, Duration::from_secs_f64(now));
         // Jitter keeps several proxies apart; there is one here, and a run is to be repeatable.
         backend.breaker.failed(Blow::Counted { retry_after: None }, probe, backend.successes, now, 0.5);

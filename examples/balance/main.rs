@@ -47,8 +47,10 @@ fn main() -> io::Result<()> {
         None => trace::synthetic(1),
     };
     let mut policies = policies::rivals();
-    let own: Box<dyn Policy> = Box::<greenroom::Greenroom>::default();
-    policies.insert(policies.len() - 1, own);
+    for affinity in [false, true] {
+        let own: Box<dyn Policy> = Box::new(greenroom::Greenroom::new(affinity));
+        policies.insert(policies.len() - 1, own);
+    }
     let mut sections = Vec::new();
     for fleet in fleet::fleets().iter().filter(|fleet| fleet.name.contains(&options.fleet)) {
         let paced = fleet.pace(&requests, options.load);
@@ -59,7 +61,7 @@ fn main() -> io::Result<()> {
             figures.push(Figures::new(policy.name(), &outcomes));
         }
         writeln!(io::stderr(), "{} done", fleet.name)?;
-        sections.push(Section { fleet: fleet.name, figures });
+        sections.push(Section { fleet: fleet.name, shares_prompts: fleet.shares_prompts(), figures });
     }
     let name = options.trace.as_ref().and_then(|path| path.file_name());
     let about = format!(

@@ -44,7 +44,7 @@ pub(crate) trait Policy {
     /// A request of `backend` ended well after so many seconds.
     fn done(&mut self, backend: usize, seconds: f64, now: f64);
     /// A request of `backend` failed.
-    fn failed(&mut self, backend: usize, now: f64);
+    fn failed(&mut self, backend: usize, request: &Request, now: f64);
 }
 
 /// What a rival compares.
@@ -207,7 +207,7 @@ impl Policy for Rival {
         }
     }
 
-    fn failed(&mut self, backend: usize, now: f64) {
+    fn failed(&mut self, backend: usize, _: &Request, now: f64) {
         let backend = &mut self.backends[backend];
         backend.waiting -= 1;
         backend.left_alone_until = now + LEFT_ALONE;

@@ -20,6 +20,8 @@ pub(crate) struct Figures {
 #[derive(Clone, Debug)]
 pub(crate) struct Section {
     pub fleet: &'static str,
+    /// Its requests have beginnings in common, and its servers keep them.
+    pub shares_prompts: bool,
     pub figures: Vec<Figures>,
 }
 
@@ -45,6 +47,9 @@ impl Figures {
     }
 }
 
+/// Greenroom's names among the policies: as it is by default, and with prefix affinity.
+pub(crate) const OWN: [&str; 2] = ["Greenroom", "Greenroom, prefix affinity"];
+
 /// A figure's name and how it is read.
 type Measure = (&'static str, fn(&Figures) -> f64);
 
@@ -55,10 +60,10 @@ impl Section {
         self.figures.iter().find(|figures| figures.policy == policy)
     }
 
-    /// Greenroom's figure over the best rival's and over the oracle's.
-    fn standing(&self, measure: fn(&Figures) -> f64) -> Option<(f64, f64)> {
-        let ours = measure(self.of("Greenroom")?);
-        let rivals = self.figures.iter().filter(|f| !matches!(f.policy, "Greenroom" | "oracle")).map(measure);
+    /// A policy's figure over the best rival's and over the oracle's.
+    fn standing(&self, policy: &str, measure: fn(&Figures) -> f64) -> Option<(f64, f64)> {
+        let ours = measure(self.of(policy)?);
+        let rivals = self.figures.iter().filter(|f| !OWN.contains(&f.policy) && f.policy != "oracle").map(measure);
         Some((ours / rivals.fold(f64::INFINITY, f64::min), ours / measure(self.of("oracle")?)))
     }
 }
@@ -82,14 +87,17 @@ pub(crate) fn markdown(sections: &[Section], about: &str) -> String {
             let (total, failures) = (f.total_p99, f.failures * 100.0);
             let _ = writeln!(text, "| {} | {p50:.3} | {p95:.3} | {p99:.3} | {total:.2} | {failures:.2} % |", f.policy);
         }
-        let _ = write!(standings, "| {} |", section.fleet);
-        for (_, measure) in COMPARED {
-            if let Some((rival, oracle)) = section.standing(measure) {
-                let _ = write!(standings, " {rival:.2} | {oracle:.2} |");
+        // An affinity is for prompts that have something in common.
+        for policy in OWN.into_iter().take(if section.shares_prompts { 2 } else { 1 }) {
+            let _ = write!(standings, "| {}{} |", section.fleet, policy.trim_start_matches(OWN[0]));
+            for (_, measure) in COMPARED {
+                if let Some((rival, oracle)) = section.standing(policy, measure) {
+                    let _ = write!(standings, " {rival:.2} | {oracle:.2} |");
+                }
             }
+            let failures = section.of(policy).map_or(f64::NAN, |f| f.failures * 100.0);
+            let _ = writeln!(standings, " {failures:.2} % |");
         }
-        let failures = section.of("Greenroom").map_or(f64::NAN, |f| f.failures * 100.0);
-        let _ = writeln!(standings, " {failures:.2} % |");
     }
     text + &standings
 }
@@ -132,7 +140,7 @@ pub(crate) fn svg(sections: &[Section]) -> String {
         }
         for (row, figures) in section.figures.iter().enumerate() {
             let y = top + ROW * (row + 2);
-            let weight = if figures.policy == "Greenroom" { " font-weight=\"bold\"" } else { "" };
+            let weight = if OWN.contains(&figures.policy) { " font-weight=\"bold\"" } else { "" };
             let first = x(figures.first_token[2] / oracle.first_token[2]);
             let total = x(figures.total_p99 / oracle.total_p99);
             let _ = writeln!(

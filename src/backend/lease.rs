@@ -35,7 +35,9 @@ pub struct Lease {
     lane: Arc<Lane>,
     taken: Duration,
     first_token: Option<Duration>,
-    prompt_tokens: f64,
+    prompt_tokens: u64,
+    /// Until its first token when it was taken: its own and what was in front of it.
+    work: f64,
     /// Which gates this lease probes: the backend's, the model's.
     probe: Probe,
     done: bool,
@@ -52,29 +54,30 @@ pub struct Probe {
 
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
-    pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, probe: Probe, prompt_tokens: f64) -> Option<Self> {
+    pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, probe: Probe, prompt_tokens: u64) -> Option<Self> {
         let vitals = &handle.vitals;
-        if !vitals.load.take(handle.settings.max_in_flight) {
+        if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
         }
         if probe.backend && !vitals.gate.start_probe() {
-            vitals.load.give_back(false);
+            vitals.load.give_back(false, prompt_tokens);
             return None;
         }
         if probe.model && !lane.gate.start_probe() {
             if probe.backend {
                 vitals.gate.end_probe();
             }
-            vitals.load.give_back(false);
+            vitals.load.give_back(false, prompt_tokens);
             return None;
         }
-        lane.load.take(u32::MAX);
+        lane.load.take(u32::MAX, prompt_tokens);
         Some(Self {
             handle: handle.clone(),
             lane: lane.clone(),
             taken: clock::now(),
             first_token: None,
             prompt_tokens,
+            work: vitals.load.busy().work(),
             probe,
             done: false,
         })
@@ -106,11 +109,11 @@ impl Lease {
             return;
         }
         self.first_token = Some(now);
-        self.handle.vitals.load.stream();
-        self.lane.load.stream();
+        self.handle.vitals.load.stream(self.prompt_tokens);
+        self.lane.load.stream(self.prompt_tokens);
         let waited = now.saturating_sub(self.taken);
         self.lane.first_token.record(waited);
-        self.lane.estimate.update(|known| known.sample(waited, self.prompt_tokens, now));
+        self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
     }
 
     /// The answer is complete and cost this much.
@@ -135,8 +138,8 @@ impl Lease {
             return;
         }
         let streamed = self.first_token.is_some();
-        self.handle.vitals.load.give_back(streamed);
-        self.lane.load.give_back(streamed);
+        self.handle.vitals.load.give_back(streamed, self.prompt_tokens);
+        self.lane.load.give_back(streamed, self.prompt_tokens);
         let now = clock::now();
         match outcome {
             Outcome::Success => self.succeeded(now),
@@ -145,7 +148,7 @@ impl Lease {
                 self.lane.outcomes.cancelled.fetch_add(1, Relaxed);
                 if !streamed {
                     let waited = now.saturating_sub(self.taken);
-                    self.lane.estimate.update(|known| known.at_least(waited, self.prompt_tokens, now));
+                    self.lane.estimate.learn(|learner| learner.at_least(waited, self.work, now));
                 }
                 self.release_probe();
             }

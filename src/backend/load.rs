@@ -1,137 +1,93 @@
-//! Owns the first-token estimate and the cost of one more request: pure numbers, no clock.
+//! Owns what is under way at a backend as a choice sees it, and the cost of one more request: pure numbers, no clock.
 
-use std::time::Duration;
+use super::estimate::Estimate;
 
-/// A lower sample pulls the estimate down, and an idle one drifts to the pool's median, over this time. It has to exceed
-/// a typical answer, or the estimate would be forgotten while one answer runs.
-pub const TAU: Duration = Duration::from_secs(60);
+/// Prompt tokens whose prefill takes about as long as the fixed part of a first token: 80 ms at 12,000 tokens a second,
+/// which NVIDIA publishes for Llama 3.3 70B on two H100. From 200 to 2,000 the choices are equally good
+/// (`examples/balance`).
+const PREFILL_TOKENS: f64 = 1000.0;
 
-/// Share of the way that one higher sample pulls the estimate up: a blend, since one long prompt is no trend.
-const RISE: f64 = 0.3;
-
-/// Prompt tokens whose prefill takes about as long as the fixed part of a first token; scales samples of long prompts down.
-const PREFILL_TOKENS: f64 = 4000.0;
+/// How much of a first token's time a full house of streams adds. Streams share steps and so hardly slow a prefill; their
+/// part here is to keep answers short: 0 lets totals grow, 1 sends prompts behind others' prompts.
+const STREAMING: f64 = 0.3;
 
 /// Bytes of a request body that make one prompt token, near enough.
-const BYTES_PER_TOKEN: f64 = 4.0;
+const BYTES_PER_TOKEN: usize = 4;
 
 /// The prompt tokens in a body of so many bytes, estimated.
-pub fn prompt_tokens(body_bytes: usize) -> f64 {
-    body_bytes as f64 / BYTES_PER_TOKEN
+pub fn prompt_tokens(body_bytes: usize) -> u64 {
+    (body_bytes / BYTES_PER_TOKEN) as u64
 }
 
-/// How much longer than an empty prompt's this prompt's first token takes.
-pub fn prefill_factor(prompt_tokens: f64) -> f64 {
-    1.0 + prompt_tokens / PREFILL_TOKENS
+/// What is under way at a backend.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Busy {
+    /// Requests before their first token.
+    pub waiting: u32,
+    /// Prompt tokens of these.
+    pub waiting_tokens: u64,
+    /// Requests after their first token.
+    pub streaming: u32,
 }
 
-/// Time to first token of a backend for an empty prompt, as learned from streamed requests.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Estimate {
-    /// Seconds; 0: nothing measured yet.
-    pub seconds: f64,
-    /// When it was last measured.
-    pub at: Duration,
-}
-
-impl Estimate {
-    /// Nothing measured yet.
-    pub const UNKNOWN: Self = Self { seconds: 0.0, at: Duration::ZERO };
-
-    /// Takes a measured time to first token.
-    #[must_use]
-    pub fn sample(self, first_token: Duration, prompt_tokens: f64, now: Duration) -> Self {
-        let sample = first_token.as_secs_f64() / prefill_factor(prompt_tokens);
-        if self.seconds <= 0.0 {
-            return Self { seconds: sample, at: now };
-        }
-        let seconds = if sample > self.seconds {
-            self.seconds + RISE * (sample - self.seconds)
-        } else {
-            let keep = keep(now.saturating_sub(self.at));
-            sample * (1.0 - keep) + self.seconds * keep
-        };
-        Self { seconds, at: now }
+impl Busy {
+    /// The work until all that wait have their first token if they are served in turn, as a multiple of an empty prompt's.
+    pub fn work(self) -> f64 {
+        f64::from(self.waiting) + self.prefill()
     }
 
-    /// Takes a wait that was given up without a first token: it can only raise.
-    #[must_use]
-    pub fn at_least(self, waited: Duration, prompt_tokens: f64, now: Duration) -> Self {
-        let floor = waited.as_secs_f64() / prefill_factor(prompt_tokens);
-        if self.seconds > 0.0 && floor > self.seconds { self.sample(waited, prompt_tokens, now) } else { self }
+    fn prefill(self) -> f64 {
+        self.waiting_tokens as f64 / PREFILL_TOKENS
     }
-
-    /// The estimate at `now`, drifting towards `median` (seconds) while idle; never to zero.
-    pub fn value(self, now: Duration, median: f64) -> f64 {
-        if self.seconds <= 0.0 {
-            return median;
-        }
-        let keep = keep(now.saturating_sub(self.at));
-        median + (self.seconds - median) * keep
-    }
-}
-
-fn keep(elapsed: Duration) -> f64 {
-    (-elapsed.as_secs_f64() / TAU.as_secs_f64()).exp()
 }
 
 /// What one more request would cost on a backend, in relative seconds to its first token: lowest wins.
-pub fn cost(first_token: f64, waiting: u32, streaming: u32, slots: u32, weight: f64) -> f64 {
-    first_token * (1.0 + f64::from(waiting)) * (1.0 + f64::from(streaming) / f64::from(slots.max(1))) / weight
+pub fn cost(estimate: Estimate, busy: Busy, slots: u32, weight: f64) -> f64 {
+    // Who serves side by side is not delayed by the length of others' prompts.
+    let queue = 1.0 + f64::from(busy.waiting) + estimate.serial * busy.prefill();
+    let crowd = 1.0 + STREAMING * f64::from(busy.streaming) / f64::from(slots.max(1));
+    estimate.seconds * queue * crowd / weight
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use proptest::prelude::*;
 
     use super::*;
 
-    fn secs(s: f64) -> Duration {
-        Duration::from_secs_f64(s)
+    fn known(seconds: f64, serial: f64) -> Estimate {
+        Estimate { seconds, serial, at: Duration::ZERO }
     }
 
     #[test]
-    fn an_idle_estimate_drifts_to_the_median_and_not_to_zero() {
-        let slow = Estimate::UNKNOWN.sample(secs(8.0), 0.0, secs(0.0));
-        assert!((slow.value(secs(0.0), 1.0) - 8.0).abs() < 1e-9);
-        assert!((slow.value(secs(600.0), 1.0) - 1.0).abs() < 0.01);
-    }
-
-    #[test]
-    fn a_high_sample_blends_in_and_does_not_jump() {
-        let known = Estimate::UNKNOWN.sample(secs(1.0), 0.0, secs(0.0)).sample(secs(11.0), 0.0, secs(1.0));
-        assert!((known.seconds - 4.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_long_prompt_is_not_held_against_the_backend() {
-        let short = Estimate::UNKNOWN.sample(secs(1.0), 0.0, secs(0.0));
-        let long = Estimate::UNKNOWN.sample(secs(6.0), 20_000.0, secs(0.0));
-        assert!((short.seconds - long.seconds).abs() < 1e-9);
+    fn one_long_prompt_in_front_costs_more_than_three_short_ones_where_they_are_served_in_turn() {
+        let long = Busy { waiting: 1, waiting_tokens: 20_000, streaming: 0 };
+        let short = Busy { waiting: 3, waiting_tokens: 600, streaming: 0 };
+        assert!(cost(known(1.0, 1.0), long, 16, 1.0) > cost(known(1.0, 1.0), short, 16, 1.0));
+        assert!(cost(known(1.0, 0.0), long, 16, 1.0) < cost(known(1.0, 0.0), short, 16, 1.0));
     }
 
     proptest! {
         #[test]
         fn cost_rises_with_every_load_and_falls_with_weight(
-            first in 0.001..100.0f64, waiting in 0u32..1000, streaming in 0u32..1000, slots in 1u32..256, weight in 0.1..10.0f64,
+            first in 0.001..100.0f64, serial in 0.01..1.0f64, waiting in 0u32..1000, waiting_tokens in 0u64..10_000_000,
+            streaming in 0u32..1000, slots in 1u32..256, weight in 0.1..10.0f64,
         ) {
-            let base = cost(first, waiting, streaming, slots, weight);
+            let busy = Busy { waiting, waiting_tokens, streaming };
+            let base = cost(known(first, serial), busy, slots, weight);
             prop_assert!(base.is_finite() && base > 0.0);
-            prop_assert!(cost(first * 1.1, waiting, streaming, slots, weight) > base);
-            prop_assert!(cost(first, waiting + 1, streaming, slots, weight) > base);
-            prop_assert!(cost(first, waiting, streaming + 1, slots, weight) > base);
-            prop_assert!(cost(first, waiting, streaming, slots, weight * 1.1) < base);
-        }
-
-        #[test]
-        fn an_estimate_stays_between_its_samples(samples in proptest::collection::vec(0.001..100.0f64, 1..50)) {
-            let mut estimate = Estimate::UNKNOWN;
-            for (n, sample) in samples.iter().enumerate() {
-                estimate = estimate.sample(secs(*sample), 0.0, secs(n as f64));
+            prop_assert!(cost(known(first * 1.1, serial), busy, slots, weight) > base);
+            let more = [
+                Busy { waiting: waiting + 1, ..busy },
+                Busy { waiting_tokens: waiting_tokens + 1, ..busy },
+                Busy { streaming: streaming + 1, ..busy },
+            ];
+            for busier in more {
+                prop_assert!(cost(known(first, serial), busier, slots, weight) > base);
             }
-            let low = samples.iter().copied().fold(f64::MAX, f64::min);
-            let high = samples.iter().copied().fold(0.0, f64::max);
-            prop_assert!(estimate.seconds >= low - 1e-6 && estimate.seconds <= high + 1e-6);
+            prop_assert!(cost(known(first, serial), busy, slots, weight * 1.1) < base);
         }
     }
 }

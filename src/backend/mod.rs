@@ -2,6 +2,7 @@
 
 pub mod breaker;
 pub mod diagnose;
+pub mod estimate;
 pub mod gate;
 pub mod histogram;
 pub mod journal;

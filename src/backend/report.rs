@@ -5,6 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use serde::Serialize;
 
 use super::{
+    estimate::Estimate,
     gate::{Gate, Why},
     histogram::Snapshot,
     load,
@@ -29,6 +30,8 @@ pub struct Report {
     pub reason: String,
     /// Requests before their first token.
     pub waiting: u32,
+    /// Prompt tokens of these, estimated.
+    pub waiting_tokens: u64,
     /// Requests after it.
     pub streaming: u32,
     /// Limit on both together.
@@ -171,6 +174,8 @@ pub struct LaneReport {
     pub streaming: u32,
     /// First-token estimate, seconds.
     pub first_token_estimate_s: f64,
+    /// Whether requests wait for each other: 0 served side by side, 1 in turn.
+    pub serial: f64,
 }
 
 impl Report {
@@ -185,23 +190,24 @@ impl Report {
         let models: Vec<_> = lanes.iter().map(|lane| LaneReport::of(lane, now, expected, consecutive)).collect();
         let (state, reason) = overall(vitals.gate.read(), now, consecutive, &models);
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
-        let estimate = busiest.map_or(expected, |lane| lane.estimate.read().value(now, expected));
-        let (waiting, streaming) = (vitals.load.waiting(), vitals.load.streaming());
+        let estimate = busiest.map_or(Estimate::UNKNOWN, |lane| lane.estimate.read()).drifted(now, expected);
+        let busy = vitals.load.busy();
         let own = reopens_in_ms(vitals.gate.read(), now);
         Self {
             name: vitals.name.to_string(),
             protocol: settings.protocol.as_str(),
             state,
             reason,
-            waiting,
-            streaming,
+            waiting: busy.waiting,
+            waiting_tokens: busy.waiting_tokens,
+            streaming: busy.streaming,
             max_in_flight: settings.max_in_flight,
             success_rate: (judged > 0).then(|| requests.success as f64 / judged as f64),
             requests,
             latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.snapshot()).as_ref()),
             first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.snapshot()).as_ref()),
-            first_token_estimate_s: estimate,
-            cost: load::cost(estimate, waiting, streaming, settings.slots, settings.weight),
+            first_token_estimate_s: estimate.seconds,
+            cost: load::cost(estimate, busy, settings.slots, settings.weight),
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
                 class: last.class.as_str(),
                 message: last.message.clone(),
@@ -227,6 +233,7 @@ impl Report {
 impl LaneReport {
     fn of(lane: &Lane, now: Duration, expected: f64, consecutive: u32) -> Self {
         let (state, reason) = words(lane.gate.read(), now, consecutive);
+        let estimate = lane.estimate.read().drifted(now, expected);
         Self {
             model: lane.model.to_string(),
             upstream_model: lane.upstream_model().to_string(),
@@ -235,7 +242,8 @@ impl LaneReport {
             reopens_in_ms: reopens_in_ms(lane.gate.read(), now),
             waiting: lane.load.waiting(),
             streaming: lane.load.streaming(),
-            first_token_estimate_s: lane.estimate.read().value(now, expected),
+            first_token_estimate_s: estimate.seconds,
+            serial: estimate.serial,
         }
     }
 }

@@ -10,12 +10,14 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
 
 use super::{
+    estimate::{Estimate, Learner},
     gate::{Gate, GateCell},
     histogram::{FIRST_TOKEN, Histogram, PER_TOKEN, REQUEST},
     journal::Journal,
-    load::Estimate,
+    load::Busy,
 };
 use crate::{clock, error::Class, wire::Usage};
 
@@ -88,6 +90,7 @@ pub struct Lane {
 pub struct Load {
     in_flight: AtomicU32,
     streaming: AtomicU32,
+    waiting_tokens: AtomicU64,
 }
 
 impl Load {
@@ -106,22 +109,32 @@ impl Load {
         self.in_flight().saturating_sub(self.streaming())
     }
 
-    /// Counts one more if that keeps within `limit`: take, check, give back.
-    pub(super) fn take(&self, limit: u32) -> bool {
+    /// All of it, as its cost sees it.
+    pub fn busy(&self) -> Busy {
+        let waiting_tokens = self.waiting_tokens.load(Relaxed);
+        Busy { waiting: self.waiting(), waiting_tokens, streaming: self.streaming() }
+    }
+
+    /// Counts one more with so many prompt tokens if that keeps within `limit`: take, check, give back.
+    pub(super) fn take(&self, limit: u32, prompt_tokens: u64) -> bool {
         if self.in_flight.fetch_add(1, Relaxed) < limit {
+            self.waiting_tokens.fetch_add(prompt_tokens, Relaxed);
             return true;
         }
         self.in_flight.fetch_sub(1, Relaxed);
         false
     }
 
-    pub(super) fn stream(&self) {
+    pub(super) fn stream(&self, prompt_tokens: u64) {
         self.streaming.fetch_add(1, Relaxed);
+        self.waiting_tokens.fetch_sub(prompt_tokens, Relaxed);
     }
 
-    pub(super) fn give_back(&self, streamed: bool) {
+    pub(super) fn give_back(&self, streamed: bool, prompt_tokens: u64) {
         if streamed {
             self.streaming.fetch_sub(1, Relaxed);
+        } else {
+            self.waiting_tokens.fetch_sub(prompt_tokens, Relaxed);
         }
         self.in_flight.fetch_sub(1, Relaxed);
     }
@@ -153,30 +166,34 @@ impl Outcomes {
     }
 }
 
-/// The estimate in one word: seconds as f32 above, time in steps of 10 ms below.
+/// The estimate: learned by whoever holds a lease, published in one word for routers. Seconds as f32 above; `serial` in
+/// 255ths, then the time in seconds, which wraps after half a year.
 #[derive(Debug, Default)]
-pub struct EstimateCell(AtomicU64);
+pub struct EstimateCell {
+    published: AtomicU64,
+    learner: Mutex<Learner>,
+}
 
 impl EstimateCell {
-    const STEP_MS: u128 = 10;
+    const TIME: u64 = (1 << 24) - 1;
 
-    /// The estimate as last written.
+    /// The estimate as last published.
     pub fn read(&self) -> Estimate {
-        Self::unpack(self.0.load(Relaxed))
+        let word = self.published.load(Relaxed);
+        Estimate {
+            seconds: f64::from(f32::from_bits((word >> 32) as u32)),
+            serial: f64::from((word >> 24) as u8) / 255.0,
+            at: Duration::from_secs(word & Self::TIME),
+        }
     }
 
-    fn unpack(word: u64) -> Estimate {
-        let at = Duration::from_millis(u64::from(word as u32) * Self::STEP_MS as u64);
-        Estimate { seconds: f64::from(f32::from_bits((word >> 32) as u32)), at }
-    }
-
-    pub(super) fn update(&self, change: impl Fn(Estimate) -> Estimate) {
-        // Never contended for long: the closure is a few multiplications.
-        let _ = self.0.fetch_update(Relaxed, Relaxed, |word| {
-            let new = change(Self::unpack(word));
-            let steps = (new.at.as_millis() / Self::STEP_MS) as u32;
-            Some(u64::from((new.seconds as f32).to_bits()) << 32 | u64::from(steps))
-        });
+    /// Learns, unless another thread does at this moment: one sample of many is no loss, a wait would be.
+    pub(super) fn learn(&self, take: impl FnOnce(&mut Learner)) {
+        let Some(mut learner) = self.learner.try_lock() else { return };
+        take(&mut learner);
+        let Estimate { seconds, serial, at } = learner.estimate;
+        let (seconds, serial) = (u64::from((seconds as f32).to_bits()), (serial * 255.0).round() as u64);
+        self.published.store(seconds << 32 | serial << 24 | at.as_secs() & Self::TIME, Relaxed);
     }
 }
 

@@ -45,7 +45,7 @@ pub struct Request {
     /// The client asked how the decision came about, and may.
     pub explain: bool,
     /// Estimated prompt tokens.
-    pub prompt_tokens: f64,
+    pub prompt_tokens: u64,
     /// The model's route, as it stood when the request came.
     pub route: Option<Arc<Route>>,
     /// An SDK says that it has sent this before.

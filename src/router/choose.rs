@@ -1,4 +1,5 @@
-//! Owns the choice among bids: lowest cost wins, ties fall at random; beyond sixteen bidders two drawn at random compete.
+//! Owns the choice among bids: lowest cost wins, ties fall at random; beyond sixteen bidders two drawn at random compete. A
+//! request with an affinity may go to its favourite instead.
 
 use rand::{Rng, RngExt};
 
@@ -36,6 +37,41 @@ pub fn choose(count: usize, bid: impl Fn(usize) -> Option<Bid>, rng: &mut impl R
         }
     }
     lowest(0..count, &bid, rng)
+}
+
+/// How much more than the winner a favourite may cost and still be taken. A prompt that is in a backend's cache is worth a
+/// wait, but not a long one: the other backend has it in its cache afterwards.
+const FAVOUR: f64 = 2.0;
+
+/// The favourite of a request with this affinity instead of `winner`, unless it costs too much: of those that bid, the one
+/// whose hash with the affinity is highest (rendezvous hashing: who leaves or is shut moves only its own requests).
+pub fn favour(
+    winner: usize,
+    count: usize,
+    affinity: u64,
+    id: impl Fn(usize) -> u64,
+    bid: impl Fn(usize) -> Option<Bid>,
+) -> usize {
+    let mut favourite: Option<(u64, usize, Bid)> = None;
+    for index in 0..count {
+        let rank = mix(affinity ^ mix(id(index)));
+        if favourite.is_none_or(|(best, ..)| rank > best)
+            && let Some(bid) = bid(index)
+        {
+            favourite = Some((rank, index, bid));
+        }
+    }
+    match (favourite, bid(winner)) {
+        (Some((_, index, own)), Some(least)) if !own.reluctant && own.cost <= least.cost * FAVOUR => index,
+        _ => winner,
+    }
+}
+
+/// Every bit of the result depends on every bit of `x`: the finaliser of `SplitMix64` (Steele, Lea, Flood, 2014).
+fn mix(mut x: u64) -> u64 {
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
 }
 
 fn lowest(

@@ -29,7 +29,7 @@ pub struct Assign {
     /// Whether a backend can serve this kind of request at all.
     pub able: fn(&settings::Backend) -> bool,
     /// Estimated prompt tokens.
-    pub prompt_tokens: f64,
+    pub prompt_tokens: u64,
     /// Tell how the decision came about.
     pub explain: bool,
 }
@@ -85,8 +85,12 @@ pub struct Candidate {
     pub cost: f64,
     /// First-token estimate, seconds.
     pub first_token_s: f64,
+    /// Whether requests wait for each other there: 0 side by side, 1 in turn.
+    pub serial: f64,
     /// Requests before their first token.
     pub waiting: u32,
+    /// Prompt tokens of these, estimated.
+    pub waiting_tokens: u64,
     /// Requests after it.
     pub streaming: u32,
     /// Share of load.

@@ -154,16 +154,21 @@ fn explain(
         return None;
     }
     let median = route.median(now);
-    let candidate = |t: &Arc<Target>| Candidate {
-        backend: t.handle.name().to_string(),
-        upstream_model: t.upstream_model.to_string(),
-        excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
-        cost: cost(t, now, median),
-        first_token_s: t.first_token(now, median),
-        waiting: t.handle.vitals.load.waiting(),
-        streaming: t.handle.vitals.load.streaming(),
-        weight: t.weight,
-        priority: t.settings.priority,
+    let candidate = |t: &Arc<Target>| {
+        let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(now, median));
+        Candidate {
+            backend: t.handle.name().to_string(),
+            upstream_model: t.upstream_model.to_string(),
+            excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
+            cost: cost(t, now, median),
+            first_token_s: estimate.seconds,
+            serial: estimate.serial,
+            waiting: busy.waiting,
+            waiting_tokens: busy.waiting_tokens,
+            streaming: busy.streaming,
+            weight: t.weight,
+            priority: t.settings.priority,
+        }
     };
     let decision = Decision {
         candidates: route.targets.iter().filter(|t| which(t)).map(candidate).collect(),
@@ -241,9 +246,8 @@ fn gates(target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Opt
 }
 
 fn cost(target: &Target, now: Duration, median: Option<f64>) -> f64 {
-    let load = &target.handle.vitals.load;
     let slots = target.handle.settings.slots;
-    load::cost(target.first_token(now, median), load.waiting(), load.streaming(), slots, target.weight)
+    load::cost(target.estimate(now, median), target.handle.vitals.load.busy(), slots, target.weight)
 }
 
 impl Actor for Router {

@@ -16,6 +16,7 @@ use tokio::sync::Semaphore;
 use crate::{
     backend::{
         Handle,
+        estimate::Estimate,
         gate::{Gate, GateCell},
         vitals::Lane,
     },
@@ -153,10 +154,10 @@ impl Target {
         })
     }
 
-    /// The first-token time to expect of it now, seconds.
-    pub fn first_token(&self, now: Duration, median: Option<f64>) -> f64 {
+    /// What to expect of its first tokens now.
+    pub fn estimate(&self, now: Duration, median: Option<f64>) -> Estimate {
         let median = median.unwrap_or_else(|| self.handle.settings.expected_first_token.as_secs_f64());
-        self.lane.estimate.read().value(now, median)
+        self.lane.estimate.read().drifted(now, median)
     }
 }
 

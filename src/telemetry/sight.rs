@@ -43,15 +43,14 @@ impl Seen {
         let lanes = vitals.lanes();
         let of = |lane: &Arc<Lane>| {
             let own = report.models.iter().find(|model| *model.model == *lane.model);
-            let first_token = lane.estimate.read().value(now, expected);
-            let (waiting, streaming) = (vitals.load.waiting(), vitals.load.streaming());
+            let estimate = lane.estimate.read().drifted(now, expected);
             Self {
                 backend: vitals.name.clone(),
                 lane: lane.clone(),
                 // A backend that is shut as a whole is shut for each of its models.
                 state: own.filter(|_| !whole).map_or(report.state, |own| own.state),
-                score: load::cost(first_token, waiting, streaming, settings.slots, settings.weight),
-                first_token,
+                score: load::cost(estimate, vitals.load.busy(), settings.slots, settings.weight),
+                first_token: estimate.seconds,
                 cooldown: cooldown(&vitals.gate).max(cooldown(&lane.gate)),
             }
         };
