@@ -1,94 +1,10 @@
-//! Owns what Greenroom reads of a request body, in one pass over its top level with no tree built, and the small cuts it makes.
+//! Owns the small cuts made in a request's body on its way to a backend of the same protocol: all other bytes stay the client's.
 
-use std::{borrow::Cow, fmt, ops::Range};
+use std::{borrow::Cow, ops::Range};
 
 use bytes::{Bytes, BytesMut};
-use serde::{
-    Deserialize,
-    de::{DeserializeSeed, Deserializer, MapAccess, Visitor},
-};
-use serde_json::value::RawValue;
 
-/// The top level of a request, as far as the gateway cares.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Envelope {
-    /// `model`, if it is a string.
-    pub model: Option<String>,
-    /// `backend`.
-    pub pin: Pin,
-    /// `stream`.
-    pub stream: Stream,
-    /// First bytes of the values of `messages`, `input` and `prompt`, whichever are there.
-    prompts: [Option<u8>; 3],
-    /// `stream_options.include_usage` as the client set it.
-    pub include_usage: Option<bool>,
-    model_at: Option<Member>,
-    backend_at: Option<Member>,
-    stream_at: Option<Member>,
-    options_at: Option<Member>,
-    messages_at: Option<Range<usize>>,
-    /// Position of the closing brace.
-    close: usize,
-}
-
-/// The `backend` member.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub enum Pin {
-    /// Not there.
-    #[default]
-    None,
-    /// A non-empty string.
-    To(String),
-    /// Something else.
-    Bad,
-}
-
-/// The `stream` member.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Stream {
-    /// False, null or not there.
-    #[default]
-    Off,
-    /// True.
-    On,
-    /// Something else; never guessed.
-    Bad,
-}
-
-/// Why a body was not taken.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Unreadable {
-    /// Not a JSON object; why.
-    NotJson(String),
-    /// A key that decides something stands there twice, so that two readers could decide differently.
-    Twice(&'static str),
-}
-
-/// Where a member stands.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Member {
-    /// End of the value before, or just behind the opening brace.
-    from: usize,
-    first: bool,
-    value: Range<usize>,
-}
-
-const PROMPTS: [&str; 3] = ["messages", "input", "prompt"];
-
-/// Reads a body's top level.
-pub fn read(body: &[u8]) -> Result<Envelope, Unreadable> {
-    let text = std::str::from_utf8(body).map_err(|error| Unreadable::NotJson(format!("not UTF-8 ({error})")))?;
-    let mut json = serde_json::Deserializer::from_str(text);
-    let mut reader = Reader { text, found: Envelope::default(), twice: None, last_end: None };
-    TopLevel(&mut reader)
-        .deserialize(&mut json)
-        .and_then(|()| json.end())
-        .map_err(|error| Unreadable::NotJson(error.to_string()))?;
-    match reader.twice {
-        Some(key) => Err(Unreadable::Twice(key)),
-        None => Ok(reader.found),
-    }
-}
+use super::{Envelope, Member};
 
 /// What to change on the way to a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,21 +21,6 @@ pub struct Change<'a> {
 const COPY_LIMIT: usize = 64 << 10;
 
 impl Envelope {
-    /// Whether `ask_usage` would change anything: a stream whose options do not speak of usage.
-    pub fn usage_can_be_asked(&self) -> bool {
-        self.stream == Stream::On && self.include_usage.is_none()
-    }
-
-    /// The first byte of the value of `messages`, `input` or `prompt`.
-    pub fn prompt(&self, member: &str) -> Option<u8> {
-        self.prompts[PROMPTS.iter().position(|p| *p == member)?]
-    }
-
-    /// Whether there is a `model` member, of whatever kind.
-    pub fn has_model(&self) -> bool {
-        self.model_at.is_some()
-    }
-
     /// The body for a backend of the same protocol: the client's bytes, less `backend`, with `change` made.
     pub fn edit(&self, body: &Bytes, change: Change<'_>) -> Vec<Bytes> {
         let mut cuts: Vec<(Range<usize>, Cow<'static, [u8]>)> = Vec::new();
@@ -192,127 +93,13 @@ impl Member {
     }
 }
 
-struct Reader<'t> {
-    text: &'t str,
-    found: Envelope,
-    twice: Option<&'static str>,
-    last_end: Option<usize>,
-}
-
-impl<'t> Reader<'t> {
-    fn member(&mut self, key: &str, raw: &'t RawValue) {
-        let value = raw.get();
-        // The raw value borrows from the body, so that its address tells its place.
-        let start = value.as_ptr() as usize - self.text.as_ptr() as usize;
-        let first = self.last_end.is_none();
-        let from = self.last_end.unwrap_or_else(|| self.text.find('{').map_or(0, |n| n + 1));
-        let member = Member { from, first, value: start..start + value.len() };
-        self.last_end = Some(member.value.end);
-        let found = &mut self.found;
-        match key {
-            "model" => {
-                found.model = serde_json::from_str(value).ok();
-                Self::once(&mut found.model_at, member, "model", &mut self.twice);
-            }
-            "backend" => {
-                found.pin = match serde_json::from_str::<String>(value) {
-                    Ok(name) if !name.is_empty() => Pin::To(name),
-                    _ => Pin::Bad,
-                };
-                Self::once(&mut found.backend_at, member, "backend", &mut self.twice);
-            }
-            "stream" => {
-                found.stream = match value {
-                    "true" => Stream::On,
-                    "false" | "null" => Stream::Off,
-                    _ => Stream::Bad,
-                };
-                Self::once(&mut found.stream_at, member, "stream", &mut self.twice);
-            }
-            "stream_options" => {
-                let options = serde_json::from_str::<Option<StreamOptions>>(value);
-                found.include_usage = options.ok().flatten().and_then(|o| o.include_usage);
-                Self::once(&mut found.options_at, member, "stream_options", &mut self.twice);
-            }
-            _ => {
-                if let Some(prompt) = PROMPTS.iter().position(|p| *p == key) {
-                    found.prompts[prompt] = value.as_bytes().first().copied();
-                    if key == "messages" && value.starts_with('[') {
-                        found.messages_at = Some(member.value);
-                    }
-                }
-            }
-        }
-    }
-
-    fn once(slot: &mut Option<Member>, member: Member, key: &'static str, twice: &mut Option<&'static str>) {
-        if slot.replace(member).is_some() {
-            *twice = Some(key);
-        }
-    }
-}
-
-#[derive(Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: Option<bool>,
-}
-
-struct TopLevel<'r, 't>(&'r mut Reader<'t>);
-
-impl<'t> DeserializeSeed<'t> for TopLevel<'_, 't> {
-    type Value = ();
-    fn deserialize<D: Deserializer<'t>>(self, from: D) -> Result<(), D::Error> {
-        from.deserialize_map(self)
-    }
-}
-
-impl<'t> Visitor<'t> for TopLevel<'_, 't> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
-
-    fn visit_map<M: MapAccess<'t>>(self, mut map: M) -> Result<(), M::Error> {
-        while let Some(key) = map.next_key_seed(Key)? {
-            let raw: &'t RawValue = map.next_value()?;
-            self.0.member(&key, raw);
-        }
-        self.0.found.close = self.0.text.rfind('}').unwrap_or_default();
-        Ok(())
-    }
-}
-
-/// A key, borrowed unless it has escapes.
-struct Key;
-
-impl<'t> DeserializeSeed<'t> for Key {
-    type Value = Cow<'t, str>;
-    fn deserialize<D: Deserializer<'t>>(self, from: D) -> Result<Cow<'t, str>, D::Error> {
-        from.deserialize_str(self)
-    }
-}
-
-impl<'t> Visitor<'t> for Key {
-    type Value = Cow<'t, str>;
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a key")
-    }
-    fn visit_borrowed_str<E>(self, key: &'t str) -> Result<Self::Value, E> {
-        Ok(Cow::Borrowed(key))
-    }
-    fn visit_str<E>(self, key: &str) -> Result<Self::Value, E> {
-        Ok(Cow::Owned(key.to_owned()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::wire::envelope::read;
 
     fn edited(body: &str, change: Change<'_>) -> String {
         let body = Bytes::copy_from_slice(body.as_bytes());
@@ -365,28 +152,6 @@ mod tests {
         let body = r#"{"messages":[{"role":"user","content":"x"}],"model":"m"}"#;
         let want = r#"{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"He\"l"}],"model":"m"}"#;
         assert_eq!(edited(body, change), want);
-    }
-
-    #[test]
-    fn a_second_deciding_key_is_refused_even_when_it_is_escaped() {
-        for body in [
-            r#"{"model":"a","mod\u0065l":"b"}"#,
-            r#"{"backend":"a","backend":"b"}"#,
-            r#"{"stream":false,"stream":true}"#,
-        ] {
-            assert!(matches!(read(body.as_bytes()), Err(Unreadable::Twice(_))), "{body}");
-        }
-    }
-
-    #[test]
-    fn a_body_cut_anywhere_is_refused() {
-        let body = r#"{"model":"m","messages":[{"role":"user","content":"h\u00e9é"}],"n":-1.5e3,"stream":true}"#;
-        for end in 0..body.len() {
-            assert!(matches!(read(&body.as_bytes()[..end]), Err(Unreadable::NotJson(_))), "cut at {end}");
-        }
-        for body in ["[]", "null", "1", "\"x\"", "{} {}", "{\"a\":1}x"] {
-            assert!(read(body.as_bytes()).is_err(), "{body}");
-        }
     }
 
     fn json_value() -> impl Strategy<Value = Value> {
