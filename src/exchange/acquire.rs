@@ -89,6 +89,7 @@ impl Exchange {
             context_above: self.context_above,
             able: request.surface.able(),
             prompt_tokens: request.prompt_tokens,
+            affinity: request.affinity,
             explain: request.explain,
         };
         // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being

@@ -46,6 +46,8 @@ pub struct Request {
     pub explain: bool,
     /// Estimated prompt tokens.
     pub prompt_tokens: u64,
+    /// Hash of the prompt's head, where the model asks for prefix affinity.
+    pub affinity: Option<u64>,
     /// The model's route, as it stood when the request came.
     pub route: Option<Arc<Route>>,
     /// An SDK says that it has sent this before.

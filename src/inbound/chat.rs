@@ -16,7 +16,7 @@ use crate::{
     clock,
     error::Error,
     exchange::{self, Request, response, surface::Surface},
-    router::table::Table,
+    router::table::{self, Table},
     settings::User,
     telemetry::{
         log,
@@ -151,6 +151,9 @@ async fn prepare(
         },
         listener,
     );
+    let route = table.routes.get(&*model).cloned();
+    let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
+    let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
     telling.spent(Phase::Translate, began);
     Ok(Request {
         telling,
@@ -164,7 +167,8 @@ async fn prepare(
         extra: anthropic_headers(request, surface),
         deadline: Instant::now() + deadline,
         explain: user.may_explain && asks_to_explain(request),
-        route: table.routes.get(&*model).cloned(),
+        affinity,
+        route,
         is_retry: is_retry(request),
         model,
         failover,

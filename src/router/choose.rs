@@ -139,6 +139,38 @@ mod tests {
         assert_eq!(choose(1, |n| Some(bids[n]), &mut rng), Some(0));
     }
 
+    /// The favourite among four that cost the same, but for those in `out`.
+    fn favourite(affinity: u64, out: &[usize]) -> usize {
+        let bid = |n: usize| (!out.contains(&n)).then_some(Bid { reluctant: false, cost: 1.0 });
+        let winner = (0..4).find(|n| !out.contains(n)).expect("one is left");
+        favour(winner, 4, affinity, |n| 1000 + n as u64, bid)
+    }
+
+    #[test]
+    fn affinities_are_spread_and_who_is_out_moves_only_its_own() {
+        let mut counts = [0_u32; 4];
+        for affinity in 0..4000 {
+            let own = favourite(affinity, &[]);
+            counts[own] += 1;
+            for out in (0..4).filter(|out| *out != own) {
+                assert_eq!(favourite(affinity, &[out]), own);
+            }
+            assert_ne!(favourite(affinity, &[own]), own);
+        }
+        assert!(counts.iter().all(|n| (850..1150).contains(n)), "{counts:?}");
+    }
+
+    #[test]
+    fn a_favourite_that_costs_more_than_twice_the_cheapest_or_is_reluctant_is_given_up() {
+        let own = favourite(7, &[]);
+        let other = (own + 1) % 4;
+        let with = |reluctant, cost| {
+            let bid = |n| Some(if n == own { Bid { reluctant, cost } } else { Bid { reluctant: false, cost: 1.0 } });
+            favour(other, 4, 7, |n| 1000 + n as u64, bid)
+        };
+        assert_eq!([with(false, 2.0), with(false, 2.1), with(true, 1.0)], [own, other, other]);
+    }
+
     proptest! {
         #[test]
         fn who_cannot_take_it_is_never_chosen_and_somebody_always_is(

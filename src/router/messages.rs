@@ -30,6 +30,8 @@ pub struct Assign {
     pub able: fn(&settings::Backend) -> bool,
     /// Estimated prompt tokens.
     pub prompt_tokens: u64,
+    /// What requests share that should go to the same backend, load permitting: a hash of the prompt's head.
+    pub affinity: Option<u64>,
     /// Tell how the decision came about.
     pub explain: bool,
 }
@@ -69,6 +71,9 @@ pub struct Decision {
     pub candidates: Vec<Candidate>,
     /// The one chosen.
     pub chosen: Option<String>,
+    /// It was not the cheapest, but the one that had requests with the same beginning.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub by_affinity: bool,
 }
 
 /// A backend as it stood in a choice.

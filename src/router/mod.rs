@@ -10,7 +10,7 @@ use actix::{Actor, Context, Handler, MessageResult, Supervised};
 use rand::{SeedableRng, rngs::SmallRng};
 
 use self::{
-    choose::{Bid, choose},
+    choose::{Bid, choose, favour},
     messages::{Assign, Candidate, Crash, Decision, Drain, Grant, Install, Refusal},
     table::{Installed, Route, Table, Target},
 };
@@ -99,14 +99,18 @@ impl Router {
             let targets = &route.targets[tier.clone()];
             // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
             for _ in 0..targets.len() {
-                let Some(index) = choose(targets.len(), |n| bid(&targets[n]), &mut self.rng) else { break };
+                let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), &mut self.rng) else { break };
+                let index = ask.affinity.map_or(cheapest, |affinity| {
+                    favour(cheapest, targets.len(), affinity, |n| targets[n].hash, |n| bid(&targets[n]))
+                });
                 let target = &targets[index];
                 let Standing::Can(pass) = standing(ask, target, now) else { continue };
                 if let Some(lease) = Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens) {
                     let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
                     // Only whether there was another matters, so a large field is not counted out.
                     let candidates = route.targets.iter().filter(could).take(2).count() as u32;
-                    let decision = explain(ask, route, now, |_| true, Some(target));
+                    let decision = explain(ask, route, now, |_| true, Some(target))
+                        .map(|decision| Decision { by_affinity: index != cheapest, ..decision });
                     let (target, route) = (target.clone(), route.clone());
                     return Ok(Grant { lease, target, route, candidates, decision });
                 }
@@ -173,6 +177,7 @@ fn explain(
     let decision = Decision {
         candidates: route.targets.iter().filter(|t| which(t)).map(candidate).collect(),
         chosen: chosen.map(|t| t.handle.name().to_string()),
+        by_affinity: false,
     };
     log::debug!("choice for {}: {decision:?}", ask.model);
     ask.explain.then_some(decision)

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    hash::{DefaultHasher, Hasher},
     ops::Range,
     sync::{
         Arc,
@@ -79,6 +80,8 @@ pub struct Target {
     pub renamed: bool,
     /// Backend's weight times the target's.
     pub weight: f64,
+    /// Hash of the backend's name, by which affinities find it again, also after a restart or from another proxy.
+    pub hash: u64,
     /// What the operator wrote.
     pub settings: settings::Target,
 }
@@ -139,6 +142,13 @@ impl Route {
     }
 }
 
+/// A hash that is the same in every process.
+pub fn hash(bytes: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
 impl Target {
     fn build(model: &str, target: &settings::Target, handles: &HashMap<String, Arc<Handle>>) -> Option<Self> {
         let handle = handles.get(&target.backend)?.clone();
@@ -148,6 +158,7 @@ impl Target {
             weight: handle.settings.weight * target.weight,
             renamed: upstream_model != model,
             upstream_model: upstream_model.into(),
+            hash: hash(target.backend.as_bytes()),
             settings: target.clone(),
             lane,
             handle,

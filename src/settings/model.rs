@@ -43,6 +43,8 @@ pub struct Model {
     pub rescue: Rescue,
     /// Answer with the public name in `model` rather than the backend's own.
     pub rewrite_model: bool,
+    /// Prefer, among backends of about the same load, the one that had requests with the same beginning.
+    pub prefix_affinity: bool,
     /// Requests that may wait when every backend is full; 0: refuse at once.
     pub queue: u32,
     /// Longest wait in that queue.
@@ -71,10 +73,11 @@ impl Model {
         };
         let rescue = s.word("rescue", &[("off", Rescue::Off), ("replay", Rescue::Replay), ("prefix", Rescue::Prefix)]);
         let rewrite_model = s.value("rewrite_model");
+        let prefix_affinity = s.value("prefix_affinity");
         let queue = s.value("queue");
         let queue_timeout = s.value("queue_timeout");
         s.finish();
-        Some(Self { targets, rescue: rescue?, rewrite_model, queue, queue_timeout })
+        Some(Self { targets, rescue: rescue?, rewrite_model, prefix_affinity, queue, queue_timeout })
     }
 }
 

@@ -139,6 +139,39 @@ async fn a_fast_failure_does_not_look_fast_even_without_a_breaker() {
     assert!(bad > good / 2.0, "bad costs {bad}, good {good}: {asked:?}");
 }
 
+#[tokio::test]
+async fn with_prefix_affinity_a_conversation_stays_at_one_backend_while_that_can_take_it() {
+    let (a, b, c) = (Upstream::saying("a").await, Upstream::saying("b").await, Upstream::saying("c").await);
+    let backends = [("a", &a), ("b", &b), ("c", &c)];
+    let proxy = Proxy::start(&over(&backends).set("models.m", "prefix_affinity = true")).await;
+    let turn = |conversation: usize, turn: usize| {
+        let first = format!(r#"{{"role":"user","content":"{}{conversation}"}}"#, "x".repeat(900));
+        let last = format!(r#"{{"role":"user","content":"{}{turn}"}}"#, "y".repeat(200));
+        format!(r#"{{"messages":[{first},{last}],"model":"m"}}"#)
+    };
+    let mut homes = Vec::new();
+    for conversation in 0..30 {
+        let home = proxy.chat(turn(conversation, 0)).await.backend().to_owned();
+        for later in 1..4 {
+            assert_eq!(proxy.chat(turn(conversation, later)).await.backend(), home);
+        }
+        homes.push(home);
+    }
+    for (name, _) in backends {
+        assert!(homes.iter().any(|home| home == name), "{name} is nobody's: {homes:?}");
+    }
+    // Who is away moves only its own, and has them back afterwards.
+    assert_eq!(proxy.post("/admin/backends/a/drain").await.status(), 200);
+    for (conversation, home) in homes.iter().enumerate() {
+        let reply = proxy.chat(turn(conversation, 5)).await;
+        assert_eq!((reply.status(), reply.backend() == home), (200, home != "a"));
+    }
+    assert_eq!(proxy.post("/admin/backends/a/resume").await.status(), 200);
+    for (conversation, home) in homes.iter().enumerate() {
+        assert_eq!(proxy.chat(turn(conversation, 6)).await.backend(), home);
+    }
+}
+
 /// Holds `count` streams open at the backends.
 async fn hold(proxy: &Proxy, count: usize) -> Vec<Connection> {
     let mut held = Vec::new();

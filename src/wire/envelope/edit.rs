@@ -34,7 +34,7 @@ impl Envelope {
         if change.ask_usage && self.usage_can_be_asked() {
             cuts.push(self.usage_edit(body));
         }
-        if let (Some(partial), Some(messages)) = (change.partial, &self.messages_at) {
+        if let (Some(partial), Some((messages, b'['))) = (change.partial, self.place("messages")) {
             let inside = messages.end - 1;
             let message = serde_json::json!({"role": "assistant", "content": partial});
             cuts.push((inside..inside, Cow::Owned(format!(",{message}").into_bytes())));

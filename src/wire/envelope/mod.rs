@@ -21,15 +21,14 @@ pub struct Envelope {
     pub pin: Pin,
     /// `stream`.
     pub stream: Stream,
-    /// First bytes of the values of `messages`, `input` and `prompt`, whichever are there.
-    prompts: [Option<u8>; 3],
+    /// The values of `PROMPTS`, whichever are there: where they stand, and their first bytes.
+    prompts: [Option<(Range<usize>, u8)>; PROMPTS.len()],
     /// `stream_options.include_usage` as the client set it.
     pub include_usage: Option<bool>,
     model_at: Option<Member>,
     backend_at: Option<Member>,
     stream_at: Option<Member>,
     options_at: Option<Member>,
-    messages_at: Option<Range<usize>>,
     /// Position of the closing brace.
     close: usize,
 }
@@ -76,7 +75,11 @@ struct Member {
     value: Range<usize>,
 }
 
-const PROMPTS: [&str; 3] = ["messages", "input", "prompt"];
+/// The members that make up a prompt, in the order in which a model reads them.
+const PROMPTS: [&str; 5] = ["system", "instructions", "messages", "input", "prompt"];
+
+/// Bytes of a prompt's first member that are its head.
+const HEAD: usize = 1024;
 
 /// Reads a body's top level.
 pub fn read(body: &[u8]) -> Result<Envelope, Unreadable> {
@@ -101,7 +104,17 @@ impl Envelope {
 
     /// The first byte of the value of `messages`, `input` or `prompt`.
     pub fn prompt(&self, member: &str) -> Option<u8> {
-        self.prompts[PROMPTS.iter().position(|p| *p == member)?]
+        self.place(member).map(|(_, first)| *first)
+    }
+
+    /// The beginning of the prompt: what requests have in common that share a system prompt or are of one conversation.
+    pub fn head<'b>(&self, body: &'b [u8]) -> &'b [u8] {
+        let first = self.prompts.iter().flatten().next();
+        first.map_or(&[], |(at, _)| &body[at.start..at.end.min(at.start + HEAD)])
+    }
+
+    fn place(&self, member: &str) -> Option<&(Range<usize>, u8)> {
+        self.prompts[PROMPTS.iter().position(|p| *p == member)?].as_ref()
     }
 
     /// Whether there is a `model` member, of whatever kind.
@@ -154,10 +167,7 @@ impl<'t> Reader<'t> {
             }
             _ => {
                 if let Some(prompt) = PROMPTS.iter().position(|p| *p == key) {
-                    found.prompts[prompt] = value.as_bytes().first().copied();
-                    if key == "messages" && value.starts_with('[') {
-                        found.messages_at = Some(member.value);
-                    }
+                    found.prompts[prompt] = value.bytes().next().map(|first| (member.value, first));
                 }
             }
         }
@@ -238,6 +248,20 @@ mod tests {
         ] {
             assert!(matches!(read(body.as_bytes()), Err(Unreadable::Twice(_))), "{body}");
         }
+    }
+
+    #[test]
+    fn the_head_is_of_what_a_model_reads_first() {
+        for (body, want) in [
+            (r#"{"messages":[1],"model":"m","system":"S"}"#, "\"S\""),
+            (r#"{"messages": [1] }"#, "[1]"),
+            (r#"{"input":"x"}"#, "\"x\""),
+            (r#"{"model":"m"}"#, ""),
+        ] {
+            assert_eq!(read(body.as_bytes()).expect("readable").head(body.as_bytes()), want.as_bytes());
+        }
+        let long = format!(r#"{{"prompt":"{}"}}"#, "é".repeat(HEAD));
+        assert_eq!(read(long.as_bytes()).expect("readable").head(long.as_bytes()).len(), HEAD);
     }
 
     #[test]
