@@ -35,6 +35,8 @@ first_token_soft = "1s"
 first_token_hard = "10s"
 idle_timeout = "5s"
 backoff_min = "500ms"
+probe = "models"
+probe_every = "1s"
 [failover]
 hedge_budget = 0.5
 retry_budget = 0.5

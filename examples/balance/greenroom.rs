@@ -6,7 +6,7 @@ use std::time::Duration;
 use greenroom::{
     backend::{
         breaker::{Blow, Breaker},
-        estimate::Learner,
+        estimate::{Learner, median},
         gate::{Admission, Gate, GateCell},
         load::{self, Busy},
     },
@@ -107,10 +107,8 @@ impl Policy for Greenroom {
 
     fn choose(&mut self, view: &View<'_>, rng: &mut StdRng) -> Option<usize> {
         let now = Duration::from_secs_f64(view.now);
-        let mut measured: Vec<_> =
-            self.backends.iter().map(|b| b.learner.estimate.seconds).filter(|s| *s > 0.0).collect();
-        measured.sort_unstable_by(f64::total_cmp);
-        let median = measured.get(measured.len() / 2).copied().unwrap_or(EXPECTED_FIRST_TOKEN);
+        let measured = self.backends.iter().map(|b| b.learner.estimate.seconds);
+        let median = median(measured).unwrap_or(EXPECTED_FIRST_TOKEN);
         let admission = |b: &Backend| b.gate.admission(now, b.busy.waiting + b.busy.streaming, false);
         let bid = |index: usize| {
             let b = &self.backends[index];

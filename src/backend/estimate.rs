@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-/// An idle estimate drifts to the pool's median over this time. It has to exceed a typical answer, or the estimate would be
-/// forgotten while one answer runs.
-pub const TAU: Duration = Duration::from_secs(60);
+/// An idle estimate drifts to the pool's median over this time. Long enough that the answers of a typical request do not
+/// outlast it; short enough that a backend whose trouble is over is tried again within a minute where there is little to do.
+pub const TAU: Duration = Duration::from_secs(20);
 
 /// Share of the way that a sample moves the estimate, up as down: samples are of one request each, and one is no trend.
 const GAIN: f64 = 0.2;
@@ -41,6 +41,14 @@ impl Estimate {
         let keep = (-now.saturating_sub(self.at).as_secs_f64() / TAU.as_secs_f64()).exp();
         Self { seconds: median + (self.seconds - median) * keep, ..self }
     }
+}
+
+/// The median of what is known, in seconds: of an even number the lower middle one. With the upper one, of two backends
+/// the slower would drift to itself, and never be asked again while the other has room.
+pub fn median(seconds: impl Iterator<Item = f64>) -> Option<f64> {
+    let mut known: Vec<f64> = seconds.filter(|s| *s > 0.0).collect();
+    known.sort_unstable_by(f64::total_cmp);
+    known.get(known.len().saturating_sub(1) / 2).copied()
 }
 
 /// Learns an estimate.
@@ -131,6 +139,13 @@ mod tests {
         let slow = learned([(8.0, 1.0)]);
         assert!((slow.drifted(secs(0.0), 1.0).seconds - 8.0).abs() < 1e-9);
         assert!((slow.drifted(secs(600.0), 1.0).seconds - 1.0).abs() < 0.01);
+    }
+
+    #[test]
+    fn the_slower_of_two_drifts_to_the_faster() {
+        let (slow, fast) = (learned([(8.0, 1.0)]), learned([(1.0, 1.0)]));
+        let median = median([slow, fast, Estimate::UNKNOWN].iter().map(|known| known.seconds)).expect("two are known");
+        assert!((slow.drifted(secs(120.0), median).seconds - 1.0).abs() < 0.1);
     }
 
     #[test]

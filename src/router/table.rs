@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use crate::{
     backend::{
         Handle,
-        estimate::Estimate,
+        estimate::{self, Estimate},
         gate::{Gate, GateCell},
         vitals::Lane,
     },
@@ -133,12 +133,7 @@ impl Route {
 
     /// The pool's median first-token time, seconds; `None` while nothing is known. Computed anew at most every 100 ms.
     pub fn median(&self, now: Duration) -> Option<f64> {
-        self.median.read(now, || {
-            let mut known: Vec<f64> =
-                self.targets.iter().map(|t| t.lane.estimate.read().seconds).filter(|s| *s > 0.0).collect();
-            known.sort_unstable_by(f64::total_cmp);
-            known.get(known.len() / 2).copied()
-        })
+        self.median.read(now, || estimate::median(self.targets.iter().map(|t| t.lane.estimate.read().seconds)))
     }
 }
 
