@@ -185,12 +185,13 @@ impl Report {
         let lanes = vitals.lanes();
         let requests = requests(&lanes);
         let judged = requests.success + requests.failure;
-        let expected = settings.expected_first_token.as_secs_f64();
+        let expected = settings.expected_first_token;
         let consecutive = vitals.consecutive.load(Relaxed);
         let models: Vec<_> = lanes.iter().map(|lane| LaneReport::of(lane, now, expected, consecutive)).collect();
         let (state, reason) = overall(vitals.gate.read(), now, consecutive, &models);
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
-        let estimate = busiest.map_or(Estimate::UNKNOWN, |lane| lane.estimate.read()).drifted(now, expected);
+        let first_guess = Estimate { seconds: expected.as_secs_f64(), ..Estimate::UNKNOWN };
+        let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
         let busy = vitals.load.busy();
         let own = reopens_in_ms(vitals.gate.read(), now);
         Self {
@@ -231,9 +232,9 @@ impl Report {
 }
 
 impl LaneReport {
-    fn of(lane: &Lane, now: Duration, expected: f64, consecutive: u32) -> Self {
+    fn of(lane: &Lane, now: Duration, expected: Duration, consecutive: u32) -> Self {
         let (state, reason) = words(lane.gate.read(), now, consecutive);
-        let estimate = lane.estimate.read().drifted(now, expected);
+        let estimate = lane.estimate.at(now, expected);
         Self {
             model: lane.model.to_string(),
             upstream_model: lane.upstream_model().to_string(),

@@ -10,10 +10,9 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use parking_lot::Mutex;
 
 use super::{
-    estimate::{Estimate, Learner},
+    estimate::EstimateCell,
     gate::{Gate, GateCell},
     histogram::{FIRST_TOKEN, Histogram, PER_TOKEN, REQUEST},
     journal::Journal,
@@ -163,37 +162,6 @@ impl Outcomes {
     /// Attempts that failed with a class for which `take` is true.
     pub fn sum(&self, take: impl Fn(Class) -> bool) -> u64 {
         Class::ALL.into_iter().filter(|class| take(*class)).map(|class| self.of(class)).sum()
-    }
-}
-
-/// The estimate: learned by whoever holds a lease, published in one word for routers. Seconds as f32 above; `serial` in
-/// 255ths, then the time in seconds, which wraps after half a year.
-#[derive(Debug, Default)]
-pub struct EstimateCell {
-    published: AtomicU64,
-    learner: Mutex<Learner>,
-}
-
-impl EstimateCell {
-    const TIME: u64 = (1 << 24) - 1;
-
-    /// The estimate as last published.
-    pub fn read(&self) -> Estimate {
-        let word = self.published.load(Relaxed);
-        Estimate {
-            seconds: f64::from(f32::from_bits((word >> 32) as u32)),
-            serial: f64::from((word >> 24) as u8) / 255.0,
-            at: Duration::from_secs(word & Self::TIME),
-        }
-    }
-
-    /// Learns, unless another thread does at this moment: one sample of many is no loss, a wait would be.
-    pub(super) fn learn(&self, take: impl FnOnce(&mut Learner)) {
-        let Some(mut learner) = self.learner.try_lock() else { return };
-        take(&mut learner);
-        let Estimate { seconds, serial, at } = learner.estimate;
-        let (seconds, serial) = (u64::from((seconds as f32).to_bits()), (serial * 255.0).round() as u64);
-        self.published.store(seconds << 32 | serial << 24 | at.as_secs() & Self::TIME, Relaxed);
     }
 }
 

@@ -88,11 +88,11 @@ impl Router {
 
     fn routed(&mut self, ask: &Assign, route: &Arc<Route>) -> Result<Grant, Refusal> {
         let now = clock::now();
-        let median = route.median(now);
+        route.settle(now);
         let bid = |target: &Target| match standing(ask, target, now) {
             // A backend whose time is up is probed at once: one request tells whether it is back for all others.
             Standing::Can(pass) if pass.probe != Probe::default() => Some(Bid { reluctant: false, cost: 0.0 }),
-            Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now, median) }),
+            Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now) }),
             _ => None,
         };
         for tier in &route.tiers {
@@ -157,14 +157,13 @@ fn explain(
     if !ask.explain && !log::log_enabled!(log::Level::Debug) {
         return None;
     }
-    let median = route.median(now);
     let candidate = |t: &Arc<Target>| {
-        let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(now, median));
+        let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(now));
         Candidate {
             backend: t.handle.name().to_string(),
             upstream_model: t.upstream_model.to_string(),
             excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
-            cost: cost(t, now, median),
+            cost: cost(t, now),
             first_token_s: estimate.seconds,
             serial: estimate.serial,
             waiting: busy.waiting,
@@ -250,9 +249,9 @@ fn gates(target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Opt
     Ok(pass)
 }
 
-fn cost(target: &Target, now: Duration, median: Option<f64>) -> f64 {
+fn cost(target: &Target, now: Duration) -> f64 {
     let slots = target.handle.settings.slots;
-    load::cost(target.estimate(now, median), target.handle.vitals.load.busy(), slots, target.weight)
+    load::cost(target.estimate(now), target.handle.vitals.load.busy(), slots, target.weight)
 }
 
 impl Actor for Router {

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU32, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -55,7 +55,8 @@ pub struct Route {
     pub tiers: Vec<Range<usize>>,
     /// Those who wait for a place.
     pub queue: Queue,
-    median: Median,
+    /// Step of 100 ms in which the median was last told.
+    settled: AtomicU32,
 }
 
 /// The queue of one model.
@@ -122,7 +123,7 @@ impl Route {
             targets,
             tiers,
             queue: Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1) },
-            median: Median::default(),
+            settled: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -131,9 +132,17 @@ impl Route {
         user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
     }
 
-    /// The pool's median first-token time, seconds; `None` while nothing is known. Computed anew at most every 100 ms.
-    pub fn median(&self, now: Duration) -> Option<f64> {
-        self.median.read(now, || estimate::median(self.targets.iter().map(|t| t.lane.estimate.read().seconds)))
+    /// Tells every target's estimate the pool's median, anew at most every 100 ms.
+    pub fn settle(&self, now: Duration) {
+        let step = (now.as_millis() / 100) as u32;
+        if self.settled.load(Relaxed) == step {
+            return;
+        }
+        self.settled.store(step, Relaxed);
+        let median = estimate::median(self.targets.iter().map(|t| t.lane.estimate.read().seconds));
+        if let Some(median) = median {
+            self.targets.iter().for_each(|t| t.lane.estimate.tell(median));
+        }
     }
 }
 
@@ -161,28 +170,7 @@ impl Target {
     }
 
     /// What to expect of its first tokens now.
-    pub fn estimate(&self, now: Duration, median: Option<f64>) -> Estimate {
-        let median = median.unwrap_or_else(|| self.handle.settings.expected_first_token.as_secs_f64());
-        self.lane.estimate.read().drifted(now, median)
-    }
-}
-
-/// A median and when it was computed: f32 seconds above, steps of 100 ms below.
-#[derive(Debug, Default)]
-struct Median(AtomicU64);
-
-impl Median {
-    fn read(&self, now: Duration, compute: impl FnOnce() -> Option<f64>) -> Option<f64> {
-        // Plus one, so that zero stays "never".
-        let step = (now.as_millis() / 100) as u32 + 1;
-        let word = self.0.load(Relaxed);
-        let seconds = if word as u32 == step {
-            f32::from_bits((word >> 32) as u32)
-        } else {
-            let seconds = compute().unwrap_or(0.0) as f32;
-            self.0.store(u64::from(seconds.to_bits()) << 32 | u64::from(step), Relaxed);
-            seconds
-        };
-        (seconds > 0.0).then_some(f64::from(seconds))
+    pub fn estimate(&self, now: Duration) -> Estimate {
+        self.lane.estimate.at(now, self.handle.settings.expected_first_token)
     }
 }

@@ -35,7 +35,6 @@ impl Seen {
         let report = Report::of(vitals, settings);
         let whole = !matches!(vitals.gate.read(), Gate::Open | Gate::Ramp(_));
         let now = clock::now();
-        let expected = settings.expected_first_token.as_secs_f64();
         let cooldown = |gate: &GateCell| match gate.read() {
             Gate::Shut(until, _) => until.saturating_sub(now),
             _ => Duration::ZERO,
@@ -43,7 +42,7 @@ impl Seen {
         let lanes = vitals.lanes();
         let of = |lane: &Arc<Lane>| {
             let own = report.models.iter().find(|model| *model.model == *lane.model);
-            let estimate = lane.estimate.read().drifted(now, expected);
+            let estimate = lane.estimate.at(now, settings.expected_first_token);
             Self {
                 backend: vitals.name.clone(),
                 lane: lane.clone(),
