@@ -11,6 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     Allowed, Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
     section::{Problems, Section},
+    variables::interpolate,
 };
 
 /// Every key with its default; compiled in, and the reference for operators.
@@ -90,57 +91,6 @@ fn merge(text: &str, problems: &Problems) -> Option<Value> {
             None
         }
     }
-}
-
-/// Replaces `${VAR}` in every string; `$${` writes a literal `${`.
-fn interpolate(path: &str, value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) {
-    match value {
-        Value::String(text) if text.contains("${") => {
-            *text = expand(path, text, lookup, problems);
-        }
-        Value::Array(items) => {
-            for (n, item) in items.iter_mut().enumerate() {
-                interpolate(&format!("{path}[{n}]"), item, lookup, problems);
-            }
-        }
-        Value::Object(map) => {
-            for (key, item) in map.iter_mut() {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                interpolate(&path, item, lookup, problems);
-            }
-        }
-        _ => {}
-    }
-}
-
-fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find("${") {
-        if rest[..at].ends_with('$') {
-            out.push_str(&rest[..at]);
-            out.push('{');
-            rest = &rest[at + 2..];
-            continue;
-        }
-        out.push_str(&rest[..at]);
-        let Some(end) = rest[at..].find('}') else {
-            problems.add(path, "has \"${\" without \"}\"");
-            return out;
-        };
-        let name = &rest[at + 2..at + end];
-        match lookup(name) {
-            Some(found) if !found.is_empty() => out.push_str(&found),
-            _ => {
-                problems.add(path, format!("uses ${{{name}}}, which is not set in the environment; export {name}=…"));
-                // A stand-in, so that an unset variable is not reported again as an empty or malformed value.
-                out.push_str("http://unset.invalid");
-            }
-        }
-        rest = &rest[at + end + 1..];
-    }
-    out.push_str(rest);
-    out
 }
 
 fn read(root: Value, problems: &Problems) -> Option<Settings> {
@@ -276,13 +226,6 @@ mod tests {
         assert_eq!(bad.problems.len(), 1, "{bad}");
         assert_eq!(bad.problems[0].key, "users.u.token");
         assert!(bad.problems[0].text.contains("NOPE"));
-    }
-
-    #[test]
-    fn a_doubled_dollar_writes_a_literal_brace() {
-        let problems = Problems::default();
-        assert_eq!(expand("k", "a$${b}${C}", &|_| Some("x".into()), &problems), "a${b}x");
-        assert!(problems.into_inner().is_empty());
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod secret;
 mod section;
 mod server;
 mod user;
+mod variables;
 
 use std::{collections::BTreeMap, fmt};
 

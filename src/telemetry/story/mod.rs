@@ -1,9 +1,13 @@
 //! Owns the story of one request: what was tried, who served it, how it ended; told once, in the log line and the headers.
 
+mod report;
+
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
+pub use self::report::{Millis, StoryReport, ms};
+use self::report::{as_maybe_ms, as_ms};
 use super::phase::Phase;
 use crate::{
     clock,
@@ -209,142 +213,5 @@ impl Story {
     /// Time from arrival to end.
     pub fn total(&self) -> Duration {
         self.ended.unwrap_or_else(clock::now).saturating_sub(self.received)
-    }
-}
-
-/// A story as the ledger and explanations show it.
-#[derive(Debug, Serialize)]
-pub struct StoryReport<'a> {
-    /// `x-request-id`.
-    pub id: &'a str,
-    /// When it came, RFC 3339.
-    pub received: String,
-    /// The user's name.
-    pub user: &'a str,
-    /// The public model.
-    pub model: &'a str,
-    /// The backend named in the body.
-    pub pin: Option<&'a str>,
-    /// Streamed?
-    pub stream: bool,
-    /// The backend that served it.
-    pub backend: Option<&'a str>,
-    /// The status the client got; 499 if it left.
-    pub status: u16,
-    /// `success`, `cancelled`, `failure`, or `running`.
-    pub outcome: &'static str,
-    /// Class of failure.
-    pub class: Option<&'static str>,
-    /// What the client was told.
-    pub message: Option<&'a str>,
-    /// Time to the first content, milliseconds.
-    pub first_token_ms: Option<f64>,
-    /// Total time, milliseconds.
-    pub total_ms: f64,
-    /// Prompt tokens.
-    pub tokens_in: Option<u64>,
-    /// Generated tokens.
-    pub tokens_out: Option<u64>,
-    /// What became of a broken stream's rescue.
-    pub rescue: Option<&'static str>,
-    /// All attempts.
-    pub attempts: &'a [AttemptNote],
-    /// The choice that found no backend.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<&'a serde_json::Value>,
-}
-
-impl Story {
-    /// In one word, how it went.
-    pub fn outcome(&self) -> &'static str {
-        match self.class {
-            _ if self.ended.is_none() => "running",
-            None => "success",
-            Some(Class::CallerCancelled) => "cancelled",
-            Some(_) => "failure",
-        }
-    }
-
-    /// The story without secrets, for people.
-    pub fn report(&self) -> StoryReport<'_> {
-        StoryReport {
-            id: &self.id,
-            received: clock::rfc3339(self.received),
-            user: &self.user.name,
-            model: &self.model,
-            pin: self.pin.as_deref(),
-            stream: self.stream,
-            backend: self.served().map(|attempt| &*attempt.backend),
-            status: self.status,
-            outcome: self.outcome(),
-            class: self.class.map(Class::as_str),
-            message: self.message.as_deref(),
-            first_token_ms: self.first_token.map(ms),
-            total_ms: ms(self.total()),
-            tokens_in: self.usage.map(|usage| usage.input),
-            tokens_out: self.usage.map(|usage| usage.output),
-            rescue: self.rescue,
-            attempts: &self.attempts,
-            decision: self.decision.as_ref(),
-        }
-    }
-}
-
-/// A duration as milliseconds with so many decimals, at most three: for log lines and headers, where formatting floats
-/// would be the dearest part.
-pub struct Millis(pub Duration, pub u32);
-
-impl Millis {
-    /// Appends it to `text`.
-    pub fn push_to(&self, text: &mut String) {
-        let digits = self.1.min(3);
-        let unit = 10_u64.pow(3 - digits);
-        // Longer than half a million years is not waited for.
-        let rounded = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX).saturating_add(unit / 2) / unit;
-        let scale = 10_u64.pow(digits);
-        let mut buffer = itoa::Buffer::new();
-        text.push_str(buffer.format(rounded / scale));
-        if digits > 0 {
-            text.push('.');
-            let rest = buffer.format(rounded % scale);
-            text.push_str(&"000"[..(digits as usize).saturating_sub(rest.len())]);
-            text.push_str(rest);
-        }
-    }
-}
-
-fn as_ms<S: Serializer>(time: &Duration, to: S) -> Result<S::Ok, S::Error> {
-    to.serialize_f64(ms(*time))
-}
-
-#[expect(clippy::ref_option, reason = "the signature that serde calls")]
-fn as_maybe_ms<S: Serializer>(time: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
-    time.map(ms).serialize(to)
-}
-
-/// A duration in milliseconds, to the microsecond.
-pub fn ms(time: Duration) -> f64 {
-    time.as_micros() as f64 / 1e3
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    proptest! {
-        #[test]
-        fn durations_read_as_floats_would(micros in 0_u64..1_000_000_000) {
-            let time = Duration::from_micros(micros);
-            let text = |digits| {
-                let mut text = String::new();
-                Millis(time, digits).push_to(&mut text);
-                text
-            };
-            prop_assert_eq!(text(3), format!("{:.3}", ms(time)));
-            let rounded: f64 = text(1).parse().expect("a number");
-            prop_assert!((rounded - ms(time)).abs() <= 0.0501);
-        }
     }
 }

@@ -1,0 +1,68 @@
+//! Owns variables in settings: `${VAR}` stands for what the environment says.
+
+use serde_json::Value;
+
+use super::section::Problems;
+
+/// Replaces `${VAR}` in every string; `$${` writes a literal `${`.
+pub(super) fn interpolate(path: &str, value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) {
+    match value {
+        Value::String(text) if text.contains("${") => {
+            *text = expand(path, text, lookup, problems);
+        }
+        Value::Array(items) => {
+            for (n, item) in items.iter_mut().enumerate() {
+                interpolate(&format!("{path}[{n}]"), item, lookup, problems);
+            }
+        }
+        Value::Object(map) => {
+            for (key, item) in map.iter_mut() {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                interpolate(&path, item, lookup, problems);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> String {
+    let mut out = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find("${") {
+        if rest[..at].ends_with('$') {
+            out.push_str(&rest[..at]);
+            out.push('{');
+            rest = &rest[at + 2..];
+            continue;
+        }
+        out.push_str(&rest[..at]);
+        let Some(end) = rest[at..].find('}') else {
+            problems.add(path, "has \"${\" without \"}\"");
+            return out;
+        };
+        let name = &rest[at + 2..at + end];
+        match lookup(name) {
+            Some(found) if !found.is_empty() => out.push_str(&found),
+            _ => {
+                problems.add(path, format!("uses ${{{name}}}, which is not set in the environment; export {name}=…"));
+                // A stand-in, so that an unset variable is not reported again as an empty or malformed value.
+                out.push_str("http://unset.invalid");
+            }
+        }
+        rest = &rest[at + end + 1..];
+    }
+    out.push_str(rest);
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_doubled_dollar_writes_a_literal_brace() {
+        let problems = Problems::default();
+        assert_eq!(expand("k", "a$${b}${C}", &|_| Some("x".into()), &problems), "a${b}x");
+        assert!(problems.into_inner().is_empty());
+    }
+}
