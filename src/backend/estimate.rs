@@ -15,7 +15,7 @@ pub const TAU: Duration = Duration::from_secs(10);
 /// some day even where the others have nothing to do.
 const HOPE: f64 = 0.8;
 
-/// Share of the way that a sample moves the estimate, up as down: samples are of one request each, and one is no trend.
+/// Share of the way that a sample moves a fresh estimate, up as down: samples are of one request each, and one is no trend.
 const GAIN: f64 = 0.2;
 
 /// The same for `serial`, which is a property of the server and changes with nothing but its settings.
@@ -47,9 +47,13 @@ impl Estimate {
         if self.seconds <= 0.0 {
             return Self { seconds: median, ..self };
         }
-        let keep = (-now.saturating_sub(self.at).as_secs_f64() / TAU.as_secs_f64()).exp();
         let hoped = HOPE * median;
-        Self { seconds: hoped + (self.seconds - hoped) * keep, ..self }
+        Self { seconds: hoped + (self.seconds - hoped) * self.kept(now), ..self }
+    }
+
+    /// How much of it is still to be believed at `now`.
+    fn kept(self, now: Duration) -> f64 {
+        (-now.saturating_sub(self.at).as_secs_f64() / TAU.as_secs_f64()).exp()
     }
 }
 
@@ -156,7 +160,9 @@ impl Learner {
     fn blend(&mut self, time: Duration, work: f64, now: Duration) {
         let own = self.own(time, work);
         let known = &mut self.estimate;
-        known.seconds = if known.seconds > 0.0 { known.seconds + GAIN * (own - known.seconds) } else { own };
+        // What is old gives way: the first sample after a pause is not held back by what was true before it.
+        let gain = if known.seconds > 0.0 { 1.0 - (1.0 - GAIN) * known.kept(now) } else { 1.0 };
+        known.seconds += gain * (own - known.seconds);
         known.at = now;
     }
 
@@ -204,7 +210,18 @@ mod tests {
 
     #[test]
     fn a_high_sample_blends_in_and_does_not_jump() {
-        assert!((learned([(1.0, 1.0), (11.0, 1.0)]).seconds - 3.0).abs() < 1e-9);
+        let mut learner = Learner::default();
+        learner.sample(secs(1.0), 1.0, secs(1.0));
+        learner.sample(secs(11.0), 1.0, secs(1.0));
+        assert!((learner.estimate.seconds - 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_first_sample_after_a_pause_outweighs_what_was_before() {
+        let mut learner = Learner::default();
+        learner.sample(secs(8.0), 1.0, secs(0.0));
+        learner.sample(secs(0.1), 1.0, secs(60.0));
+        assert!(learner.estimate.seconds < 0.2, "{learner:?}");
     }
 
     #[test]
@@ -227,7 +244,7 @@ mod tests {
         learner.sample(secs(1.0), 1.0, secs(1.0));
         learner.at_least(secs(0.5), 1.0, secs(2.0));
         assert!((learner.estimate.seconds - 1.0).abs() < 1e-9);
-        learner.at_least(secs(6.0), 1.0, secs(3.0));
+        learner.at_least(secs(6.0), 1.0, secs(1.0));
         assert!((learner.estimate.seconds - 2.0).abs() < 1e-9);
     }
 
