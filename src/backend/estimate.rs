@@ -25,6 +25,9 @@ const SLOW: f64 = 0.02;
 /// a row that happen to agree prove nothing.
 const PRIOR: f64 = 0.2;
 
+/// Less spread than this says nothing of a slope: under an even load what was learned before stays.
+const LEAST_SPREAD: f64 = 0.01;
+
 /// What a router has to know of a backend's first tokens.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Estimate {
@@ -143,7 +146,7 @@ impl Learner {
         self.mean_time += SLOW * more_time;
         self.variance = (1.0 - SLOW) * (self.variance + SLOW * more_work * more_work);
         self.covariance = (1.0 - SLOW) * (self.covariance + SLOW * more_work * more_time);
-        if self.variance > f64::EPSILON {
+        if self.variance > LEAST_SPREAD {
             self.estimate.serial = (self.covariance / self.variance).clamp(0.0, 1.0);
         }
         self.blend(first_token, work, now);
@@ -234,6 +237,14 @@ mod tests {
     fn who_serves_side_by_side_does_not_look_fast_for_being_busy() {
         let estimate = learned(works().map(|work| (0.1, work)));
         assert!((estimate.seconds - 0.1).abs() < 0.001 && estimate.serial < 0.01, "{estimate:?}");
+    }
+
+    #[test]
+    fn an_even_load_does_not_unlearn_what_a_varied_one_taught() {
+        // Chance has the slightly longer queues answered slightly faster.
+        let even = [(0.5, 5.0), (0.49, 5.1)].into_iter().cycle().take(2000);
+        let estimate = learned(works().map(|work| (0.1 * work, work)).chain(even));
+        assert!((estimate.seconds - 0.1).abs() < 0.02 && estimate.serial > 0.9, "{estimate:?}");
     }
 
     #[test]
