@@ -140,6 +140,28 @@ async fn a_fast_failure_does_not_look_fast_even_without_a_breaker() {
 }
 
 #[tokio::test]
+async fn the_report_expects_of_an_unknown_backend_what_the_router_does() {
+    let (known, unknown) = (working(Duration::from_millis(5)).await, Upstream::always(Answer::json(500, "{}")).await);
+    let settings = Settings::new().backend("known", known.addr).backend("unknown", unknown.addr);
+    let far = "expected_first_token = \"50s\"\nbackoff_min = \"30s\"";
+    let proxy = Proxy::start(&settings.set("defaults.backend", far)).await;
+    assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
+    // The median is told in the next tenth of a second at the latest, by whichever request comes then.
+    proxy
+        .until("known", "a measured first token", |report| report["first_token_estimate_s"].as_f64() < Some(10.0))
+        .await;
+    let mut expected = 50.0;
+    for _ in 0..500 {
+        assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
+        expected = proxy.report("unknown").await["first_token_estimate_s"].as_f64().expect("a number");
+        if expected < 10.0 {
+            break;
+        }
+    }
+    assert!(expected < 10.0, "{expected} s are still expected of the one that nobody has measured");
+}
+
+#[tokio::test]
 async fn with_prefix_affinity_a_conversation_stays_at_one_backend_while_that_can_take_it() {
     let (a, b, c) = (Upstream::saying("a").await, Upstream::saying("b").await, Upstream::saying("c").await);
     let backends = [("a", &a), ("b", &b), ("c", &c)];
