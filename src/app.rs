@@ -9,21 +9,25 @@ use std::{
     time::Duration,
 };
 
-use actix_web::{App, HttpServer, dev::ServerHandle};
-use futures_util::future::{Either, select};
+use actix_rt::net::TcpStream;
+use actix_service::{fn_factory, fn_service};
+use actix_web::{
+    App, HttpServer,
+    dev::{Server, ServerHandle},
+};
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
 use tokio::{signal::unix::Signal, time::sleep};
 
 use crate::{
     exchange::Worker,
-    inbound::{self, Shared},
+    inbound::{self, Door, Shared},
     settings::{Settings, Source},
     supervision::{self, messages::Drain},
     telemetry::counts::Counts,
 };
-
-/// Time a client has to send the head of its request, and to take its leave.
-const HEAD: Duration = Duration::from_secs(10);
-const LEAVE: Duration = Duration::from_secs(1);
 
 /// Time for the last error frames to be written out after the drain is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -60,35 +64,35 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     }
     actix_rt::spawn(reload_when_told(shared.clone(), hangup));
     let mixed = operators.is_none();
-    let for_clients = {
-        let shared = shared.clone();
-        move || {
-            let router = supervision::start_router(&shared.installed, &shared.overseer, shared.counts.clone());
-            let worker = Rc::new(Worker::new(router, shared.installed.clone(), shared.listener()));
-            let shared = shared.clone();
-            App::new().configure(|config| {
-                inbound::client_routes(config, shared, worker);
-                if mixed {
-                    inbound::admin_routes(config);
-                }
-            })
-        }
-    };
     let grace = server.drain_timeout + 2 * LAST_WORDS;
-    let main = HttpServer::new(for_clients)
+    let builder = Server::build()
         .workers(server.workers)
         .backlog(BACKLOG)
-        .max_connections(CONNECTIONS)
-        .keep_alive(server.keep_alive)
-        .client_request_timeout(HEAD)
-        .client_disconnect_timeout(LEAVE)
+        .max_concurrent_connections(CONNECTIONS)
         .shutdown_timeout(grace.as_secs().max(1))
-        .tcp_nodelay(true)
-        // A client that leaves during a silent prefill must free its backend.
-        .h1_allow_half_closed(false)
-        .disable_signals()
-        .listen(clients)?
-        .run();
+        .disable_signals();
+    let stopping = builder.graceful_shutdown_signal();
+    let main = {
+        let shared = shared.clone();
+        let door = move || {
+            let router = supervision::start_router(&shared.installed, &shared.overseer, shared.counts.clone());
+            let worker = Rc::new(Worker::new(router, shared.installed.clone(), shared.listener()));
+            let (shared, stopping) = (shared.clone(), stopping.clone());
+            async move {
+                let (known, of) = (shared.clone(), worker.clone());
+                let stopping = async move { stopping.notified().await };
+                let door = Door::open(shared, worker, server.keep_alive, stopping, move |config| {
+                    inbound::client_routes(config, known, of);
+                    if mixed {
+                        inbound::admin_routes(config);
+                    }
+                });
+                let door = door.await?;
+                Ok::<_, ()>(fn_service(move |io: TcpStream| door.clone().serve(io).map(Ok::<_, ()>)))
+            }
+        };
+        builder.listen("clients", clients, move || fn_factory(door.clone()))?.run()
+    };
     let mut handles = vec![main.handle()];
     let mut servers = vec![main];
     if let Some(listener) = operators {

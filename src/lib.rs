@@ -16,4 +16,5 @@ pub mod clock;
 pub mod error;
 pub mod settings;
 pub mod simulator;
+pub mod turn;
 pub mod wire;

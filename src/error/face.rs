@@ -69,6 +69,19 @@ impl Error {
             Self::InvalidHeader(name, message) => {
                 caller(bad, "invalid_header", None, format!("Header '{name}' {message}."))
             }
+            Self::BadRequest(why) => caller(bad, "bad_request", None, format!("This cannot be served: {why}.")),
+            Self::HeadTooLong => caller(
+                StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+                "request_headers_too_large",
+                None,
+                "The request's headers are too many or too long. Send fewer or shorter ones.".into(),
+            ),
+            Self::Slow => caller(
+                StatusCode::REQUEST_TIMEOUT,
+                "request_timeout",
+                None,
+                "The request did not come in time. Send it without pauses.".into(),
+            ),
             Self::TooLarge(limit) => caller(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request_too_large",

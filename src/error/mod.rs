@@ -28,6 +28,12 @@ pub enum Error {
     },
     /// A header has a value we cannot take.
     InvalidHeader(&'static str, &'static str),
+    /// What came is no request; why.
+    BadRequest(&'static str),
+    /// The head of a request is too long.
+    HeadTooLong,
+    /// The client took too long to send its request.
+    Slow,
     /// The body is larger than the limit in bytes.
     TooLarge(usize),
     /// No token, or not one of ours: one wording for both.
@@ -132,6 +138,9 @@ impl Error {
             | Self::Missing(_)
             | Self::Invalid { .. }
             | Self::InvalidHeader(..)
+            | Self::BadRequest(_)
+            | Self::HeadTooLong
+            | Self::Slow
             | Self::TooLarge(_)
             | Self::ModelNotFound(_)
             | Self::BackendInvalid

@@ -2,7 +2,6 @@
 
 use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc};
 
-use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::{Bytes, BytesMut};
 
 use super::{
@@ -25,12 +24,9 @@ use crate::{
         phase::Phase,
         story::{AttemptNote, RouteReason, Telling},
     },
-    upstream::Answer,
+    upstream::{Answer, HeaderLines},
     wire::{Protocol, Usage, envelope::Change},
 };
-
-/// Headers of an answer that the client may see.
-pub(super) type Headers = Vec<(HeaderName, HeaderValue)>;
 
 /// An attempt that succeeded so far.
 pub(super) enum Opened {
@@ -42,7 +38,7 @@ pub(super) enum Opened {
 
 /// A whole, checked answer.
 pub(super) struct Whole {
-    pub(super) headers: Headers,
+    pub(super) headers: HeaderLines,
     pub(super) body: Bytes,
     pub(super) usage: Option<Usage>,
     pub(super) note: usize,
@@ -53,7 +49,7 @@ pub(super) struct Live {
     pub(super) leg: Leg,
     pub(super) reader: Box<Reader>,
     pub(super) watch: Watch,
-    pub(super) headers: Headers,
+    pub(super) headers: HeaderLines,
     /// Frames up to and with the first content.
     pub(super) held: Bytes,
     /// It ended within those.
@@ -172,8 +168,8 @@ pub(super) async fn open(
 }
 
 pub(super) enum Ready {
-    Whole { headers: Headers, body: Bytes, usage: Option<Usage> },
-    Live { reader: Box<Reader>, watch: Watch, headers: Headers, held: Bytes, over: bool },
+    Whole { headers: HeaderLines, body: Bytes, usage: Option<Usage> },
+    Live { reader: Box<Reader>, watch: Watch, headers: HeaderLines, held: Bytes, over: bool },
 }
 
 async fn try_open(
@@ -223,7 +219,7 @@ async fn try_open(
     }
     let rename = request.shown_model();
     if request.stream && answer.is_event_stream() {
-        let headers = answer.headers_for_client();
+        let headers = answer.headers_for_client(true);
         let include_usage = request.envelope.include_usage == Some(true);
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
         let text = (request.rescue() != Rescue::Off).then(String::new);

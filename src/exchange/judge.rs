@@ -71,7 +71,7 @@ pub(super) async fn whole(
     target: &Target,
     rename_to: Option<Arc<str>>,
 ) -> Result<Ready, Failed> {
-    let headers = answer.headers_for_client();
+    let headers = answer.headers_for_client(false);
     let body = watch.guard(pin!(collect(&mut answer, WHOLE_BODY))).await??;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))

@@ -9,18 +9,18 @@ mod decode;
 mod judge;
 mod queue;
 mod relay;
+pub mod reply;
 mod request;
 mod rescue;
 pub mod response;
 pub mod retry;
-mod stage;
+pub mod stage;
 pub mod surface;
 mod watch;
 mod worker;
 
 use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc};
 
-use actix_web::HttpResponse;
 use futures_util::{
     FutureExt,
     future::{Either, select},
@@ -31,6 +31,7 @@ use self::{
     acquire::Fallen,
     attempt::{Live, Opened, Whole},
     relay::{Reader, Step},
+    reply::Reply,
     response::{error_frame, explained_stream, named_late},
     stage::{Opening, Play, Sent, Stage},
     watch::Watch,
@@ -40,14 +41,15 @@ use crate::{
     clock,
     error::{Error, Failed},
     telemetry::log::panic_words,
+    upstream::HeaderLines,
     wire::translate::Dialect,
 };
 
 /// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
-type AnswerHeaders = Rc<RefCell<attempt::Headers>>;
+type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
 /// Serves a request. `cut` ends streams that still run when Greenroom has to stop.
-pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> HttpResponse {
+pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> Reply {
     worker.retries.borrow_mut().earn();
     worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();

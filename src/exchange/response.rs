@@ -2,85 +2,59 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use actix_web::{
-    HttpResponse, HttpResponseBuilder,
-    http::{StatusCode, header},
-};
+use actix_web::http::StatusCode;
 use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    attempt::{Headers, Whole},
+    attempt::Whole,
+    reply::Reply,
     stage::{Play, Sent},
 };
 use crate::{
     error::{Error, Face},
     telemetry::story::{Millis, Telling},
+    upstream::HeaderLines,
     wire::translate::{Dialect, Received, failed as failed_response},
 };
 
-/// Greenroom's header names, parsed at compile time rather than for each response.
-mod own {
-    use actix_web::http::header::HeaderName;
-
-    macro_rules! names {
-        ($($name:ident = $text:literal;)*) => { $(pub(super) const $name: HeaderName = HeaderName::from_static($text);)* };
-    }
-    names! {
-        REQUEST_ID = "x-request-id";
-        ATTEMPTS = "x-greenroom-attempts";
-        BACKEND = "x-greenroom-backend";
-        UPSTREAM_MODEL = "x-greenroom-upstream-model";
-        ROUTE = "x-greenroom-route";
-        SERVER_TIMING = "server-timing";
-        UPSTREAM_STATUS = "x-greenroom-upstream-status";
-        RETRY_AFTER_MS = "retry-after-ms";
-        SHOULD_RETRY = "x-should-retry";
-        ACCEL_BUFFERING = "x-accel-buffering";
-    }
-}
+/// The header that names a request.
+const REQUEST_ID: &str = "x-request-id";
 
 /// The answer in one piece.
-pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    for header in whole.headers {
-        response.append_header(header);
-    }
-    tell(&mut response, telling);
+pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> Reply {
+    let mut reply = Reply::new(StatusCode::OK, whole.headers);
+    tell(&mut reply, telling);
     match explanation(telling, explain) {
-        Some(explanation) => response.body(explained(&whole.body, &explanation)),
-        None => response.body(whole.body),
+        Some(explanation) => reply.body(explained(&whole.body, &explanation)),
+        None => reply.body(whole.body),
     }
 }
 
 /// The answer as a stream.
-pub(super) fn stream(telling: &Telling, headers: Headers, play: Play) -> HttpResponse {
-    let mut response = HttpResponse::Ok();
-    for header in headers.into_iter().filter(|(name, _)| name != header::CONTENT_TYPE) {
-        response.append_header(header);
-    }
-    response
-        .insert_header((header::CONTENT_TYPE, "text/event-stream; charset=utf-8"))
-        .insert_header((header::CACHE_CONTROL, "no-cache"))
-        // Keeps nginx and its like from collecting frames.
-        .insert_header((own::ACCEL_BUFFERING, "no"));
-    tell(&mut response, telling);
-    response.body(play)
+pub(super) fn stream(telling: &Telling, headers: HeaderLines, play: Play) -> Reply {
+    let mut reply = Reply::new(StatusCode::OK, headers);
+    reply.line("content-type", "text/event-stream; charset=utf-8");
+    reply.line("cache-control", "no-cache");
+    // Keeps nginx and its like from collecting frames.
+    reply.line("x-accel-buffering", "no");
+    tell(&mut reply, telling);
+    reply.stream(play)
 }
 
 /// An error, told to the client and to the story.
-pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: Dialect) -> HttpResponse {
+pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: Dialect) -> Reply {
     let face = error.face();
     telling.end(face.status.as_u16(), Some(error));
-    let mut response = HttpResponse::build(face.status);
-    tell(&mut response, telling);
+    let mut reply = Reply::new(face.status, Vec::new());
+    tell(&mut reply, telling);
     if let Error::Upstream(failed) = error
         && let Some(status) = failed.status
     {
-        response.insert_header((own::UPSTREAM_STATUS, usize::from(status)));
+        reply.count("x-greenroom-upstream-status", u64::from(status));
     }
     let explanation = explanation(telling, explain);
-    telling.read(|story| finish(&mut response, &face, &story.id, explanation, dialect))
+    telling.read(|story| finish(reply, &face, &story.id, explanation, dialect))
 }
 
 /// The whole story, for a client that asked for it and may know.
@@ -110,35 +84,29 @@ fn explained(body: &Bytes, explanation: &Value) -> Bytes {
 }
 
 /// An error of a request that has no story yet.
-pub fn refused(id: &str, error: &Error, dialect: Dialect) -> HttpResponse {
+pub fn refused(id: &str, error: &Error, dialect: Dialect) -> Reply {
     let face = error.face();
-    let mut response = HttpResponse::build(face.status);
-    response.insert_header((own::REQUEST_ID, id));
-    finish(&mut response, &face, id, None, dialect)
+    let mut reply = Reply::new(face.status, Vec::new());
+    reply.line(REQUEST_ID, id);
+    finish(reply, &face, id, None, dialect)
 }
 
-fn finish(
-    response: &mut HttpResponseBuilder,
-    face: &Face,
-    id: &str,
-    explanation: Option<Value>,
-    dialect: Dialect,
-) -> HttpResponse {
+fn finish(mut reply: Reply, face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> Reply {
     if face.status == StatusCode::UNAUTHORIZED {
-        response.insert_header((header::WWW_AUTHENTICATE, "Bearer"));
+        reply.line("www-authenticate", "Bearer");
     }
     if let Some(wait) = face.retry_after {
         // The SDKs read the milliseconds first; whole seconds are rounded up, so that nobody comes too early.
-        response.insert_header((header::RETRY_AFTER, wait.as_secs_f64().ceil().max(1.0) as u64));
-        response.insert_header((own::RETRY_AFTER_MS, wait.as_millis().max(1) as u64));
+        reply.count("retry-after", wait.as_secs_f64().ceil().max(1.0) as u64);
+        reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
     }
     if face.hopeless {
-        response.insert_header((own::SHOULD_RETRY, "false"));
+        reply.line("x-should-retry", "false");
     }
-    response.insert_header((header::CONTENT_TYPE, "application/json"));
+    reply.line("content-type", "application/json");
     match (&face.body, explanation) {
-        (Some(body), None) => response.body(body.clone()),
-        (_, explanation) => response.body(body(face, id, explanation, dialect)),
+        (Some(body), None) => reply.body(body.clone()),
+        (_, explanation) => reply.body(body(face, id, explanation, dialect)),
     }
 }
 
@@ -199,14 +167,14 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
 }
 
 /// Greenroom's own headers: who served this, why, after how many attempts, in what time.
-fn tell(response: &mut HttpResponseBuilder, telling: &Telling) {
+fn tell(reply: &mut Reply, telling: &Telling) {
     telling.read(|story| {
-        response.insert_header((own::REQUEST_ID, &*story.id));
-        response.insert_header((own::ATTEMPTS, story.attempts.len()));
+        reply.line(REQUEST_ID, &story.id);
+        reply.count("x-greenroom-attempts", story.attempts.len() as u64);
         if let Some(served) = story.served() {
-            response.insert_header((own::BACKEND, &*served.backend));
-            response.insert_header((own::UPSTREAM_MODEL, &*served.upstream_model));
-            response.insert_header((own::ROUTE, served.route.as_str()));
+            reply.line("x-greenroom-backend", &served.backend);
+            reply.line("x-greenroom-upstream-model", &served.upstream_model);
+            reply.line("x-greenroom-route", served.route.as_str());
             let total = story.total();
             let upstream = story.first_token.unwrap_or(total).saturating_sub(served.started);
             let mut timing = String::with_capacity(48);
@@ -214,7 +182,7 @@ fn tell(response: &mut HttpResponseBuilder, telling: &Telling) {
             Millis(upstream, 3).push_to(&mut timing);
             timing.push_str(", gw;dur=");
             Millis(total.saturating_sub(upstream), 3).push_to(&mut timing);
-            response.insert_header((own::SERVER_TIMING, timing));
+            reply.line("server-timing", &timing);
         }
     });
 }

@@ -3,7 +3,6 @@
 use std::{
     cell::RefCell,
     future::Future,
-    io,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
@@ -11,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use actix_web::body::{BodySize, MessageBody};
 use bytes::Bytes;
 use futures_util::future::poll_fn;
 use tokio::time::{Instant, Sleep};
@@ -88,10 +86,10 @@ impl Sent {
 }
 
 /// The streamed body: it drives the exchange from within the client's own connection.
-pub(super) struct Play {
+pub struct Play {
     stage: Stage,
     running: Running,
-    state: State,
+    ended: bool,
     error_frame: ErrorFrame,
     sent: Option<Sent>,
     keepalive: Duration,
@@ -101,19 +99,11 @@ pub(super) struct Play {
     quiet: Pin<Box<Sleep>>,
 }
 
-#[derive(PartialEq)]
-enum State {
-    Running,
-    /// An error frame went out; the flush, then the break follow.
-    Breaking,
-    Ended,
-}
-
 impl Play {
     pub(super) fn new(stage: Stage, running: Running, error_frame: ErrorFrame, keepalive: Duration) -> Self {
         let quiet = Box::pin(tokio::time::sleep(keepalive));
         let since = Instant::now();
-        Self { stage, running, state: State::Running, error_frame, sent: None, keepalive, since, quiet }
+        Self { stage, running, ended: false, error_frame, sent: None, keepalive, since, quiet }
     }
 
     /// Keeps in mind what goes out, for the error frame. Elsewhere nothing is held longer than needed.
@@ -128,11 +118,11 @@ impl Play {
         poll_fn(|cx| {
             match self.drive(cx) {
                 Poll::Ready(Ok(())) if self.stage.is_set() => {
-                    self.state = State::Ended;
+                    self.ended = true;
                     return Poll::Ready(Opening::Content);
                 }
                 Poll::Ready(Ok(())) => {
-                    self.state = State::Ended;
+                    self.ended = true;
                     return Poll::Ready(Opening::Empty);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Opening::Failed(error)),
@@ -170,51 +160,42 @@ impl Play {
     }
 }
 
-impl MessageBody for Play {
-    type Error = io::Error;
+/// What a streamed body does next.
+pub enum Piece {
+    /// These bytes are next.
+    Bytes(Bytes),
+    /// It is complete.
+    End,
+    /// It broke off: these bytes tell, and then the connection has to break off as well.
+    Broken(Bytes),
+}
 
-    fn size(&self) -> BodySize {
-        BodySize::Stream
-    }
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, io::Error>>> {
-        let this = &mut *self;
+impl Play {
+    /// The next piece; to be asked only while the client's connection has room for it.
+    pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         loop {
-            if let Some(bytes) = this.stage.take() {
-                if let Some(sent) = &mut this.sent {
+            if let Some(bytes) = self.stage.take() {
+                if let Some(sent) = &mut self.sent {
                     sent.note(&bytes);
                 }
-                return Poll::Ready(Some(Ok(bytes)));
+                return Poll::Ready(Piece::Bytes(bytes));
             }
-            match this.state {
-                State::Ended => return Poll::Ready(None),
-                State::Breaking => {
-                    // The frame is flushed once this has been pending; an error in the same pass could swallow it.
-                    return this
-                        .quiet
-                        .as_mut()
-                        .poll(cx)
-                        .map(|()| Some(Err(io::Error::other("the answer is incomplete"))));
-                }
-                State::Running => {}
+            if self.ended {
+                return Poll::Ready(Piece::End);
             }
-            match this.drive(cx) {
-                Poll::Ready(Ok(())) => this.state = State::Ended,
+            match self.drive(cx) {
+                Poll::Ready(Ok(())) => self.ended = true,
                 Poll::Ready(Err(error)) => {
-                    this.state = State::Breaking;
-                    this.quiet.as_mut().reset(Instant::now() + FLUSH);
-                    let sent = this.sent.take().unwrap_or_default();
-                    return Poll::Ready(Some(Ok((this.error_frame)(&error, &sent))));
+                    self.ended = true;
+                    let sent = self.sent.take().unwrap_or_default();
+                    return Poll::Ready(Piece::Broken((self.error_frame)(&error, &sent)));
                 }
-                Poll::Pending if this.stage.is_set() => this.since = Instant::now(),
+                Poll::Pending if self.stage.is_set() => self.since = Instant::now(),
                 Poll::Pending => {
-                    ready!(this.poll_quiet(cx));
-                    return Poll::Ready(Some(Ok(Bytes::from_static(b": keepalive\n\n"))));
+                    ready!(self.poll_quiet(cx));
+                    return Poll::Ready(Piece::Bytes(Bytes::from_static(b": keepalive\n\n")));
                 }
             }
         }
     }
 }
-
-/// Time for the server to write out an error frame before the connection is broken off.
-const FLUSH: Duration = Duration::from_millis(5);

@@ -3,14 +3,12 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
-use super::{auth, chat::request_id, shared, worker};
+use super::{auth, header, refused, request_id, shared, worker};
 use crate::{
     error::Error,
-    exchange::response,
     router,
     supervision::messages::{Act, Action, AskReports, Diagnose, Probe},
     telemetry::ledger::{SIZE, Wanted},
-    wire::translate::Dialect,
 };
 
 /// All backends, and what became of the other actors.
@@ -151,12 +149,12 @@ pub(super) async fn reply(
             .insert_header(("x-request-id", &*id))
             .content_type("application/json")
             .body(format!("{value:#}\n")),
-        Err(error) => response::refused(&id, &error, Dialect::Chat),
+        Err(error) => refused(request, &error),
     }
 }
 
 pub(super) fn allowed(request: &HttpRequest) -> Result<(), Error> {
-    auth::admin(request, &shared(request).table()).map(|_| ())
+    auth::admin(header(request), &shared(request).table()).map(|_| ())
 }
 
 fn chaos_allowed(request: &HttpRequest) -> Result<(), Error> {

@@ -4,15 +4,13 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use actix_web::{HttpRequest, HttpResponse, http::header::CONTENT_TYPE};
 
-use super::{auth, chat::request_id, shared, worker};
+use super::{auth, header, refused, shared, worker};
 use crate::{
     error::Error,
-    exchange::response,
     telemetry::{
         exposition,
         metrics::{Facts, page},
     },
-    wire::translate::Dialect,
 };
 
 /// The page. On a listener for operators only, reaching it is leave enough: scrapers rarely carry tokens.
@@ -20,8 +18,8 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
     let shared = shared(&request);
     let table = shared.table();
     let for_clients_too = worker(&request).is_some();
-    if for_clients_too && let Err(error) = auth::admin(&request, &table) {
-        return response::refused(&request_id(&request), &error, Dialect::Chat);
+    if for_clients_too && let Err(error) = auth::admin(header(&request), &table) {
+        return refused(&request, &error);
     }
     let queues = table.routes.values().filter(|route| route.settings.queue > 0);
     let facts = Facts {
@@ -32,7 +30,7 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
         Ok(text) => HttpResponse::Ok().insert_header((CONTENT_TYPE, exposition::CONTENT_TYPE)).body(text),
         Err(fmt) => {
             log::error!("the metrics page could not be written: {fmt}");
-            response::refused(&request_id(&request), &Error::Internal, Dialect::Chat)
+            refused(&request, &Error::Internal)
         }
     }
 }

@@ -2,8 +2,8 @@
 
 mod admin;
 mod auth;
-mod body;
 mod chat;
+mod connection;
 mod history;
 mod metrics;
 mod models;
@@ -23,13 +23,15 @@ use tokio::sync::Notify;
 
 use crate::{
     error::Error,
-    exchange::{Worker, response},
+    exchange::{Worker, reply::Body, response},
     router::table::{Installed, Table},
     settings::{Plan, Source},
     supervision::{Overseer, messages::Reload},
     telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener},
     wire::translate::Dialect,
 };
+
+pub use connection::Door;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -131,17 +133,11 @@ impl Shared {
     }
 }
 
-/// Routes for clients.
+/// Routes for clients, beside the model endpoints, which `connection` serves.
 pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc<Worker>) {
     config
         .app_data(shared)
         .app_data(worker)
-        .service(web::resource("/v1/chat/completions").route(web::post().to(chat::chat)))
-        .service(web::resource("/v1/messages").route(web::post().to(chat::messages)))
-        .service(web::resource("/v1/messages/count_tokens").route(web::post().to(chat::count_tokens)))
-        .service(web::resource("/v1/responses").route(web::post().to(chat::responses)))
-        .service(web::resource("/v1/embeddings").route(web::post().to(chat::embeddings)))
-        .service(web::resource("/v1/completions").route(web::post().to(chat::completions)))
         .service(web::resource("/v1/models").route(web::get().to(models::list)))
         .service(web::resource("/v1/models/{id:.*}").route(web::get().to(models::one)))
         .default_service(web::to(not_found));
@@ -188,6 +184,30 @@ fn worker(request: &HttpRequest) -> Option<&Rc<Worker>> {
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    let what = format!("There is no {} {} here.", request.method(), request.path());
-    response::refused(&chat::request_id(&request), &Error::NotFound(what), Dialect::Chat)
+    refused(&request, &Error::NotFound(format!("There is no {} {} here.", request.method(), request.path())))
+}
+
+/// The text of a header.
+fn header<'r>(request: &'r HttpRequest) -> impl Fn(&str) -> Option<&'r str> {
+    move |name| request.headers().get(name)?.to_str().ok()
+}
+
+fn request_id(request: &HttpRequest) -> Arc<str> {
+    chat::request_id(header(request)(chat::REQUEST_ID))
+}
+
+/// An error, as the framework's answer.
+fn refused(request: &HttpRequest, error: &Error) -> HttpResponse {
+    let reply = response::refused(&request_id(request), error, Dialect::Chat);
+    let mut response = HttpResponse::build(reply.status);
+    for line in reply.lines.split(|b| *b == b'\n') {
+        if let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.trim_end().split_once(": ")) {
+            response.append_header((name, value));
+        }
+    }
+    match reply.body {
+        Body::Whole(body) => response.body(body),
+        // An error is no stream.
+        Body::Stream(_) => response.finish(),
+    }
 }

@@ -3,20 +3,18 @@
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::{auth, chat::request_id, shared};
+use super::{auth, header, refused, request_id, shared};
 use crate::{
     error::Error,
-    exchange::response,
     router::table::{Route, Table},
-    wire::translate::Dialect,
 };
 
 /// All models of the user.
 pub(super) async fn list(request: HttpRequest) -> HttpResponse {
     let table = shared(&request).table();
-    let user = match auth::user(&request, &table) {
+    let user = match auth::user(header(&request), &table) {
         Ok(user) => user,
-        Err(error) => return response::refused(&request_id(&request), &error, Dialect::Chat),
+        Err(error) => return refused(&request, &error),
     };
     let mut routes: Vec<_> = table.routes.values().filter(|route| route.is_open_to(&user)).collect();
     routes.sort_by_key(|route| route.model.clone());
@@ -27,13 +25,13 @@ pub(super) async fn list(request: HttpRequest) -> HttpResponse {
 /// One of them.
 pub(super) async fn one(request: HttpRequest, id: web::Path<String>) -> HttpResponse {
     let table = shared(&request).table();
-    let found = auth::user(&request, &table).and_then(|user| {
+    let found = auth::user(header(&request), &table).and_then(|user| {
         let route = table.routes.get(&*id).filter(|route| route.is_open_to(&user));
         route.map(|route| card(route, &table)).ok_or_else(|| Error::ModelNotFound(id.into_inner()))
     });
     match found {
         Ok(card) => answer(&request, &card),
-        Err(error) => response::refused(&request_id(&request), &error, Dialect::Chat),
+        Err(error) => refused(&request, &error),
     }
 }
 

@@ -13,14 +13,16 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::{
-    body::{Framing, Garbled},
-    head::{self, Field},
-    headers,
+    head, headers,
     pool::{Pool, Wire, io_words},
 };
+use crate::wire::http1::{Framing, Garbled};
 
 /// Room for reading, bytes: several token frames; a longer answer grows it.
 const ROOM: usize = 4 << 10;
+
+/// Header lines as they go out, each with its line end.
+pub type HeaderLines = Vec<u8>;
 
 /// An answer.
 pub struct Answer {
@@ -59,7 +61,7 @@ impl Answer {
 
     /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.head.text(name)
+        self.head.lines.text(name)
     }
 
     /// Whether the body is a stream of server-sent events.
@@ -69,9 +71,9 @@ impl Answer {
         found.is_some_and(|text| text.eq_ignore_ascii_case(TYPE))
     }
 
-    /// The headers that the client may see.
-    pub fn headers_for_client(&self) -> Vec<Field> {
-        headers::for_client(self.head.lines())
+    /// The headers that the client may see, but for the type of a stream, which is ours.
+    pub fn headers_for_client(&self, stream: bool) -> HeaderLines {
+        headers::for_client(self.head.lines.iter(), stream)
     }
 
     /// Bytes of the body still to come, if the head told.

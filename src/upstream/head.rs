@@ -2,7 +2,7 @@
 //!
 //! The framework's codec builds a header map for each answer and renders each request's head anew.
 
-use std::{io::Write as _, mem::MaybeUninit};
+use std::mem::MaybeUninit;
 
 use actix_web::http::{
     Method, Uri,
@@ -10,13 +10,10 @@ use actix_web::http::{
 };
 use bytes::{Buf, BytesMut};
 
-use super::body::Framing;
+use crate::wire::http1::{Framing, Lines, MOST_LINES, is_list_with, length};
 
 /// Longest head of an answer, bytes; providers' are below 8 KiB.
 const LONGEST: usize = 64 << 10;
-
-/// Most header lines of an answer.
-const MOST_LINES: usize = 128;
 
 /// A header and its value.
 pub(super) type Field = (HeaderName, HeaderValue);
@@ -53,8 +50,9 @@ impl Request {
             }
         }
         if length > 0 {
-            // Writing to a vector cannot fail.
-            let _ = write!(out, "content-length: {length}\r\n");
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
         }
         out.extend_from_slice(b"\r\n");
     }
@@ -76,9 +74,8 @@ pub(super) struct Answer {
     pub(super) framing: Framing,
     /// The connection may carry another request.
     pub(super) keep_alive: bool,
-    /// The header lines as they came, and where in them names and values lie.
-    bytes: Box<[u8]>,
-    lines: Vec<[u16; 4]>,
+    /// The header lines.
+    pub(super) lines: Lines,
 }
 
 /// The bytes are not the head of an answer.
@@ -100,76 +97,47 @@ impl Answer {
         };
         let status = parsed.code.ok_or(Garbled("it has no status"))?;
         let (framing, keep_alive) = framing(&parsed, status)?;
-        let start = from.as_ptr() as usize;
-        let offset = |bytes: &[u8]| {
-            let at = bytes.as_ptr() as usize - start;
-            // Within `LONGEST`.
-            [at as u16, (at + bytes.len()) as u16]
-        };
-        let place = |line: &httparse::Header<'_>| {
-            let ([a, b], [c, d]) = (offset(line.name.as_bytes()), offset(line.value));
-            [a, b, c, d]
-        };
-        let lines = parsed.headers.iter().filter(|line| !line.value.is_empty()).map(place).collect();
-        let bytes = Box::from(&from[..end]);
+        let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
-        Ok(Some(Self { status, framing, keep_alive, bytes, lines }))
-    }
-
-    /// Names, as they came, and values.
-    pub(super) fn lines(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        let part = |from: u16, to: u16| self.bytes.get(usize::from(from)..usize::from(to)).unwrap_or_default();
-        self.lines.iter().map(move |[a, b, c, d]| (part(*a, *b), part(*c, *d)))
-    }
-
-    /// The text of the first header of this name.
-    pub(super) fn text(&self, name: &str) -> Option<&str> {
-        let value = self.lines().find(|(other, _)| other.eq_ignore_ascii_case(name.as_bytes()))?.1;
-        std::str::from_utf8(value).ok()
+        Ok(Some(Self { status, framing, keep_alive, lines }))
     }
 }
 
 /// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
 /// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
 fn framing(head: &httparse::Response<'_, '_>, status: u16) -> Result<(Framing, bool), Garbled> {
-    let mut length = None;
+    let mut told = None;
     let mut coding: Option<&[u8]> = None;
     let mut keep_alive = head.version == Some(1);
     for line in &*head.headers {
         if line.name.eq_ignore_ascii_case("content-length") {
-            let digits = line.value.trim_ascii();
-            let value = std::str::from_utf8(digits).ok().filter(|_| digits.iter().all(u8::is_ascii_digit));
-            let value = value.and_then(|text| text.parse::<u64>().ok()).ok_or(Garbled("its length is no number"))?;
-            if length.replace(value).is_some_and(|before| before != value) {
+            let value = length(line.value).ok_or(Garbled("its length is no number"))?;
+            if told.replace(value).is_some_and(|before| before != value) {
                 return Err(Garbled("it has two lengths"));
             }
         } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
             coding = Some(line.value);
         } else if line.name.eq_ignore_ascii_case("connection") {
-            for word in line.value.split(|b| *b == b',').map(<[u8]>::trim_ascii) {
-                if word.eq_ignore_ascii_case(b"close") {
-                    keep_alive = false;
-                } else if word.eq_ignore_ascii_case(b"keep-alive") && head.version == Some(0) {
-                    keep_alive = true;
-                }
-            }
+            keep_alive |= head.version == Some(0) && is_list_with(line.value, b"keep-alive");
+            keep_alive &= !is_list_with(line.value, b"close");
         }
     }
     if matches!(status, 100..200 | 204 | 304) {
         return Ok((Framing::Ended, keep_alive));
     }
-    let Some(coding) = coding else { return Ok((Framing::of(length, false), keep_alive)) };
+    let Some(coding) = coding else { return Ok((Framing::of(told, false), keep_alive)) };
     let last = coding.rsplit(|b| *b == b',').next().unwrap_or_default().trim_ascii();
     let chunked = last.eq_ignore_ascii_case(b"chunked");
     // Beside a length it may be an attempt at smuggling: this answer is read, and the connection not used again.
-    Ok((Framing::of(None, chunked), keep_alive && length.is_none()))
+    Ok((Framing::of(None, chunked), keep_alive && told.is_none()))
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
-    use super::{super::body::Chunk, *};
+    use super::*;
+    use crate::wire::http1::Chunk;
 
     fn take(head: &str) -> Result<Option<Answer>, Garbled> {
         Answer::take(&mut BytesMut::from(head))
@@ -227,7 +195,7 @@ mod tests {
             prop_assert!(Answer::take(&mut buffer).expect("sound so far").is_none());
             buffer.extend_from_slice(&whole.as_bytes()[cut..]);
             let head = Answer::take(&mut buffer).expect("sound").expect("whole");
-            prop_assert_eq!(head.text("Content-Type"), Some("text/plain"));
+            prop_assert_eq!(head.lines.text("Content-Type"), Some("text/plain"));
             prop_assert_eq!(&buffer[..], b"hi");
         }
 

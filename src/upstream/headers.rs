@@ -2,7 +2,7 @@
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 
-use super::head::Field;
+use super::{answer::HeaderLines, head::Field};
 use crate::{
     settings::{Backend, Style},
     wire::Protocol,
@@ -61,26 +61,31 @@ pub(super) fn of_backend(backend: &Backend) -> Vec<Field> {
     headers
 }
 
-/// The headers of a backend's answer that its client may see; repeated ones stay repeated.
-pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Field> {
-    let mut headers = Vec::with_capacity(4);
-    let mut add = |name: &[u8], value: &[u8]| {
-        // The reader of the head has let nothing through that is not one.
-        if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
-            headers.push((name, value));
-        }
+/// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. A stream's type is left
+/// out.
+pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, stream: bool) -> HeaderLines {
+    let mut kept = HeaderLines::with_capacity(256);
+    // The reader of the head has let nothing through that could end a line.
+    let mut add = |prefix: &str, name: &[u8], value: &[u8]| {
+        kept.extend_from_slice(prefix.as_bytes());
+        kept.extend(name.iter().map(u8::to_ascii_lowercase));
+        kept.extend_from_slice(b": ");
+        kept.extend_from_slice(value);
+        kept.extend_from_slice(b"\r\n");
     };
     for (name, value) in lines {
         let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
         if ALLOWED.iter().any(is) {
-            add(name, value);
+            if !(stream && is(&"content-type")) {
+                add("", name, value);
+            }
         } else if is_limit(name) {
-            add(&[LIMITS_PREFIX.as_bytes(), name].concat(), value);
+            add(LIMITS_PREFIX, name, value);
         } else if is(&"x-request-id") || is(&"request-id") {
-            add(b"x-greenroom-upstream-request-id", value);
+            add("", b"x-greenroom-upstream-request-id", value);
         }
     }
-    headers
+    kept
 }
 
 fn is_limit(name: &[u8]) -> bool {

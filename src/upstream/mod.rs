@@ -2,20 +2,12 @@
 //! truncated end from a clean one.
 
 mod answer;
-mod body;
 mod head;
 mod headers;
 pub mod plain;
 mod pool;
 
-use std::{
-    cell::{Cell, RefCell},
-    collections::HashMap,
-    io,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{cell::RefCell, collections::HashMap, io, pin::Pin, rc::Rc, sync::Arc};
 
 use actix_web::http::{
     Method, Uri,
@@ -25,7 +17,7 @@ use bytes::Bytes;
 use futures_util::future::poll_fn;
 use tokio::io::AsyncWrite;
 
-pub use self::answer::{Answer, BrokenOff};
+pub use self::answer::{Answer, BrokenOff, HeaderLines};
 use self::{
     answer::poll_fill,
     pool::{Io, Place, Pool, Taken, io_words},
@@ -37,7 +29,7 @@ use crate::{
 };
 
 /// Bodies up to this size go out with the head in one write; larger ones follow it as they are, uncopied.
-const INLINE: usize = 16 << 10;
+const INLINE: usize = 12 << 10;
 
 /// What is asked of a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -123,8 +115,6 @@ pub struct Client {
     backend: Arc<Backend>,
     pool: Rc<Pool>,
     heads: RefCell<Vec<Head>>,
-    /// Where requests are put together, kept for the next one.
-    scratch: Cell<Vec<u8>>,
 }
 
 /// A request head, built once.
@@ -153,7 +143,7 @@ impl Client {
             secure,
             connect_within: backend.deadlines.connect,
         };
-        Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default(), scratch: Cell::default() }
+        Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default() }
     }
 
     /// Opens a connection, TLS included, and closes it again.
@@ -243,23 +233,29 @@ impl Client {
         body: &[Bytes],
     ) -> io::Result<()> {
         let size: usize = body.iter().map(Bytes::len).sum();
-        let mut out = self.scratch.take();
-        head.render(extra, size, &mut out);
         let inline = size <= INLINE;
-        for part in body.iter().filter(|_| inline) {
-            out.extend_from_slice(part);
+        let begin = |out: &mut Vec<u8>| {
+            head.render(extra, size, out);
+            for part in body.iter().filter(|_| inline) {
+                out.extend_from_slice(part);
+            }
+        };
+        match io {
+            // Goes out at the end of the turn; what comes of that is seen when the answer is read.
+            Io::Plain(socket) => socket.write(begin),
+            Io::Secure(_) => {
+                let mut out = Vec::with_capacity(size.min(INLINE) + 512);
+                begin(&mut out);
+                write_all(io, &out).await?;
+            }
         }
-        let mut written = write_all(io, &out).await;
-        out.clear();
-        self.scratch.set(out);
         for part in body.iter().filter(|_| !inline) {
-            written = match written {
-                Ok(()) => write_all(io, part).await,
-                failed => failed,
-            };
+            write_all(io, part).await?;
         }
-        written?;
-        poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await
+        match io {
+            Io::Plain(_) => Ok(()),
+            Io::Secure(io) => poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await,
+        }
     }
 }
 

@@ -22,7 +22,10 @@ use tokio::{
     time::{Instant, sleep, timeout},
 };
 
-use crate::error::{Class, Failed};
+use crate::{
+    error::{Class, Failed},
+    turn::Socket,
+};
 
 /// Idle connections are closed when they are found idle so often, after 10 to 15 s: below the usual idle limits of load
 /// balancers in front of providers.
@@ -114,7 +117,7 @@ impl Pool {
             log::debug!("nodelay not set: {error}");
         }
         if !self.place.secure {
-            return Ok(Io::Plain(tcp.into_parts().0));
+            return Ok(Io::Plain(Socket::new(tcp.into_parts().0)));
         }
         let secured = TlsConnector::service(tls())
             .call(tcp)
@@ -146,7 +149,7 @@ async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
 /// a system call.
 fn is_quiet(wire: &Wire) -> bool {
     let mut context = Context::from_waker(Waker::noop());
-    wire.buffer.is_empty() && wire.io.poll_ready_to_read(&mut context).is_pending()
+    wire.buffer.is_empty() && wire.io.is_drained() && wire.io.poll_ready_to_read(&mut context).is_pending()
 }
 
 /// The process, or the system, has no file descriptor left: `EMFILE`, `ENFILE` in Linux's errno(3).
@@ -203,11 +206,20 @@ pub(super) fn tls() -> Arc<rustls::ClientConfig> {
 
 /// A socket, secured or not.
 pub(super) enum Io {
-    Plain(TcpStream),
+    Plain(Socket),
     Secure(Box<AsyncTlsStream<TcpStream>>),
 }
 
 impl Io {
+    /// Nothing of a request is still held back.
+    fn is_drained(&self) -> bool {
+        match self {
+            Self::Plain(io) => io.is_drained(),
+            // Flushed with each request.
+            Self::Secure(_) => true,
+        }
+    }
+
     fn poll_ready_to_read(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Plain(io) => io.poll_read_ready(context),

@@ -15,6 +15,7 @@ mod free_text;
 #[cfg(test)]
 mod free_text_tests;
 mod gemini;
+pub mod http1;
 mod ids;
 mod json;
 #[cfg(test)]

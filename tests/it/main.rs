@@ -6,6 +6,7 @@ mod admin;
 mod balance;
 mod byte_exact;
 mod commit;
+mod connections;
 mod deadline;
 mod demo;
 mod exhausted;

@@ -9,7 +9,7 @@ const TRAILERS: usize = 8 << 10;
 
 /// How a body ends, and how far it has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Framing {
+pub enum Framing {
     /// So many bytes are left.
     Length(u64),
     /// In chunks.
@@ -22,7 +22,7 @@ pub(super) enum Framing {
 
 /// Where in a chunk the reading stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Chunk {
+pub enum Chunk {
     /// Before its size.
     Size,
     /// So many bytes of it are left.
@@ -35,11 +35,11 @@ pub(super) enum Chunk {
 
 /// The bytes are not a body of the announced kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Garbled;
+pub struct Garbled;
 
 impl Framing {
     /// By the head's `content-length` and `transfer-encoding`.
-    pub(super) fn of(length: Option<u64>, chunked: bool) -> Self {
+    pub fn of(length: Option<u64>, chunked: bool) -> Self {
         match (chunked, length) {
             (true, _) => Self::Chunked(Chunk::Size),
             (false, Some(0)) => Self::Ended,
@@ -49,7 +49,7 @@ impl Framing {
     }
 
     /// Takes the next piece of the body from what has been read; `None`: more has to be read, or it has ended.
-    pub(super) fn take(&mut self, from: &mut BytesMut) -> Result<Option<Bytes>, Garbled> {
+    pub fn take(&mut self, from: &mut BytesMut) -> Result<Option<Bytes>, Garbled> {
         loop {
             match self {
                 Self::Ended => return Ok(None),

@@ -1,0 +1,70 @@
+//! Owns what a client is answered, before it is bytes on a connection: a status, header lines, a body.
+
+use actix_web::http::StatusCode;
+use bytes::Bytes;
+
+use super::stage::Play;
+
+/// An answer to a client.
+pub struct Reply {
+    /// HTTP status.
+    pub status: StatusCode,
+    /// Header lines, each with its line end; length, date and connection are the connection's own.
+    pub lines: Vec<u8>,
+    /// The body.
+    pub body: Body,
+}
+
+/// The body of an answer.
+pub enum Body {
+    /// In one piece.
+    Whole(Bytes),
+    /// As it comes.
+    Stream(Box<Play>),
+}
+
+impl Reply {
+    /// An answer without a body; `lines` go out first.
+    pub(super) fn new(status: StatusCode, lines: Vec<u8>) -> Self {
+        Self { status, lines, body: Body::Whole(Bytes::new()) }
+    }
+
+    /// Adds a header. Nothing in its value can end the line: what is no text of a header goes out as `_`.
+    pub(super) fn line(&mut self, name: &str, value: &str) {
+        self.lines.extend_from_slice(name.as_bytes());
+        self.lines.extend_from_slice(b": ");
+        let from = self.lines.len();
+        self.lines.extend_from_slice(value.as_bytes());
+        for byte in &mut self.lines[from..] {
+            if !matches!(byte, b' '..=b'~' | b'\t') {
+                *byte = b'_';
+            }
+        }
+        self.lines.extend_from_slice(b"\r\n");
+    }
+
+    /// Adds a header whose value is a number.
+    pub(super) fn count(&mut self, name: &str, value: u64) {
+        self.line(name, itoa::Buffer::new().format(value));
+    }
+
+    pub(super) fn body(self, body: impl Into<Bytes>) -> Self {
+        Self { body: Body::Whole(body.into()), ..self }
+    }
+
+    pub(super) fn stream(self, play: Play) -> Self {
+        Self { body: Body::Stream(Box::new(play)), ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_in_a_value_ends_its_line() {
+        let mut reply = Reply::new(StatusCode::OK, Vec::new());
+        reply.line("a", "1\r\nevil: é\0");
+        assert_eq!(reply.lines, b"a: 1__evil: ___\r\n");
+    }
+}

@@ -1,0 +1,215 @@
+//! Owns the head of a client's request: what is asked, how its body ends, and what is refused for being readable in two ways.
+
+use std::mem::MaybeUninit;
+
+use bytes::{Buf, BytesMut};
+
+use crate::wire::http1::{Framing, Lines, MOST_LINES, is_list_with, length};
+
+/// Longest head of a request, bytes.
+const LONGEST: usize = 64 << 10;
+
+/// The head of a request.
+#[derive(Debug)]
+pub(in crate::inbound) struct Head {
+    /// The method, as it came.
+    pub(super) method: Method,
+    /// Path and query, as they came.
+    pub(super) target: Box<str>,
+    /// The header lines.
+    pub(super) lines: Lines,
+    /// How the body ends.
+    pub(super) framing: Framing,
+    /// The client wants to send another request on this connection.
+    pub(super) keep_alive: bool,
+    /// HTTP/1.1, whose clients know chunks.
+    pub(super) is_1_1: bool,
+    /// The client waits for leave to send the body.
+    pub(super) expects: bool,
+}
+
+/// What a request asks for, as far as answering differs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Method {
+    Post,
+    Get,
+    /// Like `Get`, without the body.
+    Head,
+    Other(Box<str>),
+}
+
+impl Method {
+    pub(super) fn as_str(&self) -> &str {
+        match self {
+            Self::Post => "POST",
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Other(name) => name,
+        }
+    }
+}
+
+/// Why a head is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Unfit {
+    /// It is not HTTP, or can be read in two ways; why.
+    Bad(&'static str),
+    /// It is too long.
+    TooLong,
+}
+
+impl Head {
+    /// Takes a head from what has been read; `None`: more has to be read.
+    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Unfit> {
+        // Left uninitialised: clearing room for so many lines would cost more than reading the usual few.
+        let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
+        let mut parsed = httparse::Request::new(&mut []);
+        let end = match parsed.parse_with_uninit_headers(from, &mut lines) {
+            Ok(httparse::Status::Complete(end)) if end <= LONGEST => end,
+            Ok(httparse::Status::Partial) if from.len() <= LONGEST => return Ok(None),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Unfit::TooLong),
+            Err(_) => return Err(Unfit::Bad("it is not HTTP/1.1")),
+        };
+        let is_1_1 = parsed.version == Some(1);
+        let Ends { framing, keep_alive, expects } = ends(parsed.headers, is_1_1)?;
+        let method = match parsed.method.unwrap_or_default() {
+            "POST" => Method::Post,
+            "GET" => Method::Get,
+            "HEAD" => Method::Head,
+            other => Method::Other(other.into()),
+        };
+        let target = parsed.path.unwrap_or_default().into();
+        let lines = Lines::of(&from[..end], parsed.headers);
+        from.advance(end);
+        Ok(Some(Self { method, target, lines, framing, keep_alive, is_1_1, expects }))
+    }
+
+    /// The path, without the query.
+    pub(super) fn path(&self) -> &str {
+        self.target.split_once('?').map_or(&*self.target, |(path, _)| path)
+    }
+
+    /// The text of the first header of this name.
+    pub(in crate::inbound) fn text(&self, name: &str) -> Option<&str> {
+        self.lines.text(name)
+    }
+}
+
+struct Ends {
+    framing: Framing,
+    keep_alive: bool,
+    expects: bool,
+}
+
+/// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: who
+/// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
+fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
+    let (mut told, mut chunked, mut keep_alive, mut expects) = (None, false, is_1_1, false);
+    for line in headers {
+        // The first letter rules out most lines.
+        match line.name.as_bytes().first().map(u8::to_ascii_lowercase) {
+            Some(b'c') if line.name.eq_ignore_ascii_case("content-length") => {
+                let value = length(line.value).ok_or(Unfit::Bad("its content-length is not a number"))?;
+                if told.replace(value).is_some_and(|before| before != value) {
+                    return Err(Unfit::Bad("it has two different lengths"));
+                }
+            }
+            Some(b'c') if line.name.eq_ignore_ascii_case("connection") => {
+                keep_alive |= is_list_with(line.value, b"keep-alive");
+                keep_alive &= !is_list_with(line.value, b"close");
+            }
+            Some(b't') if line.name.eq_ignore_ascii_case("transfer-encoding") => {
+                if chunked || !is_1_1 || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
+                    return Err(Unfit::Bad("its transfer-encoding is not 'chunked' and nothing else"));
+                }
+                chunked = true;
+            }
+            Some(b'e') if line.name.eq_ignore_ascii_case("expect") => {
+                expects = is_list_with(line.value, b"100-continue");
+            }
+            _ => {}
+        }
+    }
+    if chunked && told.is_some() {
+        return Err(Unfit::Bad("it has a content-length beside its transfer-encoding"));
+    }
+    // A request that tells neither has no body.
+    Ok(Ends { framing: Framing::of(told.or((!chunked).then_some(0)), chunked), keep_alive, expects })
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::http1::Chunk;
+
+    fn take(lines: &str) -> Result<Option<Head>, Unfit> {
+        Head::take(&mut BytesMut::from(&*format!("POST /v1/x?y=z HTTP/1.1\r\n{lines}\r\n")))
+    }
+
+    fn framed(lines: &str) -> Framing {
+        take(lines).expect("sound").expect("whole").framing
+    }
+
+    #[test]
+    fn the_end_of_a_body_is_found_by_its_heads_words() {
+        assert_eq!(framed("Content-Length: 7\r\n"), Framing::Length(7));
+        assert_eq!(framed("Transfer-Encoding: Chunked\r\n"), Framing::Chunked(Chunk::Size));
+        assert_eq!(framed("x: y\r\n"), Framing::Ended);
+    }
+
+    #[test]
+    fn what_can_be_read_in_two_ways_is_refused() {
+        for lines in [
+            "content-length: 1\r\ncontent-length: 2\r\n",
+            "content-length: +1\r\n",
+            "content-length:\r\n",
+            "content-length: 1, 1\r\n",
+            "transfer-encoding: chunked\r\ncontent-length: 1\r\n",
+            "transfer-encoding: gzip, chunked\r\n",
+            "transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n",
+            "transfer-encoding: identity\r\n",
+            "x: a\r\n b\r\n",
+            "x : a\r\n",
+            "x: a\rb\r\n",
+        ] {
+            assert!(matches!(take(lines), Err(Unfit::Bad(_))), "{lines:?}");
+        }
+        let old = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(matches!(Head::take(&mut BytesMut::from(old)), Err(Unfit::Bad(_))));
+        assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST))), Err(Unfit::TooLong)));
+        assert!(matches!(take(&"x: y\r\n".repeat(MOST_LINES + 1)), Err(Unfit::TooLong)));
+    }
+
+    #[test]
+    fn a_connection_is_kept_as_its_version_and_client_want() {
+        let kept = |version: &str, lines: &str| {
+            let head = format!("GET / HTTP/{version}\r\n{lines}\r\n");
+            Head::take(&mut BytesMut::from(&*head)).expect("sound").expect("whole").keep_alive
+        };
+        assert!(kept("1.1", "") && kept("1.0", "connection: Keep-Alive\r\n"));
+        assert!(!kept("1.0", "") && !kept("1.1", "connection: x, Close\r\n"));
+    }
+
+    proptest! {
+        #[test]
+        fn a_head_cut_anywhere_waits_for_the_rest(cut in 0_usize..58) {
+            let whole = "GET /a?b=c HTTP/1.1\r\nHost: h\r\nexpect: 100-continue\r\n\r\nrest";
+            let mut buffer = BytesMut::from(&whole[..cut.min(whole.len() - 5)]);
+            prop_assert!(Head::take(&mut buffer).expect("sound so far").is_none());
+            buffer.extend_from_slice(&whole.as_bytes()[buffer.len()..]);
+            let head = Head::take(&mut buffer).expect("sound").expect("whole");
+            prop_assert_eq!((head.path(), head.text("HOST"), head.expects), ("/a", Some("h"), true));
+            prop_assert_eq!(&buffer[..], b"rest");
+        }
+
+        #[test]
+        fn any_bytes_whatever_are_a_head_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = Head::take(&mut BytesMut::from(&bytes[..]));
+            let mut bytes = [b"POST / HTTP/1.1\r\n".to_vec(), bytes].concat();
+            bytes.extend_from_slice(b"\r\n\r\n");
+            let _ = Head::take(&mut BytesMut::from(&bytes[..]));
+        }
+    }
+}

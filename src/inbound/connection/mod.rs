@@ -1,0 +1,229 @@
+//! Owns a client's connection from its first byte to its last: requests in turn, each read, served and answered.
+//!
+//! The framework's connections build a header map of each request and each answer, box each handler, register a timer a
+//! request and poll four futures a chunk. Model endpoints are served here without any of that; the rest goes over `bridge`.
+
+mod bridge;
+mod closing;
+mod head;
+mod intake;
+mod output;
+
+use std::{
+    future::poll_fn,
+    pin::pin,
+    rc::Rc,
+    task::{Poll, ready},
+    time::Duration,
+};
+
+use actix_rt::net::TcpStream;
+use actix_web::web::ServiceConfig;
+use bytes::Bytes;
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout},
+};
+
+pub(super) use self::head::Head;
+use self::{
+    bridge::Bridge,
+    closing::Closing,
+    head::{Method, Unfit},
+    intake::{Begun, Intake},
+    output::Manner,
+};
+use super::{Shared, chat};
+use crate::{
+    error::Error,
+    exchange::{
+        Worker,
+        reply::{Body, Reply},
+        response,
+        surface::Surface,
+    },
+    turn::Socket,
+    wire::{http1::Framing, translate::Dialect},
+};
+
+/// Time a client has to take its leave.
+const LEAVE: Duration = Duration::from_secs(1);
+
+/// What the connections of a worker have in common.
+#[derive(Clone)]
+pub struct Door {
+    pub(super) shared: Shared,
+    pub(super) worker: Rc<Worker>,
+    bridge: Bridge,
+    closing: Rc<Closing>,
+    keep_alive: Duration,
+}
+
+impl Door {
+    /// Opens it on this worker; `configure` names the endpoints of the web framework. A connection without requests is closed
+    /// after `keep_alive`, every connection after its answer once `closing` is ready.
+    pub async fn open(
+        shared: Shared,
+        worker: Rc<Worker>,
+        keep_alive: Duration,
+        closing: impl Future<Output = ()> + 'static,
+        configure: impl FnOnce(&mut ServiceConfig),
+    ) -> Result<Self, ()> {
+        let bridge = Bridge::new(configure).await?;
+        let door = Self { shared, worker, bridge, closing: Rc::default(), keep_alive };
+        let told = door.closing.clone();
+        actix_rt::spawn(async move {
+            closing.await;
+            told.close();
+        });
+        Ok(door)
+    }
+
+    /// Serves one connection to its end.
+    pub async fn serve(self, io: TcpStream) {
+        // Without it a small answer can wait for the acknowledgement of the one before.
+        if let Err(error) = io.set_nodelay(true) {
+            log::debug!("nodelay not set: {error}");
+        }
+        let entry = poll_fn(|cx| Poll::Ready(self.closing.enter(cx.waker()))).await;
+        let mut intake = Intake::new(Socket::new(io));
+        let mut is_first = true;
+        loop {
+            let mut head = match intake.head(&self.closing, is_first).await {
+                Begun::Head(head) => head,
+                Begun::Over => break,
+                Begun::Unfit(unfit) => {
+                    let error = match unfit {
+                        Unfit::Bad(why) => Error::BadRequest(why),
+                        Unfit::TooLong => Error::HeadTooLong,
+                    };
+                    self.turn_away(&mut intake, &error).await;
+                    break;
+                }
+                Begun::Late => {
+                    self.turn_away(&mut intake, &Error::Slow).await;
+                    break;
+                }
+            };
+            is_first = false;
+            if self.answer(&mut intake, &mut head).await.is_err() {
+                break;
+            }
+        }
+        drop(entry);
+    }
+
+    /// One request and its answer; `Err`: the connection is over.
+    async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
+        let reply = match surface(head) {
+            Some(surface) => self.model(intake, head, surface).await?,
+            None => self.other(intake, head).await?,
+        };
+        let unread = head.framing != Framing::Ended;
+        let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));
+        let close = unread || !head.keep_alive || is_old_stream || self.closing.is_closed();
+        let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
+        let now = Instant::now();
+        self.send(intake, reply, manner, now).await?;
+        if close {
+            leave(intake, unread).await;
+            return Err(());
+        }
+        intake.due(now + self.keep_alive);
+        Ok(())
+    }
+
+    async fn send(&self, intake: &mut Intake, mut reply: Reply, manner: Manner, now: Instant) -> Result<(), ()> {
+        let body = std::mem::replace(&mut reply.body, Body::Whole(Bytes::new()));
+        match body {
+            Body::Whole(body) => output::whole(&mut intake.socket, &reply, &body, manner, now).await.map_err(|_| ()),
+            Body::Stream(mut play) => {
+                intake.rest();
+                let streamed = output::stream(intake, &reply, &mut play, manner, now).await;
+                if streamed.is_err() {
+                    // The last words go out; the end that would make them an answer does not.
+                    let _ = timeout(LEAVE, intake.socket.flush()).await;
+                }
+                streamed
+            }
+        }
+    }
+
+    /// A request to a model; `Err`: its client has left.
+    async fn model(&self, intake: &mut Intake, head: &mut Head, surface: Surface) -> Result<Reply, ()> {
+        let arrival = match chat::admit(self, head, surface) {
+            Ok(arrival) => arrival,
+            Err(reply) => return Ok(reply),
+        };
+        self.allow(intake, head);
+        let body = intake.body(&mut head.framing, arrival.body_limit()).await;
+        served(intake, chat::serve(self, arrival, head, body)).await
+    }
+
+    /// Any other request; `Err`: its client has left.
+    async fn other(&self, intake: &mut Intake, head: &mut Head) -> Result<Reply, ()> {
+        self.allow(intake, head);
+        let limit = self.shared.table().settings.server.body_limit;
+        let served = match intake.body(&mut head.framing, limit).await {
+            Ok(body) => served(intake, self.bridge.serve(head, body)).await?,
+            Err(error) => Err(error),
+        };
+        Ok(served.unwrap_or_else(|error| response::refused(&chat::new_id(), &error, Dialect::Chat)))
+    }
+
+    /// Tells a client that waits for it that it may send its body.
+    fn allow(&self, intake: &Intake, head: &Head) {
+        if head.expects && head.framing != Framing::Ended && !self.closing.is_closed() {
+            intake.socket.write(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+        }
+    }
+
+    /// Refuses what is no request.
+    async fn turn_away(&self, intake: &mut Intake, error: &Error) {
+        let reply = chat::refuse(&self.shared, &chat::new_id(), None, error, Surface::Chat);
+        let manner = Manner { close: true, ..Manner::default() };
+        if self.send(intake, reply, manner, Instant::now()).await.is_ok() {
+            leave(intake, true).await;
+        }
+    }
+}
+
+/// The model endpoint that a request is for.
+fn surface(head: &Head) -> Option<Surface> {
+    if head.method != Method::Post {
+        return None;
+    }
+    Some(match head.path() {
+        "/v1/chat/completions" => Surface::Chat,
+        "/v1/messages" => Surface::Messages,
+        "/v1/messages/count_tokens" => Surface::CountTokens,
+        "/v1/responses" => Surface::Responses,
+        "/v1/embeddings" => Surface::Embeddings,
+        "/v1/completions" => Surface::Completions,
+        _ => return None,
+    })
+}
+
+/// What comes of `work`, unless the client leaves before: then it is dropped, and all it holds with it.
+async fn served<T>(intake: &mut Intake, work: impl Future<Output = T>) -> Result<T, ()> {
+    let mut work = pin!(work);
+    poll_fn(|cx| {
+        if let Poll::Ready(done) = work.as_mut().poll(cx) {
+            return Poll::Ready(Ok(done));
+        }
+        ready!(intake.poll_gone(cx));
+        Poll::Ready(Err(()))
+    })
+    .await
+}
+
+/// Closes a connection behind its last answer.
+async fn leave(intake: &mut Intake, unread: bool) {
+    let closed = async {
+        if intake.socket.shutdown().await.is_ok() && unread {
+            intake.drain().await;
+        }
+    };
+    // A client that does not take its leave is left.
+    let _ = timeout(LEAVE, closed).await;
+}

@@ -1,0 +1,193 @@
+//! Owns what goes out on a client's connection: heads, bodies, chunks.
+
+use std::{
+    cell::RefCell,
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Poll, ready},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use tokio::{io::AsyncWrite, time::Instant};
+
+use super::intake::Intake;
+use crate::{
+    exchange::{
+        reply::Reply,
+        stage::{Piece, Play},
+    },
+    turn::Socket,
+};
+
+/// Bodies up to this size go out with the head; larger ones follow it uncopied.
+const INLINE: usize = 12 << 10;
+
+/// How a body is framed, and what becomes of the connection.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Manner {
+    /// The connection ends with this answer.
+    pub(super) close: bool,
+    /// The client speaks HTTP/1.0: no chunks, and a kept connection has to be told.
+    pub(super) old: bool,
+    /// The client asked for the head alone.
+    pub(super) head_only: bool,
+}
+
+/// Writes a head; `length` of the body, `None` if it is a stream.
+fn head(reply: &Reply, length: Option<usize>, manner: Manner, now: Instant, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"HTTP/1.1 ");
+    out.extend_from_slice(reply.status.as_str().as_bytes());
+    out.push(b' ');
+    out.extend_from_slice(reply.status.canonical_reason().unwrap_or_default().as_bytes());
+    out.extend_from_slice(b"\r\n");
+    out.extend_from_slice(&reply.lines);
+    match length {
+        Some(length) => {
+            out.extend_from_slice(b"content-length: ");
+            out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            out.extend_from_slice(b"\r\n");
+        }
+        None if !manner.old => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        None => {}
+    }
+    if manner.close {
+        out.extend_from_slice(b"connection: close\r\n");
+    } else if manner.old {
+        out.extend_from_slice(b"connection: keep-alive\r\n");
+    }
+    date(now, out);
+    out.extend_from_slice(b"\r\n");
+}
+
+/// The date line: rendered once a second and thread.
+fn date(now: Instant, out: &mut Vec<u8>) {
+    thread_local! {
+        static LINE: RefCell<Option<(Instant, String)>> = const { RefCell::new(None) };
+    }
+    LINE.with_borrow_mut(|line| {
+        if line.as_ref().is_none_or(|(until, _)| now >= *until) {
+            let wall = SystemTime::now();
+            let within = wall.duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+            let until = now + Duration::from_secs(1) - Duration::from_nanos(u64::from(within));
+            *line = Some((until, format!("date: {}\r\n", httpdate::fmt_http_date(wall))));
+        }
+        out.extend_from_slice(line.as_ref().map_or("", |(_, text)| text).as_bytes());
+    });
+}
+
+/// Writes an answer in one piece.
+pub(super) async fn whole(
+    socket: &mut Socket,
+    reply: &Reply,
+    body: &Bytes,
+    manner: Manner,
+    now: Instant,
+) -> io::Result<()> {
+    poll_fn(|cx| socket.poll_room(cx)).await?;
+    let length = Some(body.len());
+    let body: &[u8] = if manner.head_only { &[] } else { body };
+    let inline = body.len() <= INLINE;
+    socket.write(|out| {
+        head(reply, length, manner, now, out);
+        if inline {
+            out.extend_from_slice(body);
+        }
+    });
+    if inline {
+        return Ok(());
+    }
+    write_all(socket, body).await
+}
+
+async fn write_all(socket: &mut Socket, mut rest: &[u8]) -> io::Result<()> {
+    while !rest.is_empty() {
+        match poll_fn(|cx| Pin::new(&mut *socket).poll_write(cx, rest)).await? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            n => rest = &rest[n..],
+        }
+    }
+    Ok(())
+}
+
+/// Writes an answer as it comes, with the client's leave watched. `Err`: it broke off, and so must the connection.
+pub(super) async fn stream(
+    intake: &mut Intake,
+    reply: &Reply,
+    play: &mut Play,
+    manner: Manner,
+    now: Instant,
+) -> Result<(), ()> {
+    intake.socket.write(|out| head(reply, None, manner, now, out));
+    if manner.head_only {
+        return Ok(());
+    }
+    loop {
+        let next = poll_fn(|cx| {
+            // A client that does not read slows its backend: nothing is taken from it meanwhile.
+            let next = match intake.socket.poll_room(cx) {
+                Poll::Ready(Ok(())) => play.poll_piece(cx),
+                Poll::Ready(Err(_)) => return Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            };
+            match next {
+                Poll::Ready(piece) => Poll::Ready(Some(piece)),
+                Poll::Pending => {
+                    ready!(intake.poll_gone(cx));
+                    Poll::Ready(None)
+                }
+            }
+        });
+        match next.await {
+            Some(Piece::Bytes(bytes)) => chunk(&bytes, manner, &intake.socket),
+            Some(Piece::End) => {
+                if !manner.old {
+                    intake.socket.write(|out| out.extend_from_slice(b"0\r\n\r\n"));
+                }
+                return Ok(());
+            }
+            Some(Piece::Broken(bytes)) => {
+                chunk(&bytes, manner, &intake.socket);
+                return Err(());
+            }
+            None => return Err(()),
+        }
+    }
+}
+
+fn chunk(bytes: &[u8], manner: Manner, socket: &Socket) {
+    // An empty chunk would be the end.
+    if bytes.is_empty() {
+        return;
+    }
+    socket.write(|out| {
+        if manner.old {
+            return out.extend_from_slice(bytes);
+        }
+        hex(bytes.len(), out);
+        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(bytes);
+        out.extend_from_slice(b"\r\n");
+    });
+}
+
+/// A number in hexadecimal digits, as chunks tell their size.
+fn hex(number: usize, out: &mut Vec<u8>) {
+    let digits = (usize::BITS - number.leading_zeros()).div_ceil(4).max(1);
+    out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[number >> (4 * digit) & 15]));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_of_chunks_are_hexadecimal() {
+        for number in [0, 1, 15, 16, 255, 256, 4096, 65_535, 1 << 20, usize::MAX] {
+            let mut out = Vec::new();
+            hex(number, &mut out);
+            assert_eq!(String::from_utf8(out).expect("ASCII"), format!("{number:x}"));
+        }
+    }
+}

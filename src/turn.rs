@@ -1,0 +1,370 @@
+//! Owns sending at the end of a turn: what the tasks of a thread write in one turn of its event loop goes out together.
+//!
+//! A send to a peer that sleeps wakes it, and the sender pays for that on its way through the kernel. Sent one behind the
+//! other, a turn's messages find their readers awake, and the code that sends stays in the processor's cache.
+
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, Waker, ready},
+};
+
+use actix_rt::net::TcpStream;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+/// Messages that a turn holds back at most, so that the first in a long turn do not wait for the last. From 16 to 64 the
+/// gain is about the same; 1, which is sending at once, costs a tenth more CPU a request (`docs/benchmarks/core.md`).
+const TOGETHER: usize = 32;
+
+/// What a socket holds back before its writer has to wait, bytes.
+const HELD: usize = 16 << 10;
+
+/// Buffers kept for the next messages.
+const SPARE: usize = 64;
+
+/// A socket that writes at the end of the turn. Dropped, it still sends what it holds, as far as its peer takes it at once.
+pub struct Socket(Rc<Held>);
+
+struct Held {
+    io: RefCell<TcpStream>,
+    out: RefCell<Vec<u8>>,
+    /// It stands in the turn's list.
+    listed: Cell<bool>,
+    /// A task of its own waits until its peer reads again.
+    stuck: Cell<bool>,
+    /// What a write at the end of a turn came to; told to whoever writes next.
+    broken: Cell<Option<io::ErrorKind>>,
+    /// Who waits for room.
+    writer: Cell<Option<Waker>>,
+    /// The task that waits until the peer reads again.
+    sender: Cell<Option<Waker>>,
+}
+
+impl Socket {
+    /// Takes over a socket; on a thread that runs actix.
+    pub fn new(io: TcpStream) -> Self {
+        Self(Rc::new(Held {
+            io: RefCell::new(io),
+            out: RefCell::default(),
+            listed: Cell::new(false),
+            stuck: Cell::new(false),
+            broken: Cell::new(None),
+            writer: Cell::new(None),
+            sender: Cell::new(None),
+        }))
+    }
+
+    /// Ready when there may be something to read, or its peer has closed.
+    pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.io.borrow().poll_read_ready(cx)
+    }
+
+    /// Whether everything written has been taken over by the kernel.
+    pub fn is_drained(&self) -> bool {
+        self.0.out.borrow().is_empty()
+    }
+
+    /// Ready when it holds little enough to take more.
+    pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_below(HELD, cx)
+    }
+
+    fn poll_below(&self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(kind) = self.0.broken.get() {
+            return Poll::Ready(Err(kind.into()));
+        }
+        if self.0.out.borrow().len() < limit {
+            return Poll::Ready(Ok(()));
+        }
+        self.0.writer.set(Some(cx.waker().clone()));
+        Poll::Pending
+    }
+
+    /// Writes at the end of the turn, whatever is held by then: who may have much to write asks for room first.
+    pub fn write(&self, write: impl FnOnce(&mut Vec<u8>)) {
+        let held = &self.0;
+        let mut out = held.out.borrow_mut();
+        if out.capacity() == 0 {
+            *out = TURN.with(|turn| turn.spare.borrow_mut().pop()).unwrap_or_default();
+        }
+        write(&mut out);
+        drop(out);
+        if !held.stuck.get() && !held.listed.replace(true) {
+            TURN.with(|turn| turn.list(held));
+        }
+    }
+}
+
+impl Held {
+    /// Sends what its peer takes.
+    fn send(self: &Rc<Self>, turn: &Turn) {
+        let mut out = self.out.borrow_mut();
+        let io = self.io.borrow();
+        let mut sent = 0;
+        while sent < out.len() {
+            match io.try_write(&out[sent..]) {
+                Ok(n) => sent += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    self.broken.set(Some(error.kind()));
+                    sent = out.len();
+                }
+            }
+        }
+        if sent < out.len() {
+            out.drain(..sent);
+            if !self.stuck.replace(true) {
+                actix_rt::spawn(send_when_read(self.clone()));
+            }
+        } else {
+            turn.take_back(&mut out);
+        }
+        if out.len() < HELD
+            && let Some(writer) = self.writer.take()
+        {
+            writer.wake();
+        }
+    }
+}
+
+/// Sends the rest once its peer reads again; ends with the socket's owner.
+async fn send_when_read(held: Rc<Held>) {
+    let reads = poll_fn(|cx| {
+        if Rc::strong_count(&held) == 1 {
+            return Poll::Ready(false);
+        }
+        held.sender.set(Some(cx.waker().clone()));
+        held.io.borrow().poll_write_ready(cx).map(|_| true)
+    });
+    if reads.await {
+        held.stuck.set(false);
+        TURN.with(|turn| held.send(turn));
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        if let Some(sender) = self.0.sender.take() {
+            sender.wake();
+        }
+    }
+}
+
+/// What one thread sends at the end of its turn.
+#[derive(Default)]
+struct Turn {
+    list: RefCell<Vec<Rc<Held>>>,
+    spare: RefCell<Vec<Vec<u8>>>,
+    /// Wakes the task that ends turns, while there is one.
+    end: RefCell<Option<Waker>>,
+}
+
+thread_local! {
+    static TURN: Turn = Turn::default();
+}
+
+/// The task that ends a thread's turns: once woken it runs behind all tasks that were woken before.
+struct Ending;
+
+impl Future for Ending {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        TURN.with(|turn| {
+            turn.end.replace(Some(cx.waker().clone()));
+            turn.send();
+        });
+        Poll::Pending
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // With its runtime; the thread may run another. A thread that ends has dropped its turn by itself.
+        let _ = TURN.try_with(|turn| turn.end.take());
+    }
+}
+
+impl Turn {
+    fn list(&self, held: &Rc<Held>) {
+        let mut list = self.list.borrow_mut();
+        list.push(held.clone());
+        let listed = list.len();
+        drop(list);
+        if listed >= TOGETHER {
+            self.send();
+        } else if listed == 1 {
+            match &*self.end.borrow() {
+                Some(waker) => waker.wake_by_ref(),
+                None => drop(actix_rt::spawn(Ending)),
+            }
+        }
+    }
+
+    fn send(&self) {
+        let mut list = self.list.take();
+        for held in list.drain(..) {
+            held.listed.set(false);
+            if !held.stuck.get() {
+                held.send(self);
+            }
+        }
+        // Its memory serves the next turn.
+        self.list.replace(list);
+    }
+
+    /// An empty buffer, for the next message; a large one is not kept.
+    fn take_back(&self, out: &mut Vec<u8>) {
+        let mut out = std::mem::take(out);
+        let mut spare = self.spare.borrow_mut();
+        if out.capacity() <= HELD && spare.len() < SPARE {
+            out.clear();
+            spare.push(out);
+        }
+    }
+}
+
+impl AsyncRead for Socket {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut *self.0.io.borrow_mut()).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Socket {
+    /// Holds small writes until the end of the turn. Large ones go out at once, behind what is held.
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_room(cx))?;
+        if buf.len() < HELD {
+            self.write(|out| out.extend_from_slice(buf));
+            return Poll::Ready(Ok(buf.len()));
+        }
+        ready!(self.as_ref().poll_drained(cx))?;
+        Pin::new(&mut *self.0.io.borrow_mut()).poll_write(cx, buf)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.as_ref().poll_drained(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        ready!(self.as_ref().poll_drained(cx))?;
+        Pin::new(&mut *self.0.io.borrow_mut()).poll_shutdown(cx)
+    }
+}
+
+impl Socket {
+    /// Ready when nothing is held any more; does not wait for the end of the turn.
+    fn poll_drained(self: Pin<&Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if !self.0.stuck.get() {
+            TURN.with(|turn| self.0.send(turn));
+        }
+        self.poll_below(1, cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+        task::yield_now,
+    };
+
+    use super::*;
+
+    async fn pair() -> (TcpStream, Socket) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        (peer, Socket::new(listener.accept().await.expect("a peer").0))
+    }
+
+    fn listed() -> usize {
+        TURN.with(|turn| turn.list.borrow().len())
+    }
+
+    #[actix::test]
+    async fn what_is_written_in_a_turn_goes_out_at_its_end_in_order() {
+        let (mut peer, mut socket) = pair().await;
+        socket.write(|out| out.extend_from_slice(b"ab"));
+        socket.write(|out| out.extend_from_slice(b"cd"));
+        assert!(!socket.is_drained() && listed() == 1);
+        // A large one does not overtake them, and does not wait.
+        let large = vec![b'x'; 4 * HELD];
+        let write = async { socket.write_all(&large).await };
+        let mut read = vec![0; 4 + large.len()];
+        let (wrote, got) = futures_util::future::join(write, peer.read_exact(&mut read)).await;
+        assert!(wrote.is_ok() && got.is_ok() && read.starts_with(b"abcdx"));
+        socket.write(|out| out.extend_from_slice(b"e"));
+        let mut last = [0];
+        peer.read_exact(&mut last).await.expect("sent at the end of the turn");
+        assert_eq!((&last, listed()), (b"e", 0));
+    }
+
+    #[actix::test]
+    async fn a_long_turn_sends_before_its_end() {
+        let mut pairs = Vec::new();
+        for _ in 0..TOGETHER {
+            pairs.push(pair().await);
+        }
+        for (n, (_, socket)) in pairs.iter().enumerate() {
+            assert_eq!(listed(), n);
+            socket.write(|out| out.push(b'x'));
+        }
+        assert_eq!(listed(), 0);
+        assert!(pairs.iter().all(|(_, socket)| socket.is_drained()));
+    }
+
+    #[actix::test]
+    async fn a_peer_that_does_not_read_holds_up_its_writer_and_nobody_else() {
+        let (mut peer, mut socket) = pair().await;
+        let mut written = 0;
+        // Until the kernel's buffers and this one are full.
+        while poll_fn(|cx| Poll::Ready(socket.poll_room(cx).is_ready())).await {
+            socket.write(|out| out.resize(out.len() + HELD, b'x'));
+            written += HELD;
+            yield_now().await;
+        }
+        let (mut other_peer, other) = pair().await;
+        other.write(|out| out.push(b'y'));
+        let mut one = [0];
+        other_peer.read_exact(&mut one).await.expect("not held up");
+        let read = async {
+            let mut all = vec![0; written];
+            peer.read_exact(&mut all).await
+        };
+        let (flushed, read) = futures_util::future::join(socket.flush(), read).await;
+        assert!(flushed.is_ok() && read.is_ok() && socket.is_drained());
+    }
+
+    #[actix::test]
+    async fn who_writes_to_a_peer_that_is_gone_is_told() {
+        let (peer, mut socket) = pair().await;
+        drop(peer);
+        let failed = async {
+            loop {
+                socket.write(|out| out.push(b'x'));
+                if let Err(error) = socket.flush().await {
+                    return error;
+                }
+                yield_now().await;
+            }
+        };
+        let kind = failed.await.kind();
+        assert!(matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{kind:?}");
+    }
+
+    #[test]
+    fn a_thread_that_runs_one_runtime_after_another_still_sends() {
+        for _ in 0..2 {
+            actix_rt::System::new().block_on(async {
+                let (mut peer, socket) = pair().await;
+                socket.write(|out| out.push(b'x'));
+                let mut one = [0];
+                peer.read_exact(&mut one).await.expect("sent");
+            });
+        }
+    }
+}

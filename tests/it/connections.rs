@@ -1,0 +1,147 @@
+//! A client's connection: requests in turn on it, bodies that wait for leave, old clients, and what ends it.
+
+use crate::support::{
+    client::{Ask, Connection},
+    proxy::{HELLO, HELLO_STREAM, Proxy},
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+    wire::End,
+};
+
+async fn stage(server: &str) -> (Upstream, Proxy) {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().set("server", server).backend("one", upstream.addr)).await;
+    (upstream, proxy)
+}
+
+#[tokio::test]
+async fn requests_sent_ahead_are_answered_in_turn() {
+    let (upstream, proxy) = stage("").await;
+    let mut connection = Connection::open(proxy.addr).await;
+    let chat = Ask::chat(HELLO).bearer(TOKEN).bytes();
+    let ahead = [&chat[..], &Ask::new("GET", "/livez").bytes(), &chat, &Ask::new("GET", "/nothing").bytes()].concat();
+    // Cut within the second head, so that one read brings one and a half requests.
+    let (first, rest) = ahead.split_at(chat.len() + 9);
+    connection.send_bytes(first).await;
+    connection.send_bytes(rest).await;
+    let mut replies = Vec::new();
+    for _ in 0..4 {
+        replies.push(connection.reply().await);
+    }
+    assert_eq!(replies.iter().map(|reply| reply.status()).collect::<Vec<_>>(), [200, 200, 200, 404]);
+    assert_eq!((replies[1].text().as_str(), replies[0].backend(), replies[2].backend()), ("ok\n", "one", "one"));
+    assert_eq!(upstream.asked(), 2);
+}
+
+#[tokio::test]
+async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
+    let (_upstream, proxy) = stage("").await;
+    let mut connection = Connection::open(proxy.addr).await;
+    let waiting = |token: &str| {
+        let ask = Ask::new("POST", "/v1/chat/completions").bearer(token).header("expect", "100-continue");
+        ask.header("content-length", &HELLO.len().to_string())
+    };
+    connection.send(&waiting(TOKEN)).await;
+    assert_eq!(connection.head().await.status(), 100);
+    connection.send_bytes(HELLO.as_bytes()).await;
+    assert_eq!(connection.reply().await.status(), 200);
+    // A stranger is told before sending anything, and that nothing more is read here.
+    connection.send(&waiting("wrong")).await;
+    let refused = connection.reply().await;
+    assert_eq!((refused.status(), refused.header("connection")), (401, "close"));
+    connection.closed().await;
+}
+
+#[tokio::test]
+async fn a_client_of_http_1_0_gets_its_answer_without_chunks() {
+    let (_upstream, proxy) = stage("").await;
+    let old = |body: &str| {
+        String::from_utf8(Ask::chat(body).bearer(TOKEN).bytes()).expect("text").replace("HTTP/1.1", "HTTP/1.0")
+    };
+    let mut connection = Connection::open(proxy.addr).await;
+    connection.send_bytes(old(HELLO_STREAM).as_bytes()).await;
+    let head = connection.head().await;
+    assert_eq!((head.get("transfer-encoding"), head.get("connection")), (None, Some("close")));
+    let (body, _) = connection.rest().await;
+    assert_eq!((sse::text_of(&body).as_str(), sse::is_done(&body)), ("hi", true));
+    let mut connection = Connection::open(proxy.addr).await;
+    connection.send_bytes(old(HELLO).replace("host:", "connection: keep-alive\r\nhost:").as_bytes()).await;
+    assert_eq!(connection.reply().await.header("connection"), "keep-alive");
+    connection.send(&Ask::new("GET", "/livez")).await;
+    assert_eq!(connection.reply().await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_head_alone_tells_the_length_and_brings_no_body() {
+    let (_upstream, proxy) = stage("").await;
+    let mut connection = Connection::open(proxy.addr).await;
+    connection.send(&Ask::new("HEAD", "/v1/nothing")).await;
+    let head = connection.head().await;
+    assert!(head.get("content-length").is_some_and(|length| length.parse::<usize>().is_ok_and(|n| n > 10)), "{head:?}");
+    connection.send(&Ask::new("GET", "/livez")).await;
+    // Nothing of a body stands between the two heads.
+    assert_eq!(connection.reply().await.status(), 200);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed_after_its_time_and_a_used_one_is_not() {
+    let (_upstream, proxy) = stage("keep_alive = \"300ms\"").await;
+    let mut connection = Connection::open(proxy.addr).await;
+    for _ in 0..3 {
+        connection.send(&Ask::chat(HELLO).bearer(TOKEN)).await;
+        assert_eq!(connection.reply().await.status(), 200);
+    }
+    connection.closed().await;
+}
+
+#[tokio::test]
+async fn what_is_no_request_is_told_so_in_the_shape_of_all_errors() {
+    let (upstream, proxy) = stage("").await;
+    let long = format!("GET / HTTP/1.1\r\nx: {}\r\n\r\n", "y".repeat(70_000));
+    let many = format!("GET / HTTP/1.1\r\n{}\r\n", "x: y\r\n".repeat(200));
+    let chunks = Ask::new("POST", "/v1/chat/completions").bearer(TOKEN).header("transfer-encoding", "chunked").bytes();
+    let chunks = String::from_utf8(chunks).expect("text") + "zz\r\n";
+    for (bytes, status, code) in [
+        ("\x16\x03\x01\x02\x00\x01\x00".to_owned(), 400, "bad_request"),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_owned(), 400, "bad_request"),
+        (long, 431, "request_headers_too_large"),
+        (many, 431, "request_headers_too_large"),
+        (chunks, 400, "bad_request"),
+    ] {
+        let mut connection = Connection::open(proxy.addr).await;
+        connection.send_bytes(bytes.as_bytes()).await;
+        let reply = connection.reply().await;
+        assert_eq!((reply.status(), reply.error("code").as_str(), reply.end), (status, code, End::Clean));
+        assert_eq!((reply.header("connection"), reply.header("content-type")), ("close", "application/json"));
+        connection.closed().await;
+    }
+    assert_eq!(upstream.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_body_that_is_not_wanted_does_not_lose_the_answer() {
+    let (upstream, proxy) = stage("body_limit = 1000").await;
+    let big = "x".repeat(3 << 20);
+    for ask in [Ask::chat(big.clone()).bearer(TOKEN), Ask::chat(big.clone()).bearer("wrong")] {
+        let mut connection = Connection::open(proxy.addr).await;
+        connection.send(&ask).await;
+        let reply = connection.reply().await;
+        assert!(matches!(reply.status(), 401 | 413), "{reply:?}");
+        connection.closed().await;
+    }
+    assert_eq!(upstream.asked(), 0);
+}
+
+#[tokio::test]
+async fn a_large_answer_arrives_whole_in_one_piece_or_as_a_stream() {
+    let said: &str = "é".repeat(2 << 20).leak();
+    let upstream = Upstream::saying(said).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    for body in [HELLO, HELLO_STREAM] {
+        let mut connection = proxy.begin(body).await;
+        assert_eq!(connection.head().await.status(), 200);
+        let (body, end) = connection.rest().await;
+        assert!(end == End::Clean && String::from_utf8_lossy(&body).contains(said));
+    }
+}
