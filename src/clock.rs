@@ -18,6 +18,11 @@ pub fn now() -> Duration {
     start().0.elapsed()
 }
 
+/// A moment on this clock as the runtime's timers know it.
+pub fn instant(at: Duration) -> Instant {
+    start().0 + at
+}
+
 /// The wall-clock time of a moment on this clock, for people and logs.
 pub fn wall(at: Duration) -> SystemTime {
     start().1 + at

@@ -54,7 +54,13 @@ pub struct Probe {
 
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
-    pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, probe: Probe, prompt_tokens: u64) -> Option<Self> {
+    pub fn take(
+        handle: &Arc<Handle>,
+        lane: &Arc<Lane>,
+        probe: Probe,
+        prompt_tokens: u64,
+        now: Duration,
+    ) -> Option<Self> {
         let vitals = &handle.vitals;
         if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
@@ -74,7 +80,7 @@ impl Lease {
         Some(Self {
             handle: handle.clone(),
             lane: lane.clone(),
-            taken: clock::now(),
+            taken: now,
             first_token: None,
             prompt_tokens,
             work: vitals.load.busy().work(),
@@ -117,30 +123,29 @@ impl Lease {
     }
 
     /// The answer is complete and cost this much.
-    pub fn used(&self, usage: Usage) {
+    pub fn used(&self, usage: Usage, now: Duration) {
         self.lane.add_tokens(usage);
         // The first token came at the beginning of this time, so it is not one of those that filled it.
         let rest = u32::try_from(usage.output.saturating_sub(1)).unwrap_or(u32::MAX);
         if let Some(first) = self.first_token
             && rest > 0
         {
-            self.lane.per_token.record(clock::now().saturating_sub(first) / rest);
+            self.lane.per_token.record(now.saturating_sub(first) / rest);
         }
     }
 
     /// The attempt is over.
-    pub fn finish(mut self, outcome: &Outcome<'_>) {
-        self.end(outcome);
+    pub fn finish(mut self, outcome: &Outcome<'_>, now: Duration) {
+        self.end(outcome, now);
     }
 
-    fn end(&mut self, outcome: &Outcome<'_>) {
+    fn end(&mut self, outcome: &Outcome<'_>, now: Duration) {
         if std::mem::replace(&mut self.done, true) {
             return;
         }
         let streamed = self.first_token.is_some();
         self.handle.vitals.load.give_back(streamed, self.prompt_tokens);
         self.lane.load.give_back(streamed, self.prompt_tokens);
-        let now = clock::now();
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),
@@ -200,6 +205,8 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.end(&Outcome::Cancelled);
+        if !self.done {
+            self.end(&Outcome::Cancelled, clock::now());
+        }
     }
 }

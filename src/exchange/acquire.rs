@@ -81,7 +81,9 @@ impl Exchange {
 
     async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
         let request = &self.request;
+        let began = clock::now();
         let ask = Assign {
+            now: began,
             model: request.model.clone(),
             user: request.user.clone(),
             pin: request.pin.clone(),
@@ -94,7 +96,6 @@ impl Exchange {
         };
         // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
         // rebuilt, which its guard bounds, or given up, which closes its mailbox.
-        let began = clock::now();
         let answer = self.worker.router.send(ask).await;
         request.telling.spent(Phase::Route, began);
         answer.map_err(|_| Error::Internal)

@@ -1,8 +1,9 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc};
+use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::Instant;
 
 use super::{
     adapt::{native, translated},
@@ -42,6 +43,8 @@ pub(super) struct Whole {
     pub(super) body: Bytes,
     pub(super) usage: Option<Usage>,
     pub(super) note: usize,
+    /// When it was complete.
+    pub(super) at: Duration,
 }
 
 /// A stream under way.
@@ -106,13 +109,13 @@ impl Leg {
         }
     }
 
-    pub(super) fn succeeded(mut self, usage: Option<Usage>) {
-        self.telling.attempt_ended(self.note, "success", Some(200), None);
+    pub(super) fn succeeded(mut self, usage: Option<Usage>, now: Duration) {
+        self.telling.attempt_ended(self.note, "success", Some(200), None, now);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = usage {
-                lease.used(usage);
+                lease.used(usage, now);
             }
-            lease.finish(&Outcome::Success);
+            lease.finish(&Outcome::Success, now);
         }
     }
 
@@ -127,18 +130,20 @@ impl Leg {
     }
 
     pub(super) fn failed(mut self, failed: &Failed) {
-        let blameless = self.blameless || self.was_hurried(failed);
-        self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()));
+        let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
+        self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()), now);
         if let Some(lease) = self.lease.take() {
-            lease.finish(&if blameless { Outcome::Cancelled } else { Outcome::Failed(failed) });
+            lease.finish(&if blameless { Outcome::Cancelled } else { Outcome::Failed(failed) }, now);
         }
     }
 }
 
 impl Drop for Leg {
     fn drop(&mut self) {
-        // The lease, dropped with it, counts the cancellation.
-        self.telling.attempt_ended(self.note, "cancelled", None, None);
+        // The lease, dropped with it, counts the cancellation; one that has ended is gone by now.
+        if self.lease.is_some() {
+            self.telling.attempt_ended(self.note, "cancelled", None, None, clock::now());
+        }
     }
 }
 
@@ -152,9 +157,9 @@ pub(super) async fn open(
 ) -> Result<Opened, (Arc<Target>, Failed)> {
     match try_open(worker, request, &mut leg, &target, owed).await {
         Ok(Ready::Whole { headers, body, usage }) => {
-            let note = leg.note;
-            leg.succeeded(usage);
-            Ok(Opened::Whole(Whole { headers, body, usage, note }))
+            let (note, at) = (leg.note, clock::now());
+            leg.succeeded(usage, at);
+            Ok(Opened::Whole(Whole { headers, body, usage, note, at }))
         }
         Ok(Ready::Live { reader, watch, headers, held, over }) => {
             Ok(Opened::Live(Box::new(Live { leg, reader, watch, headers, held, over, target })))
@@ -181,9 +186,10 @@ async fn try_open(
 ) -> Result<Ready, Failed> {
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
-    let total = limits.total.min(request.time_left());
+    let now = Instant::now();
+    let total = limits.total.min(request.deadline.saturating_duration_since(now));
     let soft = limits.first_token_soft;
-    let mut watch = Watch::new(limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
+    let mut watch = Watch::new(now, limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
     let native_chat =
         matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
     let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
@@ -193,14 +199,14 @@ async fn try_open(
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
-    let edited = |change| {
-        let began = clock::now();
-        let body = match way {
-            Way::Native(_) => Ok(native(request, target, change)),
-            Way::Translated(_) => translated(request, target, change),
-        };
-        request.telling.spent(Phase::Translate, began);
-        body
+    let edited = |change| match way {
+        Way::Native(_) => Ok(native(request, target, change)),
+        Way::Translated(_) => {
+            let began = clock::now();
+            let body = translated(request, target, change);
+            request.telling.spent(Phase::Translate, began);
+            body
+        }
     };
     let mut continued = false;
     let plain = edited(change)?;
@@ -236,7 +242,7 @@ async fn try_open(
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);
         return Ok(Ready::Live { reader, watch, headers, held, over });
     }
-    watch.limit(limits.total, Class::ProviderTimeoutTotal);
+    watch.until_total();
     whole(answer, &mut watch, request, way, target, rename).await
 }
 

@@ -80,7 +80,7 @@ pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> 
     });
     let frame_telling = telling.clone();
     let frame = Box::new(move |error: &Error, sent: &Sent| {
-        frame_telling.end(200, Some(error));
+        frame_telling.end(200, Some(error), clock::now());
         error_frame(&frame_telling, error, dialect, sent)
     });
     let mut play = Play::new(stage, running, frame, failover.keepalive_every);
@@ -156,10 +156,10 @@ impl Exchange {
                 let telling = &self.request.telling;
                 telling.write(|story| {
                     story.served_by = Some(whole.note);
-                    story.first_token = Some(clock::now().saturating_sub(story.received));
+                    story.first_token = Some(whole.at.saturating_sub(story.received));
                     story.usage = whole.usage;
                 });
-                telling.end(200, None);
+                telling.end(200, None, whole.at);
                 Ok(whole)
             }
             // Only a stream request is given a stream.
@@ -200,8 +200,9 @@ impl Exchange {
                         story.usage = reader.usage;
                         story.rescue = self.owed.is_some().then_some("replayed");
                     });
-                    leg.succeeded(reader.usage);
-                    telling.end(200, None);
+                    let now = clock::now();
+                    leg.succeeded(reader.usage, now);
+                    telling.end(200, None, now);
                     reader.linger().await;
                     return Ok(());
                 }

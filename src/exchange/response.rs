@@ -12,6 +12,7 @@ use super::{
     stage::{Play, Sent},
 };
 use crate::{
+    clock,
     error::{Error, Face},
     telemetry::story::{Millis, Telling},
     upstream::HeaderLines,
@@ -45,7 +46,7 @@ pub(super) fn stream(telling: &Telling, headers: HeaderLines, play: Play) -> Rep
 /// An error, told to the client and to the story.
 pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: Dialect) -> Reply {
     let face = error.face();
-    telling.end(face.status.as_u16(), Some(error));
+    telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
     tell(&mut reply, telling);
     if let Error::Upstream(failed) = error

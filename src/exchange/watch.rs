@@ -26,9 +26,15 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches for `limit` from now, `total` in all; sets `slow` when `soft` has passed.
-    pub(super) fn new(limit: Duration, class: Class, total: Duration, soft: Duration, slow: Rc<Cell<bool>>) -> Self {
-        let now = Instant::now();
+    /// Watches for `limit` from `now`, `total` in all; sets `slow` when `soft` has passed.
+    pub(super) fn new(
+        now: Instant,
+        limit: Duration,
+        class: Class,
+        total: Duration,
+        soft: Duration,
+        slow: Rc<Cell<bool>>,
+    ) -> Self {
         let sleep = Box::pin(sleep_until(now + limit.min(total).min(soft)));
         Self { sleep, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total }
     }
@@ -41,6 +47,12 @@ impl Watch {
     /// Content has come: the soft threshold has nothing more to tell.
     pub(super) fn answered(&mut self) {
         self.soft = None;
+    }
+
+    /// From now on the time in all is the only limit.
+    pub(super) fn until_total(&mut self) {
+        self.limit = self.total - self.since;
+        self.class = Class::ProviderTimeoutTotal;
     }
 
     /// Another limit from now on.

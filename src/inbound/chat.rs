@@ -5,7 +5,7 @@ use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use tokio::time::Instant;
+use smallvec::SmallVec;
 
 use super::{
     Shared, auth,
@@ -105,7 +105,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
             stream,
             received,
             early_head: false,
-            attempts: Vec::with_capacity(1),
+            attempts: SmallVec::new(),
             served_by: None,
             first_token: None,
             usage: None,
@@ -135,7 +135,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         envelope,
         body,
         extra: anthropic_headers(head, surface),
-        deadline: Instant::now() + deadline,
+        deadline: clock::instant(received) + deadline,
         explain,
         affinity,
         route,

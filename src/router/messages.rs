@@ -16,6 +16,8 @@ use crate::{
 #[derive(Debug, Message)]
 #[rtype(result = "Result<Grant, Refusal>")]
 pub struct Assign {
+    /// When it is asked.
+    pub now: Duration,
     /// The public model.
     pub model: Arc<str>,
     /// Who asks.

@@ -20,7 +20,6 @@ use crate::{
         lease::{Lease, Probe},
         load,
     },
-    clock,
     error::Error,
 };
 
@@ -68,10 +67,10 @@ impl Router {
         let Some(target) = route.targets.iter().find(serves) else {
             return Err(refuse(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
         };
-        let now = clock::now();
+        let now = ask.now;
         let decision = explain(ask, route, now, |t| t.handle.name() == name, Some(target));
         let error = match gates(target, now, true) {
-            Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens) {
+            Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
                 Some(lease) => {
                     return Ok(Grant { lease, target: target.clone(), route: route.clone(), candidates: 1, decision });
                 }
@@ -87,7 +86,7 @@ impl Router {
     }
 
     fn routed(&mut self, ask: &Assign, route: &Arc<Route>) -> Result<Grant, Refusal> {
-        let now = clock::now();
+        let now = ask.now;
         route.settle(now);
         let bid = |target: &Target| match standing(ask, target, now) {
             // A backend whose time is up is probed at once: one request tells whether it is back for all others.
@@ -105,7 +104,7 @@ impl Router {
                 });
                 let target = &targets[index];
                 let Standing::Can(pass) = standing(ask, target, now) else { continue };
-                if let Some(lease) = Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens) {
+                if let Some(lease) = Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
                     let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
                     // Only whether there was another matters, so a large field is not counted out.
                     let candidates = route.targets.iter().filter(could).take(2).count() as u32;

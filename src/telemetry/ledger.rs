@@ -1,9 +1,6 @@
 //! Owns the ledger: the last thousand stories, kept in memory, for whoever asks why.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
-};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
@@ -12,11 +9,12 @@ use super::story::Story;
 /// Stories kept.
 pub const SIZE: usize = 1024;
 
-/// A ring that all workers write into and operators read. Each slot has a lock of its own, held for a pointer's swap:
+/// A ring that all workers write into and operators read. Stories lie in it side by side, so that the processor has the next
+/// place at hand: a thousand of them are more than its caches hold. Each slot has a lock of its own, held for a swap:
 /// two workers meet at one only when a thousand requests end within that time.
 #[derive(Debug)]
 pub struct Ledger {
-    slots: Box<[Mutex<Option<Arc<Story>>>]>,
+    slots: Box<[Mutex<Option<Story>>]>,
     next: AtomicUsize,
 }
 
@@ -44,18 +42,18 @@ impl Ledger {
     /// Enters a story; the oldest one makes room.
     pub fn enter(&self, story: Story) {
         let slot = self.next.fetch_add(1, Relaxed) % SIZE;
-        let before = self.slots[slot].lock().replace(Arc::new(story));
+        let before = self.slots[slot].lock().replace(story);
         // Freed here, not under the lock.
         drop(before);
     }
 
     /// The story of a request id, the newest if the client used it more than once.
-    pub fn find(&self, id: &str) -> Option<Arc<Story>> {
+    pub fn find(&self, id: &str) -> Option<Story> {
         self.newest_first().find(|story| *story.id == *id)
     }
 
     /// The stories that are wanted, newest first.
-    pub fn list(&self, wanted: &Wanted) -> Vec<Arc<Story>> {
+    pub fn list(&self, wanted: &Wanted) -> Vec<Story> {
         let is = |wish: &Option<String>, found: &str| wish.as_deref().is_none_or(|wish| wish == found);
         self.newest_first()
             .filter(|story| wanted.backend.is_none() || story.attempts.iter().any(|a| is(&wanted.backend, &a.backend)))
@@ -68,7 +66,7 @@ impl Ledger {
             .collect()
     }
 
-    fn newest_first(&self) -> impl Iterator<Item = Arc<Story>> {
+    fn newest_first(&self) -> impl Iterator<Item = Story> {
         let next = self.next.load(Relaxed);
         (1..=SIZE).filter_map(move |back| self.slots[(next + SIZE - back) % SIZE].lock().clone())
     }

@@ -1,7 +1,7 @@
 //! A client's connection: requests in turn on it, bodies that wait for leave, old clients, and what ends it.
 
 use crate::support::{
-    client::{Ask, Connection},
+    client::{Ask, Connection, Reply},
     proxy::{HELLO, HELLO_STREAM, Proxy},
     settings::{Settings, TOKEN},
     sse,
@@ -29,7 +29,7 @@ async fn requests_sent_ahead_are_answered_in_turn() {
     for _ in 0..4 {
         replies.push(connection.reply().await);
     }
-    assert_eq!(replies.iter().map(|reply| reply.status()).collect::<Vec<_>>(), [200, 200, 200, 404]);
+    assert_eq!(replies.iter().map(Reply::status).collect::<Vec<_>>(), [200, 200, 200, 404]);
     assert_eq!((replies[1].text().as_str(), replies[0].backend(), replies[2].backend()), ("ok\n", "one", "one"));
     assert_eq!(upstream.asked(), 2);
 }

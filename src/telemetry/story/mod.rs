@@ -5,6 +5,7 @@ mod report;
 use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use serde::Serialize;
+use smallvec::SmallVec;
 
 pub use self::report::{Millis, StoryReport, ms};
 use self::report::{as_maybe_ms, as_ms};
@@ -89,7 +90,7 @@ pub struct Story {
     /// The head went out before there was a backend to name in it.
     pub early_head: bool,
     /// All attempts.
-    pub attempts: Vec<AttemptNote>,
+    pub attempts: SmallVec<[AttemptNote; 1]>,
     /// Index of the attempt that serves the client.
     pub served_by: Option<usize>,
     /// Time to the first content, or to the whole answer.
@@ -166,12 +167,19 @@ impl Telling {
     }
 
     /// An attempt ended.
-    pub fn attempt_ended(&self, number: usize, outcome: &'static str, status: Option<u16>, message: Option<String>) {
+    pub fn attempt_ended(
+        &self,
+        number: usize,
+        outcome: &'static str,
+        status: Option<u16>,
+        message: Option<String>,
+        now: Duration,
+    ) {
         self.write(|story| {
             if let Some(note) = story.attempts.get_mut(number)
                 && note.outcome.is_none()
             {
-                note.duration = Some(clock::now().saturating_sub(story.received + note.started));
+                note.duration = Some(now.saturating_sub(story.received + note.started));
                 note.outcome = Some(outcome);
                 note.status = status;
                 note.message = message;
@@ -180,10 +188,10 @@ impl Telling {
     }
 
     /// The end, good or bad. Only the first counts.
-    pub fn end(&self, status: u16, error: Option<&Error>) {
+    pub fn end(&self, status: u16, error: Option<&Error>, now: Duration) {
         self.write(|story| {
             if story.ended.is_none() {
-                story.ended = Some(clock::now());
+                story.ended = Some(now);
                 story.status = status;
                 story.class = error.map(Error::class);
                 story.message = error.map(|e| e.face().message);
