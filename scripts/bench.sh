@@ -15,7 +15,10 @@ case " $* " in
 *) need nginx nginx-light ;;
 esac
 
-cargo build --release --quiet --example bench_upstream --example bench_load
+case " $* " in
+*" balance "*) cargo build --release --quiet --example bench_fleet ;;
+*) cargo build --release --quiet --example bench_upstream --example bench_load ;;
+esac
 if [ -z "${GREENROOM_BIN:-}" ]; then
     case " $* " in
     *" --only nginx "*) ;;

@@ -1,29 +1,31 @@
-//! The fleets a policy is tried on, and the replay of the requests against one of them.
-
-use std::collections::VecDeque;
-
-use rand::{SeedableRng, rngs::StdRng};
+//! The fleets a policy is tried on, and the pace of the requests that keeps one of them busy.
 
 use crate::{
-    policies::{Known, Policy, View},
-    server::{Course, Model, Progress, Server},
+    server::{Course, Model},
     trace::{self, Request},
 };
 
-/// Seconds in which a failing backend answers: less than any good answer, which is what makes it attractive.
-const FAILS_IN: f64 = 0.005;
 /// Seconds of the run, whatever the trace's own length.
 const LEAST_SPAN: f64 = 60.0;
+
+/// What the settings say about a backend.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Share of the work it should get.
+    pub weight: f64,
+    /// Streams up to which it stays fast.
+    pub slots: u32,
+}
 
 /// One backend of a fleet.
 #[derive(Clone, Debug)]
 pub(crate) struct Member {
-    model: Model,
-    speed: Course,
+    pub model: Model,
+    pub speed: Course,
     /// Shares of the run between which it fails every request at once.
-    fails: Option<(f64, f64)>,
+    pub fails: Option<(f64, f64)>,
     /// What an operator would write in the settings.
-    known: Known,
+    pub known: Known,
 }
 
 /// Backends, and what is special about the arrivals.
@@ -31,19 +33,8 @@ pub(crate) struct Member {
 pub(crate) struct Fleet {
     /// Name in tables.
     pub name: &'static str,
-    members: Vec<Member>,
+    pub members: Vec<Member>,
     bursts: bool,
-}
-
-/// What became of one request.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Outcome {
-    /// Seconds to the first token.
-    pub first_token: f64,
-    /// Seconds to the last token.
-    pub total: f64,
-    /// No answer.
-    pub failed: bool,
 }
 
 fn member(model: Model, speed: &[(f64, f64)]) -> Member {
@@ -87,69 +78,21 @@ impl Fleet {
     /// The requests at the pace at which this fleet is busy for `load` of its time.
     pub(crate) fn pace(&self, requests: &[Request], load: f64) -> Vec<Request> {
         let work: f64 = requests.iter().map(|request| Model::LARGE.work(request)).sum();
+        self.spread(requests, (work / self.power() / load).max(LEAST_SPAN))
+    }
+
+    /// Seconds of ordinary server time that this fleet gives a second, over the whole run.
+    pub(crate) fn power(&self) -> f64 {
         let mean = |course: &Course| (0..100).map(|i| course.value(f64::from(i) / 100.0)).sum::<f64>() / 100.0;
-        let power: f64 = self.members.iter().map(|m| mean(&m.speed) * (1.0 - m.fails.map_or(0.0, |f| f.1 - f.0))).sum();
-        let mut paced = trace::paced(requests, (work / power / load).max(LEAST_SPAN));
+        self.members.iter().map(|m| mean(&m.speed) * (1.0 - m.fails.map_or(0.0, |f| f.1 - f.0))).sum()
+    }
+
+    /// The requests over `span` seconds, crowded where this fleet is for bursts.
+    pub(crate) fn spread(&self, requests: &[Request], span: f64) -> Vec<Request> {
+        let mut paced = trace::paced(requests, span);
         if self.bursts {
             trace::bursty(&mut paced, 60.0, 0.5);
         }
         paced
-    }
-
-    /// Replays `requests` under `policy`.
-    pub(crate) fn replay(&self, requests: &[Request], policy: &mut dyn Policy, seed: u64) -> Vec<Outcome> {
-        let span = requests.last().map_or(1.0, |last| last.arrival);
-        let mut servers: Vec<_> = self.members.iter().map(|m| Server::new(m.model, m.speed.clone(), span)).collect();
-        let known: Vec<_> = self.members.iter().map(|m| m.known).collect();
-        let mut rng = StdRng::seed_from_u64(seed);
-        let mut outcomes = vec![Outcome::default(); requests.len()];
-        // Failures due, in order: each comes the same time after its request.
-        let mut failures: VecDeque<(f64, usize, usize)> = VecDeque::new();
-        policy.begin(&known);
-        let mut next = 0;
-        loop {
-            let arrival = requests.get(next).map_or(f64::INFINITY, |request| request.arrival);
-            let failure = failures.front().map_or(f64::INFINITY, |failure| failure.0);
-            let (at, server) = servers
-                .iter()
-                .enumerate()
-                .filter_map(|(index, server)| Some((server.step_end?, index)))
-                .min_by(|a, b| a.0.total_cmp(&b.0))
-                .unwrap_or((f64::INFINITY, 0));
-            let now = arrival.min(failure).min(at);
-            if now.is_infinite() {
-                return outcomes;
-            }
-            if now >= failure {
-                let Some((_, backend, id)) = failures.pop_front() else { continue };
-                outcomes[id].failed = true;
-                policy.failed(backend, &requests[id], now);
-            } else if now >= at {
-                servers[server].finish_step(|progress| match progress {
-                    Progress::First(id) => {
-                        outcomes[id].first_token = now - requests[id].arrival;
-                        policy.first_token(server, outcomes[id].first_token, &requests[id], now);
-                    }
-                    Progress::Done(id) => {
-                        outcomes[id].total = now - requests[id].arrival;
-                        policy.done(server, outcomes[id].total, now);
-                    }
-                });
-            } else {
-                let failing: Vec<_> = self
-                    .members
-                    .iter()
-                    .map(|m| m.fails.is_some_and(|(from, to)| (from * span..to * span).contains(&now)))
-                    .collect();
-                let request = &requests[next];
-                let view = View { now, request, servers: &servers, failing: &failing };
-                match policy.choose(&view, &mut rng) {
-                    None => outcomes[next].failed = true,
-                    Some(backend) if failing[backend] => failures.push_back((now + FAILS_IN, backend, next)),
-                    Some(backend) => servers[backend].push(next, request, now),
-                }
-                next += 1;
-            }
-        }
     }
 }

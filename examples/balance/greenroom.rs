@@ -16,7 +16,8 @@ use greenroom::{
 use rand::rngs::StdRng;
 
 use crate::{
-    policies::{Known, Policy, View},
+    fleet::Known,
+    policies::{Policy, View},
     report::OWN,
     trace::Request,
 };

@@ -9,6 +9,7 @@
 mod fleet;
 mod greenroom;
 mod policies;
+mod replay;
 mod report;
 mod server;
 mod trace;

@@ -5,7 +5,7 @@
 
 use rand::{RngExt, rngs::StdRng};
 
-use crate::{server::Server, trace::Request};
+use crate::{fleet::Known, server::Server, trace::Request};
 
 /// Seconds a rival leaves a backend alone after a failure.
 const LEFT_ALONE: f64 = 10.0;
@@ -13,15 +13,6 @@ const LEFT_ALONE: f64 = 10.0;
 const DECAY: f64 = 10.0;
 /// Seconds a peak-EWMA takes a backend's time to be before it knows: tower's documented default.
 const FIRST_GUESS: f64 = 1.0;
-
-/// What the settings say about a backend.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    /// Share of the work it should get.
-    pub weight: f64,
-    /// Streams up to which it stays fast.
-    pub slots: u32,
-}
 
 /// What there is to see when a request is dealt; only the oracle looks at servers and failures.
 pub(crate) struct View<'a> {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::fleet::Outcome;
+use crate::replay::Outcome;
 
 /// What one policy did on one fleet, over all seeds.
 #[derive(Clone, Debug)]

@@ -7,6 +7,7 @@
     scripts/bench.sh translation        a chunk that is translated, beside one that is passed on
     scripts/bench.sh telemetry          what logging, history and scraping cost a request
     scripts/bench.sh scale              what 1,000 backends and users cost a request
+    scripts/bench.sh balance            balancing beside nginx least_conn before simulated LLM servers, about 20 minutes
     scripts/bench.sh --quick            instruction counts against the stored ones; fit for CI
 
 CPU is the process tree's, kernel work included, from /proc schedstat. Every answer is compared byte for byte with what
@@ -20,6 +21,7 @@ import os
 import pathlib
 import sys
 
+import balance
 import instructions
 import machine
 import report
@@ -91,14 +93,23 @@ def options():
     parser = argparse.ArgumentParser(prog="scripts/bench.sh", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", nargs="?", default="standard",
-                        help=f"{', '.join(SETS)}, {', '.join(VARIANTS)}, or phases with commas: {', '.join(PHASES)}")
+                        help=f"{', '.join(SETS)}, {', '.join(VARIANTS)}, balance, or phases with commas: {', '.join(PHASES)}")
     parser.add_argument("--only", choices=["nginx", "greenroom"], help="measure one proxy alone")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=pathlib.Path, help="write all figures as JSON to this file")
     parser.add_argument("--quick", action="store_true", help="count instructions instead of time")
     parser.add_argument("--store", action="store_true", help="with --quick: make the counts the stored ones")
+    balancing = parser.add_argument_group("of balance")
+    balancing.add_argument("--seconds", type=float, default=30, help="length of a run")
+    balancing.add_argument("--load", type=float, default=0.7, help="share of its time for which a fleet is busy")
+    balancing.add_argument("--fleet", default="", help="only fleets whose name contains this; --out keeps the others' figures")
+    balancing.add_argument("--trace", help="replay this CSV file (examples/balance/trace.rs) instead of synthetic chat")
     chosen = parser.parse_args()
     chosen.phases = SETS.get(chosen.what) or chosen.what.split(",")
+    if chosen.what == "balance":
+        if chosen.only or chosen.quick:
+            parser.error("balance compares both proxies, by time")
+        return chosen
     unknown = [phase for phase in chosen.phases if phase not in PHASES and phase not in VARIANTS]
     if unknown:
         parser.error(f"no such phase: {', '.join(unknown)}")
@@ -130,6 +141,8 @@ def main():
         raise SystemExit("two cores are needed: one for the proxy, one for the load")
     machine.open_file_limit()
     os.sched_setaffinity(0, {machine.LOAD_CORE})
+    if chosen.what == "balance":
+        return balance.compare(chosen)
     bench = Bench()
     if chosen.quick:
         return instructions.compare(bench, chosen.store)

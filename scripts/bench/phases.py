@@ -70,10 +70,10 @@ def latency(bench, proxy):
 
 def first_token(bench, proxy):
     """What the proxy adds to the time to the first token, with 100 short streams at all times, and as many past it."""
-    options = ["--connections", 100, "--total", 2000, "--chunks", 5, "--interval-us", 50_000]
+    options = ["--connections", 100, "--total", 6000, "--chunks", 5, "--interval-us", 50_000]
     with machine.AwakeCore() as awake, machine.Meter(proxy.process, awake.spinner) as meter:
         targets = load_result("streams", *options, to=[proxy.address, bench.direct.addresses[0]])["targets"]
-    through, past = (checked(target, 2000)["first_token_us"] for target in targets)
+    through, past = (checked(target, 6000)["first_token_us"] for target in targets)
     return {**{f"added_ttft_{q}_us": through[q] - past[q] for q in ("p50", "p99")}, "others": meter.others}
 
 

@@ -147,7 +147,7 @@ class Nginx(Proxy):
     def settings(self):
         servers = " ".join(f"server {address} max_fails=0;" for address in self.upstream.addresses)
         # As root its worker would become a user that cannot reach the run's folder.
-        return {"SERVERS": servers, "USER_LINE": "user root;" if os.geteuid() == 0 else ""}
+        return {"SERVERS": servers, "USER_LINE": "user root;" if os.geteuid() == 0 else "", "NEXT_LINE": ""}
 
     @staticmethod
     def version():
@@ -165,6 +165,8 @@ class Greenroom(Proxy):
 
     name = "greenroom"
     template = "greenroom.toml"
+    # Of each backend: a saturated proxy is to refuse nothing.
+    more = "max_in_flight = 100000\n"
 
     def __init__(self, upstream, backends=2, per_model=2, users=1, name="greenroom", telling=True, scraped=False):
         super().__init__(upstream)
@@ -206,7 +208,7 @@ class Greenroom(Proxy):
         addresses = self.upstream.addresses
         backends = [
             f'[backends.b{i}]\nprotocol = "openai"\nbase_url = "http://{addresses[i % len(addresses)]}/v1"\n'
-            f'api_key = "{UPSTREAM_KEY}"\nmax_in_flight = 100000\n'
+            f'api_key = "{UPSTREAM_KEY}"\n{self.more}'
             for i in range(self.backends)
         ]
         models = []

@@ -116,8 +116,9 @@ impl Door {
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
         let reply = match surface(head) {
-            Some(surface) => self.model(intake, head, surface).await?,
-            None => self.other(intake, head).await?,
+            // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
+            Some(surface) => Box::pin(self.model(intake, head, surface)).await?,
+            None => Box::pin(self.other(intake, head)).await?,
         };
         let unread = head.framing != Framing::Ended;
         let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));

@@ -1,0 +1,85 @@
+//! The replay of the requests against a fleet, event by event, under one policy.
+
+use std::collections::VecDeque;
+
+use rand::{SeedableRng, rngs::StdRng};
+
+use crate::{
+    fleet::Fleet,
+    policies::{Policy, View},
+    server::{Progress, Server},
+    trace::Request,
+};
+
+/// Seconds in which a failing backend answers: less than any good answer, which is what makes it attractive.
+const FAILS_IN: f64 = 0.005;
+
+/// What became of one request.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Outcome {
+    /// Seconds to the first token.
+    pub first_token: f64,
+    /// Seconds to the last token.
+    pub total: f64,
+    /// No answer.
+    pub failed: bool,
+}
+
+impl Fleet {
+    /// Replays `requests` under `policy`.
+    pub(crate) fn replay(&self, requests: &[Request], policy: &mut dyn Policy, seed: u64) -> Vec<Outcome> {
+        let span = requests.last().map_or(1.0, |last| last.arrival);
+        let mut servers: Vec<_> = self.members.iter().map(|m| Server::new(m.model, m.speed.clone(), span)).collect();
+        let known: Vec<_> = self.members.iter().map(|m| m.known).collect();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut outcomes = vec![Outcome::default(); requests.len()];
+        // Failures due, in order: each comes the same time after its request.
+        let mut failures: VecDeque<(f64, usize, usize)> = VecDeque::new();
+        policy.begin(&known);
+        let mut next = 0;
+        loop {
+            let arrival = requests.get(next).map_or(f64::INFINITY, |request| request.arrival);
+            let failure = failures.front().map_or(f64::INFINITY, |failure| failure.0);
+            let (at, server) = servers
+                .iter()
+                .enumerate()
+                .filter_map(|(index, server)| Some((server.step_end?, index)))
+                .min_by(|a, b| a.0.total_cmp(&b.0))
+                .unwrap_or((f64::INFINITY, 0));
+            let now = arrival.min(failure).min(at);
+            if now.is_infinite() {
+                return outcomes;
+            }
+            if now >= failure {
+                let Some((_, backend, id)) = failures.pop_front() else { continue };
+                outcomes[id].failed = true;
+                policy.failed(backend, &requests[id], now);
+            } else if now >= at {
+                servers[server].finish_step(|progress| match progress {
+                    Progress::First(id) => {
+                        outcomes[id].first_token = now - requests[id].arrival;
+                        policy.first_token(server, outcomes[id].first_token, &requests[id], now);
+                    }
+                    Progress::Done(id) => {
+                        outcomes[id].total = now - requests[id].arrival;
+                        policy.done(server, outcomes[id].total, now);
+                    }
+                });
+            } else {
+                let failing: Vec<_> = self
+                    .members
+                    .iter()
+                    .map(|m| m.fails.is_some_and(|(from, to)| (from * span..to * span).contains(&now)))
+                    .collect();
+                let request = &requests[next];
+                let view = View { now, request, servers: &servers, failing: &failing };
+                match policy.choose(&view, &mut rng) {
+                    None => outcomes[next].failed = true,
+                    Some(backend) if failing[backend] => failures.push_back((now + FAILS_IN, backend, next)),
+                    Some(backend) => servers[backend].push(next, request, now),
+                }
+                next += 1;
+            }
+        }
+    }
+}
