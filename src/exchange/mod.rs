@@ -49,7 +49,7 @@ use crate::{
 type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
 /// Serves a request. `cut` ends streams that still run when Greenroom has to stop.
-pub async fn respond(worker: Rc<Worker>, request: Request, cut: Arc<Notify>) -> Reply {
+pub async fn respond(worker: Rc<Worker>, request: Rc<Request>, cut: Arc<Notify>) -> Reply {
     worker.retries.borrow_mut().earn();
     worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();
@@ -134,12 +134,12 @@ async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool
 }
 
 impl Exchange {
-    fn new(worker: Rc<Worker>, request: Request) -> Self {
+    fn new(worker: Rc<Worker>, request: Rc<Request>) -> Self {
         let avoided =
             if request.is_retry { worker.blame.borrow().of(request.fingerprint(), clock::now()) } else { Vec::new() };
         Self {
             worker,
-            request: Rc::new(request),
+            request,
             attempts: 0,
             fallen: Vec::new(),
             tried: avoided.clone(),

@@ -1,6 +1,6 @@
 //! Owns the story of a request to any of the model endpoints: who asks, is it in order, then over to the exchange.
 
-use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
+use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -78,7 +78,7 @@ pub(super) fn refuse(shared: &Shared, id: &str, user: Option<&User>, error: &Err
     response::refused(id, error, surface.dialect())
 }
 
-fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Result<Request, Error> {
+fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Result<Rc<Request>, Error> {
     let Arrival { surface, id, received, authorised, table, user } = arrival;
     let began = clock::now();
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
@@ -125,7 +125,8 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
     let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
     telling.spent(Phase::Translate, began);
     let explain = user.may_explain && asks_to_explain(head);
-    Ok(Request {
+    // Not moved any more from here on: it would be held at each step of its way.
+    Ok(Rc::new(Request {
         telling,
         user,
         pin,
@@ -142,7 +143,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         is_retry: is_retry(head),
         model,
         failover,
-    })
+    }))
 }
 
 /// What a request must have, and have right.

@@ -11,7 +11,7 @@ mod output;
 
 use std::{
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Poll, ready},
     time::Duration,
@@ -158,7 +158,7 @@ impl Door {
         };
         self.allow(intake, head);
         let body = intake.body(&mut head.framing, arrival.body_limit()).await;
-        served(intake, chat::serve(self, arrival, head, body)).await
+        served(intake, pin!(chat::serve(self, arrival, head, body))).await
     }
 
     /// Any other request; `Err`: its client has left.
@@ -166,7 +166,7 @@ impl Door {
         self.allow(intake, head);
         let limit = self.shared.table().settings.server.body_limit;
         let served = match intake.body(&mut head.framing, limit).await {
-            Ok(body) => served(intake, self.bridge.serve(head, body)).await?,
+            Ok(body) => served(intake, pin!(self.bridge.serve(head, body))).await?,
             Err(error) => Err(error),
         };
         Ok(served.unwrap_or_else(|error| response::refused(&chat::new_id(), &error, Dialect::Chat)))
@@ -205,9 +205,9 @@ fn surface(head: &Head) -> Option<Surface> {
     })
 }
 
-/// What comes of `work`, unless the client leaves before: then it is dropped, and all it holds with it.
-async fn served<T>(intake: &mut Intake, work: impl Future<Output = T>) -> Result<T, ()> {
-    let mut work = pin!(work);
+/// What comes of `work`, unless the client leaves before: then it is dropped, and all it holds with it. It is pinned by the
+/// caller: taken by value it would be held twice.
+async fn served<T>(intake: &mut Intake, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, ()> {
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {
             return Poll::Ready(Ok(done));
