@@ -7,7 +7,7 @@ mod headers;
 pub mod plain;
 mod pool;
 
-use std::{cell::RefCell, collections::HashMap, io, pin::Pin, rc::Rc, sync::Arc};
+use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc};
 
 use actix_web::http::{
     Method, Uri,
@@ -15,7 +15,7 @@ use actix_web::http::{
 };
 use bytes::Bytes;
 use futures_util::future::poll_fn;
-use tokio::io::AsyncWrite;
+use tokio::io::AsyncWriteExt;
 
 pub use self::answer::{Answer, BrokenOff, HeaderLines};
 use self::{
@@ -242,29 +242,19 @@ impl Client {
         };
         match io {
             // Goes out at the end of the turn; what comes of that is seen when the answer is read.
-            Io::Plain(socket) => socket.write(begin),
+            Io::Plain(socket) => socket.hold(begin),
             Io::Secure(_) => {
                 let mut out = Vec::with_capacity(size.min(INLINE) + 512);
                 begin(&mut out);
-                write_all(io, &out).await?;
+                io.write_all(&out).await?;
             }
         }
         for part in body.iter().filter(|_| !inline) {
-            write_all(io, part).await?;
+            io.write_all(part).await?;
         }
         match io {
             Io::Plain(_) => Ok(()),
-            Io::Secure(io) => poll_fn(|cx| Pin::new(&mut *io).poll_flush(cx)).await,
+            Io::Secure(io) => io.flush().await,
         }
     }
-}
-
-async fn write_all(io: &mut Io, mut rest: &[u8]) -> io::Result<()> {
-    while !rest.is_empty() {
-        match poll_fn(|cx| Pin::new(&mut *io).poll_write(cx, rest)).await? {
-            0 => return Err(io::ErrorKind::WriteZero.into()),
-            n => rest = &rest[n..],
-        }
-    }
-    Ok(())
 }

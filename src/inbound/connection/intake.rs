@@ -73,7 +73,8 @@ impl Intake {
         }
     }
 
-    fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when that time is over.
+    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.sleep.as_mut().poll(cx));
             if Instant::now() >= self.due {

@@ -175,7 +175,7 @@ impl Door {
     /// Tells a client that waits for it that it may send its body.
     fn allow(&self, intake: &Intake, head: &Head) {
         if head.expects && head.framing != Framing::Ended && !self.closing.is_closed() {
-            intake.socket.write(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
+            intake.socket.hold(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
     }
 

@@ -4,13 +4,15 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    pin::Pin,
     task::{Poll, ready},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use tokio::{io::AsyncWrite, time::Instant};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout},
+};
 
 use super::intake::Intake;
 use crate::{
@@ -23,6 +25,9 @@ use crate::{
 
 /// Bodies up to this size go out with the head; larger ones follow it uncopied.
 const INLINE: usize = 12 << 10;
+
+/// Time within which a client has to take something of what waits for it; what nginx allows, too (`send_timeout`).
+const TAKE: Duration = Duration::from_secs(60);
 
 /// How a body is framed, and what becomes of the connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -85,11 +90,13 @@ pub(super) async fn whole(
     manner: Manner,
     now: Instant,
 ) -> io::Result<()> {
-    poll_fn(|cx| socket.poll_room(cx)).await?;
+    if !socket.is_drained() {
+        timeout(TAKE, poll_fn(|cx| socket.poll_room(cx))).await??;
+    }
     let length = Some(body.len());
     let body: &[u8] = if manner.head_only { &[] } else { body };
     let inline = body.len() <= INLINE;
-    socket.write(|out| {
+    socket.hold(|out| {
         head(reply, length, manner, now, out);
         if inline {
             out.extend_from_slice(body);
@@ -98,12 +105,9 @@ pub(super) async fn whole(
     if inline {
         return Ok(());
     }
-    write_all(socket, body).await
-}
-
-async fn write_all(socket: &mut Socket, mut rest: &[u8]) -> io::Result<()> {
+    let mut rest = body;
     while !rest.is_empty() {
-        match poll_fn(|cx| Pin::new(&mut *socket).poll_write(cx, rest)).await? {
+        match timeout(TAKE, AsyncWriteExt::write(socket, rest)).await?? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             n => rest = &rest[n..],
         }
@@ -119,17 +123,29 @@ pub(super) async fn stream(
     manner: Manner,
     now: Instant,
 ) -> Result<(), ()> {
-    intake.socket.write(|out| head(reply, None, manner, now, out));
+    intake.socket.hold(|out| head(reply, None, manner, now, out));
     if manner.head_only {
         return Ok(());
     }
+    let mut is_full = false;
     loop {
         let next = poll_fn(|cx| {
             // A client that does not read slows its backend: nothing is taken from it meanwhile.
             let next = match intake.socket.poll_room(cx) {
-                Poll::Ready(Ok(())) => play.poll_piece(cx),
+                Poll::Ready(Ok(())) => {
+                    is_full = false;
+                    play.poll_piece(cx)
+                }
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
-                Poll::Pending => Poll::Pending,
+                Poll::Pending => {
+                    if !std::mem::replace(&mut is_full, true) {
+                        intake.due(Instant::now() + TAKE);
+                    }
+                    if intake.poll_late(cx).is_ready() {
+                        return Poll::Ready(None);
+                    }
+                    Poll::Pending
+                }
             };
             match next {
                 Poll::Ready(piece) => Poll::Ready(Some(piece)),
@@ -143,7 +159,7 @@ pub(super) async fn stream(
             Some(Piece::Bytes(bytes)) => chunk(&bytes, manner, &intake.socket),
             Some(Piece::End) => {
                 if !manner.old {
-                    intake.socket.write(|out| out.extend_from_slice(b"0\r\n\r\n"));
+                    intake.socket.hold(|out| out.extend_from_slice(b"0\r\n\r\n"));
                 }
                 return Ok(());
             }
@@ -161,7 +177,7 @@ fn chunk(bytes: &[u8], manner: Manner, socket: &Socket) {
     if bytes.is_empty() {
         return;
     }
-    socket.write(|out| {
+    socket.hold(|out| {
         if manner.old {
             return out.extend_from_slice(bytes);
         }
@@ -180,7 +196,29 @@ fn hex(number: usize, out: &mut Vec<u8>) {
 
 #[cfg(test)]
 mod tests {
+    use actix_web::http::StatusCode;
+    use tokio::{
+        net::{TcpListener, TcpStream},
+        time::pause,
+    };
+
     use super::*;
+    use crate::exchange::reply::Body;
+
+    #[actix::test]
+    async fn a_client_that_takes_nothing_is_given_up_after_its_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let mut socket = Socket::new(listener.accept().await.expect("a client").0);
+        pause();
+        let now = Instant::now();
+        let body = Bytes::from(vec![b'x'; 64 << 20]);
+        let reply = Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(body.clone()) };
+        let written = whole(&mut socket, &reply, &body, Manner::default(), now).await;
+        assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
+        assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
+        drop(client);
+    }
 
     #[test]
     fn sizes_of_chunks_are_hexadecimal() {

@@ -1,0 +1,102 @@
+//! What sending at the end of a turn has to keep: order, room, failures told, one runtime after another.
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    task::yield_now,
+};
+
+use super::*;
+
+async fn pair() -> (TcpStream, Socket) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let peer = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+    (peer, Socket::new(listener.accept().await.expect("a peer").0))
+}
+
+fn listed() -> usize {
+    TURN.with(|turn| turn.list.borrow().len())
+}
+
+#[actix::test]
+async fn what_is_written_in_a_turn_goes_out_at_its_end_in_order() {
+    let (mut peer, mut socket) = pair().await;
+    socket.hold(|out| out.extend_from_slice(b"ab"));
+    socket.hold(|out| out.extend_from_slice(b"cd"));
+    assert!(!socket.is_drained() && listed() == 1);
+    // A large one does not overtake them, and does not wait.
+    let large = vec![b'x'; 4 * HELD];
+    let write = async { socket.write_all(&large).await };
+    let mut read = vec![0; 4 + large.len()];
+    let (wrote, got) = futures_util::future::join(write, peer.read_exact(&mut read)).await;
+    assert!(wrote.is_ok() && got.is_ok() && read.starts_with(b"abcdx"));
+    socket.hold(|out| out.extend_from_slice(b"e"));
+    let mut last = [0];
+    peer.read_exact(&mut last).await.expect("sent at the end of the turn");
+    assert_eq!((&last, listed()), (b"e", 0));
+}
+
+#[actix::test]
+async fn a_long_turn_sends_before_its_end() {
+    let mut pairs = Vec::new();
+    for _ in 0..TOGETHER {
+        pairs.push(pair().await);
+    }
+    for (n, (_, socket)) in pairs.iter().enumerate() {
+        assert_eq!(listed(), n);
+        socket.hold(|out| out.push(b'x'));
+    }
+    assert_eq!(listed(), 0);
+    assert!(pairs.iter().all(|(_, socket)| socket.is_drained()));
+}
+
+#[actix::test]
+async fn a_peer_that_does_not_read_holds_up_its_writer_and_nobody_else() {
+    let (mut peer, mut socket) = pair().await;
+    let mut written = 0;
+    // Until the kernel's buffers and this one are full.
+    while poll_fn(|cx| Poll::Ready(socket.poll_room(cx).is_ready())).await {
+        socket.hold(|out| out.resize(out.len() + HELD, b'x'));
+        written += HELD;
+        yield_now().await;
+    }
+    let (mut other_peer, other) = pair().await;
+    other.hold(|out| out.push(b'y'));
+    let mut one = [0];
+    other_peer.read_exact(&mut one).await.expect("not held up");
+    let read = async {
+        let mut all = vec![0; written];
+        peer.read_exact(&mut all).await
+    };
+    let (flushed, read) = futures_util::future::join(socket.flush(), read).await;
+    assert!(flushed.is_ok() && read.is_ok() && socket.is_drained());
+}
+
+#[actix::test]
+async fn who_writes_to_a_peer_that_is_gone_is_told() {
+    let (peer, mut socket) = pair().await;
+    drop(peer);
+    let failed = async {
+        loop {
+            socket.hold(|out| out.push(b'x'));
+            if let Err(error) = socket.flush().await {
+                return error;
+            }
+            yield_now().await;
+        }
+    };
+    let kind = failed.await.kind();
+    assert!(matches!(kind, io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset), "{kind:?}");
+}
+
+#[test]
+fn a_thread_that_runs_one_runtime_after_another_still_sends() {
+    for _ in 0..2 {
+        actix_rt::System::new().block_on(async {
+            let (mut peer, socket) = pair().await;
+            socket.hold(|out| out.push(b'x'));
+            let mut one = [0];
+            peer.read_exact(&mut one).await.expect("sent");
+        });
+    }
+}
