@@ -1,9 +1,12 @@
 //! What sending at the end of a turn has to keep: order, room, failures told, one runtime after another.
 
+use std::time::Duration;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
     task::yield_now,
+    time::timeout,
 };
 
 use super::*;
@@ -96,7 +99,8 @@ fn a_thread_that_runs_one_runtime_after_another_still_sends() {
             let (mut peer, socket) = pair().await;
             socket.hold(|out| out.push(b'x'));
             let mut one = [0];
-            peer.read_exact(&mut one).await.expect("sent");
+            let read = timeout(Duration::from_secs(5), peer.read_exact(&mut one));
+            read.await.expect("sent in time").expect("sent");
         });
     }
 }
