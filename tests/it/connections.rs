@@ -75,6 +75,35 @@ async fn a_client_of_http_1_0_gets_its_answer_without_chunks() {
 }
 
 #[tokio::test]
+async fn a_request_may_name_the_host_in_its_target() {
+    let (upstream, proxy) = stage("").await;
+    let chat = String::from_utf8(Ask::chat(HELLO).bearer(TOKEN).bytes()).expect("text");
+    let mut connection = Connection::open(proxy.addr).await;
+    for (at, status) in [("http://greenroom", 200), ("http://greenroom:3000/x/..", 404)] {
+        connection.send_bytes(chat.replacen("/v1/", &format!("{at}/v1/"), 1).as_bytes()).await;
+        assert_eq!(connection.reply().await.status(), status, "{at}");
+    }
+    assert_eq!(upstream.asked(), 1);
+}
+
+#[tokio::test]
+async fn a_stranger_cannot_make_the_proxy_hold_a_large_body_where_none_is_wanted() {
+    let (_upstream, proxy) = stage("").await;
+    for path in ["/v1/nothing", "/admin/reload"] {
+        let mut connection = Connection::open(proxy.addr).await;
+        // Answered before any of it has come: a proxy that reads it first would wait here.
+        connection.send(&Ask::new("POST", path).header("content-length", "30000000")).await;
+        let reply = connection.reply().await;
+        assert!(matches!(reply.status(), 401 | 404) && reply.header("connection") == "close", "{reply:?}");
+        let mut connection = Connection::open(proxy.addr).await;
+        for _ in 0..2 {
+            connection.send(&Ask::post(path, "{}")).await;
+            assert!(matches!(connection.reply().await.status(), 401 | 404));
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_head_alone_tells_the_length_and_brings_no_body() {
     let (_upstream, proxy) = stage("").await;
     let mut connection = Connection::open(proxy.addr).await;

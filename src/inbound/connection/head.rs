@@ -84,9 +84,14 @@ impl Head {
         Ok(Some(Self { method, target, lines, framing, keep_alive, is_1_1, expects }))
     }
 
-    /// The path, without the query.
+    /// The path, without the query, and without the host that a client may name in front of it (RFC 9112, 3.2.2).
     pub(super) fn path(&self) -> &str {
-        self.target.split_once('?').map_or(&*self.target, |(path, _)| path)
+        let path = self.target.split_once('?').map_or(&*self.target, |(path, _)| path);
+        if path.starts_with('/') {
+            return path;
+        }
+        let behind_host = path.split_once("://").and_then(|(_, rest)| rest.find('/').map(|at| &rest[at..]));
+        behind_host.unwrap_or(path)
     }
 
     /// The text of the first header of this name.

@@ -49,6 +49,9 @@ use crate::{
 /// Time a client has to take its leave.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// Largest body read of a request that needs none, bytes: its connection can carry another request after it.
+const UNASKED: u64 = 16 << 10;
+
 /// What the connections of a worker have in common.
 #[derive(Clone)]
 pub struct Door {
@@ -163,9 +166,15 @@ impl Door {
 
     /// Any other request; `Err`: its client has left.
     async fn other(&self, intake: &mut Intake, head: &mut Head) -> Result<Reply, ()> {
-        self.allow(intake, head);
-        let limit = self.shared.table().settings.server.body_limit;
-        let served = match intake.body(&mut head.framing, limit).await {
+        // None of these endpoints takes a body, and nobody has said yet who asks: more than a little is left unread.
+        let body = match head.framing {
+            Framing::Length(..=UNASKED) => {
+                self.allow(intake, head);
+                intake.body(&mut head.framing, UNASKED as usize).await
+            }
+            _ => Ok(Bytes::new()),
+        };
+        let served = match body {
             Ok(body) => served(intake, pin!(self.bridge.serve(head, body))).await?,
             Err(error) => Err(error),
         };
