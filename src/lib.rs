@@ -16,5 +16,6 @@ pub mod clock;
 pub mod error;
 pub mod settings;
 pub mod simulator;
+pub mod timer;
 pub mod turn;
 pub mod wire;

@@ -1,7 +1,8 @@
 //! Owns making sense of a backend's answer, frame by frame or whole: passed on as it is, or translated.
 
 use crate::wire::{
-    Malformed, Observed, peek,
+    Malformed, Observed,
+    peek::{self, Pattern},
     translate::{self, Dialect, ReplyContext, StreamTranslator},
 };
 
@@ -11,9 +12,9 @@ use crate::{settings::Backend, wire::Protocol};
 /// Reads a stream.
 pub(super) enum Decoder {
     /// Chat chunks, passed on.
-    Chat,
+    Chat(Pattern),
     /// Messages events, passed on.
-    Messages,
+    Messages(Pattern),
     /// Responses events, passed on.
     Responses,
     /// Another protocol's events, translated.
@@ -35,27 +36,28 @@ impl Decoder {
                 Self::Translated(Box::new(StreamTranslator::new(backend.protocol, dialect, context(), include_usage)))
             }
             Way::Native(_) => match surface.dialect() {
-                Dialect::Chat => Self::Chat,
-                Dialect::Messages => Self::Messages,
+                Dialect::Chat => Self::Chat(Pattern::default()),
+                Dialect::Messages => Self::Messages(Pattern::default()),
                 Dialect::Responses => Self::Responses,
             },
         }
     }
 
     /// What a frame that is passed on means.
-    pub(super) fn glance<'a>(&self, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
+    pub(super) fn glance<'a>(&mut self, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
         match self {
-            Self::Messages => peek::messages::frame(data),
+            Self::Chat(pattern) => pattern.read(data, peek::frame),
+            Self::Messages(pattern) => pattern.read(data, peek::messages::frame),
             Self::Responses => peek::responses::frame(data),
-            Self::Chat | Self::Translated(_) => peek::frame(data),
+            Self::Translated(_) => peek::frame(data),
         }
     }
 
     /// What is owed to the client of a stream that gave its finish but not its end.
     pub(super) fn closing(&mut self) -> Option<Vec<u8>> {
         match self {
-            Self::Chat => Some(b"data: [DONE]\n\n".to_vec()),
-            Self::Messages => Some(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_vec()),
+            Self::Chat(_) => Some(b"data: [DONE]\n\n".to_vec()),
+            Self::Messages(_) => Some(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_vec()),
             // Its finish is its end.
             Self::Responses => Some(Vec::new()),
             Self::Translated(translator) => {

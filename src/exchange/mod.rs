@@ -19,13 +19,9 @@ pub mod surface;
 mod watch;
 mod worker;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc, sync::Arc};
+use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc};
 
-use futures_util::{
-    FutureExt,
-    future::{Either, select},
-};
-use tokio::sync::Notify;
+use futures_util::FutureExt;
 
 use self::{
     acquire::Fallen,
@@ -48,14 +44,14 @@ use crate::{
 /// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
 type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
-/// Serves a request. `cut` ends streams that still run when Greenroom has to stop.
-pub async fn respond(worker: Rc<Worker>, request: Rc<Request>, cut: Arc<Notify>) -> Reply {
+/// Serves a request.
+pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     worker.retries.borrow_mut().earn();
     worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();
     let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
     let dialect = request.surface.dialect();
-    let exchange = Exchange::new(worker, request);
+    let exchange = Exchange::new(worker.clone(), request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
         let whole = std::pin::pin!(exchange.whole());
@@ -70,20 +66,13 @@ pub async fn respond(worker: Rc<Worker>, request: Rc<Request>, cut: Arc<Notify>)
     }
     let stage = Stage::default();
     let headers = AnswerHeaders::default();
-    // Boxed on its own: held inline, it would be kept twice, as what was captured and as what is pinned.
-    let play = Box::pin(exchange.play(stage.clone(), headers.clone()));
-    let running = Box::pin(async move {
-        match select(play, std::pin::pin!(cut.notified())).await {
-            Either::Left((ended, _)) => ended,
-            Either::Right(_) => Err(Error::ShuttingDown),
-        }
-    });
+    let running = Box::pin(exchange.play(stage.clone(), headers.clone()));
     let frame_telling = telling.clone();
     let frame = Box::new(move |error: &Error, sent: &Sent| {
         frame_telling.end(200, Some(error), clock::now());
         error_frame(&frame_telling, error, dialect, sent)
     });
-    let mut play = Play::new(stage, running, frame, failover.keepalive_every);
+    let mut play = Play::new(worker, stage, running, frame, failover.keepalive_every);
     if dialect == Dialect::Responses {
         play.remember();
     }
@@ -128,8 +117,6 @@ async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool
             stage.put(bytes).await;
         }
     }
-    // A client may leave as soon as it has the end marker: it was served all the same.
-    stage.taken().await;
     Ok(())
 }
 

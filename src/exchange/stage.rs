@@ -12,33 +12,21 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::poll_fn;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Instant;
 
-use crate::{error::Error, telemetry::log::panic_words};
+use super::worker::Worker;
+use crate::{error::Error, telemetry::log::panic_words, timer::Timer};
 
 /// Where the exchange puts what the client shall get.
 #[derive(Clone, Default)]
 pub(super) struct Stage(Rc<RefCell<Option<Bytes>>>);
 
 impl Stage {
-    /// Hands over `bytes`; waits until what was handed over before has been taken.
+    /// Hands over `bytes`; waits until they have been taken by the client's connection. Who goes on at once would be polled
+    /// three times for each piece: to hand it over, in vain, and in vain again once it is taken.
     pub(super) async fn put(&self, bytes: Bytes) {
-        let mut bytes = Some(bytes);
+        *self.0.borrow_mut() = Some(bytes);
         // Polled only by the body that takes from the slot: no waker is needed.
-        poll_fn(|_| {
-            let mut slot = self.0.borrow_mut();
-            if slot.is_some() {
-                return Poll::Pending;
-            }
-            *slot = bytes.take();
-            Poll::Ready(())
-        })
-        .await;
-    }
-
-    /// Waits until what was handed over has been taken by the client's connection.
-    pub(super) async fn taken(&self) {
-        // Polled only by the body that takes from the slot, as above.
         poll_fn(|_| if self.is_set() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
@@ -87,23 +75,27 @@ impl Sent {
 
 /// The streamed body: it drives the exchange from within the client's own connection.
 pub struct Play {
+    worker: Rc<Worker>,
     stage: Stage,
     running: Running,
     ended: bool,
     error_frame: ErrorFrame,
     sent: Option<Sent>,
     keepalive: Duration,
-    /// When the client was last sent something.
-    since: Instant,
-    /// Moved lazily: a chunk costs a store, not a timer.
-    quiet: Pin<Box<Sleep>>,
+    /// Due when the client has been sent nothing for too long.
+    quiet: Timer,
 }
 
 impl Play {
-    pub(super) fn new(stage: Stage, running: Running, error_frame: ErrorFrame, keepalive: Duration) -> Self {
-        let quiet = Box::pin(tokio::time::sleep(keepalive));
-        let since = Instant::now();
-        Self { stage, running, ended: false, error_frame, sent: None, keepalive, since, quiet }
+    pub(super) fn new(
+        worker: Rc<Worker>,
+        stage: Stage,
+        running: Running,
+        error_frame: ErrorFrame,
+        keepalive: Duration,
+    ) -> Self {
+        let quiet = Timer::new(Instant::now() + keepalive);
+        Self { worker, stage, running, ended: false, error_frame, sent: None, keepalive, quiet }
     }
 
     /// Keeps in mind what goes out, for the error frame. Elsewhere nothing is held longer than needed.
@@ -117,10 +109,6 @@ impl Play {
         let mut sleep = std::pin::pin!(sleep);
         poll_fn(|cx| {
             match self.drive(cx) {
-                Poll::Ready(Ok(())) if self.stage.is_set() => {
-                    self.ended = true;
-                    return Poll::Ready(Opening::Content);
-                }
                 Poll::Ready(Ok(())) => {
                     self.ended = true;
                     return Poll::Ready(Opening::Empty);
@@ -134,24 +122,17 @@ impl Play {
         .await
     }
 
-    /// Ready when the client has been sent nothing for too long.
-    fn poll_quiet(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.quiet.as_mut().poll(cx));
-            let now = Instant::now();
-            let due = self.since + self.keepalive;
-            if now < due {
-                self.quiet.as_mut().reset(due);
-                continue;
-            }
-            self.since = now;
-            self.quiet.as_mut().reset(now + self.keepalive);
-            return Poll::Ready(());
-        }
+    /// The client is being sent something.
+    fn sending(&mut self) {
+        let now = Instant::now();
+        self.quiet.set(now, now + self.keepalive);
     }
 
     /// Polls the exchange; a panic in it becomes an error and harms nobody else.
     fn drive(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        if self.worker.cut.get() {
+            return Poll::Ready(Err(Error::ShuttingDown));
+        }
         let running = &mut self.running;
         catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|panic| {
             log::error!("exchange panicked: {}", panic_words(&*panic));
@@ -190,9 +171,10 @@ impl Play {
                     let sent = self.sent.take().unwrap_or_default();
                     return Poll::Ready(Piece::Broken((self.error_frame)(&error, &sent)));
                 }
-                Poll::Pending if self.stage.is_set() => self.since = Instant::now(),
+                Poll::Pending if self.stage.is_set() => self.sending(),
                 Poll::Pending => {
-                    ready!(self.poll_quiet(cx));
+                    ready!(self.quiet.poll(cx));
+                    self.sending();
                     return Poll::Ready(Piece::Bytes(Bytes::from_static(b": keepalive\n\n")));
                 }
             }

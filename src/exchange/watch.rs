@@ -1,22 +1,25 @@
-//! Owns the deadlines of one attempt, on one timer.
+//! Owns the deadlines of one attempt.
 
 use std::{
     cell::Cell,
     future::Future,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::future::poll_fn;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 
-use crate::error::{Class, Failed};
+use crate::{
+    error::{Class, Failed},
+    timer::Timer,
+};
 
-/// The deadlines of an attempt on one timer, moved lazily: a chunk costs a store, not a timer.
+/// The deadlines of an attempt, on one timer.
 pub(super) struct Watch {
-    sleep: Pin<Box<Sleep>>,
+    timer: Timer,
     /// Something to be told once, before any limit: the soft threshold.
     soft: Option<(Instant, Rc<Cell<bool>>)>,
     since: Instant,
@@ -35,13 +38,14 @@ impl Watch {
         soft: Duration,
         slow: Rc<Cell<bool>>,
     ) -> Self {
-        let sleep = Box::pin(sleep_until(now + limit.min(total).min(soft)));
-        Self { sleep, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total }
+        let timer = Timer::new(now + limit.min(total).min(soft));
+        Self { timer, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total }
     }
 
     /// Something has happened: the limit starts anew.
     pub(super) fn touch(&mut self) {
         self.since = Instant::now();
+        self.set(self.since);
     }
 
     /// Content has come: the soft threshold has nothing more to tell.
@@ -53,22 +57,28 @@ impl Watch {
     pub(super) fn until_total(&mut self) {
         self.limit = self.total - self.since;
         self.class = Class::ProviderTimeoutTotal;
+        self.set(self.since);
     }
 
     /// Another limit from now on.
     pub(super) fn limit(&mut self, limit: Duration, class: Class) {
-        self.since = Instant::now();
         self.limit = limit;
         self.class = class;
-        if self.sleep.deadline() > self.since + limit {
-            self.sleep.as_mut().reset(self.since + limit);
-        }
+        self.touch();
+    }
+
+    fn due(&self) -> Instant {
+        (self.since + self.limit).min(self.total)
+    }
+
+    fn set(&mut self, now: Instant) {
+        let due = self.due();
+        self.timer.set(now, self.soft.as_ref().map_or(due, |(at, _)| due.min(*at)));
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Failed> {
         loop {
-            std::task::ready!(self.sleep.as_mut().poll(cx));
-            let due = (self.since + self.limit).min(self.total);
+            ready!(self.timer.poll(cx));
             let now = Instant::now();
             if let Some((_, slow)) = self.soft.take_if(|(at, _)| now >= *at) {
                 // Whoever polls this attempt polls in the same task, and so sees it at once.
@@ -80,15 +90,14 @@ impl Watch {
                     "the whole answer took longer than total_timeout",
                 ));
             }
-            if now >= due {
+            if now >= self.due() {
                 let what = match self.class {
                     Class::ProviderTimeoutTtft => "nothing came within first_token_hard",
                     _ => "it fell silent for longer than idle_timeout",
                 };
                 return Poll::Ready(Failed::new(self.class, what));
             }
-            let next = self.soft.as_ref().map_or(due, |(at, _)| due.min(*at));
-            self.sleep.as_mut().reset(next);
+            self.set(now);
         }
     }
 

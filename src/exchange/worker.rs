@@ -1,6 +1,9 @@
 //! Owns what the requests of one HTTP worker share.
 
-use std::{cell::RefCell, sync::Arc};
+use std::{
+    cell::{Cell, RefCell},
+    sync::Arc,
+};
 
 use actix::Addr;
 
@@ -22,6 +25,8 @@ pub struct Worker {
     pub clients: Clients,
     /// The table in force.
     pub installed: Installed,
+    /// Streams that still run end now, with an error frame. Whoever sets it wakes their connections.
+    pub cut: Cell<bool>,
     /// Hears of each request's end.
     pub listener: Listener,
     pub(super) retries: RefCell<Budget>,
@@ -56,6 +61,7 @@ impl Worker {
         Self {
             router,
             clients: Clients::default(),
+            cut: Cell::new(false),
             listener,
             retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
             hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),

@@ -60,7 +60,7 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
     let work = std::pin::pin!(async {
         match body.and_then(|body| prepare(head, body, arrival, door.worker.listener.clone())) {
-            Ok(prepared) => exchange::respond(door.worker.clone(), prepared, door.shared.cut.clone()).await,
+            Ok(prepared) => exchange::respond(door.worker.clone(), prepared).await,
             Err(error) => refuse(&door.shared, &id, Some(&user), &error, surface),
         }
     });

@@ -1,13 +1,14 @@
 //! Owns a backend's answer: its head, and its body with a truncated end told from a clean one as far as HTTP can.
 
 use std::{
+    cell::RefCell,
     io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
@@ -20,6 +21,13 @@ use crate::wire::http1::{Framing, Garbled};
 
 /// Room for reading, bytes: several token frames; a longer answer grows it.
 const ROOM: usize = 4 << 10;
+
+/// Buffers kept for the next reads.
+const SPARES: usize = 64;
+
+thread_local! {
+    static SPARE: RefCell<Vec<BytesMut>> = const { RefCell::new(Vec::new()) };
+}
 
 /// Header lines as they go out, each with its line end.
 pub type HeaderLines = Vec<u8>;
@@ -123,16 +131,37 @@ impl Answer {
 
     /// The body has been read to its end: the connection can carry another request.
     fn release(&mut self) {
-        if let Some(Body { wire, opened, pool, reusable: true }) = self.body.take() {
+        if let Some(Body { mut wire, opened, pool, reusable: true }) = self.body.take() {
+            rest(&mut wire.buffer);
             pool.give_back(wire, opened);
         }
     }
 }
 
-/// Reads what has come; 0 bytes: the peer has closed.
+/// Reads what has come; 0 bytes: the peer has closed. A connection on which nothing comes holds no buffer.
 pub(super) fn poll_fill(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    if wire.buffer.capacity() == 0 {
+        wire.buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+    }
     if wire.buffer.capacity() - wire.buffer.len() < ROOM / 4 {
         wire.buffer.reserve(ROOM);
     }
-    poll_read_buf(Pin::new(&mut wire.io), cx, &mut wire.buffer)
+    let read = poll_read_buf(Pin::new(&mut wire.io), cx, &mut wire.buffer);
+    if read.is_pending() {
+        rest(&mut wire.buffer);
+    }
+    read
+}
+
+/// Gives back an empty buffer, for whichever connection has something to read next: then the thread's streams share a few,
+/// which the processor's caches hold.
+fn rest(buffer: &mut BytesMut) {
+    // Not while somebody has pieces of it.
+    if buffer.is_empty() && buffer.try_reclaim(ROOM) && buffer.capacity() <= 2 * ROOM {
+        SPARE.with_borrow_mut(|spare| {
+            if spare.len() < SPARES {
+                spare.push(std::mem::take(buffer));
+            }
+        });
+    }
 }

@@ -1,4 +1,4 @@
-//! Owns telling a worker's idle connections that Greenroom stops.
+//! Owns telling a worker's connections that Greenroom stops.
 
 use std::{
     cell::{Cell, RefCell},
@@ -34,6 +34,11 @@ impl Closing {
     /// No further request is taken.
     pub(super) fn close(&self) {
         self.closed.set(true);
+        self.wake();
+    }
+
+    /// Wakes every connection: something that they look at has changed.
+    pub(super) fn wake(&self) {
         for waker in self.wakers.borrow().values() {
             waker.wake_by_ref();
         }

@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::{
     closing::Closing,
     head::{Head, Unfit},
 };
-use crate::{error::Error, turn::Socket, wire::http1::Framing};
+use crate::{error::Error, timer::Timer, turn::Socket, wire::http1::Framing};
 
 /// Time a client has to send the head of a request.
 pub(super) const HEAD: Duration = Duration::from_secs(10);
@@ -34,9 +34,8 @@ const AHEAD: usize = 64 << 10;
 pub(super) struct Intake {
     pub(super) socket: Socket,
     input: BytesMut,
-    due: Instant,
-    /// Moved lazily: a request costs a store, not a timer.
-    sleep: Pin<Box<Sleep>>,
+    /// Due when what is waited for comes too late.
+    pub(super) late: Timer,
 }
 
 /// What came of waiting for a request.
@@ -51,8 +50,12 @@ pub(super) enum Begun {
 
 impl Intake {
     pub(super) fn new(socket: Socket) -> Self {
-        let due = Instant::now() + HEAD;
-        Self { socket, input: BytesMut::new(), due, sleep: Box::pin(sleep_until(due)) }
+        Self { socket, input: BytesMut::new(), late: Timer::new(Instant::now() + HEAD) }
+    }
+
+    /// From now on so much time is left.
+    pub(super) fn allow(&mut self, now: Instant, time: Duration) {
+        self.late.set(now, now + time);
     }
 
     /// Reads what has come; 0 bytes: the client has closed.
@@ -63,25 +66,6 @@ impl Intake {
             self.input.reserve(ROOM);
         }
         poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)
-    }
-
-    /// From now on so much time is left.
-    pub(super) fn due(&mut self, at: Instant) {
-        self.due = at;
-        if self.sleep.deadline() > at {
-            self.sleep.as_mut().reset(at);
-        }
-    }
-
-    /// Ready when that time is over.
-    pub(super) fn poll_late(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        loop {
-            ready!(self.sleep.as_mut().poll(cx));
-            if Instant::now() >= self.due {
-                return Poll::Ready(());
-            }
-            self.sleep.as_mut().reset(self.due);
-        }
     }
 
     /// The next request's head.
@@ -99,7 +83,7 @@ impl Intake {
                         Err(unfit) => return Poll::Ready(Begun::Unfit(unfit)),
                     }
                     if !std::mem::replace(&mut begun, true) {
-                        self.due(Instant::now() + HEAD);
+                        self.allow(Instant::now(), HEAD);
                     }
                 }
                 match self.poll_fill(cx) {
@@ -107,7 +91,7 @@ impl Intake {
                     Poll::Ready(_) => return Poll::Ready(Begun::Over),
                     Poll::Pending => {
                         let late = if self.input.is_empty() { Begun::Over } else { Begun::Late };
-                        return self.poll_late(cx).map(|()| late);
+                        return self.late.poll(cx).map(|()| late);
                     }
                 }
             }
@@ -117,11 +101,11 @@ impl Intake {
 
     /// Reads on, within the time for a piece.
     async fn fill(&mut self) -> Result<(), Error> {
-        self.due(Instant::now() + PIECE);
+        self.allow(Instant::now(), PIECE);
         poll_fn(|cx| match self.poll_fill(cx) {
             Poll::Ready(Ok(1..)) => Poll::Ready(Ok(())),
             Poll::Ready(_) => Poll::Ready(Err(cut())),
-            Poll::Pending => self.poll_late(cx).map(|()| Err(Error::Slow)),
+            Poll::Pending => self.late.poll(cx).map(|()| Err(Error::Slow)),
         })
         .await
     }
@@ -222,7 +206,7 @@ mod tests {
         }
         pause();
         let now = Instant::now();
-        intake.due(now + if begun { HEAD } else { Duration::from_secs(75) });
+        intake.allow(now, if begun { HEAD } else { Duration::from_secs(75) });
         let came = intake.head(&Closing::default(), begun).await;
         let took = now.elapsed();
         resume();

@@ -64,7 +64,7 @@ pub struct Door {
 
 impl Door {
     /// Opens it on this worker; `configure` names the endpoints of the web framework. A connection without requests is closed
-    /// after `keep_alive`, every connection after its answer once `closing` is ready.
+    /// after `keep_alive`, every connection after its answer once `closing` is ready, and a stream at once when it is cut.
     pub async fn open(
         shared: Shared,
         worker: Rc<Worker>,
@@ -74,10 +74,14 @@ impl Door {
     ) -> Result<Self, ()> {
         let bridge = Bridge::new(configure).await?;
         let door = Self { shared, worker, bridge, closing: Rc::default(), keep_alive };
-        let told = door.closing.clone();
+        let (told, worker) = (door.closing.clone(), door.worker.clone());
+        let cut = door.shared.cut.clone().notified_owned();
         actix_rt::spawn(async move {
             closing.await;
             told.close();
+            cut.await;
+            worker.cut.set(true);
+            told.wake();
         });
         Ok(door)
     }
@@ -133,7 +137,7 @@ impl Door {
             leave(intake, unread).await;
             return Err(());
         }
-        intake.due(now + self.keep_alive);
+        intake.allow(now, self.keep_alive);
         Ok(())
     }
 

@@ -139,9 +139,9 @@ pub(super) async fn stream(
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending => {
                     if !std::mem::replace(&mut is_full, true) {
-                        intake.due(Instant::now() + TAKE);
+                        intake.allow(Instant::now(), TAKE);
                     }
-                    if intake.poll_late(cx).is_ready() {
+                    if intake.late.poll(cx).is_ready() {
                         return Poll::Ready(None);
                     }
                     Poll::Pending

@@ -1,16 +1,21 @@
 //! Owns looking into Anthropic Messages answers that pass through untouched.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
 
-use super::parsed;
+use super::{Text, parsed};
 use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// What one event's data means.
-pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
-    let event: Event = parsed(data)?;
+pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    let event: Event<'_> = parsed(data)?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
-    match event.kind.as_str() {
-        "content_block_delta" => seen.content = true,
+    match &*event.kind {
+        "content_block_delta" => {
+            seen.content = true;
+            seen.text = event.delta.and_then(|delta| delta.text).map(|Text(text)| text).unwrap_or_default();
+        }
         "message_start" => seen.usage = event.message.and_then(|message| message.usage).map(Into::into),
         "message_delta" => {
             seen.finish = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
@@ -25,17 +30,18 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
 
 /// What a whole answer means.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
-    let event: Event = parsed(data)?;
+    let event: Event<'_> = parsed(data)?;
     let fault = (event.kind == "error").then(|| event.error.unwrap_or_default().into());
     Ok(Observed { usage: event.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }
 
 #[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "type", default)]
-    kind: String,
+struct Event<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Cow<'a, str>,
     message: Option<Message>,
-    delta: Option<Delta>,
+    #[serde(borrow)]
+    delta: Option<Delta<'a>>,
     usage: Option<RawUsage>,
     error: Option<RawError>,
 }
@@ -46,8 +52,10 @@ struct Message {
 }
 
 #[derive(Deserialize)]
-struct Delta {
+struct Delta<'a> {
     stop_reason: Option<String>,
+    #[serde(borrow)]
+    text: Option<Text<'a>>,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,6 +1,7 @@
 //! Owns looking into OpenAI answers that pass through untouched: is this content, the end, an error, the token count?
 
 pub mod messages;
+mod pattern;
 pub mod responses;
 mod visitors;
 
@@ -9,6 +10,7 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
+pub use self::pattern::Pattern;
 use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// The end marker's data.

@@ -1,0 +1,111 @@
+//! Owns a timer whose deadline is put off often and reached seldom: that costs a store, not a timer.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll, Waker},
+};
+
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// A deadline that moves. The runtime's timer behind it is moved only when it has fired too early, or would fire too late.
+pub struct Timer {
+    due: Instant,
+    /// The time, where whoever set the deadline knew it and nobody has asked since.
+    fresh: Option<Instant>,
+    sleep: Pin<Box<Sleep>>,
+    /// Who is woken by `sleep`, and when.
+    armed: Option<(Waker, Instant)>,
+}
+
+impl Timer {
+    /// A timer that is due at `due`.
+    pub fn new(due: Instant) -> Self {
+        Self { due, fresh: None, sleep: Box::pin(sleep_until(due)), armed: None }
+    }
+
+    /// Moves the deadline to `due`. To ask right after that, at `now`, does not even look at the runtime's timer.
+    pub fn set(&mut self, now: Instant, due: Instant) {
+        self.due = due;
+        self.fresh = Some(now);
+    }
+
+    /// Ready when the deadline has passed.
+    pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if let Some(now) = self.fresh.take()
+            && let Some((waker, at)) = &self.armed
+            && now < *at
+            && *at <= self.due
+            && waker.will_wake(cx.waker())
+        {
+            return Poll::Pending;
+        }
+        if self.sleep.deadline() > self.due {
+            self.sleep.as_mut().reset(self.due);
+        }
+        loop {
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                self.armed = Some((cx.waker().clone(), self.sleep.deadline()));
+                return Poll::Pending;
+            }
+            if Instant::now() >= self.due {
+                return Poll::Ready(());
+            }
+            self.sleep.as_mut().reset(self.due);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{future::poll_fn, time::Duration};
+
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_holds_wherever_it_is_moved() {
+        let begin = Instant::now();
+        // Put off once a second while the timer is asked each time, then not any more; brought forward at last.
+        let mut timer = Timer::new(begin + 5 * SECOND);
+        let fired = async {
+            let mut due = [9, 11, 40, 12].into_iter();
+            let mut next = Box::pin(sleep(SECOND));
+            poll_fn(|cx| {
+                while next.as_mut().poll(cx).is_ready() {
+                    if let Some(due) = due.next() {
+                        timer.set(Instant::now(), begin + due * SECOND);
+                    }
+                    next = Box::pin(sleep(SECOND));
+                }
+                timer.poll(cx)
+            })
+            .await;
+            begin.elapsed()
+        };
+        assert_eq!(fired.await, 12 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_another_task_asks_wakes_that_one() {
+        let begin = Instant::now();
+        let mut timer = Timer::new(begin + SECOND);
+        assert!(timer.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        timer.set(begin, begin + 2 * SECOND);
+        let fired = timeout(9 * SECOND, poll_fn(|cx| timer.poll(cx))).await;
+        assert_eq!((fired, begin.elapsed()), (Ok(()), 2 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_was_put_off_while_the_timer_fired_is_not_forgotten() {
+        let begin = Instant::now();
+        let mut timer = Timer::new(begin + SECOND);
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx))).await.is_pending());
+        sleep(SECOND).await;
+        timer.set(Instant::now(), begin + 3 * SECOND);
+        poll_fn(|cx| timer.poll(cx)).await;
+        assert_eq!(begin.elapsed(), 3 * SECOND);
+    }
+}
