@@ -179,8 +179,8 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
                     sleep(monitor.interval).await;
                 }
             };
-            // Ctrl-C ends the watch with its summary, not in the middle of a line.
-            select(std::pin::pin!(watch), std::pin::pin!(tokio::signal::ctrl_c())).await;
+            // Ctrl-C ends the watch with its summary, not in the middle of a line; asked first, since it is heard from then on.
+            select(std::pin::pin!(tokio::signal::ctrl_c()), std::pin::pin!(watch)).await;
         }
         if show != Show::Table {
             // Whoever has stopped reading wants no summary either.

@@ -110,7 +110,8 @@ mod tests {
             let second = chat(r#""zwölf""#, &padding.replace("a9", "77é"));
             assert_eq!(pattern.read(second.as_bytes(), unread).expect("known").text, "zwölf");
         }
-        let event = |text| format!(r#"{{"type":"content_block_delta","delta":{{"type":"text_delta","text":"{text}"}}}}"#);
+        let event =
+            |text| format!(r#"{{"type":"content_block_delta","delta":{{"type":"text_delta","text":"{text}"}}}}"#);
         let mut pattern = Pattern::default();
         pattern.read(event("a").as_bytes(), messages::frame).expect("an event");
         assert!(pattern.read(event("bc").as_bytes(), unread).expect("known").intricate);
