@@ -7,8 +7,9 @@ use std::{hint::black_box, time::Duration};
 use criterion::{Criterion, criterion_group, criterion_main};
 use greenroom::{
     backend::{
-        estimate::Learner,
+        estimate::Usual,
         gate::{Admission, GateCell},
+        learner::Learner,
         load::{self, Busy},
     },
     router::choose::{Bid, choose, favour},
@@ -26,6 +27,7 @@ fn candidates(count: usize) -> Vec<Candidate> {
     let mut one = || {
         let mut learner = Learner::default();
         learner.sample(Duration::from_millis(rng.random_range(100..1000)), 1.0, Duration::from_secs(1));
+        learner.pace(Duration::from_millis(rng.random_range(10..50)), 100, 1.0, Duration::from_secs(2));
         let (waiting, streaming) = (rng.random_range(0..8), rng.random_range(0..16));
         let busy = Busy { waiting, waiting_tokens: u64::from(waiting) * 800, streaming };
         Candidate { learner, busy, gate: GateCell::default() }
@@ -35,6 +37,7 @@ fn candidates(count: usize) -> Vec<Candidate> {
 
 fn choosing(c: &mut Criterion) {
     let mut rng = SmallRng::seed_from_u64(2);
+    let usual = Usual { seconds: 0.3, pace: 0.02 };
     for count in [4, 16, 1000] {
         let field = candidates(count);
         let now = Duration::from_secs(20);
@@ -44,7 +47,7 @@ fn choosing(c: &mut Criterion) {
                 Admission::Refused(..) => None,
                 admission => Some(Bid {
                     reluctant: admission == Admission::Reluctant,
-                    cost: load::cost(one.learner.estimate.drifted(now, 0.3), one.busy, 16, 1.0),
+                    cost: load::cost(one.learner.estimate.expected(now, usual), one.busy, 16, 1.0),
                 }),
             }
         };

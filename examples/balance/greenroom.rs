@@ -6,8 +6,9 @@ use std::time::Duration;
 use greenroom::{
     backend::{
         breaker::{Blow, Breaker},
-        estimate::{Learner, median},
+        estimate::Usual,
         gate::{Admission, Gate, GateCell},
+        learner::Learner,
         load::{self, Busy},
     },
     router::choose::{Bid, choose, favour},
@@ -18,12 +19,13 @@ use rand::rngs::StdRng;
 use crate::{
     fleet::Known,
     policies::{Policy, View},
+    replay::Outcome,
     report::OWN,
     trace::Request,
 };
 
-/// `expected_first_token`, seconds.
-const EXPECTED_FIRST_TOKEN: f64 = 1.0;
+/// `expected_first_token`.
+const EXPECTED_FIRST_TOKEN: Duration = Duration::from_secs(1);
 /// `weight`.
 const WEIGHT: f64 = 1.0;
 
@@ -108,12 +110,12 @@ impl Policy for Greenroom {
 
     fn choose(&mut self, view: &View<'_>, rng: &mut StdRng) -> Option<usize> {
         let now = Duration::from_secs_f64(view.now);
-        let measured = self.backends.iter().map(|b| b.learner.estimate.seconds);
-        let median = median(measured).unwrap_or(EXPECTED_FIRST_TOKEN);
+        let usual = Usual::of(self.backends.iter().map(|b| b.learner.estimate));
+        let usual = usual.unwrap_or_else(|| Usual::guessed(EXPECTED_FIRST_TOKEN));
         let admission = |b: &Backend| b.gate.admission(now, b.busy.waiting + b.busy.streaming, false);
         let bid = |index: usize| {
             let b = &self.backends[index];
-            let estimate = b.learner.estimate.drifted(now, median);
+            let estimate = b.learner.estimate.expected(now, usual);
             let cost = load::cost(estimate, b.busy, b.known.slots, WEIGHT);
             match admission(b) {
                 Admission::Welcome => Some(Bid { reluctant: false, cost }),
@@ -143,8 +145,14 @@ impl Policy for Greenroom {
         backend.learner.sample(first_token, work, now);
     }
 
-    fn done(&mut self, backend: usize, _: f64, _: f64) {
+    fn done(&mut self, backend: usize, request: &Request, outcome: &Outcome, now: f64) {
         let backend = &mut self.backends[backend];
+        let rest = request.answer.saturating_sub(1);
+        if rest > 0 {
+            let per_token = Duration::from_secs_f64((outcome.total - outcome.first_token) / f64::from(rest));
+            let crowd = load::crowd(backend.busy.streaming, backend.known.slots.into());
+            backend.learner.pace(per_token, rest, crowd, Duration::from_secs_f64(now));
+        }
         backend.busy.streaming -= 1;
         backend.successes += 1;
         let probe = backend.probing;

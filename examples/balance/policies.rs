@@ -5,7 +5,7 @@
 
 use rand::{RngExt, rngs::StdRng};
 
-use crate::{fleet::Known, server::Server, trace::Request};
+use crate::{fleet::Known, replay::Outcome, server::Server, trace::Request};
 
 /// Seconds a rival leaves a backend alone after a failure.
 const LEFT_ALONE: f64 = 10.0;
@@ -32,8 +32,8 @@ pub(crate) trait Policy {
     fn choose(&mut self, view: &View<'_>, rng: &mut StdRng) -> Option<usize>;
     /// A request of `backend` got its first token after so many seconds.
     fn first_token(&mut self, backend: usize, seconds: f64, request: &Request, now: f64);
-    /// A request of `backend` ended well after so many seconds.
-    fn done(&mut self, backend: usize, seconds: f64, now: f64);
+    /// A request of `backend` ended well.
+    fn done(&mut self, backend: usize, request: &Request, outcome: &Outcome, now: f64);
     /// A request of `backend` failed.
     fn failed(&mut self, backend: usize, request: &Request, now: f64);
 }
@@ -190,11 +190,11 @@ impl Policy for Rival {
         }
     }
 
-    fn done(&mut self, backend: usize, seconds: f64, now: f64) {
+    fn done(&mut self, backend: usize, _: &Request, outcome: &Outcome, now: f64) {
         let backend = &mut self.backends[backend];
         backend.streaming -= 1;
         if self.rule == Rule::EwmaEnd {
-            backend.measure(seconds, now);
+            backend.measure(outcome.total, now);
         }
     }
 

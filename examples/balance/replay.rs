@@ -62,7 +62,7 @@ impl Fleet {
                     }
                     Progress::Done(id) => {
                         outcomes[id].total = now - requests[id].arrival;
-                        policy.done(server, outcomes[id].total, now);
+                        policy.done(server, &requests[id], &outcomes[id], now);
                     }
                 });
             } else {

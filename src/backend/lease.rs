@@ -8,6 +8,7 @@ use std::{
 use super::{
     Handle,
     gate::Gate,
+    load,
     messages::{Observed, Verdict},
     vitals::{Lane, LastError},
 };
@@ -130,7 +131,10 @@ impl Lease {
         if let Some(first) = self.first_token
             && rest > 0
         {
-            self.lane.per_token.record(now.saturating_sub(first) / rest);
+            let per_token = now.saturating_sub(first) / rest;
+            self.lane.per_token.record(per_token);
+            let crowd = load::crowd(self.handle.vitals.load.busy().streaming, self.handle.settings.slots.into());
+            self.lane.estimate.learn(|learner| learner.pace(per_token, rest, crowd, now));
         }
     }
 

@@ -7,9 +7,12 @@ use super::estimate::Estimate;
 /// (`examples/balance`).
 const PREFILL_TOKENS: f64 = 1000.0;
 
-/// How much of a first token's time a full house of streams adds. Streams share steps and so hardly slow a prefill; their
-/// part here is to keep answers short: 0 lets totals grow, 1 sends prompts behind others' prompts.
-const STREAMING: f64 = 0.3;
+/// Tokens whose time counts besides the first's: a line of text. With none a long answer goes to whoever begins it a moment
+/// sooner, at half the pace. From 10 to 40 are equally good (`examples/balance`).
+const LINE: f64 = 20.0;
+
+/// How much longer a full house of streams makes a token; 0.1 and 0.3 are equally good.
+const CROWD: f64 = 0.3;
 
 /// Bytes of a request body that make one prompt token, near enough.
 const BYTES_PER_TOKEN: usize = 4;
@@ -41,12 +44,19 @@ impl Busy {
     }
 }
 
-/// What one more request would cost on a backend, in relative seconds to its first token: lowest wins.
+/// How many times as long a token takes with so many streams under way: they share the server's steps.
+pub fn crowd(streaming: u32, slots: f64) -> f64 {
+    1.0 + CROWD * f64::from(streaming) / slots
+}
+
+/// What one more request would cost on a backend, in relative seconds to its first line: lowest wins. Of a `weight` of three a
+/// backend counts as three times as large: its queue goes three times as fast, and it has three times the slots. What is
+/// measured, the pace, is not divided: that part is the same for all, and the whole divided by three would be three times as
+/// cheap until hundreds of streams made up for it.
 pub fn cost(estimate: Estimate, busy: Busy, slots: u32, weight: f64) -> f64 {
     // Who serves side by side is not delayed by the length of others' prompts.
     let queue = 1.0 + f64::from(busy.waiting) + estimate.serial * busy.prefill();
-    let crowd = 1.0 + STREAMING * f64::from(busy.streaming) / f64::from(slots.max(1));
-    estimate.seconds * queue * crowd / weight
+    estimate.seconds * queue / weight + LINE * estimate.pace * crowd(busy.streaming, f64::from(slots) * weight)
 }
 
 #[cfg(test)]
@@ -58,7 +68,7 @@ mod tests {
     use super::*;
 
     fn known(seconds: f64, serial: f64) -> Estimate {
-        Estimate { seconds, serial, at: Duration::ZERO }
+        Estimate { seconds, serial, pace: 0.02, at: Duration::ZERO }
     }
 
     #[test]
@@ -69,6 +79,24 @@ mod tests {
         assert!(cost(known(1.0, 0.0), long, 16, 1.0) < cost(known(1.0, 0.0), short, 16, 1.0));
     }
 
+    #[test]
+    fn who_begins_a_moment_sooner_at_half_the_pace_costs_more() {
+        let sooner = Estimate { pace: 0.04, ..known(0.1, 1.0) };
+        let later = known(0.2, 1.0);
+        assert!(cost(sooner, Busy::default(), 16, 1.0) > cost(later, Busy::default(), 16, 1.0));
+    }
+
+    #[test]
+    fn three_times_the_weight_comes_to_three_times_the_streams() {
+        let mut streaming = [0, 0];
+        let of = |streaming, weight| cost(known(0.05, 1.0), Busy { streaming, ..Busy::default() }, 16, weight);
+        for _ in 0..600 {
+            streaming[usize::from(of(streaming[1], 3.0) < of(streaming[0], 1.0))] += 1;
+        }
+        let ratio = f64::from(streaming[1]) / f64::from(streaming[0]);
+        assert!((2.8..3.4).contains(&ratio), "{streaming:?}");
+    }
+
     proptest! {
         #[test]
         fn cost_rises_with_every_load_and_falls_with_weight(
@@ -77,6 +105,8 @@ mod tests {
         ) {
             let busy = Busy { waiting, waiting_tokens, streaming };
             let base = cost(known(first, serial), busy, slots, weight);
+            let slower = Estimate { pace: 0.03, ..known(first, serial) };
+            prop_assert!(cost(slower, busy, slots, weight) > base);
             prop_assert!(base.is_finite() && base > 0.0);
             prop_assert!(cost(known(first * 1.1, serial), busy, slots, weight) > base);
             let more = [

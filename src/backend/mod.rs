@@ -6,6 +6,7 @@ pub mod estimate;
 pub mod gate;
 pub mod histogram;
 pub mod journal;
+pub mod learner;
 pub mod lease;
 pub mod load;
 pub mod messages;

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use serde::Serialize;
 
 use super::{
-    estimate::Estimate,
+    estimate::{Estimate, Usual},
     gate::{Gate, Why},
     histogram::Snapshot,
     load,
@@ -176,6 +176,8 @@ pub struct LaneReport {
     pub first_token_estimate_s: f64,
     /// Whether requests wait for each other: 0 served side by side, 1 in turn.
     pub serial: f64,
+    /// Estimated time from one token to the next with no other stream, seconds.
+    pub token_estimate_s: f64,
 }
 
 impl Report {
@@ -190,7 +192,7 @@ impl Report {
         let models: Vec<_> = lanes.iter().map(|lane| LaneReport::of(lane, now, expected, consecutive)).collect();
         let (state, reason) = overall(vitals.gate.read(), now, consecutive, &models);
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
-        let first_guess = Estimate { seconds: expected.as_secs_f64(), ..Estimate::UNKNOWN };
+        let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
         let busy = vitals.load.busy();
         let own = reopens_in_ms(vitals.gate.read(), now);
@@ -245,6 +247,7 @@ impl LaneReport {
             streaming: lane.load.streaming(),
             first_token_estimate_s: estimate.seconds,
             serial: estimate.serial,
+            token_estimate_s: estimate.pace,
         }
     }
 }

@@ -14,7 +14,7 @@ const DRAWS: usize = 4;
 pub struct Bid {
     /// It would rather not: its ramp is used up. Loses against every candidate that is not.
     pub reluctant: bool,
-    /// Relative seconds to first token.
+    /// Relative seconds to the first line of text.
     pub cost: f64,
 }
 

@@ -88,12 +88,14 @@ pub struct Candidate {
     /// Why it could not take the request; absent if it could.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub excluded: Option<String>,
-    /// Cost, relative seconds to first token.
+    /// Cost, relative seconds to the first line of text.
     pub cost: f64,
     /// First-token estimate, seconds.
     pub first_token_s: f64,
     /// Whether requests wait for each other there: 0 side by side, 1 in turn.
     pub serial: f64,
+    /// Estimated time from one token to the next with no other stream, seconds.
+    pub token_s: f64,
     /// Requests before their first token.
     pub waiting: u32,
     /// Prompt tokens of these, estimated.

@@ -165,6 +165,7 @@ fn explain(
             cost: cost(t, now),
             first_token_s: estimate.seconds,
             serial: estimate.serial,
+            token_s: estimate.pace,
             waiting: busy.waiting,
             waiting_tokens: busy.waiting_tokens,
             streaming: busy.streaming,

@@ -17,7 +17,7 @@ use tokio::sync::Semaphore;
 use crate::{
     backend::{
         Handle,
-        estimate::{self, Estimate},
+        estimate::{Estimate, Usual},
         gate::{Gate, GateCell},
         vitals::Lane,
     },
@@ -55,7 +55,7 @@ pub struct Route {
     pub tiers: Vec<Range<usize>>,
     /// Those who wait for a place.
     pub queue: Queue,
-    /// Step of 100 ms in which the median was last told.
+    /// Step of 100 ms in which the targets were last told what is usual.
     settled: AtomicU32,
 }
 
@@ -132,16 +132,15 @@ impl Route {
         user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
     }
 
-    /// Tells every target's estimate the pool's median, anew at most every 100 ms.
+    /// Tells every target's estimate what is usual in the pool, anew at most every 100 ms.
     pub fn settle(&self, now: Duration) {
         let step = (now.as_millis() / 100) as u32;
         if self.settled.load(Relaxed) == step {
             return;
         }
         self.settled.store(step, Relaxed);
-        let median = estimate::median(self.targets.iter().map(|t| t.lane.estimate.read().seconds));
-        if let Some(median) = median {
-            self.targets.iter().for_each(|t| t.lane.estimate.tell(median));
+        if let Some(usual) = Usual::of(self.targets.iter().map(|t| t.lane.estimate.read())) {
+            self.targets.iter().for_each(|t| t.lane.estimate.tell(usual));
         }
     }
 }
@@ -169,7 +168,7 @@ impl Target {
         })
     }
 
-    /// What to expect of its first tokens now.
+    /// What to expect of its answers now.
     pub fn estimate(&self, now: Duration) -> Estimate {
         self.lane.estimate.at(now, self.handle.settings.expected_first_token)
     }

@@ -101,6 +101,35 @@ async fn a_backend_at_half_speed_gets_about_half_the_work() {
 }
 
 #[tokio::test]
+async fn of_two_that_begin_alike_the_one_whose_tokens_follow_faster_gets_the_work() {
+    let paced = |rest| {
+        let answer = Answer::stream().work(Duration::from_millis(2)).chunk(sse::text("hi"));
+        let answer = answer.work(Duration::from_millis(rest)).chunk(sse::finish()).chunk(sse::usage(7, 21));
+        Upstream::always(answer.chunk(sse::DONE).end())
+    };
+    let (quick, slow) = (paced(10).await, paced(200).await);
+    let backends = [("quick", &quick), ("slow", &slow)];
+    let proxy = Proxy::start(&over(&backends)).await;
+    let asked = load(&proxy, 1, 40, &backends).await;
+    // Each is asked until it is known, in a random order; after that an idle estimate takes seconds to drift.
+    assert!(asked["slow"] <= 5, "{asked:?}");
+    let report = proxy.report("slow").await;
+    let per_token = report["models"][0]["token_estimate_s"].as_f64().expect("a pace");
+    assert!((0.002..0.05).contains(&per_token), "{per_token} s a token, of which 20 came in 200 ms");
+}
+
+#[tokio::test]
+async fn who_was_never_asked_is_tried_though_the_others_have_nothing_to_do() {
+    let time = Duration::from_millis(2);
+    let (a, b, c) = (working(time).await, working(time).await, working(time).await);
+    let backends = [("a", &a), ("b", &b), ("c", &c)];
+    let proxy = Proxy::start(&over(&backends)).await;
+    // What is usual is told ten times a second; these take about half of one.
+    let asked = load(&proxy, 1, 150, &backends).await;
+    assert!(asked.values().all(|count| *count > 0), "{asked:?}");
+}
+
+#[tokio::test]
 async fn weights_divide_the_work() {
     let time = Duration::from_millis(10);
     let (light, heavy) = (working(time).await, working(time).await);
