@@ -9,7 +9,7 @@ use greenroom::{
         estimate::Usual,
         gate::{Admission, Gate, GateCell},
         learner::Learner,
-        load::{self, Busy},
+        load::{self, Busy, Cost},
     },
     router::choose::{Bid, choose, favour},
     settings::BreakerSettings,
@@ -120,7 +120,7 @@ impl Policy for Greenroom {
             match admission(b) {
                 Admission::Welcome => Some(Bid { reluctant: false, cost }),
                 Admission::Reluctant => Some(Bid { reluctant: true, cost }),
-                Admission::Probe => Some(Bid { reluctant: false, cost: 0.0 }),
+                Admission::Probe => Some(Bid { reluctant: false, cost: Cost::default() }),
                 Admission::Refused(..) => None,
             }
         };

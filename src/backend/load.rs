@@ -49,14 +49,24 @@ pub fn crowd(streaming: u32, slots: f64) -> f64 {
     1.0 + CROWD * f64::from(streaming) / slots
 }
 
-/// What one more request would cost on a backend, in relative seconds to its first line: lowest wins. Of a `weight` of three a
+/// What one more request would cost on a backend, in relative seconds.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Cost {
+    /// Until its first token.
+    pub first_token: f64,
+    /// Until its first line of text: lowest wins.
+    pub line: f64,
+}
+
+/// What one more request would cost on a backend. Of a `weight` of three a
 /// backend counts as three times as large: its queue goes three times as fast, and it has three times the slots. What is
 /// measured, the pace, is not divided: that part is the same for all, and the whole divided by three would be three times as
 /// cheap until hundreds of streams made up for it.
-pub fn cost(estimate: Estimate, busy: Busy, slots: u32, weight: f64) -> f64 {
+pub fn cost(estimate: Estimate, busy: Busy, slots: u32, weight: f64) -> Cost {
     // Who serves side by side is not delayed by the length of others' prompts.
     let queue = 1.0 + f64::from(busy.waiting) + estimate.serial * busy.prefill();
-    estimate.seconds * queue / weight + LINE * estimate.pace * crowd(busy.streaming, f64::from(slots) * weight)
+    let first_token = estimate.seconds * queue / weight;
+    Cost { first_token, line: first_token + LINE * estimate.pace * crowd(busy.streaming, f64::from(slots) * weight) }
 }
 
 #[cfg(test)]
@@ -69,6 +79,10 @@ mod tests {
 
     fn known(seconds: f64, serial: f64) -> Estimate {
         Estimate { seconds, serial, pace: 0.02, at: Duration::ZERO }
+    }
+
+    fn cost(estimate: Estimate, busy: Busy, slots: u32, weight: f64) -> f64 {
+        super::cost(estimate, busy, slots, weight).line
     }
 
     #[test]

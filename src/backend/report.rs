@@ -210,7 +210,7 @@ impl Report {
             latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.snapshot()).as_ref()),
             first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.snapshot()).as_ref()),
             first_token_estimate_s: estimate.seconds,
-            cost: load::cost(estimate, busy, settings.slots, settings.weight),
+            cost: load::cost(estimate, busy, settings.slots, settings.weight).line,
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
                 class: last.class.as_str(),
                 message: last.message.clone(),

@@ -3,6 +3,8 @@
 
 use rand::{Rng, RngExt};
 
+use crate::backend::load::Cost;
+
 /// Up to this many candidates all are compared; beyond it the power of two choices keeps the cost of choosing flat.
 pub const COMPARE_ALL: usize = 16;
 
@@ -14,13 +16,13 @@ const DRAWS: usize = 4;
 pub struct Bid {
     /// It would rather not: its ramp is used up. Loses against every candidate that is not.
     pub reluctant: bool,
-    /// Relative seconds to the first line of text.
-    pub cost: f64,
+    /// Lowest wins.
+    pub cost: Cost,
 }
 
 impl Bid {
     fn beats(self, other: Self) -> bool {
-        (self.reluctant, self.cost) < (other.reluctant, other.cost)
+        (self.reluctant, self.cost.line) < (other.reluctant, other.cost.line)
     }
 }
 
@@ -39,9 +41,9 @@ pub fn choose(count: usize, bid: impl Fn(usize) -> Option<Bid>, rng: &mut impl R
     lowest(0..count, &bid, rng)
 }
 
-/// How much more than the winner a favourite may cost and still be taken. A prompt that is in a backend's cache is worth a
-/// wait, but not a long one: the other backend has it in its cache afterwards.
-const FAVOUR: f64 = 2.0;
+/// How much more than the winner a favourite may cost and still be taken, in first tokens of the winner. A prompt that is in a
+/// backend's cache is worth a wait, but not a long one: the other backend has it in its cache afterwards.
+const FAVOUR: f64 = 1.0;
 
 /// The favourite of a request with this affinity instead of `winner`, unless it costs too much: of those that bid, the one
 /// whose hash with the affinity is highest (rendezvous hashing: who leaves or is shut moves only its own requests).
@@ -62,7 +64,11 @@ pub fn favour(
         }
     }
     match (favourite, bid(winner)) {
-        (Some((_, index, own)), Some(least)) if !own.reluctant && own.cost <= least.cost * FAVOUR => index,
+        (Some((_, index, own)), Some(least))
+            if !own.reluctant && own.cost.line - least.cost.line <= FAVOUR * least.cost.first_token =>
+        {
+            index
+        }
         _ => winner,
     }
 }
@@ -108,8 +114,13 @@ mod tests {
 
     use super::*;
 
+    /// A first token after so many seconds, and a line four seconds later.
+    fn until(first_token: f64) -> Cost {
+        Cost { first_token, line: first_token + 4.0 }
+    }
+
     fn of(costs: &[Option<f64>]) -> impl Fn(usize) -> Option<Bid> {
-        move |n| costs[n].map(|cost| Bid { reluctant: false, cost })
+        move |n| costs[n].map(|cost| Bid { reluctant: false, cost: until(cost) })
     }
 
     #[test]
@@ -134,14 +145,14 @@ mod tests {
     #[test]
     fn a_reluctant_candidate_takes_only_what_nobody_else_can() {
         let mut rng = StdRng::seed_from_u64(1);
-        let bids = [Bid { reluctant: true, cost: 0.1 }, Bid { reluctant: false, cost: 9.0 }];
+        let bids = [Bid { reluctant: true, cost: until(0.1) }, Bid { reluctant: false, cost: until(9.0) }];
         assert_eq!(choose(2, |n| Some(bids[n]), &mut rng), Some(1));
         assert_eq!(choose(1, |n| Some(bids[n]), &mut rng), Some(0));
     }
 
     /// The favourite among four that cost the same, but for those in `out`.
     fn favourite(affinity: u64, out: &[usize]) -> usize {
-        let bid = |n: usize| (!out.contains(&n)).then_some(Bid { reluctant: false, cost: 1.0 });
+        let bid = |n: usize| (!out.contains(&n)).then_some(Bid { reluctant: false, cost: until(1.0) });
         let winner = (0..4).find(|n| !out.contains(n)).expect("one is left");
         favour(winner, 4, affinity, |n| 1000 + n as u64, bid)
     }
@@ -161,11 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn a_favourite_that_costs_more_than_twice_the_cheapest_or_is_reluctant_is_given_up() {
+    fn a_favourite_that_costs_a_first_token_more_than_the_cheapest_or_is_reluctant_is_given_up() {
         let own = favourite(7, &[]);
         let other = (own + 1) % 4;
         let with = |reluctant, cost| {
-            let bid = |n| Some(if n == own { Bid { reluctant, cost } } else { Bid { reluctant: false, cost: 1.0 } });
+            let mine = Bid { reluctant, cost: until(cost) };
+            let bid = |n| Some(if n == own { mine } else { Bid { reluctant: false, cost: until(1.0) } });
             favour(other, 4, 7, |n| 1000 + n as u64, bid)
         };
         assert_eq!([with(false, 2.0), with(false, 2.1), with(true, 1.0)], [own, other, other]);

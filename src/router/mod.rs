@@ -18,7 +18,7 @@ use crate::{
     backend::{
         gate::{Admission, Why},
         lease::{Lease, Probe},
-        load,
+        load::{self, Cost},
     },
     error::Error,
 };
@@ -90,7 +90,9 @@ impl Router {
         route.settle(now);
         let bid = |target: &Target| match standing(ask, target, now) {
             // A backend whose time is up is probed at once: one request tells whether it is back for all others.
-            Standing::Can(pass) if pass.probe != Probe::default() => Some(Bid { reluctant: false, cost: 0.0 }),
+            Standing::Can(pass) if pass.probe != Probe::default() => {
+                Some(Bid { reluctant: false, cost: Cost::default() })
+            }
             Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now) }),
             _ => None,
         };
@@ -162,7 +164,7 @@ fn explain(
             backend: t.handle.name().to_string(),
             upstream_model: t.upstream_model.to_string(),
             excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
-            cost: cost(t, now),
+            cost: cost(t, now).line,
             first_token_s: estimate.seconds,
             serial: estimate.serial,
             token_s: estimate.pace,
@@ -249,7 +251,7 @@ fn gates(target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Opt
     Ok(pass)
 }
 
-fn cost(target: &Target, now: Duration) -> f64 {
+fn cost(target: &Target, now: Duration) -> Cost {
     let slots = target.handle.settings.slots;
     load::cost(target.estimate(now), target.handle.vitals.load.busy(), slots, target.weight)
 }
