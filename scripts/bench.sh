@@ -12,6 +12,7 @@ need() { # command, Debian package
 case " $* " in
 *" --help "* | *" -h "*) exec python3 scripts/bench/bench.py "$@" ;;
 *" --quick "*) need valgrind valgrind ;;
+*" --only greenroom "*) ;;
 *) need nginx nginx-light ;;
 esac
 

@@ -18,7 +18,7 @@ MEASURES = [
     ("idle_mib", "memory, idle, MiB", 1, None, 15.0),
     ("stream_kib_1000", "memory per open stream, 1,000 held, KiB", 1, None, None),
     ("stream_kib_5000", "memory per open stream, 5,000 held, KiB", 1, 1.5, 27.0),
-    ("stream_kib_9000", "memory per open stream, 9,000 held, KiB", 1, None, None),
+    ("stream_kib_9900", "memory per open stream, 9,900 held, KiB", 1, None, None),
     ("hold_cpu_percent_5000", "CPU with 5,000 tokens/s on as many streams, %", 1, None, None),
     ("start_ms", "start to first answer, ms", 1, None, 50.0),
     ("binary_mb", "program, MB", 1, None, 15.0),
