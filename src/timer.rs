@@ -89,6 +89,16 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_deadline_that_is_brought_forward_is_not_missed() {
+        let begin = Instant::now();
+        let mut timer = Timer::new(begin + 40 * SECOND);
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx))).await.is_pending());
+        timer.set(begin, begin + 12 * SECOND);
+        poll_fn(|cx| timer.poll(cx)).await;
+        assert_eq!(begin.elapsed(), 12 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_timer_that_another_task_asks_wakes_that_one() {
         let begin = Instant::now();
         let mut timer = Timer::new(begin + SECOND);
