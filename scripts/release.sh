@@ -49,6 +49,7 @@ for _ in $(seq 100); do
   [ -n "$url" ] && break
   sleep 0.1
 done
+[ -n "$url" ] || { echo "release.sh: the demo did not start" >&2; exit 1; }
 for streaming in "" --streaming; do
   # One of the demo's backends always fails, and so the command does.
   "$watched" benchmark --url "$url" --token your-token --rounds 40 --concurrency 8 $streaming >/dev/null 2>&1 || :
