@@ -12,6 +12,7 @@ pub mod load;
 pub mod messages;
 mod probe;
 pub mod report;
+pub mod state;
 mod trial;
 pub mod vitals;
 

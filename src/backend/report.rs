@@ -6,9 +6,10 @@ use serde::Serialize;
 
 use super::{
     estimate::{Estimate, Usual},
-    gate::{Gate, Why},
+    gate::Gate,
     histogram::Snapshot,
     load,
+    state::{State, reopens_in_ms, words},
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -64,42 +65,6 @@ pub struct Report {
     pub pins: u64,
     /// Its models.
     pub models: Vec<LaneReport>,
-}
-
-/// A gate in one word.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// Takes requests.
-    Healthy,
-    /// Takes requests, with care: it failed a short while ago, or one of its models is out.
-    Degraded,
-    /// The breaker is open: takes none.
-    Open,
-    /// The next request is its probe.
-    HalfOpen,
-    /// Drained by an operator.
-    Draining,
-    /// Its actor was given up.
-    GaveUp,
-}
-
-impl State {
-    /// All states, for those who show each of them.
-    pub const ALL: [Self; 6] =
-        [Self::Healthy, Self::Degraded, Self::Open, Self::HalfOpen, Self::Draining, Self::GaveUp];
-
-    /// The word, as it is serialised too.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Degraded => "degraded",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-            Self::Draining => "draining",
-            Self::GaveUp => "gave_up",
-        }
-    }
 }
 
 /// Attempts by outcome.
@@ -267,28 +232,6 @@ fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Snapshot) -> Opt
         all.merge(&one);
         all
     })
-}
-
-fn reopens_in_ms(gate: Gate, now: Duration) -> Option<u64> {
-    match gate {
-        Gate::Shut(until, _) => Some(until.saturating_sub(now).as_millis() as u64),
-        _ => None,
-    }
-}
-
-fn words(gate: Gate, now: Duration, consecutive: u32) -> (State, String) {
-    match gate {
-        Gate::Shut(until, why) if now < until => {
-            let wait = until.saturating_sub(now).as_secs_f64();
-            (State::Open, format!("{}; tried again in {wait:.1} s", why.words()))
-        }
-        Gate::Shut(_, why) => (State::HalfOpen, format!("{}; the next request is its probe", why.words())),
-        Gate::Held(why @ Why::GivenUp) => (State::GaveUp, why.words().to_owned()),
-        Gate::Held(why) => (State::Draining, why.words().to_owned()),
-        _ if consecutive > 0 => (State::Degraded, format!("{consecutive} failures since the last success")),
-        Gate::Ramp(limit) if limit > 1 => (State::Healthy, format!("taking requests; ramping up, {limit} at a time")),
-        _ => (State::Healthy, "taking requests".to_owned()),
-    }
 }
 
 /// The backend's own gate decides; where it is open, its models' gates do.

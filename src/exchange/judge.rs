@@ -7,9 +7,9 @@ use bytes::{Bytes, BytesMut};
 use super::{
     attempt::Ready,
     decode,
-    relay::{fault_in_stream, rename, words},
+    rename::rename,
     request::Request,
-    retry::{classify, retry_after},
+    retry::{classify, fault_in_stream, retry_after, words},
     surface::Way,
     watch::Watch,
 };

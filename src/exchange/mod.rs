@@ -9,6 +9,7 @@ mod decode;
 mod judge;
 mod queue;
 mod relay;
+mod rename;
 pub mod reply;
 mod request;
 mod rescue;

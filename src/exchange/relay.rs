@@ -4,15 +4,17 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{decode::Decoder, rescue::Seam, retry::classify, watch::Watch};
+use super::{
+    decode::Decoder,
+    rename::{rename, rename_frames},
+    rescue::Seam,
+    retry::fault_in_stream,
+    watch::Watch,
+};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
-    wire::{
-        Fault, Observed, Usage,
-        envelope::{self, Change},
-        sse,
-    },
+    wire::{Observed, Usage, sse},
 };
 
 /// A stream that has given its finish reason and then falls silent is ended for it after this.
@@ -238,25 +240,11 @@ impl Reader {
             Some(failed) if out.is_empty() => return Err(failed),
             wrong => self.pending = wrong,
         }
-        let out = self.renamed(out.into());
+        let out = match &self.rename {
+            Some(name) => rename_frames(&out, name),
+            None => out.into(),
+        };
         self.sewn(out)
-    }
-
-    /// Translated frames with the public name in `model`, where that is wanted.
-    fn renamed(&self, run: Bytes) -> Bytes {
-        let Some(name) = &self.rename else { return run };
-        let mut out = BytesMut::with_capacity(run.len());
-        for frame in sse::frames(&run) {
-            match frame.data.as_ref().and_then(|data| rename(data, name)) {
-                Some(data) => {
-                    out.extend_from_slice(b"data: ");
-                    out.extend_from_slice(&data);
-                    out.extend_from_slice(b"\n\n");
-                }
-                None => out.extend_from_slice(frame.raw),
-            }
-        }
-        out.freeze()
     }
 
     /// Of these frames, what the client does not have yet.
@@ -299,28 +287,4 @@ impl Reader {
             text.push_str(&seen.text);
         }
     }
-}
-
-/// A provider's error inside of a stream or of a 200.
-pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
-    let mut failed = Failed::new(classify(fault), format!("it reported an error in its answer ({})", words(fault)));
-    failed.status = fault.status;
-    failed.retry_after = fault.retry_after;
-    failed
-}
-
-/// A fault's type and code, which are safe to show; never its free text.
-pub(super) fn words(fault: &Fault) -> String {
-    let mut parts: Vec<&str> =
-        [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(|w| !w.is_empty()).collect();
-    parts.dedup();
-    if parts.is_empty() { "no details".to_owned() } else { parts.join(", ") }
-}
-
-/// `data` with `model` replaced by the public name; `None` where there is none.
-pub(super) fn rename(data: &[u8], name: &str) -> Option<Vec<u8>> {
-    let envelope = envelope::read(data).ok()?;
-    envelope.model.as_ref()?;
-    let change = Change { model: Some(name), ask_usage: false, partial: None };
-    Some(envelope.edit(&Bytes::copy_from_slice(data), change).concat())
 }

@@ -174,6 +174,22 @@ pub fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
     soonest.or_else(|| failures.into_iter().last())
 }
 
+/// A provider's error inside of a stream or of a 200.
+pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
+    let mut failed = Failed::new(classify(fault), format!("it reported an error in its answer ({})", words(fault)));
+    failed.status = fault.status;
+    failed.retry_after = fault.retry_after;
+    failed
+}
+
+/// A fault's type and code, which are safe to show; never its free text.
+pub(super) fn words(fault: &Fault) -> String {
+    let mut parts: Vec<&str> =
+        [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(|w| !w.is_empty()).collect();
+    parts.dedup();
+    if parts.is_empty() { "no details".to_owned() } else { parts.join(", ") }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::{SystemTime, UNIX_EPOCH};

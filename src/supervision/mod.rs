@@ -3,14 +3,12 @@
 pub mod backoff;
 pub mod guarded;
 pub mod messages;
+mod staff;
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::Arc,
+    time::Duration,
 };
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, Supervised};
@@ -22,18 +20,10 @@ use tokio::sync::oneshot;
 use self::{
     guarded::Notice,
     messages::{Act, Action, AskReports, Diagnose, Drain, GaveUp, Probe, Register, Reload},
+    staff::{start_backend, table},
 };
 use crate::{
-    backend::{
-        self, Backend, Handle,
-        diagnose::Step,
-        gate::{Gate, Why},
-        journal::Note,
-        messages::AskReport,
-        report::Report,
-        vitals::Vitals,
-    },
-    clock,
+    backend::{self, Handle, diagnose::Step, gate::Gate, messages::AskReport, report::Report},
     error::{Class, Failed},
     router::{
         self, Router,
@@ -99,81 +89,6 @@ pub async fn start_recorder(
         let _ = tell.send(addr);
     });
     told.await.ok().map(connect)
-}
-
-/// Builds the table of `settings`; backends of `running` that stay the same keep their actors and facts.
-fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, overseer: &Addr<Overseer>) -> Table {
-    let settings = Arc::new(settings);
-    let mut handles = HashMap::new();
-    for (name, backend) in &settings.backends {
-        let models: Vec<(&str, &str)> = settings
-            .models
-            .iter()
-            .filter_map(|(public, model)| {
-                let target = model.targets.iter().find(|t| t.backend == *name)?;
-                Some((public.as_str(), target.model.as_deref().unwrap_or(public)))
-            })
-            .collect();
-        let handle = match running.get(name) {
-            Some(handle) if *handle.settings == *backend => handle.clone(),
-            Some(handle) if is_same_provider(&handle.settings, backend) => adopt(handle, Arc::new(backend.clone())),
-            _ => start_backend(name, Arc::new(backend.clone()), Arc::new(Vitals::new(name)), overseer),
-        };
-        handle.vitals.serve(&models);
-        handles.insert(name.clone(), handle);
-    }
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Table::build(settings, handles, created)
-}
-
-/// Whether what was learned of the one holds for the other: same server, same account.
-fn is_same_provider(old: &settings::Backend, new: &settings::Backend) -> bool {
-    (old.protocol, old.style, &old.base_url, &old.api_key) == (new.protocol, new.style, &new.base_url, &new.api_key)
-}
-
-/// The same backend under new limits: its actor and its facts stay.
-fn adopt(running: &Handle, settings: Arc<settings::Backend>) -> Arc<Handle> {
-    running.addr.do_send(backend::messages::Adopt(settings.clone()));
-    let (vitals, addr) = (running.vitals.clone(), running.addr.clone());
-    Arc::new(Handle { id: next_id(), settings, vitals, addr })
-}
-
-/// A new id for a new version of a backend.
-fn next_id() -> u64 {
-    static IDS: AtomicU64 = AtomicU64::new(1);
-    IDS.fetch_add(1, Relaxed)
-}
-
-fn start_backend(
-    name: &str,
-    settings: Arc<settings::Backend>,
-    vitals: Arc<Vitals>,
-    overseer: &Addr<Overseer>,
-) -> Arc<Handle> {
-    let facts = vitals.clone();
-    let (name, overseer) = (name.to_owned(), overseer.clone());
-    let addr = guarded::start(Backend::new(settings.clone(), vitals.clone()), move |notice| match notice {
-        Notice::Restarted(cause) => {
-            facts.restarts.fetch_add(1, Relaxed);
-            log::warn!("backend actor restarted: backend={name} after: {cause}");
-            note(&facts, "restarted", &cause);
-            facts.last_cause.store(Some(Arc::new(cause)));
-        }
-        Notice::GaveUp(cause) => {
-            // Its actor can publish nothing any more.
-            facts.gate.publish(Gate::Held(Why::GivenUp));
-            note(&facts, "gave_up", &cause);
-            facts.last_cause.store(Some(Arc::new(cause)));
-            overseer.do_send(GaveUp(name.clone()));
-        }
-    });
-    Arc::new(Handle { id: next_id(), settings, vitals, addr })
-}
-
-/// Enters what became of a backend's actor into the backend's journal.
-fn note(facts: &Vitals, state: &'static str, cause: &str) {
-    let text = format!("its actor panicked: {cause}");
-    facts.journal.enter(Note { at: clock::now(), model: None, event: "restart", state, text });
 }
 
 impl Overseer {

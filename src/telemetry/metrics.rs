@@ -22,7 +22,7 @@ use super::{
     sight::Seen,
 };
 use crate::{
-    backend::{Handle, gate::KINDS, report::State},
+    backend::{Handle, gate::KINDS, state::State},
     error::Class,
 };
 

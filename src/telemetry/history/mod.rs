@@ -4,6 +4,7 @@ pub mod answer;
 pub mod feed;
 pub mod messages;
 mod store;
+mod tables;
 pub mod tally;
 
 use std::{

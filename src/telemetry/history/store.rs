@@ -1,4 +1,4 @@
-//! Owns the database: its tables, one transaction per batch, reading it back, deleting what is too old.
+//! Owns the database: one transaction per batch, reading it back, deleting what is too old.
 
 use std::{
     borrow::Cow,
@@ -13,44 +13,16 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_pa
 use super::{
     answer::{Answer, Event, Gathering, rfc3339},
     messages::Ask,
+    tables::{TABLES, VERSION},
     tally::{Key, Tally},
 };
 use crate::backend::{histogram::Snapshot, journal::Note};
-
-/// Version of the tables. A file of another version is left alone.
-const VERSION: i64 = 1;
 
 /// How long another process that holds the file is waited for.
 const BUSY: Duration = Duration::from_secs(2);
 
 /// Most events told at a time: the latest.
 const EVENTS: u32 = 1000;
-
-const TABLES: &str = "
-    CREATE TABLE IF NOT EXISTS minutes (
-        at INTEGER NOT NULL,            -- start of the minute, seconds since the epoch
-        backend TEXT NOT NULL,
-        model TEXT NOT NULL,
-        route TEXT NOT NULL,
-        outcomes TEXT NOT NULL,         -- JSON: attempts by outcome
-        latency TEXT NOT NULL,          -- JSON: counts per bucket
-        latency_s REAL NOT NULL,        -- their sum, seconds
-        first_token TEXT NOT NULL,
-        first_token_s REAL NOT NULL,
-        tokens TEXT NOT NULL,           -- JSON: input, output, cached, reasoning
-        pins INTEGER NOT NULL,
-        PRIMARY KEY (at, backend, model, route)
-    ) WITHOUT ROWID;
-    CREATE TABLE IF NOT EXISTS events (
-        at INTEGER NOT NULL,
-        backend TEXT NOT NULL,
-        model TEXT,
-        event TEXT NOT NULL,
-        state TEXT NOT NULL,
-        text TEXT NOT NULL
-    );
-    CREATE INDEX IF NOT EXISTS events_at ON events (at);
-";
 
 /// An event to be written: when, seconds since the epoch, at which backend, what.
 pub(super) type Entry = (i64, std::sync::Arc<str>, std::sync::Arc<Note>);

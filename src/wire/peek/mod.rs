@@ -1,5 +1,6 @@
 //! Owns looking into OpenAI answers that pass through untouched: is this content, the end, an error, the token count?
 
+mod fault;
 pub mod messages;
 mod pattern;
 pub mod responses;
@@ -10,8 +11,9 @@ use std::borrow::Cow;
 use serde::Deserialize;
 use serde_json::Value;
 
-pub use self::pattern::Pattern;
-use crate::wire::{Fault, Malformed, Observed, Usage, counts};
+use self::fault::fault;
+pub use self::{fault::error_body, pattern::Pattern};
+use crate::wire::{Malformed, Observed, Usage, counts};
 
 /// The end marker's data.
 const DONE: &[u8] = b"[DONE]";
@@ -63,50 +65,6 @@ fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
         text,
         ..Observed::default()
     })
-}
-
-/// Reads an OpenAI-style `error` member: an object, or a bare string as some servers send.
-fn fault(error: Value) -> Option<Fault> {
-    let text = |v: &Value| match v {
-        Value::String(s) => s.clone(),
-        Value::Null => String::new(),
-        other => other.to_string(),
-    };
-    match error {
-        Value::Null => None,
-        Value::Object(map) => {
-            let get = |key| map.get(key).map(text).unwrap_or_default();
-            let code = get("code");
-            Some(Fault {
-                // Some servers put the HTTP status into `code`.
-                status: code.parse().ok().filter(|s| (400..600).contains(s)),
-                kind: get("type"),
-                code,
-                message: get("message"),
-                param: map.get("param").and_then(Value::as_str).map(ToOwned::to_owned),
-                retry_after: None,
-            })
-        }
-        other => Some(Fault { message: text(&other), ..Fault::default() }),
-    }
-}
-
-/// Reads an error body of an OpenAI-style server, whatever it is: never fails.
-pub fn error_body(status: u16, data: &[u8]) -> Fault {
-    let mut found = match serde_json::from_slice(data) {
-        Ok(Value::Object(mut map)) => {
-            let detail = map.remove("error").or_else(|| map.remove("detail"));
-            match detail {
-                Some(detail) => fault(detail).unwrap_or_default(),
-                // vLLM answers the error's members at the top level.
-                None => fault(Value::Object(map)).unwrap_or_default(),
-            }
-        }
-        Ok(Value::String(text)) => Fault { message: text, ..Fault::default() },
-        _ => Fault::default(),
-    };
-    found.status = Some(status);
-    found
 }
 
 #[derive(Deserialize)]

@@ -1,0 +1,31 @@
+//! Owns the tables of the history's database, and their version.
+
+/// Version of the tables. A file of another version is left alone.
+pub(super) const VERSION: i64 = 1;
+
+/// Makes them where they are not there yet.
+pub(super) const TABLES: &str = "
+    CREATE TABLE IF NOT EXISTS minutes (
+        at INTEGER NOT NULL,            -- start of the minute, seconds since the epoch
+        backend TEXT NOT NULL,
+        model TEXT NOT NULL,
+        route TEXT NOT NULL,
+        outcomes TEXT NOT NULL,         -- JSON: attempts by outcome
+        latency TEXT NOT NULL,          -- JSON: counts per bucket
+        latency_s REAL NOT NULL,        -- their sum, seconds
+        first_token TEXT NOT NULL,
+        first_token_s REAL NOT NULL,
+        tokens TEXT NOT NULL,           -- JSON: input, output, cached, reasoning
+        pins INTEGER NOT NULL,
+        PRIMARY KEY (at, backend, model, route)
+    ) WITHOUT ROWID;
+    CREATE TABLE IF NOT EXISTS events (
+        at INTEGER NOT NULL,
+        backend TEXT NOT NULL,
+        model TEXT,
+        event TEXT NOT NULL,
+        state TEXT NOT NULL,
+        text TEXT NOT NULL
+    );
+    CREATE INDEX IF NOT EXISTS events_at ON events (at);
+";

@@ -1,0 +1,49 @@
+//! Owns reading the errors of OpenAI-style servers, which each server shapes in its own way.
+
+use serde_json::Value;
+
+use crate::wire::Fault;
+
+/// Reads an OpenAI-style `error` member: an object, or a bare string as some servers send.
+pub(super) fn fault(error: Value) -> Option<Fault> {
+    let text = |v: &Value| match v {
+        Value::String(s) => s.clone(),
+        Value::Null => String::new(),
+        other => other.to_string(),
+    };
+    match error {
+        Value::Null => None,
+        Value::Object(map) => {
+            let get = |key| map.get(key).map(text).unwrap_or_default();
+            let code = get("code");
+            Some(Fault {
+                // Some servers put the HTTP status into `code`.
+                status: code.parse().ok().filter(|s| (400..600).contains(s)),
+                kind: get("type"),
+                code,
+                message: get("message"),
+                param: map.get("param").and_then(Value::as_str).map(ToOwned::to_owned),
+                retry_after: None,
+            })
+        }
+        other => Some(Fault { message: text(&other), ..Fault::default() }),
+    }
+}
+
+/// Reads an error body of an OpenAI-style server, whatever it is: never fails.
+pub fn error_body(status: u16, data: &[u8]) -> Fault {
+    let mut found = match serde_json::from_slice(data) {
+        Ok(Value::Object(mut map)) => {
+            let detail = map.remove("error").or_else(|| map.remove("detail"));
+            match detail {
+                Some(detail) => fault(detail).unwrap_or_default(),
+                // vLLM answers the error's members at the top level.
+                None => fault(Value::Object(map)).unwrap_or_default(),
+            }
+        }
+        Ok(Value::String(text)) => Fault { message: text, ..Fault::default() },
+        _ => Fault::default(),
+    };
+    found.status = Some(status);
+    found
+}
