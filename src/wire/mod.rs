@@ -25,6 +25,7 @@ pub mod peek;
 #[cfg(test)]
 mod property_tests;
 mod responses;
+mod scan;
 mod schema;
 #[cfg(test)]
 mod second_readers;
