@@ -1,7 +1,6 @@
 //! Owns the routing table: which backends serve which public model, who may use it, all as installed at one moment.
 
 use std::{
-    collections::HashMap,
     hash::{DefaultHasher, Hasher},
     ops::Range,
     sync::{
@@ -12,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 use tokio::sync::Semaphore;
 
 use crate::{

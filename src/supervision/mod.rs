@@ -5,15 +5,12 @@ pub mod guarded;
 pub mod messages;
 mod staff;
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, Supervised};
 use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
@@ -49,11 +46,12 @@ pub struct Overseer {
 
 /// Starts the Overseer and the backends of `settings` on this thread.
 pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Installed) {
-    let empty = Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::new(), 0);
+    let empty =
+        Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::default(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
     let overseer = Overseer { installed: installed.clone(), routers: Vec::new() };
     let addr = guarded::start(overseer, entered(counts, Role::Overseer));
-    installed.store(Arc::new(table(settings, &HashMap::new(), &addr)));
+    installed.store(Arc::new(table(settings, &HashMap::default(), &addr)));
     (addr, installed)
 }
 

@@ -1,7 +1,6 @@
 //! Owns starting the backends' actors that a table needs, and keeping those that run already.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,6 +9,7 @@ use std::{
 };
 
 use actix::Addr;
+use foldhash::HashMap;
 
 use super::{
     Overseer,
@@ -31,7 +31,7 @@ use crate::{
 /// Builds the table of `settings`; backends of `running` that stay the same keep their actors and facts.
 pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, overseer: &Addr<Overseer>) -> Table {
     let settings = Arc::new(settings);
-    let mut handles = HashMap::new();
+    let mut handles = HashMap::default();
     for (name, backend) in &settings.backends {
         let models: Vec<(&str, &str)> = settings
             .models

@@ -2,7 +2,6 @@
 //! Attempts are counted by the vitals of each backend.
 
 use std::{
-    collections::HashMap,
     hash::Hash,
     sync::{
         Arc,
@@ -12,6 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use foldhash::HashMap;
 
 use super::{
     phase::Phase,
@@ -44,7 +44,7 @@ pub(super) struct Grown<K, V>(ArcSwap<HashMap<K, Arc<V>>>);
 
 impl<K, V> Default for Grown<K, V> {
     fn default() -> Self {
-        Self(ArcSwap::from_pointee(HashMap::new()))
+        Self(ArcSwap::from_pointee(HashMap::default()))
     }
 }
 

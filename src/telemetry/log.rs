@@ -52,7 +52,7 @@ pub fn init() {
         }
     });
     // Fails only where it is set already, and this is reached once.
-    let _ = HELD_BACK.set(Buffer { lines: Mutex::default(), out: Mutex::default(), writer: writer.thread().clone() });
+    let _ = HELD_BACK.set(Buffer { lines: Mutex::default(), spare: Mutex::default(), writer: writer.thread().clone() });
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         ::log::error!("panicked at {place}: {}", panic_words(panic.payload()));
@@ -106,8 +106,9 @@ static HELD_BACK: OnceLock<Buffer> = OnceLock::new();
 /// Lines on their way to standard error.
 struct Buffer {
     lines: Mutex<Lines>,
-    /// Held while writing, so that lines stay in order; never by who adds a line.
-    out: Mutex<()>,
+    /// The lines before, written out and emptied: room for the next ones. Held while writing, so that lines stay in order;
+    /// never by who adds a line.
+    spare: Mutex<Vec<u8>>,
     writer: Thread,
 }
 
@@ -134,16 +135,24 @@ impl Buffer {
 
     fn write_out(&self) {
         // Where standard error is stuck, so is who writes: nobody waits for that for long.
-        let Some(_alone) = self.out.try_lock_for(PATIENCE) else { return };
-        let Lines { mut bytes, lost } = std::mem::take(&mut *self.lines.lock());
+        let Some(mut spare) = self.spare.try_lock_for(PATIENCE) else { return };
+        let bytes = &mut *spare;
+        let lost = {
+            let mut lines = self.lines.lock();
+            std::mem::swap(&mut lines.bytes, bytes);
+            std::mem::take(&mut lines.lost)
+        };
         if lost > 0 {
             // Writing to a vector cannot fail.
             let _ = writeln!(bytes, "{lost} lines of this log were lost: nobody read them in time");
         }
         if !bytes.is_empty() {
             // Where standard error is gone there is nobody left to tell.
-            let _ = std::io::stderr().write_all(&bytes);
+            let _ = std::io::stderr().write_all(bytes);
         }
+        bytes.clear();
+        // What piled up while nobody read is not kept.
+        bytes.shrink_to(2 * BUFFER);
     }
 }
 

@@ -64,7 +64,8 @@ pub(super) fn of_backend(backend: &Backend) -> Vec<Field> {
 /// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. A stream's type is left
 /// out.
 pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, stream: bool) -> HeaderLines {
-    let mut kept = HeaderLines::with_capacity(256);
+    // With room for our own.
+    let mut kept = HeaderLines::with_capacity(768);
     // The reader of the head has let nothing through that could end a line.
     let mut add = |prefix: &str, name: &[u8], value: &[u8]| {
         kept.extend_from_slice(prefix.as_bytes());

@@ -7,13 +7,14 @@ mod headers;
 pub mod plain;
 mod pool;
 
-use std::{cell::RefCell, collections::HashMap, io, rc::Rc, sync::Arc};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc};
 
 use actix_web::http::{
     Method, Uri,
     header::{HeaderName, HeaderValue},
 };
 use bytes::Bytes;
+use foldhash::HashMap;
 use futures_util::future::poll_fn;
 use tokio::io::AsyncWriteExt;
 

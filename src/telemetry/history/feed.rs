@@ -5,7 +5,6 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
     rc::Rc,
     sync::{
         Arc,
@@ -14,6 +13,7 @@ use std::{
     time::Duration,
 };
 
+use foldhash::HashMap;
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},

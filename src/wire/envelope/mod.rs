@@ -2,10 +2,9 @@
 
 mod edit;
 
-use std::{collections::HashMap, ops::Range};
+use std::ops::Range;
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
 pub use self::edit::Change;
 use super::scan::{self, Malformed, Members};
@@ -81,21 +80,13 @@ const HEAD: usize = 1024;
 
 /// Reads a body's top level.
 pub fn read(body: &[u8]) -> Result<Envelope, Unreadable> {
-    // The fast reader of the two does not tell where a body ceases to be text.
-    let text = simdutf8::basic::from_utf8(body).or_else(|_| std::str::from_utf8(body));
-    let text = text.map_err(|error| Unreadable::NotJson(format!("not UTF-8 ({error})")))?;
+    let text = scan::text(body).map_err(Unreadable::NotJson)?;
     let mut reader = Reader { text, found: Envelope::default(), twice: None };
-    reader.members().map_err(|Malformed| Unreadable::NotJson(why(text)))?;
+    reader.members().map_err(|Malformed| Unreadable::NotJson(scan::why(text)))?;
     match reader.twice {
         Some(key) => Err(Unreadable::Twice(key)),
         None => Ok(reader.found),
     }
-}
-
-/// What is wrong with a text that is no object, and where.
-fn why(text: &str) -> String {
-    let object = serde_json::from_str::<HashMap<String, &RawValue>>(text);
-    object.err().map_or_else(|| "it is malformed".to_owned(), |error| error.to_string())
 }
 
 impl Envelope {

@@ -5,6 +5,7 @@ pub mod messages;
 mod pattern;
 pub mod responses;
 mod visitors;
+mod whole;
 
 use std::borrow::Cow;
 
@@ -12,8 +13,12 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use self::fault::fault;
-pub use self::{fault::error_body, pattern::Pattern};
-use crate::wire::{Malformed, Observed, Usage, counts};
+pub use self::{
+    fault::error_body,
+    pattern::Pattern,
+    whole::{other, whole},
+};
+use crate::wire::{Malformed, Observed, Usage, counts, scan};
 
 /// The end marker's data.
 const DONE: &[u8] = b"[DONE]";
@@ -26,26 +31,12 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     body(data)
 }
 
-/// What a whole completion means. An object without choices and without an error is malformed.
-pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
-    let seen = other(data)?;
-    if seen.choiceless && seen.fault.is_none() {
-        return Err(Malformed("it has no choices".into()));
-    }
-    Ok(seen)
-}
-
-/// What a whole answer means that is no completion, such as embeddings.
-pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
-    if data.trim_ascii().is_empty() {
-        return Err(Malformed("the body is empty".into()));
-    }
-    body(data)
-}
-
 /// Reads JSON. As text first: what is skipped or borrowed is checked for UTF-8 nowhere else.
 fn parsed<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Malformed> {
-    let text = std::str::from_utf8(data).map_err(|error| Malformed(error.to_string()))?;
+    json(scan::text(data).map_err(Malformed)?)
+}
+
+fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Malformed> {
     serde_json::from_str(text).map_err(|error| Malformed(error.to_string()))
 }
 

@@ -2,9 +2,12 @@
 
 mod string;
 
-use std::{borrow::Cow, ops::Range};
+use std::{borrow::Cow, collections::HashMap, ops::Range};
 
+use serde_json::value::RawValue;
 use smallvec::SmallVec;
+
+use self::string::Ended;
 
 /// The members of the object that a text is, in their order. It is JSON to the last escape (RFC 8259), or the reading ends
 /// with `Malformed`: what is wrong and where is for a slower reader to tell.
@@ -27,6 +30,19 @@ pub(super) struct Member<'t> {
 /// A text that is no JSON object.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Malformed;
+
+/// Bytes as text, or where they cease to be any, in words.
+pub(super) fn text(bytes: &[u8]) -> Result<&str, String> {
+    // The fast reader of the two does not tell where.
+    let read = simdutf8::basic::from_utf8(bytes).or_else(|_| std::str::from_utf8(bytes));
+    read.map_err(|error| format!("not UTF-8 ({error})"))
+}
+
+/// What is wrong with a malformed text, and where, in words.
+pub(super) fn why(text: &str) -> String {
+    let object = serde_json::from_str::<HashMap<String, &RawValue>>(text);
+    object.err().map_or_else(|| "it is malformed".to_owned(), |error| error.to_string())
+}
 
 impl<'t> Members<'t> {
     /// Begins with the opening brace.
@@ -56,19 +72,17 @@ impl<'t> Members<'t> {
             Some(_) if self.first => {}
             _ => return Err(Malformed),
         }
-        let (key_end, start) = key(bytes, at).ok_or(Malformed)?;
+        let (key, start) = key(bytes, at).ok_or(Malformed)?;
         let end = value(bytes, start).ok_or(Malformed)?;
         (self.at, self.first) = (end, false);
-        Ok(Some(Member { key: unquoted(&self.text[at..key_end])?, value: start..end }))
+        let quoted = &self.text[at..key.at];
+        let key = if key.escapes {
+            Cow::Owned(serde_json::from_str(quoted).map_err(|_| Malformed)?)
+        } else {
+            Cow::Borrowed(&quoted[1..quoted.len() - 1])
+        };
+        Ok(Some(Member { key, value: start..end }))
     }
-}
-
-fn unquoted(quoted: &str) -> Result<Cow<'_, str>, Malformed> {
-    let inside = &quoted[1..quoted.len() - 1];
-    if inside.contains('\\') {
-        return serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| Malformed);
-    }
-    Ok(Cow::Borrowed(inside))
 }
 
 // From here on a place in the text is where something begins, and what comes back is where it has ended; none: it is malformed.
@@ -79,7 +93,7 @@ fn value(bytes: &[u8], mut at: usize) -> Option<usize> {
     let mut open = SmallVec::<[u8; 64]>::new();
     loop {
         at = match bytes.get(at)? {
-            b'"' => string::end(bytes, at + 1)?,
+            b'"' => string::end(bytes, at + 1)?.at,
             bracket @ (b'{' | b'[') => {
                 // In ASCII either closing bracket comes two behind its opening one.
                 let closing = bracket + 2;
@@ -115,12 +129,12 @@ fn value(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// A key and its colon: where the key ends, and where the value begins.
-fn key(bytes: &[u8], at: usize) -> Option<(usize, usize)> {
+fn key(bytes: &[u8], at: usize) -> Option<(Ended, usize)> {
     if bytes.get(at) != Some(&b'"') {
         return None;
     }
     let end = string::end(bytes, at + 1)?;
-    let colon = blank(bytes, end);
+    let colon = blank(bytes, end.at);
     (bytes.get(colon) == Some(&b':')).then(|| (end, blank(bytes, colon + 1)))
 }
 
@@ -155,10 +169,7 @@ fn blank(bytes: &[u8], mut at: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
     use proptest::prelude::*;
-    use serde_json::value::RawValue;
 
     use super::*;
 

@@ -8,29 +8,56 @@ const BLOCK: usize = 64;
 /// Every second bit from the second.
 const ODD: u64 = 0xAAAA_AAAA_AAAA_AAAA;
 
-/// Where the string has ended whose inside begins at `at`: behind its closing quote. None: it does not end, a control
-/// character stands in it, or an escape that there is not.
-pub(super) fn end(bytes: &[u8], mut at: usize) -> Option<usize> {
+/// A string that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Ended {
+    /// Behind its closing quote.
+    pub(super) at: usize,
+    /// Whether there are escapes in it.
+    pub(super) escapes: bool,
+}
+
+/// The end of the string whose inside begins at `at`. None: it does not end, a control character stands in it, or an escape
+/// that there is not.
+pub(super) fn end(bytes: &[u8], at: usize) -> Option<Ended> {
+    // Keys and most values are short.
+    if let Some(sixteen) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+        let sixteen = u8x16::new(*sixteen);
+        let stops = is(sixteen, b'"') | is(sixteen, b'\\') | is_control(sixteen);
+        let place = at + stops.to_bitmask().trailing_zeros() as usize;
+        if place < at + 16 && bytes[place] == b'"' {
+            return Some(Ended { at: place + 1, escapes: false });
+        }
+    }
+    long(bytes, at)
+}
+
+fn long(bytes: &[u8], mut at: usize) -> Option<Ended> {
+    let mut escapes = false;
     // Whether the block before ended with a backslash that escapes this one's first byte.
     let mut escaped_first = 0;
     while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
         let (quotes, backslashes) = (equal(block, b'"'), equal(block, b'\\'));
-        let controls = marks(block, |sixteen| sixteen.min(u8x16::splat(0x1f)).simd_eq(sixteen));
+        let controls = marks(block, is_control);
         let (escaped, escaped_next) = escaped(backslashes, escaped_first);
         let closing = quotes & !escaped;
         let stops = closing | controls;
-        if escaped != 0 {
-            // What is behind the stop is no part of the string.
-            let inside = (stops & stops.wrapping_neg()).wrapping_sub(1);
+        // What is behind the stop is no part of the string.
+        let inside = (stops & stops.wrapping_neg()).wrapping_sub(1);
+        if (escaped | backslashes) & inside != 0 {
+            escapes = true;
             // The usual ones are looked at together, the others one by one.
-            let unusual = escaped & inside & !(quotes | backslashes | equal(block, b'n'));
-            if unusual != 0 && !ones(unusual).all(|place| escape(bytes, at + place)) {
-                return None;
+            let mut unusual = escaped & inside & !(quotes | backslashes);
+            if unusual != 0 {
+                unusual &= !equal(block, b'n');
+                if !ones(unusual).all(|place| escape(bytes, at + place)) {
+                    return None;
+                }
             }
         }
         if stops != 0 {
             let place = stops.trailing_zeros();
-            return (closing >> place & 1 == 1).then(|| at + place as usize + 1);
+            return (closing >> place & 1 == 1).then(|| Ended { at: at + place as usize + 1, escapes });
         }
         escaped_first = escaped_next;
         at += BLOCK;
@@ -45,8 +72,8 @@ pub(super) fn end(bytes: &[u8], mut at: usize) -> Option<usize> {
                 }
                 escaped = false;
             }
-            b'"' => return Some(at + 1),
-            b'\\' => escaped = true,
+            b'"' => return Some(Ended { at: at + 1, escapes }),
+            b'\\' => (escaped, escapes) = (true, true),
             ..0x20 => return None,
             _ => {}
         }
@@ -83,8 +110,16 @@ fn ones(mut bits: u64) -> impl Iterator<Item = usize> {
     })
 }
 
+fn is(sixteen: u8x16, byte: u8) -> u8x16 {
+    sixteen.simd_eq(u8x16::splat(byte))
+}
+
+fn is_control(sixteen: u8x16) -> u8x16 {
+    sixteen.min(u8x16::splat(0x1f)).simd_eq(sixteen)
+}
+
 fn equal(block: &[u8; BLOCK], byte: u8) -> u64 {
-    marks(block, |sixteen| sixteen.simd_eq(u8x16::splat(byte)))
+    marks(block, |sixteen| is(sixteen, byte))
 }
 
 /// A bit for each byte that `test` marks.
@@ -111,11 +146,11 @@ mod tests {
         ) {
             let text = pieces.concat();
             let bytes = text.as_bytes();
-            let mut at = 0;
+            let (mut at, mut escapes) = (0, false);
             let slow = loop {
                 match bytes.get(at) {
-                    Some(b'"') => break Some(at + 1),
-                    Some(b'\\') if escape(bytes, at + 1) => at += 2,
+                    Some(b'"') => break Some(Ended { at: at + 1, escapes }),
+                    Some(b'\\') if escape(bytes, at + 1) => (at, escapes) = (at + 2, true),
                     None | Some(b'\\' | ..0x20) => break None,
                     Some(_) => at += 1,
                 }
