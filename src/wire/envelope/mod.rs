@@ -7,7 +7,7 @@ use std::ops::Range;
 use serde::Deserialize;
 
 pub use self::edit::Change;
-use super::scan::{self, Malformed, Members};
+use super::scan::{self, Cursor, Malformed};
 
 /// The top level of a request, as far as the gateway cares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -124,14 +124,17 @@ struct Reader<'t> {
 
 impl Reader<'_> {
     fn members(&mut self) -> Result<(), Malformed> {
-        let mut members = Members::of(self.text)?;
-        let (mut from, mut first) = (members.at(), true);
-        while let Some(scan::Member { key, value }) = members.next()? {
-            self.member(&key, Member { from, first, value });
-            (from, first) = (members.at(), false);
-        }
-        self.found.close = members.at() - 1;
-        Ok(())
+        let mut json = Cursor::new(self.text);
+        // Behind the opening brace.
+        let (mut from, mut first) = (json.at() + 1, true);
+        json.object(|json, key| {
+            let value = json.at()..json.at() + json.value()?.len();
+            self.member(key, Member { from, first, value });
+            (from, first) = (json.at(), false);
+            Ok(())
+        })?;
+        self.found.close = json.at() - 1;
+        json.end()
     }
 
     fn member(&mut self, key: &str, member: Member) {

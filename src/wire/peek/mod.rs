@@ -1,24 +1,26 @@
 //! Owns looking into OpenAI answers that pass through untouched: is this content, the end, an error, the token count?
 
+mod choices;
 mod fault;
 pub mod messages;
 mod pattern;
 pub mod responses;
-mod visitors;
 mod whole;
 
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::Value;
 
-use self::fault::fault;
+use self::{choices::Choices, fault::fault};
 pub use self::{
     fault::error_body,
     pattern::Pattern,
     whole::{other, whole},
 };
-use crate::wire::{Malformed, Observed, Usage, counts, scan};
+use crate::wire::{
+    Fault, Malformed, Observed, Usage, counts,
+    scan::{self, Cursor},
+};
 
 /// The end marker's data.
 const DONE: &[u8] = b"[DONE]";
@@ -33,135 +35,65 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
 
 /// Reads JSON. As text first: what is skipped or borrowed is checked for UTF-8 nowhere else.
 fn parsed<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Malformed> {
-    json(scan::text(data).map_err(Malformed)?)
-}
-
-fn json<'a, T: Deserialize<'a>>(text: &'a str) -> Result<T, Malformed> {
+    let text = scan::text(data).map_err(Malformed)?;
     serde_json::from_str(text).map_err(|error| Malformed(error.to_string()))
 }
 
 fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
-    let chunk: Chunk<'_> = parsed(data)?;
-    let Choices { count, finish, content, intricate, text } = chunk.choices;
-    let usage = chunk.usage.map(Into::into);
-    Ok(Observed {
-        usage_only: count == 0 && usage.is_some(),
-        usage,
-        model: chunk.model.map(|m| m.0),
-        fault: chunk.error.and_then(fault),
-        choiceless: count == 0,
-        intricate,
-        finish,
-        content,
-        text,
-        ..Observed::default()
-    })
-}
-
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    choices: Choices<'a>,
-    #[serde(default)]
-    usage: Option<RawUsage>,
-    #[serde(default)]
-    error: Option<Value>,
-    #[serde(borrow, default)]
-    model: Option<Text<'a>>,
-}
-
-/// What all choices together mean.
-#[derive(Default)]
-struct Choices<'a> {
-    count: usize,
-    finish: bool,
-    content: bool,
-    intricate: bool,
-    text: Cow<'a, str>,
-}
-
-impl<'a> Choices<'a> {
-    fn add(&mut self, choice: Choice<'a>) {
-        self.count += 1;
-        self.finish |= choice.finish_reason.is_some();
-        self.intricate |= choice.index != 0 || self.count > 1;
-        let Some(delta) = choice.delta.or(choice.message) else {
-            if let Some(Text(text)) = choice.text {
-                self.content |= !text.is_empty();
-                self.text = text;
-            }
-            return;
-        };
-        let said = [delta.reasoning_content, delta.reasoning, delta.refusal].iter().flatten().any(|t| !t.0.is_empty());
-        let there = [delta.tool_calls, delta.function_call, delta.audio, delta.annotations].iter().any(|p| p.0);
-        self.intricate |= said || there;
-        self.content |= said || there;
-        match delta.content {
-            Content::Text(text) if !text.is_empty() => {
-                self.content = true;
-                self.text = text;
-            }
-            Content::Parts => {
-                self.content = true;
-                self.intricate = true;
-            }
-            Content::Text(_) => {}
+    let mut choices = Choices::default();
+    let mut seen = object(data, |json, key, seen| {
+        match key {
+            "choices" => choices = json.maybe(choices::read)?.unwrap_or_default(),
+            "usage" => seen.usage = usage(json)?,
+            "error" => seen.fault = error(json)?,
+            "model" => seen.model = json.maybe(Cursor::string)?,
+            _ => drop(json.value()?),
         }
-    }
+        Ok(())
+    })?;
+    let Choices { count, finish, content, intricate, text } = choices;
+    seen.choiceless = count == 0;
+    seen.usage_only = seen.choiceless && seen.usage.is_some();
+    Ok(Observed { content, finish, text, intricate, ..seen })
 }
 
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(default)]
-    index: u32,
-    #[serde(borrow, default)]
-    delta: Option<Delta<'a>>,
-    #[serde(borrow, default)]
-    message: Option<Delta<'a>>,
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
+/// Reads what an object means, member by member.
+fn object<'t>(
+    data: &'t [u8],
+    mut member: impl FnMut(&mut Cursor<'t>, &str, &mut Observed<'t>) -> Result<(), scan::Malformed>,
+) -> Result<Observed<'t>, Malformed> {
+    let text = scan::text(data).map_err(Malformed)?;
+    let (mut json, mut seen) = (Cursor::new(text), Observed { choiceless: true, ..Observed::default() });
+    let read = json.object(|json, key| member(json, key, &mut seen)).and_then(|()| json.end());
+    read.map_err(|scan::Malformed| Malformed(scan::why(text)))?;
+    Ok(seen)
 }
 
-#[derive(Deserialize)]
-struct Delta<'a> {
-    #[serde(borrow, default)]
-    content: Content<'a>,
-    #[serde(borrow, default)]
-    reasoning_content: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    reasoning: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    refusal: Option<Text<'a>>,
-    #[serde(default)]
-    tool_calls: Presence,
-    #[serde(default)]
-    function_call: Presence,
-    #[serde(default)]
-    audio: Presence,
-    #[serde(default)]
-    annotations: Presence,
+fn usage(json: &mut Cursor<'_>) -> Result<Option<Usage>, scan::Malformed> {
+    json.maybe(|json| small::<RawUsage>(json).map(Into::into))
+}
+
+fn error(json: &mut Cursor<'_>) -> Result<Option<Fault>, scan::Malformed> {
+    Ok(json.maybe(small)?.and_then(fault))
+}
+
+/// Reads a value that is small, or rare.
+fn small<'t, T: Deserialize<'t>>(json: &mut Cursor<'t>) -> Result<T, scan::Malformed> {
+    serde_json::from_str(json.value()?).map_err(|_| scan::Malformed)
+}
+
+/// Whether there is nothing in a list.
+fn is_empty(json: &mut Cursor<'_>) -> Result<bool, scan::Malformed> {
+    let mut empty = true;
+    json.list(|json| {
+        empty = false;
+        json.value().map(drop)
+    })?;
+    Ok(empty)
 }
 
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// A message's content: text, or parts that nobody looks into here.
-enum Content<'a> {
-    Text(Cow<'a, str>),
-    Parts,
-}
-
-impl Default for Content<'_> {
-    fn default() -> Self {
-        Self::Text(Cow::Borrowed(""))
-    }
-}
-
-/// Whether a member is there and says something: neither null nor an empty list.
-#[derive(Clone, Copy, Default)]
-struct Presence(bool);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]

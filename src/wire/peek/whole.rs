@@ -1,10 +1,7 @@
 //! Owns looking into whole OpenAI answers: what counts is at their top level, and the rest is stepped over.
 
-use super::{RawUsage, Text, fault::fault, json};
-use crate::wire::{
-    Malformed, Observed,
-    scan::{self, Member, Members},
-};
+use super::{error, is_empty, object, usage};
+use crate::wire::{Malformed, Observed, scan::Cursor};
 
 /// What a whole completion means. An object without choices and without an error is malformed.
 pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
@@ -21,30 +18,16 @@ pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     if data.trim_ascii().is_empty() {
         return Err(Malformed("the body is empty".into()));
     }
-    let text = scan::text(data).map_err(Malformed)?;
-    let mut seen = Observed { choiceless: true, ..Observed::default() };
-    let malformed = |_| Malformed(scan::why(text));
-    let mut members = Members::of(text).map_err(malformed)?;
-    while let Some(Member { key, value }) = members.next().map_err(malformed)? {
-        let value = &text[value];
-        match &*key {
-            "choices" => seen.choiceless = is_nothing(value)?,
-            "usage" => seen.usage = json::<Option<RawUsage>>(value)?.map(Into::into),
-            "error" => seen.fault = fault(json(value)?),
-            "model" => seen.model = json::<Option<Text<'_>>>(value)?.map(|Text(model)| model),
-            _ => {}
+    object(data, |json, key, seen| {
+        match key {
+            "choices" => seen.choiceless = json.maybe(is_empty)?.unwrap_or(true),
+            "usage" => seen.usage = usage(json)?,
+            "error" => seen.fault = error(json)?,
+            "model" => seen.model = json.maybe(Cursor::string)?,
+            _ => drop(json.value()?),
         }
-    }
-    Ok(seen)
-}
-
-/// Whether this list is null or empty.
-fn is_nothing(list: &str) -> Result<bool, Malformed> {
-    match list.strip_prefix('[') {
-        Some(inside) => Ok(inside.trim_ascii_start() == "]"),
-        None if list == "null" => Ok(true),
-        None => Err(Malformed("its choices are no list".into())),
-    }
+        Ok(())
+    })
 }
 
 #[cfg(test)]
