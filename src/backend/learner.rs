@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use super::estimate::{Estimate, kept};
 
-/// Share of the way that a sample moves a fresh estimate, up as down: samples are of one request each, and one is no trend.
+/// Share of the way that a sample moves an estimate, up as down, once there are a few: samples are of one request each, and
+/// one is no trend. The first few are averaged.
 const GAIN: f64 = 0.2;
 
 /// The same for `serial`, which is a property of the server and changes with nothing but its settings.
 const SLOW: f64 = 0.02;
 
-/// Tokens after which an answer's pace counts as much as all before it: one step in which another's long prompt is read is
-/// as long as ten others, so a short answer says little.
+/// Tokens after which an answer's pace counts as much as all before it, at most: one step in which another's long prompt is
+/// read is as long as ten others, so a short answer says little.
 const PACED: f64 = 2000.0;
 
 /// Spread of the work, in squared logarithms, that stands in for the spread seen until there are samples: a few in
@@ -26,6 +27,10 @@ const LEAST_SPREAD: f64 = 0.01;
 pub struct Learner {
     /// As of the last sample.
     pub estimate: Estimate,
+    /// First tokens that the estimate is of, fewer the older they are.
+    samples: f64,
+    /// Tokens that the pace is of, fewer the older they are.
+    tokens: f64,
     /// When a pace was last measured.
     paced: Duration,
     /// Running means of ln(work) and ln(seconds), and how they vary together: the slope of a regression that forgets.
@@ -38,7 +43,8 @@ pub struct Learner {
 impl Default for Learner {
     fn default() -> Self {
         let estimate = Estimate::UNKNOWN;
-        Self { estimate, paced: Duration::ZERO, mean_work: 0.0, mean_time: 0.0, variance: PRIOR, covariance: 0.0 }
+        let (samples, tokens, mean_work, mean_time) = (0.0, 0.0, 0.0, 0.0);
+        Self { estimate, samples, tokens, paced: Duration::ZERO, mean_work, mean_time, variance: PRIOR, covariance: 0.0 }
     }
 }
 
@@ -75,19 +81,17 @@ impl Learner {
     /// a token (`load::crowd`), and is taken out, or who has more to do would look slower.
     pub fn pace(&mut self, per_token: Duration, tokens: u32, crowd: f64, now: Duration) {
         let own = per_token.as_secs_f64().max(1e-6) / crowd.max(1.0);
-        let gain = f64::from(tokens) / (f64::from(tokens) + PACED);
-        let known = &mut self.estimate.pace;
-        let gain = if *known > 0.0 { 1.0 - (1.0 - gain) * kept(self.paced, now) } else { 1.0 };
-        *known += gain * (own - *known);
-        self.paced = now;
+        let (before, more) = (self.tokens * kept(self.paced, now), f64::from(tokens.max(1)));
+        self.estimate.pace += more / (more + before.min(PACED)) * (own - self.estimate.pace);
+        (self.tokens, self.paced) = (before + more, now);
     }
 
     fn blend(&mut self, time: Duration, work: f64, now: Duration) {
         let own = self.own(time, work);
         let known = &mut self.estimate;
         // What is old gives way: the first sample after a pause is not held back by what was true before it.
-        let gain = if known.seconds > 0.0 { 1.0 - (1.0 - GAIN) * kept(known.at, now) } else { 1.0 };
-        known.seconds += gain * (own - known.seconds);
+        self.samples = 1.0 + self.samples * kept(known.at, now);
+        known.seconds += (1.0 / self.samples).max(GAIN) * (own - known.seconds);
         known.at = now;
     }
 
@@ -123,7 +127,7 @@ mod tests {
     fn of_a_pace_a_long_answer_tells_more_than_a_short_one_and_other_streams_are_taken_out() {
         let after = |tokens, crowd| {
             let mut learner = Learner::default();
-            learner.pace(secs(0.02), 2000, 1.0, secs(1.0));
+            learner.pace(secs(0.02), 3000, 1.0, secs(1.0));
             learner.pace(secs(0.06), tokens, crowd, secs(1.0));
             learner.estimate.pace
         };
@@ -135,9 +139,19 @@ mod tests {
     #[test]
     fn a_high_sample_blends_in_and_does_not_jump() {
         let mut learner = Learner::default();
-        learner.sample(secs(1.0), 1.0, secs(1.0));
+        (0..8).for_each(|_| learner.sample(secs(1.0), 1.0, secs(1.0)));
         learner.sample(secs(11.0), 1.0, secs(1.0));
         assert!((learner.estimate.seconds - 3.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn an_unlucky_first_sample_counts_no_more_than_the_next() {
+        let mut learner = Learner::default();
+        for (time, pace) in [(3.0, 0.06), (1.0, 0.02), (1.0, 0.02), (1.0, 0.02)] {
+            learner.sample(secs(time), 1.0, secs(1.0));
+            learner.pace(secs(pace), 100, 1.0, secs(1.0));
+        }
+        assert!((learner.estimate.seconds - 1.5).abs() < 1e-9 && (learner.estimate.pace - 0.03).abs() < 1e-9);
     }
 
     #[test]
@@ -177,7 +191,7 @@ mod tests {
         learner.at_least(secs(0.5), 1.0, secs(2.0));
         assert!((learner.estimate.seconds - 1.0).abs() < 1e-9);
         learner.at_least(secs(6.0), 1.0, secs(1.0));
-        assert!((learner.estimate.seconds - 2.0).abs() < 1e-9);
+        assert!((learner.estimate.seconds - 3.5).abs() < 1e-9);
     }
 
     proptest! {
