@@ -44,7 +44,16 @@ impl Default for Learner {
     fn default() -> Self {
         let estimate = Estimate::UNKNOWN;
         let (samples, tokens, mean_work, mean_time) = (0.0, 0.0, 0.0, 0.0);
-        Self { estimate, samples, tokens, paced: Duration::ZERO, mean_work, mean_time, variance: PRIOR, covariance: 0.0 }
+        Self {
+            estimate,
+            samples,
+            tokens,
+            paced: Duration::ZERO,
+            mean_work,
+            mean_time,
+            variance: PRIOR,
+            covariance: 0.0,
+        }
     }
 }
 

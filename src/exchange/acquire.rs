@@ -195,7 +195,7 @@ impl Exchange {
         let soonest = refusal.as_ref().and_then(|refusal| refusal.soonest);
         if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
             // Plain data always serialises.
-            self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok());
+            self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok().map(Box::new));
         }
         match (most_useful(failures), refusal) {
             (Some(mut failed), _) => {

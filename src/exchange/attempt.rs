@@ -97,7 +97,7 @@ impl Leg {
             status: None,
             message: None,
             // A decision is plain data and always serialises.
-            decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()),
+            decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()).map(Box::new),
         });
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
         (Self { lease, telling, note, slow: Rc::default(), blameless: false }, grant.target)

@@ -103,16 +103,17 @@ impl Shared {
     pub fn listener(&self) -> Listener {
         let (ledger, counts, installed) = (self.ledger.clone(), self.counts.clone(), self.installed.clone());
         let feed = self.history.as_ref().map(History::feed);
-        Rc::new(move |story| {
-            log::request(&story);
+        Rc::new(move |told| {
+            let Some(story) = told else { return };
+            log::request(story);
             let table = installed.load();
             let is_model = |name: &str| table.routes.contains_key(name);
-            let labels = counts.labels(&story, is_model, |name| table.handles.contains_key(name));
-            counts.record(&story, &labels);
+            let labels = counts.labels(story, is_model, |name| table.handles.contains_key(name));
+            counts.record(story, &labels);
             if let Some(feed) = &feed {
-                feed.record(&story, &labels);
+                feed.record(story, &labels);
             }
-            ledger.enter(story);
+            ledger.enter(told);
         })
     }
 

@@ -39,12 +39,10 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Enters a story; the oldest one makes room.
-    pub fn enter(&self, story: Story) {
+    /// Enters a story, and gives the oldest one for it: freed by the caller, not under the lock.
+    pub fn enter(&self, story: &mut Option<Story>) {
         let slot = self.next.fetch_add(1, Relaxed) % SIZE;
-        let before = self.slots[slot].lock().replace(story);
-        // Freed here, not under the lock.
-        drop(before);
+        std::mem::swap(&mut *self.slots[slot].lock(), story);
     }
 
     /// The story of a request id, the newest if the client used it more than once.

@@ -69,7 +69,7 @@ pub struct AttemptNote {
     pub message: Option<String>,
     /// How the choice came about.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<serde_json::Value>,
+    pub decision: Option<Box<serde_json::Value>>,
 }
 
 /// The story so far.
@@ -104,7 +104,7 @@ pub struct Story {
     /// What the client was told, if it failed.
     pub message: Option<String>,
     /// How the choice came about that found no backend, if the client may know.
-    pub decision: Option<serde_json::Value>,
+    pub decision: Option<Box<serde_json::Value>>,
     /// What became of a broken stream's rescue.
     pub rescue: Option<&'static str>,
     /// When it ended.
@@ -115,18 +115,18 @@ pub struct Story {
     pub spent: [Duration; Phase::ALL.len()],
 }
 
-/// Hears of each request's end.
-pub type Listener = Rc<dyn Fn(Story)>;
+/// Hears of each request's end, and may keep the story: in its place, since it is large, and moved for every request.
+pub type Listener = Rc<dyn Fn(&mut Option<Story>)>;
 
 /// The story being told. Dropped without an end, it tells that the client left.
 #[derive(Clone)]
 pub struct Telling(Rc<Inner>);
 
 /// Why a story is always there to be read.
-const WHOLE: &str = "a story is taken only by the drop of its last teller";
+const WHOLE: &str = "a story is taken only when its last teller is gone";
 
 struct Inner {
-    /// Taken out only when it is over.
+    /// Taken only when it is over.
     story: RefCell<Option<Story>>,
     listener: Listener,
 }
@@ -202,13 +202,14 @@ impl Telling {
 
 impl Drop for Inner {
     fn drop(&mut self) {
-        let Some(mut story) = self.story.get_mut().take() else { return };
+        let told = self.story.get_mut();
+        let Some(story) = told else { return };
         if story.ended.is_none() {
             story.ended = Some(clock::now());
             story.status = 499;
             story.class = Some(Class::CallerCancelled);
         }
-        (self.listener)(story);
+        (self.listener)(told);
     }
 }
 

@@ -80,7 +80,7 @@ impl Story {
             tokens_out: self.usage.map(|usage| usage.output),
             rescue: self.rescue,
             attempts: &self.attempts,
-            decision: self.decision.as_ref(),
+            decision: self.decision.as_deref(),
         }
     }
 }
