@@ -27,10 +27,9 @@ const LEAST_SPREAD: f64 = 0.01;
 pub struct Learner {
     /// As of the last sample.
     pub estimate: Estimate,
-    /// First tokens that the estimate is of, fewer the older they are.
-    samples: f64,
-    /// Tokens that the pace is of, fewer the older they are.
-    tokens: f64,
+    /// First tokens that the estimate is of, and tokens that the pace is of.
+    samples: u32,
+    tokens: u32,
     /// When a pace was last measured.
     paced: Duration,
     /// Running means of ln(work) and ln(seconds), and how they vary together: the slope of a regression that forgets.
@@ -43,7 +42,7 @@ pub struct Learner {
 impl Default for Learner {
     fn default() -> Self {
         let estimate = Estimate::UNKNOWN;
-        let (samples, tokens, mean_work, mean_time) = (0.0, 0.0, 0.0, 0.0);
+        let (samples, tokens, mean_work, mean_time) = (0, 0, 0.0, 0.0);
         Self {
             estimate,
             samples,
@@ -90,17 +89,20 @@ impl Learner {
     /// a token (`load::crowd`), and is taken out, or who has more to do would look slower.
     pub fn pace(&mut self, per_token: Duration, tokens: u32, crowd: f64, now: Duration) {
         let own = per_token.as_secs_f64().max(1e-6) / crowd.max(1.0);
-        let (before, more) = (self.tokens * kept(self.paced, now), f64::from(tokens.max(1)));
-        self.estimate.pace += more / (more + before.min(PACED)) * (own - self.estimate.pace);
-        (self.tokens, self.paced) = (before + more, now);
+        let (before, more) = (f64::from(self.tokens).min(PACED), f64::from(tokens.max(1)));
+        let gain = 1.0 - (1.0 - more / (before + more)) * kept(self.paced, now);
+        self.estimate.pace += gain * (own - self.estimate.pace);
+        (self.tokens, self.paced) = (self.tokens.saturating_add(tokens.max(1)), now);
     }
 
     fn blend(&mut self, time: Duration, work: f64, now: Duration) {
         let own = self.own(time, work);
         let known = &mut self.estimate;
+        self.samples = self.samples.saturating_add(1);
+        let gain = GAIN.max(1.0 / f64::from(self.samples));
         // What is old gives way: the first sample after a pause is not held back by what was true before it.
-        self.samples = 1.0 + self.samples * kept(known.at, now);
-        known.seconds += (1.0 / self.samples).max(GAIN) * (own - known.seconds);
+        let gain = 1.0 - (1.0 - gain) * kept(known.at, now);
+        known.seconds += gain * (own - known.seconds);
         known.at = now;
     }
 
