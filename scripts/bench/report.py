@@ -13,6 +13,7 @@ MEASURES = [
     ("added_p50_us", "added latency at 500 requests/s, p50 µs", 0, 1.2, None),
     ("added_p99_us", "added latency at 500 requests/s, p99 µs", 0, 1.2, None),
     ("added_ttft_p50_us", "added time to first token, p50 µs", 0, None, None),
+    ("added_ttft_p90_us", "added time to first token, p90 µs", 0, None, None),
     ("added_ttft_p99_us", "added time to first token, p99 µs", 0, 1.2, None),
     ("gap_p99_ms", "gap between tokens due each 10 ms, p99 ms", 1, None, None),
     ("idle_mib", "memory, idle, MiB", 1, None, 15.0),
