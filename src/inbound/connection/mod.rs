@@ -148,7 +148,7 @@ impl Door {
             Body::Whole(body) => output::whole(&mut intake.socket, &reply, &body, manner, now).await.map_err(|_| ()),
             Body::Stream(mut play) => {
                 intake.rest();
-                let streamed = output::stream(intake, &reply, &mut play, manner, now).await;
+                let streamed = output::stream(intake, &reply, |cx| play.poll_piece(cx), manner, now).await;
                 if streamed.is_err() {
                     // The last words go out; the end that would make them an answer does not.
                     let _ = timeout(LEAVE, intake.socket.flush()).await;

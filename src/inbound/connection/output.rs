@@ -4,7 +4,7 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
-    task::{Poll, ready},
+    task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
@@ -16,10 +16,7 @@ use tokio::{
 
 use super::intake::Intake;
 use crate::{
-    exchange::{
-        reply::Reply,
-        stage::{Piece, Play},
-    },
+    exchange::{reply::Reply, stage::Piece},
     turn::Socket,
 };
 
@@ -115,11 +112,12 @@ pub(super) async fn whole(
     Ok(())
 }
 
-/// Writes an answer as it comes, with the client's leave watched. `Err`: it broke off, and so must the connection.
+/// Writes an answer as it comes, piece by piece, with the client's leave watched. `Err`: it broke off, and so must the
+/// connection.
 pub(super) async fn stream(
     intake: &mut Intake,
     reply: &Reply,
-    play: &mut Play,
+    mut poll_piece: impl FnMut(&mut Context<'_>) -> Poll<Piece>,
     manner: Manner,
     now: Instant,
 ) -> Result<(), ()> {
@@ -134,7 +132,7 @@ pub(super) async fn stream(
             let next = match intake.socket.poll_room(cx) {
                 Poll::Ready(Ok(())) => {
                     is_full = false;
-                    play.poll_piece(cx)
+                    poll_piece(cx)
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending => {
@@ -217,6 +215,28 @@ mod tests {
         let written = whole(&mut socket, &reply, &body, Manner::default(), now).await;
         assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
+        drop(client);
+    }
+
+    #[actix::test]
+    async fn a_client_that_takes_nothing_of_a_stream_is_given_up_after_its_time() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0));
+        pause();
+        let now = Instant::now();
+        let piece = Bytes::from(vec![b'x'; 64 << 10]);
+        let mut given = 0;
+        let reply = Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()) };
+        let pieces = |_: &mut Context<'_>| {
+            given += piece.len();
+            Poll::Ready(Piece::Bytes(piece.clone()))
+        };
+        let streamed = stream(&mut intake, &reply, pieces, Manner::default(), now).await;
+        assert_eq!(streamed, Err(()));
+        assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
+        // What the kernel holds for a client that does not read, and no more of the backend's.
+        assert!(given < 64 << 20, "{given}");
         drop(client);
     }
 
