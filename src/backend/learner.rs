@@ -89,10 +89,11 @@ impl Learner {
     /// a token (`load::crowd`), and is taken out, or who has more to do would look slower.
     pub fn pace(&mut self, per_token: Duration, tokens: u32, crowd: f64, now: Duration) {
         let own = per_token.as_secs_f64().max(1e-6) / crowd.max(1.0);
-        let (before, more) = (f64::from(self.tokens).min(PACED), f64::from(tokens.max(1)));
+        let tokens = tokens.max(1);
+        let (before, more) = (f64::from(self.tokens).min(PACED), f64::from(tokens));
         let gain = 1.0 - (1.0 - more / (before + more)) * kept(self.paced, now);
         self.estimate.pace += gain * (own - self.estimate.pace);
-        (self.tokens, self.paced) = (self.tokens.saturating_add(tokens.max(1)), now);
+        (self.tokens, self.paced) = (self.tokens.saturating_add(tokens), now);
     }
 
     fn blend(&mut self, time: Duration, work: f64, now: Duration) {

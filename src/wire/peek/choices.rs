@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{is_empty, small};
+use super::small;
 use crate::wire::scan::{Cursor, Malformed};
 
 /// What all choices together mean.
@@ -93,6 +93,16 @@ fn delta<'t>(json: &mut Cursor<'t>) -> Result<Delta<'t>, Malformed> {
         Ok(())
     })?;
     Ok(delta)
+}
+
+/// Whether there is nothing in a list.
+fn is_empty(json: &mut Cursor<'_>) -> Result<bool, Malformed> {
+    let mut empty = true;
+    json.list(|json| {
+        empty = false;
+        json.value().map(drop)
+    })?;
+    Ok(empty)
 }
 
 /// Whether a value is anything but an empty list.

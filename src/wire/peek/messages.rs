@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 
-use super::{Text, parsed};
+use super::parsed;
 use crate::wire::{Fault, Malformed, Observed, Usage, counts};
 
 /// What one event's data means.
@@ -57,6 +57,9 @@ struct Delta<'a> {
     #[serde(borrow)]
     text: Option<Text<'a>>,
 }
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize, Default)]
 struct RawError {

@@ -7,8 +7,6 @@ mod pattern;
 pub mod responses;
 mod whole;
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 
 use self::{choices::Choices, fault::fault};
@@ -18,7 +16,7 @@ pub use self::{
     whole::{other, whole},
 };
 use crate::wire::{
-    Fault, Malformed, Observed, Usage, counts,
+    Malformed, Observed, Usage, counts,
     scan::{self, Cursor},
 };
 
@@ -41,59 +39,41 @@ fn parsed<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Malformed> {
 
 fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     let mut choices = Choices::default();
-    let mut seen = object(data, |json, key, seen| {
+    let seen = members(data, |json| {
+        choices = choices::read(json)?;
+        Ok(())
+    })?;
+    let Choices { count, finish, content, intricate, text } = choices;
+    let choiceless = count == 0;
+    let usage_only = choiceless && seen.usage.is_some();
+    Ok(Observed { content, finish, choiceless, usage_only, text, intricate, ..seen })
+}
+
+/// Reads what the members of an answer or a chunk mean, but for its choices: those `choices` has to read, unless they are null.
+fn members<'t>(
+    data: &'t [u8],
+    mut choices: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
+) -> Result<Observed<'t>, Malformed> {
+    let text = scan::text(data).map_err(Malformed)?;
+    let (mut json, mut seen) = (Cursor::new(text), Observed::default());
+    let read = json.object(|json, key| {
         match key {
-            "choices" => choices = json.maybe(choices::read)?.unwrap_or_default(),
-            "usage" => seen.usage = usage(json)?,
-            "error" => seen.fault = error(json)?,
+            "choices" => drop(json.maybe(&mut choices)?),
+            "usage" => seen.usage = json.maybe(small::<RawUsage>)?.map(Into::into),
+            "error" => seen.fault = json.maybe(small)?.and_then(fault),
             "model" => seen.model = json.maybe(Cursor::string)?,
             _ => drop(json.value()?),
         }
         Ok(())
-    })?;
-    let Choices { count, finish, content, intricate, text } = choices;
-    seen.choiceless = count == 0;
-    seen.usage_only = seen.choiceless && seen.usage.is_some();
-    Ok(Observed { content, finish, text, intricate, ..seen })
-}
-
-/// Reads what an object means, member by member.
-fn object<'t>(
-    data: &'t [u8],
-    mut member: impl FnMut(&mut Cursor<'t>, &str, &mut Observed<'t>) -> Result<(), scan::Malformed>,
-) -> Result<Observed<'t>, Malformed> {
-    let text = scan::text(data).map_err(Malformed)?;
-    let (mut json, mut seen) = (Cursor::new(text), Observed { choiceless: true, ..Observed::default() });
-    let read = json.object(|json, key| member(json, key, &mut seen)).and_then(|()| json.end());
-    read.map_err(|scan::Malformed| Malformed(scan::why(text)))?;
+    });
+    read.and_then(|()| json.end()).map_err(|scan::Malformed| Malformed(scan::why(text)))?;
     Ok(seen)
-}
-
-fn usage(json: &mut Cursor<'_>) -> Result<Option<Usage>, scan::Malformed> {
-    json.maybe(|json| small::<RawUsage>(json).map(Into::into))
-}
-
-fn error(json: &mut Cursor<'_>) -> Result<Option<Fault>, scan::Malformed> {
-    Ok(json.maybe(small)?.and_then(fault))
 }
 
 /// Reads a value that is small, or rare.
 fn small<'t, T: Deserialize<'t>>(json: &mut Cursor<'t>) -> Result<T, scan::Malformed> {
     serde_json::from_str(json.value()?).map_err(|_| scan::Malformed)
 }
-
-/// Whether there is nothing in a list.
-fn is_empty(json: &mut Cursor<'_>) -> Result<bool, scan::Malformed> {
-    let mut empty = true;
-    json.list(|json| {
-        empty = false;
-        json.value().map(drop)
-    })?;
-    Ok(empty)
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]

@@ -1,7 +1,7 @@
 //! Owns looking into whole OpenAI answers: what counts is at their top level, and the rest is stepped over.
 
-use super::{error, is_empty, object, usage};
-use crate::wire::{Malformed, Observed, scan::Cursor};
+use super::members;
+use crate::wire::{Malformed, Observed, scan};
 
 /// What a whole completion means. An object without choices and without an error is malformed.
 pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
@@ -12,22 +12,20 @@ pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     Ok(seen)
 }
 
-/// What a whole answer means that is no completion, such as embeddings. What its choices say is nobody's concern here: they are
-/// stepped over, and so are a thousand embeddings.
+/// What a whole answer means that is no completion, such as embeddings. Its choices have to be objects; what they say is nobody's
+/// concern here, and they are stepped over as a thousand embeddings are.
 pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     if data.trim_ascii().is_empty() {
         return Err(Malformed("the body is empty".into()));
     }
-    object(data, |json, key, seen| {
-        match key {
-            "choices" => seen.choiceless = json.maybe(is_empty)?.unwrap_or(true),
-            "usage" => seen.usage = usage(json)?,
-            "error" => seen.fault = error(json)?,
-            "model" => seen.model = json.maybe(Cursor::string)?,
-            _ => drop(json.value()?),
-        }
-        Ok(())
-    })
+    let mut choiceless = true;
+    let seen = members(data, |json| {
+        json.list(|json| {
+            choiceless = false;
+            if json.begins(b'{') { json.value().map(drop) } else { Err(scan::Malformed) }
+        })
+    })?;
+    Ok(Observed { choiceless, ..seen })
 }
 
 #[cfg(test)]
@@ -45,12 +43,20 @@ mod tests {
             whole(br#"{"choices":[],"error":"busy"}"#).map(|seen| seen.fault.map(|f| f.message)),
             Ok(Some("busy".into()))
         );
-        for nothing in
-            ["", "{}", "[1]", r#"{"choices":[ ]}"#, r#"{"choices":null}"#, r#"{"choices":"a"}"#, r#"{"choices":[1}"#]
-        {
+        for nothing in [
+            "",
+            "{}",
+            "[1]",
+            r#"{"choices":[ ]}"#,
+            r#"{"choices":null}"#,
+            r#"{"choices":"a"}"#,
+            r#"{"choices":[1}"#,
+            r#"{"choices":[1]}"#,
+            r#"{"choices":[null]}"#,
+        ] {
             assert!(whole(nothing.as_bytes()).is_err(), "{nothing}");
         }
-        assert!(whole(b"{\"choices\":[\"\xff\"]}").is_err());
+        assert!(whole(b"{\"choices\":[{\"a\":\"\xff\"}]}").is_err());
         assert_eq!(
             other(br#"{"data":[],"usage":null,"model":null}"#).map(|seen| (seen.usage, seen.choiceless)),
             Ok((None, true))
