@@ -111,7 +111,7 @@ fn median(seconds: impl Iterator<Item = f64>) -> Option<f64> {
 /// The estimate: learned by whoever holds a lease, published for routers.
 #[derive(Debug, Default)]
 pub struct EstimateCell {
-    /// Seconds as f32 above; `serial` in 255ths, then the time in seconds, which wraps after half a year.
+    /// Seconds as f32 above; `serial` in 255ths, then the time in seconds, of which half a year is told apart.
     first_token: AtomicU64,
     /// As f32.
     pace: AtomicU32,
@@ -140,7 +140,11 @@ impl EstimateCell {
             0 => Usual::guessed(first_guess),
             word => Usual { seconds: float(word >> 32), pace: float(word) },
         };
-        self.read().expected(now, usual)
+        let known = self.read();
+        // Of its time only the lower bits are kept; what seems to come from far ahead is another thread's present.
+        let age = now.as_secs().wrapping_sub(known.at.as_secs()) & Self::TIME;
+        let age = if age > Self::TIME / 2 { 0 } else { age };
+        Estimate { at: now.saturating_sub(Duration::from_secs(age)), ..known }.expected(now, usual)
     }
 
     /// Tells what is usual in the pool.
@@ -232,6 +236,20 @@ mod tests {
         assert_eq!((known.seconds, known.pace, known.at), (2.0, 0.25, secs(3.0)));
         let idle = cell.at(secs(900.0), first_guess);
         assert!((idle.seconds - HOPE * 0.25).abs() < 1e-6 && (idle.pace - HOPE * 0.0625).abs() < 1e-6, "{idle:?}");
+    }
+
+    #[test]
+    fn what_was_learned_counts_as_well_after_years_as_on_the_first_day() {
+        for began in [1.0, 2.0_f64.powi(24) - 1.0, 2.0_f64.powi(24), 1e8] {
+            let cell = EstimateCell::default();
+            cell.learn(|learner| learner.sample(secs(2.0), 1.0, secs(began)));
+            cell.tell(usual(0.25));
+            let expected_at = |now| cell.at(secs(now), secs(0.5)).seconds;
+            assert!((expected_at(began) - 2.0).abs() < 1e-9, "{began}");
+            // Asked by a thread whose time is a little behind.
+            assert!((expected_at(began - 1.0) - 2.0).abs() < 1e-9, "{began}");
+            assert!(expected_at(began + 600.0) < 0.25, "{began}");
+        }
     }
 
     proptest! {
