@@ -36,6 +36,8 @@ impl Timer {
             && now < *at
             && *at <= self.due
             && waker.will_wake(cx.waker())
+            // It may have fired since, and whoever it woke asked something else.
+            && !self.sleep.is_elapsed()
         {
             return Poll::Pending;
         }
@@ -117,5 +119,16 @@ mod tests {
         timer.set(Instant::now(), begin + 3 * SECOND);
         poll_fn(|cx| timer.poll(cx)).await;
         assert_eq!(begin.elapsed(), 3 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_set_by_an_old_time_is_not_forgotten() {
+        let begin = Instant::now();
+        let mut timer = Timer::new(begin + SECOND);
+        assert!(poll_fn(|cx| Poll::Ready(timer.poll(cx))).await.is_pending());
+        sleep(2 * SECOND).await;
+        timer.set(begin, begin + 3 * SECOND);
+        let fired = timeout(9 * SECOND, poll_fn(|cx| timer.poll(cx))).await;
+        assert_eq!((fired, begin.elapsed()), (Ok(()), 3 * SECOND));
     }
 }

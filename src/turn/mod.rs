@@ -16,7 +16,10 @@ use std::{
 };
 
 use actix_rt::net::TcpStream;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, Interest, ReadBuf},
+    task::coop::has_budget_remaining,
+};
 
 /// Messages that a turn holds back at most, so that the first in a long turn do not wait for the last. From 16 to 64 the
 /// gain is about the same; 1, which is sending at once, costs a tenth more CPU a request (`docs/benchmarks/core.md`).
@@ -40,6 +43,9 @@ struct Held {
     stuck: Cell<bool>,
     /// What a write at the end of a turn came to; told to whoever writes next.
     broken: Cell<Option<io::ErrorKind>>,
+    /// Who waits for something to read, and whether the runtime knows.
+    reader: RefCell<Option<Waker>>,
+    reader_waits: Cell<bool>,
     /// Who waits for room.
     writer: Cell<Option<Waker>>,
     /// The task that waits until the peer reads again.
@@ -55,6 +61,8 @@ impl Socket {
             listed: Cell::new(false),
             stuck: Cell::new(false),
             broken: Cell::new(None),
+            reader: RefCell::default(),
+            reader_waits: Cell::new(false),
             writer: Cell::new(None),
             sender: Cell::new(None),
         }))
@@ -62,12 +70,17 @@ impl Socket {
 
     /// Ready when there may be something to read, or its peer has closed.
     pub fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.0.io.borrow().poll_read_ready(cx)
+        self.0.poll_read_ready(cx)
     }
 
     /// Whether everything written has been taken over by the kernel.
     pub fn is_drained(&self) -> bool {
-        self.0.out.borrow().is_empty()
+        self.held() == 0
+    }
+
+    /// Bytes written that the kernel has not taken over.
+    pub fn held(&self) -> usize {
+        self.0.out.borrow().len()
     }
 
     /// Ready when it holds little enough to take more.
@@ -102,6 +115,24 @@ impl Socket {
 }
 
 impl Held {
+    fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let io = self.io.borrow();
+        let mut reader = self.reader.borrow_mut();
+        let known = reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
+        // A task that waits for other things too asks each time it is woken. The runtime takes a lock to note who waits, and
+        // notes it until there is something to read: it is told once.
+        if known && self.reader_waits.get() && io.try_io(Interest::READABLE, || Ok(())).is_err() {
+            return Poll::Pending;
+        }
+        let ready = io.poll_read_ready(cx);
+        // A task that has used up its budget is told to wait without being noted.
+        self.reader_waits.set(ready.is_pending() && has_budget_remaining());
+        if ready.is_pending() && !known {
+            *reader = Some(cx.waker().clone());
+        }
+        ready
+    }
+
     /// Sends what its peer takes.
     fn send(self: &Rc<Self>, turn: &Turn) {
         let mut out = self.out.borrow_mut();
@@ -232,6 +263,8 @@ impl Turn {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        // It may note somebody else.
+        self.0.reader_waits.set(false);
         Pin::new(&mut *self.0.io.borrow_mut()).poll_read(cx, buf)
     }
 }

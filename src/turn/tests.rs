@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    task::yield_now,
+    task::{coop::poll_proceed, yield_now},
     time::timeout,
 };
 
@@ -103,4 +103,55 @@ fn a_thread_that_runs_one_runtime_after_another_still_sends() {
             read.await.expect("sent in time").expect("sent");
         });
     }
+}
+
+/// Whether there is nothing to read: what the runtime says, once it has been tried.
+async fn is_empty(socket: &mut Socket) -> bool {
+    poll_fn(|cx| {
+        while socket.poll_read_ready(cx).is_ready() {
+            if Pin::new(&mut *socket).poll_read(cx, &mut ReadBuf::new(&mut [0; 9])).is_ready() {
+                return Poll::Ready(false);
+            }
+        }
+        Poll::Ready(true)
+    })
+    .await
+}
+
+#[actix::test]
+async fn who_asks_again_and_again_is_woken_for_what_comes_whoever_asked_in_between() {
+    let (mut peer, mut socket) = pair().await;
+    for round in 0..4 {
+        // A task that waits for other things, too, asks each time it is woken for one of them.
+        for _ in 0..3 {
+            assert!(is_empty(&mut socket).await);
+        }
+        if round > 1 {
+            assert!(socket.poll_read_ready(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+        let woken = poll_fn(|cx| socket.poll_read_ready(cx));
+        let (wrote, woken) = in_time(futures_util::future::join(peer.write_all(b"x"), woken)).await;
+        assert!(wrote.is_ok() && woken.is_ok());
+        assert_eq!(socket.read(&mut [0; 9]).await.expect("a byte"), 1);
+    }
+    drop(peer);
+    assert!(in_time(poll_fn(|cx| socket.poll_read_ready(cx))).await.is_ok());
+}
+
+#[actix::test]
+async fn a_reader_that_has_used_up_its_turn_is_not_taken_for_one_that_waits() {
+    let (_peer, socket) = pair().await;
+    poll_fn(|cx| {
+        // As after reading very much: the runtime makes it wait for its next turn without noting for what.
+        while has_budget_remaining() {
+            let _ = poll_proceed(cx).map(|spent| spent.made_progress());
+        }
+        assert!(socket.poll_read_ready(cx).is_pending() && !socket.0.reader_waits.get());
+        Poll::Ready(())
+    })
+    .await;
+}
+
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
+    timeout(Duration::from_secs(5), work).await.expect("woken in time")
 }

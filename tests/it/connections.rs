@@ -1,8 +1,11 @@
 //! A client's connection: requests in turn on it, bodies that wait for leave, old clients, and what ends it.
 
+use std::time::Duration;
+
 use crate::support::{
     client::{Ask, Connection, Reply},
     proxy::{HELLO, HELLO_STREAM, Proxy},
+    script::Answer,
     settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
@@ -122,6 +125,20 @@ async fn an_idle_connection_is_closed_after_its_time_and_a_used_one_is_not() {
     for _ in 0..3 {
         connection.send(&Ask::chat(HELLO).bearer(TOKEN)).await;
         assert_eq!(connection.reply().await.status(), 200);
+    }
+    connection.closed().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_for_its_whole_time_after_an_answer_that_took_longer() {
+    let slow = Answer::stream().chunk(sse::text("a")).work(Duration::from_millis(900)).chunk(sse::text("b")).finished();
+    let upstream = Upstream::always(slow).await;
+    let settings = Settings::new().set("server", "keep_alive = \"700ms\"").backend("one", upstream.addr);
+    let proxy = Proxy::start(&settings).await;
+    let mut connection = Connection::open(proxy.addr).await;
+    for _ in 0..2 {
+        connection.send(&Ask::chat(HELLO_STREAM).bearer(TOKEN)).await;
+        assert!(connection.reply().await.text().ends_with("data: [DONE]\n\n"));
     }
     connection.closed().await;
 }

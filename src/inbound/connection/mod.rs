@@ -132,17 +132,18 @@ impl Door {
         let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));
         let close = unread || !head.keep_alive || is_old_stream || self.closing.is_closed();
         let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
-        let now = Instant::now();
-        self.send(intake, reply, manner, now).await?;
+        let sent = self.send(intake, reply, manner).await?;
         if close {
             leave(intake, unread).await;
             return Err(());
         }
-        intake.allow(now, self.keep_alive);
+        intake.allow(sent, self.keep_alive);
         Ok(())
     }
 
-    async fn send(&self, intake: &mut Intake, mut reply: Reply, manner: Manner, now: Instant) -> Result<(), ()> {
+    /// Sends an answer; tells when that was done.
+    async fn send(&self, intake: &mut Intake, mut reply: Reply, manner: Manner) -> Result<Instant, ()> {
+        let now = Instant::now();
         let body = std::mem::replace(&mut reply.body, Body::Whole(Bytes::new()));
         match body {
             Body::Whole(body) => output::whole(&mut intake.socket, &reply, &body, manner, now).await.map_err(|_| ()),
@@ -153,7 +154,7 @@ impl Door {
                     // The last words go out; the end that would make them an answer does not.
                     let _ = timeout(LEAVE, intake.socket.flush()).await;
                 }
-                streamed
+                streamed.map(|()| Instant::now())
             }
         }
     }
@@ -197,7 +198,7 @@ impl Door {
     async fn turn_away(&self, intake: &mut Intake, error: &Error) {
         let reply = chat::refuse(&self.shared, &chat::new_id(), None, error, Surface::Chat);
         let manner = Manner { close: true, ..Manner::default() };
-        if self.send(intake, reply, manner, Instant::now()).await.is_ok() {
+        if self.send(intake, reply, manner).await.is_ok() {
             leave(intake, true).await;
         }
     }

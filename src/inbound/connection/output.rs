@@ -4,13 +4,14 @@ use std::{
     cell::RefCell,
     future::poll_fn,
     io,
+    pin::Pin,
     task::{Context, Poll, ready},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use tokio::{
-    io::AsyncWriteExt,
+    io::{AsyncWrite, AsyncWriteExt},
     time::{Instant, timeout},
 };
 
@@ -79,14 +80,14 @@ fn date(now: Instant, out: &mut Vec<u8>) {
     });
 }
 
-/// Writes an answer in one piece.
+/// Writes an answer in one piece; tells when that was done.
 pub(super) async fn whole(
     socket: &mut Socket,
     reply: &Reply,
     body: &Bytes,
     manner: Manner,
     now: Instant,
-) -> io::Result<()> {
+) -> io::Result<Instant> {
     if !socket.is_drained() {
         timeout(TAKE, poll_fn(|cx| socket.poll_room(cx))).await??;
     }
@@ -100,7 +101,7 @@ pub(super) async fn whole(
         }
     });
     if inline {
-        return Ok(());
+        return Ok(now);
     }
     let mut rest = body;
     while !rest.is_empty() {
@@ -109,7 +110,7 @@ pub(super) async fn whole(
             n => rest = &rest[n..],
         }
     }
-    Ok(())
+    Ok(Instant::now())
 }
 
 /// Writes an answer as it comes, piece by piece, with the client's leave watched. `Err`: it broke off, and so must the
@@ -125,22 +126,31 @@ pub(super) async fn stream(
     if manner.head_only {
         return Ok(());
     }
-    let mut is_full = false;
+    // What is held for a client while it is too much.
+    let mut full = None;
     loop {
         let next = poll_fn(|cx| {
             // A client that does not read slows its backend: nothing is taken from it meanwhile.
-            let next = match intake.socket.poll_room(cx) {
+            let mut room = intake.socket.poll_room(cx);
+            if room.is_pending() && full.is_none() {
+                // What the kernel takes at once is not the client's doing.
+                let _ = Pin::new(&mut intake.socket).poll_flush(cx);
+                room = intake.socket.poll_room(cx);
+            }
+            let next = match room {
                 Poll::Ready(Ok(())) => {
-                    is_full = false;
+                    full = None;
                     poll_piece(cx)
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
                 Poll::Pending => {
-                    if !std::mem::replace(&mut is_full, true) {
+                    // Once when it begins to be full, and whenever the time is up.
+                    while full.is_none() || intake.late.poll(cx).is_ready() {
+                        let held = intake.socket.held();
+                        if full.replace(held).is_some_and(|before| held >= before) {
+                            return Poll::Ready(None);
+                        }
                         intake.allow(Instant::now(), TAKE);
-                    }
-                    if intake.late.poll(cx).is_ready() {
-                        return Poll::Ready(None);
                     }
                     Poll::Pending
                 }
@@ -196,6 +206,7 @@ fn hex(number: usize, out: &mut Vec<u8>) {
 mod tests {
     use actix_web::http::StatusCode;
     use tokio::{
+        io::AsyncReadExt,
         net::{TcpListener, TcpStream},
         time::pause,
     };
@@ -238,6 +249,35 @@ mod tests {
         // What the kernel holds for a client that does not read, and no more of the backend's.
         assert!(given < 64 << 20, "{given}");
         drop(client);
+    }
+
+    #[actix::test]
+    async fn a_client_that_takes_a_long_piece_slowly_gets_it_whole() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0));
+        pause();
+        let mut pieces = [Piece::End, Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
+        let reply = Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()) };
+        let poll_piece = |_: &mut Context<'_>| Poll::Ready(pieces.next().expect("asked no more after the end"));
+        let now = Instant::now();
+        let send = async {
+            let streamed = stream(&mut intake, &reply, poll_piece, Manner::default(), now).await;
+            intake.socket.flush().await.expect("the client is there");
+            streamed
+        };
+        let take = async {
+            let mut some = vec![0; 4 << 20];
+            for _ in 0..16 {
+                tokio::time::sleep(TAKE / 4).await;
+                client.read_exact(&mut some).await.expect("not given up");
+            }
+            // The end, and what was left of the chunks' frame.
+            while let Ok(1..) = tokio::time::timeout(TAKE, client.read(&mut some)).await.unwrap_or(Ok(0)) {}
+        };
+        let (streamed, ()) = futures_util::future::join(send, take).await;
+        assert_eq!(streamed, Ok(()));
+        assert!(now.elapsed() > 3 * TAKE, "{:?}", now.elapsed());
     }
 
     #[test]
