@@ -188,7 +188,8 @@ impl Lane {
 
     /// Adds what an answer cost.
     pub fn add_tokens(&self, usage: Usage) {
-        for (count, n) in self.tokens.iter().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
+        let spent = [usage.input, usage.output, usage.cached, usage.reasoning];
+        for (count, n) in self.tokens.iter().zip(spent).filter(|(_, n)| *n > 0) {
             count.fetch_add(n, Relaxed);
         }
     }

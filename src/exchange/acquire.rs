@@ -82,10 +82,11 @@ impl Exchange {
     async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
         let request = &self.request;
         let began = clock::now();
+        let (user, model) = request.telling.read(|story| (story.user.clone(), story.model.clone()));
         let ask = Assign {
             now: began,
-            model: request.model.clone(),
-            user: request.user.clone(),
+            model,
+            user,
             pin: request.pin.clone(),
             tried: self.tried.clone(),
             context_above: self.context_above,

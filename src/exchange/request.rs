@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::{blame, surface::Surface};
 use crate::{
     router::table::{Route, Target},
-    settings::{Failover, Rescue, User},
+    settings::{Failover, Rescue},
     telemetry::story::Telling,
     wire::{
         envelope::Envelope,
@@ -24,10 +24,6 @@ use crate::{
 pub struct Request {
     /// Its story.
     pub telling: Telling,
-    /// Who asks.
-    pub user: Arc<User>,
-    /// The public model.
-    pub model: Arc<str>,
     /// The backend named in the body.
     pub pin: Option<Arc<str>>,
     /// What the client asks for.
@@ -81,7 +77,7 @@ impl Request {
     }
 
     pub(super) fn fingerprint(&self) -> u64 {
-        blame::fingerprint(&self.user.name, &self.body)
+        self.telling.read(|story| blame::fingerprint(&story.user.name, &self.body))
     }
 
     /// Time until the deadline.

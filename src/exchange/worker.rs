@@ -6,6 +6,7 @@ use std::{
 };
 
 use actix::Addr;
+use arc_swap::Cache;
 
 use super::{blame::Blame, budget::Budget};
 use crate::{
@@ -23,8 +24,6 @@ pub struct Worker {
     pub router: Addr<Router>,
     /// Connections to backends.
     pub clients: Clients,
-    /// The table in force.
-    pub installed: Installed,
     /// Streams that still run end now, with an error frame. Whoever sets it wakes their connections.
     pub cut: Cell<bool>,
     /// Hears of each request's end.
@@ -32,6 +31,8 @@ pub struct Worker {
     pub(super) retries: RefCell<Budget>,
     pub(super) hedges: RefCell<Budget>,
     pub(super) blame: RefCell<Blame>,
+    /// The table in force, looked at without a locked instruction.
+    installed: RefCell<Cache<Installed, Arc<Table>>>,
     /// The table that the clients and budgets belong to.
     seen: RefCell<Arc<Table>>,
 }
@@ -41,18 +42,21 @@ const RETRY_FLOOR: f64 = 10.0;
 const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
-    /// After a reload: lets go of connections to backends that are gone, and takes the new budgets.
-    pub fn notice(&self, table: &Arc<Table>) {
-        if Arc::ptr_eq(&self.seen.borrow(), table) {
-            return;
+    /// The table in force. After a reload this lets go of connections to backends that are gone, and takes the new budgets.
+    pub fn table(&self) -> Arc<Table> {
+        let mut installed = self.installed.borrow_mut();
+        let table = installed.load();
+        let mut seen = self.seen.borrow_mut();
+        if !Arc::ptr_eq(&seen, table) {
+            self.clients.retain(|id| table.handles.values().any(|handle| handle.id == id));
+            let old = std::mem::replace(&mut *seen, table.clone());
+            let (was, is) = (&old.settings.failover, &table.settings.failover);
+            if was != is {
+                self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
+                self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
+            }
         }
-        self.clients.retain(|id| table.handles.values().any(|handle| handle.id == id));
-        let old = self.seen.replace(table.clone());
-        let (was, is) = (&old.settings.failover, &table.settings.failover);
-        if was != is {
-            self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
-            self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
-        }
+        table.clone()
     }
 
     /// A worker's share of the world.
@@ -67,7 +71,7 @@ impl Worker {
             hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
             blame: RefCell::default(),
             seen: RefCell::new(installed.load_full()),
-            installed,
+            installed: RefCell::new(Cache::new(installed)),
         }
     }
 }

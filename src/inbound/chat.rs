@@ -47,8 +47,7 @@ impl Arrival {
 pub(super) fn admit(door: &Door, head: &Head, surface: Surface) -> Result<Arrival, Reply> {
     let received = clock::now();
     let id = request_id(head.text(REQUEST_ID));
-    let table = door.shared.table();
-    door.worker.notice(&table);
+    let table = door.worker.table();
     match auth::user(|name| head.text(name), &table) {
         Ok(user) => Ok(Arrival { surface, id, received, authorised: clock::now(), table, user }),
         Err(error) => Err(refuse(&door.shared, &id, None, &error, surface)),
@@ -89,6 +88,10 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         },
     })?;
     let (model, stream) = check(&envelope, surface)?;
+    let route = table.routes.get(model).cloned();
+    // A configured name is there already.
+    let model = route.as_ref().map_or_else(|| Arc::from(model), |route| route.model.clone());
+    let explain = user.may_explain && asks_to_explain(head);
     let pin = match &envelope.pin {
         Pin::None => None,
         Pin::To(name) => Some(Arc::from(name.as_str())),
@@ -99,8 +102,8 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
     let telling = Telling::new(
         Story {
             id,
-            user: user.clone(),
-            model: model.clone(),
+            user,
+            model,
             pin: pin.clone(),
             stream,
             received,
@@ -120,15 +123,12 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         },
         listener,
     );
-    let route = table.routes.get(&*model).cloned();
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
     let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
     telling.spent(Phase::Translate, began);
-    let explain = user.may_explain && asks_to_explain(head);
     // Not moved any more from here on: it would be held at each step of its way.
     Ok(Rc::new(Request {
         telling,
-        user,
         pin,
         surface,
         stream,
@@ -141,13 +141,12 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         affinity,
         route,
         is_retry: is_retry(head),
-        model,
         failover,
     }))
 }
 
 /// What a request must have, and have right.
-fn check(envelope: &Envelope, surface: Surface) -> Result<(Arc<str>, bool), Error> {
+fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     let invalid = |param: &str, message: &str| Error::Invalid { param: param.to_owned(), message: message.to_owned() };
     let model = match &envelope.model {
         Some(model) if !model.is_empty() => model.as_str(),
@@ -166,7 +165,7 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(Arc<str>, bool), Erro
         Stream::On => true,
         Stream::Bad => return Err(invalid("stream", "'stream' must be true or false.")),
     };
-    Ok((Arc::from(model), stream))
+    Ok((model, stream))
 }
 
 /// What a client of the Messages API says of that API's version and trials.

@@ -106,12 +106,11 @@ impl Shared {
         Rc::new(move |told| {
             let Some(story) = told else { return };
             log::request(story);
-            let table = installed.load();
-            let is_model = |name: &str| table.routes.contains_key(name);
-            let labels = counts.labels(story, is_model, |name| table.handles.contains_key(name));
-            counts.record(story, &labels);
+            let is_model = |name: &str| installed.load().routes.contains_key(name);
+            let labels = counts.labels(story, is_model, |name| installed.load().handles.contains_key(name));
+            counts.record(story, labels);
             if let Some(feed) = &feed {
-                feed.record(story, &labels);
+                feed.record(story, labels);
             }
             ledger.enter(told);
         })

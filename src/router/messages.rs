@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::Message;
 use serde::Serialize;
 
-use super::table::{Route, Table, Target};
+use super::table::{Table, Target};
 use crate::{
     backend::lease::Lease,
     error::Error,
@@ -45,8 +45,6 @@ pub struct Grant {
     pub lease: Lease,
     /// The backend for this model.
     pub target: Arc<Target>,
-    /// The model.
-    pub route: Arc<Route>,
     /// How many backends could have taken it.
     pub candidates: u32,
     /// How it came about, if asked for.

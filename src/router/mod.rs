@@ -44,17 +44,16 @@ impl Router {
         if self.draining {
             return Err(plain(Error::ShuttingDown));
         }
-        let route = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)).cloned();
-        let Some(route) = route else {
+        let Some(route) = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
             return Err(plain(Error::ModelNotFound(ask.model.to_string())));
         };
         match &ask.pin {
-            Some(name) => self.pinned(ask, &route, name),
-            None => self.routed(ask, &route),
+            Some(name) => self.pinned(ask, route, name),
+            None => routed(ask, route, &mut self.rng),
         }
     }
 
-    fn pinned(&mut self, ask: &Assign, route: &Arc<Route>, name: &Arc<str>) -> Result<Grant, Refusal> {
+    fn pinned(&self, ask: &Assign, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
         let refuse = |error| Refusal { error, soonest: None, full: false, decision: None };
         let backend = name.to_string();
         if !self.table.handles.contains_key(&**name) {
@@ -71,9 +70,7 @@ impl Router {
         let decision = explain(ask, route, now, |t| t.handle.name() == name, Some(target));
         let error = match gates(target, now, true) {
             Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
-                Some(lease) => {
-                    return Ok(Grant { lease, target: target.clone(), route: route.clone(), candidates: 1, decision });
-                }
+                Some(lease) => return Ok(Grant { lease, target: target.clone(), candidates: 1, decision }),
                 None => Error::PinOverloaded { backend },
             },
             Err((why, until)) => Error::PinUnavailable {
@@ -84,45 +81,42 @@ impl Router {
         };
         Err(Refusal { error, soonest: None, full: false, decision })
     }
+}
 
-    fn routed(&mut self, ask: &Assign, route: &Arc<Route>) -> Result<Grant, Refusal> {
-        let now = ask.now;
-        route.settle(now);
-        let bid = |target: &Target| match standing(ask, target, now) {
-            // A backend whose time is up is probed at once: one request tells whether it is back for all others.
-            Standing::Can(pass) if pass.probe != Probe::default() => {
-                Some(Bid { reluctant: false, cost: Cost::default() })
-            }
-            Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now) }),
-            _ => None,
-        };
-        for tier in &route.tiers {
-            let targets = &route.targets[tier.clone()];
-            // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
-            for _ in 0..targets.len() {
-                let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), &mut self.rng) else { break };
-                let index = ask.affinity.map_or(cheapest, |affinity| {
-                    favour(cheapest, targets.len(), affinity, |n| targets[n].hash, |n| bid(&targets[n]))
-                });
-                let target = &targets[index];
-                let Standing::Can(pass) = standing(ask, target, now) else { continue };
-                if let Some(lease) = Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
-                    let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
-                    // Only whether there was another matters, so a large field is not counted out.
-                    let candidates = route.targets.iter().filter(could).take(2).count() as u32;
-                    let decision = explain(ask, route, now, |_| true, Some(target))
-                        .map(|decision| Decision { by_affinity: index != cheapest, ..decision });
-                    let (target, route) = (target.clone(), route.clone());
-                    return Ok(Grant { lease, target, route, candidates, decision });
-                }
+fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refusal> {
+    let now = ask.now;
+    route.settle(now);
+    let bid = |target: &Target| match standing(ask, target, now) {
+        // A backend whose time is up is probed at once: one request tells whether it is back for all others.
+        Standing::Can(pass) if pass.probe != Probe::default() => Some(Bid { reluctant: false, cost: Cost::default() }),
+        Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now) }),
+        _ => None,
+    };
+    for tier in &route.tiers {
+        let targets = &route.targets[tier.clone()];
+        // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
+        for _ in 0..targets.len() {
+            let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), rng) else { break };
+            let index = ask.affinity.map_or(cheapest, |affinity| {
+                favour(cheapest, targets.len(), affinity, |n| targets[n].hash, |n| bid(&targets[n]))
+            });
+            let target = &targets[index];
+            let Standing::Can(pass) = standing(ask, target, now) else { continue };
+            if let Some(lease) = Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
+                let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
+                // Only whether there was another matters, so a large field is not counted out.
+                let candidates = route.targets.iter().filter(could).take(2).count() as u32;
+                let decision = explain(ask, route, now, |_| true, Some(target))
+                    .map(|decision| Decision { by_affinity: index != cheapest, ..decision });
+                return Ok(Grant { lease, target: target.clone(), candidates, decision });
             }
         }
-        Err(refusal(ask, route, now))
     }
+    Err(refusal(ask, route, now))
 }
 
 /// Nobody can take it: why, and when somebody may.
-fn refusal(ask: &Assign, route: &Arc<Route>, now: Duration) -> Refusal {
+fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
     let (mut soonest, mut full, mut shut): (Option<Duration>, _, _) = (None, false, false);
     for target in &route.targets {
         match standing(ask, target, now) {

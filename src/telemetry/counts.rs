@@ -11,7 +11,8 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
 
 use super::{
     phase::Phase,
@@ -40,7 +41,7 @@ pub const LEFT: [&str; 2] = ["waiting", "streaming"];
 
 /// A map that only grows: entries are found without a lock, and the rare first of its kind copies the map.
 #[derive(Debug)]
-pub(super) struct Grown<K, V>(ArcSwap<HashMap<K, Arc<V>>>);
+pub(super) struct Grown<K, V>(ArcSwap<HashMap<K, Arc<V>, RandomState>>);
 
 impl<K, V> Default for Grown<K, V> {
     fn default() -> Self {
@@ -49,16 +50,20 @@ impl<K, V> Default for Grown<K, V> {
 }
 
 impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
-    pub(super) fn of(&self, key: &K) -> Arc<V> {
+    /// Shows `count` the entry of this key; `own` makes the key of the first of its kind.
+    pub(super) fn of<Q: Hash + Equivalent<K>>(&self, key: &Q, own: impl FnOnce() -> K, count: impl FnOnce(&V)) {
         if let Some(found) = self.0.load().get(key) {
-            return found.clone();
+            return count(found);
         }
+        let own = own();
         self.0.rcu(|map| {
             let mut map = HashMap::clone(map);
-            map.entry(key.clone()).or_default();
+            map.entry(own.clone()).or_default();
             map
         });
-        self.0.load().get(key).cloned().unwrap_or_default()
+        if let Some(found) = self.0.load().get(key) {
+            count(found);
+        }
     }
 
     /// All entries in an order that stays the same.
@@ -72,15 +77,29 @@ impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
     }
 }
 
-/// The labels of a story: configured names, or the words for everything else.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Labels {
+/// The labels of a story: configured names, or the words for everything else. Borrowed: an `Arc` copied and dropped is two
+/// locked instructions, and there are several to each request.
+#[derive(Debug, Clone, Copy)]
+pub struct Labels<'a> {
     /// The backend that served it, or was asked last.
-    pub backend: Arc<str>,
+    pub backend: &'a Arc<str>,
     /// The public model.
-    pub model: Arc<str>,
+    pub model: &'a Arc<str>,
     /// The backend named in the body.
-    pub pin: Option<Arc<str>>,
+    pub pin: Option<&'a Arc<str>>,
+}
+
+/// A backend and a model.
+type Pair = (Arc<str>, Arc<str>);
+
+/// What a pair is found by.
+#[derive(Hash)]
+struct Names<'a>(&'a str, &'a str);
+
+impl Equivalent<Pair> for Names<'_> {
+    fn equivalent(&self, (backend, model): &Pair) -> bool {
+        *self.0 == **backend && *self.1 == **model
+    }
 }
 
 /// Requests of one model that ended at one backend.
@@ -108,6 +127,20 @@ impl Default for Cell {
 }
 
 impl Cell {
+    fn record(&self, story: &Story) {
+        self.count(story.status, story.outcome(), story.stream);
+        self.duration[usize::from(story.stream)].record(story.total());
+        for (histogram, spent) in self.overhead.iter().zip(story.spent) {
+            histogram.record(spent);
+        }
+        if let Some(queued) = story.queued {
+            self.queued.record(queued);
+        }
+        if story.class == Some(Class::CallerCancelled) {
+            self.left[usize::from(story.first_token.is_some())].fetch_add(1, Relaxed);
+        }
+    }
+
     fn count(&self, status: u16, outcome: &str, stream: bool) {
         let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
         let outcome = OUTCOMES.iter().position(|known| *known == outcome).unwrap_or(1);
@@ -129,7 +162,7 @@ pub(super) type Failover = (Arc<str>, Arc<str>, Arc<str>, &'static str);
 /// Everything counted of requests and reloads. One for the process, written by all workers.
 #[derive(Debug)]
 pub struct Counts {
-    pub(super) cells: Grown<(Arc<str>, Arc<str>), Cell>,
+    pub(super) cells: Grown<Pair, Cell>,
     pub(super) failovers: Grown<Failover, AtomicU64>,
     /// By backend, model, outcome.
     pub(super) pins: Grown<(Arc<str>, Arc<str>, &'static str), AtomicU64>,
@@ -165,40 +198,33 @@ impl Default for Counts {
 
 impl Counts {
     /// The labels of a story, given what is configured.
-    pub fn labels(
-        &self,
-        story: &Story,
+    pub fn labels<'a>(
+        &'a self,
+        story: &'a Story,
         is_model: impl FnOnce(&str) -> bool,
         is_backend: impl FnOnce(&str) -> bool,
-    ) -> Labels {
+    ) -> Labels<'a> {
         let served = story.served();
         // A model that a backend was found for is a configured one.
         let known = served.is_some() || is_model(&story.model);
-        let pin = story.pin.as_ref();
         Labels {
-            backend: served.map_or(&self.none, |attempt| &attempt.backend).clone(),
-            model: if known { &story.model } else { &self.other }.clone(),
-            pin: pin.map(|pin| if is_backend(pin) { pin } else { &self.other }.clone()),
+            backend: served.map_or(&self.none, |attempt| &attempt.backend),
+            model: if known { &story.model } else { &self.other },
+            pin: story.pin.as_ref().map(|pin| if is_backend(pin) { pin } else { &self.other }),
         }
     }
 
+    /// Shows `count` what is counted of this model at this backend.
+    pub(super) fn cell(&self, backend: &Arc<str>, model: &Arc<str>, count: impl FnOnce(&Cell)) {
+        self.cells.of(&Names(backend, model), || (backend.clone(), model.clone()), count);
+    }
+
     /// A request has ended.
-    pub fn record(&self, story: &Story, labels: &Labels) {
-        let cell = self.cells.of(&(labels.backend.clone(), labels.model.clone()));
-        cell.count(story.status, story.outcome(), story.stream);
-        cell.duration[usize::from(story.stream)].record(story.total());
-        for (histogram, spent) in cell.overhead.iter().zip(story.spent) {
-            histogram.record(spent);
-        }
-        if let Some(queued) = story.queued {
-            cell.queued.record(queued);
-        }
-        if story.class == Some(Class::CallerCancelled) {
-            cell.left[usize::from(story.first_token.is_some())].fetch_add(1, Relaxed);
-        }
-        if let Some(pin) = &labels.pin {
+    pub fn record(&self, story: &Story, labels: Labels<'_>) {
+        self.cell(labels.backend, labels.model, |cell| cell.record(story));
+        if let Some(pin) = labels.pin {
             let key = (pin.clone(), labels.model.clone(), pin_outcome(story));
-            self.pins.of(&key).fetch_add(1, Relaxed);
+            self.pins.of(&key, || key.clone(), plus_one);
         }
         for pair in story.attempts.windows(2) {
             let reason = match pair[1].route {
@@ -208,15 +234,14 @@ impl Counts {
             };
             if pair[0].backend != pair[1].backend {
                 let key = (pair[0].backend.clone(), pair[1].backend.clone(), labels.model.clone(), reason);
-                self.failovers.of(&key).fetch_add(1, Relaxed);
+                self.failovers.of(&key, || key.clone(), plus_one);
             }
         }
     }
 
     /// A request was refused before it had a story.
     pub fn refused(&self, error: &Error) {
-        let cell = self.cells.of(&(self.none.clone(), self.other.clone()));
-        cell.count(error.face().status.as_u16(), "failure", false);
+        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), "failure", false));
     }
 
     /// The settings were read again, with or without success.
@@ -240,6 +265,10 @@ fn pin_outcome(story: &Story) -> &'static str {
         Some(Class::CallerInvalid) => "unknown",
         Some(_) => "unavailable",
     }
+}
+
+fn plus_one(count: &AtomicU64) {
+    count.fetch_add(1, Relaxed);
 }
 
 fn seconds() -> u64 {

@@ -74,7 +74,7 @@ impl Scrape {
     fn requests(&self, page: &mut Page<'_>) -> fmt::Result {
         for seen in &self.seen {
             // A series that starts at zero shows its first increase as one.
-            self.counts.cells.of(&(seen.backend.clone(), seen.lane.model.clone()));
+            self.counts.cell(&seen.backend, &seen.lane.model, |_| {});
         }
         let cells = self.counts.cells.sorted();
         page.counters(

@@ -69,7 +69,9 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
     // The reader of the head has let nothing through that could end a line.
     let mut add = |prefix: &str, name: &[u8], value: &[u8]| {
         kept.extend_from_slice(prefix.as_bytes());
-        kept.extend(name.iter().map(u8::to_ascii_lowercase));
+        let from = kept.len();
+        kept.extend_from_slice(name);
+        kept[from..].make_ascii_lowercase();
         kept.extend_from_slice(b": ");
         kept.extend_from_slice(value);
         kept.extend_from_slice(b"\r\n");

@@ -13,7 +13,8 @@ use std::{
     time::Duration,
 };
 
-use foldhash::HashMap;
+use foldhash::fast::RandomState;
+use hashbrown::HashMap;
 use tokio::{
     sync::{mpsc, watch},
     time::{MissedTickBehavior, interval},
@@ -48,7 +49,7 @@ pub(super) struct Intake {
 #[derive(Debug)]
 pub struct Feed {
     intake: Intake,
-    pending: RefCell<HashMap<Key, Tally>>,
+    pending: RefCell<HashMap<Key, Tally, RandomState>>,
     /// Nothing is held back any more.
     closing: Cell<bool>,
 }
@@ -80,9 +81,12 @@ impl Feed {
     }
 
     /// Adds a story.
-    pub fn record(&self, story: &Story, labels: &Labels) {
+    pub fn record(&self, story: &Story, labels: Labels<'_>) {
         let mut pending = self.pending.borrow_mut();
-        tell(story, labels, |key, add| add(pending.entry(key).or_default()));
+        tell(story, labels, |row, add| match pending.get_mut(&row) {
+            Some(tally) => add(tally),
+            None => add(pending.entry(Key::from(row)).or_default()),
+        });
         drop(pending);
         if self.closing.get() {
             self.hand_in();

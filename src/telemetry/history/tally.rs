@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
+use hashbrown::Equivalent;
+
 use crate::{
     backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
     clock,
@@ -33,6 +35,28 @@ pub struct Key {
     pub model: Arc<str>,
     /// Why this backend: a token of `x-greenroom-route`, or `none`.
     pub route: Cow<'static, str>,
+}
+
+/// What a row is found by.
+#[derive(Hash)]
+pub(super) struct Wanted<'a> {
+    at: i64,
+    backend: &'a Arc<str>,
+    model: &'a Arc<str>,
+    route: &'static str,
+}
+
+impl Equivalent<Key> for Wanted<'_> {
+    fn equivalent(&self, key: &Key) -> bool {
+        self.at == key.at && *self.backend == key.backend && *self.model == key.model && self.route == key.route
+    }
+}
+
+impl From<Wanted<'_>> for Key {
+    fn from(wanted: Wanted<'_>) -> Self {
+        let (backend, model) = (wanted.backend.clone(), wanted.model.clone());
+        Self { at: wanted.at, backend, model, route: wanted.route.into() }
+    }
 }
 
 /// What happened in that minute.
@@ -87,25 +111,22 @@ impl Tally {
 }
 
 /// Adds a story to the rows it belongs to, each attempt to its own backend's.
-pub(super) fn tell(story: &Story, labels: &Labels, mut row: impl FnMut(Key, &mut dyn FnMut(&mut Tally))) {
+pub(super) fn tell(story: &Story, labels: Labels<'_>, mut row: impl FnMut(Wanted<'_>, &mut dyn FnMut(&mut Tally))) {
     let at = minute(story.ended.unwrap_or_else(clock::now));
-    let key = |backend: &Arc<str>, route: &'static str| Key {
-        at,
-        backend: backend.clone(),
-        model: labels.model.clone(),
-        route: route.into(),
-    };
+    let model = labels.model;
     if story.attempts.is_empty() {
         let outcome = story.class.map_or(SUCCESS, Class::as_str);
         let route = if story.pin.is_some() { RouteReason::Pinned.as_str() } else { NO_ROUTE };
-        row(key(labels.pin.as_ref().unwrap_or(&labels.backend), route), &mut |tally| {
+        let backend = labels.pin.unwrap_or(labels.backend);
+        row(Wanted { at, backend, model, route }, &mut |tally| {
             tally.count(outcome);
             tally.pins += u64::from(story.pin.is_some());
         });
     }
     for (n, attempt) in story.attempts.iter().enumerate() {
         let served = story.served_by == Some(n);
-        row(key(&attempt.backend, attempt.route.as_str()), &mut |tally| add(tally, story, attempt, served));
+        let wanted = Wanted { at, backend: &attempt.backend, model, route: attempt.route.as_str() };
+        row(wanted, &mut |tally| add(tally, story, attempt, served));
     }
 }
 

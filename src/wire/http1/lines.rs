@@ -1,6 +1,7 @@
 //! Owns the header lines of a message: kept as they came, with a note of where names and values lie.
 
 use httparse::Header;
+use smallvec::SmallVec;
 
 /// Most header lines of a message.
 pub const MOST_LINES: usize = 128;
@@ -11,7 +12,7 @@ pub struct Lines {
     /// The whole head, the first line included.
     head: Box<[u8]>,
     /// Begin and end of a name, begin and end of its value.
-    places: Vec<[u16; 4]>,
+    places: SmallVec<[[u16; 4]; 12]>,
 }
 
 impl Lines {

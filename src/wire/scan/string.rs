@@ -36,48 +36,46 @@ fn long(bytes: &[u8], mut at: usize) -> Option<Ended> {
     let mut escapes = false;
     // Whether the block before ended with a backslash that escapes this one's first byte.
     let mut escaped_first = 0;
-    while let Some(block) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
-        let (quotes, backslashes) = (equal(block, b'"'), equal(block, b'\\'));
-        let controls = marks(block, is_control);
-        let (escaped, escaped_next) = escaped(backslashes, escaped_first);
-        let closing = quotes & !escaped;
-        let stops = closing | controls;
-        // What is behind the stop is no part of the string.
-        let inside = (stops & stops.wrapping_neg()).wrapping_sub(1);
-        if (escaped | backslashes) & inside != 0 {
-            escapes = true;
-            // The usual ones are looked at together, the others one by one.
-            let mut unusual = escaped & inside & !(quotes | backslashes);
-            if unusual != 0 {
-                unusual &= !equal(block, b'n');
-                if !ones(unusual).all(|place| escape(bytes, at + place)) {
-                    return None;
-                }
-            }
-        }
-        if stops != 0 {
-            let place = stops.trailing_zeros();
-            return (closing >> place & 1 == 1).then(|| Ended { at: at + place as usize + 1, escapes });
-        }
-        escaped_first = escaped_next;
-        at += BLOCK;
-    }
-    // In the text's last bytes. Its first one is already known to be escaped, or not.
-    let mut escaped = escaped_first == 1;
     loop {
-        match *bytes.get(at)? {
-            _ if escaped => {
-                if !escape(bytes, at) {
-                    return None;
+        let rest = bytes.get(at..)?;
+        let last;
+        let block = if let Some(block) = rest.first_chunk() {
+            block
+        } else {
+            // Quotes behind the text's end stop what does not end before.
+            let mut padded = [b'"'; BLOCK];
+            padded[..rest.len()].copy_from_slice(rest);
+            last = padded;
+            &last
+        };
+        // Together first: most blocks have neither a quote nor a control character, and many no backslash.
+        let special = marks(block, |sixteen| is(sixteen, b'"') | is_control(sixteen));
+        let backslashes = equal(block, b'\\');
+        if special | backslashes | escaped_first != 0 {
+            let (escaped, escaped_next) = escaped(backslashes, escaped_first);
+            let quotes = if special == 0 { 0 } else { equal(block, b'"') };
+            let stops = special & !(quotes & escaped);
+            // What is behind the stop is no part of the string.
+            let inside = (stops & stops.wrapping_neg()).wrapping_sub(1);
+            if (escaped | backslashes) & inside != 0 {
+                escapes = true;
+                // The usual ones are looked at together, the others one by one.
+                let mut unusual = escaped & inside & !(quotes | backslashes);
+                if unusual != 0 {
+                    unusual &= !equal(block, b'n');
+                    if !ones(unusual).all(|place| escape(bytes, at + place)) {
+                        return None;
+                    }
                 }
-                escaped = false;
             }
-            b'"' => return Some(Ended { at: at + 1, escapes }),
-            b'\\' => (escaped, escapes) = (true, true),
-            ..0x20 => return None,
-            _ => {}
+            if stops != 0 {
+                let place = stops.trailing_zeros();
+                let closes = quotes >> place & 1 == 1 && (place as usize) < rest.len();
+                return closes.then(|| Ended { at: at + place as usize + 1, escapes });
+            }
+            escaped_first = escaped_next;
         }
-        at += 1;
+        at += BLOCK;
     }
 }
 
