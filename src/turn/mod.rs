@@ -3,6 +3,7 @@
 //! A send to a peer that sleeps wakes it, and the sender pays for that on its way through the kernel. Sent one behind the
 //! other, a turn's messages find their readers awake, and the code that sends stays in the processor's cache.
 
+mod ending;
 #[cfg(test)]
 mod tests;
 
@@ -21,15 +22,10 @@ use tokio::{
     task::coop::has_budget_remaining,
 };
 
-/// Messages that a turn holds back at most, so that the first in a long turn do not wait for the last. From 16 to 64 the
-/// gain is about the same; 1, which is sending at once, costs a tenth more CPU a request (`docs/benchmarks/core.md`).
-const TOGETHER: usize = 32;
+use self::ending::{TURN, Turn};
 
 /// What a socket holds back before its writer has to wait, bytes.
 const HELD: usize = 16 << 10;
-
-/// Buffers kept for the next messages.
-const SPARE: usize = 64;
 
 /// A socket that writes at the end of the turn. Dropped, it still sends what it holds, as far as its peer takes it at once.
 pub struct Socket(Rc<Held>);
@@ -104,7 +100,7 @@ impl Socket {
         let held = &self.0;
         let mut out = held.out.borrow_mut();
         if out.capacity() == 0 {
-            *out = TURN.with(|turn| turn.spare.borrow_mut().pop()).unwrap_or_default();
+            *out = TURN.with(Turn::buffer);
         }
         write(&mut out);
         drop(out);
@@ -183,80 +179,6 @@ impl Drop for Socket {
     fn drop(&mut self) {
         if let Some(sender) = self.0.sender.take() {
             sender.wake();
-        }
-    }
-}
-
-/// What one thread sends at the end of its turn.
-#[derive(Default)]
-struct Turn {
-    list: RefCell<Vec<Rc<Held>>>,
-    spare: RefCell<Vec<Vec<u8>>>,
-    /// Wakes the task that ends turns, while there is one.
-    end: RefCell<Option<Waker>>,
-}
-
-thread_local! {
-    static TURN: Turn = Turn::default();
-}
-
-/// The task that ends a thread's turns: once woken it runs behind all tasks that were woken before.
-struct Ending;
-
-impl Future for Ending {
-    type Output = ();
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        TURN.with(|turn| {
-            turn.end.replace(Some(cx.waker().clone()));
-            turn.send();
-        });
-        Poll::Pending
-    }
-}
-
-impl Drop for Ending {
-    fn drop(&mut self) {
-        // With its runtime; the thread may run another. A thread that ends has dropped its turn by itself.
-        let _ = TURN.try_with(|turn| turn.end.take());
-    }
-}
-
-impl Turn {
-    fn list(&self, held: &Rc<Held>) {
-        let mut list = self.list.borrow_mut();
-        list.push(held.clone());
-        let listed = list.len();
-        drop(list);
-        if listed >= TOGETHER {
-            self.send();
-        } else if listed == 1 {
-            match &*self.end.borrow() {
-                Some(waker) => waker.wake_by_ref(),
-                None => drop(actix_rt::spawn(Ending)),
-            }
-        }
-    }
-
-    fn send(&self) {
-        let mut list = self.list.take();
-        for held in list.drain(..) {
-            held.listed.set(false);
-            if !held.stuck.get() {
-                held.send(self);
-            }
-        }
-        // Its memory serves the next turn.
-        self.list.replace(list);
-    }
-
-    /// An empty buffer, for the next message; a large one is not kept.
-    fn take_back(&self, out: &mut Vec<u8>) {
-        let mut out = std::mem::take(out);
-        let mut spare = self.spare.borrow_mut();
-        if out.capacity() <= HELD && spare.len() < SPARE {
-            out.clear();
-            spare.push(out);
         }
     }
 }

@@ -9,7 +9,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::*;
+use super::{ending::TOGETHER, *};
 
 async fn pair() -> (TcpStream, Socket) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
