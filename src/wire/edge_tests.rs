@@ -232,3 +232,17 @@ fn a_free_text_tool_becomes_a_function_of_one_string_with_its_history() {
     assert_eq!(call["function"]["arguments"], "{\"input\":\"*** Begin\"}");
     assert_eq!((&out["messages"][2]["tool_call_id"], &out["messages"][2]["content"]), (&call["id"], &json!("done")));
 }
+
+#[test]
+fn ids_of_calls_are_kept_for_servers_that_read_them_and_plain_for_anthropic() {
+    let call = json!({"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {}});
+    let result = json!({"type": "tool_result", "tool_use_id": "functions.f:0", "content": "r"});
+    let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]});
+    let kimi = sent(Dialect::Messages, Protocol::Openai, "kimi-k2", &body).expect("a request");
+    assert_eq!(kimi["messages"][1]["tool_calls"][0]["id"], "functions.f:0");
+    assert_eq!(kimi["messages"][2]["tool_call_id"], "functions.f:0");
+    let claude = sent(Dialect::Messages, Protocol::Anthropic, "claude-opus-4-6", &body).expect("a request");
+    assert_eq!(claude["messages"][1]["content"][0]["id"], "functions_f_0");
+    assert_eq!(claude["messages"][2]["content"][0]["tool_use_id"], "functions_f_0");
+}

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Protocol,
     chat::{Loss, Message, Part, Role, Signature, Weight},
+    ids,
     json::note,
 };
 
@@ -72,7 +73,7 @@ fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
     let mut open: Vec<(String, String)> = Vec::new();
     for mut message in messages {
         if message.role == Role::Assistant {
-            open = rename(&mut message.parts, &mut used);
+            open = rename(&mut message.parts, &mut used, target);
             turns.push(message);
             continue;
         }
@@ -85,18 +86,18 @@ fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
     turns
 }
 
-/// Makes call ids unique and plain; returns old and new.
-fn rename(parts: &mut [Part], used: &mut HashSet<String>) -> Vec<(String, String)> {
+/// Makes call ids unique, and plain where the provider takes no others; returns old and new.
+fn rename(parts: &mut [Part], used: &mut HashSet<String>, target: Protocol) -> Vec<(String, String)> {
     let mut open = Vec::new();
     for part in parts {
         let Part::ToolCall { id, .. } = part else { continue };
-        let plain: String =
-            id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
-        let plain = if plain.is_empty() { "call".to_owned() } else { plain };
-        let mut unique = plain.clone();
+        // Kimi K2 reads the ids of its history, `functions.NAME:NUMBER` (MoonshotAI/Kimi-K2, tool call guidance).
+        let kept = if target == Protocol::Openai { id.clone() } else { ids::plain(id) };
+        let kept = if kept.is_empty() { "call".to_owned() } else { kept };
+        let mut unique = kept.clone();
         let mut count = 2_usize;
         while !used.insert(unique.clone()) {
-            unique = format!("{plain}_{count}");
+            unique = format!("{kept}_{count}");
             count += 1;
         }
         open.push((std::mem::replace(id, unique.clone()), unique));
