@@ -11,12 +11,14 @@ use super::{
         turns::arrange,
     },
     echo,
+    models::Model,
 };
 
 /// Writes a request; what it cannot say joins the losses.
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
-    let thinks = thinks(target.model);
+    let model = Model::of(target.model);
+    let thinks = model.thinks();
     out.insert("model".into(), target.model.into());
     let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, true, &mut request.losses);
     let mut messages: Vec<Value> =
@@ -50,6 +52,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     match request.stop.len() {
         0 => {}
+        _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
         1..=4 => {
             out.insert("stop".into(), json!(request.stop));
         }
@@ -81,17 +84,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         }
         None => {}
     }
-    match &request.reasoning {
-        Some(Reasoning::Off | Reasoning::Adaptive) | None => {}
-        Some(reasoning) if thinks => {
-            let word = match reasoning.word() {
-                "max" => "xhigh",
-                word => word,
-            };
-            out.insert("reasoning_effort".into(), word.into());
-        }
-        Some(_) => note(&mut request.losses, "thinking", Weight::Hint),
-    }
+    effort(request, model, &mut out);
     if let Some(metadata) = request.metadata.take() {
         out.insert("metadata".into(), Value::Object(metadata));
     }
@@ -106,11 +99,26 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out
 }
 
-/// Whether a model's name is that of one of OpenAI's reasoning models.
-fn thinks(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let digits = name.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    digits || (name.starts_with("gpt-5") && !name.contains("chat"))
+/// Writes how much to reason.
+fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    let asked = request.reasoning.as_ref().filter(|reasoning| **reasoning != Reasoning::Adaptive);
+    let wanted = asked.is_some_and(|reasoning| *reasoning != Reasoning::Off);
+    let word = asked.and_then(|reasoning| model.effort(reasoning.word()));
+    if model.calls_unthinking() && !request.tools.is_empty() {
+        if model.takes_none() {
+            out.insert("reasoning_effort".into(), "none".into());
+            if wanted {
+                note(&mut request.losses, "reasoning_effort", Weight::Hint);
+            }
+        } else {
+            // There is no effort at which it takes them here (genkit-ai/genkit#6303).
+            note(&mut request.losses, "tools", Weight::Answer);
+        }
+    } else if let Some(word) = word {
+        out.insert("reasoning_effort".into(), word.into());
+    } else if wanted {
+        note(&mut request.losses, "thinking", Weight::Hint);
+    }
 }
 
 fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
