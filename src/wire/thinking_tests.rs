@@ -201,3 +201,60 @@ fn stop_sequences_are_never_lost_on_models_that_refuse_them() {
     let (out, _) = asked(Protocol::Openai, "gpt-4o", &json!({"stop": ["x"]})).expect("a request");
     assert_eq!(out["stop"], json!(["x"]));
 }
+
+#[test]
+fn claudes_that_think_by_default_are_kept_from_it_as_far_as_they_can_be() {
+    for (model, thinking, effort) in [
+        ("claude-opus-4-8", None, None),
+        ("claude-opus-5", Some("disabled"), None),
+        ("claude-haiku-5-5", Some("disabled"), None),
+        ("claude-sonnet-5-5", Some("between_tools"), None),
+        ("claude-opus-5-5", None, Some("low")),
+        ("claude-fable-5-1", None, Some("low")),
+    ] {
+        let (out, _) = asked(Protocol::Anthropic, model, &json!({"reasoning_effort": "none"})).expect("a request");
+        assert_eq!(out.pointer("/thinking/type").and_then(Value::as_str), thinking, "{model}");
+        assert_eq!(out.pointer("/output_config/effort").and_then(Value::as_str), effort, "{model}");
+    }
+}
+
+#[test]
+fn a_call_that_is_forced_is_left_to_claudes_that_take_no_force() {
+    let body = json!({"tools": tools(), "tool_choice": "required", "reasoning_effort": "low"});
+    for model in ["claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5-1"] {
+        let (out, dropped) = asked(Protocol::Anthropic, model, &body).expect("a request");
+        assert_eq!(
+            (&out["tool_choice"], dropped),
+            (&json!({"type": "auto"}), vec!["tool_choice".to_owned()]),
+            "{model}"
+        );
+        assert_eq!(out["thinking"]["type"], "adaptive");
+    }
+    for model in ["claude-opus-5", "claude-haiku-5-5", "claude-fable-5"] {
+        assert_eq!(
+            asked(Protocol::Anthropic, model, &body).expect("a request").0["tool_choice"]["type"],
+            "any",
+            "{model}"
+        );
+    }
+}
+
+#[test]
+fn thinking_by_default_or_as_the_model_sees_fit_leaves_the_answer_its_room() {
+    let limit =
+        |model, more: &Value| asked(Protocol::Anthropic, model, more).expect("a request").0["max_tokens"].clone();
+    assert_eq!(limit("claude-opus-4-8", &json!({"reasoning_effort": "high"})), 4096 + 24_576);
+    assert_eq!(limit("claude-opus-5", &json!({})), 4096 + 8192);
+    assert_eq!(limit("claude-opus-5", &json!({"reasoning_effort": "none"})), 4096);
+    assert_eq!(limit("claude-opus-4-8", &json!({})), 4096);
+    assert_eq!(limit("claude-opus-5", &json!({"max_tokens": 9, "reasoning_effort": "high"})), 9);
+}
+
+#[test]
+fn an_answer_already_begun_is_continued_without_a_budget_to_think() {
+    let body = json!({"reasoning_effort": "high", "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "It is"}]});
+    let (out, dropped) = asked(Protocol::Anthropic, "claude-sonnet-4-5", &body).expect("a request");
+    assert_eq!(out["messages"][1]["content"][0]["text"], "It is");
+    assert_eq!((out.get("thinking"), dropped), (None, vec!["reasoning_effort".to_owned()]));
+}

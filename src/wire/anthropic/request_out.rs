@@ -12,7 +12,7 @@ use super::{
         turns::arrange,
     },
     blocks_out::block,
-    models::Generation,
+    models::{Generation, Quiet},
 };
 
 /// Smallest thinking budget the API takes, tokens.
@@ -27,6 +27,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("max_tokens".into(), max_tokens.into());
     let mut arranged =
         arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, !generation.adaptive, &mut request.losses);
+    choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
     format(request, generation, &mut arranged.system, &mut out);
     if !arranged.system.is_empty() {
@@ -65,6 +66,15 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out
 }
 
+/// Leaves a call that is forced to the model, where it takes no force.
+fn choice(request: &mut ChatRequest, generation: Generation) {
+    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if forced && generation.chooses {
+        note(&mut request.losses, "tool_choice", Weight::Hint);
+        request.tool_choice = Some(ToolChoice::Auto);
+    }
+}
+
 /// Writes `thinking` and effort; says whether it is on.
 fn thinking(
     request: &mut ChatRequest,
@@ -73,14 +83,37 @@ fn thinking(
     turns: &[Message],
     out: &mut Map<String, Value>,
 ) -> bool {
-    let Some(reasoning) = request.reasoning.clone() else { return false };
+    // The limit covers thinking and answer alike: one that the client did not set makes room for both.
+    let open = request.max_tokens.is_none_or(|n| n == 0);
+    let make_room = |out: &mut Map<String, Value>, budget: u64| {
+        if open {
+            out.insert("max_tokens".into(), max_tokens.saturating_add(budget).into());
+        }
+    };
+    let Some(reasoning) = request.reasoning.clone() else {
+        if generation.quiet != Quiet::Anyway {
+            make_room(out, Reasoning::Adaptive.budget());
+        }
+        return false;
+    };
     if reasoning == Reasoning::Off {
+        match generation.quiet {
+            Quiet::Anyway => {}
+            Quiet::By(kind) => drop(out.insert("thinking".into(), json!({"type": kind}))),
+            Quiet::Never => {
+                make_room(out, LEAST_BUDGET);
+                out.insert("output_config".into(), json!({"effort": "low"}));
+            }
+        }
         return false;
     }
     // Thinking takes no forced call; the call is what the client asked for.
     let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
     if forced && !request.tools.is_empty() {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
+        if generation.quiet != Quiet::Anyway {
+            make_room(out, reasoning.budget());
+        }
         return false;
     }
     if generation.adaptive {
@@ -89,6 +122,7 @@ fn thinking(
             thinking["display"] = "summarized".into();
         }
         out.insert("thinking".into(), thinking);
+        make_room(out, reasoning.budget());
         let word = match reasoning.word() {
             "minimal" => "low",
             "xhigh" | "max" if !generation.latest => "high",
@@ -100,26 +134,24 @@ fn thinking(
         return true;
     }
     // A tool loop whose last call was made with thinking off, or whose thinking was not echoed, cannot go on with it.
+    // Nor does it go with the beginning of an answer (Anthropic's guide to prefilling).
+    let prefilled = turns.last().is_some_and(|m| m.role == Role::Assistant);
     let unproven = turns.iter().rev().find(|m| m.role == Role::Assistant).is_some_and(|last| {
         let calls = last.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
         calls && !matches!(last.parts.first(), Some(Part::Thinking { .. } | Part::Redacted(_)))
     });
-    let open = request.max_tokens.is_none();
-    if unproven || !generation.thinks || (!open && max_tokens < 2 * LEAST_BUDGET) {
+    if prefilled || unproven || !generation.thinks || (!open && max_tokens < 2 * LEAST_BUDGET) {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         return false;
     }
-    // The limit covers thinking and answer alike: one that the client did not set makes room for both.
     let budget = match reasoning {
-        other if open => {
-            let budget = other.budget().max(LEAST_BUDGET);
-            out.insert("max_tokens".into(), max_tokens.saturating_add(budget).into());
-            budget
-        }
+        other if open => other.budget().max(LEAST_BUDGET),
         Reasoning::Budget(budget) => budget.min(max_tokens - 1),
         other => other.budget().min(max_tokens / 2),
     };
-    out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget.max(LEAST_BUDGET)}));
+    let budget = budget.max(LEAST_BUDGET);
+    make_room(out, budget);
+    out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget}));
     true
 }
 
