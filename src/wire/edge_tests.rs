@@ -246,3 +246,22 @@ fn ids_of_calls_are_kept_for_servers_that_read_them_and_plain_for_anthropic() {
     assert_eq!(claude["messages"][1]["content"][0]["id"], "functions_f_0");
     assert_eq!(claude["messages"][2]["content"][0]["tool_use_id"], "functions_f_0");
 }
+
+#[test]
+fn instructions_go_as_one_message_and_later_ones_stay_where_they_stand() {
+    let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
+    let body = json!({"instructions": "One.", "input": [{"role": "developer", "content": "Two."},
+        {"role": "user", "content": "q"}, call, {"role": "developer", "content": "Three."},
+        {"type": "function_call_output", "call_id": "c", "output": "r"}, {"role": "developer", "content": "Four."}]});
+    let said = |model: &str| {
+        let out = sent(Dialect::Responses, Protocol::Openai, model, &body).expect("a request");
+        let messages = out["messages"].as_array().expect("messages").iter();
+        let pair =
+            |m: &Value| format!("{} {}", m["role"].as_str().unwrap_or_default(), m["content"].as_str().unwrap_or("-"));
+        messages.map(pair).collect::<Vec<_>>()
+    };
+    let own = ["system One.\n\nTwo.", "user q", "assistant -", "tool r", "system Three.", "system Four."];
+    assert_eq!(said("gpt-4o"), own);
+    // Templates of other servers refuse a system message that is not the first.
+    assert_eq!(said("qwen3"), ["system One.\n\nTwo.\n\nThree.\n\nFour.", "user q", "assistant -", "tool r"]);
+}

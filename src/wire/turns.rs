@@ -19,12 +19,22 @@ const NO_RESULT: &str = "No result was given.";
 pub(crate) struct Turns {
     /// System and developer texts, in order.
     pub(crate) system: Vec<String>,
-    /// User first, alternating, none empty; every tool call answered at the head of the next turn.
+    /// User first, alternating but for instructions between them, none empty; every tool call answered at the head of the
+    /// next turn.
     pub(crate) turns: Vec<Message>,
 }
 
-/// Arranges messages for a provider. `keep_last` leaves an assistant message at the end, to be continued.
-pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, losses: &mut Vec<Loss>) -> Turns {
+/// What some models take and others do not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Takes {
+    /// An assistant message at the end, to be continued.
+    pub(crate) prefill: bool,
+    /// Instructions where they stand, not at the beginning only.
+    pub(crate) asides: bool,
+}
+
+/// Arranges messages for a provider.
+pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, losses: &mut Vec<Loss>) -> Turns {
     let unproven = |p: &Part| matches!(p, Part::Thinking { .. } | Part::Redacted(_)) && is_empty(p, target);
     if messages.iter().flat_map(|m| &m.parts).any(unproven) {
         note(losses, "messages[].thinking", Weight::Note);
@@ -32,12 +42,14 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, l
     let mut system: Vec<String> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
     for message in messages {
-        if message.role == Role::System {
+        let instructs = message.role == Role::System;
+        if instructs && !(takes.asides && merged.iter().any(|m| !m.parts.is_empty())) {
             system
                 .extend(message.parts.iter().filter_map(words).filter(|t| !t.trim().is_empty()).map(ToOwned::to_owned));
             continue;
         }
-        let parts = message.parts.iter().filter(|p| !is_empty(p, target)).cloned();
+        let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some());
+        let parts = message.parts.iter().filter(said).cloned();
         match merged.last_mut() {
             Some(last) if last.role == message.role => last.parts.extend(parts),
             _ => merged.push(Message { role: message.role, parts: parts.collect() }),
@@ -59,7 +71,7 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, l
         joined.insert(0, user(CONTINUE));
     }
     let mut turns = pair(joined, target);
-    if !keep_last && turns.last().is_some_and(|m| m.role == Role::Assistant) {
+    if !takes.prefill && turns.last().is_some_and(|m| m.role == Role::Assistant) {
         turns.push(user(CONTINUE));
     }
     Turns { system, turns }
@@ -71,18 +83,32 @@ fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
     let mut used = HashSet::new();
     // Ids as the client wrote them, to the unique ones sent on, for the calls still open.
     let mut open: Vec<(String, String)> = Vec::new();
+    // Instructions that came between calls and their results: those may not be parted.
+    let mut held: Vec<Message> = Vec::new();
     for mut message in messages {
-        if message.role == Role::Assistant {
-            open = rename(&mut message.parts, &mut used, target);
-            turns.push(message);
-            continue;
+        match message.role {
+            Role::System if !open.is_empty() => held.push(message),
+            Role::System => turns.push(message),
+            Role::Assistant => {
+                if !open.is_empty() {
+                    let parts = answer(std::mem::take(&mut open), Vec::new(), target);
+                    turns.push(Message { role: Role::User, parts });
+                }
+                turns.append(&mut held);
+                open = rename(&mut message.parts, &mut used, target);
+                turns.push(message);
+            }
+            Role::User => {
+                message.parts = answer(std::mem::take(&mut open), message.parts, target);
+                turns.push(message);
+                turns.append(&mut held);
+            }
         }
-        message.parts = answer(std::mem::take(&mut open), message.parts, target);
-        turns.push(message);
     }
     if !open.is_empty() {
         turns.push(Message { role: Role::User, parts: answer(open, Vec::new(), target) });
     }
+    turns.append(&mut held);
     turns
 }
 

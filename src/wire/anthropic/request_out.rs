@@ -9,7 +9,7 @@ use super::{
         json::note,
         schema::closed,
         translate::Target,
-        turns::arrange,
+        turns::{Takes, arrange},
     },
     blocks_out::block,
     models::{Generation, Quiet},
@@ -25,8 +25,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
     out.insert("model".into(), target.model.into());
     out.insert("max_tokens".into(), max_tokens.into());
-    let mut arranged =
-        arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, !generation.adaptive, &mut request.losses);
+    let takes = Takes { prefill: !generation.adaptive, ..Takes::default() };
+    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
     format(request, generation, &mut arranged.system, &mut out);

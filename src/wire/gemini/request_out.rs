@@ -9,7 +9,7 @@ use super::super::{
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
     json::{arguments, note},
     translate::Target,
-    turns::{arrange, words},
+    turns::{Takes, arrange, words},
 };
 use super::models::Model;
 
@@ -22,7 +22,8 @@ const MOST_STOPS: usize = 5;
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, false, &mut request.losses);
+    let mut arranged =
+        arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, Takes::default(), &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = request.tools.is_empty() || model.is_third();
     if !formal {

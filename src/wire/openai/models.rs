@@ -9,7 +9,10 @@ pub(super) struct Model {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     /// Another maker's, or one that does not reason.
-    Plain,
+    Plain {
+        /// OpenAI's own.
+        own: bool,
+    },
     /// `o1`, `o3`, `o4-mini`.
     O(u32),
     /// `gpt-5` and later.
@@ -40,7 +43,7 @@ impl Model {
         let kind = match (o, version) {
             (Some(number), _) => Kind::O(number),
             (None, Some(version)) => Kind::Gpt { version, line: Line::of(name, version) },
-            (None, None) => Kind::Plain,
+            (None, None) => Kind::Plain { own: gpt.is_some() || name.starts_with("chatgpt-") },
         };
         Self { kind }
     }
@@ -48,6 +51,12 @@ impl Model {
     /// It reasons: it refuses `max_tokens` under that name, and any sampling but the default.
     pub(super) fn thinks(self) -> bool {
         !matches!(self.kind, Kind::Plain { .. })
+    }
+
+    /// It is one of OpenAI's, which take instructions wherever they stand. Templates of other servers refuse a system message
+    /// that is not the first (vllm-project/vllm#41114).
+    pub(super) fn is_openais(self) -> bool {
+        self.kind != Kind::Plain { own: false }
     }
 
     /// It refuses `stop`. API reference: not supported with `o3` and `o4-mini`. Seen: gpt-5 to 5.2
@@ -139,6 +148,7 @@ mod tests {
         {
             assert!(!Model::of(name).thinks(), "{name}");
         }
+        assert!(Model::of("gpt-4o").is_openais() && !Model::of("Qwen/Qwen3.6-27B").is_openais());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::{
         chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
         json::note,
         translate::Target,
-        turns::arrange,
+        turns::{Takes, arrange},
     },
     echo,
     models::Model,
@@ -20,9 +20,13 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let model = Model::of(target.model);
     let thinks = model.thinks();
     out.insert("model".into(), target.model.into());
-    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, true, &mut request.losses);
-    let mut messages: Vec<Value> =
-        arranged.system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+    let takes = Takes { prefill: true, asides: model.is_openais() };
+    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, takes, &mut request.losses);
+    let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
+    if !arranged.system.is_empty() {
+        // One message: templates of some servers refuse a second (BerriAI/litellm#26879).
+        messages.push(json!({"role": "system", "content": arranged.system.join("\n\n")}));
+    }
     for message in arranged.turns {
         write_message(message, target.model, request, &mut messages);
     }
@@ -157,7 +161,8 @@ fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
 fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: &mut Vec<Value>) {
     match message.role {
         Role::Assistant => assistant(message.parts, model, request, out),
-        Role::System | Role::User => {
+        Role::System => out.push(json!({"role": "system", "content": join(&message.parts)})),
+        Role::User => {
             let mut rest = Vec::new();
             // Media in a tool's result: only text fits there, so it follows as the user's.
             for part in message.parts {
