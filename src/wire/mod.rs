@@ -5,6 +5,7 @@ mod chat;
 mod counts;
 #[cfg(test)]
 mod edge_tests;
+mod end_user;
 pub mod envelope;
 mod events;
 mod faults;

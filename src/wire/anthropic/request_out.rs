@@ -6,6 +6,7 @@ use super::{
     super::{
         Protocol,
         chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Tool, ToolChoice, Weight},
+        end_user,
         json::note,
         schema::closed,
         translate::Target,
@@ -49,7 +50,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     tools(request, &arranged.turns, &mut out);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {
-        out.insert("metadata".into(), json!({"user_id": user}));
+        out.insert("metadata".into(), json!({"user_id": end_user::for_anthropic(user)}));
     }
     if request.metadata.as_ref().is_some_and(|m| !m.is_empty()) {
         note(&mut request.losses, "metadata", Weight::Hint);

@@ -6,6 +6,7 @@ use super::{
     super::{
         Protocol,
         chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
+        end_user,
         json::note,
         translate::Target,
         turns::{Takes, arrange},
@@ -73,7 +74,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         out.insert("seed".into(), seed.into());
     }
     if let Some(user) = &request.user {
-        out.insert("user".into(), user.as_str().into());
+        out.insert("user".into(), end_user::for_openai(user).into());
     }
     match &request.format {
         Some(Format::Json) => {
