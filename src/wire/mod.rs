@@ -20,6 +20,8 @@ pub mod http1;
 mod ids;
 mod json;
 #[cfg(test)]
+mod losses_tests;
+#[cfg(test)]
 mod novelty_tests;
 mod openai;
 pub mod peek;

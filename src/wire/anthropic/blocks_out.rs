@@ -1,5 +1,6 @@
 //! Owns writing the content blocks of a Messages request.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::super::{
@@ -25,7 +26,11 @@ pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "image", "source": media(source)})
         }
         Part::File { source, name } => {
-            let mut document = json!({"type": "document", "source": media(source)});
+            let Some(source) = document(source) else {
+                note(&mut request.losses, "messages[].content[].file", Weight::Answer);
+                return None;
+            };
+            let mut document = json!({"type": "document", "source": source});
             if let Some(name) = name {
                 document["title"] = name.as_str().into();
             }
@@ -56,6 +61,19 @@ pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
         }
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
     })
+}
+
+/// The source of a document: of what comes in base64 only PDF is taken, and text as text (API reference,
+/// `DocumentBlockParam`).
+fn document(source: &Source) -> Option<Value> {
+    match source {
+        Source::Data { mime, data } if mime.starts_with("text/") => {
+            let text = String::from_utf8(STANDARD.decode(data).ok()?).ok()?;
+            Some(media(&Source::Text(text)))
+        }
+        Source::Data { mime, .. } if mime != "application/pdf" => None,
+        other => Some(media(other)),
+    }
 }
 
 fn media(source: &Source) -> Value {

@@ -155,11 +155,13 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
 }
 
 fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
-    const READ: [&str; 14] = [
+    const READ: [&str; 16] = [
         "type",
         "text",
         "source",
         "title",
+        "context",
+        "tool_name",
         "id",
         "name",
         "input",
@@ -177,7 +179,10 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
     Ok(Some(match text(block, "type") {
         "text" => Part::text(text(block, "text")),
         "image" => Part::Image { source: source(block, param, losses)?, detail: None },
-        "document" => Part::File { source: source(block, param, losses)?, name: owned(block, "title") },
+        "document" => Part::File { source: document(block, param, losses)?, name: owned(block, "title") },
+        "search_result" => Part::text(search_result(block)),
+        // The tool itself is among the others: its name is what was found.
+        "tool_reference" => Part::text(text(block, "tool_name")),
         "tool_use" => Part::ToolCall {
             id: text(block, "id").to_owned(),
             name: text(block, "name").to_owned(),
@@ -191,12 +196,34 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
         },
         "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },
         "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
-        // What Anthropic's own tools left in the history, and blocks newer than this reader.
+        // What Anthropic's own tools left in the history tells how an answer came about; all else is what to answer from.
         other => {
-            note(losses, format!("messages[].content[{other}]"), Weight::Hint);
+            let left = other.ends_with("_tool_use") || other.ends_with("_tool_result");
+            let weight = if left { Weight::Hint } else { Weight::Answer };
+            note(losses, format!("messages[].content[{other}]"), weight);
             return Ok(None);
         }
     }))
+}
+
+/// A search result in words.
+fn search_result(block: &Value) -> String {
+    let said = list(block, "content").iter().map(|t| text(t, "text"));
+    let all: Vec<&str> = [text(block, "title"), text(block, "source")].into_iter().chain(said).collect();
+    all.join("\n")
+}
+
+/// A document's source; with a text goes what it is about.
+fn document(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
+    let context = owned(block, "context").filter(|context| !context.is_empty());
+    Ok(match (source(block, param, losses)?, context) {
+        (Source::Text(text), Some(context)) => Source::Text(format!("{context}\n\n{text}")),
+        (source, Some(_)) => {
+            note(losses, "messages[].content[].context", Weight::Note);
+            source
+        }
+        (source, None) => source,
+    })
 }
 
 fn source(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {

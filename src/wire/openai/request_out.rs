@@ -247,8 +247,11 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
     let mut out = Vec::new();
     for part in parts {
         out.push(match part {
-            Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), .. } => {
+            Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), name: None } => {
                 json!({"type": "text", "text": text})
+            }
+            Part::File { source: Source::Text(text), name: Some(name) } => {
+                json!({"type": "text", "text": format!("{name}\n\n{text}")})
             }
             Part::Image { source, detail } => {
                 let Some(url) = source.to_url() else {

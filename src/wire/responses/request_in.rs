@@ -40,7 +40,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         }
         _ => return Err(invalid(Some("input"), "'input' must be a string or an array")),
     }
-    if request.messages.is_empty() {
+    if request.messages.is_empty() && request.losses.iter().all(|loss| loss.weight != Weight::Answer) {
         return Err(invalid(Some("input"), "'input' is empty"));
     }
     for known in ["model", "backend", "include", "truncation"] {
@@ -158,9 +158,12 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
             note(losses, "input[item_reference]", Weight::Answer);
             return Ok(None);
         }
-        // What OpenAI's own tools left in the history.
+        // What OpenAI's own tools left in the history tells how an answer came about; all else, such as the turns that a
+        // compaction stands for, is what to answer from.
         other => {
-            note(losses, format!("input[{other}]"), Weight::Hint);
+            let left = other.ends_with("_call") || other.ends_with("_output") || other.starts_with("mcp_");
+            let weight = if left { Weight::Hint } else { Weight::Answer };
+            note(losses, format!("input[{other}]"), weight);
             return Ok(None);
         }
     };

@@ -1,0 +1,116 @@
+//! Owns what becomes of what a provider does not know: put otherwise, left out with a note, or refused so that another backend
+//! can be asked.
+
+use serde_json::{Value, json};
+
+use super::{
+    Protocol,
+    translate::{Dialect, Refused, Target, Translated, request},
+};
+
+const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
+const GPT: (Protocol, &str) = (Protocol::Openai, "gpt-4o");
+
+fn made(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Result<Translated, Refused> {
+    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
+    request(from, body.to_string().as_bytes(), &target)
+}
+
+fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> (Value, Vec<String>) {
+    let made = made(from, to, body).expect("a request that translates");
+    (serde_json::from_slice(&made.body).expect("JSON"), made.dropped)
+}
+
+/// A request of each dialect with further members.
+fn asked(dialect: Dialect, more: Value) -> Value {
+    let mut body = match dialect {
+        Dialect::Responses => json!({"input": "hi"}),
+        Dialect::Chat => json!({"messages": [{"role": "user", "content": "hi"}]}),
+        Dialect::Messages => json!({"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}),
+    };
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+        body.extend(more);
+    }
+    body
+}
+
+/// A Messages request whose user says these blocks.
+fn blocks(content: &Value) -> Value {
+    asked(Dialect::Messages, json!({"messages": [{"role": "user", "content": content}]}))
+}
+
+fn is_unsupported(made: &Result<Translated, Refused>, field: &str) -> bool {
+    matches!(made, Err(Refused::Unsupported { param, .. }) if param == field)
+}
+
+#[test]
+fn an_end_user_is_told_by_a_digest_where_the_name_would_be_refused() {
+    let of = |dialect, to, more| sent(dialect, to, &asked(dialect, more)).0;
+    let long = "user_".to_owned() + &"a".repeat(180);
+    let openai = of(Dialect::Messages, GPT, json!({"metadata": {"user_id": long}}));
+    let told = openai["user"].as_str().expect("a user");
+    assert!(told.len() == 64 && told.bytes().all(|b| b.is_ascii_hexdigit()), "{told}");
+    assert_eq!(of(Dialect::Messages, GPT, json!({"metadata": {"user_id": "u-1"}}))["user"], "u-1");
+    let anthropic = of(Dialect::Chat, CLAUDE, json!({"user": "ann@example.org"}));
+    assert_eq!(anthropic["metadata"]["user_id"].as_str().map(str::len), Some(64), "{anthropic}");
+}
+
+#[test]
+fn a_search_result_is_told_in_words_wherever_it_stands() {
+    let result = json!({"type": "search_result", "title": "Tides", "source": "https://x.test/t",
+        "content": [{"type": "text", "text": "Twice"}, {"type": "text", "text": "a day"}]});
+    let body = json!({"max_tokens": 9, "messages": [
+        {"role": "user", "content": [result, {"type": "text", "text": "When?"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [result,
+            {"type": "tool_reference", "tool_name": "weather"}]}]}]});
+    let (body, dropped) = sent(Dialect::Messages, GPT, &body);
+    let words = "Tides\nhttps://x.test/t\nTwice\na day";
+    assert_eq!(body["messages"][0]["content"][0]["text"], words);
+    assert_eq!(body["messages"][2]["content"], format!("{words}\nweather"));
+    assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn what_an_answer_is_drawn_from_is_never_left_out() {
+    for kind in ["container_upload", "compaction", "browser_state", "one_of_tomorrow"] {
+        let got = made(Dialect::Messages, GPT, &blocks(&json!([{"type": kind}, {"type": "text", "text": "q"}])));
+        assert!(is_unsupported(&got, &format!("messages[].content[{kind}]")), "{kind}: {got:?}");
+    }
+    let used = json!([{"type": "server_tool_use"}, {"type": "web_search_tool_result"}, {"type": "text", "text": "q"}]);
+    assert!(made(Dialect::Messages, GPT, &blocks(&used)).is_ok());
+    let input =
+        |kind: &str| json!({"input": [{"type": kind, "encrypted_content": "e"}, {"role": "user", "content": "q"}]});
+    for kind in ["compaction", "one_of_tomorrow"] {
+        let got = made(Dialect::Responses, CLAUDE, &input(kind));
+        assert!(is_unsupported(&got, &format!("input[{kind}]")), "{kind}: {got:?}");
+    }
+    let alone = made(Dialect::Responses, CLAUDE, &json!({"input": [{"type": "compaction", "encrypted_content": "e"}]}));
+    assert!(is_unsupported(&alone, "input[compaction]"), "{alone:?}");
+    assert!(made(Dialect::Responses, CLAUDE, &input("web_search_call")).is_ok());
+}
+
+#[test]
+fn files_that_are_text_go_to_anthropic_as_text_and_others_but_pdf_do_not_go() {
+    let file = |data: &str| {
+        let part = json!({"type": "file", "file": {"filename": "a.csv", "file_data": data}});
+        asked(Dialect::Chat, json!({"messages": [{"role": "user", "content": [part]}]}))
+    };
+    let (body, _) = sent(Dialect::Chat, CLAUDE, &file("data:text/csv;base64,YSxiCg=="));
+    let want = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a,b\n"}, "title": "a.csv"});
+    assert_eq!(body["messages"][0]["content"][0], want);
+    for other in ["data:application/zip;base64,QUE=", "data:text/csv;base64,/w==", "data:text/csv;base64,%"] {
+        let got = made(Dialect::Chat, CLAUDE, &file(other));
+        assert!(is_unsupported(&got, "messages[].content[].file"), "{other}");
+    }
+    assert!(made(Dialect::Chat, CLAUDE, &file("data:application/pdf;base64,QUE=")).is_ok());
+}
+
+#[test]
+fn a_documents_title_and_context_reach_models_that_know_no_documents() {
+    let document = json!({"type": "document", "title": "Tides", "context": "A school book.",
+        "source": {"type": "text", "media_type": "text/plain", "data": "Twice a day."}});
+    let (body, dropped) = sent(Dialect::Messages, GPT, &blocks(&json!([document, {"type": "text", "text": "When?"}])));
+    assert_eq!(body["messages"][0]["content"][0]["text"], "Tides\n\nA school book.\n\nTwice a day.");
+    assert_eq!(dropped, Vec::<String>::new());
+}
