@@ -91,6 +91,40 @@ fn what_an_answer_is_drawn_from_is_never_left_out() {
 }
 
 #[test]
+fn what_is_not_known_here_is_left_to_backends_that_may_know_it() {
+    let part = json!({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "u"}}]}]});
+    for (more, field) in [
+        (part, "messages[0].content"),
+        (json!({"messages": [{"role": "observer", "content": "x"}]}), "messages[0].role"),
+        (json!({"response_format": {"type": "structural_tag"}}), "response_format"),
+        (json!({"tool_choice": "sometimes"}), "tool_choice"),
+        (json!({"top_k": -1}), "top_k"),
+    ] {
+        let got = made(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, more));
+        assert!(is_unsupported(&got, field), "{field}: {got:?}");
+    }
+    let source = blocks(&json!([{"type": "image", "source": {"type": "bucket"}}]));
+    assert!(is_unsupported(&made(Dialect::Messages, GPT, &source), "messages[0].content"));
+    let part = json!({"input": [{"role": "user", "content": [{"type": "input_video"}]}]});
+    assert!(is_unsupported(&made(Dialect::Responses, CLAUDE, &part), "input[0].content"));
+    // What is not there is the client's own mistake.
+    let nameless = json!({"messages": [{"content": "x"}]});
+    assert!(matches!(made(Dialect::Chat, CLAUDE, &nameless), Err(Refused::Invalid { .. })));
+}
+
+#[test]
+fn a_hosted_tool_needs_no_name() {
+    let toolset = json!({"type": "mcp_toolset", "mcp_server_name": "s"});
+    let own = json!({"name": "f", "input_schema": {"type": "object"}});
+    let tools = |tools: Value| asked(Dialect::Messages, json!({"tools": tools}));
+    let (body, dropped) = sent(Dialect::Messages, GPT, &tools(json!([toolset, own])));
+    assert_eq!((body["tools"].as_array().map(Vec::len), dropped), (Some(1), vec!["tools[mcp_toolset]".to_owned()]));
+    assert!(is_unsupported(&made(Dialect::Messages, GPT, &tools(json!([toolset]))), "tools[mcp_toolset]"));
+    let nameless = made(Dialect::Messages, GPT, &tools(json!([{"input_schema": {"type": "object"}}])));
+    assert!(matches!(nameless, Err(Refused::Invalid { .. })));
+}
+
+#[test]
 fn files_that_are_text_go_to_anthropic_as_text_and_others_but_pdf_do_not_go() {
     let file = |data: &str| {
         let part = json!({"type": "file", "file": {"filename": "a.csv", "file_data": data}});
@@ -113,4 +147,13 @@ fn a_documents_title_and_context_reach_models_that_know_no_documents() {
     let (body, dropped) = sent(Dialect::Messages, GPT, &blocks(&json!([document, {"type": "text", "text": "When?"}])));
     assert_eq!(body["messages"][0]["content"][0]["text"], "Tides\n\nA school book.\n\nTwice a day.");
     assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn an_input_that_a_provider_keeps_is_no_mistake_of_the_clients() {
+    for kept in ["prompt", "conversation", "previous_response_id"] {
+        let got = made(Dialect::Responses, CLAUDE, &json!({kept: {"id": "x"}}));
+        assert!(is_unsupported(&got, "input"), "{kept}: {got:?}");
+    }
+    assert!(matches!(made(Dialect::Responses, CLAUDE, &json!({})), Err(Refused::Invalid { .. })));
 }

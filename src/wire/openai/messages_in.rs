@@ -6,7 +6,7 @@ use super::super::{
     Protocol,
     chat::{Loss, Message, Part, Role, Signature, Source, Weight},
     free_text,
-    json::{invalid, list, note, owned, text, unread},
+    json::{invalid, list, note, owned, text, unknown, unread},
     translate::Refused,
 };
 
@@ -43,11 +43,9 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
             let parts = content(value.get("content"), &param, losses)?;
             return Ok(Message { role: Role::User, parts: vec![Part::ToolResult { id, parts, error }] });
         }
-        _ => {
-            return Err(invalid(
-                Some(&format!("{param}.role")),
-                format!("'{param}.role' must be system, developer, user, assistant or tool"),
-            ));
+        other => {
+            let message = format!("'{param}.role' must be system, developer, user, assistant or tool");
+            return Err(unknown(&format!("{param}.role"), other, message));
         }
     };
     if value.get("name").is_some_and(|n| !n.is_null()) {
@@ -148,6 +146,9 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             };
             Part::File { source, name: owned(inner, "filename") }
         }
-        other => return Err(wrong(&format!("unknown part type '{other}'"))),
+        other => {
+            let message = format!("'{param}.content': unknown part type '{other}'");
+            return Err(unknown(&format!("{param}.content"), other, message));
+        }
     })
 }

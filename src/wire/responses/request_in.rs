@@ -10,7 +10,7 @@ use super::super::{
     free_text,
     json::{
         invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text,
-        unread,
+        unknown, unread,
     },
     openai::request_in::{schema, tool_choice},
     responses::UNSIGNED,
@@ -24,10 +24,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     if let Some(text) = take_text(&mut map, "instructions")? {
         request.messages.push(Message { role: Role::System, parts: vec![Part::text(text)] });
     }
-    for stored in ["previous_response_id", "conversation", "prompt"] {
-        if take(&mut map, stored).is_some() {
+    let mut stored = None;
+    for kept in ["previous_response_id", "conversation", "prompt"] {
+        if take(&mut map, kept).is_some() {
             // The turns before are with a provider that this request does not go to.
-            note(&mut request.losses, stored, Weight::Answer);
+            note(&mut request.losses, kept, Weight::Answer);
+            stored = Some(kept);
         }
     }
     match take(&mut map, "input") {
@@ -37,6 +39,10 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
                 let found = item(value, at, &mut request.losses)?;
                 request.messages.extend(found);
             }
+        }
+        None if stored.is_some() => {
+            let message = "a request without 'input' is for a provider that keeps it";
+            return Err(unknown("input", stored.unwrap_or_default(), message));
         }
         _ => return Err(invalid(Some("input"), "'input' must be a string or an array")),
     }
@@ -87,7 +93,7 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
         "" | "text" => Ok(None),
         "json_object" => Ok(Some(Format::Json)),
         "json_schema" => schema(value).map(Some),
-        _ => Err(invalid(Some("text.format"), "'text.format.type' must be text, json_object or json_schema")),
+        other => Err(unknown("text.format", other, "'text.format.type' must be text, json_object or json_schema")),
     }
 }
 
@@ -123,9 +129,9 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
                 "system" | "developer" => Role::System,
                 "user" => Role::User,
                 "assistant" => Role::Assistant,
-                _ => {
+                other => {
                     let message = format!("'{param}.role' must be user, assistant, system or developer");
-                    return Err(invalid(Some(&format!("{param}.role")), message));
+                    return Err(unknown(&format!("{param}.role"), other, message));
                 }
             };
             (role, content(value.get("content"), &param, losses)?)
@@ -233,6 +239,9 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             let inner = value.get("input_audio").unwrap_or(value);
             Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() }
         }
-        other => return Err(wrong(format!("unknown part type '{other}'"))),
+        other => {
+            let message = format!("'{param}.content': unknown part type '{other}'");
+            return Err(unknown(&format!("{param}.content"), other, message));
+        }
     })
 }
