@@ -150,6 +150,35 @@ fn a_documents_title_and_context_reach_models_that_know_no_documents() {
 }
 
 #[test]
+fn metadata_goes_to_openai_only_with_what_is_to_be_stored() {
+    let body = |store: bool| asked(Dialect::Responses, json!({"metadata": {"team": "a"}, "store": store}));
+    let (kept, dropped) = sent(Dialect::Responses, GPT, &body(true));
+    assert_eq!(
+        (&kept["store"], &kept["metadata"], dropped),
+        (&json!(true), &json!({"team": "a"}), vec!["store".to_owned()])
+    );
+    let (left, dropped) = sent(Dialect::Responses, GPT, &body(false));
+    assert_eq!((left.get("store"), left.get("metadata"), dropped), (None, None, vec!["metadata".to_owned()]));
+}
+
+#[test]
+fn verbosity_goes_where_it_is_known_and_is_noted_elsewhere() {
+    let body = asked(Dialect::Responses, json!({"text": {"verbosity": "low"}}));
+    assert_eq!(sent(Dialect::Responses, (Protocol::Openai, "gpt-5.2"), &body).0["verbosity"], "low");
+    for to in [GPT, (Protocol::Openai, "o3"), CLAUDE, (Protocol::Gemini, "gemini-3-pro")] {
+        let (out, dropped) = sent(Dialect::Responses, to, &body);
+        assert_eq!((out.get("verbosity"), dropped), (None, vec!["verbosity".to_owned()]), "{to:?}");
+    }
+}
+
+#[test]
+fn probabilities_that_shall_be_included_are_part_of_the_answer() {
+    let body = |kind: &str| asked(Dialect::Responses, json!({"include": [kind]}));
+    assert!(is_unsupported(&made(Dialect::Responses, GPT, &body("message.output_text.logprobs")), "include"));
+    assert!(made(Dialect::Responses, GPT, &body("reasoning.encrypted_content")).is_ok());
+}
+
+#[test]
 fn an_input_that_a_provider_keeps_is_no_mistake_of_the_clients() {
     for kept in ["prompt", "conversation", "previous_response_id"] {
         let got = made(Dialect::Responses, CLAUDE, &json!({kept: {"id": "x"}}));

@@ -59,6 +59,11 @@ impl Model {
         self.kind != Kind::Plain { own: false }
     }
 
+    /// It takes `verbosity`, which came with the fifth generation (OpenAI cookbook, "GPT-5 New Params and Tools").
+    pub(super) fn has_verbosity(self) -> bool {
+        matches!(self.kind, Kind::Gpt { .. })
+    }
+
     /// It refuses `stop`. API reference: not supported with `o3` and `o4-mini`. Seen: gpt-5 to 5.2
     /// (huggingface/smolagents#1662, #1868, #1893), gpt-6-astra (bolna-ai/bolna#1019).
     pub(super) fn refuses_stop(self) -> bool {

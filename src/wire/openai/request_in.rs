@@ -44,6 +44,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         .map(|v| v.as_i64().ok_or_else(|| invalid(Some("seed"), "'seed' must be a whole number")))
         .transpose()?;
     request.user = take_text(&mut map, "user")?;
+    request.verbosity = take_text(&mut map, "verbosity")?;
     request.format = take(&mut map, "response_format").map(|v| format(&v)).transpose()?.flatten();
     let effort = take_text(&mut map, "reasoning_effort")?;
     let thinking = take(&mut map, "thinking");

@@ -90,8 +90,19 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         None => {}
     }
     effort(request, model, &mut out);
-    if let Some(metadata) = request.metadata.take() {
-        out.insert("metadata".into(), Value::Object(metadata));
+    match request.verbosity.take() {
+        Some(word) if model.has_verbosity() => drop(out.insert("verbosity".into(), word.into())),
+        Some(_) => note(&mut request.losses, "verbosity", Weight::Hint),
+        None => {}
+    }
+    if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
+        // Refused without the other (QwenLM/qwen-code#243).
+        if request.store {
+            out.insert("store".into(), true.into());
+            out.insert("metadata".into(), Value::Object(metadata));
+        } else {
+            note(&mut request.losses, "metadata", Weight::Note);
+        }
     }
     if let Some(tier) = &request.service_tier {
         let tier = if tier == "standard_only" { "default" } else { tier.as_str() };

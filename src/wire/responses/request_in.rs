@@ -9,8 +9,8 @@ use super::super::{
     },
     free_text,
     json::{
-        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text,
-        unknown, unread,
+        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
+        text, unknown, unread,
     },
     openai::request_in::{schema, tool_choice},
     responses::UNSIGNED,
@@ -49,8 +49,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     if request.messages.is_empty() && request.losses.iter().all(|loss| loss.weight != Weight::Answer) {
         return Err(invalid(Some("input"), "'input' is empty"));
     }
-    for known in ["model", "backend", "include", "truncation"] {
+    for known in ["model", "backend", "truncation"] {
         map.remove(known);
+    }
+    // The rest of what can be included are details of OpenAI's own tools, and reasoning, which always is.
+    if take_texts(&mut map, "include")?.iter().any(|kind| kind.ends_with(".logprobs")) {
+        note(&mut request.losses, "include", Weight::Answer);
     }
     if take_flag(&mut map, "background")? == Some(true) {
         note(&mut request.losses, "background", Weight::Answer);
@@ -72,10 +76,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     }
     if let Some(text) = take(&mut map, "text") {
         request.format = format(text.get("format").unwrap_or(&Value::Null))?;
-        unread(&text, &["format"], "text", &mut request.losses);
+        request.verbosity = owned(&text, "verbosity");
+        unread(&text, &["format", "verbosity"], "text", &mut request.losses);
     }
     // Nothing is stored here, whatever the client would like.
-    if take_flag(&mut map, "store")? == Some(true) {
+    request.store = take_flag(&mut map, "store")? == Some(true);
+    if request.store {
         note(&mut request.losses, "store", Weight::Note);
     }
     for (key, value) in &map {
