@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     decode::Decoder,
-    rename::{rename, rename_frames},
+    rename::{push, rename, rename_frames},
     rescue::Seam,
     retry::fault_in_stream,
     watch::Watch,
@@ -201,11 +201,7 @@ impl Reader {
             }
             if let Some(out) = &mut changed {
                 match renamed {
-                    Some(data) => {
-                        out.extend_from_slice(b"data: ");
-                        out.extend_from_slice(&data);
-                        out.extend_from_slice(b"\n\n");
-                    }
+                    Some(data) => push(&frame, &data, out),
                     None if keep => out.extend_from_slice(frame.raw),
                     None => {}
                 }

@@ -21,6 +21,7 @@ mod ids;
 mod json;
 #[cfg(test)]
 mod losses_tests;
+pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
 mod openai;
