@@ -278,7 +278,7 @@ impl Reader {
         self.finished |= seen.finish;
         self.done |= seen.done;
         self.intricate |= seen.intricate;
-        self.usage = seen.usage.or(self.usage);
+        self.usage = seen.usage.map(|usage| usage.after(self.usage)).or(self.usage);
         if let Some(text) = &mut self.text {
             text.push_str(&seen.text);
         }

@@ -80,6 +80,15 @@ pub struct Usage {
     pub reasoning: u64,
 }
 
+impl Usage {
+    /// Counts of a later event; one that counts no prompt leaves it as it was counted.
+    #[must_use]
+    pub fn after(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier.filter(|_| self.input == 0) else { return self };
+        Self { input: earlier.input, cached: earlier.cached, written: earlier.written, ..self }
+    }
+}
+
 /// A provider's error in normalised words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Fault {

@@ -85,6 +85,24 @@ async fn a_streamed_answer_has_its_models_public_name_and_its_events_names_in_ev
 }
 
 #[tokio::test]
+async fn the_prompt_of_a_messages_stream_is_counted_though_only_its_beginning_tells() {
+    let upstream = Upstream::always(message()).await;
+    let proxy = Proxy::start(&only(&upstream, "protocol = \"anthropic\"")).await;
+    assert_eq!(post(&proxy, "/v1/messages", &hello("/v1/messages")).await.status(), 200);
+    proxy.logged(&["greenroom::request", "tokens_in=12", "tokens_out=3"]).await;
+}
+
+#[tokio::test]
+async fn token_counts_are_asked_for_in_translated_streams_unless_the_settings_forbid_it() {
+    for (lines, asked) in [("", Some(&json!({"include_usage": true}))), ("ask_usage = false", None)] {
+        let upstream = Upstream::always(Answer::streams("hi")).await;
+        let proxy = Proxy::start(&only(&upstream, &format!("protocol = \"openai\"\n{lines}"))).await;
+        assert_eq!(post(&proxy, "/v1/messages", &hello("/v1/messages")).await.status(), 200);
+        assert_eq!(sent(&upstream).get("stream_options"), asked, "{lines}");
+    }
+}
+
+#[tokio::test]
 async fn a_history_with_calls_of_kimis_goes_on_at_anthropic() {
     let upstream =
         Upstream::always(Answer::json(200, r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#)).await;

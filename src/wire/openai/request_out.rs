@@ -110,7 +110,6 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     if request.stream {
         out.insert("stream".into(), true.into());
-        out.insert("stream_options".into(), json!({"include_usage": true}));
     }
     out
 }
