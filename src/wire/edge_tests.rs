@@ -265,3 +265,28 @@ fn instructions_go_as_one_message_and_later_ones_stay_where_they_stand() {
     // Templates of other servers refuse a system message that is not the first.
     assert_eq!(said("qwen3"), ["system One.\n\nTwo.\n\nThree.\n\nFour.", "user q", "assistant -", "tool r"]);
 }
+
+#[test]
+fn a_call_without_arguments_is_told_as_an_empty_object() {
+    let call = json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}});
+    let whole = json!({"choices": [{"index": 0, "message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+    let (body, _) =
+        reply(Protocol::Openai, Dialect::Responses, whole.to_string().as_bytes(), &context()).expect("a reply");
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(body["output"][0]["arguments"], "{}");
+    let (events, _) = streamed(Protocol::Openai, Dialect::Responses, &[piece(&call), called()]);
+    let of = |kind: &str| events.iter().find(|e| e["type"] == kind).expect("an event").clone();
+    assert_eq!(of("response.output_item.added")["item"]["arguments"], "");
+    assert_eq!(of("response.function_call_arguments.delta")["delta"], "{}");
+    assert_eq!(of("response.function_call_arguments.done")["arguments"], "{}");
+    assert_eq!(of("response.completed")["response"]["output"][0]["arguments"], "{}");
+}
+
+#[test]
+fn arguments_that_come_as_an_object_are_not_lost() {
+    let call = json!({"id": "a", "function": {"name": "f", "arguments": {"x": 1}}});
+    let whole = json!({"choices": [{"index": 0, "message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+    let (body, _) =
+        reply(Protocol::Openai, Dialect::Messages, whole.to_string().as_bytes(), &context()).expect("a reply");
+    assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON")["content"][0]["input"], json!({"x": 1}));
+}

@@ -127,7 +127,8 @@ fn responses(map: &mut Map<String, Value>) -> bool {
     };
     input.retain(|item| !foreign(item));
     let mut changed = input.len() < before;
-    for item in input.iter_mut().filter(|item| text(item, "type") == "function_call") {
+    let is_call = |item: &&mut Value| matches!(text(item, "type"), "function_call" | "custom_tool_call");
+    for item in input.iter_mut().filter(is_call) {
         changed |= item.as_object_mut().is_some_and(|item| item.shift_remove("extra_content").is_some());
     }
     changed
@@ -207,5 +208,9 @@ mod tests {
         let body = json!({"input": [item("anthropic:sig"), own, item(UNSIGNED)]});
         assert_eq!(clear(Dialect::Responses, &body), Some(json!({"input": [own]})));
         assert_eq!(clear(Dialect::Responses, &json!({"input": [own]})), None);
+        for kind in ["function_call", "custom_tool_call"] {
+            let signed = json!({"input": [{"type": kind, "extra_content": {"google": {"thought_signature": "s"}}}]});
+            assert_eq!(clear(Dialect::Responses, &signed), Some(json!({"input": [{"type": kind}]})));
+        }
     }
 }

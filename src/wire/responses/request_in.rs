@@ -142,22 +142,18 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
             };
             (role, content(value.get("content"), &param, losses)?)
         }
-        "function_call" => {
+        "function_call" | "custom_tool_call" => {
             let signature = value.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
+            let free = kind == "custom_tool_call";
             let call = Part::ToolCall {
                 id: text(value, "call_id").to_owned(),
                 name: text(value, "name").to_owned(),
-                arguments: text(value, "arguments").to_owned(),
+                arguments: if free {
+                    free_text::arguments(text(value, "input"))
+                } else {
+                    text(value, "arguments").to_owned()
+                },
                 signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
-            };
-            (Role::Assistant, vec![call])
-        }
-        "custom_tool_call" => {
-            let call = Part::ToolCall {
-                id: text(value, "call_id").to_owned(),
-                name: text(value, "name").to_owned(),
-                arguments: free_text::arguments(text(value, "input")),
-                signature: None,
             };
             (Role::Assistant, vec![call])
         }
