@@ -186,3 +186,24 @@ fn an_input_that_a_provider_keeps_is_no_mistake_of_the_clients() {
     }
     assert!(matches!(made(Dialect::Responses, CLAUDE, &json!({})), Err(Refused::Invalid { .. })));
 }
+
+#[test]
+fn a_schema_without_named_members_still_reaches_gemini() {
+    let declared = |parameters: Value| {
+        let tools = json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]});
+        let (body, _) = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &asked(Dialect::Chat, tools));
+        body["tools"][0]["functionDeclarations"][0].get("parametersJsonSchema").cloned()
+    };
+    for schema in [
+        json!({"type": "object", "anyOf": [{"properties": {"a": {"type": "string"}}}]}),
+        json!({"type": "object", "additionalProperties": {"type": "string"}}),
+    ] {
+        assert_eq!(declared(schema.clone()), Some(schema));
+    }
+    for bare in [
+        json!({"type": "object"}),
+        json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false, "description": "d"}),
+    ] {
+        assert_eq!(declared(bare), None);
+    }
+}

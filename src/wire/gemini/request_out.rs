@@ -146,13 +146,24 @@ fn declaration(tool: &Tool) -> Value {
     out.insert("name".into(), tool.name.as_str().into());
     out.insert("description".into(), tool.description.clone().unwrap_or_default().into());
     // An object without members is refused; no parameters say the same.
-    let named = tool.parameters.as_ref().filter(|p| {
-        p.get("properties").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) || p.get("$ref").is_some()
-    });
-    if let Some(parameters) = named {
+    if let Some(parameters) = tool.parameters.as_ref().filter(|parameters| !is_bare(parameters)) {
         out.insert("parametersJsonSchema".into(), parameters.clone());
     }
     Value::Object(out)
+}
+
+/// Whether a schema says nothing of any member.
+fn is_bare(schema: &Value) -> bool {
+    schema.as_object().is_some_and(|schema| {
+        schema.iter().all(|(keyword, value)| match keyword.as_str() {
+            "type" | "title" | "description" | "$schema" => true,
+            "additionalProperties" => !value.is_object(),
+            "properties" | "required" => {
+                value.as_object().is_none_or(Map::is_empty) && value.as_array().is_none_or(Vec::is_empty)
+            }
+            _ => false,
+        })
+    })
 }
 
 fn content(message: &Message, names: &HashMap<String, String>, signs: bool, request: &mut ChatRequest) -> Value {
