@@ -116,6 +116,8 @@ pub(crate) enum Part {
     },
     /// Anthropic's encrypted thinking.
     Redacted(String),
+    /// Anthropic's `cache_control`: what stands before it is to be kept in a cache.
+    CacheMark(Value),
 }
 
 impl Part {

@@ -207,3 +207,28 @@ fn a_schema_without_named_members_still_reaches_gemini() {
         assert_eq!(declared(bare), None);
     }
 }
+
+#[test]
+fn marks_for_the_cache_reach_anthropic_on_the_blocks_that_they_stand_on() {
+    let mark = json!({"type": "ephemeral"});
+    let text = |text: &str| json!({"type": "text", "text": text, "cache_control": mark});
+    let body = asked(
+        Dialect::Chat,
+        json!({"messages": [{"role": "system", "content": [{"type": "text", "text": "one"}, text("two")]},
+            {"role": "system", "content": "three", "cache_control": mark},
+            {"role": "user", "content": [text("four"), {"type": "text", "text": "five"}, text(" ")]},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": [text("six")]}]}),
+    );
+    let (claude, dropped) = sent(Dialect::Chat, CLAUDE, &body);
+    let plain = |text: &str| json!({"type": "text", "text": text});
+    assert_eq!(claude["system"], json!([plain("one"), text("two"), text("three")]));
+    assert_eq!(claude["messages"][0]["content"], json!([text("four"), text("five")]));
+    assert_eq!(claude["messages"][2]["content"][0]["content"], json!([text("six")]));
+    assert_eq!(dropped, Vec::<String>::new());
+    for to in [GPT, (Protocol::Gemini, "gemini-3-pro")] {
+        let (other, dropped) = sent(Dialect::Chat, to, &body);
+        assert!(!other.to_string().contains("ephemeral"), "{other}");
+        assert_eq!(dropped, ["messages[].content[].cache_control"]);
+    }
+}

@@ -17,11 +17,18 @@ const NO_RESULT: &str = "No result was given.";
 /// A conversation in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Turns {
-    /// System and developer texts, in order.
-    pub(crate) system: Vec<String>,
+    /// System and developer texts, in order, and where to cache them.
+    pub(crate) system: Vec<Part>,
     /// User first, alternating but for instructions between them, none empty; every tool call answered at the head of the
     /// next turn.
     pub(crate) turns: Vec<Message>,
+}
+
+impl Turns {
+    /// The texts alone.
+    pub(crate) fn instructions(&self) -> Vec<&str> {
+        self.system.iter().filter_map(words).collect()
+    }
 }
 
 /// What some models take and others do not.
@@ -39,23 +46,26 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
     if messages.iter().flat_map(|m| &m.parts).any(unproven) {
         note(losses, "messages[].thinking", Weight::Note);
     }
-    let mut system: Vec<String> = Vec::new();
+    let marks = |m: &Message| m.parts.iter().any(is_mark);
+    if target != Protocol::Anthropic && messages.iter().any(marks) {
+        note(losses, "messages[].content[].cache_control", Weight::Note);
+    }
+    let mut system: Vec<Part> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
     for message in messages {
         let instructs = message.role == Role::System;
+        let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p));
+        let parts = message.parts.iter().filter(said).cloned();
         if instructs && !(takes.asides && merged.iter().any(|m| !m.parts.is_empty())) {
-            system
-                .extend(message.parts.iter().filter_map(words).filter(|t| !t.trim().is_empty()).map(ToOwned::to_owned));
+            system.extend(parts);
             continue;
         }
-        let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some());
-        let parts = message.parts.iter().filter(said).cloned();
         match merged.last_mut() {
             Some(last) if last.role == message.role => last.parts.extend(parts),
             _ => merged.push(Message { role: message.role, parts: parts.collect() }),
         }
     }
-    merged.retain(|m| !m.parts.is_empty());
+    merged.retain(|m| !m.parts.iter().all(is_mark));
     let mut joined: Vec<Message> = Vec::new();
     for message in merged {
         match joined.last_mut() {
@@ -65,7 +75,7 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
     }
     if joined.is_empty() && !system.is_empty() {
         // Only instructions: they are what there is to answer.
-        joined.push(Message { role: Role::User, parts: system.drain(..).map(Part::text).collect() });
+        joined.push(Message { role: Role::User, parts: std::mem::take(&mut system) });
     }
     if joined.first().is_none_or(|m| m.role == Role::Assistant) {
         joined.insert(0, user(CONTINUE));
@@ -176,9 +186,13 @@ fn is_empty(part: &Part, target: Protocol) -> bool {
         Part::Text { text, signature } => text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none(),
         Part::Refusal(text) => text.trim().is_empty(),
         Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
-        Part::Redacted(_) => target != Protocol::Anthropic,
+        Part::Redacted(_) | Part::CacheMark(_) => target != Protocol::Anthropic,
         _ => false,
     }
+}
+
+fn is_mark(part: &Part) -> bool {
+    matches!(part, Part::CacheMark(_))
 }
 
 fn user(text: &str) -> Message {

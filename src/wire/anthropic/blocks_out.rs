@@ -6,12 +6,28 @@ use serde_json::{Value, json};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Part, Signature, Source, Weight},
-    json::{arguments, note},
+    json::{arguments, note, text},
     turns::words,
 };
 
+/// Writes parts; a mark goes on the block before it, which thinking does not bear (Anthropic's guide to prompt caching).
+pub(crate) fn blocks(parts: &[Part], request: &mut ChatRequest) -> Vec<Value> {
+    let mut out: Vec<Value> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match part {
+            Part::CacheMark(mark) => {
+                if let Some(block) = out.last_mut().filter(|block| !text(block, "type").ends_with("thinking")) {
+                    block["cache_control"] = mark.clone();
+                }
+            }
+            other => out.extend(block(other, request)),
+        }
+    }
+    out
+}
+
 /// Writes a part; `None` where nothing of it can be said.
-pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
+fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
     Some(match part {
         Part::Text { .. } | Part::Refusal(_) => {
             let text = words(part).filter(|t| !t.trim().is_empty())?;
@@ -44,7 +60,7 @@ pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "tool_use", "id": id, "name": name, "input": arguments(text)})
         }
         Part::ToolResult { id, parts, error } => {
-            let content: Vec<Value> = parts.iter().filter_map(|p| block(p, request)).collect();
+            let content = blocks(parts, request);
             let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
             if *error {
                 result["is_error"] = true.into();
@@ -60,6 +76,7 @@ pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "thinking", "thinking": text, "signature": value})
         }
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
+        Part::CacheMark(_) => return None,
     })
 }
 

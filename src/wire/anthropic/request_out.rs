@@ -12,7 +12,7 @@ use super::{
         translate::Target,
         turns::{Takes, arrange},
     },
-    blocks_out::block,
+    blocks_out::blocks,
     models::{Generation, Quiet},
 };
 
@@ -31,9 +31,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
     format(request, generation, &mut arranged.system, &mut out);
-    if !arranged.system.is_empty() {
-        let blocks = arranged.system.iter().map(|text| json!({"type": "text", "text": text}));
-        out.insert("system".into(), blocks.collect());
+    let system = blocks(&arranged.system, request);
+    if !system.is_empty() {
+        out.insert("system".into(), Value::Array(system));
     }
     let mut messages = Vec::new();
     for message in &arranged.turns {
@@ -160,19 +160,19 @@ fn thinking(
 }
 
 /// Writes the form of the answer: natively with a schema, by instruction otherwise.
-fn format(request: &ChatRequest, generation: Generation, system: &mut Vec<String>, out: &mut Map<String, Value>) {
+fn format(request: &ChatRequest, generation: Generation, system: &mut Vec<Part>, out: &mut Map<String, Value>) {
     match &request.format {
         None => {}
         Some(Format::Json) => {
-            system.push("Answer with one JSON object and nothing else: no prose and no code fence.".to_owned());
+            system.push(Part::text("Answer with one JSON object and nothing else: no prose and no code fence."));
         }
         Some(Format::Schema { schema, .. }) if generation.schemas => {
             let config = out.entry("output_config").or_insert_with(|| json!({}));
             config["format"] = json!({"type": "json_schema", "schema": closed(schema)});
         }
-        Some(Format::Schema { schema, .. }) => system.push(format!(
+        Some(Format::Schema { schema, .. }) => system.push(Part::text(format!(
             "Answer with one JSON value and nothing else: no prose and no code fence. It has to fit this JSON schema: {schema}"
-        )),
+        ))),
     }
 }
 
@@ -277,10 +277,7 @@ fn tool(tool: &Tool) -> Value {
 }
 
 fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
-    let mut blocks: Vec<Value> = Vec::with_capacity(message.parts.len());
-    for part in &message.parts {
-        blocks.extend(block(part, request));
-    }
+    let mut blocks = blocks(&message.parts, request);
     if blocks.is_empty() {
         // Everything in it was lost; the loss is listed and the roles still alternate.
         blocks.push(json!({"type": "text", "text": super::super::turns::CONTINUE}));

@@ -27,11 +27,11 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = request.tools.is_empty() || model.is_third();
     if !formal {
-        arranged.system.extend(request.format.as_ref().map(instruction));
+        arranged.system.extend(request.format.as_ref().map(instruction).map(Part::text));
     }
     if !arranged.system.is_empty() {
-        let parts = arranged.system.iter().map(|text| json!({"text": text}));
-        out.insert("systemInstruction".into(), json!({"parts": parts.collect::<Vec<_>>()}));
+        let parts: Vec<Value> = arranged.instructions().iter().map(|text| json!({"text": text})).collect();
+        out.insert("systemInstruction".into(), json!({"parts": parts}));
     }
     let names: HashMap<String, String> = arranged
         .turns

@@ -26,7 +26,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
     if !arranged.system.is_empty() {
         // One message: templates of some servers refuse a second (BerriAI/litellm#26879).
-        messages.push(json!({"role": "system", "content": arranged.system.join("\n\n")}));
+        messages.push(json!({"role": "system", "content": arranged.instructions().join("\n\n")}));
     }
     for message in arranged.turns {
         write_message(message, target.model, request, &mut messages);
@@ -181,8 +181,10 @@ fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: 
                     rest.push(part);
                     continue;
                 };
-                let (texts, media): (Vec<Part>, Vec<Part>) =
-                    parts.into_iter().partition(|p| matches!(p, Part::Text { .. }));
+                let (texts, media): (Vec<Part>, Vec<Part>) = parts
+                    .into_iter()
+                    .filter(|p| !matches!(p, Part::CacheMark(_)))
+                    .partition(|p| matches!(p, Part::Text { .. }));
                 let mut text = join(&texts);
                 if error && !text.to_ascii_lowercase().contains("error") {
                     text = format!("Error: {text}");
@@ -282,7 +284,7 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
                 continue;
             }
             Part::Audio { data, format } => json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}),
-            Part::ToolCall { .. } | Part::ToolResult { .. } | Part::Thinking { .. } | Part::Redacted(_) => continue,
+            Part::ToolCall { .. } | Part::ToolResult { .. } | Part::Thinking { .. } | Part::Redacted(_) | Part::CacheMark(_) => continue,
         });
     }
     Value::Array(out)
