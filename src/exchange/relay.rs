@@ -6,7 +6,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{
     decode::Decoder,
-    rename::{rename, rename_frames},
+    rename::{push, rename, rename_frames},
     rescue::Seam,
     retry::fault_in_stream,
     watch::Watch,
@@ -201,11 +201,7 @@ impl Reader {
             }
             if let Some(out) = &mut changed {
                 match renamed {
-                    Some(data) => {
-                        out.extend_from_slice(b"data: ");
-                        out.extend_from_slice(&data);
-                        out.extend_from_slice(b"\n\n");
-                    }
+                    Some(data) => push(&frame, &data, out),
                     None if keep => out.extend_from_slice(frame.raw),
                     None => {}
                 }
@@ -282,7 +278,7 @@ impl Reader {
         self.finished |= seen.finish;
         self.done |= seen.done;
         self.intricate |= seen.intricate;
-        self.usage = seen.usage.or(self.usage);
+        self.usage = seen.usage.map(|usage| usage.after(self.usage)).or(self.usage);
         if let Some(text) = &mut self.text {
             text.push_str(&seen.text);
         }

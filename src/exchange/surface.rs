@@ -51,6 +51,11 @@ impl Surface {
         }
     }
 
+    /// Whether the prompt may be with the provider already, told by an id.
+    pub fn may_refer(self) -> bool {
+        self == Self::Responses
+    }
+
     /// How `backend` serves it; `None` if it cannot.
     pub fn way(self, backend: &Backend, stream: bool) -> Option<Way> {
         let chat = if stream { Endpoint::ChatStream } else { Endpoint::Chat };

@@ -157,8 +157,8 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     match envelope.prompt(prompt) {
         Some(b'[') => {}
         Some(_) if is_list => return Err(invalid(prompt, &format!("'{prompt}' must be a list of messages."))),
-        Some(b'n') | None => return Err(Error::Missing(prompt)),
-        Some(_) => {}
+        Some(b'n') | None if !surface.may_refer() => return Err(Error::Missing(prompt)),
+        _ => {}
     }
     let stream = match envelope.stream {
         Stream::Off => false,

@@ -24,6 +24,10 @@ pub(crate) struct ChatRequest {
     pub(crate) format: Option<Format>,
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) metadata: Option<Map<String, Value>>,
+    /// The answer shall be kept at the provider.
+    pub(crate) store: bool,
+    /// How many words to make: `low`, `medium`, `high`.
+    pub(crate) verbosity: Option<String>,
     pub(crate) service_tier: Option<String>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
@@ -112,6 +116,8 @@ pub(crate) enum Part {
     },
     /// Anthropic's encrypted thinking.
     Redacted(String),
+    /// Anthropic's `cache_control`: what stands before it is to be kept in a cache.
+    CacheMark(Value),
 }
 
 impl Part {

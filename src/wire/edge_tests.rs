@@ -232,3 +232,61 @@ fn a_free_text_tool_becomes_a_function_of_one_string_with_its_history() {
     assert_eq!(call["function"]["arguments"], "{\"input\":\"*** Begin\"}");
     assert_eq!((&out["messages"][2]["tool_call_id"], &out["messages"][2]["content"]), (&call["id"], &json!("done")));
 }
+
+#[test]
+fn ids_of_calls_are_kept_for_servers_that_read_them_and_plain_for_anthropic() {
+    let call = json!({"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {}});
+    let result = json!({"type": "tool_result", "tool_use_id": "functions.f:0", "content": "r"});
+    let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}]});
+    let kimi = sent(Dialect::Messages, Protocol::Openai, "kimi-k2", &body).expect("a request");
+    assert_eq!(kimi["messages"][1]["tool_calls"][0]["id"], "functions.f:0");
+    assert_eq!(kimi["messages"][2]["tool_call_id"], "functions.f:0");
+    let claude = sent(Dialect::Messages, Protocol::Anthropic, "claude-opus-4-6", &body).expect("a request");
+    assert_eq!(claude["messages"][1]["content"][0]["id"], "functions_f_0");
+    assert_eq!(claude["messages"][2]["content"][0]["tool_use_id"], "functions_f_0");
+}
+
+#[test]
+fn instructions_go_as_one_message_and_later_ones_stay_where_they_stand() {
+    let call = json!({"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"});
+    let body = json!({"instructions": "One.", "input": [{"role": "developer", "content": "Two."},
+        {"role": "user", "content": "q"}, call, {"role": "developer", "content": "Three."},
+        {"type": "function_call_output", "call_id": "c", "output": "r"}, {"role": "developer", "content": "Four."}]});
+    let said = |model: &str| {
+        let out = sent(Dialect::Responses, Protocol::Openai, model, &body).expect("a request");
+        let messages = out["messages"].as_array().expect("messages").iter();
+        let pair =
+            |m: &Value| format!("{} {}", m["role"].as_str().unwrap_or_default(), m["content"].as_str().unwrap_or("-"));
+        messages.map(pair).collect::<Vec<_>>()
+    };
+    let own = ["system One.\n\nTwo.", "user q", "assistant -", "tool r", "system Three.", "system Four."];
+    assert_eq!(said("gpt-4o"), own);
+    // Templates of other servers refuse a system message that is not the first.
+    assert_eq!(said("qwen3"), ["system One.\n\nTwo.\n\nThree.\n\nFour.", "user q", "assistant -", "tool r"]);
+}
+
+#[test]
+fn a_call_without_arguments_is_told_as_an_empty_object() {
+    let call = json!({"index": 0, "id": "a", "function": {"name": "f", "arguments": ""}});
+    let whole = json!({"choices": [{"index": 0, "message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+    let (body, _) =
+        reply(Protocol::Openai, Dialect::Responses, whole.to_string().as_bytes(), &context()).expect("a reply");
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    assert_eq!(body["output"][0]["arguments"], "{}");
+    let (events, _) = streamed(Protocol::Openai, Dialect::Responses, &[piece(&call), called()]);
+    let of = |kind: &str| events.iter().find(|e| e["type"] == kind).expect("an event").clone();
+    assert_eq!(of("response.output_item.added")["item"]["arguments"], "");
+    assert_eq!(of("response.function_call_arguments.delta")["delta"], "{}");
+    assert_eq!(of("response.function_call_arguments.done")["arguments"], "{}");
+    assert_eq!(of("response.completed")["response"]["output"][0]["arguments"], "{}");
+}
+
+#[test]
+fn arguments_that_come_as_an_object_are_not_lost() {
+    let call = json!({"id": "a", "function": {"name": "f", "arguments": {"x": 1}}});
+    let whole = json!({"choices": [{"index": 0, "message": {"tool_calls": [call]}, "finish_reason": "tool_calls"}]});
+    let (body, _) =
+        reply(Protocol::Openai, Dialect::Messages, whole.to_string().as_bytes(), &context()).expect("a reply");
+    assert_eq!(serde_json::from_slice::<Value>(&body).expect("JSON")["content"][0]["input"], json!({"x": 1}));
+}

@@ -6,6 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     chat::Signature,
+    ids,
     json::{list, text},
     responses::UNSIGNED,
     translate::Dialect,
@@ -30,9 +31,21 @@ pub fn suspected(dialect: Dialect, body: &[u8]) -> bool {
     let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
     match dialect {
         Dialect::Chat => ADDED.iter().any(|name| has(name)),
-        Dialect::Messages => has("\"thinking\"") && has("\"assistant\""),
+        Dialect::Messages => has("\"thinking\"") && has("\"assistant\"") || has_odd_id(body),
         Dialect::Responses => has("\"encrypted_content\"") || has("\"extra_content\""),
     }
+}
+
+/// Whether a tool's result is for a call whose id Anthropic would refuse, such as one of Kimi's.
+fn has_odd_id(body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"tool_use_id\"";
+    memmem::find_iter(body, KEY).any(|at| {
+        let rest = body[at + KEY.len()..].trim_ascii_start();
+        let Some(id) = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start).and_then(|r| r.strip_prefix(b"\"")) else {
+            return false;
+        };
+        id.iter().take_while(|byte| **byte != b'"').any(|byte| !ids::is_plain(char::from(*byte)))
+    })
 }
 
 fn chat(map: &mut Map<String, Value>) -> bool {
@@ -53,6 +66,30 @@ fn chat(map: &mut Map<String, Value>) -> bool {
 }
 
 fn messages(map: &mut Map<String, Value>) -> bool {
+    // Both, whatever the first finds.
+    let (renamed, cleared) = (plain_ids(map), own_thinking(map));
+    renamed || cleared
+}
+
+/// Writes the ids of calls, and of their results, in the letters that Anthropic takes.
+fn plain_ids(map: &mut Map<String, Value>) -> bool {
+    let mut changed = false;
+    for block in items(map, "messages").filter_map(|m| m.get_mut("content")?.as_array_mut()).flatten() {
+        let key = match text(block, "type") {
+            "tool_use" => "id",
+            "tool_result" => "tool_use_id",
+            _ => continue,
+        };
+        let plain = ids::plain(text(block, key));
+        if plain != text(block, key) {
+            block[key] = plain.into();
+            changed = true;
+        }
+    }
+    changed
+}
+
+fn own_thinking(map: &mut Map<String, Value>) -> bool {
     let mut changed = false;
     for message in items(map, "messages").filter(|m| m["role"] == "assistant") {
         let Some(content) = message.get_mut("content").and_then(Value::as_array_mut) else { continue };
@@ -90,7 +127,8 @@ fn responses(map: &mut Map<String, Value>) -> bool {
     };
     input.retain(|item| !foreign(item));
     let mut changed = input.len() < before;
-    for item in input.iter_mut().filter(|item| text(item, "type") == "function_call") {
+    let is_call = |item: &&mut Value| matches!(text(item, "type"), "function_call" | "custom_tool_call");
+    for item in input.iter_mut().filter(is_call) {
         changed |= item.as_object_mut().is_some_and(|item| item.shift_remove("extra_content").is_some());
     }
     changed
@@ -134,6 +172,21 @@ mod tests {
     }
 
     #[test]
+    fn ids_of_other_makers_calls_become_plain_for_anthropic() {
+        let turn = |id: &str| {
+            json!({"messages": [{"role": "user", "content": "q"},
+                {"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "f", "input": {}}]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "r"}]}]})
+        };
+        let (odd, plain) = (turn("functions.f:0").to_string(), turn("functions_f_0"));
+        for body in [odd.clone(), odd.replace("\":\"", "\" : \"")] {
+            assert!(suspected(Dialect::Messages, body.as_bytes()));
+        }
+        assert_eq!(cleared(Dialect::Messages, odd.as_bytes()), Some(plain.to_string().into_bytes()));
+        assert!(!suspected(Dialect::Messages, plain.to_string().as_bytes()));
+    }
+
+    #[test]
     fn what_translation_adds_is_taken_out_of_chat_messages() {
         let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
         let mut signed = call.clone();
@@ -155,5 +208,9 @@ mod tests {
         let body = json!({"input": [item("anthropic:sig"), own, item(UNSIGNED)]});
         assert_eq!(clear(Dialect::Responses, &body), Some(json!({"input": [own]})));
         assert_eq!(clear(Dialect::Responses, &json!({"input": [own]})), None);
+        for kind in ["function_call", "custom_tool_call"] {
+            let signed = json!({"input": [{"type": kind, "extra_content": {"google": {"thought_signature": "s"}}}]});
+            assert_eq!(clear(Dialect::Responses, &signed), Some(json!({"input": [{"type": kind}]})));
+        }
     }
 }

@@ -102,3 +102,20 @@ fn a_streamed_input_comes_as_it_is_written() {
     assert_eq!(of("response.custom_tool_call_input.done")[0]["input"], PATCH);
     assert_eq!(events.last().expect("an end")["response"]["output"][0]["input"], PATCH);
 }
+
+#[test]
+fn geminis_signature_on_a_free_text_call_comes_back_with_it() {
+    let part = json!({"functionCall": {"name": "patch", "args": {"input": PATCH}}, "thoughtSignature": "sig"});
+    let answer = json!({"candidates": [{"content": {"parts": [part]}, "finishReason": "STOP"}]});
+    let context = context(Dialect::Responses);
+    let (out, _) =
+        reply(Protocol::Gemini, Dialect::Responses, answer.to_string().as_bytes(), &context).expect("a reply");
+    let out: Value = serde_json::from_slice(&out).expect("JSON");
+    assert_eq!(out["output"][0]["type"], "custom_tool_call");
+    let body = json!({"input": [{"role": "user", "content": "q"}, out["output"][0]]}).to_string();
+    let model = "gemini-3-pro";
+    let target = Target { protocol: Protocol::Gemini, model, max_tokens: 9, refuse_unsupported: true };
+    let made = request(Dialect::Responses, body.as_bytes(), &target).expect("a request");
+    let made: Value = serde_json::from_slice(&made.body).expect("JSON");
+    assert_eq!(made["contents"][1]["parts"][0], part);
+}

@@ -18,6 +18,14 @@ pub(crate) fn invalid(param: Option<&str>, message: impl Into<String>) -> Refuse
     Refused::Invalid { param: param.map(ToOwned::to_owned), message: message.into() }
 }
 
+/// What is not there, or no word, is the client's error; a word that is not known here, another backend may know.
+pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> Refused {
+    if given.is_empty() {
+        return invalid(Some(param), message);
+    }
+    Refused::Unsupported { param: param.to_owned(), message: message.into() }
+}
+
 /// A member's text, empty if it is not there or no string.
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()
@@ -45,11 +53,13 @@ pub(crate) fn take_number(map: &mut Map<String, Value>, key: &str) -> Result<Opt
         .transpose()
 }
 
-/// Takes a count out; something else is the client's error.
+/// Takes a count out; no number at all is the client's error, and another number, such as -1, means something to some servers.
 pub(crate) fn take_count(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
-    take(map, key)
-        .map(|v| v.as_u64().ok_or_else(|| invalid(Some(key), format!("'{key}' must be a whole number"))))
-        .transpose()
+    let wrong = |value: &Value| {
+        let given = if value.is_number() { value.to_string() } else { String::new() };
+        unknown(key, &given, format!("'{key}' must be a whole number"))
+    };
+    take(map, key).map(|v| v.as_u64().ok_or_else(|| wrong(&v))).transpose()
 }
 
 /// Takes a flag out; something else is the client's error.

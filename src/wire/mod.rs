@@ -5,6 +5,7 @@ mod chat;
 mod counts;
 #[cfg(test)]
 mod edge_tests;
+mod end_user;
 pub mod envelope;
 mod events;
 mod faults;
@@ -18,6 +19,9 @@ mod gemini;
 pub mod http1;
 mod ids;
 mod json;
+#[cfg(test)]
+mod losses_tests;
+pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
 mod openai;
@@ -74,6 +78,15 @@ pub struct Usage {
     pub written: u64,
     /// Generated tokens spent on reasoning.
     pub reasoning: u64,
+}
+
+impl Usage {
+    /// Counts of a later event; one that counts no prompt leaves it as it was counted.
+    #[must_use]
+    pub fn after(self, earlier: Option<Self>) -> Self {
+        let Some(earlier) = earlier.filter(|_| self.input == 0) else { return self };
+        Self { input: earlier.input, cached: earlier.cached, written: earlier.written, ..self }
+    }
 }
 
 /// A provider's error in normalised words.

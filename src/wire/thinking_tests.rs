@@ -1,10 +1,11 @@
-//! Owns thinking on its way back: what a client echoes of an answer reaches the provider that thought it, and no other.
+//! Owns thinking: that it is asked for in each model's own words, and that what a client echoes of it reaches the provider that
+//! thought it, and no other.
 
 use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, ReplyContext, StreamTranslator, Target, reply, request},
+    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, reply, request},
 };
 
 fn context() -> ReplyContext {
@@ -133,4 +134,127 @@ fn a_thought_signature_before_text_comes_back_on_the_text() {
         {"role": "user", "content": "r"}]});
     let back = sent(Dialect::Messages, Protocol::Gemini, "gemini-3-pro-preview", &turn);
     assert_eq!(back["contents"][1]["parts"], json!([{"text": "so", "thoughtSignature": "sig"}]));
+}
+
+/// A chat request with further members, and what is left out of it, for a model.
+fn asked(protocol: Protocol, model: &str, more: &Value) -> Result<(Value, Vec<String>), Refused> {
+    let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
+    body.as_object_mut().expect("an object").extend(more.as_object().expect("members").clone());
+    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
+    let made = request(Dialect::Chat, body.to_string().as_bytes(), &target)?;
+    Ok((serde_json::from_slice(&made.body).expect("JSON"), made.dropped))
+}
+
+fn tools() -> Value {
+    json!([{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}])
+}
+
+#[test]
+fn reasoning_models_of_any_generation_are_asked_in_their_own_words() {
+    let body = json!({"max_tokens": 9, "temperature": 0.5, "top_p": 0.5, "reasoning_effort": "high"});
+    for model in ["o3", "gpt-5", "gpt-5.2", "gpt-6-luna", "ft:o4-mini-2025-04-16:house::id", "ft:gpt-5:house::id"] {
+        let (out, dropped) = asked(Protocol::Openai, model, &body).expect("a request");
+        assert_eq!((&out["max_completion_tokens"], &out["reasoning_effort"]), (&json!(9), &json!("high")), "{model}");
+        assert!(["max_tokens", "temperature", "top_p"].iter().all(|name| out.get(name).is_none()), "{model}");
+        assert_eq!(dropped, ["temperature", "top_p"]);
+    }
+    let (plain, _) = asked(Protocol::Openai, "gpt-4o", &body).expect("a request");
+    assert_eq!((&plain["max_tokens"], plain.get("reasoning_effort")), (&json!(9), None));
+}
+
+#[test]
+fn a_wish_for_no_reasoning_is_passed_on() {
+    for (model, effort) in
+        [("gpt-5", Some("minimal")), ("gpt-5.1", Some("none")), ("o3", Some("low")), ("gpt-4o", None)]
+    {
+        let (out, dropped) = asked(Protocol::Openai, model, &json!({"reasoning_effort": "none"})).expect("a request");
+        assert_eq!(out.get("reasoning_effort").and_then(Value::as_str), effort, "{model}");
+        assert_eq!(dropped, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn functions_are_called_unthinking_where_chat_completions_takes_no_other() {
+    let body = |effort: &str| json!({"tools": tools(), "reasoning_effort": effort});
+    for model in ["gpt-5.4", "gpt-5.6-terra", "gpt-6-luna"] {
+        let (out, dropped) = asked(Protocol::Openai, model, &body("high")).expect("a request");
+        assert_eq!(
+            (&out["reasoning_effort"], dropped),
+            (&json!("none"), vec!["reasoning_effort".to_owned()]),
+            "{model}"
+        );
+        let (out, dropped) = asked(Protocol::Openai, model, &json!({"tools": tools()})).expect("a request");
+        assert_eq!((&out["reasoning_effort"], dropped), (&json!("none"), vec![]), "{model}");
+    }
+    let (before, dropped) = asked(Protocol::Openai, "gpt-5.2", &body("high")).expect("a request");
+    assert_eq!((&before["reasoning_effort"], dropped), (&json!("high"), vec![]));
+    let never = asked(Protocol::Openai, "gpt-6-astra", &body("low"));
+    assert!(matches!(never, Err(Refused::Unsupported { param, .. }) if param == "tools"));
+}
+
+#[test]
+fn stop_sequences_are_never_lost_on_models_that_refuse_them() {
+    for model in ["o3", "o4-mini", "gpt-5", "gpt-5.2", "gpt-6-astra"] {
+        let got = asked(Protocol::Openai, model, &json!({"stop": ["x"]}));
+        assert!(matches!(got, Err(Refused::Unsupported { param, .. }) if param == "stop"), "{model}");
+    }
+    let (out, _) = asked(Protocol::Openai, "gpt-4o", &json!({"stop": ["x"]})).expect("a request");
+    assert_eq!(out["stop"], json!(["x"]));
+}
+
+#[test]
+fn claudes_that_think_by_default_are_kept_from_it_as_far_as_they_can_be() {
+    for (model, thinking, effort) in [
+        ("claude-opus-4-8", None, None),
+        ("claude-opus-5", Some("disabled"), None),
+        ("claude-haiku-5-5", Some("disabled"), None),
+        ("claude-sonnet-5-5", Some("between_tools"), None),
+        ("claude-opus-5-5", None, Some("low")),
+        ("claude-fable-5-1", None, Some("low")),
+    ] {
+        let (out, _) = asked(Protocol::Anthropic, model, &json!({"reasoning_effort": "none"})).expect("a request");
+        assert_eq!(out.pointer("/thinking/type").and_then(Value::as_str), thinking, "{model}");
+        assert_eq!(out.pointer("/output_config/effort").and_then(Value::as_str), effort, "{model}");
+    }
+}
+
+#[test]
+fn a_call_that_is_forced_is_left_to_claudes_that_take_no_force() {
+    let body = json!({"tools": tools(), "tool_choice": "required", "reasoning_effort": "low"});
+    for model in ["claude-opus-5-5", "claude-sonnet-5-5", "claude-fable-5-1"] {
+        let (out, dropped) = asked(Protocol::Anthropic, model, &body).expect("a request");
+        assert_eq!(
+            (&out["tool_choice"], dropped),
+            (&json!({"type": "auto"}), vec!["tool_choice".to_owned()]),
+            "{model}"
+        );
+        assert_eq!(out["thinking"]["type"], "adaptive");
+    }
+    for model in ["claude-opus-5", "claude-haiku-5-5", "claude-fable-5"] {
+        assert_eq!(
+            asked(Protocol::Anthropic, model, &body).expect("a request").0["tool_choice"]["type"],
+            "any",
+            "{model}"
+        );
+    }
+}
+
+#[test]
+fn thinking_by_default_or_as_the_model_sees_fit_leaves_the_answer_its_room() {
+    let limit =
+        |model, more: &Value| asked(Protocol::Anthropic, model, more).expect("a request").0["max_tokens"].clone();
+    assert_eq!(limit("claude-opus-4-8", &json!({"reasoning_effort": "high"})), 4096 + 24_576);
+    assert_eq!(limit("claude-opus-5", &json!({})), 4096 + 8192);
+    assert_eq!(limit("claude-opus-5", &json!({"reasoning_effort": "none"})), 4096);
+    assert_eq!(limit("claude-opus-4-8", &json!({})), 4096);
+    assert_eq!(limit("claude-opus-5", &json!({"max_tokens": 9, "reasoning_effort": "high"})), 9);
+}
+
+#[test]
+fn an_answer_already_begun_is_continued_without_a_budget_to_think() {
+    let body = json!({"reasoning_effort": "high", "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": "It is"}]});
+    let (out, dropped) = asked(Protocol::Anthropic, "claude-sonnet-4-5", &body).expect("a request");
+    assert_eq!(out["messages"][1]["content"][0]["text"], "It is");
+    assert_eq!((out.get("thinking"), dropped), (None, vec!["reasoning_effort".to_owned()]));
 }

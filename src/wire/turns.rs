@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use super::{
     Protocol,
     chat::{Loss, Message, Part, Role, Signature, Weight},
+    ids,
     json::note,
 };
 
@@ -16,33 +17,55 @@ const NO_RESULT: &str = "No result was given.";
 /// A conversation in order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Turns {
-    /// System and developer texts, in order.
-    pub(crate) system: Vec<String>,
-    /// User first, alternating, none empty; every tool call answered at the head of the next turn.
+    /// System and developer texts, in order, and where to cache them.
+    pub(crate) system: Vec<Part>,
+    /// User first, alternating but for instructions between them, none empty; every tool call answered at the head of the
+    /// next turn.
     pub(crate) turns: Vec<Message>,
 }
 
-/// Arranges messages for a provider. `keep_last` leaves an assistant message at the end, to be continued.
-pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, losses: &mut Vec<Loss>) -> Turns {
+impl Turns {
+    /// The texts alone.
+    pub(crate) fn instructions(&self) -> Vec<&str> {
+        self.system.iter().filter_map(words).collect()
+    }
+}
+
+/// What some models take and others do not.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Takes {
+    /// An assistant message at the end, to be continued.
+    pub(crate) prefill: bool,
+    /// Instructions where they stand, not at the beginning only.
+    pub(crate) asides: bool,
+}
+
+/// Arranges messages for a provider.
+pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, losses: &mut Vec<Loss>) -> Turns {
     let unproven = |p: &Part| matches!(p, Part::Thinking { .. } | Part::Redacted(_)) && is_empty(p, target);
     if messages.iter().flat_map(|m| &m.parts).any(unproven) {
         note(losses, "messages[].thinking", Weight::Note);
     }
-    let mut system: Vec<String> = Vec::new();
+    let marks = |m: &Message| m.parts.iter().any(is_mark);
+    if target != Protocol::Anthropic && messages.iter().any(marks) {
+        note(losses, "messages[].content[].cache_control", Weight::Note);
+    }
+    let mut system: Vec<Part> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
     for message in messages {
-        if message.role == Role::System {
-            system
-                .extend(message.parts.iter().filter_map(words).filter(|t| !t.trim().is_empty()).map(ToOwned::to_owned));
+        let instructs = message.role == Role::System;
+        let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p));
+        let parts = message.parts.iter().filter(said).cloned();
+        if instructs && !(takes.asides && merged.iter().any(|m| !m.parts.is_empty())) {
+            system.extend(parts);
             continue;
         }
-        let parts = message.parts.iter().filter(|p| !is_empty(p, target)).cloned();
         match merged.last_mut() {
             Some(last) if last.role == message.role => last.parts.extend(parts),
             _ => merged.push(Message { role: message.role, parts: parts.collect() }),
         }
     }
-    merged.retain(|m| !m.parts.is_empty());
+    merged.retain(|m| !m.parts.iter().all(is_mark));
     let mut joined: Vec<Message> = Vec::new();
     for message in merged {
         match joined.last_mut() {
@@ -52,13 +75,13 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, keep_last: bool, l
     }
     if joined.is_empty() && !system.is_empty() {
         // Only instructions: they are what there is to answer.
-        joined.push(Message { role: Role::User, parts: system.drain(..).map(Part::text).collect() });
+        joined.push(Message { role: Role::User, parts: std::mem::take(&mut system) });
     }
     if joined.first().is_none_or(|m| m.role == Role::Assistant) {
         joined.insert(0, user(CONTINUE));
     }
     let mut turns = pair(joined, target);
-    if !keep_last && turns.last().is_some_and(|m| m.role == Role::Assistant) {
+    if !takes.prefill && turns.last().is_some_and(|m| m.role == Role::Assistant) {
         turns.push(user(CONTINUE));
     }
     Turns { system, turns }
@@ -70,33 +93,47 @@ fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
     let mut used = HashSet::new();
     // Ids as the client wrote them, to the unique ones sent on, for the calls still open.
     let mut open: Vec<(String, String)> = Vec::new();
+    // Instructions that came between calls and their results: those may not be parted.
+    let mut held: Vec<Message> = Vec::new();
     for mut message in messages {
-        if message.role == Role::Assistant {
-            open = rename(&mut message.parts, &mut used);
-            turns.push(message);
-            continue;
+        match message.role {
+            Role::System if !open.is_empty() => held.push(message),
+            Role::System => turns.push(message),
+            Role::Assistant => {
+                if !open.is_empty() {
+                    let parts = answer(std::mem::take(&mut open), Vec::new(), target);
+                    turns.push(Message { role: Role::User, parts });
+                }
+                turns.append(&mut held);
+                open = rename(&mut message.parts, &mut used, target);
+                turns.push(message);
+            }
+            Role::User => {
+                message.parts = answer(std::mem::take(&mut open), message.parts, target);
+                turns.push(message);
+                turns.append(&mut held);
+            }
         }
-        message.parts = answer(std::mem::take(&mut open), message.parts, target);
-        turns.push(message);
     }
     if !open.is_empty() {
         turns.push(Message { role: Role::User, parts: answer(open, Vec::new(), target) });
     }
+    turns.append(&mut held);
     turns
 }
 
-/// Makes call ids unique and plain; returns old and new.
-fn rename(parts: &mut [Part], used: &mut HashSet<String>) -> Vec<(String, String)> {
+/// Makes call ids unique, and plain where the provider takes no others; returns old and new.
+fn rename(parts: &mut [Part], used: &mut HashSet<String>, target: Protocol) -> Vec<(String, String)> {
     let mut open = Vec::new();
     for part in parts {
         let Part::ToolCall { id, .. } = part else { continue };
-        let plain: String =
-            id.chars().map(|c| if c.is_ascii_alphanumeric() || c == '_' || c == '-' { c } else { '_' }).collect();
-        let plain = if plain.is_empty() { "call".to_owned() } else { plain };
-        let mut unique = plain.clone();
+        // Kimi K2 reads the ids of its history, `functions.NAME:NUMBER` (MoonshotAI/Kimi-K2, tool call guidance).
+        let kept = if target == Protocol::Openai { id.clone() } else { ids::plain(id) };
+        let kept = if kept.is_empty() { "call".to_owned() } else { kept };
+        let mut unique = kept.clone();
         let mut count = 2_usize;
         while !used.insert(unique.clone()) {
-            unique = format!("{plain}_{count}");
+            unique = format!("{kept}_{count}");
             count += 1;
         }
         open.push((std::mem::replace(id, unique.clone()), unique));
@@ -149,9 +186,13 @@ fn is_empty(part: &Part, target: Protocol) -> bool {
         Part::Text { text, signature } => text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none(),
         Part::Refusal(text) => text.trim().is_empty(),
         Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
-        Part::Redacted(_) => target != Protocol::Anthropic,
+        Part::Redacted(_) | Part::CacheMark(_) => target != Protocol::Anthropic,
         _ => false,
     }
+}
+
+fn is_mark(part: &Part) -> bool {
+    matches!(part, Part::CacheMark(_))
 }
 
 fn user(text: &str) -> Message {

@@ -9,6 +9,7 @@ mod commit;
 mod connections;
 mod deadline;
 mod demo;
+mod dialects;
 mod exhausted;
 mod explain;
 mod faults;

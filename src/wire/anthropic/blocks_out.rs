@@ -1,16 +1,33 @@
 //! Owns writing the content blocks of a Messages request.
 
+use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::super::{
     Protocol,
     chat::{ChatRequest, Part, Signature, Source, Weight},
-    json::{arguments, note},
+    json::{arguments, note, text},
     turns::words,
 };
 
+/// Writes parts; a mark goes on the block before it, which thinking does not bear (Anthropic's guide to prompt caching).
+pub(crate) fn blocks(parts: &[Part], request: &mut ChatRequest) -> Vec<Value> {
+    let mut out: Vec<Value> = Vec::with_capacity(parts.len());
+    for part in parts {
+        match part {
+            Part::CacheMark(mark) => {
+                if let Some(block) = out.last_mut().filter(|block| !text(block, "type").ends_with("thinking")) {
+                    block["cache_control"] = mark.clone();
+                }
+            }
+            other => out.extend(block(other, request)),
+        }
+    }
+    out
+}
+
 /// Writes a part; `None` where nothing of it can be said.
-pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
+fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
     Some(match part {
         Part::Text { .. } | Part::Refusal(_) => {
             let text = words(part).filter(|t| !t.trim().is_empty())?;
@@ -25,7 +42,11 @@ pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "image", "source": media(source)})
         }
         Part::File { source, name } => {
-            let mut document = json!({"type": "document", "source": media(source)});
+            let Some(source) = document(source) else {
+                note(&mut request.losses, "messages[].content[].file", Weight::Answer);
+                return None;
+            };
+            let mut document = json!({"type": "document", "source": source});
             if let Some(name) = name {
                 document["title"] = name.as_str().into();
             }
@@ -39,7 +60,7 @@ pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "tool_use", "id": id, "name": name, "input": arguments(text)})
         }
         Part::ToolResult { id, parts, error } => {
-            let content: Vec<Value> = parts.iter().filter_map(|p| block(p, request)).collect();
+            let content = blocks(parts, request);
             let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
             if *error {
                 result["is_error"] = true.into();
@@ -55,7 +76,21 @@ pub(crate) fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "thinking", "thinking": text, "signature": value})
         }
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
+        Part::CacheMark(_) => return None,
     })
+}
+
+/// The source of a document: of what comes in base64 only PDF is taken, and text as text (API reference,
+/// `DocumentBlockParam`).
+fn document(source: &Source) -> Option<Value> {
+    match source {
+        Source::Data { mime, data } if mime.starts_with("text/") => {
+            let text = String::from_utf8(STANDARD.decode(data).ok()?).ok()?;
+            Some(media(&Source::Text(text)))
+        }
+        Source::Data { mime, .. } if mime != "application/pdf" => None,
+        other => Some(media(other)),
+    }
 }
 
 fn media(source: &Source) -> Value {

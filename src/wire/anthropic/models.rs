@@ -2,7 +2,7 @@
 
 /// What a model takes. Unknown names count as current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "four features that the models have independently of each other")]
+#[expect(clippy::struct_excessive_bools, reason = "features that the models have independently of each other")]
 pub(crate) struct Generation {
     /// Thinks by itself and takes an effort; older ones take a budget of tokens.
     pub(crate) adaptive: bool,
@@ -12,11 +12,27 @@ pub(crate) struct Generation {
     pub(crate) schemas: bool,
     /// Refuses temperature, `top_p` and `top_k`; knows the efforts above high; tells its thoughts only if asked to.
     pub(crate) latest: bool,
+    /// How it is kept from thinking.
+    pub(crate) quiet: Quiet,
+    /// Refuses a choice that forces a call.
+    pub(crate) chooses: bool,
+}
+
+/// How a model is kept from thinking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Quiet {
+    /// It thinks only if asked to.
+    Anyway,
+    /// By `thinking` of this type.
+    By(&'static str),
+    /// Not at all: the least effort comes nearest.
+    Never,
 }
 
 impl Generation {
     /// Sources: the model overview, extended thinking and structured outputs pages of Anthropic's documentation, and the
-    /// migration guides: what 4.7 dropped, later models do not take either.
+    /// migration guides: what 4.7 dropped, later models do not take either. For the fifth generation its pages: "What's new"
+    /// of Opus 5.5, Sonnet 5.5 and Haiku 5.5, and the migration guides of Fable 5 and 5.1.
     pub(crate) fn of(model: &str) -> Self {
         // Names without a version are the newest of their kind where that is known, else of the middle.
         let newest = ["claude-fable", "claude-mythos"].iter().any(|name| model.contains(name));
@@ -26,6 +42,14 @@ impl Generation {
             thinks: version >= (3, 7),
             schemas: version >= (4, 1),
             latest: version >= (4, 7),
+            quiet: match version {
+                _ if version < (5, 0) => Quiet::Anyway,
+                _ if newest => Quiet::Never,
+                _ if version >= (5, 5) && model.contains("opus") => Quiet::Never,
+                _ if version >= (5, 5) && model.contains("sonnet") => Quiet::By("between_tools"),
+                _ => Quiet::By("disabled"),
+            },
+            chooses: if newest { version >= (5, 1) } else { version >= (5, 5) && !model.contains("haiku") },
         }
     }
 }
@@ -56,5 +80,24 @@ mod tests {
             assert!(Generation::of(name).latest, "{name}");
         }
         assert!(Generation::of("house-model").adaptive && !Generation::of("house-model").latest);
+    }
+
+    #[test]
+    fn the_fifth_generation_thinks_unless_it_is_kept_from_it() {
+        for (name, quiet, chooses) in [
+            ("claude-opus-4-8", Quiet::Anyway, false),
+            ("house-model", Quiet::Anyway, false),
+            ("claude-opus-5", Quiet::By("disabled"), false),
+            ("claude-sonnet-5", Quiet::By("disabled"), false),
+            ("claude-haiku-5-5", Quiet::By("disabled"), false),
+            ("claude-sonnet-5-5", Quiet::By("between_tools"), true),
+            ("anthropic.claude-opus-5-5", Quiet::Never, true),
+            ("claude-fable-5", Quiet::Never, false),
+            ("claude-fable-5-1", Quiet::Never, true),
+            ("claude-mythos-5-2", Quiet::Never, true),
+        ] {
+            let generation = Generation::of(name);
+            assert_eq!((generation.quiet, generation.chooses), (quiet, chooses), "{name}");
+        }
     }
 }

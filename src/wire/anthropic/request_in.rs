@@ -10,7 +10,7 @@ use super::super::{
     },
     json::{
         invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
-        text, unread,
+        text, unknown, unread,
     },
     openai::request_in::{schema, thinking_budget},
     translate::Refused,
@@ -85,7 +85,7 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
     let mut hosted = Vec::new();
     for tool in take_list(map, "tools")?.unwrap_or_default() {
-        let name = owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?;
+        let name = || owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"));
         match (text(&tool, "type"), tool.get("input_schema")) {
             ("" | "custom", Some(schema)) => {
                 unread(
@@ -95,13 +95,16 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                     &mut request.losses,
                 );
                 request.tools.push(Tool {
-                    name,
+                    name: name()?,
                     description: owned(&tool, "description"),
                     parameters: Some(schema.clone()),
                     strict: tool.get("strict").and_then(Value::as_bool),
                 });
             }
-            ("" | "custom", None) => return Err(invalid(Some("tools"), format!("tool '{name}' has no input_schema"))),
+            ("" | "custom", None) => {
+                return Err(invalid(Some("tools"), format!("tool '{}' has no input_schema", name()?)));
+            }
+            // Toolsets among them have no name.
             (kind, _) => hosted.push(format!("tools[{kind}]")),
         }
     }
@@ -112,7 +115,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         "any" => ToolChoice::Required,
         "none" => ToolChoice::None,
         "tool" => ToolChoice::Named(text(&choice, "name").to_owned()),
-        _ => return Err(invalid(Some("tool_choice"), "'tool_choice.type' must be auto, any, tool or none")),
+        other => return Err(unknown("tool_choice", other, "'tool_choice.type' must be auto, any, tool or none")),
     });
     if let Some(off) = choice.get("disable_parallel_tool_use").and_then(Value::as_bool) {
         request.parallel_tool_calls = Some(!off);
@@ -126,9 +129,9 @@ fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, 
         "user" => Role::User,
         "assistant" => Role::Assistant,
         "system" => Role::System,
-        _ => {
+        other => {
             let message = format!("'{param}.role' must be user or assistant");
-            return Err(invalid(Some(&format!("{param}.role")), message));
+            return Err(unknown(&format!("{param}.role"), other, message));
         }
     };
     unread(value, &["role", "content"], "messages[]", losses);
@@ -155,11 +158,13 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
 }
 
 fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
-    const READ: [&str; 14] = [
+    const READ: [&str; 16] = [
         "type",
         "text",
         "source",
         "title",
+        "context",
+        "tool_name",
         "id",
         "name",
         "input",
@@ -177,7 +182,10 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
     Ok(Some(match text(block, "type") {
         "text" => Part::text(text(block, "text")),
         "image" => Part::Image { source: source(block, param, losses)?, detail: None },
-        "document" => Part::File { source: source(block, param, losses)?, name: owned(block, "title") },
+        "document" => Part::File { source: document(block, param, losses)?, name: owned(block, "title") },
+        "search_result" => Part::text(search_result(block)),
+        // The tool itself is among the others: its name is what was found.
+        "tool_reference" => Part::text(text(block, "tool_name")),
         "tool_use" => Part::ToolCall {
             id: text(block, "id").to_owned(),
             name: text(block, "name").to_owned(),
@@ -191,12 +199,34 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
         },
         "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },
         "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
-        // What Anthropic's own tools left in the history, and blocks newer than this reader.
+        // What Anthropic's own tools left in the history tells how an answer came about; all else is what to answer from.
         other => {
-            note(losses, format!("messages[].content[{other}]"), Weight::Hint);
+            let left = other.ends_with("_tool_use") || other.ends_with("_tool_result");
+            let weight = if left { Weight::Hint } else { Weight::Answer };
+            note(losses, format!("messages[].content[{other}]"), weight);
             return Ok(None);
         }
     }))
+}
+
+/// A search result in words.
+fn search_result(block: &Value) -> String {
+    let said = list(block, "content").iter().map(|t| text(t, "text"));
+    let all: Vec<&str> = [text(block, "title"), text(block, "source")].into_iter().chain(said).collect();
+    all.join("\n")
+}
+
+/// A document's source; with a text goes what it is about.
+fn document(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
+    let context = owned(block, "context").filter(|context| !context.is_empty());
+    Ok(match (source(block, param, losses)?, context) {
+        (Source::Text(text), Some(context)) => Source::Text(format!("{context}\n\n{text}")),
+        (source, Some(_)) => {
+            note(losses, "messages[].content[].context", Weight::Note);
+            source
+        }
+        (source, None) => source,
+    })
 }
 
 fn source(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
@@ -219,7 +249,7 @@ fn source(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, 
         }
         other => {
             let message = format!("'{param}.content': unknown source type '{other}'");
-            return Err(invalid(Some(&format!("{param}.content")), message));
+            return Err(unknown(&format!("{param}.content"), other, message));
         }
     })
 }

@@ -6,13 +6,14 @@ use super::{
     super::{
         Protocol,
         chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Tool, ToolChoice, Weight},
+        end_user,
         json::note,
         schema::closed,
         translate::Target,
-        turns::arrange,
+        turns::{Takes, arrange},
     },
-    blocks_out::block,
-    models::Generation,
+    blocks_out::blocks,
+    models::{Generation, Quiet},
 };
 
 /// Smallest thinking budget the API takes, tokens.
@@ -25,13 +26,14 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
     out.insert("model".into(), target.model.into());
     out.insert("max_tokens".into(), max_tokens.into());
-    let mut arranged =
-        arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, !generation.adaptive, &mut request.losses);
+    let takes = Takes { prefill: !generation.adaptive, ..Takes::default() };
+    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
+    choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
     format(request, generation, &mut arranged.system, &mut out);
-    if !arranged.system.is_empty() {
-        let blocks = arranged.system.iter().map(|text| json!({"type": "text", "text": text}));
-        out.insert("system".into(), blocks.collect());
+    let system = blocks(&arranged.system, request);
+    if !system.is_empty() {
+        out.insert("system".into(), Value::Array(system));
     }
     let mut messages = Vec::new();
     for message in &arranged.turns {
@@ -48,7 +50,10 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     tools(request, &arranged.turns, &mut out);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {
-        out.insert("metadata".into(), json!({"user_id": user}));
+        out.insert("metadata".into(), json!({"user_id": end_user::for_anthropic(user)}));
+    }
+    if request.verbosity.is_some() {
+        note(&mut request.losses, "verbosity", Weight::Hint);
     }
     if request.metadata.as_ref().is_some_and(|m| !m.is_empty()) {
         note(&mut request.losses, "metadata", Weight::Hint);
@@ -65,6 +70,15 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out
 }
 
+/// Leaves a call that is forced to the model, where it takes no force.
+fn choice(request: &mut ChatRequest, generation: Generation) {
+    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
+    if forced && generation.chooses {
+        note(&mut request.losses, "tool_choice", Weight::Hint);
+        request.tool_choice = Some(ToolChoice::Auto);
+    }
+}
+
 /// Writes `thinking` and effort; says whether it is on.
 fn thinking(
     request: &mut ChatRequest,
@@ -73,14 +87,37 @@ fn thinking(
     turns: &[Message],
     out: &mut Map<String, Value>,
 ) -> bool {
-    let Some(reasoning) = request.reasoning.clone() else { return false };
+    // The limit covers thinking and answer alike: one that the client did not set makes room for both.
+    let open = request.max_tokens.is_none_or(|n| n == 0);
+    let make_room = |out: &mut Map<String, Value>, budget: u64| {
+        if open {
+            out.insert("max_tokens".into(), max_tokens.saturating_add(budget).into());
+        }
+    };
+    let Some(reasoning) = request.reasoning.clone() else {
+        if generation.quiet != Quiet::Anyway {
+            make_room(out, Reasoning::Adaptive.budget());
+        }
+        return false;
+    };
     if reasoning == Reasoning::Off {
+        match generation.quiet {
+            Quiet::Anyway => {}
+            Quiet::By(kind) => drop(out.insert("thinking".into(), json!({"type": kind}))),
+            Quiet::Never => {
+                make_room(out, LEAST_BUDGET);
+                out.insert("output_config".into(), json!({"effort": "low"}));
+            }
+        }
         return false;
     }
     // Thinking takes no forced call; the call is what the client asked for.
     let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
     if forced && !request.tools.is_empty() {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
+        if generation.quiet != Quiet::Anyway {
+            make_room(out, reasoning.budget());
+        }
         return false;
     }
     if generation.adaptive {
@@ -89,6 +126,7 @@ fn thinking(
             thinking["display"] = "summarized".into();
         }
         out.insert("thinking".into(), thinking);
+        make_room(out, reasoning.budget());
         let word = match reasoning.word() {
             "minimal" => "low",
             "xhigh" | "max" if !generation.latest => "high",
@@ -100,43 +138,41 @@ fn thinking(
         return true;
     }
     // A tool loop whose last call was made with thinking off, or whose thinking was not echoed, cannot go on with it.
+    // Nor does it go with the beginning of an answer (Anthropic's guide to prefilling).
+    let prefilled = turns.last().is_some_and(|m| m.role == Role::Assistant);
     let unproven = turns.iter().rev().find(|m| m.role == Role::Assistant).is_some_and(|last| {
         let calls = last.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
         calls && !matches!(last.parts.first(), Some(Part::Thinking { .. } | Part::Redacted(_)))
     });
-    let open = request.max_tokens.is_none();
-    if unproven || !generation.thinks || (!open && max_tokens < 2 * LEAST_BUDGET) {
+    if prefilled || unproven || !generation.thinks || (!open && max_tokens < 2 * LEAST_BUDGET) {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         return false;
     }
-    // The limit covers thinking and answer alike: one that the client did not set makes room for both.
     let budget = match reasoning {
-        other if open => {
-            let budget = other.budget().max(LEAST_BUDGET);
-            out.insert("max_tokens".into(), max_tokens.saturating_add(budget).into());
-            budget
-        }
+        other if open => other.budget().max(LEAST_BUDGET),
         Reasoning::Budget(budget) => budget.min(max_tokens - 1),
         other => other.budget().min(max_tokens / 2),
     };
-    out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget.max(LEAST_BUDGET)}));
+    let budget = budget.max(LEAST_BUDGET);
+    make_room(out, budget);
+    out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget}));
     true
 }
 
 /// Writes the form of the answer: natively with a schema, by instruction otherwise.
-fn format(request: &ChatRequest, generation: Generation, system: &mut Vec<String>, out: &mut Map<String, Value>) {
+fn format(request: &ChatRequest, generation: Generation, system: &mut Vec<Part>, out: &mut Map<String, Value>) {
     match &request.format {
         None => {}
         Some(Format::Json) => {
-            system.push("Answer with one JSON object and nothing else: no prose and no code fence.".to_owned());
+            system.push(Part::text("Answer with one JSON object and nothing else: no prose and no code fence."));
         }
         Some(Format::Schema { schema, .. }) if generation.schemas => {
             let config = out.entry("output_config").or_insert_with(|| json!({}));
             config["format"] = json!({"type": "json_schema", "schema": closed(schema)});
         }
-        Some(Format::Schema { schema, .. }) => system.push(format!(
+        Some(Format::Schema { schema, .. }) => system.push(Part::text(format!(
             "Answer with one JSON value and nothing else: no prose and no code fence. It has to fit this JSON schema: {schema}"
-        )),
+        ))),
     }
 }
 
@@ -241,10 +277,7 @@ fn tool(tool: &Tool) -> Value {
 }
 
 fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
-    let mut blocks: Vec<Value> = Vec::with_capacity(message.parts.len());
-    for part in &message.parts {
-        blocks.extend(block(part, request));
-    }
+    let mut blocks = blocks(&message.parts, request);
     if blocks.is_empty() {
         // Everything in it was lost; the loss is listed and the roles still alternate.
         blocks.push(json!({"type": "text", "text": super::super::turns::CONTINUE}));

@@ -9,7 +9,7 @@ use super::super::{
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
     json::{arguments, note},
     translate::Target,
-    turns::{arrange, words},
+    turns::{Takes, arrange, words},
 };
 use super::models::Model;
 
@@ -22,15 +22,16 @@ const MOST_STOPS: usize = 5;
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, false, &mut request.losses);
+    let mut arranged =
+        arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, Takes::default(), &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = request.tools.is_empty() || model.is_third();
     if !formal {
-        arranged.system.extend(request.format.as_ref().map(instruction));
+        arranged.system.extend(request.format.as_ref().map(instruction).map(Part::text));
     }
     if !arranged.system.is_empty() {
-        let parts = arranged.system.iter().map(|text| json!({"text": text}));
-        out.insert("systemInstruction".into(), json!({"parts": parts.collect::<Vec<_>>()}));
+        let parts: Vec<Value> = arranged.instructions().iter().map(|text| json!({"text": text})).collect();
+        out.insert("systemInstruction".into(), json!({"parts": parts}));
     }
     let names: HashMap<String, String> = arranged
         .turns
@@ -53,6 +54,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         ("user", request.user.is_some()),
         ("metadata", request.metadata.as_ref().is_some_and(|m| !m.is_empty())),
         ("service_tier", request.service_tier.as_deref().is_some_and(|t| t != "auto" && t != "default")),
+        ("verbosity", request.verbosity.is_some()),
         ("parallel_tool_calls", request.parallel_tool_calls == Some(false) && !request.tools.is_empty()),
     ] {
         if set {
@@ -144,13 +146,24 @@ fn declaration(tool: &Tool) -> Value {
     out.insert("name".into(), tool.name.as_str().into());
     out.insert("description".into(), tool.description.clone().unwrap_or_default().into());
     // An object without members is refused; no parameters say the same.
-    let named = tool.parameters.as_ref().filter(|p| {
-        p.get("properties").and_then(Value::as_object).is_some_and(|m| !m.is_empty()) || p.get("$ref").is_some()
-    });
-    if let Some(parameters) = named {
+    if let Some(parameters) = tool.parameters.as_ref().filter(|parameters| !is_bare(parameters)) {
         out.insert("parametersJsonSchema".into(), parameters.clone());
     }
     Value::Object(out)
+}
+
+/// Whether a schema says nothing of any member.
+fn is_bare(schema: &Value) -> bool {
+    schema.as_object().is_some_and(|schema| {
+        schema.iter().all(|(keyword, value)| match keyword.as_str() {
+            "type" | "title" | "description" | "$schema" => true,
+            "additionalProperties" => !value.is_object(),
+            "properties" | "required" => {
+                value.as_object().is_none_or(Map::is_empty) && value.as_array().is_none_or(Vec::is_empty)
+            }
+            _ => false,
+        })
+    })
 }
 
 fn content(message: &Message, names: &HashMap<String, String>, signs: bool, request: &mut ChatRequest) -> Value {

@@ -6,7 +6,7 @@ use super::super::{
     Protocol,
     chat::{Loss, Message, Part, Role, Signature, Source, Weight},
     free_text,
-    json::{invalid, list, note, owned, text, unread},
+    json::{invalid, list, note, owned, text, unknown, unread},
     translate::Refused,
 };
 
@@ -29,6 +29,7 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
             "annotations",
             "audio",
             "is_error",
+            "cache_control",
         ],
         "messages[]",
         losses,
@@ -43,17 +44,22 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
             let parts = content(value.get("content"), &param, losses)?;
             return Ok(Message { role: Role::User, parts: vec![Part::ToolResult { id, parts, error }] });
         }
-        _ => {
-            return Err(invalid(
-                Some(&format!("{param}.role")),
-                format!("'{param}.role' must be system, developer, user, assistant or tool"),
-            ));
+        other => {
+            let message = format!("'{param}.role' must be system, developer, user, assistant or tool");
+            return Err(unknown(&format!("{param}.role"), other, message));
         }
     };
     if value.get("name").is_some_and(|n| !n.is_null()) {
         note(losses, "messages[].name", Weight::Note);
     }
-    Ok(Message { role, parts: content(value.get("content"), &param, losses)? })
+    let mut parts = content(value.get("content"), &param, losses)?;
+    parts.extend(cache_mark(value));
+    Ok(Message { role, parts })
+}
+
+/// Where clients of many models put it, in the place that it has in Messages.
+fn cache_mark(value: &Value) -> Option<Part> {
+    value.get("cache_control").filter(|mark| mark.is_object()).cloned().map(Part::CacheMark)
 }
 
 fn google_signature(value: &Value) -> Option<Signature> {
@@ -116,7 +122,14 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
     match value {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
-        Some(Value::Array(list)) => list.iter().map(|value| part(value, param, losses)).collect(),
+        Some(Value::Array(list)) => {
+            let mut parts = Vec::with_capacity(list.len());
+            for value in list {
+                parts.push(part(value, param, losses)?);
+                parts.extend(cache_mark(value));
+            }
+            Ok(parts)
+        }
         Some(_) => {
             Err(invalid(Some(&format!("{param}.content")), format!("'{param}.content' must be a string or an array")))
         }
@@ -126,7 +139,7 @@ fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result
 fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
     let kind = text(value, "type");
     let inner = value.get(kind).unwrap_or(&Value::Null);
-    unread(value, &["type", "text", "refusal", kind], "messages[].content[]", losses);
+    unread(value, &["type", "text", "refusal", "cache_control", kind], "messages[].content[]", losses);
     let wrong = |what: &str| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
     Ok(match kind {
         "text" => Part::text(text(value, "text")),
@@ -148,6 +161,9 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             };
             Part::File { source, name: owned(inner, "filename") }
         }
-        other => return Err(wrong(&format!("unknown part type '{other}'"))),
+        other => {
+            let message = format!("'{param}.content': unknown part type '{other}'");
+            return Err(unknown(&format!("{param}.content"), other, message));
+        }
     })
 }

@@ -3,6 +3,7 @@
 mod calls_in;
 mod echo;
 mod messages_in;
+mod models;
 pub(crate) mod reply_in;
 pub(crate) mod reply_out;
 pub(crate) mod request_in;

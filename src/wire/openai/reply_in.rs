@@ -48,7 +48,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         parts.push(Part::ToolCall {
             id: text(call, "id").to_owned(),
             name: text(function, "name").to_owned(),
-            arguments: text(function, "arguments").to_owned(),
+            arguments: arguments(function.get("arguments")),
             signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
         });
     }
@@ -72,6 +72,15 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         usage,
         fault: None,
     })
+}
+
+/// Arguments as text; some servers send them as the object that the text should tell.
+fn arguments(given: Option<&Value>) -> String {
+    match given {
+        Some(Value::String(text)) => text.clone(),
+        Some(object @ Value::Object(_)) => object.to_string(),
+        _ => String::new(),
+    }
 }
 
 /// A part of content in parts: text, or (Mistral) thinking.

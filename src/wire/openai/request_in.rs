@@ -8,7 +8,7 @@ use super::{
         free_text,
         json::{
             invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text,
-            take_texts, text,
+            take_texts, text, unknown,
         },
         translate::Refused,
     },
@@ -44,6 +44,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         .map(|v| v.as_i64().ok_or_else(|| invalid(Some("seed"), "'seed' must be a whole number")))
         .transpose()?;
     request.user = take_text(&mut map, "user")?;
+    request.verbosity = take_text(&mut map, "verbosity")?;
     request.format = take(&mut map, "response_format").map(|v| format(&v)).transpose()?.flatten();
     let effort = take_text(&mut map, "reasoning_effort")?;
     let thinking = take(&mut map, "thinking");
@@ -111,7 +112,9 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
             let inner = value.get("json_schema").unwrap_or(&Value::Null);
             schema(inner).map(Some)
         }
-        _ => Err(invalid(Some("response_format"), "'response_format.type' must be text, json_object or json_schema")),
+        other => {
+            Err(unknown("response_format", other, "'response_format.type' must be text, json_object or json_schema"))
+        }
     }
 }
 
@@ -160,12 +163,12 @@ fn function(inner: &Value) -> Result<Tool, Refused> {
 
 /// Reads a choice; `allowed_tools` narrows the tools themselves.
 pub(crate) fn tool_choice(choice: &Value, tools: &mut Vec<Tool>) -> Result<ToolChoice, Refused> {
-    let wrong = || invalid(Some("tool_choice"), "'tool_choice' is not one of auto, none, required or a named function");
+    const WRONG: &str = "'tool_choice' is not one of auto, none, required or a named function";
     let word = |word: &str| match word {
         "auto" => Ok(ToolChoice::Auto),
         "none" => Ok(ToolChoice::None),
         "required" | "any" => Ok(ToolChoice::Required),
-        _ => Err(wrong()),
+        _ => Err(unknown("tool_choice", word, WRONG)),
     };
     let name_of = |v: &Value| owned(v.get("function").or_else(|| v.get("custom")).unwrap_or(v), "name");
     match choice {
@@ -180,6 +183,6 @@ pub(crate) fn tool_choice(choice: &Value, tools: &mut Vec<Tool>) -> Result<ToolC
             Some(name) => Ok(ToolChoice::Named(name)),
             None => word(text(choice, "type")),
         },
-        _ => Err(wrong()),
+        _ => Err(invalid(Some("tool_choice"), WRONG)),
     }
 }

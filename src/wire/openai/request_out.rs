@@ -6,21 +6,28 @@ use super::{
     super::{
         Protocol,
         chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
+        end_user,
         json::note,
         translate::Target,
-        turns::arrange,
+        turns::{Takes, arrange},
     },
     echo,
+    models::Model,
 };
 
 /// Writes a request; what it cannot say joins the losses.
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
-    let thinks = thinks(target.model);
+    let model = Model::of(target.model);
+    let thinks = model.thinks();
     out.insert("model".into(), target.model.into());
-    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, true, &mut request.losses);
-    let mut messages: Vec<Value> =
-        arranged.system.iter().map(|text| json!({"role": "system", "content": text})).collect();
+    let takes = Takes { prefill: true, asides: model.is_openais() };
+    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, takes, &mut request.losses);
+    let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
+    if !arranged.system.is_empty() {
+        // One message: templates of some servers refuse a second (BerriAI/litellm#26879).
+        messages.push(json!({"role": "system", "content": arranged.instructions().join("\n\n")}));
+    }
     for message in arranged.turns {
         write_message(message, target.model, request, &mut messages);
     }
@@ -50,6 +57,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     match request.stop.len() {
         0 => {}
+        _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
         1..=4 => {
             out.insert("stop".into(), json!(request.stop));
         }
@@ -66,7 +74,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         out.insert("seed".into(), seed.into());
     }
     if let Some(user) = &request.user {
-        out.insert("user".into(), user.as_str().into());
+        out.insert("user".into(), end_user::for_openai(user).into());
     }
     match &request.format {
         Some(Format::Json) => {
@@ -81,19 +89,20 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         }
         None => {}
     }
-    match &request.reasoning {
-        Some(Reasoning::Off | Reasoning::Adaptive) | None => {}
-        Some(reasoning) if thinks => {
-            let word = match reasoning.word() {
-                "max" => "xhigh",
-                word => word,
-            };
-            out.insert("reasoning_effort".into(), word.into());
-        }
-        Some(_) => note(&mut request.losses, "thinking", Weight::Hint),
+    effort(request, model, &mut out);
+    match request.verbosity.take() {
+        Some(word) if model.has_verbosity() => drop(out.insert("verbosity".into(), word.into())),
+        Some(_) => note(&mut request.losses, "verbosity", Weight::Hint),
+        None => {}
     }
-    if let Some(metadata) = request.metadata.take() {
-        out.insert("metadata".into(), Value::Object(metadata));
+    if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
+        // Refused without the other (QwenLM/qwen-code#243).
+        if request.store {
+            out.insert("store".into(), true.into());
+            out.insert("metadata".into(), Value::Object(metadata));
+        } else {
+            note(&mut request.losses, "metadata", Weight::Note);
+        }
     }
     if let Some(tier) = &request.service_tier {
         let tier = if tier == "standard_only" { "default" } else { tier.as_str() };
@@ -101,16 +110,30 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     if request.stream {
         out.insert("stream".into(), true.into());
-        out.insert("stream_options".into(), json!({"include_usage": true}));
     }
     out
 }
 
-/// Whether a model's name is that of one of OpenAI's reasoning models.
-fn thinks(model: &str) -> bool {
-    let name = model.rsplit('/').next().unwrap_or(model);
-    let digits = name.strip_prefix('o').is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
-    digits || (name.starts_with("gpt-5") && !name.contains("chat"))
+/// Writes how much to reason.
+fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    let asked = request.reasoning.as_ref().filter(|reasoning| **reasoning != Reasoning::Adaptive);
+    let wanted = asked.is_some_and(|reasoning| *reasoning != Reasoning::Off);
+    let word = asked.and_then(|reasoning| model.effort(reasoning.word()));
+    if model.calls_unthinking() && !request.tools.is_empty() {
+        if model.takes_none() {
+            out.insert("reasoning_effort".into(), "none".into());
+            if wanted {
+                note(&mut request.losses, "reasoning_effort", Weight::Hint);
+            }
+        } else {
+            // There is no effort at which it takes them here (genkit-ai/genkit#6303).
+            note(&mut request.losses, "tools", Weight::Answer);
+        }
+    } else if let Some(word) = word {
+        out.insert("reasoning_effort".into(), word.into());
+    } else if wanted {
+        note(&mut request.losses, "thinking", Weight::Hint);
+    }
 }
 
 fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
@@ -149,7 +172,8 @@ fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
 fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: &mut Vec<Value>) {
     match message.role {
         Role::Assistant => assistant(message.parts, model, request, out),
-        Role::System | Role::User => {
+        Role::System => out.push(json!({"role": "system", "content": join(&message.parts)})),
+        Role::User => {
             let mut rest = Vec::new();
             // Media in a tool's result: only text fits there, so it follows as the user's.
             for part in message.parts {
@@ -157,8 +181,10 @@ fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: 
                     rest.push(part);
                     continue;
                 };
-                let (texts, media): (Vec<Part>, Vec<Part>) =
-                    parts.into_iter().partition(|p| matches!(p, Part::Text { .. }));
+                let (texts, media): (Vec<Part>, Vec<Part>) = parts
+                    .into_iter()
+                    .filter(|p| !matches!(p, Part::CacheMark(_)))
+                    .partition(|p| matches!(p, Part::Text { .. }));
                 let mut text = join(&texts);
                 if error && !text.to_ascii_lowercase().contains("error") {
                     text = format!("Error: {text}");
@@ -233,8 +259,11 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
     let mut out = Vec::new();
     for part in parts {
         out.push(match part {
-            Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), .. } => {
+            Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), name: None } => {
                 json!({"type": "text", "text": text})
+            }
+            Part::File { source: Source::Text(text), name: Some(name) } => {
+                json!({"type": "text", "text": format!("{name}\n\n{text}")})
             }
             Part::Image { source, detail } => {
                 let Some(url) = source.to_url() else {
@@ -255,7 +284,7 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
                 continue;
             }
             Part::Audio { data, format } => json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}),
-            Part::ToolCall { .. } | Part::ToolResult { .. } | Part::Thinking { .. } | Part::Redacted(_) => continue,
+            Part::ToolCall { .. } | Part::ToolResult { .. } | Part::Thinking { .. } | Part::Redacted(_) | Part::CacheMark(_) => continue,
         });
     }
     Value::Array(out)

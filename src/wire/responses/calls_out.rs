@@ -49,7 +49,11 @@ impl Call {
 
     /// No more pieces come.
     pub(super) fn rest(&mut self, reply: &str) -> Option<Event> {
-        let rest = self.input.as_mut()?.end();
+        let rest = match &mut self.input {
+            Some(input) => input.end(),
+            None if self.said.trim().is_empty() => reply_out::or_none("").to_owned(),
+            None => return None,
+        };
         self.say(&rest, reply)
     }
 

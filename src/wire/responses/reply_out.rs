@@ -44,7 +44,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
                     let input = free_text::input(arguments);
                     free_text_call(&item_id("ctc_", id, at), &call_id, name, &input, signature.as_ref())
                 } else {
-                    call(&item_id("fc_", id, at), &call_id, name, arguments, signature.as_ref())
+                    call(&item_id("fc_", id, at), &call_id, name, or_none(arguments), signature.as_ref())
                 });
             }
             _ => {}
@@ -96,6 +96,11 @@ pub(crate) fn proof(signature: Option<&Signature>) -> String {
 /// Anthropic's encrypted thinking, as `request_in` reads it back.
 pub(crate) fn redacted(data: &str) -> String {
     format!("anthropic:redacted:{data}")
+}
+
+/// Arguments as clients parse them, who take no empty text for JSON.
+pub(crate) fn or_none(arguments: &str) -> &str {
+    if arguments.trim().is_empty() { "{}" } else { arguments }
 }
 
 pub(crate) fn call(id: &str, call_id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {

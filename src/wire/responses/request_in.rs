@@ -9,8 +9,8 @@ use super::super::{
     },
     free_text,
     json::{
-        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, text,
-        unread,
+        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
+        text, unknown, unread,
     },
     openai::request_in::{schema, tool_choice},
     responses::UNSIGNED,
@@ -24,10 +24,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     if let Some(text) = take_text(&mut map, "instructions")? {
         request.messages.push(Message { role: Role::System, parts: vec![Part::text(text)] });
     }
-    for stored in ["previous_response_id", "conversation", "prompt"] {
-        if take(&mut map, stored).is_some() {
+    let mut stored = None;
+    for kept in ["previous_response_id", "conversation", "prompt"] {
+        if take(&mut map, kept).is_some() {
             // The turns before are with a provider that this request does not go to.
-            note(&mut request.losses, stored, Weight::Answer);
+            note(&mut request.losses, kept, Weight::Answer);
+            stored = Some(kept);
         }
     }
     match take(&mut map, "input") {
@@ -38,13 +40,21 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
                 request.messages.extend(found);
             }
         }
+        None if stored.is_some() => {
+            let message = "a request without 'input' is for a provider that keeps it";
+            return Err(unknown("input", stored.unwrap_or_default(), message));
+        }
         _ => return Err(invalid(Some("input"), "'input' must be a string or an array")),
     }
-    if request.messages.is_empty() {
+    if request.messages.is_empty() && request.losses.iter().all(|loss| loss.weight != Weight::Answer) {
         return Err(invalid(Some("input"), "'input' is empty"));
     }
-    for known in ["model", "backend", "include", "truncation"] {
+    for known in ["model", "backend", "truncation"] {
         map.remove(known);
+    }
+    // The rest of what can be included are details of OpenAI's own tools, and reasoning, which always is.
+    if take_texts(&mut map, "include")?.iter().any(|kind| kind.ends_with(".logprobs")) {
+        note(&mut request.losses, "include", Weight::Answer);
     }
     if take_flag(&mut map, "background")? == Some(true) {
         note(&mut request.losses, "background", Weight::Answer);
@@ -66,10 +76,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     }
     if let Some(text) = take(&mut map, "text") {
         request.format = format(text.get("format").unwrap_or(&Value::Null))?;
-        unread(&text, &["format"], "text", &mut request.losses);
+        request.verbosity = owned(&text, "verbosity");
+        unread(&text, &["format", "verbosity"], "text", &mut request.losses);
     }
     // Nothing is stored here, whatever the client would like.
-    if take_flag(&mut map, "store")? == Some(true) {
+    request.store = take_flag(&mut map, "store")? == Some(true);
+    if request.store {
         note(&mut request.losses, "store", Weight::Note);
     }
     for (key, value) in &map {
@@ -87,7 +99,7 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
         "" | "text" => Ok(None),
         "json_object" => Ok(Some(Format::Json)),
         "json_schema" => schema(value).map(Some),
-        _ => Err(invalid(Some("text.format"), "'text.format.type' must be text, json_object or json_schema")),
+        other => Err(unknown("text.format", other, "'text.format.type' must be text, json_object or json_schema")),
     }
 }
 
@@ -123,29 +135,25 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
                 "system" | "developer" => Role::System,
                 "user" => Role::User,
                 "assistant" => Role::Assistant,
-                _ => {
+                other => {
                     let message = format!("'{param}.role' must be user, assistant, system or developer");
-                    return Err(invalid(Some(&format!("{param}.role")), message));
+                    return Err(unknown(&format!("{param}.role"), other, message));
                 }
             };
             (role, content(value.get("content"), &param, losses)?)
         }
-        "function_call" => {
+        "function_call" | "custom_tool_call" => {
             let signature = value.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
+            let free = kind == "custom_tool_call";
             let call = Part::ToolCall {
                 id: text(value, "call_id").to_owned(),
                 name: text(value, "name").to_owned(),
-                arguments: text(value, "arguments").to_owned(),
+                arguments: if free {
+                    free_text::arguments(text(value, "input"))
+                } else {
+                    text(value, "arguments").to_owned()
+                },
                 signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
-            };
-            (Role::Assistant, vec![call])
-        }
-        "custom_tool_call" => {
-            let call = Part::ToolCall {
-                id: text(value, "call_id").to_owned(),
-                name: text(value, "name").to_owned(),
-                arguments: free_text::arguments(text(value, "input")),
-                signature: None,
             };
             (Role::Assistant, vec![call])
         }
@@ -158,9 +166,12 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
             note(losses, "input[item_reference]", Weight::Answer);
             return Ok(None);
         }
-        // What OpenAI's own tools left in the history.
+        // What OpenAI's own tools left in the history tells how an answer came about; all else, such as the turns that a
+        // compaction stands for, is what to answer from.
         other => {
-            note(losses, format!("input[{other}]"), Weight::Hint);
+            let left = other.ends_with("_call") || other.ends_with("_output") || other.starts_with("mcp_");
+            let weight = if left { Weight::Hint } else { Weight::Answer };
+            note(losses, format!("input[{other}]"), weight);
             return Ok(None);
         }
     };
@@ -230,6 +241,9 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             let inner = value.get("input_audio").unwrap_or(value);
             Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() }
         }
-        other => return Err(wrong(format!("unknown part type '{other}'"))),
+        other => {
+            let message = format!("'{param}.content': unknown part type '{other}'");
+            return Err(unknown(&format!("{param}.content"), other, message));
+        }
     })
 }

@@ -1,0 +1,234 @@
+//! Owns what becomes of what a provider does not know: put otherwise, left out with a note, or refused so that another backend
+//! can be asked.
+
+use serde_json::{Value, json};
+
+use super::{
+    Protocol,
+    translate::{Dialect, Refused, Target, Translated, request},
+};
+
+const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
+const GPT: (Protocol, &str) = (Protocol::Openai, "gpt-4o");
+
+fn made(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Result<Translated, Refused> {
+    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
+    request(from, body.to_string().as_bytes(), &target)
+}
+
+fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> (Value, Vec<String>) {
+    let made = made(from, to, body).expect("a request that translates");
+    (serde_json::from_slice(&made.body).expect("JSON"), made.dropped)
+}
+
+/// A request of each dialect with further members.
+fn asked(dialect: Dialect, more: Value) -> Value {
+    let mut body = match dialect {
+        Dialect::Responses => json!({"input": "hi"}),
+        Dialect::Chat => json!({"messages": [{"role": "user", "content": "hi"}]}),
+        Dialect::Messages => json!({"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]}),
+    };
+    if let (Some(body), Value::Object(more)) = (body.as_object_mut(), more) {
+        body.extend(more);
+    }
+    body
+}
+
+/// A Messages request whose user says these blocks.
+fn blocks(content: &Value) -> Value {
+    asked(Dialect::Messages, json!({"messages": [{"role": "user", "content": content}]}))
+}
+
+fn is_unsupported(made: &Result<Translated, Refused>, field: &str) -> bool {
+    matches!(made, Err(Refused::Unsupported { param, .. }) if param == field)
+}
+
+#[test]
+fn an_end_user_is_told_by_a_digest_where_the_name_would_be_refused() {
+    let of = |dialect, to, more| sent(dialect, to, &asked(dialect, more)).0;
+    let long = "user_".to_owned() + &"a".repeat(180);
+    let openai = of(Dialect::Messages, GPT, json!({"metadata": {"user_id": long}}));
+    let told = openai["user"].as_str().expect("a user");
+    assert!(told.len() == 64 && told.bytes().all(|b| b.is_ascii_hexdigit()), "{told}");
+    assert_eq!(of(Dialect::Messages, GPT, json!({"metadata": {"user_id": "u-1"}}))["user"], "u-1");
+    let anthropic = of(Dialect::Chat, CLAUDE, json!({"user": "ann@example.org"}));
+    assert_eq!(anthropic["metadata"]["user_id"].as_str().map(str::len), Some(64), "{anthropic}");
+}
+
+#[test]
+fn a_search_result_is_told_in_words_wherever_it_stands() {
+    let result = json!({"type": "search_result", "title": "Tides", "source": "https://x.test/t",
+        "content": [{"type": "text", "text": "Twice"}, {"type": "text", "text": "a day"}]});
+    let body = json!({"max_tokens": 9, "messages": [
+        {"role": "user", "content": [result, {"type": "text", "text": "When?"}]},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": [result,
+            {"type": "tool_reference", "tool_name": "weather"}]}]}]});
+    let (body, dropped) = sent(Dialect::Messages, GPT, &body);
+    let words = "Tides\nhttps://x.test/t\nTwice\na day";
+    assert_eq!(body["messages"][0]["content"][0]["text"], words);
+    assert_eq!(body["messages"][2]["content"], format!("{words}\nweather"));
+    assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn what_an_answer_is_drawn_from_is_never_left_out() {
+    for kind in ["container_upload", "compaction", "browser_state", "one_of_tomorrow"] {
+        let got = made(Dialect::Messages, GPT, &blocks(&json!([{"type": kind}, {"type": "text", "text": "q"}])));
+        assert!(is_unsupported(&got, &format!("messages[].content[{kind}]")), "{kind}: {got:?}");
+    }
+    let used = json!([{"type": "server_tool_use"}, {"type": "web_search_tool_result"}, {"type": "text", "text": "q"}]);
+    assert!(made(Dialect::Messages, GPT, &blocks(&used)).is_ok());
+    let input =
+        |kind: &str| json!({"input": [{"type": kind, "encrypted_content": "e"}, {"role": "user", "content": "q"}]});
+    for kind in ["compaction", "one_of_tomorrow"] {
+        let got = made(Dialect::Responses, CLAUDE, &input(kind));
+        assert!(is_unsupported(&got, &format!("input[{kind}]")), "{kind}: {got:?}");
+    }
+    let alone = made(Dialect::Responses, CLAUDE, &json!({"input": [{"type": "compaction", "encrypted_content": "e"}]}));
+    assert!(is_unsupported(&alone, "input[compaction]"), "{alone:?}");
+    assert!(made(Dialect::Responses, CLAUDE, &input("web_search_call")).is_ok());
+}
+
+#[test]
+fn what_is_not_known_here_is_left_to_backends_that_may_know_it() {
+    let part = json!({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "u"}}]}]});
+    for (more, field) in [
+        (part, "messages[0].content"),
+        (json!({"messages": [{"role": "observer", "content": "x"}]}), "messages[0].role"),
+        (json!({"response_format": {"type": "structural_tag"}}), "response_format"),
+        (json!({"tool_choice": "sometimes"}), "tool_choice"),
+        (json!({"top_k": -1}), "top_k"),
+    ] {
+        let got = made(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, more));
+        assert!(is_unsupported(&got, field), "{field}: {got:?}");
+    }
+    let source = blocks(&json!([{"type": "image", "source": {"type": "bucket"}}]));
+    assert!(is_unsupported(&made(Dialect::Messages, GPT, &source), "messages[0].content"));
+    let part = json!({"input": [{"role": "user", "content": [{"type": "input_video"}]}]});
+    assert!(is_unsupported(&made(Dialect::Responses, CLAUDE, &part), "input[0].content"));
+    // What is not there is the client's own mistake.
+    let nameless = json!({"messages": [{"content": "x"}]});
+    assert!(matches!(made(Dialect::Chat, CLAUDE, &nameless), Err(Refused::Invalid { .. })));
+}
+
+#[test]
+fn a_hosted_tool_needs_no_name() {
+    let toolset = json!({"type": "mcp_toolset", "mcp_server_name": "s"});
+    let own = json!({"name": "f", "input_schema": {"type": "object"}});
+    let tools = |tools: Value| asked(Dialect::Messages, json!({"tools": tools}));
+    let (body, dropped) = sent(Dialect::Messages, GPT, &tools(json!([toolset, own])));
+    assert_eq!((body["tools"].as_array().map(Vec::len), dropped), (Some(1), vec!["tools[mcp_toolset]".to_owned()]));
+    assert!(is_unsupported(&made(Dialect::Messages, GPT, &tools(json!([toolset]))), "tools[mcp_toolset]"));
+    let nameless = made(Dialect::Messages, GPT, &tools(json!([{"input_schema": {"type": "object"}}])));
+    assert!(matches!(nameless, Err(Refused::Invalid { .. })));
+}
+
+#[test]
+fn files_that_are_text_go_to_anthropic_as_text_and_others_but_pdf_do_not_go() {
+    let file = |data: &str| {
+        let part = json!({"type": "file", "file": {"filename": "a.csv", "file_data": data}});
+        asked(Dialect::Chat, json!({"messages": [{"role": "user", "content": [part]}]}))
+    };
+    let (body, _) = sent(Dialect::Chat, CLAUDE, &file("data:text/csv;base64,YSxiCg=="));
+    let want = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a,b\n"}, "title": "a.csv"});
+    assert_eq!(body["messages"][0]["content"][0], want);
+    for other in ["data:application/zip;base64,QUE=", "data:text/csv;base64,/w==", "data:text/csv;base64,%"] {
+        let got = made(Dialect::Chat, CLAUDE, &file(other));
+        assert!(is_unsupported(&got, "messages[].content[].file"), "{other}");
+    }
+    assert!(made(Dialect::Chat, CLAUDE, &file("data:application/pdf;base64,QUE=")).is_ok());
+}
+
+#[test]
+fn a_documents_title_and_context_reach_models_that_know_no_documents() {
+    let document = json!({"type": "document", "title": "Tides", "context": "A school book.",
+        "source": {"type": "text", "media_type": "text/plain", "data": "Twice a day."}});
+    let (body, dropped) = sent(Dialect::Messages, GPT, &blocks(&json!([document, {"type": "text", "text": "When?"}])));
+    assert_eq!(body["messages"][0]["content"][0]["text"], "Tides\n\nA school book.\n\nTwice a day.");
+    assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn metadata_goes_to_openai_only_with_what_is_to_be_stored() {
+    let body = |store: bool| asked(Dialect::Responses, json!({"metadata": {"team": "a"}, "store": store}));
+    let (kept, dropped) = sent(Dialect::Responses, GPT, &body(true));
+    assert_eq!(
+        (&kept["store"], &kept["metadata"], dropped),
+        (&json!(true), &json!({"team": "a"}), vec!["store".to_owned()])
+    );
+    let (left, dropped) = sent(Dialect::Responses, GPT, &body(false));
+    assert_eq!((left.get("store"), left.get("metadata"), dropped), (None, None, vec!["metadata".to_owned()]));
+}
+
+#[test]
+fn verbosity_goes_where_it_is_known_and_is_noted_elsewhere() {
+    let body = asked(Dialect::Responses, json!({"text": {"verbosity": "low"}}));
+    assert_eq!(sent(Dialect::Responses, (Protocol::Openai, "gpt-5.2"), &body).0["verbosity"], "low");
+    for to in [GPT, (Protocol::Openai, "o3"), CLAUDE, (Protocol::Gemini, "gemini-3-pro")] {
+        let (out, dropped) = sent(Dialect::Responses, to, &body);
+        assert_eq!((out.get("verbosity"), dropped), (None, vec!["verbosity".to_owned()]), "{to:?}");
+    }
+}
+
+#[test]
+fn probabilities_that_shall_be_included_are_part_of_the_answer() {
+    let body = |kind: &str| asked(Dialect::Responses, json!({"include": [kind]}));
+    assert!(is_unsupported(&made(Dialect::Responses, GPT, &body("message.output_text.logprobs")), "include"));
+    assert!(made(Dialect::Responses, GPT, &body("reasoning.encrypted_content")).is_ok());
+}
+
+#[test]
+fn an_input_that_a_provider_keeps_is_no_mistake_of_the_clients() {
+    for kept in ["prompt", "conversation", "previous_response_id"] {
+        let got = made(Dialect::Responses, CLAUDE, &json!({kept: {"id": "x"}}));
+        assert!(is_unsupported(&got, "input"), "{kept}: {got:?}");
+    }
+    assert!(matches!(made(Dialect::Responses, CLAUDE, &json!({})), Err(Refused::Invalid { .. })));
+}
+
+#[test]
+fn a_schema_without_named_members_still_reaches_gemini() {
+    let declared = |parameters: Value| {
+        let tools = json!({"tools": [{"type": "function", "function": {"name": "f", "parameters": parameters}}]});
+        let (body, _) = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &asked(Dialect::Chat, tools));
+        body["tools"][0]["functionDeclarations"][0].get("parametersJsonSchema").cloned()
+    };
+    for schema in [
+        json!({"type": "object", "anyOf": [{"properties": {"a": {"type": "string"}}}]}),
+        json!({"type": "object", "additionalProperties": {"type": "string"}}),
+    ] {
+        assert_eq!(declared(schema.clone()), Some(schema));
+    }
+    for bare in [
+        json!({"type": "object"}),
+        json!({"type": "object", "properties": {}, "required": [], "additionalProperties": false, "description": "d"}),
+    ] {
+        assert_eq!(declared(bare), None);
+    }
+}
+
+#[test]
+fn marks_for_the_cache_reach_anthropic_on_the_blocks_that_they_stand_on() {
+    let mark = json!({"type": "ephemeral"});
+    let text = |text: &str| json!({"type": "text", "text": text, "cache_control": mark});
+    let body = asked(
+        Dialect::Chat,
+        json!({"messages": [{"role": "system", "content": [{"type": "text", "text": "one"}, text("two")]},
+            {"role": "system", "content": "three", "cache_control": mark},
+            {"role": "user", "content": [text("four"), {"type": "text", "text": "five"}, text(" ")]},
+            {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "c", "content": [text("six")]}]}),
+    );
+    let (claude, dropped) = sent(Dialect::Chat, CLAUDE, &body);
+    let plain = |text: &str| json!({"type": "text", "text": text});
+    assert_eq!(claude["system"], json!([plain("one"), text("two"), text("three")]));
+    assert_eq!(claude["messages"][0]["content"], json!([text("four"), text("five")]));
+    assert_eq!(claude["messages"][2]["content"][0]["content"], json!([text("six")]));
+    assert_eq!(dropped, Vec::<String>::new());
+    for to in [GPT, (Protocol::Gemini, "gemini-3-pro")] {
+        let (other, dropped) = sent(Dialect::Chat, to, &body);
+        assert!(!other.to_string().contains("ephemeral"), "{other}");
+        assert_eq!(dropped, ["messages[].content[].cache_control"]);
+    }
+}

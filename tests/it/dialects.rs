@@ -1,0 +1,152 @@
+//! The Messages and Responses dialects through the whole proxy: the model's public name, token counts, ids, prompts kept elsewhere.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::{Ask, Reply},
+    proxy::Proxy,
+    script::Answer,
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+};
+
+/// One backend, with these lines, that serves `m` as `theirs`.
+fn only(upstream: &Upstream, lines: &str) -> Settings {
+    let url = format!("base_url = \"http://{}/v1\"\napi_key = \"the-key\"\n{lines}", upstream.addr);
+    Settings::new()
+        .set("backends.only", &url)
+        .set("models.m", "backends = [{ backend = \"only\", model = \"theirs\" }]\nrewrite_model = true")
+}
+
+async fn post(proxy: &Proxy, path: &str, body: &Value) -> Reply {
+    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+}
+
+fn hello(path: &str) -> Value {
+    let hello = json!([{"role": "user", "content": "Hello!"}]);
+    let prompt = if path == "/v1/messages" { "messages" } else { "input" };
+    json!({"model": "m", "stream": true, prompt: hello})
+}
+
+/// The sent body of the latest request.
+fn sent(upstream: &Upstream) -> Value {
+    serde_json::from_str(&upstream.last().text()).expect("JSON")
+}
+
+/// Events with their names, as the provider itself sends them.
+fn events(all: &[Value]) -> Answer {
+    let event = |answer: Answer, e: &Value| {
+        answer.chunk(format!("event: {}\ndata: {e}\n\n", e["type"].as_str().unwrap_or_default()))
+    };
+    all.iter().fold(Answer::stream(), event).end()
+}
+
+fn message() -> Answer {
+    events(&[
+        json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "theirs",
+            "content": [], "usage": {"input_tokens": 7, "cache_read_input_tokens": 5, "output_tokens": 1}}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+        json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "hi"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}),
+        json!({"type": "message_stop"}),
+    ])
+}
+
+fn response() -> Answer {
+    let response = |status| {
+        json!({"id": "resp_1", "object": "response", "status": status, "model": "theirs", "output": [],
+        "usage": {"input_tokens": 7, "output_tokens": 3}})
+    };
+    events(&[
+        json!({"type": "response.created", "sequence_number": 0, "response": response("in_progress")}),
+        json!({"type": "response.output_text.delta", "sequence_number": 1, "delta": "hi"}),
+        json!({"type": "response.completed", "sequence_number": 2, "response": response("completed")}),
+    ])
+}
+
+#[tokio::test]
+async fn a_streamed_answer_has_its_models_public_name_and_its_events_names_in_every_dialect() {
+    let chat = Answer::stream().chunk(sse::text("hi").replace("\"m\"", "\"theirs\"")).finished();
+    for (lines, answer, path) in [
+        ("protocol = \"anthropic\"", message(), "/v1/messages"),
+        ("protocol = \"openai\"\nnative_responses = true", response(), "/v1/responses"),
+        ("protocol = \"openai\"\nnative_responses = false", chat.clone(), "/v1/responses"),
+        ("protocol = \"openai\"", chat, "/v1/messages"),
+    ] {
+        let upstream = Upstream::always(answer).await;
+        let proxy = Proxy::start(&only(&upstream, lines)).await;
+        let text = post(&proxy, path, &hello(path)).await.text();
+        assert!(text.contains("\"model\":\"m\"") && !text.contains("\"model\":\"theirs\""), "{lines} {path}: {text}");
+        let frames: Vec<&str> = text.split("\n\n").filter(|frame| frame.contains("data: ")).collect();
+        assert!(frames.len() >= 3 && frames.iter().all(|frame| frame.starts_with("event: ")), "{lines} {path}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn the_prompt_of_a_messages_stream_is_counted_though_only_its_beginning_tells() {
+    let upstream = Upstream::always(message()).await;
+    let proxy = Proxy::start(&only(&upstream, "protocol = \"anthropic\"")).await;
+    assert_eq!(post(&proxy, "/v1/messages", &hello("/v1/messages")).await.status(), 200);
+    proxy.logged(&["greenroom::request", "tokens_in=12", "tokens_out=3"]).await;
+}
+
+#[tokio::test]
+async fn token_counts_are_asked_for_in_translated_streams_unless_the_settings_forbid_it() {
+    for (lines, asked) in [("", Some(&json!({"include_usage": true}))), ("ask_usage = false", None)] {
+        let upstream = Upstream::always(Answer::streams("hi")).await;
+        let proxy = Proxy::start(&only(&upstream, &format!("protocol = \"openai\"\n{lines}"))).await;
+        assert_eq!(post(&proxy, "/v1/messages", &hello("/v1/messages")).await.status(), 200);
+        assert_eq!(sent(&upstream).get("stream_options"), asked, "{lines}");
+    }
+}
+
+#[tokio::test]
+async fn a_history_with_calls_of_kimis_goes_on_at_anthropic() {
+    let upstream =
+        Upstream::always(Answer::json(200, r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#)).await;
+    let proxy = Proxy::start(&only(&upstream, "protocol = \"anthropic\"")).await;
+    let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [{"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {}}]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "functions.f:0", "content": "r"}]}]});
+    assert_eq!(post(&proxy, "/v1/messages", &body).await.status(), 200);
+    let sent = sent(&upstream);
+    assert_eq!(sent["messages"][1]["content"][0]["id"], "functions_f_0");
+    assert_eq!(sent["messages"][2]["content"][0]["tool_use_id"], "functions_f_0");
+}
+
+#[tokio::test]
+async fn a_response_may_be_asked_for_without_an_input_where_the_provider_keeps_it() {
+    let body = json!({"model": "m", "prompt": {"id": "pmpt_1"}});
+    let answer =
+        Answer::json(200, r#"{"id":"resp_1","object":"response","status":"completed","model":"theirs","output":[]}"#);
+    let upstream = Upstream::always(answer).await;
+    let proxy = Proxy::start(&only(&upstream, "protocol = \"openai\"\nnative_responses = true")).await;
+    let reply = post(&proxy, "/v1/responses", &body).await;
+    assert_eq!((reply.status(), &reply.json()["model"]), (200, &json!("m")), "{reply:?}");
+    assert_eq!(sent(&upstream)["prompt"], json!({"id": "pmpt_1"}));
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&only(&upstream, "protocol = \"openai\"\nnative_responses = false")).await;
+    assert_eq!((post(&proxy, "/v1/responses", &body).await.status(), upstream.asked()), (400, 0));
+}
+
+#[tokio::test]
+async fn a_part_that_one_protocol_does_not_know_is_served_by_a_backend_of_another() {
+    let (claude, vllm) = (Upstream::saying("no").await, Upstream::saying("hi").await);
+    let settings = Settings::new()
+        .set(
+            "backends.claude",
+            &format!("protocol = \"anthropic\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", claude.addr),
+        )
+        .set(
+            "backends.vllm",
+            &format!("protocol = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", vllm.addr),
+        )
+        .set("models.m", "backends = [{ backend = \"claude\", priority = 0 }, { backend = \"vllm\", priority = 1 }]");
+    let proxy = Proxy::start(&settings).await;
+    let part = json!({"type": "video_url", "video_url": {"url": "https://x.test/a.mp4"}});
+    let body = json!({"model": "m", "messages": [{"role": "user", "content": [part]}]});
+    let reply = proxy.chat(body.to_string()).await;
+    assert_eq!((reply.status(), reply.backend(), claude.asked()), (200, "vllm", 0), "{reply:?}");
+}
