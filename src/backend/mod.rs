@@ -15,6 +15,7 @@ pub mod report;
 pub mod state;
 mod trial;
 pub mod vitals;
+mod vouch;
 
 use std::{
     collections::HashMap,
