@@ -27,6 +27,7 @@ mod refusals;
 mod reload;
 mod rescue;
 mod retry_after;
+mod reuse;
 mod settings;
 mod sixteen;
 mod stainless;
