@@ -106,6 +106,8 @@ pub struct Failed {
     pub retry_after: Option<Duration>,
     /// The provider's own words where the fault is the caller's and they may be shown.
     pub told: Option<Told>,
+    /// The provider's name for the request, if it told one.
+    pub request_id: Option<Box<str>>,
 }
 
 /// A provider's error that is the caller's to read.
@@ -126,7 +128,7 @@ pub struct Told {
 impl Failed {
     /// A failure without a provider's answer.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, status: None, message: message.into(), retry_after: None, told: None }
+        Self { class, status: None, message: message.into(), retry_after: None, told: None, request_id: None }
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
         phase::Phase,
         story::{AttemptNote, RouteReason, Telling},
     },
-    upstream::{Answer, HeaderLines},
+    upstream::{Answer, HeaderLines, request_id},
     wire::{Protocol, Usage, envelope::Change},
 };
 
@@ -236,7 +236,8 @@ async fn try_open(
         }
         let first = first_content(&mut reader, &mut watch).await;
         leg.blameless = reader.differs;
-        let (held, over) = first?;
+        let named = |failed| Failed { request_id: request_id(&headers), ..failed };
+        let (held, over) = first.map_err(named)?;
         leg.first_token();
         watch.answered();
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);

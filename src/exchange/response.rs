@@ -49,10 +49,15 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
     telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
     tell(&mut reply, telling);
-    if let Error::Upstream(failed) = error
-        && let Some(status) = failed.status
-    {
-        reply.count("x-greenroom-upstream-status", u64::from(status));
+    if let Error::Upstream(failed) = error {
+        // What the backend asked last has said, whichever failure the client is told of.
+        let last = telling.read(|story| story.attempts.iter().rev().find_map(|attempt| attempt.status));
+        if let Some(status) = last {
+            reply.count("x-greenroom-upstream-status", u64::from(status));
+        }
+        if let Some(id) = &failed.request_id {
+            reply.line("x-greenroom-upstream-request-id", id);
+        }
     }
     let explanation = explanation(telling, explain);
     telling.read(|story| finish(reply, &face, &story.id, explanation, dialect))
@@ -113,15 +118,24 @@ fn finish(mut reply: Reply, face: &Face, id: &str, explanation: Option<Value>, d
 
 /// The error object that every client SDK knows.
 fn body(face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> String {
-    if dialect == Dialect::Messages {
-        let error = json!({"type": anthropic_kind(face.status), "message": face.message, "code": face.code, "param": face.param});
-        return json!({"type": "error", "error": error, "request_id": id}).to_string();
-    }
-    let mut error = error_object(face, id);
+    let mut error = match dialect {
+        Dialect::Messages => json!({
+            "type": anthropic_kind(face.status), "message": face.message, "code": code(face), "param": face.param,
+        }),
+        Dialect::Chat | Dialect::Responses => error_object(face, id),
+    };
     if let Some(explanation) = explanation {
         error["greenroom"] = explanation;
     }
-    json!({"error": error}).to_string()
+    match dialect {
+        Dialect::Messages => json!({"type": "error", "error": error, "request_id": id}).to_string(),
+        Dialect::Chat | Dialect::Responses => json!({"error": error}).to_string(),
+    }
+}
+
+/// A provider that refuses a request need not say why in one word.
+fn code(face: &Face) -> Option<&str> {
+    (!face.code.is_empty()).then_some(&face.code)
 }
 
 fn error_object(face: &Face, id: &str) -> Value {
@@ -129,7 +143,7 @@ fn error_object(face: &Face, id: &str) -> Value {
         "message": face.message,
         "type": face.kind,
         "param": face.param,
-        "code": face.code,
+        "code": code(face),
         "request_id": id,
     })
 }

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
     backend::breaker::LONGEST_WAIT,
-    error::{Again, Class, Failed},
+    error::{Again, Class, Failed, Told},
     wire::Fault,
 };
 
@@ -79,6 +81,7 @@ pub fn classify(fault: &Fault) -> Class {
         None if says(&OVERLOAD) => Class::ProviderOverloaded,
         None if says(&RATE) => Class::ProviderRatelimit,
         None if says(&CREDENTIALS) => Class::ProviderAuth,
+        None if code == "model_not_found" => Class::ProviderModelMissing,
         None if kind == "invalid_request_error" => Class::CallerInvalid,
         None => Class::ProviderServer,
     }
@@ -176,16 +179,39 @@ pub fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
 
 /// A provider's error inside of a stream or of a 200.
 pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
-    let mut failed = Failed::new(classify(fault), format!("it reported an error in its answer ({})", words(fault)));
-    failed.status = fault.status;
-    failed.retry_after = fault.retry_after;
-    failed
+    let class = classify(fault);
+    Failed {
+        status: fault.status,
+        retry_after: fault.retry_after,
+        told: told(class, fault, None),
+        ..Failed::new(class, format!("it reported an error in its answer ({})", words(fault)))
+    }
 }
 
-/// A fault's type and code, which are safe to show; never its free text.
+/// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
+pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
+    let is_callers =
+        matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
+    let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    is_callers.then(|| Told {
+        kind: or(&fault.kind, "invalid_request_error"),
+        code: fault.code.clone(),
+        message: or(&fault.message, "The backend refused the request."),
+        param: fault.param.clone(),
+        body,
+    })
+}
+
+/// Longest type or code that is shown.
+const LONGEST_WORD: usize = 64;
+
+/// A fault's type and code, which are safe to show; never its free text, not where a type or a code should be either.
 pub(super) fn words(fault: &Fault) -> String {
-    let mut parts: Vec<&str> =
-        [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(|w| !w.is_empty()).collect();
+    let is_word = |text: &&str| {
+        (1..=LONGEST_WORD).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    let mut parts: Vec<&str> = [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(is_word).collect();
     parts.dedup();
     if parts.is_empty() { "no details".to_owned() } else { parts.join(", ") }
 }
@@ -232,6 +258,34 @@ mod tests {
         ] {
             assert_eq!(classify(&fault), class, "{fault:?}");
         }
+    }
+
+    #[test]
+    fn an_error_in_an_answer_that_is_the_callers_is_told_in_the_providers_words() {
+        let within = |status, kind: &str, code: &str| {
+            fault_in_stream(&Fault { status, ..fault(0, kind, code, "Too many tools.") })
+        };
+        for (failed, class) in [
+            (within(None, "invalid_request_error", "bad_tools"), Class::CallerInvalid),
+            (within(None, "", "context_length_exceeded"), Class::ProviderContextLength),
+            (within(None, "", "content_filter"), Class::ProviderContentFilter),
+            (within(Some(400), "", "400"), Class::CallerInvalid),
+        ] {
+            assert_eq!(failed.class, class);
+            assert_eq!(failed.told.map(|told| told.message).as_deref(), Some("Too many tools."));
+            assert!(!failed.message.contains("tools."), "{}", failed.message);
+        }
+        for failed in
+            [within(None, "server_error", ""), within(Some(401), "", "401"), within(None, "", "model_not_found")]
+        {
+            assert_eq!(failed.told, None, "{}", failed.message);
+        }
+    }
+
+    #[test]
+    fn free_text_is_not_shown_where_a_type_or_a_code_should_be() {
+        assert_eq!(words(&fault(401, "Bad key sk-123 given", "invalid_api_key", "")), "invalid_api_key");
+        assert_eq!(words(&fault(401, &"x".repeat(99), "", "")), "no details");
     }
 
     #[test]

@@ -18,10 +18,13 @@ use foldhash::HashMap;
 use futures_util::future::poll_fn;
 use tokio::io::AsyncWriteExt;
 
-pub use self::answer::{Answer, BrokenOff, HeaderLines};
 use self::{
     answer::poll_fill,
     pool::{Io, Place, Pool, Taken, io_words},
+};
+pub use self::{
+    answer::{Answer, BrokenOff, HeaderLines},
+    headers::request_id,
 };
 use crate::{
     error::{Class, Failed},
