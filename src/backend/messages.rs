@@ -38,6 +38,12 @@ pub enum Verdict {
     },
 }
 
+/// Answered once all that was told before is judged, so that the gates show it. Asked by the exchange before it tells a client
+/// when to come back.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settle;
+
 /// Stop taking requests until `Resume`. Sent by the Overseer for an operator.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]

@@ -31,7 +31,7 @@ use self::{
     diagnose::Step,
     gate::{Gate, GateCell, KINDS, Why},
     journal::Note,
-    messages::{Adopt, AskReport, Crash, Diagnose, Drain, Observed, ResetBreaker, Resume, Retire, Verdict},
+    messages::{Adopt, AskReport, Crash, Diagnose, Drain, Observed, ResetBreaker, Resume, Retire, Settle, Verdict},
     report::Report,
     vitals::{Lane, Vitals},
 };
@@ -208,6 +208,13 @@ impl Handler<Observed> for Backend {
             lane.gate.end_probe();
         }
     }
+}
+
+impl Handler<Settle> for Backend {
+    type Result = ();
+
+    // Messages are handled in the order in which they were sent.
+    fn handle(&mut self, _: Settle, _: &mut Self::Context) {}
 }
 
 impl Handler<Drain> for Backend {

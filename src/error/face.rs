@@ -189,7 +189,7 @@ impl Failed {
                     StatusCode::TOO_MANY_REQUESTS,
                     "rate_limit_error",
                     "upstream_rate_limited",
-                    format!("Every backend that could serve this is rate limited: {}.", self.message),
+                    format!("The backend is rate limited: {}.", self.message),
                 )
             },
             // The provider's text could tell about our account: it stays in the log.

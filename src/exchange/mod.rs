@@ -6,7 +6,9 @@ mod attempt;
 mod blame;
 mod budget;
 mod decode;
+mod give_up;
 mod judge;
+mod patience;
 mod queue;
 mod relay;
 mod rename;
@@ -27,6 +29,7 @@ use futures_util::FutureExt;
 use self::{
     acquire::Fallen,
     attempt::{Live, Opened, Whole},
+    patience::Patience,
     relay::{Reader, Step},
     reply::Reply,
     response::{error_frame, explained_stream, named_late},
@@ -97,6 +100,8 @@ struct Exchange {
     /// Of those, the ones that only failed an earlier try of the client: asked after all if nobody else is left.
     avoided: Vec<u64>,
     context_above: Option<u64>,
+    /// What it may still wait.
+    patience: Patience,
     /// The text that the client has of an answer that broke off.
     owed: attempt::Owed,
     /// Why it broke off.
@@ -133,6 +138,7 @@ impl Exchange {
             tried: avoided.clone(),
             avoided,
             context_above: None,
+            patience: Patience::default(),
             owed: None,
             broke: None,
         }

@@ -1,4 +1,4 @@
-//! Owns judging failures: what class an answer is of, how long its provider wants to be left alone, whether to wait for it.
+//! Owns judging failures: what class an answer is of, how long its provider wants to be left alone, what of it may be told.
 
 use std::time::Duration;
 
@@ -6,18 +6,9 @@ use bytes::Bytes;
 
 use crate::{
     backend::breaker::LONGEST_WAIT,
-    error::{Again, Class, Failed, Told},
+    error::{Class, Failed, Told},
     wire::Fault,
 };
-
-/// Waits longer than this are not sat out inside a request, whatever the wording: the request goes elsewhere or fails.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// First backoff where a provider names none; doubles with each attempt.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Longest backoff where a provider names none.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Codes and types of an account without money or quota: a wait does not cure these.
 const QUOTA: [&str; 9] = [
@@ -153,28 +144,6 @@ fn go_duration(text: &str) -> Option<Duration> {
         rest = &rest[unit_end..];
     }
     seconds(total)
-}
-
-/// How long to wait before the same backend is asked again for the same request; `None`: not at all.
-pub fn pause(failed: &Failed, tries: u32, left: Duration, jitter: f64) -> Option<Duration> {
-    let wait = match failed.class.disposition().same {
-        Again::Never => return None,
-        Again::Once if tries > 1 => return None,
-        Again::Once => failed.retry_after.unwrap_or(Duration::ZERO),
-        Again::Later => failed.retry_after.unwrap_or_else(|| {
-            let full = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(LONGEST_BACKOFF);
-            full.mul_f64(jitter.clamp(0.0, 1.0))
-        }),
-    };
-    (wait <= LONGEST_PAUSE && wait < left).then_some(wait)
-}
-
-/// Of several failures the one that helps the client most: a limit that ends soonest, else the last.
-pub fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
-    let passing = |f: &Failed| matches!(f.class, Class::ProviderRatelimit | Class::ProviderOverloaded);
-    let soonest =
-        failures.iter().filter(|f| passing(f)).min_by_key(|f| f.retry_after.unwrap_or(Duration::MAX)).cloned();
-    soonest.or_else(|| failures.into_iter().last())
 }
 
 /// A provider's error inside of a stream or of a 200.
@@ -316,26 +285,6 @@ mod tests {
             let found = retry_after(get, &Fault::default(), wall);
             assert_eq!(found.map(|d| d.as_secs_f64()), want, "{headers:?}");
         }
-    }
-
-    #[test]
-    fn a_long_wait_is_never_sat_out_and_a_silent_timeout_never_repeated() {
-        let mut failed = Failed::new(Class::ProviderRatelimit, "");
-        failed.retry_after = Some(Duration::from_secs(61));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 1.0), None);
-        failed.retry_after = Some(Duration::from_secs(2));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 0.0), Some(Duration::from_secs(2)));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(1), 0.0), None, "it would outlive the deadline");
-        assert_eq!(pause(&Failed::new(Class::ProviderTimeoutTtft, ""), 1, Duration::from_secs(600), 1.0), None);
-        assert_eq!(pause(&Failed::new(Class::ProviderServer, ""), 2, Duration::from_secs(600), 1.0), None);
-    }
-
-    #[test]
-    fn the_limit_that_ends_soonest_is_what_the_client_hears_of() {
-        let limited =
-            |secs| Failed { retry_after: Some(Duration::from_secs(secs)), ..Failed::new(Class::ProviderRatelimit, "") };
-        let told = most_useful(vec![limited(9), limited(3), Failed::new(Class::ProviderServer, "")]);
-        assert_eq!(told.and_then(|f| f.retry_after), Some(Duration::from_secs(3)));
     }
 
     proptest! {

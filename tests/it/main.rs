@@ -18,6 +18,7 @@ mod hedge;
 mod history;
 mod logs;
 mod metrics;
+mod mixed;
 mod passthrough;
 mod pin;
 mod probe;
