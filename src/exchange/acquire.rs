@@ -126,6 +126,8 @@ impl Exchange {
         let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         match select(first, second).await {
             Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
+            // What no other backend can help with is known as soon as one has said so.
+            Either::Left((Err(fell), _)) | Either::Right((Err(fell), _)) if is_hopeless(&fell.1) => Err(vec![fell]),
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
             Either::Right((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
         }
@@ -149,7 +151,7 @@ impl Exchange {
             if failed.class == Class::ProviderContextLength {
                 self.context_above = Some(target.settings.context_window.unwrap_or(0));
             }
-            let hopeless = !failed.class.disposition().other;
+            let hopeless = is_hopeless(&failed);
             let id = target.handle.id;
             self.tried.push(id);
             let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
@@ -187,4 +189,9 @@ impl Exchange {
         sleep(wait).await;
         true
     }
+}
+
+/// No other backend can help.
+fn is_hopeless(failed: &Failed) -> bool {
+    !failed.class.disposition().other
 }
