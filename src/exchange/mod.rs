@@ -22,7 +22,7 @@ pub mod surface;
 mod watch;
 mod worker;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc};
+use std::{cell::RefCell, future::poll_fn, panic::AssertUnwindSafe, rc::Rc, task::Poll};
 
 use futures_util::FutureExt;
 
@@ -58,7 +58,14 @@ pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let exchange = Exchange::new(worker.clone(), request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
-        let whole = std::pin::pin!(exchange.whole());
+        let mut whole = std::pin::pin!(exchange.whole());
+        // Polled when its connection is woken, as it is when the time to drain is over.
+        let whole = poll_fn(|cx| {
+            if worker.cut.get() {
+                return Poll::Ready(Err(Error::ShuttingDown));
+            }
+            whole.as_mut().poll(cx)
+        });
         let whole = AssertUnwindSafe(whole).catch_unwind().await.unwrap_or_else(|panic| {
             log::error!("exchange panicked: {}", panic_words(&*panic));
             Err(Error::Internal)
