@@ -181,10 +181,14 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
     })
 }
 
-/// Greenroom's own headers: who served this, why, after how many attempts, in what time.
+/// Greenroom's own headers: who served this, why, after how many attempts, in what time. A head that goes out early says
+/// nothing of that: another may serve in the end, whom a comment in the stream names.
 fn tell(reply: &mut Reply, telling: &Telling) {
     telling.read(|story| {
         reply.line(REQUEST_ID, &story.id);
+        if story.early_head {
+            return;
+        }
         reply.count("x-greenroom-attempts", story.attempts.len() as u64);
         if let Some(served) = story.served() {
             reply.line("x-greenroom-backend", &served.backend);
