@@ -194,13 +194,14 @@ fn tell(reply: &mut Reply, telling: &Telling) {
             reply.line("x-greenroom-backend", &served.backend);
             reply.line("x-greenroom-upstream-model", &served.upstream_model);
             reply.line("x-greenroom-route", served.route.as_str());
-            let total = story.total();
-            let upstream = story.first_token.unwrap_or(total).saturating_sub(served.started);
+            let upstream = story.first_token.unwrap_or_else(|| story.total()).saturating_sub(served.started);
+            // What is neither waiting for this backend nor for another, nor for the client's own bytes.
+            let own = story.spent.iter().sum();
             let mut timing = String::with_capacity(48);
             timing.push_str("upstream;dur=");
             Millis(upstream, 3).push_to(&mut timing);
             timing.push_str(", gw;dur=");
-            Millis(total.saturating_sub(upstream), 3).push_to(&mut timing);
+            Millis(own, 3).push_to(&mut timing);
             reply.line("server-timing", &timing);
         }
     });

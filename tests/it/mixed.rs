@@ -148,3 +148,13 @@ async fn a_refusal_that_gives_no_reason_has_no_code() {
     let reply = proxy.hello().await;
     assert_eq!((reply.status(), &reply.json()["error"]["code"]), (400, &json!(null)), "{reply:?}");
 }
+
+#[tokio::test]
+async fn time_spent_waiting_for_another_backend_is_not_told_as_greenrooms_own() {
+    let slow = Answer::new().work(Duration::from_millis(400)).then(Answer::json(500, "{}"));
+    let (_first, _second, proxy) = both(slow, Answer::says("hi")).await;
+    let reply = proxy.hello().await;
+    let timing = reply.header("server-timing");
+    let own = timing.split("gw;dur=").nth(1).and_then(|text| text.parse::<f64>().ok());
+    assert!(own.is_some_and(|ms| ms < 200.0), "{timing}");
+}
