@@ -93,11 +93,18 @@ async fn a_pin_that_is_not_permitted_is_refused_logged_and_not_worth_another_try
 }
 
 #[tokio::test]
-async fn names_of_backends_are_told_to_nobody_who_may_not_pin() {
-    let (_one, _two, proxy) = stage(Answer::says("one")).await;
-    let reply = proxy.ask(&Ask::chat(hello_at("absent")).bearer("token-of-plain")).await;
-    assert_eq!(face(&reply), refusal(400, "invalid_request_error", "backend_not_found"));
-    assert!(!reply.text().contains("one") && !reply.text().contains("two"), "{reply:?}");
+async fn who_may_not_pin_cannot_tell_which_backends_there_are() {
+    let (one, two, proxy) = stage(Answer::says("one")).await;
+    for (token, absent, known) in [("token-of-plain", "absent", "two"), ("token-of-half", "absent", "one")] {
+        let mut answers = Vec::new();
+        for name in [absent, known] {
+            let reply = proxy.ask(&Ask::chat(hello_at(name)).bearer(token)).await;
+            answers.push((face(&reply), reply.error("message").replace(name, "NAME")));
+        }
+        assert_eq!(answers[0], answers[1], "{token}");
+        assert_eq!(answers[0].0, refusal(403, "permission_error", "backend_not_allowed"));
+    }
+    assert_eq!((one.asked(), two.asked()), (0, 0));
 }
 
 #[tokio::test]
