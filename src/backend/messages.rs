@@ -20,12 +20,14 @@ pub struct Observed {
     pub verdict: Verdict,
     /// Which gates it probed.
     pub probe: Probe,
-    /// When, on the process clock.
+    /// When it began, on the process clock.
+    pub since: Duration,
+    /// When it ended.
     pub at: Duration,
 }
 
 /// An attempt's end as the breaker sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The backend works.
     Success,
@@ -35,6 +37,8 @@ pub enum Verdict {
         class: Class,
         /// What it asked to wait.
         retry_after: Option<Duration>,
+        /// What happened, in words that may be logged.
+        said: String,
     },
 }
 

@@ -67,10 +67,10 @@ impl Backend {
                 }
             }
         };
-        self.judge_backend(judged(Whose::Backend));
+        self.judge_backend(None, judged(Whose::Backend));
         let lanes = self.vitals.lanes();
         for lane in lanes.iter() {
-            self.judge_lane(lane, judged(if *lane.model == *model { Whose::Asked } else { Whose::Other }));
+            self.judge_lane(lane, None, judged(if *lane.model == *model { Whose::Asked } else { Whose::Other }));
         }
         let consecutive = self.lanes.values().map(Breaker::consecutive).max().unwrap_or(0);
         self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);

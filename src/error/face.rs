@@ -192,7 +192,7 @@ impl Failed {
                     format!("The backend is rate limited: {}.", self.message),
                 )
             },
-            // The provider's text could tell about our account: it stays in the log.
+            // The provider's text could tell about our account: it goes nowhere. Its type and code are in the log.
             Class::ProviderQuota | Class::ProviderAuth => Face {
                 hopeless: true,
                 retry_after: None,

@@ -169,3 +169,21 @@ async fn a_pin_may_pass_a_shut_gate_as_its_single_probe_and_opens_it() {
     gate.open();
     assert_eq!((proxy.hello().await.status(), sick.asked()), (200, 3));
 }
+
+#[tokio::test]
+async fn pins_that_fail_at_a_shut_gate_do_not_keep_it_shut_for_longer() {
+    let sick = Upstream::always(Answer::json(500, "{}")).await;
+    let settings = Settings::new()
+        .backend("one", sick.addr)
+        .set("defaults.backend", "breaker_failures = 1\nbackoff_min = \"30s\"")
+        .set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    let shut = proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    for pins in 1..=4 {
+        assert_eq!(proxy.chat(hello_at("one")).await.status(), 502);
+        let judged = |report: &Value| report["consecutive_failures"] == 1 + pins;
+        let report = proxy.until("one", "the pin's failure", judged).await;
+        assert!(report["reopens_in_ms"].as_u64() <= shut["reopens_in_ms"].as_u64(), "{shut} {report}");
+    }
+}
