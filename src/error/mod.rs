@@ -57,6 +57,13 @@ pub enum Error {
     PermissionDenied,
     /// No such endpoint, or not with this method.
     NotFound(String),
+    /// The endpoint is not asked this way.
+    WrongMethod {
+        /// The method.
+        method: String,
+        /// The methods it has.
+        allow: &'static str,
+    },
     /// An admin action that cannot be done as asked.
     Conflict(String),
     /// The pinned backend takes nothing now.
@@ -149,6 +156,7 @@ impl Error {
             | Self::BackendNotFound(_)
             | Self::ModelNotOnBackend { .. }
             | Self::NotFound(_)
+            | Self::WrongMethod { .. }
             | Self::Conflict(_) => Class::CallerInvalid,
             Self::InvalidKey => Class::PolicyAuth,
             Self::BackendNotAllowed(_) | Self::PermissionDenied => Class::PolicyPermission,

@@ -106,6 +106,9 @@ fn finish(mut reply: Reply, face: &Face, id: &str, explanation: Option<Value>, d
         reply.count("retry-after", wait.as_secs_f64().ceil().max(1.0) as u64);
         reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
     }
+    if let Some(allow) = face.allow {
+        reply.line("allow", allow);
+    }
     if face.hopeless {
         reply.line("x-should-retry", "false");
     }

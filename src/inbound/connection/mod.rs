@@ -122,7 +122,7 @@ impl Door {
 
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
-        let reply = match surface(head) {
+        let reply = match surface(head.path()).filter(|_| head.method == Method::Post) {
             // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
             // And written where it stays: three kilobytes would be moved three times on their way there.
             Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await?,
@@ -179,11 +179,17 @@ impl Door {
             }
             _ => Ok(Bytes::new()),
         };
+        let endpoint = surface(head.path());
         let served = match body {
+            Ok(_) if endpoint.is_some() => {
+                Err(Error::WrongMethod { method: head.method.as_str().into(), allow: "POST" })
+            }
             Ok(body) => served(intake, pin!(self.bridge.serve(head, body))).await?,
             Err(error) => Err(error),
         };
-        Ok(served.unwrap_or_else(|error| response::refused(&chat::new_id(), &error, Dialect::Chat)))
+        let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
+        let id = || chat::request_id(head.text(chat::REQUEST_ID));
+        Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect)))
     }
 
     /// Tells a client that waits for it that it may send its body.
@@ -203,12 +209,9 @@ impl Door {
     }
 }
 
-/// The model endpoint that a request is for.
-fn surface(head: &Head) -> Option<Surface> {
-    if head.method != Method::Post {
-        return None;
-    }
-    Some(match head.path() {
+/// The model endpoint of this path.
+fn surface(path: &str) -> Option<Surface> {
+    Some(match path {
         "/v1/chat/completions" => Surface::Chat,
         "/v1/messages" => Surface::Messages,
         "/v1/messages/count_tokens" => Surface::CountTokens,
