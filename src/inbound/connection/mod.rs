@@ -164,8 +164,9 @@ impl Door {
             Ok(arrival) => arrival,
             Err(reply) => return Ok(reply),
         };
-        self.allow(intake, head);
-        let body = intake.body(&mut head.framing, arrival.body_limit()).await;
+        let limit = arrival.body_limit();
+        self.allow(intake, head, limit);
+        let body = intake.body(&mut head.framing, limit).await;
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
     }
 
@@ -174,7 +175,7 @@ impl Door {
         // None of these endpoints takes a body, and nobody has said yet who asks: more than a little is left unread.
         let body = match head.framing {
             Framing::Length(..=UNASKED) => {
-                self.allow(intake, head);
+                self.allow(intake, head, UNASKED as usize);
                 intake.body(&mut head.framing, UNASKED as usize).await
             }
             _ => Ok(Bytes::new()),
@@ -192,9 +193,14 @@ impl Door {
         Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect)))
     }
 
-    /// Tells a client that waits for it that it may send its body.
-    fn allow(&self, intake: &Intake, head: &Head) {
-        if head.expects && head.framing != Framing::Ended && !self.closing.is_closed() {
+    /// Tells a client that waits for it that it may send its body, if that will be read.
+    fn allow(&self, intake: &Intake, head: &Head, limit: usize) {
+        let fits = match head.framing {
+            Framing::Length(length) => length <= limit as u64,
+            Framing::Chunked(_) => true,
+            Framing::UntilClose | Framing::Ended => false,
+        };
+        if head.expects && fits && !self.closing.is_closed() {
             intake.socket.hold(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
     }
