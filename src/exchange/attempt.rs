@@ -76,11 +76,12 @@ pub(super) struct Leg {
 
 impl Leg {
     pub(super) fn begin(request: &Request, grant: Grant, hedged: bool) -> (Self, Arc<Target>) {
-        let tried = request.telling.read(|story| story.attempts.len());
+        let name = grant.target.handle.name();
+        let moved = request.telling.read(|story| story.attempts.iter().any(|tried| tried.backend != *name));
         let route = match () {
             () if hedged => RouteReason::Hedged,
             () if request.pin.is_some() => RouteReason::Pinned,
-            () if tried > 0 => RouteReason::Failover,
+            () if moved => RouteReason::Failover,
             () if grant.candidates > 1 => RouteReason::LeastLoaded,
             () => RouteReason::OnlyCandidate,
         };
@@ -187,9 +188,8 @@ async fn try_open(
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
     let now = Instant::now();
-    let total = limits.total.min(request.deadline.saturating_duration_since(now));
-    let soft = limits.first_token_soft;
-    let mut watch = Watch::new(now, limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
+    let left = request.deadline.saturating_duration_since(now);
+    let mut watch = Watch::new(now, limits, left, leg.slow.clone());
     let native_chat =
         matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
     let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();

@@ -150,6 +150,14 @@ async fn a_refusal_that_gives_no_reason_has_no_code() {
 }
 
 #[tokio::test]
+async fn the_same_backend_asked_again_is_no_failover() {
+    let one = Upstream::start(|n, _| if n == 0 { Answer::json(500, "{}") } else { Answer::says("hi") }).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let reply = proxy.hello().await;
+    assert_eq!((reply.header("x-greenroom-route"), reply.header("x-greenroom-attempts")), ("only_candidate", "2"));
+}
+
+#[tokio::test]
 async fn time_spent_waiting_for_another_backend_is_not_told_as_greenrooms_own() {
     let slow = Answer::new().work(Duration::from_millis(400)).then(Answer::json(500, "{}"));
     let (_first, _second, proxy) = both(slow, Answer::says("hi")).await;
