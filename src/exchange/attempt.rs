@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     adapt::{native, translated},
     decode::Decoder,
-    judge::{refused, whole},
+    judge::{empty, refused, says_finish, whole},
     relay::{Reader, Step},
     request::Request,
     surface::{Surface, Way},
@@ -26,7 +26,7 @@ use crate::{
         story::{AttemptNote, RouteReason, Telling},
     },
     upstream::{Answer, HeaderLines, request_id},
-    wire::{Protocol, Usage, envelope::Change},
+    wire::{Protocol, Usage, envelope::Change, translate::Dialect},
 };
 
 /// An attempt that succeeded so far.
@@ -234,7 +234,7 @@ async fn try_open(
         if let Some(owed) = owed.filter(|_| !continued) {
             reader.sew_onto(owed);
         }
-        let first = first_content(&mut reader, &mut watch).await;
+        let first = first_content(&mut reader, &mut watch, surface.dialect()).await;
         leg.blameless = reader.differs;
         let named = |failed| Failed { request_id: request_id(&headers), ..failed };
         let (held, over) = first.map_err(named)?;
@@ -264,7 +264,7 @@ async fn send(
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished.
-async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
+async fn first_content(reader: &mut Reader, watch: &mut Watch, dialect: Dialect) -> Result<(Bytes, bool), Failed> {
     let mut held: Option<Bytes> = None;
     let mut hold = |frames: Bytes| match &mut held {
         None => held = Some(frames),
@@ -280,7 +280,8 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes,
             Step::Frames(frames) => hold(frames),
             Step::End(tail) => {
                 hold(tail);
-                return Ok((held.unwrap_or_default(), true));
+                let held = held.unwrap_or_default();
+                return if says_finish(&held, dialect) { Ok((held, true)) } else { Err(empty()) };
             }
         }
         if reader.content {

@@ -17,7 +17,10 @@ use crate::{
     error::{Class, Failed},
     router::table::Target,
     upstream::{Answer, request_id},
-    wire::{Protocol, Usage, peek, translate},
+    wire::{
+        Protocol, Usage, peek, sse,
+        translate::{self, Dialect},
+    },
 };
 
 /// Longest error body read, bytes.
@@ -95,6 +98,24 @@ async fn check(
         None => body,
     };
     Ok((body, usage))
+}
+
+/// Whether frames for the client, which carry no content, say that the answer is finished all the same.
+pub(super) fn says_finish(frames: &[u8], dialect: Dialect) -> bool {
+    let finishes = |data: &[u8]| {
+        let seen = match dialect {
+            Dialect::Chat => peek::frame(data),
+            Dialect::Messages => peek::messages::frame(data),
+            Dialect::Responses => peek::responses::frame(data),
+        };
+        seen.is_ok_and(|seen| seen.finish)
+    };
+    sse::frames(frames).any(|frame| frame.data.is_some_and(|data| finishes(&data)))
+}
+
+/// An end marker behind nothing: no answer, whatever it claims.
+pub(super) fn empty() -> Failed {
+    Failed::new(Class::ProviderInvalid, "its stream ended without content and without a reason")
 }
 
 /// Reads a body whole. An answer in one piece, the usual case, is not copied.

@@ -176,3 +176,15 @@ async fn an_answer_of_nothing_but_a_finish_is_an_answer() {
     assert_eq!(reply.text(), sse::role() + &sse::finish() + sse::DONE);
     assert_eq!(one.asked(), 1);
 }
+
+#[tokio::test]
+async fn an_end_marker_behind_nothing_is_no_answer() {
+    for nothing in [Answer::stream(), Answer::stream().chunk(sse::role()), Answer::stream().chunk(sse::usage(7, 0))] {
+        let (bad, peer) = (Upstream::always(nothing.chunk(sse::DONE).end()).await, Upstream::saying("hi").await);
+        let proxy = Proxy::start(&both(&bad, &peer)).await;
+        assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+        let alone = Proxy::start(&Settings::new().backend("bad", bad.addr)).await;
+        let reply = alone.chat(HELLO_STREAM).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (502, "upstream_invalid_response"), "{reply:?}");
+    }
+}
