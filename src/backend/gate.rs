@@ -106,6 +106,9 @@ impl Gate {
     }
 }
 
+/// While a probe is under way, how long everybody else is told to wait for what comes of it.
+const PROBE_TAKES: Duration = Duration::from_secs(1);
+
 /// What a gate answers to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -158,7 +161,9 @@ impl GateCell {
             Gate::Open => Admission::Welcome,
             Gate::Ramp(limit) if in_flight < limit => Admission::Welcome,
             Gate::Ramp(_) => Admission::Reluctant,
-            Gate::Shut(until, why) if self.probing.load(Relaxed) => Admission::Refused(why, Some(until.max(now))),
+            Gate::Shut(until, why) if self.probing.load(Relaxed) => {
+                Admission::Refused(why, Some(until.max(now + PROBE_TAKES)))
+            }
             // An operator's pin may look early, but not at a provider that has said when to come back.
             Gate::Shut(until, why) if now >= until || (pinned && why != Why::RateLimit) => Admission::Probe,
             Gate::Shut(until, why) => Admission::Refused(why, Some(until)),

@@ -185,7 +185,10 @@ impl Lease {
                 }
                 self.observed(Verdict::Success, now);
             }
-            _ => self.observed(Verdict::Failure { class: failed.class, retry_after: failed.retry_after }, now),
+            _ => {
+                let (class, retry_after, said) = (failed.class, failed.retry_after, failed.message.clone());
+                self.observed(Verdict::Failure { class, retry_after, said }, now);
+            }
         }
         if failed.class != Class::CallerInvalid {
             let last = LastError { class: failed.class, message: failed.message.clone(), at: now };
@@ -194,7 +197,8 @@ impl Lease {
     }
 
     fn observed(&self, verdict: Verdict, at: Duration) {
-        self.handle.addr.do_send(Observed { model: self.lane.model.clone(), verdict, probe: self.probe, at });
+        let (model, probe, since) = (self.lane.model.clone(), self.probe, self.taken);
+        self.handle.addr.do_send(Observed { model, verdict, probe, since, at });
     }
 
     fn release_probe(&self) {

@@ -20,12 +20,14 @@ pub struct Observed {
     pub verdict: Verdict,
     /// Which gates it probed.
     pub probe: Probe,
-    /// When, on the process clock.
+    /// When it began, on the process clock.
+    pub since: Duration,
+    /// When it ended.
     pub at: Duration,
 }
 
 /// An attempt's end as the breaker sees it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
     /// The backend works.
     Success,
@@ -35,8 +37,16 @@ pub enum Verdict {
         class: Class,
         /// What it asked to wait.
         retry_after: Option<Duration>,
+        /// What happened, in words that may be logged.
+        said: String,
     },
 }
+
+/// Answered once all that was told before is judged, so that the gates show it. Asked by the exchange before it tells a client
+/// when to come back.
+#[derive(Debug, Message)]
+#[rtype(result = "()")]
+pub struct Settle;
 
 /// Stop taking requests until `Resume`. Sent by the Overseer for an operator.
 #[derive(Debug, Message)]

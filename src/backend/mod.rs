@@ -1,6 +1,7 @@
 //! Owns the Backend actor: the judge of one backend's health and the only writer of its gates.
 
 pub mod breaker;
+mod change;
 pub mod diagnose;
 pub mod estimate;
 pub mod gate;
@@ -15,6 +16,7 @@ pub mod report;
 pub mod state;
 mod trial;
 pub mod vitals;
+mod vouch;
 
 use std::{
     collections::HashMap,
@@ -27,10 +29,10 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageRe
 
 use self::{
     breaker::{Blow, Breaker},
+    change::GateChange,
     diagnose::Step,
-    gate::{Gate, GateCell, KINDS, Why},
-    journal::Note,
-    messages::{Adopt, AskReport, Crash, Diagnose, Drain, Observed, ResetBreaker, Resume, Retire, Verdict},
+    gate::{Gate, GateCell, Why},
+    messages::{Adopt, AskReport, Crash, Diagnose, Drain, Observed, ResetBreaker, Resume, Retire, Settle, Verdict},
     report::Report,
     vitals::{Lane, Vitals},
 };
@@ -83,58 +85,36 @@ impl Backend {
         Self { settings, vitals, breaker, lanes: HashMap::new(), client: None, probing: false }
     }
 
-    /// Applies `change` to one breaker and publishes what comes of it.
+    /// Applies `change` to one breaker and publishes what comes of it; `said`: what happened, where that was a failure.
     fn judge(
         breaker: &mut Breaker,
         cell: &GateCell,
         vitals: &Vitals,
         model: Option<&Arc<str>>,
+        said: Option<&str>,
         change: impl FnOnce(&mut Breaker),
     ) {
         let before = breaker.gate();
         change(breaker);
         let after = breaker.gate();
-        if before == after {
-            return;
-        }
-        cell.publish(after);
-        let name = &vitals.name;
-        let of = model.map_or("all models", |model| model);
-        if before.kind() != after.kind() {
-            vitals.journal.enter(Note {
-                at: clock::now(),
-                model: model.cloned(),
-                event: "gate",
-                state: KINDS[after.kind()],
-                text: match after {
-                    Gate::Shut(_, why) | Gate::Held(why) => why.words().to_owned(),
-                    Gate::Open | Gate::Ramp(_) => "it takes requests".to_owned(),
-                },
-            });
-        }
-        match after {
-            Gate::Shut(until, why) => {
-                let ms = until.saturating_sub(clock::now()).as_millis();
-                log::warn!("gate shut: backend={name} model={of} for_ms={ms} because {}", why.words());
-            }
-            Gate::Held(why) => log::warn!("gate held: backend={name} model={of} because {}", why.words()),
-            Gate::Ramp(1) => log::info!("gate opens: backend={name} model={of}"),
-            Gate::Open | Gate::Ramp(_) => log::debug!("gate ramps: backend={name} model={of} to {after:?}"),
+        if before != after {
+            cell.publish(after);
+            GateChange { before, after, model, said }.tell(vitals);
         }
     }
 
-    fn judge_backend(&mut self, change: impl FnOnce(&mut Breaker)) {
-        Self::judge(&mut self.breaker, &self.vitals.gate, &self.vitals, None, change);
+    fn judge_backend(&mut self, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
+        Self::judge(&mut self.breaker, &self.vitals.gate, &self.vitals, None, said, change);
     }
 
-    fn judge_lane(&mut self, lane: &Lane, change: impl FnOnce(&mut Breaker)) {
+    fn judge_lane(&mut self, lane: &Lane, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
         let breaker = self.lanes.entry(lane.model.clone()).or_insert_with(|| {
             Breaker::new(self.settings.breaker.clone(), self.settings.max_in_flight, lane.gate.read())
         });
-        Self::judge(breaker, &lane.gate, &self.vitals, Some(&lane.model), change);
+        Self::judge(breaker, &lane.gate, &self.vitals, Some(&lane.model), said, change);
     }
 
-    fn failed(&mut self, seen: &Observed, lane: &Lane, class: Class, retry_after: Option<Duration>) {
+    fn failed(&mut self, seen: &Observed, lane: &Lane, class: Class, retry_after: Option<Duration>, said: &str) {
         let weight = class.disposition().weight;
         let blow = match weight {
             Weight::CoolDown => Blow::CoolDown(retry_after),
@@ -144,12 +124,14 @@ impl Backend {
             Weight::None | Weight::Alive => return,
         };
         let jitter = rand::random();
+        // A pin may look early. That it fails is no news, and nobody else waits longer for it.
+        let is_due = |cell: &GateCell| !matches!(cell.read(), Gate::Shut(until, _) if seen.since < until);
         if matches!(weight, Weight::Backend | Weight::HardDown) {
-            let successes = self.vitals.successes();
-            self.judge_backend(|b| b.failed(blow, seen.probe.backend, successes, seen.at, jitter));
+            let (probe, successes) = (seen.probe.backend && is_due(&self.vitals.gate), self.vitals.successes());
+            self.judge_backend(Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         } else {
-            let successes = lane.outcomes.success.load(Relaxed);
-            self.judge_lane(lane, |b| b.failed(blow, seen.probe.model, successes, seen.at, jitter));
+            let (probe, successes) = (seen.probe.model && is_due(&lane.gate), lane.outcomes.success.load(Relaxed));
+            self.judge_lane(lane, Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         }
         let consecutive = self.lanes.get(&lane.model).map_or(0, Breaker::consecutive);
         self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
@@ -194,11 +176,11 @@ impl Handler<Observed> for Backend {
         };
         match seen.verdict {
             Verdict::Success => {
-                self.judge_backend(|b| b.succeeded(seen.probe.backend));
-                self.judge_lane(&lane, |b| b.succeeded(seen.probe.model));
+                self.judge_backend(None, |b| b.succeeded(seen.probe.backend));
+                self.judge_lane(&lane, None, |b| b.succeeded(seen.probe.model));
                 self.vitals.consecutive.store(0, Relaxed);
             }
-            Verdict::Failure { class, retry_after } => self.failed(&seen, &lane, class, retry_after),
+            Verdict::Failure { class, retry_after, ref said } => self.failed(&seen, &lane, class, retry_after, said),
         }
         if seen.probe.backend {
             self.vitals.gate.end_probe();
@@ -209,11 +191,18 @@ impl Handler<Observed> for Backend {
     }
 }
 
+impl Handler<Settle> for Backend {
+    type Result = ();
+
+    // Messages are handled in the order in which they were sent.
+    fn handle(&mut self, _: Settle, _: &mut Self::Context) {}
+}
+
 impl Handler<Drain> for Backend {
     type Result = ();
 
     fn handle(&mut self, _: Drain, _: &mut Self::Context) {
-        self.judge_backend(|b| b.hold(Why::Drained));
+        self.judge_backend(None, |b| b.hold(Why::Drained));
     }
 }
 
@@ -221,7 +210,7 @@ impl Handler<Resume> for Backend {
     type Result = ();
 
     fn handle(&mut self, _: Resume, _: &mut Self::Context) {
-        self.judge_backend(Breaker::reset);
+        self.judge_backend(None, Breaker::reset);
     }
 }
 
@@ -229,9 +218,9 @@ impl Handler<ResetBreaker> for Backend {
     type Result = ();
 
     fn handle(&mut self, _: ResetBreaker, _: &mut Self::Context) {
-        self.judge_backend(Breaker::reset);
+        self.judge_backend(None, Breaker::reset);
         for lane in self.vitals.lanes().iter() {
-            self.judge_lane(lane, Breaker::reset);
+            self.judge_lane(lane, None, Breaker::reset);
         }
         self.vitals.consecutive.store(0, Relaxed);
     }

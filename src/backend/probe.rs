@@ -12,10 +12,13 @@ use serde_json::json;
 
 use super::{
     Backend,
+    breaker::Breaker,
     gate::{Gate, GateCell},
     messages::ProbeNow,
+    vouch::{Shown, Whose},
 };
 use crate::{
+    clock,
     error::{Class, Failed},
     settings::{self, ProbeKind},
     upstream::{Client, Endpoint},
@@ -26,8 +29,7 @@ impl Backend {
     /// Asks the provider at intervals, where the settings want it and only while a gate is shut.
     pub(super) fn watch_while_sick(&self, ctx: &mut Context<Self>) {
         ctx.run_later(self.settings.probe_every, |this, ctx| {
-            let shut = |cell: &GateCell| matches!(cell.read(), Gate::Shut(..));
-            let sick = shut(&this.vitals.gate) || this.vitals.lanes().iter().any(|lane| shut(&lane.gate));
+            let sick = is_shut(&this.vitals.gate) || this.vitals.lanes().iter().any(|lane| is_shut(&lane.gate));
             if sick && this.settings.probe != ProbeKind::Off && !this.probing {
                 let probe = this.probe(this.settings.probe);
                 ctx.spawn(probe.map(|_, _, _| ()));
@@ -42,24 +44,47 @@ impl Backend {
         let client = self.client.get_or_insert_with(|| Rc::new(Client::new(self.settings.clone()))).clone();
         let lanes = self.vitals.lanes();
         let model = lanes.first().map_or_else(|| Arc::from(""), |lane| lane.upstream_model());
+        let asked_for = lanes.first().map_or_else(|| Arc::from(""), |lane| lane.model.clone());
         let asked = ask(client, self.settings.clone(), kind, model).into_actor(self);
-        Box::pin(asked.map(|said, this, _| {
+        Box::pin(asked.map(move |said, this, _| {
             this.probing = false;
             log::info!(
                 "probe: backend={} {}",
                 this.vitals.name,
-                said.as_ref().map_or_else(|f| f.message.as_str(), |()| "is well")
+                said.as_ref().map_or_else(|f| f.message.as_str(), |_| "answers")
             );
-            if said.is_ok() {
-                this.judge_backend(|b| b.succeeded(true));
-                for lane in this.vitals.lanes().iter() {
-                    this.judge_lane(lane, |b| b.succeeded(true));
-                }
-                this.vitals.consecutive.store(0, Relaxed);
-            }
-            said
+            said.and_then(|shown| this.learn(shown, &asked_for))
         }))
     }
+
+    /// Lets the gates have what a probe has shown; an error if that is less than a shut one needs.
+    fn learn(&mut self, shown: Shown, model: &str) -> Result<(), Failed> {
+        let now = clock::now();
+        let judged = |whose| {
+            move |breaker: &mut Breaker| {
+                if shown.opens(whose, breaker.gate(), now) {
+                    breaker.succeeded(true);
+                }
+            }
+        };
+        self.judge_backend(None, judged(Whose::Backend));
+        let lanes = self.vitals.lanes();
+        for lane in lanes.iter() {
+            self.judge_lane(lane, None, judged(if *lane.model == *model { Whose::Asked } else { Whose::Other }));
+        }
+        let consecutive = self.lanes.values().map(Breaker::consecutive).max().unwrap_or(0);
+        self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
+        let shut = is_shut(&self.vitals.gate) || lanes.iter().any(|lane| is_shut(&lane.gate));
+        if shut && shown == Shown::Reachable {
+            let message = "it is there, but has no models list, which tells nothing of its answers";
+            return Err(Failed { status: Some(404), ..Failed::new(Class::ProviderInvalid, message) });
+        }
+        Ok(())
+    }
+}
+
+fn is_shut(cell: &GateCell) -> bool {
+    matches!(cell.read(), Gate::Shut(..))
 }
 
 impl Handler<ProbeNow> for Backend {
@@ -77,7 +102,7 @@ async fn ask(
     backend: Arc<settings::Backend>,
     kind: ProbeKind,
     model: Arc<str>,
-) -> Result<(), Failed> {
+) -> Result<Shown, Failed> {
     let (endpoint, body) = match kind {
         ProbeKind::Completion => (Endpoint::Chat, vec![one_token(backend.protocol, &model)]),
         ProbeKind::Models | ProbeKind::Off => (Endpoint::Models, Vec::new()),
@@ -88,7 +113,7 @@ async fn ask(
     let answer = answer.map_err(|_| late())??;
     let status = answer.status();
     if (200..300).contains(&status) {
-        return Ok(());
+        return Ok(if endpoint == Endpoint::Models { Shown::List } else { Shown::Completion });
     }
     let class = match status {
         401 | 403 => Class::ProviderAuth,
@@ -96,8 +121,7 @@ async fn ask(
         429 => Class::ProviderRatelimit,
         503 | 529 => Class::ProviderOverloaded,
         500.. => Class::ProviderServer,
-        // Servers without a models list still prove that they answer.
-        404 | 405 if endpoint == Endpoint::Models => return Ok(()),
+        404 | 405 if endpoint == Endpoint::Models => return Ok(Shown::Reachable),
         _ => Class::ProviderInvalid,
     };
     let wait = answer.header("retry-after").and_then(|v| v.parse().ok()).map(Duration::from_secs);

@@ -24,6 +24,8 @@ pub struct Face {
     pub retry_after: Option<Duration>,
     /// Sends `x-should-retry: false`: trying again cannot help.
     pub hopeless: bool,
+    /// `allow`: the methods to ask with.
+    pub allow: Option<&'static str>,
     /// The whole body, where the provider's own is passed on.
     pub body: Option<Bytes>,
 }
@@ -34,26 +36,6 @@ const SOON: Duration = Duration::from_secs(1);
 impl Error {
     /// Status, words and headers.
     pub fn face(&self) -> Face {
-        let caller = |status, code: &str, param: Option<&str>, message: String| Face {
-            status,
-            kind: "invalid_request_error".into(),
-            code: code.into(),
-            param: param.map(Into::into),
-            message,
-            retry_after: None,
-            hopeless: false,
-            body: None,
-        };
-        let busy = |code: &str, param: Option<&str>, message: String, retry_after: Option<Duration>| Face {
-            status: StatusCode::SERVICE_UNAVAILABLE,
-            kind: "service_unavailable_error".into(),
-            code: code.into(),
-            param: param.map(Into::into),
-            message,
-            retry_after: Some(retry_after.unwrap_or(SOON)),
-            hopeless: false,
-            body: None,
-        };
         let bad = StatusCode::BAD_REQUEST;
         match self {
             Self::InvalidJson(why) => {
@@ -132,6 +114,15 @@ impl Error {
                 ..caller(StatusCode::FORBIDDEN, "permission_denied", None, "You may not use this endpoint.".into())
             },
             Self::NotFound(what) => caller(StatusCode::NOT_FOUND, "not_found", None, what.clone()),
+            Self::WrongMethod { method, allow } => Face {
+                allow: Some(allow),
+                ..caller(
+                    StatusCode::METHOD_NOT_ALLOWED,
+                    "method_not_allowed",
+                    None,
+                    format!("This endpoint is not asked with {method}. It takes: {allow}."),
+                )
+            },
             Self::Conflict(what) => caller(StatusCode::CONFLICT, "conflict", None, what.clone()),
             Self::PinUnavailable { backend, reason, retry_after } => busy(
                 "backend_unavailable",
@@ -167,6 +158,30 @@ impl Error {
     }
 }
 
+/// A fault of the request or of its sender.
+fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) -> Face {
+    Face {
+        status,
+        kind: "invalid_request_error".into(),
+        code: code.into(),
+        param: param.map(Into::into),
+        message,
+        retry_after: None,
+        hopeless: false,
+        allow: None,
+        body: None,
+    }
+}
+
+/// Nobody is free, for now.
+fn busy(code: &str, param: Option<&str>, message: String, retry_after: Option<Duration>) -> Face {
+    Face {
+        kind: "service_unavailable_error".into(),
+        retry_after: Some(retry_after.unwrap_or(SOON)),
+        ..caller(StatusCode::SERVICE_UNAVAILABLE, code, param, message)
+    }
+}
+
 impl Failed {
     fn face(&self) -> Face {
         let of = |status, kind: &str, code: &str, message: String| Face {
@@ -177,6 +192,7 @@ impl Failed {
             message,
             retry_after: self.retry_after,
             hopeless: false,
+            allow: None,
             body: None,
         };
         let gateway = |code, text: &str| {
@@ -189,10 +205,10 @@ impl Failed {
                     StatusCode::TOO_MANY_REQUESTS,
                     "rate_limit_error",
                     "upstream_rate_limited",
-                    format!("Every backend that could serve this is rate limited: {}.", self.message),
+                    format!("The backend is rate limited: {}.", self.message),
                 )
             },
-            // The provider's text could tell about our account: it stays in the log.
+            // The provider's text could tell about our account: it goes nowhere. Its type and code are in the log.
             Class::ProviderQuota | Class::ProviderAuth => Face {
                 hopeless: true,
                 retry_after: None,
@@ -252,6 +268,7 @@ impl Failed {
             message: told.message.clone(),
             retry_after: None,
             hopeless: false,
+            allow: None,
             body: told.body.clone(),
         })
     }

@@ -57,6 +57,13 @@ pub enum Error {
     PermissionDenied,
     /// No such endpoint, or not with this method.
     NotFound(String),
+    /// The endpoint is not asked this way.
+    WrongMethod {
+        /// The method.
+        method: String,
+        /// The methods it has.
+        allow: &'static str,
+    },
     /// An admin action that cannot be done as asked.
     Conflict(String),
     /// The pinned backend takes nothing now.
@@ -106,6 +113,8 @@ pub struct Failed {
     pub retry_after: Option<Duration>,
     /// The provider's own words where the fault is the caller's and they may be shown.
     pub told: Option<Told>,
+    /// The provider's name for the request, if it told one.
+    pub request_id: Option<Box<str>>,
 }
 
 /// A provider's error that is the caller's to read.
@@ -126,7 +135,7 @@ pub struct Told {
 impl Failed {
     /// A failure without a provider's answer.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, status: None, message: message.into(), retry_after: None, told: None }
+        Self { class, status: None, message: message.into(), retry_after: None, told: None, request_id: None }
     }
 }
 
@@ -147,6 +156,7 @@ impl Error {
             | Self::BackendNotFound(_)
             | Self::ModelNotOnBackend { .. }
             | Self::NotFound(_)
+            | Self::WrongMethod { .. }
             | Self::Conflict(_) => Class::CallerInvalid,
             Self::InvalidKey => Class::PolicyAuth,
             Self::BackendNotAllowed(_) | Self::PermissionDenied => Class::PolicyPermission,

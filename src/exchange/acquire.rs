@@ -8,8 +8,8 @@ use tokio::time::sleep;
 use super::{
     Exchange, attempt,
     attempt::{Leg, Opened},
+    patience::pause,
     queue,
-    retry::{LONGEST_PAUSE, most_useful, pause},
 };
 use crate::{
     clock,
@@ -25,7 +25,7 @@ use crate::{
 pub(super) struct Fallen {
     pub(super) id: u64,
     tries: u32,
-    failed: Failed,
+    pub(super) failed: Failed,
 }
 
 /// Gates are published in whole milliseconds, by another thread: this much later they surely are open.
@@ -49,7 +49,7 @@ impl Exchange {
                         if allowed && self.worker.retries.borrow_mut().spend() {
                             continue;
                         }
-                        return Err(self.give_up(None));
+                        return Err(Box::pin(self.give_up(None)).await);
                     }
                 },
                 Err(refusal) => refusal,
@@ -60,7 +60,7 @@ impl Exchange {
                 continue;
             }
             if self.fallen.is_empty() || rounds == 0 || !Box::pin(self.wait(&refusal)).await {
-                return Err(self.give_up(Some(refusal)));
+                return Err(Box::pin(self.give_up(Some(refusal))).await);
             }
         }
     }
@@ -127,6 +127,8 @@ impl Exchange {
         let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         match select(first, second).await {
             Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
+            // What no other backend can help with is known as soon as one has said so.
+            Either::Left((Err(fell), _)) | Either::Right((Err(fell), _)) if is_hopeless(&fell.1) => Err(vec![fell]),
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
             Either::Right((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
         }
@@ -150,7 +152,7 @@ impl Exchange {
             if failed.class == Class::ProviderContextLength {
                 self.context_above = Some(target.settings.context_window.unwrap_or(0));
             }
-            let hopeless = !failed.class.disposition().other;
+            let hopeless = is_hopeless(&failed);
             let id = target.handle.id;
             self.tried.push(id);
             let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
@@ -165,48 +167,32 @@ impl Exchange {
     /// Waits until a backend that fell may be asked again; false if none may be within reason.
     async fn wait(&mut self, refusal: &Refusal) -> bool {
         let left = self.request.time_left();
-        let due = |fallen: &Fallen| Some((pause(&fallen.failed, fallen.tries, left, rand::random())?, fallen.id));
+        let due = |fallen: &Fallen| {
+            let wait = pause(&fallen.failed, fallen.tries, left, rand::random())?;
+            Some((wait, fallen.id, fallen.failed.retry_after.is_some()))
+        };
         let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
         let again = self.tried.iter().filter_map(|id| due(latest(*id)?)).min();
-        let wait = match again {
-            Some((wait, id)) => {
+        let (wait, named) = match again {
+            Some((wait, id, named)) => {
                 self.tried.retain(|tried| *tried != id);
-                wait
+                (wait, named)
             }
             // None is barred any more, but the gates are shut for a moment.
             None => match refusal.soonest {
-                Some(until) => until.saturating_sub(clock::now()) + GATE_MARGIN,
+                Some(until) => (until.saturating_sub(clock::now()) + GATE_MARGIN, false),
                 None => return false,
             },
         };
-        if wait > LONGEST_PAUSE || wait >= left {
+        if wait >= left || !self.patience.spend(wait, named) {
             return false;
         }
         sleep(wait).await;
         true
     }
+}
 
-    /// What the client is told when nothing is left to try.
-    fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
-        let (now, fingerprint) = (clock::now(), self.request.fingerprint());
-        for fallen in &self.fallen {
-            self.worker.blame.borrow_mut().remember(fingerprint, fallen.id, now);
-        }
-        let failures = std::mem::take(&mut self.fallen).into_iter().map(|fallen| fallen.failed).collect();
-        let soonest = refusal.as_ref().and_then(|refusal| refusal.soonest);
-        if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
-            // Plain data always serialises.
-            self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok().map(Box::new));
-        }
-        match (most_useful(failures), refusal) {
-            (Some(mut failed), _) => {
-                // An honest wait: until the first backend that could take it opens again, tried or not.
-                let other = soonest.map(|until| until.saturating_sub(clock::now()));
-                failed.retry_after = failed.retry_after.map(|own| other.map_or(own, |other| own.min(other)));
-                Error::Upstream(Box::new(failed))
-            }
-            (None, Some(refusal)) => refusal.error,
-            (None, None) => Error::Internal,
-        }
-    }
+/// No other backend can help.
+fn is_hopeless(failed: &Failed) -> bool {
+    !failed.class.disposition().other
 }

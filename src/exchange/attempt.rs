@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use super::{
     adapt::{native, translated},
     decode::Decoder,
-    judge::{refused, whole},
+    judge::{empty, refused, says_finish, whole},
     relay::{Reader, Step},
     request::Request,
     surface::{Surface, Way},
@@ -25,8 +25,8 @@ use crate::{
         phase::Phase,
         story::{AttemptNote, RouteReason, Telling},
     },
-    upstream::{Answer, HeaderLines},
-    wire::{Protocol, Usage, envelope::Change},
+    upstream::{Answer, HeaderLines, request_id},
+    wire::{Protocol, Usage, envelope::Change, translate::Dialect},
 };
 
 /// An attempt that succeeded so far.
@@ -76,11 +76,12 @@ pub(super) struct Leg {
 
 impl Leg {
     pub(super) fn begin(request: &Request, grant: Grant, hedged: bool) -> (Self, Arc<Target>) {
-        let tried = request.telling.read(|story| story.attempts.len());
+        let name = grant.target.handle.name();
+        let moved = request.telling.read(|story| story.attempts.iter().any(|tried| tried.backend != *name));
         let route = match () {
             () if hedged => RouteReason::Hedged,
             () if request.pin.is_some() => RouteReason::Pinned,
-            () if tried > 0 => RouteReason::Failover,
+            () if moved => RouteReason::Failover,
             () if grant.candidates > 1 => RouteReason::LeastLoaded,
             () => RouteReason::OnlyCandidate,
         };
@@ -187,9 +188,8 @@ async fn try_open(
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
     let now = Instant::now();
-    let total = limits.total.min(request.deadline.saturating_duration_since(now));
-    let soft = limits.first_token_soft;
-    let mut watch = Watch::new(now, limits.first_token_hard, Class::ProviderTimeoutTtft, total, soft, leg.slow.clone());
+    let left = request.deadline.saturating_duration_since(now);
+    let mut watch = Watch::new(now, limits, left, leg.slow.clone());
     let native_chat =
         matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
     let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
@@ -234,9 +234,10 @@ async fn try_open(
         if let Some(owed) = owed.filter(|_| !continued) {
             reader.sew_onto(owed);
         }
-        let first = first_content(&mut reader, &mut watch).await;
+        let first = first_content(&mut reader, &mut watch, surface.dialect()).await;
         leg.blameless = reader.differs;
-        let (held, over) = first?;
+        let named = |failed| Failed { request_id: request_id(&headers), ..failed };
+        let (held, over) = first.map_err(named)?;
         leg.first_token();
         watch.answered();
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);
@@ -263,7 +264,7 @@ async fn send(
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished.
-async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
+async fn first_content(reader: &mut Reader, watch: &mut Watch, dialect: Dialect) -> Result<(Bytes, bool), Failed> {
     let mut held: Option<Bytes> = None;
     let mut hold = |frames: Bytes| match &mut held {
         None => held = Some(frames),
@@ -279,7 +280,8 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes,
             Step::Frames(frames) => hold(frames),
             Step::End(tail) => {
                 hold(tail);
-                return Ok((held.unwrap_or_default(), true));
+                let held = held.unwrap_or_default();
+                return if says_finish(&held, dialect) { Ok((held, true)) } else { Err(empty()) };
             }
         }
         if reader.content {

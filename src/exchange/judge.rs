@@ -9,15 +9,18 @@ use super::{
     decode,
     rename::rename,
     request::Request,
-    retry::{classify, fault_in_stream, retry_after, words},
+    retry::{classify, fault_in_stream, retry_after, told, words},
     surface::Way,
     watch::Watch,
 };
 use crate::{
-    error::{Class, Failed, Told},
+    error::{Class, Failed},
     router::table::Target,
-    upstream::Answer,
-    wire::{Protocol, peek, translate},
+    upstream::{Answer, request_id},
+    wire::{
+        Protocol, Usage, peek, sse,
+        translate::{self, Dialect},
+    },
 };
 
 /// Longest error body read, bytes.
@@ -40,7 +43,6 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
     };
     let class = classify(&fault);
     let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
-    let caller = matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
     let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {
@@ -48,17 +50,8 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
         status: Some(status),
         message: format!("it answered {status} ({})", words(&fault)),
         retry_after: wait,
-        told: caller.then(|| Told {
-            kind: if fault.kind.is_empty() { "invalid_request_error".to_owned() } else { fault.kind },
-            code: fault.code,
-            message: if fault.message.is_empty() {
-                "The backend refused the request.".to_owned()
-            } else {
-                fault.message
-            },
-            param: fault.param,
-            body: passes_through.then_some(body),
-        }),
+        told: told(class, &fault, passes_through.then_some(body)),
+        request_id: request_id(&answer.headers_for_client(true)),
     }
 }
 
@@ -72,7 +65,21 @@ pub(super) async fn whole(
     rename_to: Option<Arc<str>>,
 ) -> Result<Ready, Failed> {
     let headers = answer.headers_for_client(false);
-    let body = watch.guard(pin!(collect(&mut answer, WHOLE_BODY))).await??;
+    match check(&mut answer, watch, request, way, target, rename_to).await {
+        Ok((body, usage)) => Ok(Ready::Whole { headers, body, usage }),
+        Err(failed) => Err(Failed { request_id: request_id(&headers), ..failed }),
+    }
+}
+
+async fn check(
+    answer: &mut Answer,
+    watch: &mut Watch,
+    request: &Request,
+    way: Way,
+    target: &Target,
+    rename_to: Option<Arc<str>>,
+) -> Result<(Bytes, Option<Usage>), Failed> {
+    let body = watch.guard(pin!(collect(answer, WHOLE_BODY))).await??;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| {
@@ -90,7 +97,25 @@ pub(super) async fn whole(
         Some(renamed) => renamed.into(),
         None => body,
     };
-    Ok(Ready::Whole { headers, body, usage })
+    Ok((body, usage))
+}
+
+/// Whether frames for the client, which carry no content, say that the answer is finished all the same.
+pub(super) fn says_finish(frames: &[u8], dialect: Dialect) -> bool {
+    let finishes = |data: &[u8]| {
+        let seen = match dialect {
+            Dialect::Chat => peek::frame(data),
+            Dialect::Messages => peek::messages::frame(data),
+            Dialect::Responses => peek::responses::frame(data),
+        };
+        seen.is_ok_and(|seen| seen.finish)
+    };
+    sse::frames(frames).any(|frame| frame.data.is_some_and(|data| finishes(&data)))
+}
+
+/// An end marker behind nothing: no answer, whatever it claims.
+pub(super) fn empty() -> Failed {
+    Failed::new(Class::ProviderInvalid, "its stream ended without content and without a reason")
 }
 
 /// Reads a body whole. An answer in one piece, the usual case, is not copied.

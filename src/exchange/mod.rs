@@ -6,7 +6,9 @@ mod attempt;
 mod blame;
 mod budget;
 mod decode;
+mod give_up;
 mod judge;
+mod patience;
 mod queue;
 mod relay;
 mod rename;
@@ -20,13 +22,14 @@ pub mod surface;
 mod watch;
 mod worker;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, rc::Rc};
+use std::{cell::RefCell, future::poll_fn, panic::AssertUnwindSafe, rc::Rc, task::Poll};
 
 use futures_util::FutureExt;
 
 use self::{
     acquire::Fallen,
     attempt::{Live, Opened, Whole},
+    patience::Patience,
     relay::{Reader, Step},
     reply::Reply,
     response::{error_frame, explained_stream, named_late},
@@ -55,7 +58,14 @@ pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let exchange = Exchange::new(worker.clone(), request);
     if !stream {
         // A panic is a bug of ours: it costs this request, and nobody else anything.
-        let whole = std::pin::pin!(exchange.whole());
+        let mut whole = std::pin::pin!(exchange.whole());
+        // Polled when its connection is woken, as it is when the time to drain is over.
+        let whole = poll_fn(|cx| {
+            if worker.cut.get() {
+                return Poll::Ready(Err(Error::ShuttingDown));
+            }
+            whole.as_mut().poll(cx)
+        });
         let whole = AssertUnwindSafe(whole).catch_unwind().await.unwrap_or_else(|panic| {
             log::error!("exchange panicked: {}", panic_words(&*panic));
             Err(Error::Internal)
@@ -97,6 +107,8 @@ struct Exchange {
     /// Of those, the ones that only failed an earlier try of the client: asked after all if nobody else is left.
     avoided: Vec<u64>,
     context_above: Option<u64>,
+    /// What it may still wait.
+    patience: Patience,
     /// The text that the client has of an answer that broke off.
     owed: attempt::Owed,
     /// Why it broke off.
@@ -133,6 +145,7 @@ impl Exchange {
             tried: avoided.clone(),
             avoided,
             context_above: None,
+            patience: Patience::default(),
             owed: None,
             broke: None,
         }

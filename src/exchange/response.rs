@@ -49,10 +49,15 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
     telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
     tell(&mut reply, telling);
-    if let Error::Upstream(failed) = error
-        && let Some(status) = failed.status
-    {
-        reply.count("x-greenroom-upstream-status", u64::from(status));
+    if let Error::Upstream(failed) = error {
+        // What the backend asked last has said, whichever failure the client is told of.
+        let last = telling.read(|story| story.attempts.iter().rev().find_map(|attempt| attempt.status));
+        if let Some(status) = last {
+            reply.count("x-greenroom-upstream-status", u64::from(status));
+        }
+        if let Some(id) = &failed.request_id {
+            reply.line("x-greenroom-upstream-request-id", id);
+        }
     }
     let explanation = explanation(telling, explain);
     telling.read(|story| finish(reply, &face, &story.id, explanation, dialect))
@@ -101,6 +106,9 @@ fn finish(mut reply: Reply, face: &Face, id: &str, explanation: Option<Value>, d
         reply.count("retry-after", wait.as_secs_f64().ceil().max(1.0) as u64);
         reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
     }
+    if let Some(allow) = face.allow {
+        reply.line("allow", allow);
+    }
     if face.hopeless {
         reply.line("x-should-retry", "false");
     }
@@ -113,15 +121,24 @@ fn finish(mut reply: Reply, face: &Face, id: &str, explanation: Option<Value>, d
 
 /// The error object that every client SDK knows.
 fn body(face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> String {
-    if dialect == Dialect::Messages {
-        let error = json!({"type": anthropic_kind(face.status), "message": face.message, "code": face.code, "param": face.param});
-        return json!({"type": "error", "error": error, "request_id": id}).to_string();
-    }
-    let mut error = error_object(face, id);
+    let mut error = match dialect {
+        Dialect::Messages => json!({
+            "type": anthropic_kind(face.status), "message": face.message, "code": code(face), "param": face.param,
+        }),
+        Dialect::Chat | Dialect::Responses => error_object(face, id),
+    };
     if let Some(explanation) = explanation {
         error["greenroom"] = explanation;
     }
-    json!({"error": error}).to_string()
+    match dialect {
+        Dialect::Messages => json!({"type": "error", "error": error, "request_id": id}).to_string(),
+        Dialect::Chat | Dialect::Responses => json!({"error": error}).to_string(),
+    }
+}
+
+/// A provider that refuses a request need not say why in one word.
+fn code(face: &Face) -> Option<&str> {
+    (!face.code.is_empty()).then_some(&face.code)
 }
 
 fn error_object(face: &Face, id: &str) -> Value {
@@ -129,7 +146,7 @@ fn error_object(face: &Face, id: &str) -> Value {
         "message": face.message,
         "type": face.kind,
         "param": face.param,
-        "code": face.code,
+        "code": code(face),
         "request_id": id,
     })
 }
@@ -167,22 +184,27 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
     })
 }
 
-/// Greenroom's own headers: who served this, why, after how many attempts, in what time.
+/// Greenroom's own headers: who served this, why, after how many attempts, in what time. A head that goes out early says
+/// nothing of that: another may serve in the end, whom a comment in the stream names.
 fn tell(reply: &mut Reply, telling: &Telling) {
     telling.read(|story| {
         reply.line(REQUEST_ID, &story.id);
+        if story.early_head {
+            return;
+        }
         reply.count("x-greenroom-attempts", story.attempts.len() as u64);
         if let Some(served) = story.served() {
             reply.line("x-greenroom-backend", &served.backend);
             reply.line("x-greenroom-upstream-model", &served.upstream_model);
             reply.line("x-greenroom-route", served.route.as_str());
-            let total = story.total();
-            let upstream = story.first_token.unwrap_or(total).saturating_sub(served.started);
+            let upstream = story.first_token.unwrap_or_else(|| story.total()).saturating_sub(served.started);
+            // What is neither waiting for this backend nor for another, nor for the client's own bytes.
+            let own = story.spent.iter().sum();
             let mut timing = String::with_capacity(48);
             timing.push_str("upstream;dur=");
             Millis(upstream, 3).push_to(&mut timing);
             timing.push_str(", gw;dur=");
-            Millis(total.saturating_sub(upstream), 3).push_to(&mut timing);
+            Millis(own, 3).push_to(&mut timing);
             reply.line("server-timing", &timing);
         }
     });

@@ -1,21 +1,14 @@
-//! Owns judging failures: what class an answer is of, how long its provider wants to be left alone, whether to wait for it.
+//! Owns judging failures: what class an answer is of, how long its provider wants to be left alone, what of it may be told.
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::{
     backend::breaker::LONGEST_WAIT,
-    error::{Again, Class, Failed},
+    error::{Class, Failed, Told},
     wire::Fault,
 };
-
-/// Waits longer than this are not sat out inside a request, whatever the wording: the request goes elsewhere or fails.
-pub const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-
-/// First backoff where a provider names none; doubles with each attempt.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-
-/// Longest backoff where a provider names none.
-const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
 /// Codes and types of an account without money or quota: a wait does not cure these.
 const QUOTA: [&str; 9] = [
@@ -79,6 +72,7 @@ pub fn classify(fault: &Fault) -> Class {
         None if says(&OVERLOAD) => Class::ProviderOverloaded,
         None if says(&RATE) => Class::ProviderRatelimit,
         None if says(&CREDENTIALS) => Class::ProviderAuth,
+        None if code == "model_not_found" => Class::ProviderModelMissing,
         None if kind == "invalid_request_error" => Class::CallerInvalid,
         None => Class::ProviderServer,
     }
@@ -152,40 +146,41 @@ fn go_duration(text: &str) -> Option<Duration> {
     seconds(total)
 }
 
-/// How long to wait before the same backend is asked again for the same request; `None`: not at all.
-pub fn pause(failed: &Failed, tries: u32, left: Duration, jitter: f64) -> Option<Duration> {
-    let wait = match failed.class.disposition().same {
-        Again::Never => return None,
-        Again::Once if tries > 1 => return None,
-        Again::Once => failed.retry_after.unwrap_or(Duration::ZERO),
-        Again::Later => failed.retry_after.unwrap_or_else(|| {
-            let full = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(LONGEST_BACKOFF);
-            full.mul_f64(jitter.clamp(0.0, 1.0))
-        }),
-    };
-    (wait <= LONGEST_PAUSE && wait < left).then_some(wait)
-}
-
-/// Of several failures the one that helps the client most: a limit that ends soonest, else the last.
-pub fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
-    let passing = |f: &Failed| matches!(f.class, Class::ProviderRatelimit | Class::ProviderOverloaded);
-    let soonest =
-        failures.iter().filter(|f| passing(f)).min_by_key(|f| f.retry_after.unwrap_or(Duration::MAX)).cloned();
-    soonest.or_else(|| failures.into_iter().last())
-}
-
 /// A provider's error inside of a stream or of a 200.
 pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
-    let mut failed = Failed::new(classify(fault), format!("it reported an error in its answer ({})", words(fault)));
-    failed.status = fault.status;
-    failed.retry_after = fault.retry_after;
-    failed
+    let class = classify(fault);
+    Failed {
+        status: fault.status,
+        retry_after: fault.retry_after,
+        told: told(class, fault, None),
+        ..Failed::new(class, format!("it reported an error in its answer ({})", words(fault)))
+    }
 }
 
-/// A fault's type and code, which are safe to show; never its free text.
+/// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
+pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
+    let is_callers =
+        matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
+    let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    is_callers.then(|| Told {
+        kind: or(&fault.kind, "invalid_request_error"),
+        code: fault.code.clone(),
+        message: or(&fault.message, "The backend refused the request."),
+        param: fault.param.clone(),
+        body,
+    })
+}
+
+/// Longest type or code that is shown.
+const LONGEST_WORD: usize = 64;
+
+/// A fault's type and code, which are safe to show; never its free text, not where a type or a code should be either.
 pub(super) fn words(fault: &Fault) -> String {
-    let mut parts: Vec<&str> =
-        [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(|w| !w.is_empty()).collect();
+    let is_word = |text: &&str| {
+        (1..=LONGEST_WORD).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+    };
+    let mut parts: Vec<&str> = [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(is_word).collect();
     parts.dedup();
     if parts.is_empty() { "no details".to_owned() } else { parts.join(", ") }
 }
@@ -235,6 +230,34 @@ mod tests {
     }
 
     #[test]
+    fn an_error_in_an_answer_that_is_the_callers_is_told_in_the_providers_words() {
+        let within = |status, kind: &str, code: &str| {
+            fault_in_stream(&Fault { status, ..fault(0, kind, code, "Too many tools.") })
+        };
+        for (failed, class) in [
+            (within(None, "invalid_request_error", "bad_tools"), Class::CallerInvalid),
+            (within(None, "", "context_length_exceeded"), Class::ProviderContextLength),
+            (within(None, "", "content_filter"), Class::ProviderContentFilter),
+            (within(Some(400), "", "400"), Class::CallerInvalid),
+        ] {
+            assert_eq!(failed.class, class);
+            assert_eq!(failed.told.map(|told| told.message).as_deref(), Some("Too many tools."));
+            assert!(!failed.message.contains("tools."), "{}", failed.message);
+        }
+        for failed in
+            [within(None, "server_error", ""), within(Some(401), "", "401"), within(None, "", "model_not_found")]
+        {
+            assert_eq!(failed.told, None, "{}", failed.message);
+        }
+    }
+
+    #[test]
+    fn free_text_is_not_shown_where_a_type_or_a_code_should_be() {
+        assert_eq!(words(&fault(401, "Bad key sk-123 given", "invalid_api_key", "")), "invalid_api_key");
+        assert_eq!(words(&fault(401, &"x".repeat(99), "", "")), "no details");
+    }
+
+    #[test]
     fn every_form_of_retry_after_is_read_in_order() {
         /// Headers, and the seconds to read from them.
         type Case<'a> = (&'a [(&'a str, &'a str)], Option<f64>);
@@ -262,26 +285,6 @@ mod tests {
             let found = retry_after(get, &Fault::default(), wall);
             assert_eq!(found.map(|d| d.as_secs_f64()), want, "{headers:?}");
         }
-    }
-
-    #[test]
-    fn a_long_wait_is_never_sat_out_and_a_silent_timeout_never_repeated() {
-        let mut failed = Failed::new(Class::ProviderRatelimit, "");
-        failed.retry_after = Some(Duration::from_secs(61));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 1.0), None);
-        failed.retry_after = Some(Duration::from_secs(2));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 0.0), Some(Duration::from_secs(2)));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(1), 0.0), None, "it would outlive the deadline");
-        assert_eq!(pause(&Failed::new(Class::ProviderTimeoutTtft, ""), 1, Duration::from_secs(600), 1.0), None);
-        assert_eq!(pause(&Failed::new(Class::ProviderServer, ""), 2, Duration::from_secs(600), 1.0), None);
-    }
-
-    #[test]
-    fn the_limit_that_ends_soonest_is_what_the_client_hears_of() {
-        let limited =
-            |secs| Failed { retry_after: Some(Duration::from_secs(secs)), ..Failed::new(Class::ProviderRatelimit, "") };
-        let told = most_useful(vec![limited(9), limited(3), Failed::new(Class::ProviderServer, "")]);
-        assert_eq!(told.and_then(|f| f.retry_after), Some(Duration::from_secs(3)));
     }
 
     proptest! {

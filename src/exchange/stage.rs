@@ -117,7 +117,11 @@ impl Play {
                 Poll::Pending if self.stage.is_set() => return Poll::Ready(Opening::Content),
                 Poll::Pending => {}
             }
-            sleep.as_mut().poll(cx).map(|()| Opening::Silent)
+            ready!(sleep.as_mut().poll(cx));
+            // The head goes out, and a comment with it: for some clients nothing has come before a first byte of the body.
+            let now = Instant::now();
+            self.quiet.set(now, now);
+            Poll::Ready(Opening::Silent)
         })
         .await
     }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::{
     error::{Class, Failed},
+    settings::Deadlines,
     timer::Timer,
 };
 
@@ -26,20 +27,20 @@ pub(super) struct Watch {
     pub(super) limit: Duration,
     class: Class,
     total: Instant,
+    /// That is when the request's own time is up, and not the backend's.
+    hurried: bool,
 }
 
 impl Watch {
-    /// Watches for `limit` from `now`, `total` in all; sets `slow` when `soft` has passed.
-    pub(super) fn new(
-        now: Instant,
-        limit: Duration,
-        class: Class,
-        total: Duration,
-        soft: Duration,
-        slow: Rc<Cell<bool>>,
-    ) -> Self {
+    /// Watches an attempt that begins `now` at a backend with these limits, for a request that has so much time `left`; sets
+    /// `slow` when the soft threshold has passed.
+    pub(super) fn new(now: Instant, limits: &Deadlines, left: Duration, slow: Rc<Cell<bool>>) -> Self {
+        let (limit, soft) = (limits.first_token_hard, limits.first_token_soft);
+        let total = limits.total.min(left);
         let timer = Timer::new(now + limit.min(total).min(soft));
-        Self { timer, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total }
+        let class = Class::ProviderTimeoutTtft;
+        let hurried = left < limits.total;
+        Self { timer, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total, hurried }
     }
 
     /// Something has happened: the limit starts anew.
@@ -85,10 +86,12 @@ impl Watch {
                 slow.set(true);
             }
             if now >= self.total {
-                return Poll::Ready(Failed::new(
-                    Class::ProviderTimeoutTotal,
-                    "the whole answer took longer than total_timeout",
-                ));
+                let what = if self.hurried {
+                    "the request's own time was up (x-greenroom-timeout-ms, or failover.deadline)"
+                } else {
+                    "the whole answer took longer than total_timeout"
+                };
+                return Poll::Ready(Failed::new(Class::ProviderTimeoutTotal, what));
             }
             if now >= self.due() {
                 let what = match self.class {

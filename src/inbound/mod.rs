@@ -18,7 +18,7 @@ use std::{
 };
 
 use actix::Addr;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard, web};
 use tokio::sync::Notify;
 
 use crate::{
@@ -138,8 +138,8 @@ pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc
     config
         .app_data(shared)
         .app_data(worker)
-        .service(web::resource("/v1/models").route(web::get().to(models::list)))
-        .service(web::resource("/v1/models/{id:.*}").route(web::get().to(models::one)))
+        .service(read("/v1/models", models::list))
+        .service(read("/v1/models/{id:.*}", models::one))
         .default_service(web::to(not_found));
     probe_routes(config);
 }
@@ -147,18 +147,18 @@ pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc
 /// Routes for operators, on the clients' listener or on their own.
 pub fn admin_routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/metrics").route(web::get().to(metrics::metrics)))
-        .service(web::resource("/admin/backends").route(web::get().to(admin::backends)))
-        .service(web::resource("/admin/backends/{name}").route(web::get().to(admin::backend)))
-        .service(web::resource("/admin/backends/{name}/probe").route(web::post().to(admin::probe)))
-        .service(web::resource("/admin/backends/{name}/diagnose").route(web::post().to(admin::diagnose)))
-        .service(web::resource("/admin/reload").route(web::post().to(admin::reload)))
-        .service(web::resource("/admin/backends/{name}/{action}").route(web::post().to(admin::act)))
-        .service(web::resource("/admin/history").route(web::get().to(history::history)))
-        .service(web::resource("/admin/requests").route(web::get().to(admin::requests)))
-        .service(web::resource("/admin/requests/{id}").route(web::get().to(admin::request)))
-        .service(web::resource("/admin/chaos/backends/{name}").route(web::post().to(admin::crash_backend)))
-        .service(web::resource("/admin/chaos/router").route(web::post().to(admin::crash_router)));
+        .service(read("/metrics", metrics::metrics))
+        .service(read("/admin/backends", admin::backends))
+        .service(read("/admin/backends/{name}", admin::backend))
+        .service(act("/admin/backends/{name}/probe", admin::probe))
+        .service(act("/admin/backends/{name}/diagnose", admin::diagnose))
+        .service(act("/admin/reload", admin::reload))
+        .service(act("/admin/backends/{name}/{action}", admin::act))
+        .service(read("/admin/history", history::history))
+        .service(read("/admin/requests", admin::requests))
+        .service(read("/admin/requests/{id}", admin::request))
+        .service(act("/admin/chaos/backends/{name}", admin::crash_backend))
+        .service(act("/admin/chaos/router", admin::crash_router));
 }
 
 /// Routes for a listener that serves operators only.
@@ -170,9 +170,35 @@ pub fn admin_only_routes(config: &mut web::ServiceConfig, shared: Shared) {
 
 fn probe_routes(config: &mut web::ServiceConfig) {
     config
-        .service(web::resource("/livez").route(web::get().to(probes::live)))
-        .service(web::resource("/health").route(web::get().to(probes::live)))
-        .service(web::resource("/readyz").route(web::get().to(probes::ready)));
+        .service(read("/livez", probes::live))
+        .service(read("/health", probes::live))
+        .service(read("/readyz", probes::ready));
+}
+
+/// An endpoint that is read, or of which only the head is asked for.
+fn read<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let asked = web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler);
+    web::resource(path)
+        .route(asked)
+        .default_service(web::to(async |request: HttpRequest| wrong_method(&request, "GET, HEAD")))
+}
+
+/// An endpoint that does something.
+fn act<F, Args>(path: &str, handler: F) -> Resource
+where
+    F: Handler<Args>,
+    Args: FromRequest + 'static,
+    F::Output: Responder + 'static,
+{
+    let asked = web::post().to(handler);
+    web::resource(path)
+        .route(asked)
+        .default_service(web::to(async |request: HttpRequest| wrong_method(&request, "POST")))
 }
 
 fn shared(request: &HttpRequest) -> &Shared {
@@ -185,6 +211,10 @@ fn worker(request: &HttpRequest) -> Option<&Rc<Worker>> {
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
     refused(&request, &Error::NotFound(format!("There is no {} {} here.", request.method(), request.path())))
+}
+
+fn wrong_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+    refused(request, &Error::WrongMethod { method: request.method().to_string(), allow })
 }
 
 /// The text of a header.

@@ -56,27 +56,27 @@ impl Router {
     fn pinned(&self, ask: &Assign, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
         let refuse = |error| Refusal { error, soonest: None, full: false, decision: None };
         let backend = name.to_string();
-        if !self.table.handles.contains_key(&**name) {
-            return Err(refuse(Error::BackendNotFound(backend)));
-        }
+        // The right comes first: who has none is not told which names there are.
         if !ask.user.may_pin || !ask.user.backends.allows(name) {
             return Err(refuse(Error::BackendNotAllowed(backend)));
+        }
+        if !self.table.handles.contains_key(&**name) {
+            return Err(refuse(Error::BackendNotFound(backend)));
         }
         let serves = |t: &&Arc<Target>| t.handle.name() == name && (ask.able)(&t.handle.settings);
         let Some(target) = route.targets.iter().find(serves) else {
             return Err(refuse(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
         };
-        let now = ask.now;
-        let decision = explain(ask, route, now, |t| t.handle.name() == name, Some(target));
-        let error = match gates(target, now, true) {
-            Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
+        let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
+        let error = match gates(target, ask.now, true) {
+            Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, ask.now) {
                 Some(lease) => return Ok(Grant { lease, target: target.clone(), candidates: 1, decision }),
                 None => Error::PinOverloaded { backend },
             },
             Err((why, until)) => Error::PinUnavailable {
                 backend,
                 reason: why.words().to_owned(),
-                retry_after: until.map(|until| until.saturating_sub(now)),
+                retry_after: until.map(|until| until.saturating_sub(ask.now)),
             },
         };
         Err(Refusal { error, soonest: None, full: false, decision })

@@ -28,6 +28,9 @@ const ALLOWED: [&str; 12] = [
 const LIMITS: &str = "x-ratelimit-";
 const LIMITS_PREFIX: &str = "x-greenroom-upstream-";
 
+/// The provider's name for the request, as clients see it.
+const REQUEST_ID: &str = "x-greenroom-upstream-request-id";
+
 /// Version of Anthropic's API that we speak.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
@@ -85,10 +88,17 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
         } else if is_limit(name) {
             add(LIMITS_PREFIX, name, value);
         } else if is(&"x-request-id") || is(&"request-id") {
-            add("", b"x-greenroom-upstream-request-id", value);
+            add("", REQUEST_ID.as_bytes(), value);
         }
     }
     kept
+}
+
+/// The provider's name for the request, among lines for a client.
+pub fn request_id(lines: &[u8]) -> Option<Box<str>> {
+    let text = std::str::from_utf8(lines).ok()?;
+    let value = |line: &'_ str| Some(line.strip_prefix(REQUEST_ID)?.strip_prefix(": ")?.into());
+    text.split("\r\n").find_map(value)
 }
 
 fn is_limit(name: &[u8]) -> bool {

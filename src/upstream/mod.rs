@@ -18,10 +18,13 @@ use foldhash::HashMap;
 use futures_util::future::poll_fn;
 use tokio::io::AsyncWriteExt;
 
-pub use self::answer::{Answer, BrokenOff, HeaderLines};
 use self::{
     answer::poll_fill,
     pool::{Io, Place, Pool, Taken, io_words},
+};
+pub use self::{
+    answer::{Answer, BrokenOff, HeaderLines},
+    headers::request_id,
 };
 use crate::{
     error::{Class, Failed},
@@ -205,15 +208,21 @@ impl Client {
         body: &[Bytes],
     ) -> Result<Answer, Unanswered> {
         let Taken { mut wire, opened, reused } = taken;
-        let dead = |failed: Failed| Unanswered { stale: reused && failed.class == Class::ProviderTransport, failed };
+        // Once a byte of an answer has come, the request has arrived: sent again, it would be done, and paid for, twice.
+        let mut heard = false;
         let written = self.write(&mut wire.io, &head, extra, body).await;
         loop {
             // Whatever became of the writing: a backend may have answered before it had read all of a request.
             match head::Answer::take(&mut wire.buffer) {
-                Ok(Some(head)) if (100..200).contains(&head.status) => continue,
+                Ok(Some(head)) if (100..200).contains(&head.status) => {
+                    heard = true;
+                    continue;
+                }
                 Ok(Some(head)) => return Ok(Answer::new(head, wire, opened, self.pool.clone(), written.is_ok())),
                 Ok(None) => {}
-                Err(head::Garbled(why)) => return Err(dead(Failed::new(Class::ProviderInvalid, why))),
+                Err(head::Garbled(why)) => {
+                    return Err(Unanswered { failed: Failed::new(Class::ProviderInvalid, why), stale: false });
+                }
             }
             let ended = match (poll_fn(|cx| poll_fill(&mut wire, cx)).await, &written) {
                 (Ok(1..), _) => continue,
@@ -222,7 +231,8 @@ impl Client {
                 (Ok(0), Ok(())) if wire.buffer.is_empty() => "it closed the connection without an answer".to_owned(),
                 (Ok(0), Ok(())) => "it closed the connection within the head of its answer".to_owned(),
             };
-            return Err(dead(Failed::new(Class::ProviderTransport, ended)));
+            let stale = reused && !heard && wire.buffer.is_empty();
+            return Err(Unanswered { failed: Failed::new(Class::ProviderTransport, ended), stale });
         }
     }
 

@@ -11,7 +11,7 @@ use crate::support::{
     settings::Settings,
     sse,
     upstream::Upstream,
-    wire::End,
+    wire::{End, Head},
 };
 
 /// A request for a stream that wants to know the token counts.
@@ -62,6 +62,8 @@ async fn a_client_that_waits_gets_a_head_and_comments_then_the_name_of_who_serve
     let head = client.head().await;
     assert_eq!(head.status(), 200);
     assert!(head.get("content-type").is_some_and(|kind| kind.starts_with("text/event-stream")), "{head:?}");
+    assert!(head.get("x-request-id").is_some(), "{head:?}");
+    assert_eq!(named_in(&head), [None; 4], "nobody has served yet");
     for _ in 0..3 {
         assert_eq!(client.frame().await.as_deref(), Some(": keepalive"));
     }
@@ -72,6 +74,22 @@ async fn a_client_that_waits_gets_a_head_and_comments_then_the_name_of_who_serve
     assert_eq!((sse::text_of(&body).as_str(), sse::is_done(&body), end), ("hi", true, End::Clean));
 }
 
+/// What a head says of who served.
+fn named_in(head: &Head) -> [Option<&str>; 4] {
+    ["backend", "upstream-model", "route", "attempts"].map(|name| head.get(&format!("x-greenroom-{name}")))
+}
+
+#[tokio::test]
+async fn a_comment_goes_out_with_an_early_head_however_long_the_pause_between_comments() {
+    let one = Upstream::always(Answer::new().hang()).await;
+    let lines = "keepalive_after = \"150ms\"\nkeepalive_every = \"60s\"";
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", lines)).await;
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    assert_eq!(client.head().await.status(), 200);
+    let frame = timeout(Duration::from_secs(5), client.frame()).await.expect("a comment at once");
+    assert_eq!(frame.as_deref(), Some(": keepalive"));
+}
+
 #[tokio::test]
 async fn failing_over_is_still_possible_after_a_keepalive() {
     for bad in [Answer::new().hang(), Answer::new().work(Duration::from_millis(500)).then(Answer::json(500, "{}"))] {
@@ -79,7 +97,8 @@ async fn failing_over_is_still_possible_after_a_keepalive() {
         let limits = "first_token_soft = \"20s\"\nfirst_token_hard = \"700ms\"";
         let proxy = Proxy::start(&both(&bad, &peer).set("failover", SOON).set("backends.bad", limits)).await;
         let mut client = proxy.begin(HELLO_STREAM).await;
-        assert_eq!(client.head().await.status(), 200);
+        let head = client.head().await;
+        assert_eq!((head.status(), named_in(&head)), (200, [None; 4]), "the one that is asked first fails");
         let (body, end) = client.rest().await;
         let text = String::from_utf8_lossy(&body);
         assert!(text.starts_with(": keepalive\n\n") && text.contains(": greenroom backend=peer\n\n"), "{text}");
@@ -156,4 +175,16 @@ async fn an_answer_of_nothing_but_a_finish_is_an_answer() {
     let reply = proxy.chat(HELLO_STREAM).await;
     assert_eq!(reply.text(), sse::role() + &sse::finish() + sse::DONE);
     assert_eq!(one.asked(), 1);
+}
+
+#[tokio::test]
+async fn an_end_marker_behind_nothing_is_no_answer() {
+    for nothing in [Answer::stream(), Answer::stream().chunk(sse::role()), Answer::stream().chunk(sse::usage(7, 0))] {
+        let (bad, peer) = (Upstream::always(nothing.chunk(sse::DONE).end()).await, Upstream::saying("hi").await);
+        let proxy = Proxy::start(&both(&bad, &peer)).await;
+        assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+        let alone = Proxy::start(&Settings::new().backend("bad", bad.addr)).await;
+        let reply = alone.chat(HELLO_STREAM).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (502, "upstream_invalid_response"), "{reply:?}");
+    }
 }

@@ -57,6 +57,27 @@ async fn a_client_that_waits_for_leave_to_send_its_body_gets_it() {
 }
 
 #[tokio::test]
+async fn a_client_that_waits_for_leave_to_send_too_much_does_not_get_it() {
+    let (_upstream, proxy) = stage("body_limit = 1000").await;
+    let mut connection = Connection::open(proxy.addr).await;
+    let ask = Ask::new("POST", "/v1/chat/completions").bearer(TOKEN).header("expect", "100-continue");
+    connection.send(&ask.header("content-length", "1001")).await;
+    let reply = connection.reply().await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (413, "request_too_large"), "{reply:?}");
+    connection.closed().await;
+}
+
+#[tokio::test]
+async fn a_line_end_behind_a_request_is_not_the_next_one() {
+    let (_upstream, proxy) = stage("").await;
+    let mut connection = Connection::open(proxy.addr).await;
+    for _ in 0..3 {
+        connection.send_bytes(&[&Ask::chat(HELLO).bearer(TOKEN).bytes()[..], b"\r\n"].concat()).await;
+        assert_eq!(connection.reply().await.status(), 200);
+    }
+}
+
+#[tokio::test]
 async fn a_client_of_http_1_0_gets_its_answer_without_chunks() {
     let (_upstream, proxy) = stage("").await;
     let old = |body: &str| {

@@ -40,9 +40,20 @@ async fn a_client_may_lower_its_deadline() {
         let (reply, waited) = ask(&proxy, stream, "300").await;
         assert_late(&reply);
         assert!(about(300).contains(&waited), "{waited:?}");
+        assert!(reply.error("message").contains(NAME), "whose limit it was: {reply:?}");
         one.until("the request to be closed", |seen| seen.abandoned == 1).await;
         assert_eq!(one.asked(), 1);
     }
+}
+
+#[tokio::test]
+async fn the_message_names_the_limit_that_was_reached() {
+    let one = Upstream::always(Answer::stream().chunk(sse::text("a")).hang()).await;
+    let settings = Settings::new().backend("one", one.addr).set("backends.one", "total_timeout = \"300ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let (reply, _) = ask(&proxy, true, "5000").await;
+    let error = sse::error_of(&reply.body).unwrap_or_default();
+    assert!(error["message"].as_str().is_some_and(|text| text.contains("total_timeout")), "{reply:?}");
 }
 
 #[tokio::test]

@@ -106,6 +106,16 @@ async fn a_refusal_for_want_of_a_backend_shows_why_each_one_was_out() {
 }
 
 #[tokio::test]
+async fn an_error_in_the_shape_of_messages_explains_itself_too() {
+    let (_bad, _peer, proxy) = stage().await;
+    let body = r#"{"model":"m","max_tokens":9,"backend":"bad","messages":[{"role":"user","content":"q"}]}"#;
+    let ask = Ask::post("/v1/messages", body).bearer(TOKEN).header("x-greenroom-explain", "1");
+    let reply = proxy.ask(&ask).await;
+    assert_eq!((reply.status(), &reply.json()["type"]), (502, &json!("error")), "{reply:?}");
+    assert_eq!(explanation(&reply)["attempts"][0]["backend"], "bad", "{reply:?}");
+}
+
+#[tokio::test]
 async fn nobody_gets_an_explanation_who_may_not_or_did_not_ask() {
     let (_bad, _peer, proxy) = stage().await;
     for stream in WAYS {

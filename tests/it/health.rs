@@ -79,7 +79,9 @@ async fn one_probe_goes_through_after_the_backoff_and_its_success_opens_the_gate
     let mut probe = proxy.begin(HELLO).await;
     upstream.until("the probe", |seen| seen.busy == 1).await;
     for _ in 0..5 {
-        assert_eq!(proxy.hello().await.error("code"), "no_healthy_backend");
+        let reply = proxy.hello().await;
+        assert_eq!(reply.error("code"), "no_healthy_backend");
+        assert!(reply.header("retry-after-ms").parse::<u64>().is_ok_and(|ms| ms >= 500), "{reply:?}");
     }
     assert_eq!(upstream.asked(), 4);
     gate.open_for_all();

@@ -86,6 +86,22 @@ async fn a_second_that_fails_leaves_the_first_its_time() {
 }
 
 #[tokio::test]
+async fn a_second_that_finds_the_request_itself_at_fault_ends_the_wait() {
+    const REFUSED: &str =
+        r#"{"error":{"message":"no such value","type":"invalid_request_error","param":"n","code":"bad_value"}}"#;
+    for stream in WAYS {
+        let slow = Upstream::always(Answer::new().hang()).await;
+        let peer = Upstream::always(Answer::json(400, REFUSED)).await;
+        let proxy = Proxy::start(&settings(&slow, &peer)).await;
+        let asked = Instant::now();
+        let reply = proxy.chat(hello(stream)).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_value"), "{reply:?}");
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        slow.until("the first one to be let go", |seen| seen.abandoned == 1).await;
+    }
+}
+
+#[tokio::test]
 async fn a_first_that_fails_late_leaves_the_second_its_time() {
     for stream in WAYS {
         let (fail, answer) = (Gate::new(), Gate::new());

@@ -81,6 +81,17 @@ async fn the_decision_is_shown_at_debug_level() {
 }
 
 #[tokio::test]
+async fn a_gate_that_shuts_says_what_the_provider_said_in_words_but_never_in_its_text() {
+    let refused = r#"{"error":{"message":"Incorrect key sk-private-1.","type":"the key sk-private-2 is bad","code":"invalid_api_key"}}"#;
+    let upstream = Upstream::always(Answer::json(401, refused)).await;
+    let proxy = Proxy::start(&settings(&upstream)).await;
+    assert_eq!(proxy.chat(HELLO).await.error("code"), "upstream_auth_failed");
+    let line = proxy.logged(&["gate shut", "backend=one"]).await;
+    assert!(line.contains("401 (invalid_api_key)"), "{line}");
+    assert!(!proxy.log().contains("sk-private"), "{}", proxy.log());
+}
+
+#[tokio::test]
 async fn secrets_and_contents_never_appear_at_any_level() {
     let script = |n: usize, _: &_| match n {
         0 | 1 => Answer::json(200, &completion("text-of-answer")),

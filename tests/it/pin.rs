@@ -93,11 +93,18 @@ async fn a_pin_that_is_not_permitted_is_refused_logged_and_not_worth_another_try
 }
 
 #[tokio::test]
-async fn names_of_backends_are_told_to_nobody_who_may_not_pin() {
-    let (_one, _two, proxy) = stage(Answer::says("one")).await;
-    let reply = proxy.ask(&Ask::chat(hello_at("absent")).bearer("token-of-plain")).await;
-    assert_eq!(face(&reply), refusal(400, "invalid_request_error", "backend_not_found"));
-    assert!(!reply.text().contains("one") && !reply.text().contains("two"), "{reply:?}");
+async fn who_may_not_pin_cannot_tell_which_backends_there_are() {
+    let (one, two, proxy) = stage(Answer::says("one")).await;
+    for (token, absent, known) in [("token-of-plain", "absent", "two"), ("token-of-half", "absent", "one")] {
+        let mut answers = Vec::new();
+        for name in [absent, known] {
+            let reply = proxy.ask(&Ask::chat(hello_at(name)).bearer(token)).await;
+            answers.push((face(&reply), reply.error("message").replace(name, "NAME")));
+        }
+        assert_eq!(answers[0], answers[1], "{token}");
+        assert_eq!(answers[0].0, refusal(403, "permission_error", "backend_not_allowed"));
+    }
+    assert_eq!((one.asked(), two.asked()), (0, 0));
 }
 
 #[tokio::test]
@@ -161,4 +168,22 @@ async fn a_pin_may_pass_a_shut_gate_as_its_single_probe_and_opens_it() {
     proxy.until("one", "an open gate", |report| report["state"] == "healthy").await;
     gate.open();
     assert_eq!((proxy.hello().await.status(), sick.asked()), (200, 3));
+}
+
+#[tokio::test]
+async fn pins_that_fail_at_a_shut_gate_do_not_keep_it_shut_for_longer() {
+    let sick = Upstream::always(Answer::json(500, "{}")).await;
+    let settings = Settings::new()
+        .backend("one", sick.addr)
+        .set("defaults.backend", "breaker_failures = 1\nbackoff_min = \"30s\"")
+        .set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    let shut = proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    for pins in 1..=4 {
+        assert_eq!(proxy.chat(hello_at("one")).await.status(), 502);
+        let judged = |report: &Value| report["consecutive_failures"] == 1 + pins;
+        let report = proxy.until("one", "the pin's failure", judged).await;
+        assert!(report["reopens_in_ms"].as_u64() <= shut["reopens_in_ms"].as_u64(), "{shut} {report}");
+    }
 }

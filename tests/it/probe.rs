@@ -138,3 +138,47 @@ async fn an_operators_reset_opens_a_shut_gate_and_forgets_its_failures() {
     assert_eq!(report["consecutive_failures"], 0, "{report}");
     assert_eq!(hear(&proxy, true).await, Heard::said("hi", "one"));
 }
+
+/// A backend whose chat is refused and whose models list is given, and how its gate stands after several probes.
+async fn refused_but_listed(chat: Answer, list: Answer, probe: &str) -> (Upstream, Proxy, Value) {
+    let one =
+        Upstream::start(move |_, ask| if ask.head.line.starts_with("GET") { list.clone() } else { chat.clone() }).await;
+    let lines = format!("probe = \"{probe}\"\nprobe_every = \"50ms\"\nbackoff_min = \"50s\"\nbreaker_failures = 1");
+    let settings =
+        Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1").set("backends.one", &lines);
+    let proxy = Proxy::start(&settings).await;
+    assert_ne!(proxy.hello().await.status(), 200);
+    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    if probe == "models" {
+        one.until("probes", |seen| lists(seen) >= 3).await;
+    }
+    let report = proxy.report("one").await;
+    (one, proxy, report)
+}
+
+#[tokio::test]
+async fn a_models_list_says_nothing_of_a_limit_an_account_or_a_model() {
+    let list = || Answer::json(200, r#"{"object":"list","data":[]}"#);
+    let said = |code: &str| format!(r#"{{"error":{{"message":"no","type":"x","code":"{code}"}}}}"#);
+    for chat in [
+        Answer::json_with(429, "retry-after: 3600\r\n", "{}"),
+        Answer::json(429, &said("insufficient_quota")),
+        Answer::json(401, "{}"),
+        Answer::json(404, &said("model_not_found")),
+    ] {
+        let (one, proxy, report) = refused_but_listed(chat, list(), "models").await;
+        assert_eq!(report["state"], "open", "{report}");
+        assert!(report["reopens_in_ms"].as_u64().is_some_and(|ms| ms > 60_000), "{report}");
+        assert_eq!(proxy.hello().await.error("code"), "no_healthy_backend");
+        assert_eq!(one.asked() - one.seen(lists), 1, "the chat was asked again");
+    }
+}
+
+#[tokio::test]
+async fn a_provider_without_a_models_list_is_not_well_for_that() {
+    let (_one, proxy, report) = refused_but_listed(Answer::json(500, "{}"), Answer::json(404, "{}"), "models").await;
+    assert_eq!(report["state"], "open", "{report}");
+    let said = proxy.post("/admin/backends/one/probe").await.json();
+    assert_eq!((&said["healthy"], &said["status"]), (&json!(false), &json!(404)), "{said}");
+    assert_eq!(proxy.report("one").await["state"], "open");
+}

@@ -179,8 +179,42 @@ async fn an_unknown_path_is_answered_in_the_same_shape() {
         assert_eq!(proxy.ask(&ask.bearer(TOKEN)).await.error("type"), "invalid_request_error");
     }
     assert_eq!(proxy.get("/v1/nothing").await.status(), 404);
-    let wrong_method = proxy.get("/v1/chat/completions").await;
-    assert!(matches!(wrong_method.status(), 404 | 405), "{wrong_method:?}");
+}
+
+#[tokio::test]
+async fn a_wrong_method_is_told_the_right_ones_in_the_same_shape() {
+    let (upstream, proxy) = stage().await;
+    let posted = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/admin/reload"];
+    let wrong = posted.iter().flat_map(|path| [("GET", *path), ("DELETE", *path)]).map(|asked| (asked, "POST"));
+    let read = ["/livez", "/health", "/readyz", "/v1/models", "/v1/models/m", "/admin/backends"];
+    let wrong = wrong.chain(read.map(|path| (("POST", path), "GET, HEAD")));
+    for ((method, path), allow) in wrong {
+        let reply = proxy.ask(&Ask::new(method, path).bearer(TOKEN).header("x-request-id", "mine")).await;
+        assert_eq!(face(&reply), refusal(405, "method_not_allowed", "-"), "{method} {path}");
+        assert_eq!((reply.header("allow"), reply.header("x-request-id")), (allow, "mine"), "{method} {path}");
+    }
+    let messages = proxy.get("/v1/messages").await;
+    assert_eq!(
+        (messages.status(), &messages.json()["type"]),
+        (405, &json!("error")),
+        "the Messages API has its own shape"
+    );
+    assert_eq!(upstream.asked(), 0);
+}
+
+#[tokio::test]
+async fn the_head_alone_is_served_where_there_is_something_to_read() {
+    let (_upstream, proxy) = stage().await;
+    let mut connection = Connection::open(proxy.addr).await;
+    for path in ["/livez", "/health", "/readyz", "/v1/models", "/v1/models/m"] {
+        connection.send(&Ask::new("HEAD", path).bearer(TOKEN)).await;
+        let head = connection.head().await;
+        let length = head.get("content-length").and_then(|length| length.parse::<usize>().ok());
+        assert!(head.status() == 200 && length.is_some_and(|length| length > 0), "{path}: {head:?}");
+        // Nothing of a body stands between two heads.
+        connection.send(&Ask::new("GET", "/livez")).await;
+        assert_eq!(connection.reply().await.text(), "ok\n");
+    }
 }
 
 #[tokio::test]

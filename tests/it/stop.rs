@@ -125,7 +125,7 @@ async fn a_second_signal_ends_at_once() {
 }
 
 #[tokio::test]
-async fn a_whole_answer_that_outlives_the_drain_does_not_hold_up_the_end() {
+async fn a_whole_answer_that_outlives_the_drain_is_ended_with_an_error() {
     let upstream = Upstream::always(Answer::new().hang()).await;
     let settings = Settings::new().backend("one", upstream.addr);
     let mut proxy = Proxy::start(&settings).await;
@@ -133,9 +133,10 @@ async fn a_whole_answer_that_outlives_the_drain_does_not_hold_up_the_end() {
     upstream.until("the request", |seen| seen.busy == 1).await;
     proxy.signal("TERM");
     let told = Instant::now();
-    if let Some(head) = client.maybe_head().await {
-        assert_eq!(head.status(), 503, "a client that is turned away is told so");
-    }
+    let reply = client.reply().await;
+    assert_eq!((reply.status(), reply.error("code").as_str(), reply.end), (503, "shutting_down", End::Clean));
+    assert!(!reply.header("retry-after").is_empty());
     assert_eq!(proxy.ended().await.code(), Some(0));
     assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
+    proxy.logged(&["greenroom::request", "backend=one", "status=503"]).await;
 }

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
@@ -68,11 +68,23 @@ impl Intake {
         poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)
     }
 
+    /// Nothing of a request has come. Line ends in front of one are passed over, and begin none (RFC 9112, 2.2).
+    fn is_blank(&mut self) -> bool {
+        loop {
+            match &self.input[..] {
+                [] | [b'\r'] => return true,
+                [b'\n', ..] => self.input.advance(1),
+                [b'\r', b'\n', ..] => self.input.advance(2),
+                _ => return false,
+            }
+        }
+    }
+
     /// The next request's head.
     pub(super) async fn head(&mut self, closing: &Closing, mut begun: bool) -> Begun {
         poll_fn(|cx| {
             loop {
-                if self.input.is_empty() {
+                if self.is_blank() {
                     if closing.is_closed() {
                         return Poll::Ready(Begun::Over);
                     }
@@ -90,7 +102,7 @@ impl Intake {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(_) => return Poll::Ready(Begun::Over),
                     Poll::Pending => {
-                        let late = if self.input.is_empty() { Begun::Over } else { Begun::Late };
+                        let late = if self.is_blank() { Begun::Over } else { Begun::Late };
                         return self.late.poll(cx).map(|()| late);
                     }
                 }
@@ -220,6 +232,20 @@ mod tests {
         // A new connection on which nothing comes is no request that came too late.
         let (came, took) = after(b"", true).await;
         assert!(matches!(came, Begun::Over) && took.abs_diff(HEAD) < Duration::from_millis(5), "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn line_ends_in_front_of_a_request_begin_none() {
+        for blank in ["\r\n", "\n", "\r\n\r\n\r"] {
+            let (came, took) = after(blank.as_bytes(), false).await;
+            let idle = Duration::from_secs(75);
+            assert!(
+                matches!(came, Begun::Over) && took.abs_diff(idle) < Duration::from_millis(5),
+                "{blank:?} {took:?}"
+            );
+            let (came, _) = after(format!("{blank}\nGET /x HTTP/1.1\r\n\r\n").as_bytes(), false).await;
+            assert!(matches!(came, Begun::Head(head) if head.path() == "/x"), "{blank:?}");
+        }
     }
 
     #[tokio::test]

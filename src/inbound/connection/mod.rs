@@ -122,7 +122,7 @@ impl Door {
 
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
-        let reply = match surface(head) {
+        let reply = match surface(head.path()).filter(|_| head.method == Method::Post) {
             // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
             // And written where it stays: three kilobytes would be moved three times on their way there.
             Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await?,
@@ -165,8 +165,9 @@ impl Door {
             Ok(arrival) => arrival,
             Err(reply) => return Ok(reply),
         };
-        self.allow(intake, head);
-        let body = intake.body(&mut head.framing, arrival.body_limit()).await;
+        let limit = arrival.body_limit();
+        self.allow(intake, head, limit);
+        let body = intake.body(&mut head.framing, limit).await;
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
     }
 
@@ -175,21 +176,32 @@ impl Door {
         // None of these endpoints takes a body, and nobody has said yet who asks: more than a little is left unread.
         let body = match head.framing {
             Framing::Length(..=UNASKED) => {
-                self.allow(intake, head);
+                self.allow(intake, head, UNASKED as usize);
                 intake.body(&mut head.framing, UNASKED as usize).await
             }
             _ => Ok(Bytes::new()),
         };
+        let endpoint = surface(head.path());
         let served = match body {
+            Ok(_) if endpoint.is_some() => {
+                Err(Error::WrongMethod { method: head.method.as_str().into(), allow: "POST" })
+            }
             Ok(body) => served(intake, pin!(self.bridge.serve(head, body))).await?,
             Err(error) => Err(error),
         };
-        Ok(served.unwrap_or_else(|error| response::refused(&chat::new_id(), &error, Dialect::Chat)))
+        let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
+        let id = || chat::request_id(head.text(chat::REQUEST_ID));
+        Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect)))
     }
 
-    /// Tells a client that waits for it that it may send its body.
-    fn allow(&self, intake: &Intake, head: &Head) {
-        if head.expects && head.framing != Framing::Ended && !self.closing.is_closed() {
+    /// Tells a client that waits for it that it may send its body, if that will be read.
+    fn allow(&self, intake: &Intake, head: &Head, limit: usize) {
+        let fits = match head.framing {
+            Framing::Length(length) => length <= limit as u64,
+            Framing::Chunked(_) => true,
+            Framing::UntilClose | Framing::Ended => false,
+        };
+        if head.expects && fits && !self.closing.is_closed() {
             intake.socket.hold(|out| out.extend_from_slice(b"HTTP/1.1 100 Continue\r\n\r\n"));
         }
     }
@@ -204,12 +216,9 @@ impl Door {
     }
 }
 
-/// The model endpoint that a request is for.
-fn surface(head: &Head) -> Option<Surface> {
-    if head.method != Method::Post {
-        return None;
-    }
-    Some(match head.path() {
+/// The model endpoint of this path.
+fn surface(path: &str) -> Option<Surface> {
+    Some(match path {
         "/v1/chat/completions" => Surface::Chat,
         "/v1/messages" => Surface::Messages,
         "/v1/messages/count_tokens" => Surface::CountTokens,

@@ -7,6 +7,9 @@ use bytes::{Buf, Bytes, BytesMut};
 /// Longest trailer section passed over, bytes.
 const TRAILERS: usize = 8 << 10;
 
+/// Longest line with a chunk's size, bytes: extensions, which nobody uses, would be held and read anew with each piece of them.
+const SIZE_LINE: usize = 1 << 10;
+
 /// How a body ends, and how far it has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Framing {
@@ -80,11 +83,12 @@ impl Framing {
                     *self = Self::Chunked(Chunk::Size);
                 }
                 Self::Chunked(Chunk::Size) => match httparse::parse_chunk_size(from).map_err(|_| Garbled)? {
-                    httparse::Status::Partial => return Ok(None),
-                    httparse::Status::Complete((line, size)) => {
+                    httparse::Status::Partial if from.len() <= SIZE_LINE => return Ok(None),
+                    httparse::Status::Complete((line, size)) if line <= SIZE_LINE => {
                         from.advance(line);
                         *self = Self::Chunked(if size == 0 { Chunk::Trailers(0) } else { Chunk::Data(size) });
                     }
+                    _ => return Err(Garbled),
                 },
                 Self::Chunked(Chunk::Trailers(read)) => {
                     let Some(end) = memchr::memchr(b'\n', from) else {
@@ -140,6 +144,18 @@ mod tests {
         for wire in ["zz\r\n", "2\r\nabc\r\n", "2\r\nab\n\n", "fffffffffffffffff\r\n"] {
             assert_eq!(read(Framing::of(None, true), &[wire.as_bytes()]).err(), Some(Garbled), "{wire:?}");
         }
+    }
+
+    #[test]
+    fn a_line_with_a_size_that_does_not_end_is_refused_before_it_is_long() {
+        let extension = [b'x'; SIZE_LINE];
+        let wire = [b"1;", &extension[..], b"\r\na\r\n"].concat();
+        assert_eq!(read(Framing::of(None, true), &[&wire]).err(), Some(Garbled));
+        // In small pieces, and its end never comes.
+        let pieces: Vec<&[u8]> = wire[..=SIZE_LINE].chunks(7).collect();
+        assert_eq!(read(Framing::of(None, true), &pieces).err(), Some(Garbled));
+        let (body, ..) = read(Framing::of(None, true), &[&wire[..SIZE_LINE - 2], b"\r\na\r\n"]).expect("sound");
+        assert_eq!(body, b"a");
     }
 
     proptest! {

@@ -1,0 +1,28 @@
+//! Connections to backends that are used again: one that has died is made up for silently, an answer that has begun is not.
+
+use crate::support::{proxy::Proxy, script::Answer, settings::Settings, upstream::Upstream};
+
+/// A backend that answers the first request, then `second`, then all others, and what the second one of two clients got.
+async fn second(second: Answer) -> (Upstream, u16) {
+    let one = Upstream::start(move |n, _| if n == 1 { second.clone() } else { Answer::says("hi") }).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    let status = proxy.hello().await.status();
+    (one, status)
+}
+
+#[tokio::test]
+async fn a_request_on_a_connection_that_turns_out_dead_is_sent_again_and_nobody_notices() {
+    for dead in [Answer::new().close(), Answer::new().reset()] {
+        let (one, status) = second(dead).await;
+        assert_eq!((status, one.asked()), (200, 3));
+    }
+}
+
+#[tokio::test]
+async fn a_request_whose_answer_has_begun_is_not_sent_again_in_secret() {
+    for begun in ["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 200 OK\r\ncontent-ty", "H"] {
+        let (one, status) = second(Answer::new().raw(begun).close()).await;
+        assert_eq!((status, one.asked()), (502, 2), "{begun:?}");
+    }
+}
