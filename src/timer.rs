@@ -1,7 +1,11 @@
-//! Owns a timer whose deadline is put off often and reached seldom: that costs a store, not a timer.
+//! Owns a timer whose deadline is put off often and reached seldom, and timers at rest for who needs one next: either costs a
+//! store, not a timer of the runtime's.
 
 use std::{
+    cell::RefCell,
+    ops::{Deref, DerefMut},
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, Waker},
 };
 
@@ -53,6 +57,61 @@ impl Timer {
                 return Poll::Ready(());
             }
             self.sleep.as_mut().reset(self.due);
+        }
+    }
+}
+
+/// Timers kept for the next who need one.
+const SPARE: usize = 64;
+
+/// The timers of a worker that nobody needs at the moment. They stay with the runtime, which takes a lock to enter one and to
+/// strike it off; whom one wakes that is at rest finds nothing to do.
+#[derive(Clone, Default)]
+pub struct Timers(Rc<RefCell<Vec<Timer>>>);
+
+/// A timer, until it is dropped.
+pub struct Lent {
+    timer: Option<Timer>,
+    home: Timers,
+}
+
+/// Why it is always there.
+const HELD: &str = "it goes home only when it is dropped";
+
+impl Timers {
+    /// A timer that is due at `due`; it is asked for the first time `now` or later.
+    pub fn lend(&self, now: Instant, due: Instant) -> Lent {
+        let spare = self.0.borrow_mut().pop();
+        let timer = spare.map_or_else(
+            || Timer::new(due),
+            |mut timer| {
+                timer.set(now, due);
+                timer
+            },
+        );
+        Lent { timer: Some(timer), home: self.clone() }
+    }
+}
+
+impl Deref for Lent {
+    type Target = Timer;
+
+    fn deref(&self) -> &Timer {
+        self.timer.as_ref().expect(HELD)
+    }
+}
+
+impl DerefMut for Lent {
+    fn deref_mut(&mut self) -> &mut Timer {
+        self.timer.as_mut().expect(HELD)
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let mut spare = self.home.0.borrow_mut();
+        if let Some(timer) = self.timer.take().filter(|_| spare.len() < SPARE) {
+            spare.push(timer);
         }
     }
 }
@@ -119,6 +178,28 @@ mod tests {
         timer.set(Instant::now(), begin + 3 * SECOND);
         poll_fn(|cx| timer.poll(cx)).await;
         assert_eq!(begin.elapsed(), 3 * SECOND);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_timer_that_was_lent_before_is_due_for_whoever_has_it_now() {
+        let (begin, timers) = (Instant::now(), Timers::default());
+        let at = |seconds| begin + seconds * SECOND;
+        // Its first borrower was in another task, and did not wait to the end.
+        let mut first = timers.lend(begin, at(2));
+        assert!(first.poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        drop(first);
+        for (due, now) in [(5, 0), (6, 5), (40, 6), (60, 40)] {
+            let mut lent = timers.lend(at(now), at(due));
+            timeout(90 * SECOND, poll_fn(|cx| lent.poll(cx))).await.expect("due");
+            assert_eq!(begin.elapsed(), due * SECOND);
+        }
+        // Fired while at rest.
+        sleep(SECOND).await;
+        let mut lent = timers.lend(Instant::now(), at(70));
+        timeout(90 * SECOND, poll_fn(|cx| lent.poll(cx))).await.expect("due");
+        assert_eq!((begin.elapsed(), timers.0.borrow().len()), (70 * SECOND, 0));
+        drop(lent);
+        assert_eq!(timers.0.borrow().len(), 1);
     }
 
     #[tokio::test(start_paused = true)]

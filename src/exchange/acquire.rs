@@ -81,7 +81,7 @@ impl Exchange {
 
     async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
         let request = &self.request;
-        let began = clock::now();
+        let began = request.checked.take().unwrap_or_else(clock::now);
         let (user, model) = request.telling.read(|story| (story.user.clone(), story.model.clone()));
         let ask = Assign {
             now: began,

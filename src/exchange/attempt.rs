@@ -68,6 +68,8 @@ pub(super) struct Leg {
     lease: Option<Lease>,
     telling: Telling,
     pub(super) note: usize,
+    /// Since when it has its place: from then on its deadlines count.
+    begun: Instant,
     /// The soft first-token threshold has passed.
     pub(super) slow: Rc<Cell<bool>>,
     /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
@@ -100,8 +102,9 @@ impl Leg {
             // A decision is plain data and always serialises.
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()).map(Box::new),
         });
+        let begun = clock::instant(grant.lease.taken());
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
-        (Self { lease, telling, note, slow: Rc::default(), blameless: false }, grant.target)
+        (Self { lease, telling, note, begun, slow: Rc::default(), blameless: false }, grant.target)
     }
 
     fn first_token(&mut self) {
@@ -187,9 +190,9 @@ async fn try_open(
 ) -> Result<Ready, Failed> {
     let backend = &target.handle.settings;
     let limits = &backend.deadlines;
-    let now = Instant::now();
+    let now = leg.begun;
     let left = request.deadline.saturating_duration_since(now);
-    let mut watch = Watch::new(now, limits, left, leg.slow.clone());
+    let mut watch = Watch::new(&worker.timers, now, limits, left, leg.slow.clone());
     let native_chat =
         matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
     let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();

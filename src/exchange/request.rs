@@ -1,6 +1,7 @@
 //! Owns a client's request on its way through the exchange.
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -36,6 +37,8 @@ pub struct Request {
     pub body: Bytes,
     /// Headers that go along to the backend.
     pub extra: Vec<(HeaderName, HeaderValue)>,
+    /// When it had been checked, until somebody asks: no time has passed by then.
+    pub checked: Cell<Option<Duration>>,
     /// When the client gives up.
     pub deadline: Instant,
     /// The client asked how the decision came about, and may.

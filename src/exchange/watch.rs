@@ -15,12 +15,12 @@ use tokio::time::Instant;
 use crate::{
     error::{Class, Failed},
     settings::Deadlines,
-    timer::Timer,
+    timer::{Lent, Timers},
 };
 
 /// The deadlines of an attempt, on one timer.
 pub(super) struct Watch {
-    timer: Timer,
+    timer: Lent,
     /// Something to be told once, before any limit: the soft threshold.
     soft: Option<(Instant, Rc<Cell<bool>>)>,
     since: Instant,
@@ -34,10 +34,10 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches an attempt that begins `now` at a backend with these limits, for a request that has so much time `left`; sets
     /// `slow` when the soft threshold has passed.
-    pub(super) fn new(now: Instant, limits: &Deadlines, left: Duration, slow: Rc<Cell<bool>>) -> Self {
+    pub(super) fn new(timers: &Timers, now: Instant, limits: &Deadlines, left: Duration, slow: Rc<Cell<bool>>) -> Self {
         let (limit, soft) = (limits.first_token_hard, limits.first_token_soft);
         let total = limits.total.min(left);
-        let timer = Timer::new(now + limit.min(total).min(soft));
+        let timer = timers.lend(now, now + limit.min(total).min(soft));
         let class = Class::ProviderTimeoutTtft;
         let hurried = left < limits.total;
         Self { timer, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total, hurried }

@@ -15,6 +15,7 @@ use crate::{
         table::{Installed, Table},
     },
     telemetry::story::Listener,
+    timer::Timers,
     upstream::Clients,
 };
 
@@ -28,6 +29,8 @@ pub struct Worker {
     pub cut: Cell<bool>,
     /// Hears of each request's end.
     pub listener: Listener,
+    /// For the deadlines of attempts.
+    pub(super) timers: Timers,
     pub(super) retries: RefCell<Budget>,
     pub(super) hedges: RefCell<Budget>,
     pub(super) blame: RefCell<Blame>,
@@ -67,6 +70,7 @@ impl Worker {
             clients: Clients::default(),
             cut: Cell::new(false),
             listener,
+            timers: Timers::default(),
             retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
             hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
             blame: RefCell::default(),

@@ -1,6 +1,6 @@
 //! Owns the story of a request to any of the model endpoints: who asks, is it in order, then over to the exchange.
 
-use std::{panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::Cell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -125,7 +125,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
     );
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
     let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
-    telling.spent(Phase::Translate, began);
+    let checked = telling.spent(Phase::Translate, began);
     // Not moved any more from here on: it would be held at each step of its way.
     Ok(Rc::new(Request {
         telling,
@@ -136,6 +136,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         envelope,
         body,
         extra: anthropic_headers(head, surface),
+        checked: Cell::new(Some(checked)),
         deadline: clock::instant(received) + deadline,
         explain,
         affinity,

@@ -152,10 +152,11 @@ impl Telling {
         now.saturating_sub(self.read(|s| s.received))
     }
 
-    /// A phase that began at `began` is over.
-    pub fn spent(&self, phase: Phase, began: Duration) {
-        let time = clock::now().saturating_sub(began);
-        self.write(|story| story.spent[phase as usize] += time);
+    /// A phase that began at `began` is over; tells when.
+    pub fn spent(&self, phase: Phase, began: Duration) -> Duration {
+        let now = clock::now();
+        self.write(|story| story.spent[phase as usize] += now.saturating_sub(began));
+        now
     }
 
     /// An attempt begins; returns its number.
