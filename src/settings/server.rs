@@ -59,7 +59,7 @@ fn read_addr(s: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
     }
     let addr = text.parse().ok();
     if addr.is_none() {
-        s.problem(key, format!("must be an IP address and port such as \"127.0.0.1:3000\", not {text:?}"));
+        s.problem(key, "must be an IP address and port such as \"127.0.0.1:3000\"");
     }
     addr
 }
