@@ -158,6 +158,20 @@ async fn a_key_in_a_line_that_is_no_toml_is_shown_neither_by_validate_nor_by_a_r
 }
 
 #[tokio::test]
+async fn an_example_with_nothing_set_lacks_its_variables_and_nothing_else() {
+    let example = include_str!("../../settings/example.toml");
+    let variables = example.lines().filter(|line| !line.starts_with('#') && line.contains("${")).count();
+    let dir = tempfile::tempdir().unwrap();
+    let first = with(dir.path(), example, &["validate", "greenroom.toml"]).await;
+    let told = problems(&first);
+    assert_eq!((first.code, told.len()), (Some(64), variables), "{first:?}");
+    assert!(told.iter().all(|(_, text)| text.contains("not set in the environment")), "{first:?}");
+    for _ in 0..5 {
+        assert_eq!(with(dir.path(), example, &["validate", "greenroom.toml"]).await.err, first.err);
+    }
+}
+
+#[tokio::test]
 async fn lists_come_from_the_environment_as_they_stand_in_a_file() {
     let (one, two) = (Upstream::saying("one").await, Upstream::saying("two").await);
     let settings = Settings::new().backend("one", one.addr).backend("two", two.addr);

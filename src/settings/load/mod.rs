@@ -131,7 +131,8 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
         Model::read(path, over(&model_defaults, value), problems)
     });
     let users = table(root.raw("users"), "users", problems, |path, value| {
-        User::read(path.trim_start_matches("users."), value, problems)
+        let name = path.strip_prefix("users.").unwrap_or(path);
+        User::read(path, name, value, problems)
     });
     root.finish();
     check_references(&backends, &models, &users, problems);
@@ -186,10 +187,12 @@ fn over(defaults: &Value, value: Value) -> Value {
 fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users: &Entries<User>, problems: &Problems) {
     let backend_names: Vec<&str> = backends.iter().map(|(name, _)| name.as_str()).collect();
     let model_names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
-    for name in &backend_names {
-        // The name travels in a response header and in log lines.
+    let user_names = users.iter().map(|(name, _)| name.as_str());
+    // These names travel in a response header and in log lines, where blanks and '=' would pass for other fields.
+    let names = backend_names.iter().map(|name| ("backends", *name)).chain(user_names.map(|name| ("users", name)));
+    for (kind, name) in names {
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            problems.add(format!("backends.{name}"), "has a bad name; use letters, digits, '-', '_' and '.'");
+            problems.add(format!("{kind}.{name}"), "has a bad name; use letters, digits, '-', '_' and '.'");
         }
     }
     // The name itself is not repeated: a token in the wrong place looks like one.

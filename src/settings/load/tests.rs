@@ -130,6 +130,35 @@ fn a_key_is_told_of_once() {
 }
 
 #[test]
+fn a_user_may_be_called_as_the_table_is() {
+    let settings = parse_with("test", &GOOD.replace("[users.u]", "[users.\"users.x\"]"), &|_| None);
+    assert_eq!(settings.expect("good settings").users["users.x"].name, "users.x");
+}
+
+#[test]
+fn what_depends_on_an_unset_variable_is_told_as_unset_and_not_found_fault_with() {
+    let example = include_str!("../../../settings/example.toml");
+    let bad = parse_with("example", example, &|_| None).expect_err("nothing is set");
+    let variables = example.lines().filter(|line| !line.starts_with('#')).filter(|line| line.contains("${")).count();
+    assert_eq!(bad.problems.len(), variables, "{bad}");
+    assert!(bad.problems.iter().all(|problem| problem.text.contains("not set in the environment")), "{bad}");
+    // Wherever one may stand.
+    let text = GOOD
+        .replace("\"openai\"", "\"${A}\"\nstyle = \"azure\"\napi_version = \"1\"")
+        .replace("http://127.0.0.1:1/v1", "${B}\"\nweight = \"${C}\"\nheaders = { x = \"${D}\" }\nprobe = \"${E}")
+        .replace("{ backend = \"a\" }", "{ backend = \"${F}\", weight = \"${G}\" }")
+        .replace("token = \"t\"", "token_sha256 = \"${H}\"\nmay_pin = \"${I}\"")
+        .replace("models = [\"*\"]", "models = [\"GPT-4.1\", \"${J}\"]");
+    let bad = parse_with("test", &text, &|_| None).expect_err("nothing is set");
+    let named: std::collections::BTreeSet<&str> = bad
+        .problems
+        .iter()
+        .filter_map(|p| p.text.split_once("export ")?.1.split_once('=').map(|(name, _)| name))
+        .collect();
+    assert_eq!((bad.problems.len(), named.len()), (10, 10), "{bad}");
+}
+
+#[test]
 fn problems_come_in_the_same_order_and_of_the_same_entries_every_time() {
     let one = |n: usize| {
         format!(
