@@ -140,6 +140,15 @@ impl Backend {
             s.problem("api_key", "has a character that no HTTP header may carry; check for a stray line end");
         }
         let headers = read_headers(&mut s, problems);
+        if let (Some(_), Some(protocol), Some(style)) = (&api_key, protocol, style) {
+            let own = key_header(protocol, style);
+            if let Some(name) = headers.keys().find(|name| name.eq_ignore_ascii_case(own)) {
+                s.problem(
+                    &format!("headers.{name}"),
+                    "stands beside api_key, which goes out under this name; keep one of the two",
+                );
+            }
+        }
         let weight: f64 = s.value("weight");
         if weight <= 0.0 {
             s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
@@ -221,7 +230,8 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
     let mut headers = BTreeMap::new();
     match s.raw("headers") {
         Value::Object(map) => {
-            for (name, value) in map {
+            // Sorted, so that of two names that differ in capitals only the same one is told of each time.
+            for (name, value) in map.into_iter().collect::<BTreeMap<_, _>>() {
                 let key = format!("{path}.{name}");
                 let Value::String(text) = value else {
                     problems.add(key, "must be a string");
@@ -235,6 +245,8 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
                     "host" | "content-length" | "transfer-encoding" | "connection" | "content-type"
                 ) {
                     problems.add(key, "is set by Greenroom itself; leave it out");
+                } else if headers.keys().any(|known: &String| known.eq_ignore_ascii_case(&name)) {
+                    problems.add(key, "stands here a second time in other capitals; keep one of the two");
                 } else {
                     headers.insert(name, Secret::new(text));
                 }
@@ -244,6 +256,16 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
         _ => problems.add(path, "must be a table such as { \"x-team\" = \"blue\" }"),
     }
     headers
+}
+
+/// The header that carries the key.
+fn key_header(protocol: Protocol, style: Style) -> &'static str {
+    match (protocol, style) {
+        (Protocol::Openai, Style::Openai) => "authorization",
+        (Protocol::Openai, Style::Azure) => "api-key",
+        (Protocol::Anthropic, _) => "x-api-key",
+        (Protocol::Gemini, _) => "x-goog-api-key",
+    }
 }
 
 fn is_header_value(text: &str) -> bool {

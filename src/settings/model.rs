@@ -69,7 +69,10 @@ impl Model {
         let rewrite_model = s.value("rewrite_model");
         let prefix_affinity = s.value("prefix_affinity");
         let queue = s.value("queue");
-        let queue_timeout = s.value("queue_timeout");
+        let queue_timeout: Duration = s.value("queue_timeout");
+        if queue > 0 && queue_timeout.is_zero() {
+            s.problem("queue_timeout", "must be longer than 0; nobody could wait in the queue");
+        }
         s.finish();
         Some(Self { targets, rescue: rescue?, rewrite_model, prefix_affinity, queue, queue_timeout })
     }

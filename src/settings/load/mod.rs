@@ -201,6 +201,9 @@ fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users:
         format!("is not under [{kind}]{hint}")
     };
     for (name, model) in models {
+        if name.is_empty() {
+            problems.add("models.\"\"", "has no name; clients could not ask for it");
+        }
         let Some(model) = model else { continue };
         for (n, target) in model.targets.iter().enumerate() {
             let key = format!("models.{name}.backends[{n}].backend");

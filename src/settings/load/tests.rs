@@ -130,6 +130,37 @@ fn a_key_is_told_of_once() {
 }
 
 #[test]
+fn what_no_setting_means_is_refused() {
+    for (line, other, key) in [
+        ("[backends.a]", "[backends.a]\nweight = nan", "backends.a.weight"),
+        ("[backends.a]", "[backends.a]\nweight = inf", "backends.a.weight"),
+        ("{ backend = \"a\" }", "{ backend = \"a\", weight = nan }", "models.GPT-4.1.backends[0].weight"),
+        ("[backends.a]", "[server]\nbind = \"[::]:1\"\nadmin_bind = \"[::]:1\"\n[backends.a]", "server.admin_bind"),
+        ("[backends.a]", "[failover]\nkeepalive_every = \"99ms\"\n[backends.a]", "failover.keepalive_every"),
+        (
+            "[backends.a]",
+            "[defaults.model]\nqueue = 1\nqueue_timeout = \"0s\"\n[backends.a]",
+            "models.GPT-4.1.queue_timeout",
+        ),
+        ("[backends.a]", "[backends.a]\nheaders = { X-A = \"1\", x-a = \"2\" }", "backends.a.headers.x-a"),
+        (
+            "[backends.a]",
+            "[backends.a]\napi_key = \"k\"\nheaders = { Authorization = \"Bearer other\" }",
+            "backends.a.headers.Authorization",
+        ),
+        ("[models.\"GPT-4.1\"]", "[models.\"\"]", "models.\"\""),
+        ("[users.u]", "[users.\"u status=200\"]", "users.u status=200"),
+        ("[users.u]", "[users.\"u\\nv\"]", "users.u\u{fffd}v"),
+        ("[users.u]", "[users.\"\"]", "users."),
+        ("http://127.0.0.1:1/v1", "http://127.0.0.1:65536/v1", "backends.a.base_url"),
+        ("http://127.0.0.1:1/v1", "http://127.0.0.1:0/v1", "backends.a.base_url"),
+    ] {
+        let told = told(line, other);
+        assert!(told.len() == 1 && told[0].starts_with(&format!("{key}: ")), "{other}: {told:?}");
+    }
+}
+
+#[test]
 fn a_user_may_be_called_as_the_table_is() {
     let settings = parse_with("test", &GOOD.replace("[users.u]", "[users.\"users.x\"]"), &|_| None);
     assert_eq!(settings.expect("good settings").users["users.x"].name, "users.x");
