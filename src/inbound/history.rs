@@ -46,7 +46,9 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
         let ask = question(wanted.into_inner(), now)?;
         let answer = history.ask(ask, PATIENCE).await.map_err(|why| {
             log::error!("history cannot be read: {why}");
-            Error::Internal
+            Error::Conflict(format!(
+                "History cannot be read now: {why}. See history.path in the settings, and the log."
+            ))
         })?;
         serde_json::to_value(answer).map_err(|_| Error::Internal)
     })
