@@ -179,6 +179,21 @@ async fn reset_opens_a_shut_gate_at_once() {
 }
 
 #[tokio::test]
+async fn reset_leaves_a_drained_backend_drained() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&failing_at_three().backend("one", upstream.addr)).await;
+    assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
+    proxy.until("one", "the drain", |r| r["state"] == "draining").await;
+    assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
+    // Asked of the actor behind the reset, so that it has been seen to.
+    assert_eq!(proxy.report("one").await["state"], "draining");
+    assert_eq!((proxy.hello().await.status(), upstream.asked()), (503, 0));
+    assert_eq!(proxy.post("/admin/backends/one/resume").await.status(), 200);
+    proxy.until("one", "the resumption", |r| r["state"] != "draining").await;
+    assert_eq!(proxy.hello().await.status(), 200);
+}
+
+#[tokio::test]
 async fn a_listener_of_their_own_takes_operators_away_from_clients() {
     let upstream = Upstream::saying("hi").await;
     let settings = Settings::new().backend("one", upstream.addr).set("server", "admin_bind = \"127.0.0.1:0\"");
