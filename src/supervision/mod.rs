@@ -16,12 +16,12 @@ use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Diagnose, Drain, GaveUp, Probe, Register, Reload},
+    messages::{Act, Action, AskReports, Diagnose, Drain, GaveUp, NotDone, Probe, Register, Reload},
     staff::{start_backend, table},
 };
 use crate::{
     backend::{self, Handle, diagnose::Step, gate::Gate, messages::AskReport, report::Report},
-    error::{Class, Failed},
+    error::Failed,
     router::{
         self, Router,
         messages::Install,
@@ -98,6 +98,16 @@ impl Overseer {
         }
     }
 
+    fn handle_of(&self, name: &str) -> Result<Arc<Handle>, NotDone> {
+        self.installed.load().handles.get(name).cloned().ok_or(NotDone::Unknown)
+    }
+
+    /// The backend of this name, if its actor can still be told anything.
+    fn living(&self, name: &str) -> Result<Arc<Handle>, NotDone> {
+        let handle = self.handle_of(name)?;
+        if handle.addr.connected() { Ok(handle) } else { Err(NotDone::GivenUp) }
+    }
+
     /// Starts a given-up backend's actor anew; its facts stay.
     fn revive(&self, handle: &Handle, me: &Addr<Self>) {
         let old = self.installed.load_full();
@@ -152,18 +162,19 @@ impl Handler<AskReports> for Overseer {
 }
 
 impl Handler<Act> for Overseer {
-    type Result = Option<()>;
+    type Result = Result<(), NotDone>;
 
     fn handle(&mut self, Act { backend, action }: Act, ctx: &mut Self::Context) -> Self::Result {
-        let handle = self.installed.load().handles.get(&backend)?.clone();
+        let handle = self.handle_of(&backend)?;
         match action {
+            Action::Resume if !handle.addr.connected() => self.revive(&handle, &ctx.address()),
+            _ if !handle.addr.connected() => return Err(NotDone::GivenUp),
             Action::Drain => handle.addr.do_send(backend::messages::Drain),
-            Action::Resume if handle.addr.connected() => handle.addr.do_send(backend::messages::Resume),
-            Action::Resume => self.revive(&handle, &ctx.address()),
+            Action::Resume => handle.addr.do_send(backend::messages::Resume),
             Action::Reset => handle.addr.do_send(backend::messages::ResetBreaker),
             Action::Crash => handle.addr.do_send(backend::messages::Crash),
         }
-        Some(())
+        Ok(())
     }
 }
 
@@ -189,24 +200,23 @@ impl Handler<Reload> for Overseer {
 }
 
 impl Handler<Probe> for Overseer {
-    type Result = ResponseFuture<Option<Result<(), Failed>>>;
+    type Result = ResponseFuture<Result<Result<(), Failed>, NotDone>>;
 
     fn handle(&mut self, Probe(name): Probe, _: &mut Self::Context) -> Self::Result {
-        let handle = self.installed.load().handles.get(&name).cloned();
+        let handle = self.living(&name);
         Box::pin(async move {
-            let asked = handle?.addr.send(backend::messages::ProbeNow).await;
-            let dead = |_| Err(Failed::new(Class::GatewayInternal, "its actor is not running; resume it first"));
-            Some(asked.unwrap_or_else(dead))
+            // Lost only if the actor panics over it.
+            handle?.addr.send(backend::messages::ProbeNow).await.map_err(|_| NotDone::Crashed)
         })
     }
 }
 
 impl Handler<Diagnose> for Overseer {
-    type Result = ResponseFuture<Option<Vec<Step>>>;
+    type Result = ResponseFuture<Result<Vec<Step>, NotDone>>;
 
     fn handle(&mut self, Diagnose(name): Diagnose, _: &mut Self::Context) -> Self::Result {
-        let handle = self.installed.load().handles.get(&name).cloned();
-        Box::pin(async move { handle?.addr.send(backend::messages::Diagnose).await.ok() })
+        let handle = self.living(&name);
+        Box::pin(async move { handle?.addr.send(backend::messages::Diagnose).await.map_err(|_| NotDone::Crashed) })
     }
 }
 

@@ -138,6 +138,10 @@ async fn operators_endpoints_are_for_admins_only() {
     ] {
         assert_eq!(proxy.ask(&Ask::new(method, path).bearer(TOKEN)).await.status(), 404, "{path}");
     }
+    let known = proxy.post("/admin/backends/one/dance").await.error("message");
+    for action in ["drain", "resume", "reset", "probe", "diagnose"] {
+        assert!(known.contains(action), "{action}: {known}");
+    }
 }
 
 #[tokio::test]
