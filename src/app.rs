@@ -133,9 +133,9 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
 /// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.
 async fn reload_when_told(shared: Shared, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        match shared.reload(false).await {
-            Ok(plan) => log::info!("reloaded: {plan:?}"),
-            Err(error) => log::error!("not reloaded: {}", error.face().message),
+        // What was installed, the Overseer tells.
+        if let Err(error) = shared.reload(false).await {
+            log::error!("not reloaded: {}", error.face().message.replace("\n  ", "; "));
         }
     }
 }

@@ -40,6 +40,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The actor.
 pub struct Overseer {
+    /// The settings that the process was started with.
+    started: Settings,
     installed: Installed,
     routers: Vec<Addr<Router>>,
 }
@@ -49,7 +51,7 @@ pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Instal
     let empty =
         Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::default(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
-    let overseer = Overseer { installed: installed.clone(), routers: Vec::new() };
+    let overseer = Overseer { started: settings.clone(), installed: installed.clone(), routers: Vec::new() };
     let addr = guarded::start(overseer, entered(counts, Role::Overseer));
     installed.store(Arc::new(table(settings, &HashMap::default(), &addr)));
     (addr, installed)
@@ -183,7 +185,7 @@ impl Handler<Reload> for Overseer {
 
     fn handle(&mut self, Reload { settings, dry_run }: Reload, ctx: &mut Self::Context) -> Self::Result {
         let old = self.installed.load_full();
-        let plan = Plan::of(&old.settings, &settings);
+        let plan = Plan::of(&self.started, &old.settings, &settings);
         if !dry_run {
             let new = table(*settings, &old.handles, &ctx.address());
             for (name, handle) in &old.handles {
@@ -193,7 +195,7 @@ impl Handler<Reload> for Overseer {
                 }
             }
             self.install(new);
-            log::info!("settings installed: {plan:?}");
+            log::info!("settings installed: {plan}");
         }
         actix::MessageResult(plan)
     }

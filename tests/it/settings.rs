@@ -155,6 +155,9 @@ async fn a_key_in_a_line_that_is_no_toml_is_shown_neither_by_validate_nor_by_a_r
         reply.error("message").contains(&format!("line {line}, ")) && !reply.text().contains("secret"),
         "{reply:?}"
     );
+    proxy.signal("HUP");
+    proxy.logged(&["not reloaded: ", &format!("line {line}, ")]).await;
+    assert!(!proxy.log().contains("secret"), "{}", proxy.log());
 }
 
 #[tokio::test]
