@@ -4,7 +4,7 @@
 #   WEBHOOK_URL=https://… scripts/alert_check.sh [BACKEND...]     without names: all that /admin/backends lists
 #
 # Environment: GREENROOM_URL, GREENROOM_TOKEN, GREENROOM_MODEL, GREENROOM_TIMEOUT (seconds), WEBHOOK_URL,
-#   SLOWER_THAN (seconds; a slower answer is an alert, too),
+#   SLOWER_THAN (seconds, such as 2.5; a slower answer is an alert, too),
 #   STATE_FILE (with it only changes are posted, also that a backend is well again; without it every run posts).
 # Exit code: 0 all healthy, 1 at least one is not, 2 the check itself could not run or the webhook took no message.
 set -euo pipefail
@@ -27,6 +27,7 @@ for tool in curl jq bc; do
   command -v "$tool" >/dev/null || fail "$tool is missing; install it, for example: apt-get install $tool"
 done
 [ -n "${WEBHOOK_URL:-}" ] || fail "WEBHOOK_URL is not set; it is where alerts go, for example a Slack webhook"
+[[ $slower_than =~ ^([0-9]+(\.[0-9]*)?|\.[0-9]+)?$ ]] || fail "SLOWER_THAN must be a number of seconds, not '$slower_than'"
 [[ $WEBHOOK_URL =~ ^https?://[^[:space:]\"\\]+$ ]] || fail "WEBHOOK_URL is not an http or https address"
 
 # The token goes in by a file descriptor: on the command line every user of this machine could read it.

@@ -93,7 +93,8 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
         };
         builder.listen("clients", clients, move || fn_factory(door.clone()))?.run()
     };
-    let mut handles = vec![main.handle()];
+    let clients = main.handle();
+    let mut operating = None;
     let mut servers = vec![main];
     if let Some(listener) = operators {
         let shared = shared.clone();
@@ -106,13 +107,17 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
         .shutdown_timeout(1)
         .listen(listener)?
         .run();
-        handles.push(admin.handle());
+        operating = Some(admin.handle());
         servers.push(admin);
     }
     let serving = futures_util::future::try_join_all(servers);
     let ending = async {
         stop.await;
-        drain(&shared, &handles, server.drain_settle, server.drain_timeout).await;
+        drain(&shared, &clients, server.drain_settle, server.drain_timeout).await;
+        // Last, so that operators see the whole drain: who still runs, and that readiness is off.
+        if let Some(operating) = operating {
+            operating.stop(false).await;
+        }
     };
     let in_peace = async {
         let ended = futures_util::future::join(serving, ending).await.0;
@@ -133,26 +138,26 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
 /// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.
 async fn reload_when_told(shared: Shared, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        match shared.reload(false).await {
-            Ok(plan) => log::info!("reloaded: {plan:?}"),
-            Err(error) => log::error!("not reloaded: {}", error.face().message),
+        // What was installed, the Overseer tells.
+        if let Err(error) = shared.reload(false).await {
+            log::error!("not reloaded: {}", error.face().message.replace("\n  ", "; "));
         }
     }
 }
 
 /// Not ready at once; no new work after the settle time; running streams until the timeout, then their last words.
-async fn drain(shared: &Shared, handles: &[ServerHandle], settle: Duration, timeout: Duration) {
+async fn drain(shared: &Shared, clients: &ServerHandle, settle: Duration, timeout: Duration) {
     log::info!("draining: readiness is off, running requests have {} s", timeout.as_secs_f64());
     shared.draining.store(true, Relaxed);
     sleep(settle).await;
     shared.overseer.do_send(Drain);
-    let stopping = futures_util::future::join_all(handles.iter().map(|handle| handle.stop(true)));
+    let stopping = clients.stop(true);
     let cutting = async {
         sleep(timeout).await;
         log::warn!("drain timeout: streams that still run are ended with an error");
         shared.cut.notify_waiters();
         sleep(LAST_WORDS).await;
-        futures_util::future::join_all(handles.iter().map(|handle| handle.stop(false))).await;
+        clients.stop(false).await;
     };
     select(std::pin::pin!(stopping), std::pin::pin!(cutting)).await;
     log::info!("drained");

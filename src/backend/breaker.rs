@@ -124,8 +124,14 @@ impl Breaker {
         self.gate = Gate::Held(why);
     }
 
-    /// Forgets all failures and opens, by ramp.
+    /// Forgets all failures and opens, by ramp. A gate that an operator holds stays held: only a release ends that.
     pub fn reset(&mut self) {
+        let gate = if matches!(self.gate, Gate::Held(_)) { self.gate } else { Gate::Ramp(1) };
+        *self = Self::new(self.settings.clone(), self.full_ramp, gate);
+    }
+
+    /// Ends a hold, and forgets what was before it.
+    pub fn release(&mut self) {
         *self = Self::new(self.settings.clone(), self.full_ramp, Gate::Ramp(1));
     }
 
@@ -276,13 +282,19 @@ mod tests {
         }
 
         #[test]
-        fn whatever_happens_a_held_gate_stays_held(events in proptest::collection::vec((any::<bool>(), any::<bool>()), 0..50)) {
+        fn whatever_happens_a_held_gate_stays_held_until_released(events in proptest::collection::vec((0..3, any::<bool>()), 0..50)) {
             let mut breaker = open();
             breaker.hold(Why::Drained);
-            for (success, probe) in events {
-                if success { breaker.succeeded(probe) } else { breaker.failed(FAIL, probe, 0, secs(1), 0.5) }
+            for (event, probe) in events {
+                match event {
+                    0 => breaker.succeeded(probe),
+                    1 => breaker.failed(FAIL, probe, 0, secs(1), 0.5),
+                    _ => breaker.reset(),
+                }
             }
             prop_assert_eq!(breaker.gate(), Gate::Held(Why::Drained));
+            breaker.release();
+            prop_assert_eq!(breaker.gate(), Gate::Ramp(1));
         }
     }
 }

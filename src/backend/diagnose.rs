@@ -9,7 +9,10 @@ use tokio::{
 };
 
 use super::trial::Trial;
-use crate::{error::Failed, settings::Backend};
+use crate::{
+    error::Failed,
+    settings::{Address, Backend},
+};
 
 /// Longest time for one step.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -89,9 +92,10 @@ pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
 }
 
 async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
-    let (place, secure) = address(&backend.base_url);
+    let Address { host, port, secure } = backend.address.clone();
+    let place = (host.as_str(), port);
     let resolved = within(PATIENCE, async {
-        let found = net::lookup_host(&place).await.map_err(|error| error.to_string())?;
+        let found = net::lookup_host(place).await.map_err(|error| error.to_string())?;
         let found: Vec<String> = found.map(|address| address.ip().to_string()).collect();
         if found.is_empty() { Err("no address".into()) } else { Ok(found.join(", ")) }
     });
@@ -99,7 +103,7 @@ async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
         return;
     }
     let connected = within(PATIENCE, async {
-        let connected = net::TcpStream::connect(&place).await.map_err(|error| error.to_string())?;
+        let connected = net::TcpStream::connect(place).await.map_err(|error| error.to_string())?;
         Ok(connected.peer_addr().map_or_else(|_| "connected".to_owned(), |peer| format!("connected to {peer}")))
     });
     if !steps.enter(connected.await, "check the port in base_url, firewalls, and that the server runs") {
@@ -151,14 +155,6 @@ fn usage(counted: bool, in_stream: Option<bool>, asked: bool) -> Result<&'static
         (true, Some(true)) => Ok("tokens are counted, in streams too"),
         (true, None) => Ok("tokens are counted"),
     }
-}
-
-/// Host and port as the resolver takes them, and whether TLS is spoken there.
-fn address(base_url: &str) -> (String, bool) {
-    let uri: actix_web::http::Uri = base_url.parse().unwrap_or_default();
-    let secure = uri.scheme_str() == Some("https");
-    let port = uri.port_u16().unwrap_or(if secure { 443 } else { 80 });
-    (format!("{}:{port}", uri.host().unwrap_or_default()), secure)
 }
 
 /// What to do about a failure: a status knows better than the step does.
@@ -225,12 +221,6 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn addresses_are_what_the_resolver_takes() {
-        assert_eq!(address("https://api.example.com/v1"), ("api.example.com:443".to_owned(), true));
-        assert_eq!(address("http://[::1]:8080/v1"), ("[::1]:8080".to_owned(), false));
-    }
 
     #[test]
     fn a_status_knows_a_better_fix_than_the_step() {

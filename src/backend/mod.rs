@@ -210,7 +210,7 @@ impl Handler<Resume> for Backend {
     type Result = ();
 
     fn handle(&mut self, _: Resume, _: &mut Self::Context) {
-        self.judge_backend(None, Breaker::reset);
+        self.judge_backend(None, Breaker::release);
     }
 }
 

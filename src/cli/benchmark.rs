@@ -7,7 +7,8 @@ use futures_util::{StreamExt, stream};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
-    client::{Aim, Answer, Client, Question, Server, Whom, first_words, run as run_work, verdict},
+    aim::{Aim, Whom},
+    client::{Answer, Client, Question, Server, first_words, run as run_work, verdict},
     say,
     table::{quantile, table, width},
     words::Lang,

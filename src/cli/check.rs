@@ -6,7 +6,8 @@ use clap::Args;
 use futures_util::future::join_all;
 
 use super::{
-    client::{Answer, Client, Question, Server, Whom, first_words, run as run_work, verdict},
+    aim::Whom,
+    client::{Answer, Client, Question, Server, first_words, run as run_work, verdict},
     say,
     table::{table, tint, width},
     words::Lang,

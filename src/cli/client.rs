@@ -1,4 +1,4 @@
-//! Owns asking a running Greenroom: its backends, and one measured question to one of them.
+//! Owns asking a running Greenroom: its admin endpoints, and one measured question to one backend.
 
 use std::{process::ExitCode, time::Duration};
 
@@ -8,14 +8,14 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::{complain, table::visible};
+use super::{aim::Aim, complain, table::visible};
 use crate::{upstream::plain::Plain, wire::sse};
 
 /// Where Greenroom is, and who asks.
 #[derive(Debug, Clone, Args)]
 pub(super) struct Server {
     /// Address of Greenroom
-    #[arg(long, env = "GREENROOM_URL", default_value = "http://127.0.0.1:3000", global = true)]
+    #[arg(long, env = "GREENROOM_URL", default_value = "http://127.0.0.1:3000", value_parser = address, global = true)]
     url: String,
     /// Token of a user; pinning needs `may_pin`, listing backends `admin`
     #[arg(
@@ -32,28 +32,16 @@ pub(super) struct Server {
     timeout: Duration,
 }
 
+/// An address with its scheme.
+fn address(text: &str) -> Result<String, String> {
+    let known = text.starts_with("http://") || text.starts_with("https://");
+    known.then(|| text.to_owned()).ok_or_else(|| format!("must start with http:// or https://, such as http://{text}"))
+}
+
 /// A time of some length.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| !time.is_zero()).ok_or_else(|| "must be a number of seconds above 0".to_owned())
-}
-
-/// Which backends to ask for which model.
-#[derive(Debug, Clone, Args)]
-pub(super) struct Whom {
-    /// Backends to ask; all that Greenroom lists, if left out
-    #[arg(long, num_args = 1.., value_name = "NAME")]
-    pub(super) backends: Vec<String>,
-    /// Model to ask for; the first that each backend serves, if left out
-    #[arg(long)]
-    pub(super) model: Option<String>,
-}
-
-/// A backend and the model to ask it for.
-#[derive(Debug, Clone)]
-pub(super) struct Aim {
-    pub(super) backend: String,
-    pub(super) model: String,
 }
 
 /// What is asked.
@@ -118,7 +106,7 @@ impl Client {
     }
 
     /// Status and JSON of an answer.
-    async fn fetch(&self, method: Method, path: &str) -> Result<(u16, Value), String> {
+    pub(super) async fn fetch(&self, method: Method, path: &str) -> Result<(u16, Value), String> {
         let bearer = format!("Bearer {}", self.server.token);
         let work = async {
             let reply = self.plain.send(method, &self.url(path), &[("authorization", &bearer)], None).await?;
@@ -130,47 +118,6 @@ impl Client {
         let done = timeout(self.server.timeout, work).await;
         let done = done.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.server.timeout)));
         done.map_err(|why: String| format!("{} cannot be asked: {why}", self.server.url))
-    }
-
-    /// The backends to ask, each with a model that it serves.
-    pub(super) async fn aims(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
-        if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
-            return Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.clone() }).collect());
-        }
-        let listed = match self.fetch(Method::GET, "/admin/backends").await? {
-            (200, listed) => listed,
-            (403, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
-            (403, _) => {
-                return Err("the token may not list the backends; name them with --backends, or use that of an admin"
-                    .to_owned());
-            }
-            (401, _) => return Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
-            (status, body) => return Err(error_words(&body, status)),
-        };
-        let mut aims = Vec::new();
-        for backend in listed["backends"].as_array().into_iter().flatten() {
-            let name = backend["name"].as_str().unwrap_or_default();
-            let first = backend["models"][0]["model"].as_str();
-            let wanted = whom.backends.is_empty() || whom.backends.iter().any(|b| b == name);
-            if let (true, Some(model)) = (wanted, whom.model.as_deref().or(first)) {
-                aims.push(Aim { backend: name.to_owned(), model: model.to_owned() });
-            }
-        }
-        // A name that is not listed is asked all the same: the answer tells the user so.
-        for name in &whom.backends {
-            if !aims.iter().any(|aim| aim.backend == *name) {
-                let model = whom.model.clone().or_else(|| aims.first().map(|a| a.model.clone())).unwrap_or_default();
-                aims.push(Aim { backend: name.clone(), model });
-            }
-        }
-        Ok(aims)
-    }
-
-    /// A user who is no admin still may know which models there are.
-    async fn aims_without_admin(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
-        let models = self.admin(Method::GET, "/v1/models").await?;
-        let model = models["data"][0]["id"].as_str().ok_or("the token may use no model")?;
-        Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.to_owned() }).collect())
     }
 
     /// Asks one backend, by pin.
@@ -264,7 +211,8 @@ fn take(body: &Value, member: &str, answer: &mut Answer) {
     answer.tokens = body["usage"]["completion_tokens"].as_u64().or(answer.tokens);
 }
 
-fn error_words(body: &Value, status: u16) -> String {
+/// What an error's body says, in a line.
+pub(super) fn error_words(body: &Value, status: u16) -> String {
     let code = body["error"]["code"].as_str().unwrap_or_default();
     let message = body["error"]["message"].as_str().unwrap_or("no message");
     if code.is_empty() { format!("HTTP {status}: {message}") } else { format!("{code}: {message}") }

@@ -6,7 +6,8 @@ use clap::Args;
 use futures_util::future::join_all;
 
 use super::{
-    client::{Client, Question, Server, Whom, run as run_work, verdict},
+    aim::Whom,
+    client::{Client, Question, Server, run as run_work, verdict},
     say,
     table::{columns, table, width},
 };

@@ -1,16 +1,17 @@
 //! Owns `greenroom history`: what the database remembers, as a table, a small plot, CSV or JSON.
 
-use std::{collections::BTreeMap, process::ExitCode};
+use std::{collections::BTreeMap, process::ExitCode, time::UNIX_EPOCH};
 
 use actix_web::http::Method;
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     client::{Client, Server, run as run_work},
     say,
     table::{spark, table, width},
 };
+use crate::backend::histogram::{REQUEST, Snapshot};
 
 /// Attempts, failures, times and tokens of the past
 #[derive(Debug, Args)]
@@ -40,6 +41,9 @@ pub(super) struct History {
     #[arg(long)]
     json: bool,
 }
+
+/// Most bars of a plot.
+const BARS: u64 = 60;
 
 /// Columns of the CSV, as the answer names them.
 const COLUMNS: [&str; 8] = ["at", "backend", "model", "attempts", "success", "caller_fault", "failure", "cancelled"];
@@ -97,6 +101,42 @@ fn csv(answer: &Value) -> String {
     out
 }
 
+/// The median latency of all points together, seconds; `None` while there is none, or from a Greenroom with other buckets.
+fn median(answer: &Value, points: &[&Value]) -> Option<f64> {
+    let mut all = Snapshot::empty(REQUEST);
+    if answer["latency_bounds_s"] != json!(REQUEST) {
+        return None;
+    }
+    for point in points {
+        for (sum, count) in all.counts.iter_mut().zip(point["latency_counts"].as_array().into_iter().flatten()) {
+            *sum = sum.saturating_add(count.as_u64().unwrap_or(0));
+        }
+    }
+    all.quantile(0.5)
+}
+
+/// Attempts from the first step to the last, as bars; a blank where there were none.
+fn plot(answer: &Value, points: &[&Value]) -> String {
+    let at = |moment: &Value| {
+        let moment = humantime::parse_rfc3339(moment.as_str()?).ok()?;
+        moment.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+    };
+    let (Some(from), Some(to)) = (at(&answer["from"]), at(&answer["to"])) else { return String::new() };
+    let step = answer["step_s"].as_u64().unwrap_or(1).max(1);
+    // Several steps to a bar, where there are more than a line takes.
+    let steps = to.saturating_sub(from).div_ceil(step).max(1);
+    let each = step * steps.div_ceil(BARS);
+    let mut bars = vec![0.0; (steps * step).div_ceil(each) as usize];
+    for point in points {
+        let place = at(&point["at"]).and_then(|at| bars.get_mut((at.checked_sub(from)? / each) as usize));
+        if let (Some(bar), Some(attempts)) = (place, point["attempts"].as_f64()) {
+            *bar += attempts;
+        }
+    }
+    let drawn = spark(&bars);
+    drawn.chars().zip(&bars).map(|(bar, attempts)| if *attempts > 0.0 { bar } else { ' ' }).collect()
+}
+
 /// One line a backend and model: sums, the median latency, and attempts over time.
 fn overview(answer: &Value) -> String {
     let mut lanes: BTreeMap<(String, String), Vec<&Value>> = BTreeMap::new();
@@ -110,17 +150,14 @@ fn overview(answer: &Value) -> String {
         .iter()
         .map(|((backend, model), points)| {
             let sum = |name: &str| points.iter().filter_map(|p| p[name].as_u64()).sum::<u64>();
-            let busiest = points.iter().max_by_key(|p| p["attempts"].as_u64());
-            let p50 = busiest.and_then(|p| p["latency_ms"]["p50"].as_f64());
-            let plot: Vec<f64> = points.iter().filter_map(|p| p["attempts"].as_f64()).collect();
             vec![
                 backend.clone(),
                 model.clone(),
                 sum("attempts").to_string(),
                 sum("success").to_string(),
                 sum("failure").to_string(),
-                p50.map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms")),
-                spark(&plot),
+                median(answer, points).map_or_else(|| "-".to_owned(), |seconds| format!("{:.0} ms", seconds * 1e3)),
+                plot(answer, points),
             ]
         })
         .collect();
@@ -130,4 +167,53 @@ fn overview(answer: &Value) -> String {
         out.push('\n');
     }
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An answer for ten minutes, with a point for each of these: minute, attempts, and the bucket of all of them.
+    fn answer(minutes: &[(usize, u64, usize)]) -> Value {
+        let point = |(minute, attempts, bucket): &(usize, u64, usize)| {
+            let mut counts = vec![0; REQUEST.len() + 1];
+            counts[*bucket] = *attempts;
+            json!({
+                "at": format!("2026-01-01T00:{minute:02}:00Z"), "backend": "a", "model": "m", "attempts": attempts,
+                "success": attempts, "latency_ms": {"p50": 1.0}, "latency_counts": counts,
+            })
+        };
+        json!({
+            "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:10:00Z", "step_s": 60, "latency_bounds_s": REQUEST,
+            "points": minutes.iter().map(point).collect::<Vec<_>>(), "events": [],
+        })
+    }
+
+    #[test]
+    fn the_median_is_that_of_all_steps_and_not_of_the_busiest() {
+        // Eight slow ones in a minute each, and a busier minute of five quick ones.
+        let mut minutes: Vec<_> = (0..8).map(|minute| (minute, 1, REQUEST.len() - 1)).collect();
+        minutes.push((9, 5, 0));
+        let found = answer(&minutes);
+        let points: Vec<&Value> = points(&found).collect();
+        let slow = REQUEST[REQUEST.len() - 2];
+        assert!(median(&found, &points).is_some_and(|seconds| seconds >= slow), "{:?}", median(&found, &points));
+        assert!(overview(&found).contains(" ms "), "{}", overview(&found));
+        assert_eq!(median(&json!({"latency_bounds_s": [1, 2]}), &points), None);
+        assert_eq!(median(&found, &[]), None);
+    }
+
+    #[test]
+    fn steps_without_attempts_are_gaps_in_the_plot() {
+        let found = answer(&[(1, 1, 0), (2, 8, 0), (7, 8, 0)]);
+        assert_eq!(plot(&found, &points(&found).collect::<Vec<_>>()), " ▂█    █  ");
+    }
+
+    #[test]
+    fn a_long_time_is_drawn_in_as_many_bars_as_a_line_takes() {
+        let mut found = answer(&[(0, 1, 0), (9, 1, 0)]);
+        found["to"] = json!("2026-01-02T00:00:00Z");
+        let plot = plot(&found, &points(&found).collect::<Vec<_>>());
+        assert!(plot.starts_with("█ ") && plot.chars().count() == 60, "{plot:?}");
+    }
 }

@@ -1,5 +1,6 @@
 //! Owns the command line: one file a subcommand.
 
+mod aim;
 mod benchmark;
 mod check;
 mod client;

@@ -17,7 +17,7 @@ pub(super) fn run(file: &Path, against: Option<&Path>) -> ExitCode {
                 found.users.len()
             ));
             if let Some(old) = old {
-                tell(&Plan::of(&old, &found));
+                tell(&Plan::of(&old, &old, &found));
             }
             ExitCode::SUCCESS
         }
@@ -30,14 +30,7 @@ pub(super) fn run(file: &Path, against: Option<&Path>) -> ExitCode {
 
 /// What a reload would do, line by line.
 fn tell(plan: &Plan) {
-    for (what, names) in
-        [("added", &plan.added), ("removed", &plan.removed), ("changed", &plan.changed), ("kept", &plan.kept)]
-    {
-        if !names.is_empty() {
-            say(format_args!("  {what}: {}", names.join(", ")));
-        }
-    }
-    if !plan.needs_restart.is_empty() {
-        say(format_args!("  needs a restart: {}", plan.needs_restart.join(", ")));
+    for (what, names) in plan.lists() {
+        say(format_args!("  {what}: {names}"));
     }
 }

@@ -7,7 +7,7 @@ use super::{auth, header, refused, request_id, shared, worker};
 use crate::{
     error::Error,
     router,
-    supervision::messages::{Act, Action, AskReports, Diagnose, Probe},
+    supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
     telemetry::ledger::{SIZE, Wanted},
 };
 
@@ -64,7 +64,7 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
     reply(&request, async {
         allowed(&request)?;
         let action: Action = action.parse().map_err(Error::NotFound)?;
-        ask(&request, Act { backend: name.clone(), action }).await?.ok_or_else(|| unknown(&name))?;
+        ask(&request, Act { backend: name.clone(), action }).await?.map_err(|why| not_done(&name, why))?;
         log::info!("operator: action={} backend={name}", action.as_str());
         Ok(json!({"backend": name, "action": action.as_str(), "done": true}))
     })
@@ -76,7 +76,7 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
     reply(&request, async {
         allowed(&request)?;
         let asked = shared(&request).overseer.send(Probe(name.clone())).await.map_err(|_| Error::Internal)?;
-        let said = asked.ok_or_else(|| unknown(&name))?;
+        let said = asked.map_err(|why| not_done(&name, why))?;
         Ok(match said {
             Ok(()) => json!({"backend": *name, "healthy": true}),
             Err(failed) => json!({
@@ -93,7 +93,7 @@ pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> H
     reply(&request, async {
         allowed(&request)?;
         let asked = shared(&request).overseer.send(Diagnose(name.clone())).await.map_err(|_| Error::Internal)?;
-        let steps = asked.ok_or_else(|| unknown(&name))?;
+        let steps = asked.map_err(|why| not_done(&name, why))?;
         Ok(json!({"backend": *name, "steps": steps}))
     })
     .await
@@ -122,7 +122,7 @@ pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>)
     reply(&request, async {
         chaos_allowed(&request)?;
         let act = Act { backend: name.clone(), action: Action::Crash };
-        ask(&request, act).await?.ok_or_else(|| unknown(&name))?;
+        ask(&request, act).await?.map_err(|why| not_done(&name, why))?;
         Ok(json!({"crashed": format!("backend {name}")}))
     })
     .await
@@ -167,6 +167,17 @@ fn chaos_allowed(request: &HttpRequest) -> Result<(), Error> {
 
 fn unknown(name: &str) -> Error {
     Error::NotFound(format!("There is no backend '{name}'."))
+}
+
+fn not_done(name: &str, why: NotDone) -> Error {
+    match why {
+        NotDone::Unknown => unknown(name),
+        NotDone::GivenUp => Error::Conflict(format!(
+            "The actor of backend '{name}' was given up after too many crashes. \
+             POST /admin/backends/{name}/resume starts it anew; do that first."
+        )),
+        NotDone::Crashed => Error::Internal,
+    }
 }
 
 /// Asks the Overseer, within a time that an operator will wait.

@@ -25,11 +25,38 @@ pub(super) fn admin<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table)
     if user.admin { Ok(user) } else { Err(Error::PermissionDenied) }
 }
 
-/// `Authorization: Bearer`, the word in any case as some clients write it, or Anthropic's `x-api-key`.
+/// `Authorization: Bearer`, the word in any case as some clients write it, or Anthropic's `x-api-key`. An empty token is none.
 fn token<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Option<&'h str> {
-    let Some(value) = header("authorization") else {
-        return header("x-api-key");
+    let token = match header("authorization") {
+        Some(value) => {
+            let (scheme, token) = value.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then_some(token)
+        }
+        None => header("x-api-key"),
     };
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    token.map(str::trim).filter(|token| !token.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_comes_in_one_of_two_headers_and_an_empty_one_is_none() {
+        let of = |name: &'static str, value: &'static str| token(move |asked| (asked == name).then_some(value));
+        assert_eq!(of("authorization", "bearer  t "), Some("t"));
+        assert_eq!(of("x-api-key", "t"), Some("t"));
+        for (name, value) in [
+            ("x-api-key", ""),
+            ("x-api-key", " "),
+            ("authorization", ""),
+            ("authorization", "Bearer"),
+            ("authorization", "Bearer "),
+            ("authorization", "Bearer   "),
+            ("authorization", "Basic t"),
+            ("cookie", "t"),
+        ] {
+            assert_eq!(of(name, value), None, "{name}: {value:?}");
+        }
+    }
 }

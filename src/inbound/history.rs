@@ -20,6 +20,9 @@ const STEPS: i64 = 3000;
 /// How long an operator waits for an answer that spans months.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Nobody asks for what lies further ahead, in seconds.
+const YEAR: i64 = 366 * 86400;
+
 /// The question as it comes.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,7 +46,9 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
         let ask = question(wanted.into_inner(), now)?;
         let answer = history.ask(ask, PATIENCE).await.map_err(|why| {
             log::error!("history cannot be read: {why}");
-            Error::Internal
+            Error::Conflict(format!(
+                "History cannot be read now: {why}. See history.path in the settings, and the log."
+            ))
         })?;
         serde_json::to_value(answer).map_err(|_| Error::Internal)
     })
@@ -59,8 +64,12 @@ fn question(wanted: Wanted, now: i64) -> Result<Ask, Error> {
     let step = step.max(1).saturating_add(MINUTE - 1) / MINUTE * MINUTE;
     let moment = |name: &str, text: &Option<String>, default: i64| match text {
         None => Ok(default),
-        Some(text) => moment(text, now)
-            .ok_or_else(|| invalid(name, "must be RFC 3339, Unix seconds, or a duration before now such as 6h")),
+        Some(text) => moment(text, now).ok_or_else(|| {
+            invalid(
+                name,
+                "must be RFC 3339, Unix seconds, or a duration before now such as 6h, from 1970 to a year ahead",
+            )
+        }),
     };
     let to = moment("to", &wanted.to, now + 1)?.saturating_add(MINUTE - 1) / MINUTE * MINUTE;
     let from = moment("from", &wanted.from, to.saturating_sub(3600).max(0))? / MINUTE * MINUTE;
@@ -79,15 +88,16 @@ fn seconds(text: &str) -> Option<i64> {
     bare.or_else(|| humantime::parse_duration(text).ok()?.as_secs().try_into().ok()).filter(|seconds| *seconds >= 0)
 }
 
-/// RFC 3339, bare Unix seconds, or how long ago; seconds since the epoch.
+/// RFC 3339, bare Unix seconds, or how long ago; seconds since the epoch, from then to a year from now.
 fn moment(text: &str, now: i64) -> Option<i64> {
-    if let Ok(at) = text.parse() {
-        return Some(at).filter(|at| (0..=now + 366 * 86400).contains(at));
-    }
-    if let Ok(at) = humantime::parse_rfc3339_weak(text) {
-        return at.duration_since(UNIX_EPOCH).ok()?.as_secs().try_into().ok();
-    }
-    Some(now - seconds(text)?).filter(|at| *at >= 0)
+    let at = if let Ok(at) = text.parse() {
+        at
+    } else if let Ok(at) = humantime::parse_rfc3339_weak(text) {
+        at.duration_since(UNIX_EPOCH).ok()?.as_secs().try_into().ok()?
+    } else {
+        now.checked_sub(seconds(text)?)?
+    };
+    (0..=now + YEAR).contains(&at).then_some(at)
 }
 
 fn invalid(param: &str, why: &str) -> Error {
@@ -125,6 +135,20 @@ mod tests {
             [("soon", "", ""), ("1h", "2h", ""), ("300d", "", "1m"), ("1h", "", "never"), ("-5", "", ""), ("", "0", "")]
         {
             assert!(question(wanted(from, to, step), NOW).is_err(), "{from} {to} {step}");
+        }
+    }
+
+    #[test]
+    fn a_moment_further_off_than_anybody_can_mean_is_refused_in_every_form_and_the_field_is_named() {
+        let ages = format!("{}s", i64::MAX);
+        for far in ["9999-12-31T23:00:00Z", "2030-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "1900000000", "60y", &ages]
+        {
+            for (from, to, field) in [(far, "", "from"), ("1h", far, "to")] {
+                match question(wanted(from, to, ""), NOW) {
+                    Err(Error::Invalid { param, .. }) => assert_eq!(param, field, "{far}"),
+                    other => panic!("{field}={far}: {other:?}"),
+                }
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use serde_json::Value;
 
 use super::{
-    Secret,
+    Address, Secret,
     section::{Problems, Section},
 };
 use crate::wire::Protocol;
@@ -73,6 +73,8 @@ pub struct Backend {
     pub api_version: String,
     /// Base URL without a trailing slash.
     pub base_url: String,
+    /// Where that leads.
+    pub address: Address,
     /// Its key, if it wants one.
     pub api_key: Option<Secret>,
     /// Extra request headers.
@@ -106,7 +108,7 @@ pub struct Backend {
 impl Backend {
     /// Whether `OpenAI` itself, or Azure for it, answers here: they refuse members of messages that they do not know.
     pub fn is_openais_own(&self) -> bool {
-        let host = self.base_url.split("://").nth(1).and_then(|rest| rest.split(['/', ':']).next()).unwrap_or_default();
+        let host = self.address.host.as_str();
         self.protocol == Protocol::Openai
             && (self.style == Style::Azure || host == "api.openai.com" || host.ends_with(".openai.azure.com"))
     }
@@ -121,13 +123,10 @@ impl Backend {
         let style = s.word("style", &[("openai", Style::Openai), ("azure", Style::Azure)]);
         let api_version: String = s.value("api_version");
         let base_url = s.required::<String>("base_url").map(|url| url.trim_end_matches('/').to_owned());
-        if let Some(url) = &base_url
-            && let Err(why) = check_url(url)
-        {
-            s.problem("base_url", why);
-        }
+        let address =
+            base_url.as_deref().and_then(|url| Address::of(url).map_err(|why| s.problem("base_url", why)).ok());
         if style == Some(Style::Azure) {
-            if protocol != Some(Protocol::Openai) {
+            if protocol.is_some_and(|protocol| protocol != Protocol::Openai) {
                 s.problem("style", "\"azure\" goes with protocol = \"openai\" only");
             }
             if api_version.is_empty() {
@@ -141,6 +140,15 @@ impl Backend {
             s.problem("api_key", "has a character that no HTTP header may carry; check for a stray line end");
         }
         let headers = read_headers(&mut s, problems);
+        if let (Some(_), Some(protocol), Some(style)) = (&api_key, protocol, style) {
+            let own = key_header(protocol, style);
+            if let Some(name) = headers.keys().find(|name| name.eq_ignore_ascii_case(own)) {
+                s.problem(
+                    &format!("headers.{name}"),
+                    "stands beside api_key, which goes out under this name; keep one of the two",
+                );
+            }
+        }
         let weight: f64 = s.value("weight");
         if weight <= 0.0 {
             s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
@@ -198,6 +206,7 @@ impl Backend {
             style: style?,
             api_version,
             base_url: base_url?,
+            address: address?,
             api_key,
             headers,
             weight,
@@ -221,7 +230,8 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
     let mut headers = BTreeMap::new();
     match s.raw("headers") {
         Value::Object(map) => {
-            for (name, value) in map {
+            // Sorted, so that of two names that differ in capitals only the same one is told of each time.
+            for (name, value) in map.into_iter().collect::<BTreeMap<_, _>>() {
                 let key = format!("{path}.{name}");
                 let Value::String(text) = value else {
                     problems.add(key, "must be a string");
@@ -235,6 +245,8 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
                     "host" | "content-length" | "transfer-encoding" | "connection" | "content-type"
                 ) {
                     problems.add(key, "is set by Greenroom itself; leave it out");
+                } else if headers.keys().any(|known: &String| known.eq_ignore_ascii_case(&name)) {
+                    problems.add(key, "stands here a second time in other capitals; keep one of the two");
                 } else {
                     headers.insert(name, Secret::new(text));
                 }
@@ -246,22 +258,16 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
     headers
 }
 
-fn is_header_value(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b))
+/// The header that carries the key.
+fn key_header(protocol: Protocol, style: Style) -> &'static str {
+    match (protocol, style) {
+        (Protocol::Openai, Style::Openai) => "authorization",
+        (Protocol::Openai, Style::Azure) => "api-key",
+        (Protocol::Anthropic, _) => "x-api-key",
+        (Protocol::Gemini, _) => "x-goog-api-key",
+    }
 }
 
-fn check_url(url: &str) -> Result<(), String> {
-    let uri: actix_web::http::Uri =
-        url.parse().map_err(|_| "is not a URL; write for example \"https://api.openai.com/v1\"".to_owned())?;
-    match uri.scheme_str() {
-        Some("http" | "https") => {}
-        _ => return Err("must start with http:// or https://".to_owned()),
-    }
-    if uri.host().is_none_or(str::is_empty) {
-        return Err("has no host name; write for example \"https://api.openai.com/v1\"".to_owned());
-    }
-    if uri.query().is_some() || url.contains('#') || uri.authority().is_some_and(|a| a.as_str().contains('@')) {
-        return Err("must be scheme, host and path only; put credentials into api_key".to_owned());
-    }
-    Ok(())
+fn is_header_value(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|b| (0x20..0x7f).contains(&b))
 }

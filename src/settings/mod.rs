@@ -1,5 +1,6 @@
 //! Owns what the operator wrote, typed and checked; nothing here is a default that `settings/default.toml` does not show.
 
+mod address;
 mod backend;
 mod history;
 mod load;
@@ -14,6 +15,7 @@ mod variables;
 use std::{collections::BTreeMap, fmt};
 
 pub use self::{
+    address::Address,
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
     history::History,
     load::{Source, demo, load, parse},

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::section::{Problems, Section};
+use super::section::{Problems, Section, list};
 
 /// What to do with a stream that breaks after its first content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,27 +55,24 @@ impl Model {
     /// Reads `[models.NAME]`, already laid over `[defaults.model]`.
     pub(super) fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
         let mut s = Section::open(path, value, problems);
-        let list = s.raw("backends");
-        let targets = match list {
-            Value::Array(items) if !items.is_empty() => items
-                .into_iter()
-                .enumerate()
-                .filter_map(|(n, item)| Target::read(&format!("{path}.backends[{n}]"), item, problems))
-                .collect(),
-            Value::Array(_) | Value::Null => {
-                s.problem("backends", "is empty; name at least one, such as [{ backend = \"openai\" }]");
-                Vec::new()
-            }
-            _ => {
-                s.problem("backends", "must be a list such as [{ backend = \"openai\" }]");
-                Vec::new()
-            }
-        };
+        let missing = !s.has("backends");
+        let items = list(&s.raw("backends"));
+        if missing || items.as_ref().is_some_and(Vec::is_empty) {
+            s.problem("backends", "is empty; name at least one, such as [{ backend = \"openai\" }]");
+        } else if items.is_none() {
+            s.problem("backends", "must be a list such as [{ backend = \"openai\" }]");
+        }
+        let targets = items.into_iter().flatten().enumerate();
+        let targets = targets.filter_map(|(n, item)| Target::read(&format!("{path}.backends[{n}]"), item, problems));
+        let targets = targets.collect();
         let rescue = s.word("rescue", &[("off", Rescue::Off), ("replay", Rescue::Replay), ("prefix", Rescue::Prefix)]);
         let rewrite_model = s.value("rewrite_model");
         let prefix_affinity = s.value("prefix_affinity");
         let queue = s.value("queue");
-        let queue_timeout = s.value("queue_timeout");
+        let queue_timeout: Duration = s.value("queue_timeout");
+        if queue > 0 && queue_timeout.is_zero() {
+            s.problem("queue_timeout", "must be longer than 0; nobody could wait in the queue");
+        }
         s.finish();
         Some(Self { targets, rescue: rescue?, rewrite_model, prefix_affinity, queue, queue_timeout })
     }

@@ -1,6 +1,6 @@
 //! Owns what a new settings file would change: by name, and what of it needs a restart.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
@@ -22,16 +22,17 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// What installing `new` over `old` does.
-    pub fn of(old: &Settings, new: &Settings) -> Self {
+    /// What installing `new` over `old` does in a process that was started with `started`: what can only change with a restart
+    /// is still as it was then, whatever was installed since.
+    pub fn of(started: &Settings, old: &Settings, new: &Settings) -> Self {
         let mut plan = Self::default();
         plan.compare("backends", &old.backends, &new.backends);
         plan.compare("models", &old.models, &new.models);
         plan.compare("users", &old.users, &new.users);
         plan.compare_one("failover", old.failover == new.failover);
         plan.compare_one("history", old.history == new.history);
-        let (was, is) = (&old.server, &new.server);
-        plan.compare_one("server", was == is);
+        plan.compare_one("server", old.server == new.server);
+        let (was, is) = (&started.server, &new.server);
         for (key, same) in [
             ("server.bind", was.bind == is.bind),
             ("server.admin_bind", was.admin_bind == is.admin_bind),
@@ -39,13 +40,26 @@ impl Plan {
             ("server.keep_alive", was.keep_alive == is.keep_alive),
             ("server.drain_timeout", was.drain_timeout == is.drain_timeout),
             ("server.drain_settle", was.drain_settle == is.drain_settle),
-            ("history", old.history == new.history),
+            ("history", started.history == new.history),
         ] {
             if !same {
                 plan.needs_restart.push(key);
             }
         }
         plan
+    }
+
+    /// Its lists that are not empty, under the words for them.
+    pub fn lists(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let needs_restart: Vec<String> = self.needs_restart.iter().map(ToString::to_string).collect();
+        let lists = [
+            ("added", self.added.clone()),
+            ("removed", self.removed.clone()),
+            ("changed", self.changed.clone()),
+            ("kept", self.kept.clone()),
+            ("needs a restart", needs_restart),
+        ];
+        lists.into_iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| (what, names.join(", ")))
     }
 
     fn compare<T: PartialEq>(&mut self, kind: &str, old: &BTreeMap<String, T>, new: &BTreeMap<String, T>) {
@@ -65,6 +79,17 @@ impl Plan {
     }
 }
 
+/// One line, for the log.
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, (what, names)) in self.lists().enumerate() {
+            let gap = if n == 0 { "" } else { "; " };
+            write!(f, "{gap}{what}: {names}")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,26 +98,41 @@ mod tests {
         super::super::parse("test", text).expect("good settings")
     }
 
+    const BASE: &str = r#"
+        [backends.a]
+        protocol = "openai"
+        base_url = "http://127.0.0.1:1/v1"
+        [models.m]
+        backends = [{ backend = "a" }]
+        [users.u]
+        token = "t"
+        models = ["*"]
+        backends = ["*"]
+    "#;
+
     #[test]
     fn a_plan_names_what_comes_goes_changes_and_stays() {
-        let base = r#"
-            [backends.a]
-            protocol = "openai"
-            base_url = "http://127.0.0.1:1/v1"
-            [models.m]
-            backends = [{ backend = "a" }]
-            [users.u]
-            token = "t"
-            models = ["*"]
-            backends = ["*"]
-        "#;
-        let more = base.replace("127.0.0.1:1", "127.0.0.1:2")
+        let more = BASE.replace("127.0.0.1:1", "127.0.0.1:2")
             + "[backends.b]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:3/v1\"\n[server]\nworkers = 7\n";
-        let plan = Plan::of(&settings(base), &settings(&more));
+        let (base, more) = (settings(BASE), settings(&more));
+        let plan = Plan::of(&base, &base, &more);
         assert_eq!(plan.added, ["backends.b"]);
         assert_eq!(plan.changed, ["backends.a", "server"]);
         assert_eq!(plan.kept, ["models.m", "users.u", "failover", "history"]);
         assert_eq!(plan.needs_restart, ["server.workers"]);
-        assert_eq!(Plan::of(&settings(&more), &settings(base)).removed, ["backends.b"]);
+        let line = "added: backends.b; changed: backends.a, server; \
+                    kept: models.m, users.u, failover, history; needs a restart: server.workers";
+        assert_eq!(plan.to_string(), line);
+        assert_eq!(Plan::of(&more, &more, &base).removed, ["backends.b"]);
+    }
+
+    #[test]
+    fn what_waits_for_a_restart_is_told_of_until_it_comes_or_is_taken_back() {
+        let base = settings(BASE);
+        let other = settings(&format!("{BASE}[server]\nkeep_alive = \"7s\"\n[history]\nretention = \"1h\"\n"));
+        let again = Plan::of(&base, &other, &other);
+        assert!(again.changed.is_empty(), "{again}");
+        assert_eq!(again.needs_restart, ["server.keep_alive", "history"]);
+        assert!(Plan::of(&base, &other, &base).needs_restart.is_empty());
     }
 }

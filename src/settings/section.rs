@@ -2,6 +2,7 @@
 
 use std::{cell::RefCell, fmt, time::Duration};
 
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::Secret;
@@ -21,18 +22,34 @@ impl fmt::Display for Problem {
     }
 }
 
-/// Collects problems while sections are read.
+/// Collects problems while sections are read. No text of theirs repeats a value: whatever stands under the wrong key may be a
+/// secret. Only keys are shown.
 #[derive(Debug, Default)]
 pub(super) struct Problems(RefCell<Vec<Problem>>);
 
 impl Problems {
+    /// Adds a problem, unless one was told of this key, of a table it is in or of an item of its list: what cannot be read
+    /// has no other faults.
     pub(super) fn add(&self, key: impl Into<String>, text: impl Into<String>) {
-        self.0.borrow_mut().push(Problem { key: key.into(), text: text.into() });
+        // Names may hold anything that TOML can quote.
+        let [key, text] = [key.into(), text.into()].map(|words| words.replace(char::is_control, "\u{fffd}"));
+        let mut told = self.0.borrow_mut();
+        if !told.iter().any(|before| is_in(&key, &before.key, &['.', '[']) || is_in(&before.key, &key, &['['])) {
+            told.push(Problem { key, text });
+        }
     }
 
+    /// All of them, in the order of their keys: a map's own order differs from run to run.
     pub(super) fn into_inner(self) -> Vec<Problem> {
-        self.0.into_inner()
+        let mut problems = self.0.into_inner();
+        problems.sort_by(|a, b| a.key.cmp(&b.key));
+        problems
     }
+}
+
+/// Whether `key` is `whole` or a part of it, as it follows one of these characters.
+fn is_in(key: &str, whole: &str, marks: &[char]) -> bool {
+    key.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(marks))
 }
 
 /// A settings table being read. `finish` reports the keys that nobody took.
@@ -66,23 +83,24 @@ impl<'p> Section<'p> {
         self.problems.add(self.key(key), text);
     }
 
+    /// Whether the key stands there, whatever its value.
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
     /// Takes an optional value; a value of the wrong kind is a problem and reads as absent.
     pub(super) fn optional<T: FromValue>(&mut self, key: &'static str) -> Option<T> {
         self.known.push(key);
-        let value = self.map.remove(key)?;
-        if value.is_null() {
-            return None;
-        }
-        let found = T::from_value(&value);
+        let found = T::from_value(&self.map.remove(key)?);
         if found.is_none() {
-            self.problem(key, format!("must be {}, not {}", T::WANT, shown(&value)));
+            self.problem(key, format!("must be {}", T::WANT));
         }
         found
     }
 
     /// Takes a value that must be there.
     pub(super) fn required<T: FromValue>(&mut self, key: &'static str) -> Option<T> {
-        if !self.map.contains_key(key) {
+        if !self.has(key) {
             self.problem(key, format!("is missing; set it to {}", T::WANT));
         }
         self.optional(key)
@@ -99,7 +117,7 @@ impl<'p> Section<'p> {
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let list: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-            self.problem(key, format!("must be one of {}, not {text:?}", list.join(", ")));
+            self.problem(key, format!("must be one of {}", list.join(", ")));
         }
         found
     }
@@ -113,11 +131,8 @@ impl<'p> Section<'p> {
     /// Reports keys that are not settings, with the nearest one that is.
     pub(super) fn finish(self) {
         for key in self.map.keys() {
-            let near = self.known.iter().min_by_key(|known| distance(known, key));
-            let hint = match near {
-                Some(near) if distance(near, key) <= 3 => format!("; did you mean `{near}`?"),
-                _ => format!("; known keys are {}", self.known.join(", ")),
-            };
+            let hint = did_you_mean(key, self.known.iter().copied())
+                .unwrap_or_else(|| format!("; known keys are {}", self.known.join(", ")));
             self.problem(key, format!("is not a setting{hint}"));
         }
     }
@@ -189,18 +204,26 @@ impl FromValue for Duration {
 impl FromValue for Vec<String> {
     const WANT: &'static str = "a list of strings such as [\"*\"]";
     fn from_value(value: &Value) -> Option<Self> {
-        value.as_array()?.iter().map(String::from_value).collect()
+        list(value)?.iter().map(String::from_value).collect()
     }
 }
 
-/// The offending value for a message; long or secret-looking strings are not echoed.
-fn shown(value: &Value) -> String {
+/// The items of a list. The environment layer carries only text: there a list is written as in the file.
+pub(super) fn list(value: &Value) -> Option<Vec<Value>> {
     match value {
-        Value::String(text) if text.len() > 24 => "a long string".to_owned(),
-        Value::Array(_) => "a list".to_owned(),
-        Value::Object(_) => "a table".to_owned(),
-        other => other.to_string(),
+        Value::Array(items) => Some(items.clone()),
+        Value::String(text) if text.trim_start().starts_with('[') => {
+            Vec::deserialize(toml::de::ValueDeserializer::parse(text.trim()).ok()?).ok()
+        }
+        _ => None,
     }
+}
+
+/// The known name that is nearly the one written, as the end of a sentence.
+pub(super) fn did_you_mean<'n>(written: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    let (near, far) = known.map(|name| (name, distance(name, written))).min_by_key(|(_, far)| *far)?;
+    // Short names are all alike.
+    (far <= 3 && 2 * far <= written.len()).then(|| format!("; did you mean `{near}`?"))
 }
 
 /// Levenshtein distance, for "did you mean".
@@ -238,11 +261,31 @@ mod tests {
         assert_eq!(
             found,
             [
-                "backends.a.weight: must be a number, not \"heavy\"",
-                "backends.a.idle: must be a duration such as \"15s\" or \"250ms\", not \"soon\"",
                 "backends.a.base_url: is missing; set it to a string",
+                "backends.a.idle: must be a duration such as \"15s\" or \"250ms\"",
+                "backends.a.weight: must be a number",
                 "backends.a.wieght: is not a setting; did you mean `weight`?",
             ]
         );
+    }
+
+    #[test]
+    fn of_a_key_only_the_first_problem_is_told_and_none_of_what_is_in_it() {
+        let problems = Problems::default();
+        for key in ["a.b", "a.b", "a.b.c", "a.b[0]", "a.bc", "l[1]", "l", "l[0]", "a"] {
+            problems.add(key, "is wrong");
+        }
+        let keys: Vec<String> = problems.into_inner().into_iter().map(|problem| problem.key).collect();
+        assert_eq!(keys, ["a", "a.b", "a.bc", "l[0]", "l[1]"]);
+    }
+
+    #[test]
+    fn a_list_may_come_as_text_and_nothing_else_passes_for_one() {
+        let read = |text: &str| Vec::<String>::from_value(&json!(text));
+        assert_eq!(read(r#" ["a", 'b'] "#), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(read("[]"), Some(Vec::new()));
+        for bad in ["a", "[1]", "[\"a\"", "[\"a\"]\nb = 1", "[a]", ""] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
     }
 }

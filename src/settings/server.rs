@@ -6,6 +6,9 @@ use serde_json::Value;
 
 use super::section::{Problems, Section};
 
+/// Shortest pause between comments: shorter ones would be most of what a stream costs.
+const LEAST_PAUSE: Duration = Duration::from_millis(10);
+
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -35,6 +38,12 @@ impl Server {
         if bind.is_none() {
             s.problem("bind", "is empty; write for example \"127.0.0.1:3000\"");
         }
+        if bind.is_some_and(|bind| bind.port() != 0) && bind == admin_bind {
+            s.problem(
+                "admin_bind",
+                "is the address of `bind`; give it another, or leave it empty to share that listener",
+            );
+        }
         let mut workers: usize = s.value("workers");
         if workers == 0 {
             workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -59,7 +68,7 @@ fn read_addr(s: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
     }
     let addr = text.parse().ok();
     if addr.is_none() {
-        s.problem(key, format!("must be an IP address and port such as \"127.0.0.1:3000\", not {text:?}"));
+        s.problem(key, "must be an IP address and port such as \"127.0.0.1:3000\"");
     }
     addr
 }
@@ -107,6 +116,12 @@ impl Failover {
         let deadline = some_time("deadline");
         let keepalive_after = some_time("keepalive_after");
         let keepalive_every = some_time("keepalive_every");
+        if keepalive_every < LEAST_PAUSE {
+            s.problem(
+                "keepalive_every",
+                "must be at least \"100ms\"; it keeps idle connections open, and those wait for longer",
+            );
+        }
         s.finish();
         Self { max_attempts, deadline, retry_budget, hedge_budget, keepalive_after, keepalive_every }
     }

@@ -55,33 +55,10 @@ pub struct User {
 }
 
 impl User {
-    /// Reads `[users.NAME]`.
-    pub(super) fn read(name: &str, value: Value, problems: &Problems) -> Option<Self> {
-        let mut s = Section::open(format!("users.{name}"), value, problems);
-        let plain: Option<Secret> = s.optional("token");
-        let hashed: Option<String> = s.optional("token_sha256");
-        let token = match (plain, hashed) {
-            (Some(plain), None) if plain.reveal().is_empty() => {
-                s.problem("token", "is empty; an empty token would let everybody in");
-                None
-            }
-            (Some(plain), None) => Some(digest(plain.reveal())),
-            (None, Some(hex)) => {
-                let digest = parse_hex(&hex);
-                if digest.is_none() {
-                    s.problem("token_sha256", "must be 64 hexadecimal digits, as `greenroom hash-token` prints them");
-                }
-                digest
-            }
-            (Some(_), Some(_)) => {
-                s.problem("token", "stands beside token_sha256; keep one of the two");
-                None
-            }
-            (None, None) => {
-                s.problem("token", "is missing; set token = \"${VARIABLE}\" or token_sha256 = \"…\"");
-                None
-            }
-        };
+    /// Reads `[users.NAME]`, whose key is `path`.
+    pub(super) fn read(path: &str, name: &str, value: Value, problems: &Problems) -> Option<Self> {
+        let mut s = Section::open(path, value, problems);
+        let token = read_token(&mut s);
         let models = read_allowed(&mut s, "models");
         let backends = read_allowed(&mut s, "backends");
         let may_pin = s.optional("may_pin").unwrap_or(false);
@@ -100,6 +77,37 @@ impl User {
     }
 }
 
+/// The digest of `token`, or `token_sha256` itself.
+fn read_token(s: &mut Section<'_>) -> Option<TokenDigest> {
+    match (s.has("token"), s.has("token_sha256")) {
+        (true, true) => s.problem("token", "stands beside token_sha256; keep one of the two"),
+        (false, false) => s.problem("token", "is missing; set token = \"${VARIABLE}\" or token_sha256 = \"…\""),
+        _ => {}
+    }
+    let plain: Option<Secret> = s.optional("token");
+    let hashed: Option<String> = s.optional("token_sha256");
+    let (key, read) = match (plain, hashed) {
+        (Some(plain), None) => ("token", check(plain.reveal()).map(|()| digest(plain.reveal()))),
+        (None, Some(hex)) => ("token_sha256", parse_hex(&hex)),
+        _ => return None,
+    };
+    read.map_err(|why| s.problem(key, why)).ok()
+}
+
+/// Whether a request can carry this token at all, and only by who knows it.
+fn check(token: &str) -> Result<(), &'static str> {
+    if token.is_empty() {
+        return Err("is empty; an empty token would let everybody in");
+    }
+    if token.trim() != token {
+        return Err("begins or ends with a blank or a line end, which no request carries; take it away");
+    }
+    if !token.bytes().all(|b| (0x20..0x7f).contains(&b)) {
+        return Err("has a character that no HTTP header may carry; use letters, digits and signs of ASCII");
+    }
+    Ok(())
+}
+
 fn read_allowed(s: &mut Section<'_>, key: &'static str) -> Option<Allowed> {
     let names: Vec<String> = s.required(key)?;
     if names.is_empty() {
@@ -115,15 +123,65 @@ fn read_allowed(s: &mut Section<'_>, key: &'static str) -> Option<Allowed> {
     Some(Allowed::Only(names))
 }
 
-fn parse_hex(hex: &str) -> Option<TokenDigest> {
-    let hex = hex.as_bytes();
-    if hex.len() != 64 {
-        return None;
+fn parse_hex(hex: &str) -> Result<TokenDigest, &'static str> {
+    const WANT: &str = "must be 64 hexadecimal digits, as `greenroom hash-token` prints them";
+    if hex.len() != 64 || !hex.bytes().all(|b| b.is_ascii_hexdigit()) {
+        return Err(WANT);
     }
-    let mut digest = [0; 32];
-    for (byte, pair) in digest.iter_mut().zip(hex.chunks_exact(2)) {
-        let pair = std::str::from_utf8(pair).ok()?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
+    let mut found = [0; 32];
+    for (n, byte) in found.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * n..2 * n + 2], 16).map_err(|_| WANT)?;
     }
-    Some(digest)
+    if found == digest("") {
+        return Err("is the digest of the empty token, which would let everybody in; hash the token itself");
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    fn problem(line: &str) -> String {
+        let text = format!(
+            "[backends.a]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n\
+             [models.m]\nbackends = [{{ backend = \"a\" }}]\n[users.u]\nmodels = [\"*\"]\nbackends = [\"*\"]\n{line}\n"
+        );
+        let told = super::super::parse("test", &text).map_or_else(|bad| bad.problems, |_| Vec::new());
+        told.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    }
+
+    #[test]
+    fn the_digest_of_the_empty_token_is_refused_as_the_empty_token_is() {
+        let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        for hex in [empty.to_owned(), empty.to_uppercase()] {
+            let told = problem(&format!("token_sha256 = \"{hex}\""));
+            assert!(told.starts_with("users.u.token_sha256: ") && told.contains("empty token"), "{told}");
+        }
+        assert!(problem("token = \"\"").contains("let everybody in"));
+    }
+
+    #[test]
+    fn a_token_that_no_request_could_carry_is_refused_with_the_fix() {
+        for (token, word) in [
+            (r"secret\n", "line end"),
+            (" secret", "blank"),
+            (r"secret\r\n", "line end"),
+            (r"sec\u0000ret", "ASCII"),
+            (r"sec\nret", "ASCII"),
+            ("sécret", "ASCII"),
+        ] {
+            let told = problem(&format!("token = \"{token}\""));
+            assert!(told.starts_with("users.u.token: ") && told.contains(word), "{token}: {told}");
+            assert!(!told.contains("ret"), "{told}");
+        }
+        assert_eq!(problem("token = \"sk-A.b_c/d+e= f~\""), "");
+    }
+
+    #[test]
+    fn a_token_and_its_digest_are_one_too_many_and_neither_is_one_too_few() {
+        let hex = "a".repeat(64);
+        assert!(problem(&format!("token = \"t\"\ntoken_sha256 = \"{hex}\"")).contains("keep one"));
+        assert!(problem("").contains("is missing"));
+        assert_eq!(problem(&format!("token_sha256 = \"{hex}\"")), "");
+        assert_eq!(problem("token_sha256 = 7"), "users.u.token_sha256: must be a string");
+    }
 }

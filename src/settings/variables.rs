@@ -4,11 +4,12 @@ use serde_json::Value;
 
 use super::section::Problems;
 
-/// Replaces `${VAR}` in every string; `$${` writes a literal `${`.
+/// Replaces `${VAR}` in every string; `$${` writes a literal `${`. A string that cannot be told is a problem and becomes
+/// null, which no kind of setting takes: nothing is made up in its place and then found fault with.
 pub(super) fn interpolate(path: &str, value: &mut Value, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) {
     match value {
         Value::String(text) if text.contains("${") => {
-            *text = expand(path, text, lookup, problems);
+            *value = expand(path, text, lookup, problems).map_or(Value::Null, Value::String);
         }
         Value::Array(items) => {
             for (n, item) in items.iter_mut().enumerate() {
@@ -25,7 +26,7 @@ pub(super) fn interpolate(path: &str, value: &mut Value, lookup: &dyn Fn(&str) -
     }
 }
 
-fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> String {
+fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, problems: &Problems) -> Option<String> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -38,21 +39,20 @@ fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, probl
         out.push_str(&rest[..at]);
         let Some(end) = rest[at..].find('}') else {
             problems.add(path, "has \"${\" without \"}\"");
-            return out;
+            return None;
         };
         let name = &rest[at + 2..at + end];
         match lookup(name) {
             Some(found) if !found.is_empty() => out.push_str(&found),
             _ => {
                 problems.add(path, format!("uses ${{{name}}}, which is not set in the environment; export {name}=…"));
-                // A stand-in, so that an unset variable is not reported again as an empty or malformed value.
-                out.push_str("http://unset.invalid");
+                return None;
             }
         }
         rest = &rest[at + end + 1..];
     }
     out.push_str(rest);
-    out
+    Some(out)
 }
 
 #[cfg(test)]
@@ -62,7 +62,7 @@ mod tests {
     #[test]
     fn a_doubled_dollar_writes_a_literal_brace() {
         let problems = Problems::default();
-        assert_eq!(expand("k", "a$${b}${C}", &|_| Some("x".into()), &problems), "a${b}x");
+        assert_eq!(expand("k", "a$${b}${C}", &|_| Some("x".into()), &problems).as_deref(), Some("a${b}x"));
         assert!(problems.into_inner().is_empty());
     }
 }

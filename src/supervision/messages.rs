@@ -31,14 +31,25 @@ pub struct Reload {
     pub dry_run: bool,
 }
 
-/// Ask a backend's provider now whether it is well; `None` if there is no such backend. Sent by the admin endpoint.
+/// Why something could not be done to a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotDone {
+    /// There is none of that name.
+    Unknown,
+    /// Its actor was given up, and nobody else can do it.
+    GivenUp,
+    /// Its actor crashed over it.
+    Crashed,
+}
+
+/// Ask a backend's provider now whether it is well. Sent by the admin endpoint.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<Result<(), Failed>>")]
+#[rtype(result = "Result<Result<(), Failed>, NotDone>")]
 pub struct Probe(pub String);
 
-/// Try a backend step by step; `None` if there is no such backend or its actor is dead. Sent by the admin endpoint.
+/// Try a backend step by step. Sent by the admin endpoint.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<Vec<Step>>")]
+#[rtype(result = "Result<Vec<Step>, NotDone>")]
 pub struct Diagnose(pub String);
 
 /// What is known of one backend, or of all? Asked by the admin endpoints. Unknown names give an empty list.
@@ -46,9 +57,9 @@ pub struct Diagnose(pub String);
 #[rtype(result = "Vec<Report>")]
 pub struct AskReports(pub Option<String>);
 
-/// Do something to a backend; `None` if there is none of that name. Sent by the admin endpoints.
+/// Do something to a backend. Sent by the admin endpoints.
 #[derive(Debug, Message)]
-#[rtype(result = "Option<()>")]
+#[rtype(result = "Result<(), NotDone>")]
 pub struct Act {
     /// The backend.
     pub backend: String,
@@ -88,7 +99,7 @@ impl FromStr for Action {
         [Self::Drain, Self::Resume, Self::Reset]
             .into_iter()
             .find(|action| action.as_str() == word)
-            .ok_or_else(|| format!("There is no action '{word}'; use drain, resume, reset or probe."))
+            .ok_or_else(|| format!("There is no action '{word}'; use drain, resume, reset, probe or diagnose."))
     }
 }
 

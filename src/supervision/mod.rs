@@ -16,12 +16,12 @@ use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Diagnose, Drain, GaveUp, Probe, Register, Reload},
+    messages::{Act, Action, AskReports, Diagnose, Drain, GaveUp, NotDone, Probe, Register, Reload},
     staff::{start_backend, table},
 };
 use crate::{
     backend::{self, Handle, diagnose::Step, gate::Gate, messages::AskReport, report::Report},
-    error::{Class, Failed},
+    error::Failed,
     router::{
         self, Router,
         messages::Install,
@@ -40,6 +40,8 @@ const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The actor.
 pub struct Overseer {
+    /// The settings that the process was started with.
+    started: Settings,
     installed: Installed,
     routers: Vec<Addr<Router>>,
 }
@@ -49,7 +51,7 @@ pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Instal
     let empty =
         Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::default(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
-    let overseer = Overseer { installed: installed.clone(), routers: Vec::new() };
+    let overseer = Overseer { started: settings.clone(), installed: installed.clone(), routers: Vec::new() };
     let addr = guarded::start(overseer, entered(counts, Role::Overseer));
     installed.store(Arc::new(table(settings, &HashMap::default(), &addr)));
     (addr, installed)
@@ -96,6 +98,16 @@ impl Overseer {
         for router in &self.routers {
             router.do_send(Install(table.clone()));
         }
+    }
+
+    fn handle_of(&self, name: &str) -> Result<Arc<Handle>, NotDone> {
+        self.installed.load().handles.get(name).cloned().ok_or(NotDone::Unknown)
+    }
+
+    /// The backend of this name, if its actor can still be told anything.
+    fn living(&self, name: &str) -> Result<Arc<Handle>, NotDone> {
+        let handle = self.handle_of(name)?;
+        if handle.addr.connected() { Ok(handle) } else { Err(NotDone::GivenUp) }
     }
 
     /// Starts a given-up backend's actor anew; its facts stay.
@@ -152,18 +164,19 @@ impl Handler<AskReports> for Overseer {
 }
 
 impl Handler<Act> for Overseer {
-    type Result = Option<()>;
+    type Result = Result<(), NotDone>;
 
     fn handle(&mut self, Act { backend, action }: Act, ctx: &mut Self::Context) -> Self::Result {
-        let handle = self.installed.load().handles.get(&backend)?.clone();
+        let handle = self.handle_of(&backend)?;
         match action {
+            Action::Resume if !handle.addr.connected() => self.revive(&handle, &ctx.address()),
+            _ if !handle.addr.connected() => return Err(NotDone::GivenUp),
             Action::Drain => handle.addr.do_send(backend::messages::Drain),
-            Action::Resume if handle.addr.connected() => handle.addr.do_send(backend::messages::Resume),
-            Action::Resume => self.revive(&handle, &ctx.address()),
+            Action::Resume => handle.addr.do_send(backend::messages::Resume),
             Action::Reset => handle.addr.do_send(backend::messages::ResetBreaker),
             Action::Crash => handle.addr.do_send(backend::messages::Crash),
         }
-        Some(())
+        Ok(())
     }
 }
 
@@ -172,7 +185,7 @@ impl Handler<Reload> for Overseer {
 
     fn handle(&mut self, Reload { settings, dry_run }: Reload, ctx: &mut Self::Context) -> Self::Result {
         let old = self.installed.load_full();
-        let plan = Plan::of(&old.settings, &settings);
+        let plan = Plan::of(&self.started, &old.settings, &settings);
         if !dry_run {
             let new = table(*settings, &old.handles, &ctx.address());
             for (name, handle) in &old.handles {
@@ -182,31 +195,30 @@ impl Handler<Reload> for Overseer {
                 }
             }
             self.install(new);
-            log::info!("settings installed: {plan:?}");
+            log::info!("settings installed: {plan}");
         }
         actix::MessageResult(plan)
     }
 }
 
 impl Handler<Probe> for Overseer {
-    type Result = ResponseFuture<Option<Result<(), Failed>>>;
+    type Result = ResponseFuture<Result<Result<(), Failed>, NotDone>>;
 
     fn handle(&mut self, Probe(name): Probe, _: &mut Self::Context) -> Self::Result {
-        let handle = self.installed.load().handles.get(&name).cloned();
+        let handle = self.living(&name);
         Box::pin(async move {
-            let asked = handle?.addr.send(backend::messages::ProbeNow).await;
-            let dead = |_| Err(Failed::new(Class::GatewayInternal, "its actor is not running; resume it first"));
-            Some(asked.unwrap_or_else(dead))
+            // Lost only if the actor panics over it.
+            handle?.addr.send(backend::messages::ProbeNow).await.map_err(|_| NotDone::Crashed)
         })
     }
 }
 
 impl Handler<Diagnose> for Overseer {
-    type Result = ResponseFuture<Option<Vec<Step>>>;
+    type Result = ResponseFuture<Result<Vec<Step>, NotDone>>;
 
     fn handle(&mut self, Diagnose(name): Diagnose, _: &mut Self::Context) -> Self::Result {
-        let handle = self.installed.load().handles.get(&name).cloned();
-        Box::pin(async move { handle?.addr.send(backend::messages::Diagnose).await.ok() })
+        let handle = self.living(&name);
+        Box::pin(async move { handle?.addr.send(backend::messages::Diagnose).await.map_err(|_| NotDone::Crashed) })
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use parking_lot::Mutex;
 
 use super::story::{Millis, Story};
-use crate::error::Error;
+use crate::error::{Class, Error};
 
 /// Log target of the request line.
 const TARGET: &str = "greenroom::request";
@@ -237,16 +237,14 @@ pub fn refused(id: &str, user: Option<&str>, error: &Error) {
 /// The audit line: who pinned where, and what came of it.
 fn pin(story: &Story) {
     let pin = story.pin.as_deref().unwrap_or_default();
-    let outcome = match (story.class, story.message.as_deref()) {
-        (None, _) => "served",
-        (Some(_), Some(message)) => message,
-        (Some(class), None) => class.as_str(),
-    };
+    let outcome = story.class.map_or("served", Class::as_str);
+    // Once a provider was asked, the words may be its own, about the prompt: those appear in no log.
+    let said = story.message.as_deref().filter(|_| story.attempts.is_empty()).unwrap_or_default();
     let mut backend = String::new();
     plain(pin, &mut backend);
     ::log::info!(
         target: PIN_TARGET,
-        "event=pin id={} user={} backend={backend} status={} outcome={outcome:?}",
+        "event=pin id={} user={} backend={backend} status={} outcome={outcome} said={said:?}",
         story.id,
         story.user.name,
         story.status,

@@ -28,7 +28,7 @@ pub use self::{
 };
 use crate::{
     error::{Class, Failed},
-    settings::{Backend, Style},
+    settings::{Address, Backend, Style},
     wire::Protocol,
 };
 
@@ -138,15 +138,8 @@ struct Unanswered {
 impl Client {
     /// A client for `backend` on this thread.
     pub fn new(backend: Arc<Backend>) -> Self {
-        // The settings have checked the URL; one that still does not parse leads nowhere and is told of at the first request.
-        let base: Uri = backend.base_url.parse().unwrap_or_default();
-        let secure = base.scheme_str() == Some("https");
-        let place = Place {
-            host: base.host().unwrap_or_default().trim_matches(['[', ']']).to_owned(),
-            port: base.port_u16().unwrap_or(if secure { 443 } else { 80 }),
-            secure,
-            connect_within: backend.deadlines.connect,
-        };
+        let Address { host, port, secure } = backend.address.clone();
+        let place = Place { host, port, secure, connect_within: backend.deadlines.connect };
         Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default() }
     }
 

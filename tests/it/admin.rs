@@ -138,6 +138,10 @@ async fn operators_endpoints_are_for_admins_only() {
     ] {
         assert_eq!(proxy.ask(&Ask::new(method, path).bearer(TOKEN)).await.status(), 404, "{path}");
     }
+    let known = proxy.post("/admin/backends/one/dance").await.error("message");
+    for action in ["drain", "resume", "reset", "probe", "diagnose"] {
+        assert!(known.contains(action), "{action}: {known}");
+    }
 }
 
 #[tokio::test]
@@ -175,6 +179,21 @@ async fn reset_opens_a_shut_gate_at_once() {
     assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
     let report = proxy.until("one", "an open gate", |r| r["state"] != "open").await;
     assert_eq!(report["consecutive_failures"], 0, "{report}");
+    assert_eq!(proxy.hello().await.status(), 200);
+}
+
+#[tokio::test]
+async fn reset_leaves_a_drained_backend_drained() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&failing_at_three().backend("one", upstream.addr)).await;
+    assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
+    proxy.until("one", "the drain", |r| r["state"] == "draining").await;
+    assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
+    // Asked of the actor behind the reset, so that it has been seen to.
+    assert_eq!(proxy.report("one").await["state"], "draining");
+    assert_eq!((proxy.hello().await.status(), upstream.asked()), (503, 0));
+    assert_eq!(proxy.post("/admin/backends/one/resume").await.status(), 200);
+    proxy.until("one", "the resumption", |r| r["state"] != "draining").await;
     assert_eq!(proxy.hello().await.status(), 200);
 }
 

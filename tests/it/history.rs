@@ -112,6 +112,28 @@ async fn questions_are_for_admins_and_bad_ones_are_explained() {
 }
 
 #[tokio::test]
+async fn a_question_about_the_end_of_time_is_refused_and_costs_no_history() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy =
+        Proxy::start(&Settings::new().backend("one", upstream.addr).set("history", "path = \":memory:\"")).await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    told(&proxy, "", "the request", |answer| sum(answer, "one", "success") == 1).await;
+    for (query, field) in [
+        ("?from=9999-12-31T23:00:00Z&to=9999-12-31T23:59:59Z", "to"),
+        ("?to=9999-12-31T23:59:59Z", "to"),
+        ("?from=9999-12-31T23:59:59Z", "from"),
+        ("?from=253402300799&to=253402300800", "to"),
+    ] {
+        for _ in 0..12 {
+            let reply = proxy.get(&format!("/admin/history{query}")).await;
+            assert_eq!((reply.status(), reply.error("param").as_str()), (400, field), "{query}: {reply:?}");
+        }
+    }
+    told(&proxy, "", "what was there before", |answer| sum(answer, "one", "success") == 1).await;
+    assert!(!proxy.log().contains("panicked"), "{}", proxy.log());
+}
+
+#[tokio::test]
 async fn a_stop_writes_everything_and_the_next_start_goes_on_from_there() {
     let dir = tempdir().expect("a directory");
     let upstream = Upstream::saying("hi").await;
@@ -173,7 +195,9 @@ async fn a_disk_that_takes_nothing_is_one_line_in_the_log_and_nothing_else() {
     proxy.logged(&["history cannot be written"]).await;
     for _ in 0..20 {
         assert_eq!(proxy.hello().await.status(), 200);
-        assert_eq!(proxy.get("/admin/history").await.status(), 500);
+        let reply = proxy.get("/admin/history").await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (409, "conflict"), "{reply:?}");
+        assert!(["os error", "history.path"].iter().all(|word| reply.error("message").contains(word)), "{reply:?}");
     }
     assert_eq!(proxy.log().matches("history cannot be written").count(), 1, "{}", proxy.log());
 }

@@ -116,6 +116,20 @@ async fn a_pin_to_a_failing_backend_fails_there_and_nowhere_else() {
 }
 
 #[tokio::test]
+async fn the_audit_line_tells_the_class_and_never_what_a_provider_said_of_the_prompt() {
+    let refusal = r#"{"error":{"message":"no: words-of-the-prompt","type":"invalid_request_error","code":"x"}}"#;
+    let (_one, _two, proxy) = stage(Answer::json(400, refusal)).await;
+    let reply = proxy.chat(hello_at("one")).await;
+    assert!(reply.status() == 400 && reply.error("message").contains("words-of-the-prompt"), "{reply:?}");
+    proxy.logged(&["event=pin", "backend=one", "status=400", "outcome=caller_invalid"]).await;
+    assert!(!proxy.log().contains("words-of-the-prompt"), "{}", proxy.log());
+    assert_eq!(proxy.chat(hello_at("absent")).await.status(), 400);
+    proxy.logged(&["event=pin", "outcome=caller_invalid", "said=\"There is no backend 'absent'.\""]).await;
+    assert_eq!(proxy.chat(hello_at("two")).await.status(), 200);
+    proxy.logged(&["event=pin", "backend=two", "outcome=served"]).await;
+}
+
+#[tokio::test]
 async fn a_pin_to_a_drained_backend_is_told_to_wait() {
     let (one, two, proxy) = stage(Answer::says("one")).await;
     assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);

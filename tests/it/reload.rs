@@ -48,9 +48,16 @@ async fn a_reload_installs_the_file_and_lists_what_it_did() {
     assert_eq!(names(&plan, "kept"), ["backends.one", "users.tester", "failover", "history"]);
     assert_eq!(names(&plan, "needs_restart"), ["server.workers"]);
     assert_eq!(status_at(&proxy, "two").await, 200);
+    // The same again changes nothing more, and still waits for the restart.
+    let again = proxy.post("/admin/reload").await.json()["plan"].clone();
+    assert_eq!(
+        (names(&again, "changed").len(), names(&again, "needs_restart")),
+        (0, vec!["server.workers".to_owned()])
+    );
     proxy.rewrite(&Settings::new().backend("two", two.addr).toml());
     let plan = proxy.post("/admin/reload").await.json()["plan"].clone();
     assert_eq!(names(&plan, "removed"), ["backends.one", "backends.spare"]);
+    assert!(names(&plan, "needs_restart").is_empty(), "taken back: {plan}");
     assert_eq!(hear(&proxy, true).await, Heard::said("two", "two"));
     assert_eq!(proxy.chat(hello_at("one")).await.error("code"), "backend_not_found");
     assert_eq!(proxy.get("/admin/backends/one").await.status(), 404);
@@ -62,9 +69,11 @@ async fn a_hangup_signal_reloads_too() {
     proxy.rewrite(&with_both(&one, &two));
     proxy.signal("HUP");
     eventually("the new backend", async || (status_at(&proxy, "two").await == 200).then_some(())).await;
-    proxy.rewrite("[server]\nbind = 7\n");
+    proxy.logged(&["settings installed: added: backends.two; changed: models.m; kept: "]).await;
+    assert!(!proxy.log().contains("Plan {"), "{}", proxy.log());
+    proxy.rewrite("[server]\nbind = 7\nworkers = \"many\"\n");
     proxy.signal("HUP");
-    proxy.logged(&["  server.bind: "]).await;
+    proxy.logged(&["not reloaded: ", "; server.bind: ", "; server.workers: "]).await;
     assert_eq!((status_at(&proxy, "one").await, status_at(&proxy, "two").await), (200, 200));
 }
 

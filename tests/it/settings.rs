@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::support::{
-    proxy::{HELLO, Launch, Said, run},
+    proxy::{HELLO, Launch, Proxy, Said, run},
     script::Answer,
     settings::Settings,
     upstream::Upstream,
@@ -62,10 +62,10 @@ const PROBLEMS: [(&str, &str); 11] = [
     ("backends.one.api_key", "GREENROOM_TEST_UNSET"),
     ("backends.two.protocol", "openai"),
     ("backends.two.weight", "above 0"),
-    ("models.m.backends", "absent"),
+    ("models.m.backends", "not under [backends]"),
     ("models.empty.backends", "empty"),
     ("users.first.models", "[\"*\"]"),
-    ("users.second.backends", "absent"),
+    ("users.second.backends[0]", "not under [backends]"),
 ];
 
 async fn with(dir: &Path, text: &str, args: &[&str]) -> Said {
@@ -135,6 +135,58 @@ async fn what_is_not_toml_is_reported_with_its_place() {
     let said = with(dir.path(), "[server\nworkers = 1", &["validate", "greenroom.toml"]).await;
     assert_eq!(said.code, Some(64), "{said:?}");
     assert!(said.err.contains("line 1"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_key_in_a_line_that_is_no_toml_is_shown_neither_by_validate_nor_by_a_reload() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new().backend("one", upstream.addr);
+    let proxy = Proxy::start(&settings).await;
+    let bad = settings.toml().replace("api_key = \"key-of-one\"", "api_key = sk-very-secret");
+    let dir = tempfile::tempdir().unwrap();
+    let said = with(dir.path(), &bad, &["validate", "greenroom.toml"]).await;
+    let line = bad.lines().position(|line| line.starts_with("api_key")).expect("it is there") + 1;
+    assert!(said.code == Some(64) && said.err.contains(&format!("line {line}, column 11: ")), "{said:?}");
+    assert!(!said.err.contains("secret"), "{said:?}");
+    proxy.rewrite(&bad);
+    let reply = proxy.post("/admin/reload").await;
+    assert_eq!(reply.status(), 400);
+    assert!(
+        reply.error("message").contains(&format!("line {line}, ")) && !reply.text().contains("secret"),
+        "{reply:?}"
+    );
+    proxy.signal("HUP");
+    proxy.logged(&["not reloaded: ", &format!("line {line}, ")]).await;
+    assert!(!proxy.log().contains("secret"), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn an_example_with_nothing_set_lacks_its_variables_and_nothing_else() {
+    let example = include_str!("../../settings/example.toml");
+    let variables = example.lines().filter(|line| !line.starts_with('#') && line.contains("${")).count();
+    let dir = tempfile::tempdir().unwrap();
+    let first = with(dir.path(), example, &["validate", "greenroom.toml"]).await;
+    let told = problems(&first);
+    assert_eq!((first.code, told.len()), (Some(64), variables), "{first:?}");
+    assert!(told.iter().all(|(_, text)| text.contains("not set in the environment")), "{first:?}");
+    for _ in 0..5 {
+        assert_eq!(with(dir.path(), example, &["validate", "greenroom.toml"]).await.err, first.err);
+    }
+}
+
+#[tokio::test]
+async fn lists_come_from_the_environment_as_they_stand_in_a_file() {
+    let (one, two) = (Upstream::saying("one").await, Upstream::saying("two").await);
+    let settings = Settings::new().backend("one", one.addr).backend("two", two.addr);
+    let launch = Launch::new(&settings)
+        .env("GREENROOM__USERS__TESTER__BACKENDS", "[\"two\"]")
+        .env("GREENROOM__MODELS__OTHER__BACKENDS", "[{ backend = \"two\", model = \"theirs\" }]");
+    let proxy = launch.start().await;
+    for model in ["m", "other"] {
+        let reply = proxy.chat(HELLO.replace("\"m\"", &format!("\"{model}\""))).await;
+        assert_eq!((reply.status(), reply.backend()), (200, "two"), "{reply:?}");
+    }
+    assert!(two.last().text().contains("theirs"));
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::{net::TcpStream, time::Instant};
 
 use crate::support::{
-    client::{Ask, Connection},
+    client::{self, Ask, Connection},
     eventually,
     proxy::{HELLO, HELLO_STREAM, Proxy},
     script::{Answer, Gate},
@@ -92,6 +92,30 @@ async fn readiness_goes_first_while_work_is_still_taken_for_the_settle_time() {
     gate.open();
     assert!(sse::is_done(&late.rest().await.0));
     assert_eq!((proxy.ended().await.code(), upstream.asked()), (Some(0), 1));
+}
+
+#[tokio::test]
+async fn operators_with_a_listener_of_their_own_see_the_whole_drain() {
+    let gate = Gate::new();
+    let (_upstream, mut proxy) = stage("admin_bind = \"127.0.0.1:0\"\ndrain_timeout = \"20s\"", &gate).await;
+    let operators = proxy.announced("admin and metrics on http://").await;
+    let mut client = streaming(&proxy).await;
+    assert_eq!(client::ask(operators, &Ask::new("GET", "/readyz")).await.status(), 200);
+    proxy.signal("TERM");
+    refuses_connections(&proxy).await;
+    for _ in 0..20 {
+        assert_eq!(client::ask(operators, &Ask::new("GET", "/readyz")).await.status(), 503);
+        let page = client::ask(operators, &Ask::new("GET", "/metrics")).await.text();
+        assert!(page.contains("greenroom_backend_inflight{backend=\"one\",model=\"m\"} 1"), "{page}");
+        let report = client::ask(operators, &Ask::new("GET", "/admin/backends/one").bearer(TOKEN)).await.json();
+        assert_eq!(report["streaming"], 1, "{report}");
+    }
+    gate.open();
+    assert!(sse::is_done(&client.rest().await.0));
+    let told = Instant::now();
+    assert_eq!(proxy.ended().await.code(), Some(0));
+    assert!(told.elapsed() < Duration::from_secs(5), "{:?}", told.elapsed());
+    assert!(TcpStream::connect(operators).await.is_err());
 }
 
 #[tokio::test]

@@ -90,6 +90,27 @@ async fn a_shut_gate_outlives_its_actor() {
 }
 
 #[tokio::test]
+async fn a_given_up_backend_can_be_resumed_and_nothing_else_is_said_to_be_done() {
+    let (_one, _two, proxy) = stage(true, &Gate::new()).await;
+    for _ in 0..11 {
+        assert_eq!(proxy.post("/admin/chaos/backends/one").await.status(), 200);
+    }
+    proxy.until("one", "the end of its actor", |r| r["state"] == "gave_up").await;
+    let actions = ["drain", "reset", "probe", "diagnose"].map(|action| format!("/admin/backends/one/{action}"));
+    for path in actions.iter().map(String::as_str).chain(["/admin/chaos/backends/one"]) {
+        let reply = proxy.post(path).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (409, "conflict"), "{path}: {reply:?}");
+        assert!(reply.error("message").contains("/admin/backends/one/resume"), "{path}: {reply:?}");
+    }
+    assert_eq!(proxy.report("one").await["state"], "gave_up");
+    assert_eq!(proxy.post("/admin/backends/one/resume").await.status(), 200);
+    proxy.until("one", "its return", |r| r["state"] != "gave_up").await;
+    assert_eq!(proxy.chat(hello_at("one")).await.status(), 200);
+    assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
+    proxy.until("one", "the drain", |r| r["state"] == "draining").await;
+}
+
+#[tokio::test]
 async fn a_killed_router_comes_back_and_streams_under_way_go_on() {
     let gate = Gate::new();
     let (_one, _two, proxy) = stage(true, &gate).await;

@@ -96,6 +96,14 @@ async fn a_check_names_exactly_the_backend_that_fails_and_its_exit_code_tells() 
 }
 
 #[tokio::test]
+async fn a_check_of_a_backend_that_is_not_there_says_so() {
+    let said = demo(&["check", "--backends", "nobody"]).await;
+    assert!(said.code == Some(1) && said.out.contains("backend_not_found"), "{said:?}");
+    let said = Tool::start(BINARY, &["check", "--url", "127.0.0.1:3000"], &[]).ended().await;
+    assert!(said.code == Some(2) && said.err.contains("http://127.0.0.1:3000"), "{said:?}");
+}
+
+#[tokio::test]
 async fn a_token_that_may_not_list_backends_has_to_name_them_and_is_told_so() {
     let upstream = Upstream::saying("Well.").await;
     let user = "token = \"plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_pin = true";

@@ -137,6 +137,13 @@ def test_a_slow_answer_is_an_alert_if_wanted(run, webhook, environment):
         assert run("bash", SCRIPTS / "alert_check.sh", SLOWER_THAN="30", **slowly).returncode == 0
 
 
+@pytest.mark.parametrize("limit", ["abc", "1; x", "-1", "1e3", "1.2.3", "."])
+def test_a_limit_that_is_no_number_is_told_before_anything_is_asked(script, proxy, webhook, limit):
+    done = script("alert_check.sh", WEBHOOK_URL=webhook.url, SLOWER_THAN=limit)
+    assert done.returncode == 2 and "SLOWER_THAN must be a number" in done.stderr, done
+    assert not proxy.chats
+
+
 def test_an_alert_that_nobody_took_is_sent_again(script, webhook, tmp_path):
     state = {"STATE_FILE": str(tmp_path / "failing")}
     with Webhook(status=500) as broken:

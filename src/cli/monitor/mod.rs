@@ -16,8 +16,9 @@ use tokio::time::sleep;
 
 use self::show::{Show, shown, summary};
 use super::{
+    aim::{Aim, Whom},
     check::ping,
-    client::{Aim, Answer, Client, Server, Whom, first_words, run as run_work, seconds, verdict},
+    client::{Answer, Client, Server, first_words, run as run_work, seconds, verdict},
     complain, try_say,
     words::Lang,
 };

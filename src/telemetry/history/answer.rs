@@ -198,8 +198,25 @@ impl<'a> Gathering<'a> {
     }
 }
 
-/// Seconds since the epoch as RFC 3339 text in UTC.
+/// The last second of the year 9999: RFC 3339 has no later ones.
+const LAST: i64 = 253_402_300_799;
+
+/// Seconds since the epoch as RFC 3339 text in UTC, as far as that goes.
 pub(super) fn rfc3339(at: i64) -> String {
-    let since = Duration::from_secs(at.max(0) as u64);
+    let since = Duration::from_secs(at.clamp(0, LAST) as u64);
     humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_number_of_seconds_has_a_text() {
+        assert_eq!(rfc3339(1_700_000_040), "2023-11-14T22:14:00Z");
+        assert_eq!(rfc3339(i64::MIN), "1970-01-01T00:00:00Z");
+        for late in [LAST, LAST + 1, i64::MAX] {
+            assert_eq!(rfc3339(late), "9999-12-31T23:59:59Z");
+        }
+    }
 }

@@ -1,5 +1,8 @@
 //! Owns layering: defaults, then the file, then the environment; and the checks that span sections.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap},
     net::SocketAddr,
@@ -10,13 +13,13 @@ use serde_json::{Map, Value};
 
 use super::{
     Allowed, Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
-    section::{Problems, Section},
+    section::{Problems, Section, did_you_mean},
     variables::interpolate,
 };
 
 /// Every key with its default; compiled in, and the reference for operators.
-const DEFAULT: &str = include_str!("../../settings/default.toml");
-const DEMO: &str = include_str!("../../settings/demo.toml");
+const DEFAULT: &str = include_str!("../../../settings/default.toml");
+const DEMO: &str = include_str!("../../../settings/demo.toml");
 
 /// Environment variables of this form override keys: `GREENROOM__SERVER__BIND`.
 const ENV_PREFIX: &str = "GREENROOM";
@@ -76,7 +79,12 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
 }
 
 fn merge(text: &str, problems: &Problems) -> Option<Value> {
-    use config::{Config, Environment, File, FileFormat};
+    use config::{Config, ConfigError, Environment, File, FileFormat};
+    // Read here first: the words of an error that comes out of `config` show the line, with the key or token in it.
+    if let Err(error) = toml::de::DeTable::parse(text) {
+        problems.add("file", format!("is not valid TOML: {}: {}", place(text, error.span()), error.message()));
+        return None;
+    }
     let merged = Config::builder()
         .add_source(File::from_str(DEFAULT, FileFormat::Toml))
         .add_source(File::from_str(text, FileFormat::Toml))
@@ -85,12 +93,26 @@ fn merge(text: &str, problems: &Problems) -> Option<Value> {
         .and_then(Config::try_deserialize::<Value>);
     match merged {
         Ok(value) => Some(value),
-        Err(error) => {
-            // Only the file can be at fault: the defaults are compiled in and tested.
-            problems.add("file", format!("is not valid TOML: {}", error.to_string().trim().replace('\n', " ")));
+        // Only the file and the environment can be at fault: the defaults are compiled in and tested.
+        Err(ConfigError::FileParse { .. }) => {
+            problems.add("file", "has a number that is too large");
+            None
+        }
+        Err(_) => {
+            problems.add("environment", format!("has a variable {ENV_PREFIX}__… that is not UTF-8"));
             None
         }
     }
+}
+
+/// Line and column of an error, as editors count them.
+fn place(text: &str, span: Option<std::ops::Range<usize>>) -> String {
+    let Some(before) = span.and_then(|span| text.get(..span.start)) else {
+        return "at its end".to_owned();
+    };
+    let line = before.split('\n').count();
+    let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+    format!("line {line}, column {column}")
 }
 
 fn read(root: Value, problems: &Problems) -> Option<Settings> {
@@ -109,7 +131,8 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
         Model::read(path, over(&model_defaults, value), problems)
     });
     let users = table(root.raw("users"), "users", problems, |path, value| {
-        User::read(path.trim_start_matches("users."), value, problems)
+        let name = path.strip_prefix("users.").unwrap_or(path);
+        User::read(path, name, value, problems)
     });
     root.finish();
     check_references(&backends, &models, &users, problems);
@@ -144,6 +167,8 @@ fn table<T>(
     if map.is_empty() {
         problems.add(path, format!("is empty; write at least one [{path}.NAME]"));
     }
+    // Sorted, so that of two entries at odds the same one is told of each time.
+    let map: BTreeMap<String, Value> = map.into_iter().collect();
     map.into_iter().map(|(name, value)| (read(&format!("{path}.{name}"), value), name)).map(|(t, n)| (n, t)).collect()
 }
 
@@ -160,21 +185,36 @@ fn over(defaults: &Value, value: Value) -> Value {
 }
 
 fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users: &Entries<User>, problems: &Problems) {
-    let is_backend = |name: &str| backends.iter().any(|(n, _)| n == name);
-    for (name, _) in backends {
-        // The name travels in a response header and in log lines.
+    let backend_names: Vec<&str> = backends.iter().map(|(name, _)| name.as_str()).collect();
+    let model_names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
+    // In log lines a blank or '=' would pass for another field.
+    for (name, _) in users {
+        if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '=') {
+            problems.add(format!("users.{name}"), "has a bad name; leave out blanks, line ends and '='");
+        }
+    }
+    for name in &backend_names {
+        // This one travels in a response header, too.
         if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
             problems.add(format!("backends.{name}"), "has a bad name; use letters, digits, '-', '_' and '.'");
         }
     }
+    // The name itself is not repeated: a token in the wrong place looks like one.
+    let unknown = |written: &str, known: &[&str], kind: &str| {
+        let hint = did_you_mean(written, known.iter().copied()).unwrap_or_default();
+        format!("is not under [{kind}]{hint}")
+    };
     for (name, model) in models {
+        if name.is_empty() {
+            problems.add("models.\"\"", "has no name; clients could not ask for it");
+        }
         let Some(model) = model else { continue };
         for (n, target) in model.targets.iter().enumerate() {
             let key = format!("models.{name}.backends[{n}].backend");
-            if !is_backend(&target.backend) {
-                problems.add(key, format!("names {:?}, which is not under [backends]", target.backend));
-            } else if model.targets[..n].iter().any(|t| t.backend == target.backend) {
-                problems.add(key, format!("names {:?} a second time; keep one", target.backend));
+            if !backend_names.contains(&target.backend.as_str()) {
+                problems.add(key, unknown(&target.backend, &backend_names, "backends"));
+            } else if let Some(first) = model.targets[..n].iter().position(|t| t.backend == target.backend) {
+                problems.add(key, format!("is that of backends[{first}] too; keep one"));
             }
         }
     }
@@ -185,69 +225,13 @@ fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users:
             problems
                 .add(format!("users.{name}.token"), format!("is the token of users.{other} too; give each its own"));
         }
-        let check = |key: &str, allowed: &Allowed, known: &dyn Fn(&str) -> bool| {
-            if let Allowed::Only(names) = allowed {
-                for bad in names.iter().filter(|n| !known(n)) {
-                    problems.add(format!("users.{name}.{key}"), format!("names {bad:?}, which is not under [{key}]"));
-                }
-            }
-        };
-        check("models", &user.models, &|n| models.iter().any(|(m, _)| m == n));
-        check("backends", &user.backends, &is_backend);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const GOOD: &str = r#"
-        [backends.a]
-        protocol = "openai"
-        base_url = "http://127.0.0.1:1/v1"
-        [models."GPT-4.1"]
-        backends = [{ backend = "a" }]
-        [users.u]
-        token = "t"
-        models = ["*"]
-        backends = ["*"]
-    "#;
-
-    #[test]
-    fn model_names_keep_their_dots_and_capitals() {
-        let settings = parse_with("test", GOOD, &|_| None).expect("good settings");
-        assert!(settings.models.contains_key("GPT-4.1"));
-    }
-
-    #[test]
-    fn an_unset_variable_is_named_once_with_its_key() {
-        let text = GOOD.replace("\"t\"", "\"${NOPE}\"");
-        let bad = parse_with("test", &text, &|_| None).expect_err("unset variable");
-        assert_eq!(bad.problems.len(), 1, "{bad}");
-        assert_eq!(bad.problems[0].key, "users.u.token");
-        assert!(bad.problems[0].text.contains("NOPE"));
-    }
-
-    #[test]
-    fn problems_of_all_sections_are_reported_together() {
-        let text = r#"
-            [server]
-            bnid = "x"
-            [backends.a]
-            protocol = "smtp"
-            base_url = "ftp://x"
-            [models.m]
-            backends = [{ backend = "b" }]
-            [users.u]
-            token = "t"
-            models = []
-            backends = ["*"]
-        "#;
-        let bad = parse_with("test", text, &|_| None).expect_err("bad settings").to_string();
-        for key in
-            ["server.bnid", "backends.a.protocol", "backends.a.base_url", "models.m.backends[0]", "users.u.models"]
+        for (key, allowed, known) in
+            [("models", &user.models, &model_names), ("backends", &user.backends, &backend_names)]
         {
-            assert!(bad.contains(key), "{key} missing in:\n{bad}");
+            let Allowed::Only(names) = allowed else { continue };
+            for (n, written) in names.iter().enumerate().filter(|(_, written)| !known.contains(&written.as_str())) {
+                problems.add(format!("users.{name}.{key}[{n}]"), unknown(written, known, key));
+            }
         }
     }
 }

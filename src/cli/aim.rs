@@ -1,0 +1,108 @@
+//! Owns which backends a subcommand asks, and for which model.
+
+use actix_web::http::Method;
+use clap::Args;
+use serde_json::Value;
+
+use super::client::{Client, error_words};
+
+/// Which backends to ask for which model.
+#[derive(Debug, Clone, Args)]
+pub(super) struct Whom {
+    /// Backends to ask; all that Greenroom lists, if left out
+    #[arg(long, num_args = 1.., value_name = "NAME")]
+    pub(super) backends: Vec<String>,
+    /// Model to ask for; the first that each backend serves, if left out
+    #[arg(long)]
+    pub(super) model: Option<String>,
+}
+
+/// A backend and the model to ask it for.
+#[derive(Debug, Clone)]
+pub(super) struct Aim {
+    pub(super) backend: String,
+    pub(super) model: String,
+}
+
+impl Client {
+    /// The backends to ask, each with a model that it serves.
+    pub(super) async fn aims(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
+        if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
+            return Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.clone() }).collect());
+        }
+        let listed = match self.fetch(Method::GET, "/admin/backends").await? {
+            (200, listed) => listed,
+            (403, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
+            (403, _) => {
+                return Err("the token may not list the backends; name them with --backends, or use that of an admin"
+                    .to_owned());
+            }
+            (401, _) => return Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
+            (status, body) => return Err(error_words(&body, status)),
+        };
+        aims(whom, &listed)
+    }
+
+    /// A user who is no admin still may know which models there are.
+    async fn aims_without_admin(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
+        let models = self.admin(Method::GET, "/v1/models").await?;
+        let model = models["data"][0]["id"].as_str().ok_or("the token may use no model")?;
+        Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.to_owned() }).collect())
+    }
+}
+
+/// The backends to ask, by the list of all.
+fn aims(whom: &Whom, listed: &Value) -> Result<Vec<Aim>, String> {
+    let listed: Vec<(&str, Option<&str>)> = listed["backends"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|backend| (backend["name"].as_str().unwrap_or_default(), backend["models"][0]["model"].as_str()))
+        .collect();
+    let mut aims = Vec::new();
+    for (name, first) in &listed {
+        let wanted = whom.backends.is_empty() || whom.backends.iter().any(|b| b == name);
+        if let (true, Some(model)) = (wanted, whom.model.as_deref().or(*first)) {
+            aims.push(Aim { backend: (*name).to_owned(), model: model.to_owned() });
+        }
+    }
+    let any = listed.iter().find_map(|(_, first)| *first);
+    for name in &whom.backends {
+        if aims.iter().any(|aim| aim.backend == *name) {
+            continue;
+        }
+        if listed.iter().any(|(known, _)| known == name) {
+            return Err(format!("no model is served by backend '{name}'; name one to ask it for with --model"));
+        }
+        // One that is not listed is asked all the same, for a model that there is: the answer tells the user so.
+        let model = whom.model.as_deref().or(any).ok_or("no backend serves a model; name one with --model")?;
+        aims.push(Aim { backend: name.clone(), model: model.to_owned() });
+    }
+    Ok(aims)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn asked(backends: &[&str], model: Option<&str>, listed: &Value) -> Result<Vec<(String, String)>, String> {
+        let backends = backends.iter().map(ToString::to_string).collect();
+        let whom = Whom { backends, model: model.map(ToOwned::to_owned) };
+        aims(&whom, listed).map(|aims| aims.into_iter().map(|aim| (aim.backend, aim.model)).collect())
+    }
+
+    #[test]
+    fn a_name_that_nobody_has_is_asked_for_a_model_that_there_is() {
+        let listed = json!({"backends": [
+            {"name": "idle", "models": []}, {"name": "a", "models": [{"model": "m"}]}, {"name": "b", "models": [{"model": "n"}]}
+        ]});
+        let pair = |backend: &str, model: &str| (backend.to_owned(), model.to_owned());
+        assert_eq!(asked(&["nobody"], None, &listed), Ok(vec![pair("nobody", "m")]));
+        assert_eq!(asked(&["b", "nobody"], Some("x"), &listed), Ok(vec![pair("b", "x"), pair("nobody", "x")]));
+        assert_eq!(asked(&[], None, &listed), Ok(vec![pair("a", "m"), pair("b", "n")]));
+        assert!(asked(&["idle"], None, &listed).is_err_and(|why| why.contains("'idle'") && why.contains("--model")));
+        assert!(asked(&["nobody"], None, &json!({"backends": []})).is_err_and(|why| why.contains("--model")));
+    }
+}

@@ -1,0 +1,73 @@
+//! Owns where a backend is, as its base URL says: host, port, and whether TLS is spoken there.
+
+use actix_web::http::Uri;
+
+/// Where to connect to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// Name or IP address, the latter without brackets.
+    pub host: String,
+    /// The port as written, else the scheme's own.
+    pub port: u16,
+    /// TLS is spoken.
+    pub secure: bool,
+}
+
+impl Address {
+    /// Reads a base URL; an error tells what to write instead.
+    pub(super) fn of(url: &str) -> Result<Self, &'static str> {
+        let uri: Uri = url.parse().map_err(|_| "is not a URL; write for example \"https://api.openai.com/v1\"")?;
+        let secure = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("must start with http:// or https://"),
+        };
+        let host = uri.host().unwrap_or_default();
+        if host.is_empty() {
+            return Err("has no host name; write for example \"https://api.openai.com/v1\"");
+        }
+        let authority = uri.authority().map_or("", |authority| authority.as_str());
+        if uri.query().is_some() || url.contains('#') || authority.contains('@') {
+            return Err("must be scheme, host and path only; put credentials into api_key");
+        }
+        // Read here, since the parser's own answer for a port out of range is that there is none.
+        let port = match authority.strip_prefix(host) {
+            Some("") => Some(if secure { 443 } else { 80 }),
+            after => after.and_then(|text| text.strip_prefix(':')).and_then(number),
+        };
+        let port = port.ok_or("has a port that does not exist; it must be from 1 to 65535")?;
+        Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port, secure })
+    }
+}
+
+/// Digits only: a sign before them is no part of a port.
+fn number(text: &str) -> Option<u16> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|port| digits && *port != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_port_is_the_one_written_or_the_schemes_own() {
+        let of = |url: &str| Address::of(url).map(|address| (address.host, address.port, address.secure));
+        let at = |host: &str, port, secure| Ok((host.to_owned(), port, secure));
+        assert_eq!(of("https://api.example.com/v1"), at("api.example.com", 443, true));
+        assert_eq!(of("http://api.example.com"), at("api.example.com", 80, false));
+        assert_eq!(of("http://127.0.0.1:65535/v1"), at("127.0.0.1", 65535, false));
+        assert_eq!(of("http://[::1]:8080/v1"), at("::1", 8080, false));
+        assert_eq!(of("https://[::1]/v1"), at("::1", 443, true));
+    }
+
+    #[test]
+    fn a_port_that_does_not_exist_is_refused_and_no_other_taken_in_its_place() {
+        for port in ["0", "65536", "99999", "", "-1", "+80", "8o", "80:80"] {
+            for host in ["127.0.0.1", "[::1]", "api.example.com"] {
+                let url = format!("http://{host}:{port}/v1");
+                assert!(Address::of(&url).is_err(), "{url}");
+            }
+        }
+    }
+}
