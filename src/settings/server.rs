@@ -119,7 +119,7 @@ impl Failover {
         if keepalive_every < LEAST_PAUSE {
             s.problem(
                 "keepalive_every",
-                "must be at least \"100ms\"; it keeps idle connections open, and those wait for longer",
+                "must be at least \"10ms\"; it keeps idle connections open, and those wait for much longer",
             );
         }
         s.finish();
