@@ -10,7 +10,7 @@ use super::{
     gate::Gate,
     load,
     messages::{Observed, Verdict},
-    vitals::{Lane, LastError},
+    vitals::{Lane, LastError, Vitals},
 };
 use crate::{
     clock,
@@ -51,6 +51,18 @@ pub struct Probe {
     pub backend: bool,
     /// The gate of the model on it.
     pub model: bool,
+}
+
+impl Probe {
+    /// Gives the places back.
+    pub(super) fn end(self, backend: &Vitals, lane: &Lane) {
+        if self.backend {
+            backend.gate.end_probe();
+        }
+        if self.model {
+            lane.gate.end_probe();
+        }
+    }
 }
 
 impl Lease {
@@ -95,11 +107,6 @@ impl Lease {
         &self.handle
     }
 
-    /// The model on it.
-    pub fn lane(&self) -> &Arc<Lane> {
-        &self.lane
-    }
-
     /// Since when it is held.
     pub fn taken(&self) -> Duration {
         self.taken
@@ -121,6 +128,10 @@ impl Lease {
         let waited = now.saturating_sub(self.taken);
         self.lane.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
+        if self.probe != Probe::default() {
+            // The backend answers: others need not wait for the end of a long answer to be let in.
+            self.observed(Verdict::Success, now);
+        }
     }
 
     /// The answer is complete and cost this much.
@@ -159,12 +170,12 @@ impl Lease {
                     let waited = now.saturating_sub(self.taken);
                     self.lane.estimate.learn(|learner| learner.at_least(waited, self.work, now));
                 }
-                self.release_probe();
+                self.probe.end(&self.handle.vitals, &self.lane);
             }
         }
     }
 
-    fn succeeded(&self, now: Duration) {
+    fn succeeded(&mut self, now: Duration) {
         self.lane.outcomes.success.fetch_add(1, Relaxed);
         self.lane.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
@@ -175,10 +186,10 @@ impl Lease {
         }
     }
 
-    fn failed(&self, failed: &Failed, now: Duration) {
+    fn failed(&mut self, failed: &Failed, now: Duration) {
         self.lane.outcomes.count(failed.class);
         match failed.class.disposition().weight {
-            Weight::None => return self.release_probe(),
+            Weight::None => return self.probe.end(&self.handle.vitals, &self.lane),
             Weight::Alive => {
                 if self.probe == Probe::default() {
                     return;
@@ -193,17 +204,10 @@ impl Lease {
         }
     }
 
-    fn observed(&self, verdict: Verdict, at: Duration) {
-        self.handle.addr.do_send(Observed { model: self.lane.model.clone(), verdict, probe: self.probe, at });
-    }
-
-    fn release_probe(&self) {
-        if self.probe.backend {
-            self.handle.vitals.gate.end_probe();
-        }
-        if self.probe.model {
-            self.lane.gate.end_probe();
-        }
+    /// Tells the actor; the probe's places go along.
+    fn observed(&mut self, verdict: Verdict, at: Duration) {
+        let (vitals, lane, probe) = (self.handle.vitals.clone(), self.lane.clone(), std::mem::take(&mut self.probe));
+        self.handle.addr.do_send(Observed { vitals, lane, verdict, probe, at });
     }
 }
 
