@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    error::{Class, Failed, Weight},
+    error::{Failed, Owner, Weight},
     wire::Usage,
 };
 
@@ -25,8 +25,10 @@ pub enum Outcome<'a> {
     Success,
     /// With a failure.
     Failed(&'a Failed),
-    /// The client left, or another attempt was quicker.
+    /// The client left.
     Cancelled,
+    /// Another attempt was quicker, or what ended it was none of the backend's doing.
+    LetGo,
 }
 
 /// One request's place at a backend. Dropping it without `finish` is a cancellation; every way out gives the place back.
@@ -164,8 +166,10 @@ impl Lease {
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),
-            Outcome::Cancelled => {
-                self.lane.outcomes.cancelled.fetch_add(1, Relaxed);
+            Outcome::Cancelled | Outcome::LetGo => {
+                let outcomes = &self.lane.outcomes;
+                let left = matches!(outcome, Outcome::Cancelled);
+                (if left { &outcomes.cancelled } else { &outcomes.let_go }).fetch_add(1, Relaxed);
                 if !streamed {
                     let waited = now.saturating_sub(self.taken);
                     self.lane.estimate.learn(|learner| learner.at_least(waited, self.work, now));
@@ -198,7 +202,7 @@ impl Lease {
             }
             _ => self.observed(Verdict::Failure { class: failed.class, retry_after: failed.retry_after }, now),
         }
-        if failed.class != Class::CallerInvalid {
+        if failed.class.owner() != Owner::Caller {
             let last = LastError { class: failed.class, message: failed.message.clone(), at: now };
             self.handle.vitals.last_error.store(Some(Arc::new(last)));
         }

@@ -146,6 +146,8 @@ pub struct Outcomes {
     pub success: AtomicU64,
     /// Clients that left.
     pub cancelled: AtomicU64,
+    /// Given up by Greenroom: another attempt was quicker, or what ended it was none of the backend's doing.
+    pub let_go: AtomicU64,
     failed: [AtomicU64; Class::ALL.len()],
 }
 

@@ -107,7 +107,7 @@ impl Exchange {
         let (worker, request) = (self.worker.clone(), self.request.clone());
         let first_id = grant.target.handle.id;
         let (leg, target) = Leg::begin(&request, grant, false);
-        let slow = leg.slow.clone();
+        let (slow, first_note) = (leg.slow.clone(), leg.note);
         let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         let may_hedge = request.pin.is_none();
         let done = poll_fn(|cx| match first.as_mut().poll(cx) {
@@ -122,10 +122,22 @@ impl Exchange {
             return first.await.map_err(|fell| vec![fell]);
         };
         let (leg, target) = Leg::begin(&request, second, true);
+        let second_note = leg.note;
+        let beaten = |note| {
+            let why = "another attempt was quicker".to_owned();
+            request.telling.attempt_ended(note, "cancelled", None, Some(why), clock::now());
+        };
         // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
         let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         match select(first, second).await {
-            Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
+            Either::Left((Ok(opened), _)) => {
+                beaten(second_note);
+                Ok(opened)
+            }
+            Either::Right((Ok(opened), _)) => {
+                beaten(first_note);
+                Ok(opened)
+            }
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
             Either::Right((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
         }

@@ -133,16 +133,20 @@ impl Leg {
         let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
         self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()), now);
         if let Some(lease) = self.lease.take() {
-            lease.finish(&if blameless { Outcome::Cancelled } else { Outcome::Failed(failed) }, now);
+            lease.finish(&if blameless { Outcome::LetGo } else { Outcome::Failed(failed) }, now);
         }
     }
 }
 
 impl Drop for Leg {
     fn drop(&mut self) {
-        // The lease, dropped with it, counts the cancellation; one that has ended is gone by now.
-        if self.lease.is_some() {
-            self.telling.attempt_ended(self.note, "cancelled", None, None, clock::now());
+        // One that has ended has none by now.
+        if let Some(lease) = self.lease.take() {
+            let now = clock::now();
+            // Whose end was told already was beaten by another attempt; nobody tells of a client that has left.
+            let beaten = self.telling.read(|s| s.attempts.get(self.note).is_some_and(|note| note.outcome.is_some()));
+            self.telling.attempt_ended(self.note, "cancelled", None, None, now);
+            lease.finish(if beaten { &Outcome::LetGo } else { &Outcome::Cancelled }, now);
         }
     }
 }
