@@ -136,15 +136,20 @@ impl Lease {
         }
     }
 
-    /// The answer is complete and cost this much.
-    pub fn used(&self, usage: Usage, now: Duration) {
+    /// The answer is complete and cost this much; for `held_up` of its time the client did not take what was there.
+    pub fn used(&self, usage: Usage, held_up: Duration, now: Duration) {
         self.lane.add_tokens(usage);
         // The first token came at the beginning of this time, so it is not one of those that filled it.
         let rest = u32::try_from(usage.output.saturating_sub(1)).unwrap_or(u32::MAX);
         if let Some(first) = self.first_token
             && rest > 0
         {
-            let per_token = now.saturating_sub(first) / rest;
+            let took = now.saturating_sub(first);
+            // What the backend said meanwhile waited somewhere: how fast it was nobody knows.
+            if held_up > took / 10 {
+                return;
+            }
+            let per_token = took / rest;
             self.lane.per_token.record(per_token);
             let crowd = load::crowd(self.handle.vitals.load.busy().streaming, self.handle.settings.slots.into());
             self.lane.estimate.learn(|learner| learner.pace(per_token, rest, crowd, now));

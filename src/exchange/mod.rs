@@ -182,7 +182,10 @@ impl Exchange {
             if !held.is_empty() {
                 stage.put(held).await;
             }
-            match relay(&mut reader, &mut watch, &stage, over).await {
+            watch.follow(&stage);
+            let relayed = relay(&mut reader, &mut watch, &stage, over).await;
+            leg.held_up = watch.held_up;
+            match relayed {
                 Ok(()) => {
                     telling.write(|story| {
                         story.usage = reader.usage;

@@ -12,6 +12,7 @@ use std::{
 use futures_util::future::poll_fn;
 use tokio::time::Instant;
 
+use super::stage::Stage;
 use crate::{
     error::{Class, Failed},
     timer::Timer,
@@ -26,7 +27,14 @@ pub(super) struct Watch {
     pub(super) limit: Duration,
     class: Class,
     total: Instant,
+    /// Where pieces wait for the client.
+    stage: Option<Stage>,
+    /// Time in which the client did not take what was there for it.
+    pub(super) held_up: Duration,
 }
+
+/// A client that takes the next piece within this has not held up anything.
+const PROMPT: Duration = Duration::from_millis(10);
 
 impl Watch {
     /// Watches for `limit` from `now`, `total` in all; sets `slow` when `soft` has passed.
@@ -39,12 +47,30 @@ impl Watch {
         slow: Rc<Cell<bool>>,
     ) -> Self {
         let timer = Timer::new(now + limit.min(total).min(soft));
-        Self { timer, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total }
+        Self {
+            timer,
+            soft: Some((now + soft, slow)),
+            since: now,
+            limit,
+            class,
+            total: now + total,
+            stage: None,
+            held_up: Duration::ZERO,
+        }
+    }
+
+    /// From now on pieces go to the client by way of `stage`.
+    pub(super) fn follow(&mut self, stage: &Stage) {
+        self.stage = Some(stage.clone());
     }
 
     /// Something has happened: the limit starts anew.
     pub(super) fn touch(&mut self) {
         self.since = Instant::now();
+        let held = self.stage.as_ref().map_or(Duration::ZERO, |stage| stage.held(self.since));
+        if held > PROMPT {
+            self.held_up += held;
+        }
         self.set(self.since);
     }
 

@@ -16,6 +16,7 @@ mod floors;
 mod health;
 mod hedge;
 mod history;
+mod late_readers;
 mod logs;
 mod metrics;
 mod passthrough;
