@@ -1,6 +1,10 @@
 //! Owns getting an answer: attempts until one has content, beside a slow one a second, waits where waiting helps.
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::sleep;
@@ -16,7 +20,7 @@ use crate::{
     error::{Class, Error, Failed},
     router::{
         messages::{Assign, Grant, Refusal},
-        table::Target,
+        table::{Route, Target},
     },
     telemetry::phase::Phase,
 };
@@ -66,17 +70,32 @@ impl Exchange {
     }
 
     async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
-        let answer = self.assign().await?;
-        match (&answer, &self.request.route) {
-            (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
-                let began = clock::now();
-                let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
-                let waited = clock::now().saturating_sub(began);
-                self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
-                answer
+        let Some(route) = self.request.route.as_ref().filter(|route| route.settings.queue > 0) else {
+            return self.assign().await;
+        };
+        if !self.is_behind_others(route) {
+            let answer = self.assign().await?;
+            if !answer.as_ref().is_err_and(|refusal| refusal.full) {
+                return Ok(answer);
             }
-            _ => Ok(answer),
         }
+        let began = clock::now();
+        let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
+        let waited = clock::now().saturating_sub(began);
+        self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
+        answer
+    }
+
+    /// Whether it came while others wait for what it wants, too. A pin waits for nobody, and who was tried somewhere was here
+    /// before them.
+    fn is_behind_others(&self, route: &Route) -> bool {
+        let request = &self.request;
+        let comes = self.attempts == 0 && request.pin.is_none();
+        let able = request.surface.able();
+        comes
+            && route.queue.waiting.load(Relaxed) > 0
+            && route.is_open_to(&request.user)
+            && route.targets.iter().any(|target| able(&target.handle.settings))
     }
 
     async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
