@@ -12,6 +12,7 @@ use tokio::time::sleep;
 use super::{
     Exchange, attempt,
     attempt::{Leg, Opened},
+    budget::Extra,
     queue,
     retry::{LONGEST_PAUSE, most_useful, pause},
 };
@@ -38,10 +39,9 @@ const GATE_MARGIN: Duration = Duration::from_millis(5);
 impl Exchange {
     /// Attempts until one has content, or none is left to make.
     pub(super) async fn acquire(&mut self) -> Result<Opened, Error> {
-        let most = if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts };
         // Each round makes an attempt or waits, twice at most for each attempt: until the backend may be asked again, and
         // until its gate is open. The waits are bounded along with the attempts.
-        let mut rounds = 3 * most;
+        let mut rounds = 3 * self.most();
         loop {
             rounds = rounds.saturating_sub(1);
             let refusal = match self.assign_or_queue().await? {
@@ -49,8 +49,7 @@ impl Exchange {
                     Ok(opened) => return Ok(opened),
                     Err(fallen) => {
                         self.fell(fallen)?;
-                        let allowed = self.attempts < most && !self.request.time_left().is_zero();
-                        if allowed && self.worker.retries.borrow_mut().spend() {
+                        if self.may_try_again() {
                             continue;
                         }
                         return Err(self.give_up(None));
@@ -67,6 +66,18 @@ impl Exchange {
                 return Err(self.give_up(Some(refusal)));
             }
         }
+    }
+
+    /// Attempts that may be made in all.
+    fn most(&self) -> u32 {
+        if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts }
+    }
+
+    /// Whether another attempt may follow those that failed; if so, it is paid for.
+    pub(super) fn may_try_again(&mut self) -> bool {
+        let allowed = self.attempts < self.most() && !self.request.time_left().is_zero();
+        self.extra = allowed.then(|| Extra::of(&self.worker.retries)).flatten();
+        self.extra.is_some()
     }
 
     async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
@@ -123,6 +134,9 @@ impl Exchange {
     /// One attempt; beside a slow one a second, whichever has content first.
     async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
         self.attempts += 1;
+        if let Some(extra) = self.extra.take() {
+            extra.made();
+        }
         let (worker, request) = (self.worker.clone(), self.request.clone());
         let first_id = grant.target.handle.id;
         let (leg, target) = Leg::begin(&request, grant, false);
@@ -164,14 +178,17 @@ impl Exchange {
 
     /// A second backend beside a slow one, if one is free and the budget allows it.
     async fn second(&mut self, first: u64) -> Option<Grant> {
-        if self.attempts >= self.request.failover.max_attempts || !self.worker.hedges.borrow_mut().spend() {
+        if self.attempts >= self.most() {
             return None;
         }
+        let extra = Extra::of(&self.worker.hedges)?;
         self.tried.push(first);
         let grant = self.assign().await.ok().and_then(Result::ok);
         self.tried.retain(|id| *id != first);
-        self.attempts += u32::from(grant.is_some());
-        grant
+        let grant = grant?;
+        self.attempts += 1;
+        extra.made();
+        Some(grant)
     }
 
     /// Takes note of failed attempts; an error if no other backend can help.

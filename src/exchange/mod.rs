@@ -27,6 +27,7 @@ use futures_util::FutureExt;
 use self::{
     acquire::Fallen,
     attempt::{Live, Opened, Whole},
+    budget::Extra,
     relay::{Reader, Step},
     reply::Reply,
     response::{error_frame, explained_stream, named_late},
@@ -97,6 +98,8 @@ struct Exchange {
     /// Of those, the ones that only failed an earlier try of the client: asked after all if nobody else is left.
     avoided: Vec<u64>,
     context_above: Option<u64>,
+    /// The next attempt, where it is one beyond the first.
+    extra: Option<Extra>,
     /// The text that the client has of an answer that broke off.
     owed: attempt::Owed,
     /// Why it broke off.
@@ -133,6 +136,7 @@ impl Exchange {
             tried: avoided.clone(),
             avoided,
             context_above: None,
+            extra: None,
             owed: None,
             broke: None,
         }
@@ -214,11 +218,9 @@ impl Exchange {
     }
 
     /// The text that the client has, if another backend may take over from there.
-    fn rescuable(&self, reader: &Reader, failed: &Failed) -> Option<String> {
-        // What ran out of time is not begun again.
-        let first = self.owed.is_none() && !self.request.time_left().is_zero();
-        let may = first && self.request.pin.is_none() && !reader.intricate && failed.class.disposition().other;
+    fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<String> {
+        let may = self.owed.is_none() && !reader.intricate && failed.class.disposition().other;
         let text = reader.text.clone().filter(|_| may)?;
-        self.worker.retries.borrow_mut().spend().then_some(text)
+        self.may_try_again().then_some(text)
     }
 }

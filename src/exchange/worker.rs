@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -29,8 +30,8 @@ pub struct Worker {
     pub cut: Cell<bool>,
     /// Hears of each request's end.
     pub listener: Listener,
-    pub(super) retries: RefCell<Budget>,
-    pub(super) hedges: RefCell<Budget>,
+    pub(super) retries: Rc<RefCell<Budget>>,
+    pub(super) hedges: Rc<RefCell<Budget>>,
     pub(super) blame: RefCell<Blame>,
     /// The table that the clients and budgets belong to.
     seen: RefCell<Arc<Table>>,
@@ -63,8 +64,8 @@ impl Worker {
             clients: Clients::default(),
             cut: Cell::new(false),
             listener,
-            retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
-            hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
+            retries: Rc::new(RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR))),
+            hedges: Rc::new(RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR))),
             blame: RefCell::default(),
             seen: RefCell::new(installed.load_full()),
             installed,

@@ -4,6 +4,7 @@ mod support;
 
 mod admin;
 mod balance;
+mod budget;
 mod byte_exact;
 mod commit;
 mod connections;
