@@ -126,7 +126,7 @@ impl Exchange {
         };
         // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
         // rebuilt, which its guard bounds, or given up, which closes its mailbox.
-        let answer = self.worker.router.send(ask).await;
+        let answer = self.worker.router(|router| router.send(ask)).await;
         request.telling.spent(Phase::Route, began);
         answer.map_err(|_| Error::Internal)
     }

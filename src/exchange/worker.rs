@@ -21,7 +21,9 @@ use crate::{
 /// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.
 pub struct Worker {
     /// The router of this worker.
-    pub router: Addr<Router>,
+    router: RefCell<Addr<Router>>,
+    /// Starts one on this thread.
+    start_router: Box<dyn Fn() -> Addr<Router>>,
     /// Connections to backends.
     pub clients: Clients,
     /// The table in force.
@@ -42,7 +44,13 @@ const RETRY_FLOOR: f64 = 10.0;
 const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
-    /// After a reload: lets go of connections to backends that are gone, and takes the new budgets.
+    /// Tells this worker's router something, or asks it.
+    pub fn router<T>(&self, tell: impl FnOnce(&Addr<Router>) -> T) -> T {
+        tell(&self.router.borrow())
+    }
+
+    /// After a reload: lets go of connections to backends that are gone, takes the new budgets, and starts a router that was
+    /// given up anew.
     pub fn notice(&self, table: &Arc<Table>) {
         if Arc::ptr_eq(&self.seen.borrow(), table) {
             return;
@@ -54,13 +62,17 @@ impl Worker {
             self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
             self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
         }
+        if !self.router.borrow().connected() {
+            self.router.replace((self.start_router)());
+        }
     }
 
-    /// A worker's share of the world.
-    pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
+    /// A worker's share of the world, with a router of its own.
+    pub fn new(start_router: impl Fn() -> Addr<Router> + 'static, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
-            router,
+            router: RefCell::new(start_router()),
+            start_router: Box::new(start_router),
             clients: Clients::default(),
             cut: Cell::new(false),
             listener,
