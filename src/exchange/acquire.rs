@@ -195,7 +195,8 @@ impl Exchange {
     pub(super) fn fell(&mut self, fallen: Vec<(Arc<Target>, Failed)>) -> Result<(), Error> {
         for (target, failed) in fallen {
             if failed.class == Class::ProviderContextLength {
-                self.context_above = Some(target.settings.context_window.unwrap_or(0));
+                // A smaller one that was tried later takes nothing back.
+                self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
             }
             let hopeless = !failed.class.disposition().other;
             let id = target.handle.id;
