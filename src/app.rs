@@ -75,8 +75,10 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     let main = {
         let shared = shared.clone();
         let door = move || {
-            let router = supervision::start_router(&shared.installed, &shared.overseer, shared.counts.clone());
-            let worker = Rc::new(Worker::new(router, shared.installed.clone(), shared.listener()));
+            let (installed, overseer, counts) =
+                (shared.installed.clone(), shared.overseer.clone(), shared.counts.clone());
+            let start_router = move || supervision::start_router(&installed, &overseer, counts.clone());
+            let worker = Rc::new(Worker::new(start_router, shared.installed.clone(), shared.listener()));
             let (shared, stopping) = (shared.clone(), stopping.clone());
             async move {
                 let (known, of) = (shared.clone(), worker.clone());

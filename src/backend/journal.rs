@@ -3,7 +3,10 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{
+            AtomicU64,
+            Ordering::{Acquire, Relaxed, Release},
+        },
     },
     time::Duration,
 };
@@ -28,7 +31,7 @@ pub struct Note {
     pub text: String,
 }
 
-/// A ring of notes. Written on rare events only, read without a lock.
+/// A ring of notes. Written on rare events only, by the one thread of all backends' actors; read without a lock.
 #[derive(Debug)]
 pub struct Journal {
     slots: [ArcSwapOption<Note>; SIZE],
@@ -44,13 +47,15 @@ impl Default for Journal {
 impl Journal {
     /// Enters a note; the oldest one makes room.
     pub fn enter(&self, note: Note) {
-        let at = self.next.fetch_add(1, Relaxed) as usize % SIZE;
-        self.slots[at].store(Some(Arc::new(note)));
+        let next = self.next.load(Relaxed);
+        self.slots[next as usize % SIZE].store(Some(Arc::new(note)));
+        // Counted once it can be read: who asked in between would never be told of it.
+        self.next.store(next + 1, Release);
     }
 
     /// The notes entered after the first `seen`, oldest first, and the number to ask with the next time.
     pub fn since(&self, seen: u64) -> (Vec<Arc<Note>>, u64) {
-        let next = self.next.load(Relaxed);
+        let next = self.next.load(Acquire);
         let first = seen.max(next.saturating_sub(SIZE as u64));
         let notes = (first..next).filter_map(|n| self.slots[n as usize % SIZE].load_full());
         (notes.collect(), next)
@@ -77,5 +82,29 @@ mod tests {
         let (notes, _) = journal.since(seen);
         assert_eq!(notes.len(), SIZE);
         assert_eq!(notes.last().map(|n| n.at.as_secs()), Some(101));
+    }
+
+    #[test]
+    fn whoever_reads_while_notes_are_entered_is_told_of_each() {
+        const NOTES: u64 = 20_000;
+        let (journal, read) = (Journal::default(), AtomicU64::new(0));
+        let mut told = Vec::new();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for n in 0..NOTES {
+                    // No further ahead than the ring is long.
+                    while n - read.load(Acquire) > SIZE as u64 / 2 {
+                        std::thread::yield_now();
+                    }
+                    journal.enter(note(n));
+                }
+            });
+            while read.load(Relaxed) < NOTES {
+                let (notes, next) = journal.since(read.load(Relaxed));
+                told.extend(notes.iter().map(|note| note.at.as_secs()));
+                read.store(next, Release);
+            }
+        });
+        assert!(told.into_iter().eq(0..NOTES));
     }
 }

@@ -10,11 +10,11 @@ use super::{
     gate::Gate,
     load,
     messages::{Observed, Verdict},
-    vitals::{Lane, LastError},
+    vitals::{Lane, LastError, Vitals},
 };
 use crate::{
     clock,
-    error::{Class, Failed, Weight},
+    error::{Failed, Owner, Weight},
     wire::Usage,
 };
 
@@ -25,8 +25,10 @@ pub enum Outcome<'a> {
     Success,
     /// With a failure.
     Failed(&'a Failed),
-    /// The client left, or another attempt was quicker.
+    /// The client left.
     Cancelled,
+    /// Another attempt was quicker, or what ended it was none of the backend's doing.
+    LetGo,
 }
 
 /// One request's place at a backend. Dropping it without `finish` is a cancellation; every way out gives the place back.
@@ -51,6 +53,18 @@ pub struct Probe {
     pub backend: bool,
     /// The gate of the model on it.
     pub model: bool,
+}
+
+impl Probe {
+    /// Gives the places back.
+    pub(super) fn end(self, backend: &Vitals, lane: &Lane) {
+        if self.backend {
+            backend.gate.end_probe();
+        }
+        if self.model {
+            lane.gate.end_probe();
+        }
+    }
 }
 
 impl Lease {
@@ -95,11 +109,6 @@ impl Lease {
         &self.handle
     }
 
-    /// The model on it.
-    pub fn lane(&self) -> &Arc<Lane> {
-        &self.lane
-    }
-
     /// Since when it is held.
     pub fn taken(&self) -> Duration {
         self.taken
@@ -121,17 +130,26 @@ impl Lease {
         let waited = now.saturating_sub(self.taken);
         self.lane.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
+        if self.probe != Probe::default() {
+            // The backend answers: others need not wait for the end of a long answer to be let in.
+            self.observed(Verdict::Success, now);
+        }
     }
 
-    /// The answer is complete and cost this much.
-    pub fn used(&self, usage: Usage, now: Duration) {
+    /// The answer is complete and cost this much; for `held_up` of its time the client did not take what was there.
+    pub fn used(&self, usage: Usage, held_up: Duration, now: Duration) {
         self.lane.add_tokens(usage);
         // The first token came at the beginning of this time, so it is not one of those that filled it.
         let rest = u32::try_from(usage.output.saturating_sub(1)).unwrap_or(u32::MAX);
         if let Some(first) = self.first_token
             && rest > 0
         {
-            let per_token = now.saturating_sub(first) / rest;
+            let took = now.saturating_sub(first);
+            // What the backend said meanwhile waited somewhere: how fast it was nobody knows.
+            if held_up > took / 10 {
+                return;
+            }
+            let per_token = took / rest;
             self.lane.per_token.record(per_token);
             let crowd = load::crowd(self.handle.vitals.load.busy().streaming, self.handle.settings.slots.into());
             self.lane.estimate.learn(|learner| learner.pace(per_token, rest, crowd, now));
@@ -153,18 +171,20 @@ impl Lease {
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),
-            Outcome::Cancelled => {
-                self.lane.outcomes.cancelled.fetch_add(1, Relaxed);
+            Outcome::Cancelled | Outcome::LetGo => {
+                let outcomes = &self.lane.outcomes;
+                let left = matches!(outcome, Outcome::Cancelled);
+                (if left { &outcomes.cancelled } else { &outcomes.let_go }).fetch_add(1, Relaxed);
                 if !streamed {
                     let waited = now.saturating_sub(self.taken);
                     self.lane.estimate.learn(|learner| learner.at_least(waited, self.work, now));
                 }
-                self.release_probe();
+                self.probe.end(&self.handle.vitals, &self.lane);
             }
         }
     }
 
-    fn succeeded(&self, now: Duration) {
+    fn succeeded(&mut self, now: Duration) {
         self.lane.outcomes.success.fetch_add(1, Relaxed);
         self.lane.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
@@ -175,10 +195,10 @@ impl Lease {
         }
     }
 
-    fn failed(&self, failed: &Failed, now: Duration) {
+    fn failed(&mut self, failed: &Failed, now: Duration) {
         self.lane.outcomes.count(failed.class);
         match failed.class.disposition().weight {
-            Weight::None => return self.release_probe(),
+            Weight::None => return self.probe.end(&self.handle.vitals, &self.lane),
             Weight::Alive => {
                 if self.probe == Probe::default() {
                     return;
@@ -190,24 +210,16 @@ impl Lease {
                 self.observed(Verdict::Failure { class, retry_after, said }, now);
             }
         }
-        if failed.class != Class::CallerInvalid {
+        if failed.class.owner() != Owner::Caller {
             let last = LastError { class: failed.class, message: failed.message.clone(), at: now };
             self.handle.vitals.last_error.store(Some(Arc::new(last)));
         }
     }
 
-    fn observed(&self, verdict: Verdict, at: Duration) {
-        let (model, probe, since) = (self.lane.model.clone(), self.probe, self.taken);
-        self.handle.addr.do_send(Observed { model, verdict, probe, since, at });
-    }
-
-    fn release_probe(&self) {
-        if self.probe.backend {
-            self.handle.vitals.gate.end_probe();
-        }
-        if self.probe.model {
-            self.lane.gate.end_probe();
-        }
+    /// Tells the actor; the probe's places go along.
+    fn observed(&mut self, verdict: Verdict, at: Duration) {
+        let (vitals, lane, probe) = (self.handle.vitals.clone(), self.lane.clone(), std::mem::take(&mut self.probe));
+        self.handle.addr.do_send(Observed { vitals, lane, verdict, probe, since: self.taken, at });
     }
 }
 

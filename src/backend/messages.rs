@@ -4,18 +4,26 @@ use std::{sync::Arc, time::Duration};
 
 use actix::Message;
 
-use super::{diagnose::Step, lease::Probe, report::Report};
+use super::{
+    diagnose::Step,
+    lease::Probe,
+    report::Report,
+    vitals::{Lane, Vitals},
+};
 use crate::{
     error::{Class, Failed},
     settings,
 };
 
-/// How an attempt ended, sent by its lease, only when it can move a gate.
+/// How an attempt ended, sent by its lease, only when it can move a gate. Dropped, it gives back the probe's places: once it was
+/// dealt with, so that no second probe slips in before the gate has moved, and also where nobody is left to deal with it.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Observed {
-    /// The public model.
-    pub model: Arc<str>,
+    /// The backend.
+    pub vitals: Arc<Vitals>,
+    /// The model on it.
+    pub lane: Arc<Lane>,
     /// How it ended.
     pub verdict: Verdict,
     /// Which gates it probed.
@@ -24,6 +32,12 @@ pub struct Observed {
     pub since: Duration,
     /// When it ended.
     pub at: Duration,
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        self.probe.end(&self.vitals, &self.lane);
+    }
 }
 
 /// An attempt's end as the breaker sees it.
@@ -92,3 +106,20 @@ pub struct AskReport;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Crash;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_probes_places_are_given_back_though_nobody_is_left_to_hear_how_it_ended() {
+        let vitals = Arc::new(Vitals::new("one"));
+        vitals.serve(&[("m", "m")]);
+        let lane = vitals.lane("m").expect("it is served");
+        assert!(vitals.gate.start_probe() && lane.gate.start_probe());
+        let probe = Probe { backend: true, model: true };
+        let (verdict, at) = (Verdict::Success, Duration::ZERO);
+        drop(Observed { vitals: vitals.clone(), lane: lane.clone(), verdict, probe, since: at, at });
+        assert!(vitals.gate.start_probe() && lane.gate.start_probe());
+    }
+}

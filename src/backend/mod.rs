@@ -71,7 +71,8 @@ pub struct Backend {
     settings: Arc<settings::Backend>,
     vitals: Arc<Vitals>,
     breaker: Breaker,
-    lanes: HashMap<Arc<str>, Breaker>,
+    /// By public model, with the lane that each belongs to: a model that was taken away and came back has another one.
+    lanes: HashMap<Arc<str>, (Arc<Lane>, Breaker)>,
     /// For probes; made when the first one is sent.
     client: Option<Rc<Client>>,
     /// A probe is under way.
@@ -107,14 +108,23 @@ impl Backend {
         Self::judge(&mut self.breaker, &self.vitals.gate, &self.vitals, None, said, change);
     }
 
-    fn judge_lane(&mut self, lane: &Lane, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
-        let breaker = self.lanes.entry(lane.model.clone()).or_insert_with(|| {
-            Breaker::new(self.settings.breaker.clone(), self.settings.max_in_flight, lane.gate.read())
-        });
-        Self::judge(breaker, &lane.gate, &self.vitals, Some(&lane.model), said, change);
+    fn judge_lane(&mut self, lane: &Arc<Lane>, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
+        if self.vitals.lane(&lane.model).is_none_or(|served| !Arc::ptr_eq(&served, lane)) {
+            // A reload took the model from this backend while the request ran.
+            return;
+        }
+        let new = || {
+            let breaker = Breaker::new(self.settings.breaker.clone(), self.settings.max_in_flight, lane.gate.read());
+            (lane.clone(), breaker)
+        };
+        let known = self.lanes.entry(lane.model.clone()).or_insert_with(new);
+        if !Arc::ptr_eq(&known.0, lane) {
+            *known = new();
+        }
+        Self::judge(&mut known.1, &lane.gate, &self.vitals, Some(&lane.model), said, change);
     }
 
-    fn failed(&mut self, seen: &Observed, lane: &Lane, class: Class, retry_after: Option<Duration>, said: &str) {
+    fn failed(&mut self, seen: &Observed, class: Class, retry_after: Option<Duration>, said: &str) {
         let weight = class.disposition().weight;
         let blow = match weight {
             Weight::CoolDown => Blow::CoolDown(retry_after),
@@ -123,7 +133,7 @@ impl Backend {
             Weight::Model | Weight::Backend => Blow::Counted { retry_after },
             Weight::None | Weight::Alive => return,
         };
-        let jitter = rand::random();
+        let (lane, jitter) = (&seen.lane, rand::random());
         // A pin may look early. That it fails is no news, and nobody else waits longer for it.
         let is_due = |cell: &GateCell| !matches!(cell.read(), Gate::Shut(until, _) if seen.since < until);
         if matches!(weight, Weight::Backend | Weight::HardDown) {
@@ -133,7 +143,7 @@ impl Backend {
             let (probe, successes) = (seen.probe.model && is_due(&lane.gate), lane.outcomes.success.load(Relaxed));
             self.judge_lane(lane, Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         }
-        let consecutive = self.lanes.get(&lane.model).map_or(0, Breaker::consecutive);
+        let consecutive = self.lanes.get(&lane.model).map_or(0, |(_, breaker)| breaker.consecutive());
         self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
     }
 }
@@ -147,7 +157,7 @@ impl Actor for Backend {
             let successes = this.vitals.successes();
             this.breaker.tick(now, successes);
             for lane in this.vitals.lanes().iter() {
-                if let Some(breaker) = this.lanes.get_mut(&lane.model) {
+                if let Some((_, breaker)) = this.lanes.get_mut(&lane.model) {
                     breaker.tick(now, lane.outcomes.success.load(Relaxed));
                 }
             }
@@ -160,9 +170,6 @@ impl Supervised for Backend {
     /// Comes back as new, from the facts alone: a half-changed state is not worth keeping.
     fn restarting(&mut self, _: &mut Self::Context) {
         *self = Self::new(self.settings.clone(), self.vitals.clone());
-        // A probe's report may have died with the message in hand; let another request probe.
-        self.vitals.gate.end_probe();
-        self.vitals.lanes().iter().for_each(|lane| lane.gate.end_probe());
     }
 }
 
@@ -170,23 +177,13 @@ impl Handler<Observed> for Backend {
     type Result = ();
 
     fn handle(&mut self, seen: Observed, _: &mut Self::Context) {
-        let Some(lane) = self.vitals.lane(&seen.model) else {
-            // The model was taken from this backend by a reload while the request ran.
-            return;
-        };
-        match seen.verdict {
+        match &seen.verdict {
             Verdict::Success => {
                 self.judge_backend(None, |b| b.succeeded(seen.probe.backend));
-                self.judge_lane(&lane, None, |b| b.succeeded(seen.probe.model));
+                self.judge_lane(&seen.lane, None, |b| b.succeeded(seen.probe.model));
                 self.vitals.consecutive.store(0, Relaxed);
             }
-            Verdict::Failure { class, retry_after, ref said } => self.failed(&seen, &lane, class, retry_after, said),
-        }
-        if seen.probe.backend {
-            self.vitals.gate.end_probe();
-        }
-        if seen.probe.model {
-            lane.gate.end_probe();
+            Verdict::Failure { class, retry_after, said } => self.failed(&seen, *class, *retry_after, said),
         }
     }
 }
@@ -230,7 +227,7 @@ impl Handler<Adopt> for Backend {
     type Result = ();
 
     fn handle(&mut self, Adopt(settings): Adopt, _: &mut Self::Context) {
-        for breaker in self.lanes.values_mut().chain([&mut self.breaker]) {
+        for breaker in self.lanes.values_mut().map(|(_, breaker)| breaker).chain([&mut self.breaker]) {
             breaker.adopt(settings.breaker.clone(), settings.max_in_flight);
         }
         self.settings = settings;

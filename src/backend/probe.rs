@@ -72,7 +72,7 @@ impl Backend {
         for lane in lanes.iter() {
             self.judge_lane(lane, None, judged(if *lane.model == *model { Whose::Asked } else { Whose::Other }));
         }
-        let consecutive = self.lanes.values().map(Breaker::consecutive).max().unwrap_or(0);
+        let consecutive = self.lanes.values().map(|(_, breaker)| breaker.consecutive()).max().unwrap_or(0);
         self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
         let shut = is_shut(&self.vitals.gate) || lanes.iter().any(|lane| is_shut(&lane.gate));
         if shut && shown == Shown::Reachable {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    error::{Class, Weight},
+    error::{Class, Owner},
     settings,
 };
 
@@ -70,7 +70,7 @@ pub struct Report {
 /// Attempts by outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Requests {
-    /// All that ended.
+    /// All that ended; what Greenroom itself failed at is in none of the others.
     pub total: u64,
     /// Complete answers.
     pub success: u64,
@@ -80,6 +80,8 @@ pub struct Requests {
     pub failure: u64,
     /// The client left.
     pub cancelled: u64,
+    /// Another attempt was quicker, or what ended it was none of the backend's doing.
+    pub let_go: u64,
 }
 
 /// Quantiles, milliseconds; null while nothing was measured.
@@ -219,12 +221,13 @@ impl LaneReport {
 
 fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
     let sum = |of: &dyn Fn(&Lane) -> u64| lanes.iter().map(|lane| of(lane)).sum::<u64>();
-    let is_callers = |class: Class| matches!(class.disposition().weight, Weight::Alive);
+    let owned = |owner| sum(&|lane| lane.outcomes.sum(|class: Class| class.owner() == owner));
     let success = sum(&|lane| lane.outcomes.success.load(Relaxed));
-    let caller_fault = sum(&|lane| lane.outcomes.sum(is_callers));
-    let failure = sum(&|lane| lane.outcomes.sum(|class| !is_callers(class)));
+    let (caller_fault, failure) = (owned(Owner::Caller), owned(Owner::Backend));
     let cancelled = sum(&|lane| lane.outcomes.cancelled.load(Relaxed));
-    Requests { total: success + caller_fault + failure + cancelled, success, caller_fault, failure, cancelled }
+    let let_go = sum(&|lane| lane.outcomes.let_go.load(Relaxed));
+    let total = success + caller_fault + failure + owned(Owner::Greenroom) + cancelled + let_go;
+    Requests { total, success, caller_fault, failure, cancelled, let_go }
 }
 
 fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Snapshot) -> Option<Snapshot> {

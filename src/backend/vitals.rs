@@ -65,7 +65,7 @@ pub struct Lane {
     /// The public model.
     pub model: Arc<str>,
     /// The backend's own name for it.
-    upstream_model: ArcSwap<String>,
+    upstream_model: Arc<str>,
     /// The gate of this model on this backend.
     pub gate: GateCell,
     /// Requests under way.
@@ -146,6 +146,8 @@ pub struct Outcomes {
     pub success: AtomicU64,
     /// Clients that left.
     pub cancelled: AtomicU64,
+    /// Given up by Greenroom: another attempt was quicker, or what ended it was none of the backend's doing.
+    pub let_go: AtomicU64,
     failed: [AtomicU64; Class::ALL.len()],
 }
 
@@ -169,7 +171,7 @@ impl Lane {
     fn new(model: &str, upstream_model: &str) -> Self {
         Self {
             model: model.into(),
-            upstream_model: ArcSwap::from_pointee(upstream_model.to_owned()),
+            upstream_model: upstream_model.into(),
             gate: GateCell::starting(Gate::Ramp(1)),
             load: Load::default(),
             estimate: EstimateCell::default(),
@@ -183,7 +185,7 @@ impl Lane {
 
     /// The backend's own name for the model.
     pub fn upstream_model(&self) -> Arc<str> {
-        self.upstream_model.load().as_str().into()
+        self.upstream_model.clone()
     }
 
     /// Adds what an answer cost.
@@ -224,15 +226,13 @@ impl Vitals {
         self.lanes.load().iter().find(|lane| &*lane.model == model).cloned()
     }
 
-    /// Sets the models served, each with the backend's own name for it; lanes of models served before keep what they learned.
+    /// Sets the models served, each with the backend's own name for it. A lane keeps what it learned as long as both names stay:
+    /// under another name of the backend's it is another model.
     pub fn serve(&self, models: &[(&str, &str)]) {
         let old = self.lanes();
-        let lane = |(model, upstream): &(&str, &str)| match old.iter().find(|lane| &*lane.model == *model) {
-            Some(lane) => {
-                lane.upstream_model.store(Arc::new((*upstream).to_owned()));
-                lane.clone()
-            }
-            None => Arc::new(Lane::new(model, upstream)),
+        let lane = |&(model, upstream): &(&str, &str)| {
+            let same = |lane: &&Arc<Lane>| *lane.model == *model && *lane.upstream_model == *upstream;
+            old.iter().find(same).cloned().unwrap_or_else(|| Arc::new(Lane::new(model, upstream)))
         };
         self.lanes.store(Arc::new(models.iter().map(lane).collect()));
     }

@@ -84,6 +84,17 @@ pub enum Weight {
     HardDown,
 }
 
+/// Whose doing a failure is, as those count it who count failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owner {
+    /// The request's or its sender's.
+    Caller,
+    /// The backend's.
+    Backend,
+    /// Greenroom's own.
+    Greenroom,
+}
+
 /// What follows from a class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Disposition {
@@ -152,6 +163,34 @@ impl Class {
         }
     }
 
+    /// Whose doing it is; the same for all classes that share a label.
+    pub fn owner(self) -> Owner {
+        match self {
+            Self::CallerInvalid
+            | Self::CallerUnsupported
+            | Self::CallerCancelled
+            | Self::PolicyAuth
+            | Self::PolicyPermission
+            | Self::PolicyRatelimit
+            | Self::ProviderContextLength
+            | Self::ProviderContentFilter => Owner::Caller,
+            Self::GatewayOverload | Self::GatewayInternal => Owner::Greenroom,
+            Self::ProviderRatelimit
+            | Self::ProviderQuota
+            | Self::ProviderAuth
+            | Self::ProviderOverloaded
+            | Self::ProviderServer
+            | Self::ProviderTimeoutConnect
+            | Self::ProviderTimeoutTtft
+            | Self::ProviderTimeoutIdle
+            | Self::ProviderTimeoutTotal
+            | Self::ProviderTransport
+            | Self::ProviderStreamCut
+            | Self::ProviderInvalid
+            | Self::ProviderModelMissing => Owner::Backend,
+        }
+    }
+
     /// The one table of what a class decides.
     pub fn disposition(self) -> Disposition {
         let of = |same, other, weight| Disposition { same, other, weight };
@@ -203,6 +242,21 @@ mod tests {
     fn a_callers_fault_never_hurts_a_backend() {
         for class in [Class::CallerInvalid, Class::ProviderContentFilter, Class::ProviderContextLength] {
             assert_eq!(class.disposition().weight, Weight::Alive);
+        }
+    }
+
+    #[test]
+    fn what_is_counted_as_a_backends_fault_is_what_weighs_on_it() {
+        for class in Class::ALL {
+            let weighs = !matches!(class.disposition().weight, Weight::None | Weight::Alive);
+            assert_eq!(class.owner() == Owner::Backend, weighs, "{class:?}");
+        }
+    }
+
+    #[test]
+    fn classes_that_share_a_label_are_counted_alike() {
+        for (one, other) in Class::ALL.into_iter().flat_map(|one| Class::ALL.map(|other| (one, other))) {
+            assert!(one.as_str() != other.as_str() || one.owner() == other.owner(), "{one:?}, {other:?}");
         }
     }
 }

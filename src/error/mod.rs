@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 
 pub use self::{
-    class::{Again, Class, Disposition, Weight},
+    class::{Again, Class, Disposition, Owner, Weight},
     face::Face,
 };
 

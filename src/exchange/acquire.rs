@@ -1,6 +1,10 @@
 //! Owns getting an answer: attempts until one has content, beside a slow one a second, waits where waiting helps.
 
-use std::{sync::Arc, task::Poll, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    task::Poll,
+    time::Duration,
+};
 
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::sleep;
@@ -8,6 +12,7 @@ use tokio::time::sleep;
 use super::{
     Exchange, attempt,
     attempt::{Leg, Opened},
+    budget::Extra,
     patience::pause,
     queue,
 };
@@ -16,7 +21,7 @@ use crate::{
     error::{Class, Error, Failed},
     router::{
         messages::{Assign, Grant, Refusal},
-        table::Target,
+        table::{Route, Target},
     },
     telemetry::phase::Phase,
 };
@@ -34,10 +39,9 @@ const GATE_MARGIN: Duration = Duration::from_millis(5);
 impl Exchange {
     /// Attempts until one has content, or none is left to make.
     pub(super) async fn acquire(&mut self) -> Result<Opened, Error> {
-        let most = if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts };
         // Each round makes an attempt or waits, twice at most for each attempt: until the backend may be asked again, and
         // until its gate is open. The waits are bounded along with the attempts.
-        let mut rounds = 3 * most;
+        let mut rounds = 3 * self.most();
         loop {
             rounds = rounds.saturating_sub(1);
             let refusal = match self.assign_or_queue().await? {
@@ -45,8 +49,7 @@ impl Exchange {
                     Ok(opened) => return Ok(opened),
                     Err(fallen) => {
                         self.fell(fallen)?;
-                        let allowed = self.attempts < most && !self.request.time_left().is_zero();
-                        if allowed && self.worker.retries.borrow_mut().spend() {
+                        if self.may_try_again() {
                             continue;
                         }
                         return Err(Box::pin(self.give_up(None)).await);
@@ -65,18 +68,45 @@ impl Exchange {
         }
     }
 
+    /// Attempts that may be made in all.
+    fn most(&self) -> u32 {
+        if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts }
+    }
+
+    /// Whether another attempt may follow those that failed; if so, it is paid for.
+    pub(super) fn may_try_again(&mut self) -> bool {
+        let allowed = self.attempts < self.most() && !self.request.time_left().is_zero();
+        self.extra = allowed.then(|| Extra::of(&self.worker.retries)).flatten();
+        self.extra.is_some()
+    }
+
     async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
-        let answer = self.assign().await?;
-        match (&answer, &self.request.route) {
-            (Err(refusal), Some(route)) if refusal.full && route.settings.queue > 0 => {
-                let began = clock::now();
-                let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
-                let waited = clock::now().saturating_sub(began);
-                self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
-                answer
+        let Some(route) = self.request.route.as_ref().filter(|route| route.settings.queue > 0) else {
+            return self.assign().await;
+        };
+        if !self.is_behind_others(route) {
+            let answer = self.assign().await?;
+            if !answer.as_ref().is_err_and(|refusal| refusal.full) {
+                return Ok(answer);
             }
-            _ => Ok(answer),
         }
+        let began = clock::now();
+        let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
+        let waited = clock::now().saturating_sub(began);
+        self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
+        answer
+    }
+
+    /// Whether it came while others wait for what it wants, too. A pin waits for nobody, and who was tried somewhere was here
+    /// before them.
+    fn is_behind_others(&self, route: &Route) -> bool {
+        let request = &self.request;
+        let comes = self.attempts == 0 && request.pin.is_none();
+        let able = request.surface.able();
+        comes
+            && route.queue.waiting.load(Relaxed) > 0
+            && request.telling.read(|story| route.is_open_to(&story.user))
+            && route.targets.iter().any(|target| able(&target.handle.settings))
     }
 
     async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
@@ -97,7 +127,7 @@ impl Exchange {
         };
         // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
         // rebuilt, which its guard bounds, or given up, which closes its mailbox.
-        let answer = self.worker.router.send(ask).await;
+        let answer = self.worker.router(|router| router.send(ask)).await;
         request.telling.spent(Phase::Route, began);
         answer.map_err(|_| Error::Internal)
     }
@@ -105,10 +135,13 @@ impl Exchange {
     /// One attempt; beside a slow one a second, whichever has content first.
     async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
         self.attempts += 1;
+        if let Some(extra) = self.extra.take() {
+            extra.made();
+        }
         let (worker, request) = (self.worker.clone(), self.request.clone());
         let first_id = grant.target.handle.id;
         let (leg, target) = Leg::begin(&request, grant, false);
-        let slow = leg.slow.clone();
+        let (slow, first_note) = (leg.slow.clone(), leg.note);
         let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         let may_hedge = request.pin.is_none();
         let done = poll_fn(|cx| match first.as_mut().poll(cx) {
@@ -123,10 +156,22 @@ impl Exchange {
             return first.await.map_err(|fell| vec![fell]);
         };
         let (leg, target) = Leg::begin(&request, second, true);
+        let second_note = leg.note;
+        let beaten = |note| {
+            let why = "another attempt was quicker".to_owned();
+            request.telling.attempt_ended(note, "cancelled", None, Some(why), clock::now());
+        };
         // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
         let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         match select(first, second).await {
-            Either::Left((Ok(opened), _)) | Either::Right((Ok(opened), _)) => Ok(opened),
+            Either::Left((Ok(opened), _)) => {
+                beaten(second_note);
+                Ok(opened)
+            }
+            Either::Right((Ok(opened), _)) => {
+                beaten(first_note);
+                Ok(opened)
+            }
             // What no other backend can help with is known as soon as one has said so.
             Either::Left((Err(fell), _)) | Either::Right((Err(fell), _)) if is_hopeless(&fell.1) => Err(vec![fell]),
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
@@ -136,21 +181,25 @@ impl Exchange {
 
     /// A second backend beside a slow one, if one is free and the budget allows it.
     async fn second(&mut self, first: u64) -> Option<Grant> {
-        if self.attempts >= self.request.failover.max_attempts || !self.worker.hedges.borrow_mut().spend() {
+        if self.attempts >= self.most() {
             return None;
         }
+        let extra = Extra::of(&self.worker.hedges)?;
         self.tried.push(first);
         let grant = self.assign().await.ok().and_then(Result::ok);
         self.tried.retain(|id| *id != first);
-        self.attempts += u32::from(grant.is_some());
-        grant
+        let grant = grant?;
+        self.attempts += 1;
+        extra.made();
+        Some(grant)
     }
 
     /// Takes note of failed attempts; an error if no other backend can help.
     pub(super) fn fell(&mut self, fallen: Vec<(Arc<Target>, Failed)>) -> Result<(), Error> {
         for (target, failed) in fallen {
             if failed.class == Class::ProviderContextLength {
-                self.context_above = Some(target.settings.context_window.unwrap_or(0));
+                // A smaller one that was tried later takes nothing back.
+                self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
             }
             let hopeless = is_hopeless(&failed);
             let id = target.handle.id;

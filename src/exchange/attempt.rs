@@ -74,6 +74,8 @@ pub(super) struct Leg {
     pub(super) slow: Rc<Cell<bool>>,
     /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
     pub(super) blameless: bool,
+    /// Time in which the client did not take what was there for it.
+    pub(super) held_up: Duration,
 }
 
 impl Leg {
@@ -104,7 +106,8 @@ impl Leg {
         });
         let begun = clock::instant(grant.lease.taken());
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
-        (Self { lease, telling, note, begun, slow: Rc::default(), blameless: false }, grant.target)
+        let leg = Self { lease, telling, note, begun, slow: Rc::default(), blameless: false, held_up: Duration::ZERO };
+        (leg, grant.target)
     }
 
     fn first_token(&mut self) {
@@ -117,36 +120,44 @@ impl Leg {
         self.telling.attempt_ended(self.note, "success", Some(200), None, now);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = usage {
-                lease.used(usage, now);
+                lease.used(usage, self.held_up, now);
             }
             lease.finish(&Outcome::Success, now);
         }
     }
 
-    /// Whether the request's own deadline ended this before the backend had a fair time: that tells nothing about it.
+    /// Whether the backend had no fair time, since the request's own deadline ended this before, or since its client spent most
+    /// of it without reading: that tells nothing about it.
     fn was_hurried(&self, failed: &Failed) -> bool {
         let Some(lease) = self.lease.as_ref().filter(|_| failed.class == Class::ProviderTimeoutTotal) else {
             return false;
         };
         let limits = &lease.handle().settings.deadlines;
-        let fair = if lease.time_to_first_token().is_some() { limits.total } else { limits.first_token_soft };
-        clock::now().saturating_sub(lease.taken()) < fair.min(limits.total)
+        // Of a whole answer nothing is seen before its end.
+        let may_be_silent = lease.time_to_first_token().is_none() && self.telling.read(|story| story.stream);
+        let fair = if may_be_silent { limits.first_token_soft } else { limits.total };
+        let took = clock::now().saturating_sub(lease.taken());
+        took < fair.min(limits.total) || self.held_up > took / 2
     }
 
     pub(super) fn failed(mut self, failed: &Failed) {
         let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
         self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()), now);
         if let Some(lease) = self.lease.take() {
-            lease.finish(&if blameless { Outcome::Cancelled } else { Outcome::Failed(failed) }, now);
+            lease.finish(&if blameless { Outcome::LetGo } else { Outcome::Failed(failed) }, now);
         }
     }
 }
 
 impl Drop for Leg {
     fn drop(&mut self) {
-        // The lease, dropped with it, counts the cancellation; one that has ended is gone by now.
-        if self.lease.is_some() {
-            self.telling.attempt_ended(self.note, "cancelled", None, None, clock::now());
+        // One that has ended has none by now.
+        if let Some(lease) = self.lease.take() {
+            let now = clock::now();
+            // Whose end was told already was beaten by another attempt; nobody tells of a client that has left.
+            let beaten = self.telling.read(|s| s.attempts.get(self.note).is_some_and(|note| note.outcome.is_some()));
+            self.telling.attempt_ended(self.note, "cancelled", None, None, now);
+            lease.finish(if beaten { &Outcome::LetGo } else { &Outcome::Cancelled }, now);
         }
     }
 }

@@ -29,6 +29,7 @@ use futures_util::FutureExt;
 use self::{
     acquire::Fallen,
     attempt::{Live, Opened, Whole},
+    budget::Extra,
     patience::Patience,
     relay::{Reader, Step},
     reply::Reply,
@@ -109,6 +110,8 @@ struct Exchange {
     context_above: Option<u64>,
     /// What it may still wait.
     patience: Patience,
+    /// The next attempt, where it is one beyond the first.
+    extra: Option<Extra>,
     /// The text that the client has of an answer that broke off.
     owed: attempt::Owed,
     /// Why it broke off.
@@ -146,6 +149,7 @@ impl Exchange {
             avoided,
             context_above: None,
             patience: Patience::default(),
+            extra: None,
             owed: None,
             broke: None,
         }
@@ -195,7 +199,10 @@ impl Exchange {
             if !held.is_empty() {
                 stage.put(held).await;
             }
-            match relay(&mut reader, &mut watch, &stage, over).await {
+            watch.follow(&stage);
+            let relayed = relay(&mut reader, &mut watch, &stage, over).await;
+            leg.held_up = watch.held_up;
+            match relayed {
                 Ok(()) => {
                     telling.write(|story| {
                         story.usage = reader.usage;
@@ -224,11 +231,9 @@ impl Exchange {
     }
 
     /// The text that the client has, if another backend may take over from there.
-    fn rescuable(&self, reader: &Reader, failed: &Failed) -> Option<String> {
-        // What ran out of time is not begun again.
-        let first = self.owed.is_none() && !self.request.time_left().is_zero();
-        let may = first && self.request.pin.is_none() && !reader.intricate && failed.class.disposition().other;
+    fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<String> {
+        let may = self.owed.is_none() && !reader.intricate && failed.class.disposition().other;
         let text = reader.text.clone().filter(|_| may)?;
-        self.worker.retries.borrow_mut().spend().then_some(text)
+        self.may_try_again().then_some(text)
     }
 }

@@ -1,4 +1,5 @@
-//! Owns waiting for a place when every backend of a model is full: first come, first served, bounded in number and time.
+//! Owns waiting for a place when every backend of a model is full: first come, first served, bounded in number and time. Who
+//! comes while others wait stands behind them.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -37,12 +38,17 @@ where
         return Err(full());
     }
     let turn = async {
-        // Fair: whoever has waited longest is next.
-        let _turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
         loop {
-            match ask().await? {
-                Err(refusal) if refusal.full => sleep(LOOK).await,
-                answer => return Ok(answer),
+            // Fair: whoever has waited longest is next.
+            let _turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
+            loop {
+                let room = route.has_room();
+                match ask().await? {
+                    // There is a place, but not one for this request: those behind it need not wait for it.
+                    Err(refusal) if refusal.full && room => break,
+                    Err(refusal) if refusal.full => sleep(LOOK).await,
+                    answer => return Ok(answer),
+                }
             }
         }
     };

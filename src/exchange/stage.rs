@@ -1,7 +1,7 @@
 //! Owns the hand-over between a running exchange and the response body: one slot, so that a slow client slows its backend.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -19,23 +19,35 @@ use crate::{error::Error, telemetry::log::panic_words, timer::Timer};
 
 /// Where the exchange puts what the client shall get.
 #[derive(Clone, Default)]
-pub(super) struct Stage(Rc<RefCell<Option<Bytes>>>);
+pub(super) struct Stage(Rc<Slot>);
+
+#[derive(Default)]
+struct Slot {
+    bytes: RefCell<Option<Bytes>>,
+    /// When the client's connection was last given something, until the exchange asks.
+    given: Cell<Option<Instant>>,
+}
 
 impl Stage {
     /// Hands over `bytes`; waits until they have been taken by the client's connection. Who goes on at once would be polled
     /// three times for each piece: to hand it over, in vain, and in vain again once it is taken.
     pub(super) async fn put(&self, bytes: Bytes) {
-        *self.0.borrow_mut() = Some(bytes);
+        *self.0.bytes.borrow_mut() = Some(bytes);
         // Polled only by the body that takes from the slot: no waker is needed.
         poll_fn(|_| if self.is_set() { Poll::Pending } else { Poll::Ready(()) }).await;
     }
 
     fn take(&self) -> Option<Bytes> {
-        self.0.borrow_mut().take()
+        self.0.bytes.borrow_mut().take()
     }
 
     fn is_set(&self) -> bool {
-        self.0.borrow().is_some()
+        self.0.bytes.borrow().is_some()
+    }
+
+    /// How long the client's connection has had the last piece at `now`, and so had no room for the next. Asked for once a piece.
+    pub(super) fn held(&self, now: Instant) -> Duration {
+        self.0.given.take().map_or(Duration::ZERO, |given| now.saturating_duration_since(given))
     }
 }
 
@@ -127,9 +139,10 @@ impl Play {
     }
 
     /// The client is being sent something.
-    fn sending(&mut self) {
+    fn sending(&mut self) -> Instant {
         let now = Instant::now();
         self.quiet.set(now, now + self.keepalive);
+        now
     }
 
     /// Polls the exchange; a panic in it becomes an error and harms nobody else.
@@ -175,7 +188,10 @@ impl Play {
                     let sent = self.sent.take().unwrap_or_default();
                     return Poll::Ready(Piece::Broken((self.error_frame)(&error, &sent)));
                 }
-                Poll::Pending if self.stage.is_set() => self.sending(),
+                Poll::Pending if self.stage.is_set() => {
+                    let now = self.sending();
+                    self.stage.0.given.set(Some(now));
+                }
                 Poll::Pending => {
                     ready!(self.quiet.poll(cx));
                     self.sending();

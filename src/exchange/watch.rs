@@ -12,6 +12,7 @@ use std::{
 use futures_util::future::poll_fn;
 use tokio::time::Instant;
 
+use super::stage::Stage;
 use crate::{
     error::{Class, Failed},
     settings::Deadlines,
@@ -29,7 +30,14 @@ pub(super) struct Watch {
     total: Instant,
     /// That is when the request's own time is up, and not the backend's.
     hurried: bool,
+    /// Where pieces wait for the client.
+    stage: Option<Stage>,
+    /// Time in which the client did not take what was there for it.
+    pub(super) held_up: Duration,
 }
+
+/// A client that takes the next piece within this has not held up anything.
+const PROMPT: Duration = Duration::from_millis(10);
 
 impl Watch {
     /// Watches an attempt that begins `now` at a backend with these limits, for a request that has so much time `left`; sets
@@ -37,15 +45,31 @@ impl Watch {
     pub(super) fn new(timers: &Timers, now: Instant, limits: &Deadlines, left: Duration, slow: Rc<Cell<bool>>) -> Self {
         let (limit, soft) = (limits.first_token_hard, limits.first_token_soft);
         let total = limits.total.min(left);
-        let timer = timers.lend(now, now + limit.min(total).min(soft));
-        let class = Class::ProviderTimeoutTtft;
-        let hurried = left < limits.total;
-        Self { timer, soft: Some((now + soft, slow)), since: now, limit, class, total: now + total, hurried }
+        Self {
+            timer: timers.lend(now, now + limit.min(total).min(soft)),
+            soft: Some((now + soft, slow)),
+            since: now,
+            limit,
+            class: Class::ProviderTimeoutTtft,
+            total: now + total,
+            hurried: left < limits.total,
+            stage: None,
+            held_up: Duration::ZERO,
+        }
+    }
+
+    /// From now on pieces go to the client by way of `stage`.
+    pub(super) fn follow(&mut self, stage: &Stage) {
+        self.stage = Some(stage.clone());
     }
 
     /// Something has happened: the limit starts anew.
     pub(super) fn touch(&mut self) {
         self.since = Instant::now();
+        let held = self.stage.as_ref().map_or(Duration::ZERO, |stage| stage.held(self.since));
+        if held > PROMPT {
+            self.held_up += held;
+        }
         self.set(self.since);
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     cell::{Cell, RefCell},
+    rc::Rc,
     sync::Arc,
 };
 
@@ -22,7 +23,9 @@ use crate::{
 /// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.
 pub struct Worker {
     /// The router of this worker.
-    pub router: Addr<Router>,
+    router: RefCell<Addr<Router>>,
+    /// Starts one on this thread.
+    start_router: Box<dyn Fn() -> Addr<Router>>,
     /// Connections to backends.
     pub clients: Clients,
     /// Streams that still run end now, with an error frame. Whoever sets it wakes their connections.
@@ -31,8 +34,8 @@ pub struct Worker {
     pub listener: Listener,
     /// For the deadlines of attempts.
     pub(super) timers: Timers,
-    pub(super) retries: RefCell<Budget>,
-    pub(super) hedges: RefCell<Budget>,
+    pub(super) retries: Rc<RefCell<Budget>>,
+    pub(super) hedges: Rc<RefCell<Budget>>,
     pub(super) blame: RefCell<Blame>,
     /// The table in force, looked at without a locked instruction.
     installed: RefCell<Cache<Installed, Arc<Table>>>,
@@ -45,34 +48,43 @@ const RETRY_FLOOR: f64 = 10.0;
 const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
-    /// The table in force. After a reload this lets go of connections to backends that are gone, and takes the new budgets.
+    /// Tells this worker's router something, or asks it.
+    pub fn router<T>(&self, tell: impl FnOnce(&Addr<Router>) -> T) -> T {
+        tell(&self.router.borrow())
+    }
+
+    /// The table in force. After a reload this lets go of connections to backends that are gone, takes the new budgets, and
+    /// starts a router that was given up anew.
     pub fn table(&self) -> Arc<Table> {
         let mut installed = self.installed.borrow_mut();
         let table = installed.load();
-        let mut seen = self.seen.borrow_mut();
-        if !Arc::ptr_eq(&seen, table) {
+        if !Arc::ptr_eq(&self.seen.borrow(), table) {
             self.clients.retain(|id| table.handles.values().any(|handle| handle.id == id));
-            let old = std::mem::replace(&mut *seen, table.clone());
+            let old = self.seen.replace(table.clone());
             let (was, is) = (&old.settings.failover, &table.settings.failover);
             if was != is {
                 self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
                 self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
             }
+            if !self.router.borrow().connected() {
+                self.router.replace((self.start_router)());
+            }
         }
         table.clone()
     }
 
-    /// A worker's share of the world.
-    pub fn new(router: Addr<Router>, installed: Installed, listener: Listener) -> Self {
+    /// A worker's share of the world, with a router of its own.
+    pub fn new(start_router: impl Fn() -> Addr<Router> + 'static, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
-            router,
+            router: RefCell::new(start_router()),
+            start_router: Box::new(start_router),
             clients: Clients::default(),
             cut: Cell::new(false),
             listener,
             timers: Timers::default(),
-            retries: RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR)),
-            hedges: RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR)),
+            retries: Rc::new(RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR))),
+            hedges: Rc::new(RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR))),
             blame: RefCell::default(),
             seen: RefCell::new(installed.load_full()),
             installed: RefCell::new(Cache::new(installed)),

@@ -27,7 +27,7 @@ use crate::{
     router::table::{Installed, Table},
     settings::{Plan, Source},
     supervision::{Overseer, messages::Reload},
-    telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener},
+    telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener, toll::Role},
     wire::translate::Dialect,
 };
 
@@ -83,6 +83,10 @@ impl Shared {
         let plan = self.read_again(dry_run).await;
         if !dry_run {
             self.counts.reloaded(plan.is_ok());
+            if plan.is_ok() {
+                // By each worker at the next request that it gets.
+                self.counts.toll.revived(Role::Router);
+            }
         }
         plan
     }
@@ -120,10 +124,10 @@ impl Shared {
         self.installed.load_full()
     }
 
-    /// Whether a load balancer may send requests: once a backend could serve, until Greenroom stops. All backends being
-    /// down later is told by honest 503s, not by taking every replica out.
+    /// Whether a load balancer may send requests: once a backend could serve, until Greenroom stops, and while no worker is
+    /// without its router. All backends being down later is told by honest 503s, not by taking every replica out.
     fn is_ready(&self) -> bool {
-        if self.draining.load(Relaxed) {
+        if self.draining.load(Relaxed) || self.counts.toll.has_given_up(Role::Router) {
             return false;
         }
         if !self.ready.load(Relaxed) {

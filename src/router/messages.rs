@@ -58,7 +58,7 @@ pub struct Refusal {
     pub error: Error,
     /// When the first gate opens again, process clock.
     pub soonest: Option<Duration>,
-    /// All that could serve it are merely full.
+    /// One that could serve it is merely full: a place may come free.
     pub full: bool,
     /// How it came about, if asked for.
     pub decision: Option<Decision>,

@@ -132,6 +132,13 @@ impl Route {
         user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
     }
 
+    /// Whether one of the backends has a place free for somebody.
+    pub fn has_room(&self) -> bool {
+        let open = |gate: &GateCell| matches!(gate.read(), Gate::Open | Gate::Ramp(_));
+        let free = |target: &Target| target.handle.vitals.load.in_flight() < target.handle.settings.max_in_flight;
+        self.targets.iter().any(|target| open(&target.handle.vitals.gate) && open(&target.lane.gate) && free(target))
+    }
+
     /// Tells every target's estimate what is usual in the pool, anew at most every 100 ms.
     pub fn settle(&self, now: Duration) {
         let step = (now.as_millis() / 100) as u32;

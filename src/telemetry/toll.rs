@@ -70,6 +70,16 @@ impl Toll {
         entry.last_cause.store(Some(Arc::new(cause)));
     }
 
+    /// Actors in this role that were given up are started anew.
+    pub fn revived(&self, role: Role) {
+        self.0[role as usize].given_up.store(false, Relaxed);
+    }
+
+    /// Whether an actor in this role was given up.
+    pub fn has_given_up(&self, role: Role) -> bool {
+        self.0[role as usize].given_up.load(Relaxed)
+    }
+
     /// Restarts by role.
     pub(super) fn restarts(&self) -> impl Iterator<Item = (&'static str, u64)> {
         Role::ALL.iter().zip(&self.0).map(|(role, entry)| (role.as_str(), entry.restarts.load(Relaxed)))

@@ -87,7 +87,7 @@ impl Pool {
 
     /// The connection used last that is still alive, or a new one.
     pub(super) async fn take(&self, only_new: bool) -> Result<Taken, Failed> {
-        while let Some(idle) = self.idle.borrow_mut().pop().filter(|_| !only_new) {
+        while !only_new && let Some(idle) = self.idle.borrow_mut().pop() {
             if is_quiet(&idle.wire) {
                 return Ok(Taken { wire: idle.wire, opened: idle.opened, reused: true });
             }
@@ -257,5 +257,22 @@ impl AsyncWrite for Io {
             Self::Plain(io) => Pin::new(io).poll_shutdown(cx),
             Self::Secure(io) => Pin::new(io).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[actix::test]
+    async fn who_wants_a_new_connection_leaves_the_idle_ones_to_others() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let place = Place { host: "127.0.0.1".to_owned(), port, secure: false, connect_within: Duration::from_secs(5) };
+        let pool = Pool::new(place);
+        let first = pool.take(false).await.expect("it listens");
+        pool.give_back(first.wire, first.opened);
+        assert!(!pool.take(true).await.expect("it listens").reused);
+        assert!(pool.take(false).await.expect("it listens").reused);
     }
 }

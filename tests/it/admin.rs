@@ -37,7 +37,7 @@ async fn a_fresh_backend_is_reported_with_every_member() {
         ("waiting", json!(0)),
         ("streaming", json!(0)),
         ("max_in_flight", json!(256)),
-        ("requests", json!({"total": 0, "success": 0, "caller_fault": 0, "failure": 0, "cancelled": 0})),
+        ("requests", json!({"total": 0, "success": 0, "caller_fault": 0, "failure": 0, "cancelled": 0, "let_go": 0})),
         ("success_rate", Value::Null),
         ("last_error", Value::Null),
         ("last_success", Value::Null),
@@ -75,7 +75,7 @@ async fn outcomes_times_and_errors_are_counted_as_they_happen() {
         assert_eq!(proxy.chat(body).await.status(), status);
     }
     let report = proxy.until("one", "all five counted", |r| r["requests"]["total"] == 5).await;
-    let counted = json!({"total": 5, "success": 3, "caller_fault": 1, "failure": 1, "cancelled": 0});
+    let counted = json!({"total": 5, "success": 3, "caller_fault": 1, "failure": 1, "cancelled": 0, "let_go": 0});
     assert_eq!(report["requests"], counted);
     let rate = report["success_rate"].as_f64().unwrap();
     assert!((0.74..=0.81).contains(&rate), "{rate}");
@@ -238,4 +238,21 @@ async fn keys_of_backends_are_shown_to_nobody() {
         let text = proxy.get(path).await.text();
         assert!(!text.contains("key-of-one") && !text.contains("value-of-header") && !text.contains(TOKEN), "{text}");
     }
+}
+
+#[tokio::test]
+async fn what_a_backends_protocol_cannot_express_is_the_requests_fault() {
+    let upstream = Upstream::saying("hi").await;
+    let lines = format!(
+        "protocol = \"anthropic\"\nbase_url = \"http://{}\"\napi_key = \"k\"\nunsupported = \"refuse\"",
+        upstream.addr
+    );
+    let settings = Settings::new().set("backends.one", &lines).set("models.m", "backends = [{ backend = \"one\" }]");
+    let proxy = Proxy::start(&settings).await;
+    let reply = proxy.chat(HELLO.replacen('{', "{\"n\":2,", 1)).await;
+    assert_eq!(reply.status(), 400, "{reply:?}");
+    let report = proxy.until("one", "the attempt counted", |r| r["requests"]["total"] == 1).await;
+    let requests = &report["requests"];
+    assert_eq!((&requests["caller_fault"], &requests["failure"]), (&json!(1), &json!(0)), "{report}");
+    assert_eq!(report["success_rate"], Value::Null);
 }

@@ -115,6 +115,20 @@ async fn a_client_that_runs_out_of_time_does_not_hurt_the_backend() {
 }
 
 #[tokio::test]
+async fn a_client_in_a_hurry_for_a_whole_answer_does_not_hurt_the_backend() {
+    let one = Upstream::always(Answer::new().hang()).await;
+    // A backend that is silent for longer than this is no slow one: of a whole answer nothing is seen before its end.
+    let settings = Settings::new().backend("one", one.addr).set("backends.one", "first_token_soft = \"20ms\"");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..5 {
+        assert_late(&ask(&proxy, false, "100").await.0);
+    }
+    let report = proxy.report("one").await;
+    assert_eq!((&report["requests"]["failure"], &report["state"]), (&0.into(), &"healthy".into()), "{report}");
+    assert_eq!(one.asked(), 5);
+}
+
+#[tokio::test]
 async fn a_deadline_that_is_none_is_refused() {
     let one = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;

@@ -15,6 +15,7 @@ use crate::support::{
     proxy::{HELLO, HELLO_STREAM, Proxy},
     script::{Answer, Gate},
     settings::Settings,
+    sse,
     upstream::Upstream,
 };
 
@@ -158,4 +159,28 @@ async fn a_backend_that_cannot_be_reached_shuts_its_gate_too() {
     }
     proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
     assert_eq!(proxy.hello().await.status(), 503);
+}
+
+#[tokio::test]
+async fn a_stream_that_probes_opens_the_gate_with_its_first_content() {
+    let (well, gate) = (Arc::new(AtomicU16::new(500)), Gate::new());
+    let (cell, wait) = (well.clone(), gate.clone());
+    let upstream = Upstream::start(move |_, ask| match cell.load(SeqCst) {
+        200 if ask.wants_stream() => Answer::stream().chunk(sse::text("begun ")).wait(&wait).finished(),
+        200 => Answer::says("hi"),
+        status => Answer::json(status, "{}"),
+    })
+    .await;
+    let proxy = Proxy::start(&settings(&upstream, "100ms").set("defaults.backend", "backoff_max = \"100ms\"")).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    well.store(200, SeqCst);
+    proxy.until("one", "the time to probe", |r| r["state"] == "half_open").await;
+    let mut probe = proxy.begin(HELLO_STREAM).await;
+    assert_eq!(probe.head().await.status(), 200);
+    // Long before the probe's own end.
+    eventually("others are let in", async || (proxy.hello().await.status() == 200).then_some(())).await;
+    gate.open();
+    assert!(sse::is_done(&probe.rest().await.0));
 }

@@ -44,10 +44,13 @@ async fn the_second_one_wins_and_the_slow_ones_connection_is_closed() {
         slow.until("the loser to be let go", |seen| seen.abandoned == 1).await;
         let report = proxy.until("slow", "the lease given back", |r| r["waiting"] == 0).await;
         let counts = &report["requests"];
-        assert_eq!((&counts["cancelled"], &counts["failure"]), (&json!(1), &json!(0)), "a loser has not failed");
+        let of = ["let_go", "failure", "cancelled"].map(|name| &counts[name]);
+        assert_eq!(of, [&json!(1), &json!(0), &json!(0)], "a loser has not failed, and nobody has left");
         let entry = entry(&proxy).await;
         let outcomes = [&entry["attempts"][0]["outcome"], &entry["attempts"][1]["outcome"]];
         assert_eq!(outcomes, [&json!("cancelled"), &json!("success")], "both legs are shown: {entry}");
+        let page = proxy.get("/metrics").await.text();
+        assert!(!page.contains("caller_cancelled"), "{page}");
     }
 }
 

@@ -4,6 +4,7 @@ mod support;
 
 mod admin;
 mod balance;
+mod budget;
 mod byte_exact;
 mod commit;
 mod connections;
@@ -17,6 +18,7 @@ mod floors;
 mod health;
 mod hedge;
 mod history;
+mod late_readers;
 mod logs;
 mod metrics;
 mod mixed;

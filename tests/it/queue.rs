@@ -5,7 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::{Ask, Connection, Reply},
     eventually,
     heard::{Heard, WAYS, hello},
     proxy::{HELLO, Proxy},
@@ -153,4 +153,57 @@ async fn a_backend_that_fails_while_others_wait_does_not_leave_them_waiting() {
     // It may have been given the place before the gate shut; either way it is answered at once.
     assert!(matches!(reply.status(), 502 | 503), "{reply:?}");
     assert!(asked.elapsed() < Duration::from_secs(3));
+}
+
+#[tokio::test]
+async fn who_comes_while_another_waits_is_served_after_it() {
+    let (one, gate, proxy) = stage("queue = 8\nqueue_timeout = \"15s\"").await;
+    let ask = |n: usize| Ask::chat(numbered(n)).bearer(TOKEN);
+    let mut clients = [Connection::open(proxy.addr).await, Connection::open(proxy.addr).await];
+    for (n, client) in clients.iter_mut().enumerate() {
+        client.send(&ask(n)).await;
+        one.until("the first", |seen| seen.busy == 1).await;
+        assert_eq!(proxy.get("/livez").await.status(), 200);
+    }
+    for n in 0..10 {
+        one.until("the next one", |seen| seen.requests.len() == n + 1).await;
+        assert!(one.last().text().contains(&format!("number {n}\"")), "{n}: {}", one.last().text());
+        gate.open();
+        // The place is free now, and this client the first to ask for it.
+        let client = &mut clients[n % 2];
+        assert_eq!(client.reply().await.status(), 200);
+        client.send(&ask(n + 2)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_place_that_the_first_one_may_not_have_goes_to_those_behind_it() {
+    let (first, second) = (Gate::new(), Gate::new());
+    let (one, two) = (
+        Upstream::always(Answer::new().wait(&first).then(Answer::says("one"))).await,
+        Upstream::always(Answer::new().wait(&second).then(Answer::says("two"))).await,
+    );
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .backend("two", two.addr)
+        .set("defaults.backend", "max_in_flight = 1\nfirst_token_soft = \"20s\"")
+        .set("models.m", "queue = 8\nqueue_timeout = \"15s\"")
+        .set("users.picky", "token = \"token-of-picky\"\nmodels = [\"*\"]\nbackends = [\"one\"]");
+    let proxy = Proxy::start(&settings).await;
+    let mut under_way = [proxy.begin(HELLO).await, proxy.begin(HELLO).await];
+    one.until("a request", |seen| seen.busy == 1).await;
+    two.until("a request", |seen| seen.busy == 1).await;
+    let mut picky = Connection::open(proxy.addr).await;
+    picky.send(&Ask::chat(HELLO).bearer("token-of-picky")).await;
+    assert_eq!(proxy.get("/livez").await.status(), 200);
+    let mut behind = [proxy.begin(HELLO).await, proxy.begin(HELLO).await];
+    second.open_for_all();
+    for client in &mut behind {
+        assert_eq!(Heard::of(&client.reply().await), Heard::said("two", "two"));
+    }
+    first.open_for_all();
+    assert_eq!(Heard::of(&picky.reply().await), Heard::said("one", "one"));
+    for client in &mut under_way {
+        assert_eq!(client.reply().await.status(), 200);
+    }
 }

@@ -1,12 +1,17 @@
 //! New settings into a running proxy: whole or not at all, with a plan, and without anybody noticing who need not.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
 use serde_json::{Value, json};
 
 use crate::support::{
     client::Ask,
     eventually,
     heard::{Heard, hear},
-    proxy::{HELLO_STREAM, Launch, Proxy, hello_at},
+    proxy::{HELLO, HELLO_STREAM, Launch, Proxy, hello_at},
     script::{Answer, Gate},
     settings::{Settings, TOKEN},
     sse,
@@ -176,4 +181,79 @@ async fn a_proxy_without_a_settings_file_says_so() {
     let ask = Ask::new("POST", "/admin/reload").bearer("your-token");
     let reply = proxy.ask(&ask).await;
     assert_eq!((reply.status(), reply.error("code").as_str()), (409, "conflict"), "{reply:?}");
+}
+
+/// A backend that serves `m` under this name and `a` under its own.
+fn named(one: &Upstream, model: &str) -> Settings {
+    Settings::new()
+        .target("one", one.addr, &format!("model = \"{model}\""))
+        .set("models.a", "backends = [{ backend = \"one\" }]")
+        .set("failover", "max_attempts = 1")
+        .set("backends.one", "breaker_failures = 2\nbackoff_min = \"100ms\"\nbackoff_max = \"100ms\"")
+}
+
+async fn reload(proxy: &Proxy, settings: &str) {
+    proxy.rewrite(settings);
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+}
+
+/// `settings` without the model `m`.
+fn without_m(settings: &Settings) -> String {
+    let text = settings.toml();
+    let at = text.find("[models.m]").expect("it is there");
+    text[..at].to_owned()
+}
+
+#[tokio::test]
+async fn what_was_learned_of_a_model_is_forgotten_with_its_name_at_the_backend() {
+    let one = Upstream::start(|_, ask| match () {
+        () if ask.text().contains("wrong") => Answer::json(404, r#"{"error":{"code":"model_not_found"}}"#),
+        () if ask.text().contains("sick") => Answer::json(500, "{}"),
+        () => Answer::says("hi"),
+    })
+    .await;
+    let proxy = Proxy::start(&named(&one, "wrong")).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    eventually("the model is out", async || (proxy.hello().await.status() == 503).then_some(())).await;
+    reload(&proxy, &named(&one, "right").toml()).await;
+    assert_eq!(hear(&proxy, false).await, Heard::said("hi", "one"), "the name was corrected");
+    // Taken away and served again it is a new model, too, and judged as one.
+    reload(&proxy, &named(&one, "wrong").toml()).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    eventually("the model is out", async || (proxy.hello().await.status() == 503).then_some(())).await;
+    reload(&proxy, &without_m(&named(&one, "wrong"))).await;
+    reload(&proxy, &named(&one, "sick").toml()).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    let is_shut =
+        |r: &Value| r["models"].as_array().is_some_and(|all| all.iter().any(|m| !m["reopens_in_ms"].is_null()));
+    proxy.until("one", "a shut gate", is_shut).await;
+}
+
+#[tokio::test]
+async fn a_probe_whose_model_is_taken_away_still_opens_the_backend_to_its_others() {
+    let (step, gate) = (Arc::new(AtomicUsize::new(0)), Gate::new());
+    let (at, wait) = (step.clone(), gate.clone());
+    let one = Upstream::start(move |_, _| match at.load(SeqCst) {
+        0 => Answer::new().close(),
+        1 => Answer::new().wait(&wait).then(Answer::says("hi")),
+        _ => Answer::says("hi"),
+    })
+    .await;
+    let settings = named(&one, "m");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    step.store(1, SeqCst);
+    proxy.until("one", "the time to probe", |r| r["state"] == "half_open").await;
+    let mut probe = proxy.begin(HELLO).await;
+    one.until("the probe", |seen| seen.busy == 1).await;
+    reload(&proxy, &without_m(&settings)).await;
+    step.store(2, SeqCst);
+    gate.open();
+    assert_eq!(probe.reply().await.status(), 200);
+    let of_a = HELLO.replace("\"m\"", "\"a\"");
+    eventually("the other model", async || (proxy.chat(of_a.as_str()).await.status() == 200).then_some(())).await;
 }

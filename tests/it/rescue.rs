@@ -238,3 +238,12 @@ async fn a_peer_that_declares_nothing_is_never_sent_a_trailing_assistant_message
     assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
     assert_eq!(last_message(&peer.last()).0, "user");
 }
+
+#[tokio::test]
+async fn where_one_attempt_is_all_a_broken_stream_is_not_taken_over() {
+    let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
+    let proxy = Proxy::start(&settings(&bad, &peer).set("failover", "max_attempts = 1")).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_eq!((sse::is_done(&reply.body), reply.end), (false, End::Truncated), "{reply:?}");
+    assert_eq!((bad.asked(), peer.asked()), (1, 0));
+}

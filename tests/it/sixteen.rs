@@ -178,6 +178,20 @@ async fn a_prompt_too_long_goes_only_to_a_backend_with_a_larger_window() {
 }
 
 #[tokio::test]
+async fn a_window_that_was_too_small_stays_too_small_whoever_is_asked_next() {
+    let too_long = || Upstream::always(Answer::json(400, TOO_LONG));
+    let (large, unknown, small) = (too_long().await, too_long().await, Upstream::saying("hi").await);
+    let settings = Settings::new()
+        .target("large", large.addr, "context_window = 32000")
+        .target("unknown", unknown.addr, "priority = 2")
+        .target("small", small.addr, "priority = 3, context_window = 8000");
+    let proxy = Proxy::start(&settings).await;
+    let heard = hear(&proxy, false).await;
+    assert_eq!((heard.status, heard.error.as_str()), (400, "context_length_exceeded"));
+    assert_eq!((large.asked(), unknown.asked(), small.asked()), (1, 1, 0));
+}
+
+#[tokio::test]
 async fn a_refused_content_is_asked_for_once_and_the_reason_is_passed_on() {
     const REFUSED: &str = r#"{"error":{"message":"Your request was rejected by our safety system.","type":"invalid_request_error","param":null,"code":"content_policy_violation"}}"#;
     for stream in WAYS {

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use crate::support::{
+    eventually,
     proxy::{HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate},
     settings::Settings,
@@ -140,4 +141,17 @@ async fn nothing_can_be_killed_unless_the_settings_allow_it() {
         assert!(matches!(reply.status(), 403 | 404), "{reply:?}");
     }
     assert_eq!(proxy.report("one").await["restarts"]["count"], 0);
+}
+
+#[tokio::test]
+async fn a_worker_without_its_router_is_not_ready_until_a_reload_starts_one_anew() {
+    let (_one, _two, proxy) = stage(true, &Gate::new()).await;
+    assert_eq!(proxy.get("/readyz").await.status(), 200);
+    for _ in 0..11 {
+        assert_eq!(proxy.post("/admin/chaos/router").await.status(), 200);
+    }
+    eventually("not ready", async || (proxy.get("/readyz").await.status() == 503).then_some(())).await;
+    assert_eq!(proxy.hello().await.status(), 500);
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    assert_eq!((proxy.get("/readyz").await.status(), proxy.hello().await.status()), (200, 200));
 }

@@ -27,8 +27,9 @@ const PIECE: Duration = Duration::from_secs(30);
 /// Room for reading, bytes: an ordinary request at once.
 const ROOM: usize = 4 << 10;
 
-/// What a client may send ahead while it waits for its answer, bytes.
-const AHEAD: usize = 64 << 10;
+/// What a client may send ahead while it waits for its answer, bytes. That it has left is seen only behind what it has sent, so
+/// one that sends more counts as gone.
+const AHEAD: usize = 1 << 20;
 
 /// The reading side of a connection.
 pub(super) struct Intake {
@@ -159,10 +160,10 @@ impl Intake {
         while self.input.len() < AHEAD {
             match ready!(self.poll_fill(cx)) {
                 Ok(1..) => {}
-                Ok(0) | Err(_) => return Poll::Ready(()),
+                Ok(0) | Err(_) => break,
             }
         }
-        Poll::Pending
+        Poll::Ready(())
     }
 
     /// Gives back memory that a long wait does not need.
@@ -258,6 +259,28 @@ mod tests {
         let came = intake.body(&mut Framing::Length(4), 10).await;
         assert_eq!(came, Err(Error::Slow));
         assert!(now.elapsed().abs_diff(PIECE) < Duration::from_millis(5), "{:?}", now.elapsed());
+    }
+
+    #[tokio::test]
+    async fn that_a_client_has_left_is_seen_behind_all_that_it_sent_ahead() {
+        let (mut client, mut intake) = pair().await;
+        let ahead = async {
+            client.write_all(&vec![b'x'; 300 << 10]).await.expect("it reads");
+            drop(client);
+        };
+        let gone = async { tokio::join!(ahead, poll_fn(|cx| intake.poll_gone(cx))) };
+        tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it has left");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_sends_ahead_without_end_counts_as_gone() {
+        let (mut client, mut intake) = pair().await;
+        let flood = async { while client.write_all(&[b'x'; 4096]).await.is_ok() {} };
+        let gone = poll_fn(|cx| intake.poll_gone(cx));
+        let first = async {
+            tokio::select! { () = flood => panic!("it was cut off"), () = gone => {} }
+        };
+        tokio::time::timeout(Duration::from_secs(20), first).await.expect("it is gone");
     }
 
     #[tokio::test]

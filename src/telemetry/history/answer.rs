@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
-    error::{Class, Weight},
+    error::{Class, Owner},
 };
 
 /// The answer to a question about history.
@@ -54,7 +54,7 @@ pub struct Point {
     pub caller_fault: u64,
     /// The backend was, or Greenroom.
     pub failure: u64,
-    /// The client left.
+    /// The client left, or another attempt was quicker.
     pub cancelled: u64,
     /// Successes among successes and failures.
     pub success_rate: Option<f64>,
@@ -151,10 +151,8 @@ impl<'a> Gathering<'a> {
         let points = self.points.into_iter().map(|((at, backend, model), (tally, routes))| {
             let is_callers = |outcome: &str| {
                 let class = Class::ALL.into_iter().find(|class| class.as_str() == outcome);
-                class.is_some_and(|class| {
-                    class.disposition().weight == Weight::Alive
-                        || matches!(class, Class::PolicyAuth | Class::PolicyPermission | Class::PolicyRatelimit)
-                })
+                // Who has left is counted apart.
+                class.is_some_and(|class| class.owner() == Owner::Caller && class != Class::CallerCancelled)
             };
             let of = |outcome: &str| tally.outcomes.get(outcome).copied().unwrap_or(0);
             let (attempts, success) = (tally.total(), of(SUCCESS));
