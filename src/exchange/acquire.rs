@@ -9,13 +9,7 @@ use std::{
 use futures_util::future::{Either, poll_fn, select};
 use tokio::time::sleep;
 
-use super::{
-    Exchange, attempt,
-    attempt::{Leg, Opened},
-    budget::Extra,
-    patience::pause,
-    queue,
-};
+use super::{Exchange, attempt, attempt::Opened, budget::Extra, leg::Leg, patience::pause, queue};
 use crate::{
     clock,
     error::{Class, Error, Failed},

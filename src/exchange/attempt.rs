@@ -1,14 +1,14 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{cell::Cell, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use tokio::time::Instant;
 
 use super::{
     adapt::{native, translated},
     decode::Decoder,
     judge::{empty, refused, says_finish, whole},
+    leg::Leg,
     relay::{Reader, Step},
     request::Request,
     surface::{Surface, Way},
@@ -16,15 +16,11 @@ use super::{
     worker::Worker,
 };
 use crate::{
-    backend::lease::{Lease, Outcome},
     clock,
     error::{Class, Failed},
-    router::{messages::Grant, table::Target},
+    router::table::Target,
     settings::Rescue,
-    telemetry::{
-        phase::Phase,
-        story::{AttemptNote, RouteReason, Telling},
-    },
+    telemetry::phase::Phase,
     upstream::{Answer, HeaderLines, request_id},
     wire::{Protocol, Usage, envelope::Change, translate::Dialect},
 };
@@ -62,105 +58,6 @@ pub(super) struct Live {
 
 /// The text of a broken answer that the client has, where this attempt is its rescue.
 pub(super) type Owed = Option<String>;
-
-/// A lease with its entry in the story: both end together, on every path.
-pub(super) struct Leg {
-    lease: Option<Lease>,
-    telling: Telling,
-    pub(super) note: usize,
-    /// Since when it has its place: from then on its deadlines count.
-    begun: Instant,
-    /// The soft first-token threshold has passed.
-    pub(super) slow: Rc<Cell<bool>>,
-    /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
-    pub(super) blameless: bool,
-    /// Time in which the client did not take what was there for it.
-    pub(super) held_up: Duration,
-}
-
-impl Leg {
-    pub(super) fn begin(request: &Request, grant: Grant, hedged: bool) -> (Self, Arc<Target>) {
-        let name = grant.target.handle.name();
-        let moved = request.telling.read(|story| story.attempts.iter().any(|tried| tried.backend != *name));
-        let route = match () {
-            () if hedged => RouteReason::Hedged,
-            () if request.pin.is_some() => RouteReason::Pinned,
-            () if moved => RouteReason::Failover,
-            () if grant.candidates > 1 => RouteReason::LeastLoaded,
-            () => RouteReason::OnlyCandidate,
-        };
-        if request.pin.is_some() {
-            grant.target.handle.vitals.pins.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        }
-        let note = request.telling.attempt(AttemptNote {
-            backend: grant.target.handle.name().clone(),
-            upstream_model: grant.target.upstream_model.clone(),
-            route,
-            started: request.telling.until(grant.lease.taken()),
-            duration: None,
-            outcome: None,
-            status: None,
-            message: None,
-            // A decision is plain data and always serialises.
-            decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()).map(Box::new),
-        });
-        let begun = clock::instant(grant.lease.taken());
-        let (lease, telling) = (Some(grant.lease), request.telling.clone());
-        let leg = Self { lease, telling, note, begun, slow: Rc::default(), blameless: false, held_up: Duration::ZERO };
-        (leg, grant.target)
-    }
-
-    fn first_token(&mut self) {
-        if let Some(lease) = &mut self.lease {
-            lease.first_token(clock::now());
-        }
-    }
-
-    pub(super) fn succeeded(mut self, usage: Option<Usage>, now: Duration) {
-        self.telling.attempt_ended(self.note, "success", Some(200), None, now);
-        if let Some(lease) = self.lease.take() {
-            if let Some(usage) = usage {
-                lease.used(usage, self.held_up, now);
-            }
-            lease.finish(&Outcome::Success, now);
-        }
-    }
-
-    /// Whether the backend had no fair time, since the request's own deadline ended this before, or since its client spent most
-    /// of it without reading: that tells nothing about it.
-    fn was_hurried(&self, failed: &Failed) -> bool {
-        let Some(lease) = self.lease.as_ref().filter(|_| failed.class == Class::ProviderTimeoutTotal) else {
-            return false;
-        };
-        let limits = &lease.handle().settings.deadlines;
-        // Of a whole answer nothing is seen before its end.
-        let may_be_silent = lease.time_to_first_token().is_none() && self.telling.read(|story| story.stream);
-        let fair = if may_be_silent { limits.first_token_soft } else { limits.total };
-        let took = clock::now().saturating_sub(lease.taken());
-        took < fair.min(limits.total) || self.held_up > took / 2
-    }
-
-    pub(super) fn failed(mut self, failed: &Failed) {
-        let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
-        self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()), now);
-        if let Some(lease) = self.lease.take() {
-            lease.finish(&if blameless { Outcome::LetGo } else { Outcome::Failed(failed) }, now);
-        }
-    }
-}
-
-impl Drop for Leg {
-    fn drop(&mut self) {
-        // One that has ended has none by now.
-        if let Some(lease) = self.lease.take() {
-            let now = clock::now();
-            // Whose end was told already was beaten by another attempt; nobody tells of a client that has left.
-            let beaten = self.telling.read(|s| s.attempts.get(self.note).is_some_and(|note| note.outcome.is_some()));
-            self.telling.attempt_ended(self.note, "cancelled", None, None, now);
-            lease.finish(if beaten { &Outcome::LetGo } else { &Outcome::Cancelled }, now);
-        }
-    }
-}
 
 /// Makes one attempt, up to the first content or the whole answer.
 pub(super) async fn open(

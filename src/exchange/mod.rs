@@ -8,6 +8,7 @@ mod budget;
 mod decode;
 mod give_up;
 mod judge;
+mod leg;
 mod patience;
 mod queue;
 mod relay;
