@@ -36,6 +36,8 @@ fn long(bytes: &[u8], mut at: usize) -> Option<Ended> {
     let mut escapes = false;
     // Whether the block before ended with a backslash that escapes this one's first byte.
     let mut escaped_first = 0;
+    // Of the blocks before, whose bytes are all inside: looked at once, since control characters are in no sound string.
+    let mut lowest = u8x16::splat(u8::MAX);
     loop {
         let rest = bytes.get(at..)?;
         let last;
@@ -48,33 +50,29 @@ fn long(bytes: &[u8], mut at: usize) -> Option<Ended> {
             last = padded;
             &last
         };
-        // Together first: most blocks have neither a quote nor a control character, and many no backslash.
-        let special = marks(block, |sixteen| is(sixteen, b'"') | is_control(sixteen));
-        let backslashes = equal(block, b'\\');
-        if special | backslashes | escaped_first != 0 {
-            let (escaped, escaped_next) = escaped(backslashes, escaped_first);
-            let quotes = if special == 0 { 0 } else { equal(block, b'"') };
-            let stops = special & !(quotes & escaped);
-            // What is behind the stop is no part of the string.
-            let inside = (stops & stops.wrapping_neg()).wrapping_sub(1);
-            if (escaped | backslashes) & inside != 0 {
-                escapes = true;
-                // The usual ones are looked at together, the others one by one.
-                let mut unusual = escaped & inside & !(quotes | backslashes);
-                if unusual != 0 {
-                    unusual &= !equal(block, b'n');
-                    if !ones(unusual).all(|place| escape(bytes, at + place)) {
-                        return None;
-                    }
-                }
+        let (quotes, backslashes) = (equal(block, b'"'), equal(block, b'\\'));
+        // Without branches: in most prompts nobody can foretell which block has an escape.
+        let (escaped, escaped_next) = escaped(backslashes, escaped_first);
+        let closing = quotes & !escaped;
+        // What is behind the closing quote is no part of the string.
+        let inside = (closing & closing.wrapping_neg()).wrapping_sub(1);
+        escapes |= backslashes & inside != 0;
+        // The usual ones are looked at together, the others one by one.
+        let mut unusual = escaped & inside & !(quotes | backslashes);
+        if unusual != 0 {
+            unusual &= !equal(block, b'n');
+            if !ones(unusual).all(|place| escape(bytes, at + place)) {
+                return None;
             }
-            if stops != 0 {
-                let place = stops.trailing_zeros();
-                let closes = quotes >> place & 1 == 1 && (place as usize) < rest.len();
-                return closes.then(|| Ended { at: at + place as usize + 1, escapes });
-            }
-            escaped_first = escaped_next;
         }
+        if closing != 0 {
+            let place = closing.trailing_zeros() as usize;
+            let has_control = is_control(lowest).to_bitmask() != 0 || marks(block, is_control) & inside != 0;
+            return (place < rest.len() && !has_control).then(|| Ended { at: at + place + 1, escapes });
+        }
+        let (quarters, _) = block.as_chunks::<16>();
+        lowest = quarters.iter().fold(lowest, |lowest, quarter| lowest.min(u8x16::new(*quarter)));
+        escaped_first = escaped_next;
         at += BLOCK;
     }
 }
