@@ -51,9 +51,12 @@ impl Surface {
         }
     }
 
-    /// Whether the prompt may be with the provider already, told by an id.
-    pub fn may_refer(self) -> bool {
-        self == Self::Responses
+    /// The members that tell where the prompt is, if the provider has it already.
+    pub fn references(self) -> &'static [&'static str] {
+        match self {
+            Self::Responses => &["prompt", "conversation", "previous_response_id"],
+            _ => &[],
+        }
     }
 
     /// How `backend` serves it; `None` if it cannot.

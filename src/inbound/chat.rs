@@ -158,8 +158,13 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     match envelope.prompt(prompt) {
         Some(b'[') => {}
         Some(_) if is_list => return Err(invalid(prompt, &format!("'{prompt}' must be a list of messages."))),
-        Some(b'n') | None if !surface.may_refer() => return Err(Error::Missing(prompt)),
-        _ => {}
+        Some(b'n') | None => {
+            let is_there = |member: &&str| envelope.prompt(member).is_some_and(|first| first != b'n');
+            if !surface.references().iter().any(is_there) {
+                return Err(Error::Missing(prompt));
+            }
+        }
+        Some(_) => {}
     }
     let stream = match envelope.stream {
         Stream::Off => false,

@@ -72,8 +72,9 @@ struct Member {
     value: Range<usize>,
 }
 
-/// The members that make up a prompt, in the order in which a model reads them.
-const PROMPTS: [&str; 5] = ["system", "instructions", "messages", "input", "prompt"];
+/// The members that make up a prompt, in the order in which a model reads them, and those that tell where the provider has it.
+const PROMPTS: [&str; 7] =
+    ["system", "instructions", "messages", "input", "prompt", "conversation", "previous_response_id"];
 
 /// Bytes of a prompt's first member that are its head.
 const HEAD: usize = 1024;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::parsed;
 use crate::wire::{Fault, Malformed, Observed, Usage, counts};
@@ -16,7 +16,13 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
             seen.content = true;
             seen.text = event.delta.and_then(|delta| delta.text).map(|Text(text)| text).unwrap_or_default();
         }
-        "message_start" => seen.usage = event.message.and_then(|message| message.usage).map(Into::into),
+        "message_start" => {
+            let message = event.message.unwrap_or_default();
+            // One that the provider's own tools made comes whole.
+            seen.content = message.content.is_some_and(|blocks| !blocks.is_empty());
+            seen.finish = message.stop_reason.is_some();
+            seen.usage = message.usage.map(Into::into);
+        }
         "message_delta" => {
             seen.finish = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
             seen.usage = event.usage.map(Into::into);
@@ -46,8 +52,11 @@ struct Event<'a> {
     error: Option<RawError>,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, Default)]
+#[serde(default)]
 struct Message {
+    content: Option<Vec<IgnoredAny>>,
+    stop_reason: Option<IgnoredAny>,
     usage: Option<RawUsage>,
 }
 
@@ -114,6 +123,10 @@ mod tests {
     fn an_anthropic_streams_milestones_are_seen() {
         let start = frame(br#"{"type":"message_start","message":{"usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}}"#);
         assert_eq!(start.expect("start").usage, Some(Usage { input: 7, output: 1, cached: 4, ..Usage::default() }));
+        let whole = br#"{"type":"message_start","message":{"content":[{"type":"tool_use"}],"stop_reason":"tool_use"}}"#;
+        assert!(frame(whole).is_ok_and(|seen| seen.content && seen.finish));
+        let empty = br#"{"type":"message_start","message":{"content":[],"stop_reason":null}}"#;
+        assert!(frame(empty).is_ok_and(|seen| !seen.content && !seen.finish));
         let delta = br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
         assert!(frame(delta).expect("delta").content);
         assert!(frame(br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);
