@@ -69,6 +69,11 @@ impl Socket {
         self.0.poll_read_ready(cx)
     }
 
+    /// Whether there may be something to read, or its peer has closed, as far as the runtime knows.
+    pub fn is_readable(&self) -> bool {
+        is_readable(&self.0.io.borrow())
+    }
+
     /// Whether everything written has been taken over by the kernel.
     pub fn is_drained(&self) -> bool {
         self.held() == 0
@@ -110,6 +115,11 @@ impl Socket {
     }
 }
 
+/// Whether there may be something to read, or the peer has closed, as far as the runtime knows: asks it without being noted.
+pub fn is_readable(io: &TcpStream) -> bool {
+    io.try_io(Interest::READABLE, || Ok(())).is_ok()
+}
+
 impl Held {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.io.borrow();
@@ -117,7 +127,7 @@ impl Held {
         let known = reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
         // A task that waits for other things too asks each time it is woken. The runtime takes a lock to note who waits, and
         // notes it until there is something to read: it is told once.
-        if known && self.reader_waits.get() && io.try_io(Interest::READABLE, || Ok(())).is_err() {
+        if known && self.reader_waits.get() && !is_readable(&io) {
             return Poll::Pending;
         }
         let ready = io.poll_read_ready(cx);

@@ -6,7 +6,7 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     sync::{Arc, OnceLock},
-    task::{Context, Poll, Waker},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::{
     error::{Class, Failed},
-    turn::Socket,
+    turn::{self, Socket},
 };
 
 /// Idle connections are closed when they are found idle so often, after 10 to 15 s: below the usual idle limits of load
@@ -148,8 +148,7 @@ async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
 /// Nothing has come since the last answer: a peer that has closed, or speaks out of turn, is told by the runtime without
 /// a system call.
 fn is_quiet(wire: &Wire) -> bool {
-    let mut context = Context::from_waker(Waker::noop());
-    wire.buffer.is_empty() && wire.io.is_drained() && wire.io.poll_ready_to_read(&mut context).is_pending()
+    wire.buffer.is_empty() && wire.io.is_drained() && !wire.io.is_readable()
 }
 
 /// The process, or the system, has no file descriptor left: `EMFILE`, `ENFILE` in Linux's errno(3).
@@ -220,10 +219,10 @@ impl Io {
         }
     }
 
-    fn poll_ready_to_read(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    fn is_readable(&self) -> bool {
         match self {
-            Self::Plain(io) => io.poll_read_ready(context),
-            Self::Secure(io) => io.get_ref().0.poll_read_ready(context),
+            Self::Plain(io) => io.is_readable(),
+            Self::Secure(io) => turn::is_readable(io.get_ref().0),
         }
     }
 }
