@@ -189,8 +189,9 @@ impl Lease {
         self.lane.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
         let open = self.handle.vitals.gate.read() == Gate::Open && self.lane.gate.read() == Gate::Open;
-        // Two counts say all there is to say of an ordinary success; a message only where it can move a gate.
-        if !open || self.handle.vitals.consecutive.load(Relaxed) > 0 {
+        // Two counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
+        // place to give back.
+        if !open || self.probe != Probe::default() || self.handle.vitals.consecutive.load(Relaxed) > 0 {
             self.observed(Verdict::Success, now);
         }
     }

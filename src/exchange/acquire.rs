@@ -38,7 +38,12 @@ impl Exchange {
         let mut rounds = 3 * self.most();
         loop {
             rounds = rounds.saturating_sub(1);
-            let refusal = match self.assign_or_queue().await? {
+            let answer = self.assign_or_queue().await;
+            if answer.is_err() && !self.fallen.is_empty() {
+                // What a backend has said is of more use than that no other had a place in time.
+                return Err(Box::pin(self.give_up(None)).await);
+            }
+            let refusal = match answer? {
                 Ok(grant) => match self.race(grant).await {
                     Ok(opened) => return Ok(opened),
                     Err(fallen) => {
@@ -78,6 +83,10 @@ impl Exchange {
         let Some(route) = self.request.route.as_ref().filter(|route| route.settings.queue > 0) else {
             return self.assign().await;
         };
+        // Who may be asked again is not waited for in a queue for others.
+        if !self.avoided.is_empty() || self.again().is_some() {
+            return self.assign().await;
+        }
         if !self.is_behind_others(route) {
             let answer = self.assign().await?;
             if !answer.as_ref().is_err_and(|refusal| refusal.full) {
@@ -85,6 +94,8 @@ impl Exchange {
             }
         }
         let began = clock::now();
+        // From here on time passes.
+        self.request.checked.take();
         let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
         let waited = clock::now().saturating_sub(began);
         self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
@@ -167,7 +178,14 @@ impl Exchange {
                 Ok(opened)
             }
             // What no other backend can help with is known as soon as one has said so.
-            Either::Left((Err(fell), _)) | Either::Right((Err(fell), _)) if is_hopeless(&fell.1) => Err(vec![fell]),
+            Either::Left((Err(fell), _)) if is_hopeless(&fell.1) => {
+                beaten(second_note);
+                Err(vec![fell])
+            }
+            Either::Right((Err(fell), _)) if is_hopeless(&fell.1) => {
+                beaten(first_note);
+                Err(vec![fell])
+            }
             Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
             Either::Right((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
         }
@@ -207,16 +225,21 @@ impl Exchange {
         Ok(())
     }
 
-    /// Waits until a backend that fell may be asked again; false if none may be within reason.
-    async fn wait(&mut self, refusal: &Refusal) -> bool {
+    /// The first backend that fell and may be asked again: in what time, and whether its provider named that.
+    fn again(&self) -> Option<(Duration, u64, bool)> {
         let left = self.request.time_left();
         let due = |fallen: &Fallen| {
             let wait = pause(&fallen.failed, fallen.tries, left, rand::random())?;
             Some((wait, fallen.id, fallen.failed.retry_after.is_some()))
         };
         let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
-        let again = self.tried.iter().filter_map(|id| due(latest(*id)?)).min();
-        let (wait, named) = match again {
+        self.tried.iter().filter_map(|id| due(latest(*id)?)).min()
+    }
+
+    /// Waits until a backend that fell may be asked again; false if none may be within reason.
+    async fn wait(&mut self, refusal: &Refusal) -> bool {
+        let left = self.request.time_left();
+        let (wait, named) = match self.again() {
             Some((wait, id, named)) => {
                 self.tried.retain(|tried| *tried != id);
                 (wait, named)

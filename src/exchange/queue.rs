@@ -6,6 +6,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    clock,
     error::Error,
     router::{
         messages::{Grant, Refusal},
@@ -35,14 +36,16 @@ where
     let place = queue.waiting.fetch_add(1, Relaxed);
     let _waiting = Waiting(queue);
     if place >= route.settings.queue {
-        return Err(full());
+        // What is free may be of use to nobody who waits.
+        let answer = if route.has_room(clock::now()) { Some(ask().await?) } else { None };
+        return answer.filter(|answer| !answer.as_ref().is_err_and(|refusal| refusal.full)).ok_or_else(full);
     }
     let turn = async {
         loop {
             // Fair: whoever has waited longest is next.
-            let _turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
+            let turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
             loop {
-                let room = route.has_room();
+                let room = route.has_room(clock::now());
                 match ask().await? {
                     // There is a place, but not one for this request: those behind it need not wait for it.
                     Err(refusal) if refusal.full && room => break,
@@ -50,6 +53,8 @@ where
                     answer => return Ok(answer),
                 }
             }
+            drop(turn);
+            sleep(LOOK).await;
         }
     };
     timeout(left.min(route.settings.queue_timeout), turn).await.map_err(|_| full())?

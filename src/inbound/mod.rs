@@ -83,10 +83,6 @@ impl Shared {
         let plan = self.read_again(dry_run).await;
         if !dry_run {
             self.counts.reloaded(plan.is_ok());
-            if plan.is_ok() {
-                // By each worker at the next request that it gets.
-                self.counts.toll.revived(Role::Router);
-            }
         }
         plan
     }

@@ -18,7 +18,7 @@ use crate::{
     backend::{
         Handle,
         estimate::{Estimate, Usual},
-        gate::{Gate, GateCell},
+        gate::{Admission, Gate, GateCell},
         vitals::Lane,
     },
     settings::{self, Settings, TokenDigest, User},
@@ -132,11 +132,13 @@ impl Route {
         user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
     }
 
-    /// Whether one of the backends has a place free for somebody.
-    pub fn has_room(&self) -> bool {
-        let open = |gate: &GateCell| matches!(gate.read(), Gate::Open | Gate::Ramp(_));
+    /// Whether one of the backends has a place free for somebody, be it a probe's.
+    pub fn has_room(&self, now: Duration) -> bool {
+        let lets_in = |gate: &GateCell| !matches!(gate.admission(now, 0, false), Admission::Refused(..));
         let free = |target: &Target| target.handle.vitals.load.in_flight() < target.handle.settings.max_in_flight;
-        self.targets.iter().any(|target| open(&target.handle.vitals.gate) && open(&target.lane.gate) && free(target))
+        let has_room =
+            |target: &Target| lets_in(&target.handle.vitals.gate) && lets_in(&target.lane.gate) && free(target);
+        self.targets.iter().any(|target| has_room(target))
     }
 
     /// Tells every target's estimate what is usual in the pool, anew at most every 100 ms.

@@ -44,6 +44,7 @@ pub struct Overseer {
     started: Settings,
     installed: Installed,
     routers: Vec<Addr<Router>>,
+    counts: Arc<Counts>,
 }
 
 /// Starts the Overseer and the backends of `settings` on this thread.
@@ -51,7 +52,8 @@ pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Instal
     let empty =
         Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::default(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
-    let overseer = Overseer { started: settings.clone(), installed: installed.clone(), routers: Vec::new() };
+    let (started, in_force) = (settings.clone(), installed.clone());
+    let overseer = Overseer { started, installed: in_force, routers: Vec::new(), counts: counts.clone() };
     let addr = guarded::start(overseer, entered(counts, Role::Overseer));
     installed.store(Arc::new(table(settings, &HashMap::default(), &addr)));
     (addr, installed)
@@ -98,6 +100,8 @@ impl Overseer {
         for router in &self.routers {
             router.do_send(Install(table.clone()));
         }
+        // A worker whose router was given up starts another at its next request.
+        self.counts.toll.revived(Role::Router);
     }
 
     fn handle_of(&self, name: &str) -> Result<Arc<Handle>, NotDone> {

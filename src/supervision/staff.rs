@@ -44,7 +44,14 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, 
         let handle = match running.get(name) {
             Some(handle) if *handle.settings == *backend => handle.clone(),
             Some(handle) if is_same_provider(&handle.settings, backend) => adopt(handle, Arc::new(backend.clone())),
-            _ => start_backend(name, Arc::new(backend.clone()), Arc::new(Vitals::new(name)), overseer),
+            before => {
+                let vitals = Vitals::new(name);
+                // Whatever is behind the name now, an operator has taken it out of service.
+                if let Some(held @ Gate::Held(Why::Drained)) = before.map(|handle| handle.vitals.gate.read()) {
+                    vitals.gate.publish(held);
+                }
+                start_backend(name, Arc::new(backend.clone()), Arc::new(vitals), overseer)
+            }
         };
         handle.vitals.serve(&models);
         handles.insert(name.clone(), handle);

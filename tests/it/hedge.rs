@@ -101,6 +101,9 @@ async fn a_second_that_finds_the_request_itself_at_fault_ends_the_wait() {
         assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_value"), "{reply:?}");
         assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
         slow.until("the first one to be let go", |seen| seen.abandoned == 1).await;
+        let report = proxy.until("slow", "the lease given back", |r| r["waiting"] == 0).await;
+        let counts = ["let_go", "cancelled"].map(|name| &report["requests"][name]);
+        assert_eq!(counts, [&json!(1), &json!(0)], "nobody has left: {report}");
     }
 }
 

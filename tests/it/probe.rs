@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU8, Ordering::SeqCst},
     },
     time::Duration,
 };
@@ -13,9 +13,10 @@ use tokio::time::sleep;
 
 use crate::support::{
     client::Ask,
+    eventually,
     heard::{Heard, hear},
     proxy::{HELLO, Proxy},
-    script::Answer,
+    script::{Answer, Gate},
     settings::Settings,
     upstream::{Seen, Upstream},
 };
@@ -137,6 +138,45 @@ async fn an_operators_reset_opens_a_shut_gate_and_forgets_its_failures() {
     let report = proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
     assert_eq!(report["consecutive_failures"], 0, "{report}");
     assert_eq!(hear(&proxy, true).await, Heard::said("hi", "one"));
+}
+
+#[tokio::test]
+async fn a_probe_that_ends_behind_an_open_gate_bars_no_later_one() {
+    let (gate, mood) = (Gate::new(), Arc::new(AtomicU8::new(0)));
+    let (wait, now) = (gate.clone(), mood.clone());
+    let one = Upstream::start(move |_, ask| match (now.load(SeqCst), ask.text().contains("slowly")) {
+        (_, true) => Answer::new().wait(&wait).then(Answer::says("hi")),
+        (0, _) => Answer::json(500, "{}"),
+        (1, _) => Answer::says("hi"),
+        _ => Answer::json_with(429, "retry-after-ms: 300\r\n", "{}"),
+    })
+    .await;
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .set("failover", "max_attempts = 1")
+        .set("backends.one", "max_in_flight = 2\nbackoff_min = \"50s\"\nbreaker_failures = 2");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    // A pin may look early, and is the probe.
+    let slowly = HELLO.replace("Hello!", "slowly").replacen('{', r#"{"backend":"one","#, 1);
+    let mut slow = proxy.begin(slowly).await;
+    one.until("the probe", |seen| seen.busy == 1).await;
+    mood.store(1, SeqCst);
+    assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
+    proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
+    for _ in 0..9 {
+        assert_eq!(proxy.hello().await.status(), 200);
+    }
+    gate.open();
+    assert_eq!(slow.reply().await.status(), 200);
+    mood.store(2, SeqCst);
+    assert_eq!(proxy.hello().await.status(), 429);
+    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    mood.store(1, SeqCst);
+    eventually("a request that passes", async || (proxy.hello().await.status() == 200).then_some(())).await;
 }
 
 /// A backend whose chat is refused and whose models list is given, and how its gate stands after several probes.

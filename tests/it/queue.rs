@@ -8,7 +8,7 @@ use crate::support::{
     client::{Ask, Connection, Reply},
     eventually,
     heard::{Heard, WAYS, hello},
-    proxy::{HELLO, Proxy},
+    proxy::{HELLO, Proxy, hello_at},
     script::{Answer, Gate},
     settings::{Settings, TOKEN},
     upstream::Upstream,
@@ -205,5 +205,94 @@ async fn a_place_that_the_first_one_may_not_have_goes_to_those_behind_it() {
     assert_eq!(Heard::of(&picky.reply().await), Heard::said("one", "one"));
     for client in &mut under_way {
         assert_eq!(client.reply().await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_nobody_for_whom_there_is_a_place() {
+    let gate = Gate::new();
+    let one = Upstream::always(Answer::new().wait(&gate).then(Answer::says("one"))).await;
+    let two = Upstream::saying("two").await;
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .backend("two", two.addr)
+        .set("defaults.backend", "max_in_flight = 1\nfirst_token_soft = \"20s\"")
+        .set("models.m", "queue = 1\nqueue_timeout = \"15s\"")
+        .set("users.picky", "token = \"token-of-picky\"\nmodels = [\"*\"]\nbackends = [\"one\"]");
+    let proxy = Proxy::start(&settings).await;
+    let picky = Ask::chat(HELLO).bearer("token-of-picky");
+    let mut waiting = [Connection::open(proxy.addr).await, Connection::open(proxy.addr).await];
+    for client in &mut waiting {
+        client.send(&picky).await;
+        one.until("the first", |seen| seen.busy == 1).await;
+        assert_eq!(proxy.get("/livez").await.status(), 200);
+    }
+    for stream in WAYS {
+        assert_eq!(Heard::of(&proxy.chat(hello(stream)).await), Heard::said("two", "two"));
+    }
+    assert_full(&proxy.ask(&picky).await);
+    gate.open_for_all();
+    for client in &mut waiting {
+        assert_eq!(client.reply().await.status(), 200);
+    }
+}
+
+#[tokio::test]
+async fn the_time_in_the_queue_is_not_taken_for_the_backends_or_for_our_own() {
+    let gate = Gate::new();
+    let wait = gate.clone();
+    let one = Upstream::start(move |n, _| match n {
+        0 | 1 => Answer::new().wait(&wait).then(Answer::says("hi")),
+        _ => Answer::says("hi"),
+    })
+    .await;
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .set("backends.one", "max_in_flight = 2\nfirst_token_soft = \"20s\"")
+        .set("models.m", "queue = 8\nqueue_timeout = \"15s\"");
+    let proxy = Proxy::start(&settings).await;
+    let mut clients = Vec::new();
+    for n in 0..4 {
+        clients.push(proxy.begin(HELLO).await);
+        one.until("those for whom there is a place", |seen| seen.busy == 2.min(n + 1)).await;
+        assert_eq!(proxy.get("/livez").await.status(), 200);
+    }
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Both places come free at once, so that the last one is granted the first time it asks.
+    gate.open_for_all();
+    for client in &mut clients {
+        let reply = client.reply().await;
+        assert_eq!(reply.status(), 200, "{reply:?}");
+        let timing = reply.header("server-timing").to_owned();
+        let own: f64 = timing.rsplit("gw;dur=").next().and_then(|ms| ms.parse().ok()).expect("a time");
+        assert!(own < 100.0, "{timing}");
+    }
+    let page = proxy.get("/metrics").await.text();
+    assert!(page.contains("greenroom_queue_wait_seconds_count"), "{page}");
+}
+
+#[tokio::test]
+async fn who_can_be_saved_by_asking_again_does_not_queue_for_another_backend() {
+    for stream in WAYS {
+        let gate = Gate::new();
+        let busy = Upstream::always(Answer::new().wait(&gate).then(Answer::says("late"))).await;
+        let flaky = Upstream::start(move |n, _| match n {
+            0 => Answer::json(500, "{}"),
+            _ if stream => Answer::streams("hi"),
+            _ => Answer::says("hi"),
+        })
+        .await;
+        let settings = Settings::new()
+            .backend("busy", busy.addr)
+            .backend("flaky", flaky.addr)
+            .set("defaults.backend", "max_in_flight = 1\nfirst_token_soft = \"20s\"")
+            .set("models.m", "queue = 4\nqueue_timeout = \"15s\"");
+        let proxy = Proxy::start(&settings).await;
+        let mut first = proxy.begin(hello_at("busy")).await;
+        busy.until("the first", |seen| seen.busy == 1).await;
+        assert_eq!(Heard::of(&proxy.chat(hello(stream)).await), Heard::said("hi", "flaky"));
+        assert_eq!(flaky.asked(), 2);
+        gate.open_for_all();
+        assert_eq!(first.reply().await.status(), 200);
     }
 }

@@ -257,3 +257,17 @@ async fn a_probe_whose_model_is_taken_away_still_opens_the_backend_to_its_others
     let of_a = HELLO.replace("\"m\"", "\"a\"");
     eventually("the other model", async || (proxy.chat(of_a.as_str()).await.status() == 200).then_some(())).await;
 }
+
+#[tokio::test]
+async fn a_drained_backend_stays_so_wherever_it_moves() {
+    let (one, two, proxy) = stage().await;
+    assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
+    proxy.until("one", "the drain", |r| r["state"] == "draining").await;
+    proxy.rewrite(&Settings::new().backend("one", two.addr).toml());
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    assert_eq!(proxy.report("one").await["state"], "draining");
+    assert_eq!((proxy.hello().await.status(), one.asked(), two.asked()), (503, 0, 0));
+    assert_eq!(proxy.post("/admin/backends/one/resume").await.status(), 200);
+    proxy.until("one", "its return", |r| r["state"] != "draining").await;
+    assert_eq!((proxy.hello().await.status(), two.asked()), (200, 1));
+}

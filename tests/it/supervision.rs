@@ -155,3 +155,18 @@ async fn a_worker_without_its_router_is_not_ready_until_a_reload_starts_one_anew
     assert_eq!(proxy.post("/admin/reload").await.status(), 200);
     assert_eq!((proxy.get("/readyz").await.status(), proxy.hello().await.status()), (200, 200));
 }
+
+#[tokio::test]
+async fn whatever_starts_a_router_anew_makes_its_worker_ready() {
+    let (_one, _two, proxy) = stage(true, &Gate::new()).await;
+    for path in ["/admin/chaos/router", "/admin/chaos/backends/one"] {
+        for _ in 0..11 {
+            assert_eq!(proxy.post(path).await.status(), 200);
+        }
+    }
+    eventually("not ready", async || (proxy.get("/readyz").await.status() == 503).then_some(())).await;
+    proxy.until("one", "the end of its actor", |r| r["state"] == "gave_up").await;
+    // A backend that comes back comes with a new table, which a worker without its router starts another for.
+    assert_eq!(proxy.post("/admin/backends/one/resume").await.status(), 200);
+    assert_eq!((proxy.get("/readyz").await.status(), proxy.hello().await.status()), (200, 200));
+}
