@@ -133,8 +133,13 @@ impl Reader {
                 let mut last = BytesMut::from(&rest[..]);
                 last.extend_from_slice(b"\n\n");
                 let owed = self.read(last.freeze())?;
-                match self.end(None)? {
-                    Step::End(tail) | Step::Frames(tail) => Ok(Step::End([owed, tail].concat().into())),
+                match self.end(None) {
+                    Ok(Step::End(tail) | Step::Frames(tail)) => Ok(Step::End([owed, tail].concat().into())),
+                    // What came is passed on first: whoever takes over goes on behind it.
+                    Err(failed) => {
+                        self.pending.get_or_insert(failed);
+                        Ok(Step::Frames(owed))
+                    }
                 }
             }
             Ok(Some(Err(BrokenOff(why)))) => self.end(Some(why)),

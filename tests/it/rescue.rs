@@ -72,6 +72,16 @@ fn assert_broken(reply: &Reply, text: &str) {
 }
 
 #[tokio::test]
+async fn words_that_came_last_and_unfinished_are_neither_lost_nor_doubled() {
+    // Its body ends in order, but behind a frame that lacks its empty line, and without a finish reason.
+    let last = sse::text("word2 ");
+    let bad = begun(2).work(PASSED_ON).chunk(&last.as_bytes()[..last.len() - 1]).end();
+    let (_bad, _peer, proxy) = stage(bad).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!(entry(&proxy).await["rescue"], "replayed");
+}
+
+#[tokio::test]
 async fn a_stream_cut_after_40_of_60_tokens_is_completed_by_a_peer() {
     for bad in [cut(40), begun(40).work(PASSED_ON).reset()] {
         let (bad, peer, proxy) = stage(bad).await;

@@ -82,14 +82,20 @@ impl Framing {
                     from.advance(2);
                     *self = Self::Chunked(Chunk::Size);
                 }
-                Self::Chunked(Chunk::Size) => match httparse::parse_chunk_size(from).map_err(|_| Garbled)? {
-                    httparse::Status::Partial if from.len() <= SIZE_LINE => return Ok(None),
-                    httparse::Status::Complete((line, size)) if line <= SIZE_LINE => {
-                        from.advance(line);
-                        *self = Self::Chunked(if size == 0 { Chunk::Trailers(0) } else { Chunk::Data(size) });
+                Self::Chunked(Chunk::Size) => {
+                    // The parser takes a size that is missing for zero, and a bare line feed for a part of an extension.
+                    if !from[0].is_ascii_hexdigit() {
+                        return Err(Garbled);
                     }
-                    _ => return Err(Garbled),
-                },
+                    let Some(end) = memchr::memchr(b'\n', &from[..from.len().min(SIZE_LINE)]) else {
+                        return if from.len() < SIZE_LINE { Ok(None) } else { Err(Garbled) };
+                    };
+                    let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&from[..=end]) else {
+                        return Err(Garbled);
+                    };
+                    from.advance(line);
+                    *self = Self::Chunked(if size == 0 { Chunk::Trailers(0) } else { Chunk::Data(size) });
+                }
                 Self::Chunked(Chunk::Trailers(read)) => {
                     let Some(end) = memchr::memchr(b'\n', from) else {
                         return if *read + from.len() > TRAILERS { Err(Garbled) } else { Ok(None) };
@@ -141,7 +147,19 @@ mod tests {
 
     #[test]
     fn garbled_chunks_are_refused() {
-        for wire in ["zz\r\n", "2\r\nabc\r\n", "2\r\nab\n\n", "fffffffffffffffff\r\n"] {
+        for wire in [
+            "zz\r\n",
+            "2\r\nabc\r\n",
+            "2\r\nab\n\n",
+            "fffffffffffffffff\r\n",
+            // A size that is missing is none of zero.
+            "\r\n\r\n",
+            ";x\r\n\r\n",
+            " 0\r\n\r\n",
+            // Others end a line at a bare line feed.
+            "2\nab\r\n",
+            "2;x\ny\r\nab\r\n",
+        ] {
             assert_eq!(read(Framing::of(None, true), &[wire.as_bytes()]).err(), Some(Garbled), "{wire:?}");
         }
     }
