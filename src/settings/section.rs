@@ -194,10 +194,13 @@ impl FromValue for Secret {
     }
 }
 
+/// The longest time that is taken: clocks count on for a few of these, and not for all that can be written.
+const LONGEST: Duration = Duration::from_hours(100 * 366 * 24);
+
 impl FromValue for Duration {
-    const WANT: &'static str = "a duration such as \"15s\" or \"250ms\"";
+    const WANT: &'static str = "a duration such as \"15s\" or \"250ms\", at most 100 years";
     fn from_value(value: &Value) -> Option<Self> {
-        humantime::parse_duration(value.as_str()?).ok()
+        humantime::parse_duration(value.as_str()?).ok().filter(|time| *time <= LONGEST)
     }
 }
 
@@ -262,7 +265,7 @@ mod tests {
             found,
             [
                 "backends.a.base_url: is missing; set it to a string",
-                "backends.a.idle: must be a duration such as \"15s\" or \"250ms\"",
+                "backends.a.idle: must be a duration such as \"15s\" or \"250ms\", at most 100 years",
                 "backends.a.weight: must be a number",
                 "backends.a.wieght: is not a setting; did you mean `weight`?",
             ]

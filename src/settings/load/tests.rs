@@ -134,6 +134,8 @@ fn what_no_setting_means_is_refused() {
     for (line, other, key) in [
         ("[backends.a]", "[backends.a]\nweight = nan", "backends.a.weight"),
         ("[backends.a]", "[backends.a]\nweight = inf", "backends.a.weight"),
+        ("[backends.a]", "[backends.a]\ntotal_timeout = \"500000000000y\"", "backends.a.total_timeout"),
+        ("[backends.a]", "[failover]\ndeadline = \"101y\"\n[backends.a]", "failover.deadline"),
         ("{ backend = \"a\" }", "{ backend = \"a\", weight = nan }", "models.GPT-4.1.backends[0].weight"),
         ("[backends.a]", "[server]\nbind = \"[::]:1\"\nadmin_bind = \"[::]:1\"\n[backends.a]", "server.admin_bind"),
         ("[backends.a]", "[failover]\nkeepalive_every = \"9ms\"\n[backends.a]", "failover.keepalive_every"),
