@@ -31,6 +31,17 @@ async fn stage(queue: &str) -> (Upstream, Gate, Proxy) {
     (one, gate, proxy)
 }
 
+/// Two backends that take one request at a time, and a user who may ask the first one only.
+async fn with_picky(one: &Upstream, two: &Upstream, queue: u32) -> Proxy {
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .backend("two", two.addr)
+        .set("defaults.backend", "max_in_flight = 1\nfirst_token_soft = \"20s\"")
+        .set("models.m", &format!("queue = {queue}\nqueue_timeout = \"15s\""))
+        .set("users.picky", "token = \"token-of-picky\"\nmodels = [\"*\"]\nbackends = [\"one\"]");
+    Proxy::start(&settings).await
+}
+
 fn assert_full(reply: &Reply) {
     let face = (reply.status(), reply.error("type"), reply.error("code"));
     assert_eq!(face, (503, "service_unavailable_error".to_owned(), "gateway_overloaded".to_owned()), "{reply:?}");
@@ -183,13 +194,7 @@ async fn a_place_that_the_first_one_may_not_have_goes_to_those_behind_it() {
         Upstream::always(Answer::new().wait(&first).then(Answer::says("one"))).await,
         Upstream::always(Answer::new().wait(&second).then(Answer::says("two"))).await,
     );
-    let settings = Settings::new()
-        .backend("one", one.addr)
-        .backend("two", two.addr)
-        .set("defaults.backend", "max_in_flight = 1\nfirst_token_soft = \"20s\"")
-        .set("models.m", "queue = 8\nqueue_timeout = \"15s\"")
-        .set("users.picky", "token = \"token-of-picky\"\nmodels = [\"*\"]\nbackends = [\"one\"]");
-    let proxy = Proxy::start(&settings).await;
+    let proxy = with_picky(&one, &two, 8).await;
     let mut under_way = [proxy.begin(HELLO).await, proxy.begin(HELLO).await];
     one.until("a request", |seen| seen.busy == 1).await;
     two.until("a request", |seen| seen.busy == 1).await;
@@ -213,13 +218,7 @@ async fn a_full_queue_refuses_nobody_for_whom_there_is_a_place() {
     let gate = Gate::new();
     let one = Upstream::always(Answer::new().wait(&gate).then(Answer::says("one"))).await;
     let two = Upstream::saying("two").await;
-    let settings = Settings::new()
-        .backend("one", one.addr)
-        .backend("two", two.addr)
-        .set("defaults.backend", "max_in_flight = 1\nfirst_token_soft = \"20s\"")
-        .set("models.m", "queue = 1\nqueue_timeout = \"15s\"")
-        .set("users.picky", "token = \"token-of-picky\"\nmodels = [\"*\"]\nbackends = [\"one\"]");
-    let proxy = Proxy::start(&settings).await;
+    let proxy = with_picky(&one, &two, 1).await;
     let picky = Ask::chat(HELLO).bearer("token-of-picky");
     let mut waiting = [Connection::open(proxy.addr).await, Connection::open(proxy.addr).await];
     for client in &mut waiting {
