@@ -3,7 +3,7 @@
 mod class;
 mod face;
 
-use std::time::Duration;
+use std::{any::Any, time::Duration};
 
 use bytes::Bytes;
 
@@ -169,4 +169,10 @@ impl Error {
             Self::Internal => Class::GatewayInternal,
         }
     }
+}
+
+/// The text of a panic.
+pub fn panic_words(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -130,9 +130,9 @@ impl Exchange {
             affinity: request.affinity,
             explain: request.explain,
         };
-        // No deadline of its own: the router lives on this thread and answers in the next turn, unless it is being
-        // rebuilt, which its guard bounds, or given up, which closes its mailbox.
-        let answer = self.worker.router(|router| router.send(ask)).await;
+        // No deadline of its own: the router lives on this thread and answers at once, unless it is being rebuilt, which its
+        // guard bounds, or given up, which closes its mailbox.
+        let answer = self.worker.assign(ask).await;
         request.telling.spent(Phase::Route, began);
         answer.map_err(|_| Error::Internal)
     }

@@ -41,8 +41,7 @@ use self::{
 pub use self::{request::Request, worker::Worker};
 use crate::{
     clock,
-    error::{Error, Failed},
-    telemetry::log::panic_words,
+    error::{Error, Failed, panic_words},
     upstream::HeaderLines,
     wire::translate::Dialect,
 };
@@ -85,11 +84,11 @@ pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         frame_telling.end(200, Some(error), clock::now());
         error_frame(&frame_telling, error, dialect, sent)
     });
-    let mut play = Play::new(worker, stage, running, frame, failover.keepalive_every);
+    let mut play = Play::new(worker, stage, running, frame, failover.keepalive_after, failover.keepalive_every);
     if dialect == Dialect::Responses {
         play.remember();
     }
-    match play.open(failover.keepalive_after).await {
+    match play.open().await {
         Opening::Failed(error) => response::failed(&telling, &error, explain, dialect),
         opening => {
             let early = matches!(opening, Opening::Silent);

@@ -15,7 +15,10 @@ use futures_util::future::poll_fn;
 use tokio::time::Instant;
 
 use super::worker::Worker;
-use crate::{error::Error, telemetry::log::panic_words, timer::Timer};
+use crate::{
+    error::{Error, panic_words},
+    timer::Lent,
+};
 
 /// Where the exchange puts what the client shall get.
 #[derive(Clone, Default)]
@@ -95,18 +98,21 @@ pub struct Play {
     sent: Option<Sent>,
     keepalive: Duration,
     /// Due when the client has been sent nothing for too long.
-    quiet: Timer,
+    quiet: Lent,
 }
 
 impl Play {
+    /// A body whose head is decided within `patience`, and which then says something every `keepalive` at the latest.
     pub(super) fn new(
         worker: Rc<Worker>,
         stage: Stage,
         running: Running,
         error_frame: ErrorFrame,
+        patience: Duration,
         keepalive: Duration,
     ) -> Self {
-        let quiet = Timer::new(Instant::now() + keepalive);
+        let now = Instant::now();
+        let quiet = worker.timers.lend(now, now + patience);
         Self { worker, stage, running, ended: false, error_frame, sent: None, keepalive, quiet }
     }
 
@@ -115,10 +121,8 @@ impl Play {
         self.sent = Some(Sent::default());
     }
 
-    /// Drives the exchange until the head can be decided, at the latest after `patience`.
-    pub(super) async fn open(&mut self, patience: Duration) -> Opening {
-        let sleep = tokio::time::sleep(patience);
-        let mut sleep = std::pin::pin!(sleep);
+    /// Drives the exchange until the head can be decided.
+    pub(super) async fn open(&mut self) -> Opening {
         poll_fn(|cx| {
             match self.drive(cx) {
                 Poll::Ready(Ok(())) => {
@@ -126,10 +130,13 @@ impl Play {
                     return Poll::Ready(Opening::Empty);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Opening::Failed(error)),
-                Poll::Pending if self.stage.is_set() => return Poll::Ready(Opening::Content),
+                Poll::Pending if self.stage.is_set() => {
+                    self.sending();
+                    return Poll::Ready(Opening::Content);
+                }
                 Poll::Pending => {}
             }
-            ready!(sleep.as_mut().poll(cx));
+            ready!(self.quiet.poll(cx));
             // The head goes out, and a comment with it: for some clients nothing has come before a first byte of the body.
             let now = Instant::now();
             self.quiet.set(now, now);

@@ -6,13 +6,15 @@ use std::{
     sync::Arc,
 };
 
-use actix::Addr;
+use actix::{Addr, MailboxError};
 use arc_swap::Cache;
 
 use super::{blame::Blame, budget::Budget};
 use crate::{
     router::{
         Router,
+        local::LocalRouter,
+        messages::{Answer, Assign},
         table::{Installed, Table},
     },
     telemetry::story::Listener,
@@ -23,9 +25,9 @@ use crate::{
 /// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.
 pub struct Worker {
     /// The router of this worker.
-    router: RefCell<Addr<Router>>,
+    router: RefCell<LocalRouter>,
     /// Starts one on this thread.
-    start_router: Box<dyn Fn() -> Addr<Router>>,
+    start_router: Box<dyn Fn() -> LocalRouter>,
     /// Connections to backends.
     pub clients: Clients,
     /// Streams that still run end now, with an error frame. Whoever sets it wakes their connections.
@@ -48,9 +50,14 @@ const RETRY_FLOOR: f64 = 10.0;
 const HEDGE_FLOOR: f64 = 3.0;
 
 impl Worker {
-    /// Tells this worker's router something, or asks it.
-    pub fn router<T>(&self, tell: impl FnOnce(&Addr<Router>) -> T) -> T {
-        tell(&self.router.borrow())
+    /// The address of this worker's router.
+    pub fn router(&self) -> Addr<Router> {
+        self.router.borrow().addr().clone()
+    }
+
+    /// Asks this worker's router for a place at a backend.
+    pub(super) fn assign(&self, ask: Assign) -> impl Future<Output = Result<Answer, MailboxError>> + use<> {
+        self.router.borrow().assign(ask)
     }
 
     /// The table in force. After a reload this lets go of connections to backends that are gone, takes the new budgets, and
@@ -66,7 +73,7 @@ impl Worker {
                 self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
                 self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
             }
-            if !self.router.borrow().connected() {
+            if !self.router.borrow().addr().connected() {
                 self.router.replace((self.start_router)());
             }
         }
@@ -74,7 +81,7 @@ impl Worker {
     }
 
     /// A worker's share of the world, with a router of its own.
-    pub fn new(start_router: impl Fn() -> Addr<Router> + 'static, installed: Installed, listener: Listener) -> Self {
+    pub fn new(start_router: impl Fn() -> LocalRouter + 'static, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
             router: RefCell::new(start_router()),

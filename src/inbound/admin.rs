@@ -133,7 +133,8 @@ pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
         chaos_allowed(&request)?;
         let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
-        worker(&request).ok_or_else(none)?.router(|router| router.do_send(router::messages::Crash));
+        let words = "crashed on request of an operator".to_owned();
+        worker(&request).ok_or_else(none)?.router().do_send(router::messages::Crash(words));
         Ok(json!({"crashed": "router"}))
     })
     .await

@@ -14,7 +14,7 @@ use super::{
 use crate::{
     backend::load,
     clock,
-    error::Error,
+    error::{Error, panic_words},
     exchange::{self, Request, reply::Reply, response, surface::Surface},
     router::table::{self, Table},
     settings::User,
@@ -65,7 +65,7 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
     served.unwrap_or_else(|panic| {
-        ::log::error!("request {id} panicked: {}", log::panic_words(&*panic));
+        ::log::error!("request {id} panicked: {}", panic_words(&*panic));
         refuse(&door.shared, &id, None, &Error::Internal, surface)
     })
 }

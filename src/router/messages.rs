@@ -12,9 +12,12 @@ use crate::{
     settings::{self, User},
 };
 
+/// A place at a backend, or why there is none.
+pub type Answer = Result<Grant, Refusal>;
+
 /// Which backend takes this request? Asked by the exchange, on the router's own thread, once per attempt.
 #[derive(Debug, Message)]
-#[rtype(result = "Result<Grant, Refusal>")]
+#[rtype(result = "Answer")]
 pub struct Assign {
     /// When it is asked.
     pub now: Duration,
@@ -116,7 +119,8 @@ pub struct Install(pub Arc<Table>);
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// Panic, to prove supervision. Sent for the chaos action of the admin endpoint.
+/// Panic with these words: to prove supervision, for the chaos action of the admin endpoint; or since it did so while it was
+/// asked at its desk.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Crash;
+pub struct Crash(pub String);

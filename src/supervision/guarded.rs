@@ -12,7 +12,7 @@ use actix::{Actor, Addr, Context, Supervised, dev::ContextFut};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::backoff::{Intensity, Next};
-use crate::{clock, telemetry::log::panic_words};
+use crate::{clock, error::panic_words};
 
 /// What the guard tells about its actor.
 #[derive(Debug, Clone, PartialEq, Eq)]

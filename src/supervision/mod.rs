@@ -4,6 +4,8 @@ pub mod backoff;
 pub mod guarded;
 pub mod messages;
 mod staff;
+#[cfg(test)]
+mod tests;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -24,6 +26,7 @@ use crate::{
     error::Failed,
     router::{
         self, Router,
+        local::LocalRouter,
         messages::Install,
         table::{Installed, Table},
     },
@@ -68,11 +71,11 @@ fn entered(counts: Arc<Counts>, role: Role) -> impl Fn(Notice) {
 }
 
 /// Starts a worker's router on this thread.
-pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>, counts: Arc<Counts>) -> Addr<Router> {
-    let router = Router::new(installed.clone(), rand::random());
-    let addr = guarded::start(router, entered(counts, Role::Router));
-    overseer.do_send(Register(addr.clone()));
-    addr
+pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>, counts: Arc<Counts>) -> LocalRouter {
+    let router = Router::new(installed.clone());
+    let router = LocalRouter::start(router, |router| guarded::start(router, entered(counts, Role::Router)));
+    overseer.do_send(Register(router.addr().clone()));
+    router
 }
 
 /// Starts the Recorder on a thread of its own, so that a slow disk holds up nobody else. `None` if there can be no thread.

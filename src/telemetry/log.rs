@@ -1,7 +1,6 @@
-//! Owns the log: its set-up, the one line a request, the words of a panic.
+//! Owns the log: its set-up, and the one line a request.
 
 use std::{
-    any::Any,
     cell::RefCell,
     io::Write as _,
     sync::OnceLock,
@@ -55,7 +54,7 @@ pub fn init() {
     let _ = HELD_BACK.set(Buffer { lines: Mutex::default(), spare: Mutex::default(), writer: writer.thread().clone() });
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        ::log::error!("panicked at {place}: {}", panic_words(panic.payload()));
+        ::log::error!("panicked at {place}: {}", crate::error::panic_words(panic.payload()));
     }));
 }
 
@@ -254,10 +253,4 @@ fn pin(story: &Story) {
 /// A client's text in a log line: nothing in it can begin a new line or a new field.
 fn plain(text: &str, line: &mut String) {
     line.extend(text.chars().take(80).map(|c| if c.is_control() || c.is_whitespace() || c == '=' { '_' } else { c }));
-}
-
-/// The text of a panic.
-pub fn panic_words(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(ToString::to_string);
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
 }

@@ -1,0 +1,245 @@
+//! Owns choosing a backend for a request: the model's backends are filtered and compared, and a lease is granted.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::{SeedableRng, rngs::SmallRng};
+
+use super::{
+    choose::{Bid, choose, favour},
+    messages::{Assign, Candidate, Decision, Grant, Refusal},
+    table::{Route, Table, Target},
+};
+use crate::{
+    backend::{
+        gate::{Admission, Why},
+        lease::{Lease, Probe},
+        load::{self, Cost},
+    },
+    error::Error,
+};
+
+/// What a router decides by.
+#[derive(Debug)]
+pub(super) struct Assigner {
+    pub(super) table: Arc<Table>,
+    pub(super) draining: bool,
+    rng: SmallRng,
+}
+
+impl Assigner {
+    /// Decides by `table`; `seed` makes its choices repeatable.
+    pub(super) fn new(table: Arc<Table>, draining: bool, seed: u64) -> Self {
+        Self { table, draining, rng: SmallRng::seed_from_u64(seed) }
+    }
+
+    /// Takes a place at a backend for this request, or says why there is none.
+    pub(super) fn assign(&mut self, ask: &Assign) -> Result<Grant, Refusal> {
+        let plain = |error| Refusal { error, soonest: None, full: false, decision: None };
+        if self.draining {
+            return Err(plain(Error::ShuttingDown));
+        }
+        let Some(route) = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
+            return Err(plain(Error::ModelNotFound(ask.model.to_string())));
+        };
+        match &ask.pin {
+            Some(name) => self.pinned(ask, route, name),
+            None => routed(ask, route, &mut self.rng),
+        }
+    }
+
+    fn pinned(&self, ask: &Assign, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
+        let refuse = |error| Refusal { error, soonest: None, full: false, decision: None };
+        let backend = name.to_string();
+        // The right comes first: who has none is not told which names there are.
+        if !ask.user.may_pin || !ask.user.backends.allows(name) {
+            return Err(refuse(Error::BackendNotAllowed(backend)));
+        }
+        if !self.table.handles.contains_key(&**name) {
+            return Err(refuse(Error::BackendNotFound(backend)));
+        }
+        let serves = |t: &&Arc<Target>| t.handle.name() == name && (ask.able)(&t.handle.settings);
+        let Some(target) = route.targets.iter().find(serves) else {
+            return Err(refuse(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
+        };
+        let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
+        let error = match gates(target, ask.now, true) {
+            Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, ask.now) {
+                Some(lease) => return Ok(Grant { lease, target: target.clone(), candidates: 1, decision }),
+                None => Error::PinOverloaded { backend },
+            },
+            Err((why, until)) => Error::PinUnavailable {
+                backend,
+                reason: why.words().to_owned(),
+                retry_after: until.map(|until| until.saturating_sub(ask.now)),
+            },
+        };
+        Err(Refusal { error, soonest: None, full: false, decision })
+    }
+}
+
+fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refusal> {
+    let now = ask.now;
+    route.settle(now);
+    let bid = |target: &Target| match standing(ask, target, now) {
+        // A backend whose time is up is probed at once: one request tells whether it is back for all others.
+        Standing::Can(pass) if pass.probe != Probe::default() => Some(Bid { reluctant: false, cost: Cost::default() }),
+        Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now) }),
+        _ => None,
+    };
+    for tier in &route.tiers {
+        let targets = &route.targets[tier.clone()];
+        // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
+        for _ in 0..targets.len() {
+            let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), rng) else { break };
+            let index = ask.affinity.map_or(cheapest, |affinity| {
+                favour(cheapest, targets.len(), affinity, |n| targets[n].hash, |n| bid(&targets[n]))
+            });
+            let target = &targets[index];
+            let Standing::Can(pass) = standing(ask, target, now) else { continue };
+            if let Some(lease) = Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
+                let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
+                // Only whether there was another matters, so a large field is not counted out.
+                let candidates = route.targets.iter().filter(could).take(2).count() as u32;
+                let decision = explain(ask, route, now, |_| true, Some(target))
+                    .map(|decision| Decision { by_affinity: index != cheapest, ..decision });
+                return Ok(Grant { lease, target: target.clone(), candidates, decision });
+            }
+        }
+    }
+    Err(refusal(ask, route, now))
+}
+
+/// Nobody can take it: why, and when somebody may.
+fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
+    let (mut soonest, mut full, mut shut): (Option<Duration>, _, _) = (None, false, false);
+    for target in &route.targets {
+        match standing(ask, target, now) {
+            Standing::Shut(_, until) => {
+                shut = true;
+                soonest = soonest.into_iter().chain(until).min();
+            }
+            // One that can take it by now was full a moment ago.
+            Standing::Full | Standing::Can(_) => full = true,
+            Standing::Barred(_) => {}
+        }
+    }
+    let model = ask.model.to_string();
+    let retry_after = soonest.map(|until| until.saturating_sub(now));
+    if !route.targets.iter().any(|target| (ask.able)(&target.handle.settings)) {
+        let message = format!("No backend of the model '{model}' serves this endpoint.");
+        let error = Error::Invalid { param: "model".to_owned(), message };
+        return Refusal { error, soonest: None, full: false, decision: None };
+    }
+    let error =
+        if full && !shut { Error::Overloaded { model } } else { Error::NoHealthyBackend { model, retry_after } };
+    Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
+}
+
+/// How a choice came about, for whoever asked or reads the debug log.
+fn explain(
+    ask: &Assign,
+    route: &Route,
+    now: Duration,
+    which: impl Fn(&Target) -> bool,
+    chosen: Option<&Arc<Target>>,
+) -> Option<Decision> {
+    if !ask.explain && !log::log_enabled!(log::Level::Debug) {
+        return None;
+    }
+    let candidate = |t: &Arc<Target>| {
+        let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(now));
+        Candidate {
+            backend: t.handle.name().to_string(),
+            upstream_model: t.upstream_model.to_string(),
+            excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
+            cost: cost(t, now).line,
+            first_token_s: estimate.seconds,
+            serial: estimate.serial,
+            token_s: estimate.pace,
+            waiting: busy.waiting,
+            waiting_tokens: busy.waiting_tokens,
+            streaming: busy.streaming,
+            weight: t.weight,
+            priority: t.settings.priority,
+        }
+    };
+    let decision = Decision {
+        candidates: route.targets.iter().filter(|t| which(t)).map(candidate).collect(),
+        chosen: chosen.map(|t| t.handle.name().to_string()),
+        by_affinity: false,
+    };
+    log::debug!("choice for {}: {decision:?}", ask.model);
+    ask.explain.then_some(decision)
+}
+
+/// How a backend stands towards a request.
+enum Standing {
+    Can(Pass),
+    Shut(Why, Option<Duration>),
+    Full,
+    Barred(&'static str),
+}
+
+impl Standing {
+    fn excluded(self) -> Option<String> {
+        match self {
+            Self::Can(_) => None,
+            Self::Shut(why, _) => Some(format!("its gate is shut: {}", why.words())),
+            Self::Full => Some("it is full".to_owned()),
+            Self::Barred(why) => Some(why.to_owned()),
+        }
+    }
+}
+
+/// Leave to pass both gates.
+#[derive(Default)]
+struct Pass {
+    reluctant: bool,
+    probe: Probe,
+}
+
+fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
+    if ask.tried.contains(&target.handle.id) {
+        return Standing::Barred("it was tried for this request");
+    }
+    if !(ask.able)(&target.handle.settings) {
+        return Standing::Barred("its protocol has no such endpoint");
+    }
+    if !ask.user.backends.allows(target.handle.name()) {
+        return Standing::Barred("the user may not use it");
+    }
+    if let (Some(above), Some(window)) = (ask.context_above, target.settings.context_window)
+        && window <= above
+    {
+        return Standing::Barred("its context window is no larger");
+    }
+    match gates(target, now, false) {
+        Err((why, until)) => Standing::Shut(why, until),
+        Ok(_) if target.handle.vitals.load.in_flight() >= target.handle.settings.max_in_flight => Standing::Full,
+        Ok(pass) => Standing::Can(pass),
+    }
+}
+
+/// Asks the backend's gate, then the model's.
+fn gates(target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
+    let vitals = &target.handle.vitals;
+    let mut pass = Pass::default();
+    for (backend_wide, answer) in [
+        (true, vitals.gate.admission(now, vitals.load.in_flight(), pinned)),
+        (false, target.lane.gate.admission(now, target.lane.load.in_flight(), pinned)),
+    ] {
+        match answer {
+            Admission::Welcome => {}
+            Admission::Reluctant => pass.reluctant = true,
+            Admission::Probe if backend_wide => pass.probe.backend = true,
+            Admission::Probe => pass.probe.model = true,
+            Admission::Refused(why, until) => return Err((why, until)),
+        }
+    }
+    Ok(pass)
+}
+
+fn cost(target: &Target, now: Duration) -> Cost {
+    let slots = target.handle.settings.slots;
+    load::cost(target.estimate(now), target.handle.vitals.load.busy(), slots, target.weight)
+}

@@ -1,0 +1,73 @@
+//! Owns the tests of what the Overseer starts, where an actor's own unit tests cannot reach a guard.
+
+use std::sync::Arc;
+
+use actix::MailboxError;
+use serde_json::Value;
+
+use super::{start, start_router};
+use crate::{
+    clock,
+    router::{local::LocalRouter, messages::Assign},
+    settings::{self, Backend, Settings},
+    telemetry::counts::Counts,
+};
+
+fn settings() -> Settings {
+    let text = r#"
+        [backends.one]
+        protocol = "openai"
+        base_url = "http://127.0.0.1:9/v1"
+        api_key = "k"
+        [models.m]
+        backends = [{ backend = "one" }]
+        [users.u]
+        token = "a-token-for-tests-only"
+        models = ["*"]
+        backends = ["*"]
+    "#;
+    settings::parse("test", text).expect("sound settings")
+}
+
+fn ask(settings: &Settings, able: fn(&Backend) -> bool) -> Assign {
+    Assign {
+        now: clock::now(),
+        model: "m".into(),
+        user: Arc::new(settings.users["u"].clone()),
+        pin: None,
+        tried: Vec::new(),
+        context_above: None,
+        able,
+        prompt_tokens: 1,
+        affinity: None,
+        explain: false,
+    }
+}
+
+fn entry(counts: &Counts) -> Value {
+    let lines = serde_json::to_value(counts.toll.lines()).expect("plain data");
+    lines.as_array().and_then(|all| all.iter().find(|line| line["actor"] == "router")).expect("the routers").clone()
+}
+
+#[actix::test]
+async fn a_router_that_panics_while_it_is_asked_in_place_is_rebuilt_and_answers_again() {
+    tokio::time::pause();
+    let (settings, counts) = (settings(), Arc::new(Counts::default()));
+    let (overseer, installed) = start(settings.clone(), counts.clone());
+    let router = start_router(&installed, &overseer, counts.clone());
+    let answers = async |router: &LocalRouter| router.assign(ask(&settings, |_| true)).await.map(|found| found.is_ok());
+    assert_eq!(answers(&router).await, Ok(true));
+    let lost = router.assign(ask(&settings, |_| panic!("in place"))).await;
+    assert_eq!(lost.map(|_| ()), Err(MailboxError::Closed));
+    // Waits in the mailbox until the router is back.
+    assert_eq!((answers(&router).await, &entry(&counts)["restarts"]), (Ok(true), &1.into()));
+    assert_eq!(entry(&counts)["last_cause"], "in place");
+    for _ in 0..10 {
+        assert_eq!(entry(&counts)["given_up"], false);
+        let lost = router.assign(ask(&settings, |_| panic!("again"))).await;
+        assert_eq!(lost.map(|_| ()), Err(MailboxError::Closed));
+        let _ = answers(&router).await;
+    }
+    assert_eq!(entry(&counts)["given_up"], true);
+    assert_eq!(answers(&router).await, Err(MailboxError::Closed));
+}
