@@ -1,6 +1,8 @@
 //! Owns what goes over the wire, between protocols: pure functions of bytes, without sockets, clocks or actors.
 
 mod anthropic;
+#[cfg(test)]
+mod calls_tests;
 mod chat;
 mod counts;
 #[cfg(test)]

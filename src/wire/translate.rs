@@ -8,7 +8,9 @@ use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, Weight},
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
-    gemini, openai, responses,
+    gemini,
+    json::push,
+    openai, responses,
 };
 
 pub use super::{
@@ -127,12 +129,13 @@ pub fn reply(
     if reply.fault.is_some() {
         return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
     }
-    let written = match to {
-        Dialect::Chat => openai::reply_out::write(&reply, ctx),
-        Dialect::Messages => anthropic::stream_out::whole(&reply, ctx),
-        Dialect::Responses => responses::reply_out::write(&reply, ctx),
-    };
-    Ok((written.to_string().into_bytes(), observe(reply)))
+    let mut written = Vec::with_capacity(body.len());
+    match to {
+        Dialect::Chat => push(&mut written, &openai::reply_out::write(&reply, ctx)),
+        Dialect::Messages => push(&mut written, &anthropic::reply_out::write(&reply, ctx)),
+        Dialect::Responses => push(&mut written, &responses::reply_out::write(&reply, ctx)),
+    }
+    Ok((written, observe(reply)))
 }
 
 fn observe(reply: ChatReply) -> Observed<'static> {
