@@ -58,6 +58,7 @@ fn chat(map: &mut Map<String, Value>) -> bool {
     };
     for message in items(map, "messages").filter(|m| m["role"] == "assistant") {
         clear(message);
+        message.get_mut("function_call").map(&mut clear);
         for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             clear(call);
         }
@@ -192,8 +193,9 @@ mod tests {
         let mut signed = call.clone();
         signed["extra_content"] = json!({"google": {"thought_signature": "s"}});
         let body = json!({"messages": [{"role": "assistant", "content": null, "reasoning_content": "hm",
-            "thinking_blocks": [], "tool_calls": [signed]}]});
-        let want = json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call]}]});
+            "thinking_blocks": [], "tool_calls": [signed], "function_call": {"name": "f", "extra_content": {}}}]});
+        let want = json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call],
+            "function_call": {"name": "f"}}]});
         assert_eq!(clear(Dialect::Chat, &body), Some(want));
         assert_eq!(
             clear(Dialect::Chat, &json!({"messages": [{"role": "user", "content": "reasoning_content"}]})),

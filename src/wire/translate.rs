@@ -14,7 +14,7 @@ use super::{
 };
 
 pub use super::{
-    free_text::names as free_text_tools,
+    asked::{Asked, asked},
     responses::failure::{Received, failed},
 };
 
@@ -95,8 +95,8 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
     Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped })
 }
 
-/// What a reply is called where the provider does not say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a reply is called where the provider does not say, and what shows of its request.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReplyContext {
     /// Id, without prefix.
     pub id: String,
@@ -104,14 +104,8 @@ pub struct ReplyContext {
     pub created: u64,
     /// Model.
     pub model: String,
-    /// The request's tools whose calls carry free text, by name.
-    pub free_text: Vec<String>,
-}
-
-impl ReplyContext {
-    pub(crate) fn is_free_text(&self, tool: &str) -> bool {
-        self.free_text.iter().any(|name| name == tool)
-    }
+    /// What its request said.
+    pub asked: Asked,
 }
 
 /// Translates a whole reply. Of a provider's error only `Observed.fault` is given, the bytes being empty.
