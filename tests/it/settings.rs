@@ -108,6 +108,22 @@ async fn good_settings_are_called_good() {
 }
 
 #[tokio::test]
+async fn a_soft_limit_that_is_not_below_the_hard_one_is_good_and_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    for (limits, noted) in [
+        ("first_token_hard = \"5s\"", true),
+        ("first_token_soft = \"9s\"\nfirst_token_hard = \"9s\"", true),
+        ("first_token_soft = \"4s\"\nfirst_token_hard = \"5s\"", false),
+    ] {
+        let text = GOOD.replace("[backends.one]", &format!("[backends.one]\n{limits}"));
+        let said = with(dir.path(), &text, &["validate", "greenroom.toml"]).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{limits}: {said:?}");
+        let note = said.out.lines().find(|line| line.trim_start().starts_with("note: backends.one.first_token_soft: "));
+        assert_eq!(note.map(|line| line.contains("first_token_hard")), noted.then_some(true), "{limits}: {said:?}");
+    }
+}
+
+#[tokio::test]
 async fn one_fault_is_one_problem_that_names_the_key() {
     let dir = tempfile::tempdir().unwrap();
     for (good, bad, key) in [
