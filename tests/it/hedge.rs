@@ -48,7 +48,7 @@ async fn the_second_one_wins_and_the_slow_ones_connection_is_closed() {
         assert_eq!(of, [&json!(1), &json!(0), &json!(0)], "a loser has not failed, and nobody has left");
         let entry = entry(&proxy).await;
         let outcomes = [&entry["attempts"][0]["outcome"], &entry["attempts"][1]["outcome"]];
-        assert_eq!(outcomes, [&json!("cancelled"), &json!("success")], "both legs are shown: {entry}");
+        assert_eq!(outcomes, [&json!("let_go"), &json!("success")], "both legs are shown: {entry}");
         let page = proxy.get("/metrics").await.text();
         assert!(!page.contains("caller_cancelled"), "{page}");
     }
