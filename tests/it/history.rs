@@ -213,7 +213,8 @@ async fn a_disk_that_takes_nothing_is_one_line_in_the_log_and_nothing_else() {
     for _ in 0..20 {
         assert_eq!(proxy.hello().await.status(), 200);
         let reply = proxy.get("/admin/history").await;
-        assert_eq!((reply.status(), reply.error("code").as_str()), (409, "conflict"), "{reply:?}");
+        assert_eq!((reply.status(), reply.error("code").as_str()), (503, "history_unavailable"), "{reply:?}");
+        assert_eq!(reply.header("retry-after"), "1", "{reply:?}");
         assert!(["os error", "history.path"].iter().all(|word| reply.error("message").contains(word)), "{reply:?}");
     }
     assert_eq!(proxy.log().matches("history cannot be written").count(), 1, "{}", proxy.log());
