@@ -136,6 +136,23 @@ async fn a_client_that_leaves_is_counted_by_when_it_left() {
 }
 
 #[tokio::test]
+async fn who_was_given_up_is_told_until_it_is_back() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr).set("server", "chaos = true")).await;
+    let router = "greenroom_actor_given_up{actor=\"router\"}";
+    let page = page(&proxy).await;
+    for actor in ["overseer", "router", "recorder"] {
+        assert_eq!(sample(&page, &format!("greenroom_actor_given_up{{actor=\"{actor}\"}}")), Some(0.0), "{page}");
+    }
+    for _ in 0..11 {
+        assert_eq!(proxy.post("/admin/chaos/router").await.status(), 200);
+    }
+    until(&proxy, router, 1.0).await;
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    until(&proxy, router, 0.0).await;
+}
+
+#[tokio::test]
 async fn restarts_and_reloads_are_counted() {
     let upstream = Upstream::saying("hi").await;
     let settings = Settings::new().backend("one", upstream.addr).set("server", "chaos = true");
