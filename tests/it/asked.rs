@@ -12,9 +12,7 @@ use crate::support::{
 
 /// A proxy before one backend of Anthropic's.
 async fn before(claude: &Upstream) -> Proxy {
-    let lines = format!("protocol = \"anthropic\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", claude.addr);
-    let model = "backends = [{ backend = \"claude\" }]";
-    Proxy::start(&Settings::new().set("backends.claude", &lines).set("models.m", model)).await
+    Proxy::start(&Settings::only(claude.addr, "/v1", "c", "protocol = \"anthropic\"")).await
 }
 
 /// A Messages answer, whole or as its events.

@@ -21,7 +21,7 @@ fn says(ask: &Received, text: &str) -> Answer {
 fn settings(slow: &Upstream, peer: &Upstream) -> Settings {
     Settings::new()
         .backend("slow", slow.addr)
-        .target("peer", peer.addr, "priority = 2")
+        .peer(peer.addr)
         .set("backends.slow", "first_token_soft = \"150ms\"")
         .set("failover", "hedge_budget = 1.0")
 }
@@ -148,7 +148,7 @@ async fn hedging_is_budgeted_and_can_be_switched_off() {
         let lines = format!("hedge_budget = {budget}");
         let settings = Settings::new()
             .backend("slow", slow.addr)
-            .target("peer", peer.addr, "priority = 2")
+            .peer(peer.addr)
             .set("backends.slow", "first_token_soft = \"100ms\"")
             .set("failover", &lines);
         let proxy = Proxy::start(&settings).await;

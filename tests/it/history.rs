@@ -95,7 +95,7 @@ async fn an_attempt_that_lost_to_a_quicker_one_is_told_apart_from_clients_that_l
     let (slow, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
     let settings = Settings::new()
         .backend("slow", slow.addr)
-        .target("peer", peer.addr, "priority = 2")
+        .peer(peer.addr)
         .set("backends.slow", "first_token_soft = \"50ms\"")
         .set("failover", "hedge_budget = 1.0")
         .set("history", "path = \":memory:\"\nflush_every = \"10ms\"");

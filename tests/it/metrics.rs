@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::support::{
     client::{Ask, ask},
     eventually,
-    proxy::{HELLO, HELLO_STREAM, Launch, Proxy, hello_at},
+    launch::Launch,
+    proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate},
     settings::{Settings, TOKEN},
     sse,

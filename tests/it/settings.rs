@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::support::{
-    proxy::{HELLO, Launch, Proxy, Said, run},
+    launch::Launch,
+    process::{Said, run},
+    proxy::{HELLO, Proxy},
     script::Answer,
     settings::Settings,
     upstream::Upstream,
