@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use greenroom::wire::{
     Protocol, peek, sse,
-    translate::{Dialect, ReplyContext, StreamTranslator},
+    translate::{Dialect, ReplyContext, StreamTranslator, asked},
 };
 
 /// The first byte chooses what the client speaks, the second the size of the chunks.
@@ -24,12 +24,8 @@ pub fn run(from: Protocol, input: &[u8]) {
 }
 
 fn translated(from: Protocol, to: Dialect, bytes: &[u8], size: usize) -> (Vec<u8>, bool, bool) {
-    let ctx = ReplyContext {
-        id: "id".into(),
-        created: 1,
-        model: "m".into(),
-        free_text: vec!["patch".into()],
-    };
+    let request = br#"{"tools":[{"type":"custom","name":"patch"}],"metadata":{"k":"v"}}"#;
+    let ctx = ReplyContext { id: "id".into(), created: 1, model: "m".into(), asked: asked(to, request) };
     let mut translator = StreamTranslator::new(from, to, ctx, true);
     let (mut splitter, mut out, mut finished) = (sse::Splitter::default(), Vec::new(), false);
     let mut take = |run: &[u8], out: &mut Vec<u8>| {

@@ -22,10 +22,10 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
         if let Some(cleared) = foreign::cleared(dialect, body) {
             serde_json::from_slice::<serde_json::Value>(&cleared).expect("cleared JSON stays JSON");
         }
-        translate::free_text_tools(dialect, body);
+        translate::asked(dialect, body);
         return;
     }
-    let ctx = ReplyContext { id: "id".into(), created: 1, model: "m".into(), free_text: Vec::new() };
+    let ctx = ReplyContext { id: "id".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
     if let Ok((written, seen)) = translate::reply(protocol, dialect, body, &ctx)
         && seen.fault.is_none()
     {

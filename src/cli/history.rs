@@ -46,7 +46,8 @@ pub(super) struct History {
 const BARS: u64 = 60;
 
 /// Columns of the CSV, as the answer names them.
-const COLUMNS: [&str; 8] = ["at", "backend", "model", "attempts", "success", "caller_fault", "failure", "cancelled"];
+const COLUMNS: [&str; 9] =
+    ["at", "backend", "model", "attempts", "success", "caller_fault", "failure", "cancelled", "let_go"];
 
 pub(super) fn run(history: &History) -> ExitCode {
     run_work(async {

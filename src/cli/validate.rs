@@ -1,4 +1,4 @@
-//! Owns `greenroom validate`: reads settings as `serve` would, and tells all that is wrong.
+//! Owns `greenroom validate`: reads settings as `serve` would, and tells all that is wrong or in doubt.
 
 use std::{path::Path, process::ExitCode};
 
@@ -16,6 +16,9 @@ pub(super) fn run(file: &Path, against: Option<&Path>) -> ExitCode {
                 found.models.len(),
                 found.users.len()
             ));
+            for doubt in found.doubts() {
+                say(format_args!("  note: {doubt}"));
+            }
             if let Some(old) = old {
                 tell(&Plan::of(&old, &old, &found));
             }

@@ -124,6 +124,7 @@ impl Error {
                 )
             },
             Self::Conflict(what) => caller(StatusCode::CONFLICT, "conflict", None, what.clone()),
+            Self::HistoryUnavailable(why) => busy("history_unavailable", None, why.clone(), None),
             Self::PinUnavailable { backend, reason, retry_after } => busy(
                 "backend_unavailable",
                 Some("backend"),

@@ -66,6 +66,8 @@ pub enum Error {
     },
     /// An admin action that cannot be done as asked.
     Conflict(String),
+    /// History cannot be read now; why, and where to look.
+    HistoryUnavailable(String),
     /// The pinned backend takes nothing now.
     PinUnavailable {
         /// The pinned backend.
@@ -166,7 +168,7 @@ impl Error {
             | Self::Overloaded { .. }
             | Self::ShuttingDown => Class::GatewayOverload,
             Self::Upstream(failed) => failed.class,
-            Self::Internal => Class::GatewayInternal,
+            Self::HistoryUnavailable(_) | Self::Internal => Class::GatewayInternal,
         }
     }
 }

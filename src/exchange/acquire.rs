@@ -164,7 +164,7 @@ impl Exchange {
         let second_note = leg.note;
         let beaten = |note| {
             let why = "another attempt was quicker".to_owned();
-            request.telling.attempt_ended(note, "cancelled", None, Some(why), clock::now());
+            request.telling.attempt_ended(note, "let_go", None, Some(why), clock::now());
         };
         // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
         let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));

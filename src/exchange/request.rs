@@ -17,7 +17,7 @@ use crate::{
     telemetry::story::Telling,
     wire::{
         envelope::Envelope,
-        translate::{ReplyContext, free_text_tools},
+        translate::{ReplyContext, asked},
     },
 };
 
@@ -70,7 +70,7 @@ impl Request {
             id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
             created: now.map_or(0, |since| since.as_secs()),
             model: target.upstream_model.to_string(),
-            free_text: free_text_tools(self.surface.dialect(), &self.body),
+            asked: asked(self.surface.dialect(), &self.body),
         }
     }
 

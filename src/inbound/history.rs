@@ -46,7 +46,7 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
         let ask = question(wanted.into_inner(), now)?;
         let answer = history.ask(ask, PATIENCE).await.map_err(|why| {
             log::error!("history cannot be read: {why}");
-            Error::Conflict(format!(
+            Error::HistoryUnavailable(format!(
                 "History cannot be read now: {why}. See history.path in the settings, and the log."
             ))
         })?;

@@ -44,6 +44,23 @@ pub struct Settings {
     pub users: BTreeMap<String, User>,
 }
 
+impl Settings {
+    /// What can be used, and yet may be meant otherwise.
+    pub fn doubts(&self) -> Vec<Problem> {
+        let without_hedge = |(_, backend): &(&String, &Backend)| {
+            let limits = &backend.deadlines;
+            limits.first_token_soft >= limits.first_token_hard
+        };
+        let doubt = |(name, _): (&String, &Backend)| Problem {
+            key: format!("backends.{name}.first_token_soft"),
+            text: "is not below first_token_hard: a second backend is never started beside this one; set it below, or \
+                   leave it so where that is meant"
+                .to_owned(),
+        };
+        self.backends.iter().filter(without_hedge).map(doubt).collect()
+    }
+}
+
 /// Settings that cannot be used: all their problems at once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BadSettings {

@@ -1,6 +1,6 @@
 //! Owns writing metric families in Prometheus's text format, version 0.0.4, which every scraper and promtool read.
 
-use std::fmt;
+use std::{fmt, sync::Arc};
 
 use prometheus_client::{
     encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
@@ -14,6 +14,27 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A sample's labels.
 pub(super) type LabelSet<'a> = Vec<(&'static str, &'a str)>;
+
+/// The labels of a backend and a model.
+pub(super) fn pair<'a>(backend: &'a str, model: &'a str) -> LabelSet<'a> {
+    vec![("backend", backend), ("model", model)]
+}
+
+/// Those of a pair and one more.
+pub(super) fn with<'a>(
+    (backend, model): &'a (Arc<str>, Arc<str>),
+    name: &'static str,
+    value: &'static str,
+) -> LabelSet<'a> {
+    let mut labels = pair(backend, model);
+    labels.push((name, value));
+    labels
+}
+
+/// The value of a label that is a flag.
+pub(super) fn yes(is: bool) -> &'static str {
+    if is { "true" } else { "false" }
+}
 
 /// The page being written. Families without samples are left out.
 pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);

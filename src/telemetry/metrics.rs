@@ -17,7 +17,7 @@ use prometheus_client::{
 
 use super::{
     counts::{Counts, LEFT},
-    exposition::{LabelSet, Page, filled},
+    exposition::{Page, filled, pair, with, yes},
     phase::Phase,
     sight::Seen,
 };
@@ -273,26 +273,15 @@ impl Scrape {
             "Restarts of actors that are no backend's.",
             counts.toll.restarts().map(|(actor, n)| (vec![("actor", actor)], n)),
         )?;
+        page.gauges(
+            "actor_given_up",
+            "1 while an actor that is no backend's is given up: it crashed too often.",
+            counts.toll.given_up().map(|(actor, is)| (vec![("actor", actor)], f64::from(u8::from(is)))),
+        )?;
         let commit = option_env!("GREENROOM_COMMIT").unwrap_or("unknown");
         let build = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", commit)];
         page.gauges("build_info", "The running version.", [(build, 1.0)])
     }
-}
-
-type Key = (Arc<str>, Arc<str>);
-
-fn pair<'a>(backend: &'a str, model: &'a str) -> LabelSet<'a> {
-    vec![("backend", backend), ("model", model)]
-}
-
-fn with<'a>((backend, model): &'a Key, name: &'static str, value: &'static str) -> LabelSet<'a> {
-    let mut labels = pair(backend, model);
-    labels.push((name, value));
-    labels
-}
-
-fn yes(is: bool) -> &'static str {
-    if is { "true" } else { "false" }
 }
 
 fn get(count: &AtomicU64) -> u64 {

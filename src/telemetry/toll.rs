@@ -85,6 +85,11 @@ impl Toll {
         Role::ALL.iter().zip(&self.0).map(|(role, entry)| (role.as_str(), entry.restarts.load(Relaxed)))
     }
 
+    /// Whether an actor was given up, by role.
+    pub(super) fn given_up(&self) -> impl Iterator<Item = (&'static str, bool)> {
+        Role::ALL.into_iter().map(|role| (role.as_str(), self.has_given_up(role)))
+    }
+
     /// All of it.
     pub fn lines(&self) -> Vec<Line> {
         let line = |(role, entry): (&Role, &Entry)| Line {

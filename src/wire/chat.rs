@@ -11,6 +11,8 @@ pub(crate) struct ChatRequest {
     pub(crate) tools: Vec<Tool>,
     pub(crate) tool_choice: Option<ToolChoice>,
     pub(crate) parallel_tool_calls: Option<bool>,
+    /// The client's dialect has room for one call: several are better not made.
+    pub(crate) one_call: bool,
     pub(crate) max_tokens: Option<u64>,
     pub(crate) temperature: Option<f64>,
     pub(crate) top_p: Option<f64>,

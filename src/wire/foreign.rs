@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     chat::Signature,
-    ids,
+    ids::{self, PlainIds},
     json::{list, text},
     responses::UNSIGNED,
     translate::Dialect,
@@ -58,6 +58,7 @@ fn chat(map: &mut Map<String, Value>) -> bool {
     };
     for message in items(map, "messages").filter(|m| m["role"] == "assistant") {
         clear(message);
+        message.get_mut("function_call").map(&mut clear);
         for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             clear(call);
         }
@@ -73,14 +74,14 @@ fn messages(map: &mut Map<String, Value>) -> bool {
 
 /// Writes the ids of calls, and of their results, in the letters that Anthropic takes.
 fn plain_ids(map: &mut Map<String, Value>) -> bool {
-    let mut changed = false;
+    let (mut changed, mut ids) = (false, PlainIds::default());
     for block in items(map, "messages").filter_map(|m| m.get_mut("content")?.as_array_mut()).flatten() {
         let key = match text(block, "type") {
             "tool_use" => "id",
             "tool_result" => "tool_use_id",
             _ => continue,
         };
-        let plain = ids::plain(text(block, key));
+        let plain = ids.of(text(block, key));
         if plain != text(block, key) {
             block[key] = plain.into();
             changed = true;
@@ -187,13 +188,29 @@ mod tests {
     }
 
     #[test]
+    fn ids_that_differ_in_odd_letters_only_stay_apart() {
+        let (call, result) =
+            (|id| json!({"type": "tool_use", "id": id}), |id| json!({"type": "tool_result", "tool_use_id": id}));
+        let ids = ["f.0", "f:0", "f_0", "g"];
+        let body = json!({"messages": [{"role": "assistant", "content": ids.map(call)},
+            {"role": "user", "content": ids.map(result)}]});
+        let out = clear(Dialect::Messages, &body).expect("a change");
+        let told = |at: usize, key: &str| -> Vec<&str> {
+            list(&out["messages"][at], "content").iter().map(|b| text(b, key)).collect()
+        };
+        assert_eq!(told(0, "id"), ["f_0", "f_0_2", "f_0_3", "g"]);
+        assert_eq!(told(1, "tool_use_id"), told(0, "id"), "results find their calls");
+    }
+
+    #[test]
     fn what_translation_adds_is_taken_out_of_chat_messages() {
         let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
         let mut signed = call.clone();
         signed["extra_content"] = json!({"google": {"thought_signature": "s"}});
         let body = json!({"messages": [{"role": "assistant", "content": null, "reasoning_content": "hm",
-            "thinking_blocks": [], "tool_calls": [signed]}]});
-        let want = json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call]}]});
+            "thinking_blocks": [], "tool_calls": [signed], "function_call": {"name": "f", "extra_content": {}}}]});
+        let want = json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call],
+            "function_call": {"name": "f"}}]});
         assert_eq!(clear(Dialect::Chat, &body), Some(want));
         assert_eq!(
             clear(Dialect::Chat, &json!({"messages": [{"role": "user", "content": "reasoning_content"}]})),

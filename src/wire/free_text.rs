@@ -47,7 +47,7 @@ pub(crate) fn input(arguments: &str) -> String {
 }
 
 /// The names of a request's free-text tools.
-pub fn names(dialect: Dialect, body: &[u8]) -> Vec<String> {
+pub(super) fn names(dialect: Dialect, body: &[u8]) -> Vec<String> {
     #[derive(Deserialize)]
     struct Offer {
         #[serde(default)]

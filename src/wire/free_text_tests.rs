@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, ReplyContext, StreamTranslator, Target, free_text_tools, reply, request},
+    translate::{Dialect, ReplyContext, StreamTranslator, Target, asked, reply, request},
 };
 
 const PATCH: &str = "*** Begin Patch\n\"é\"";
@@ -23,8 +23,8 @@ fn offer(dialect: Dialect) -> Value {
 }
 
 fn context(dialect: Dialect) -> ReplyContext {
-    let free_text = free_text_tools(dialect, offer(dialect).to_string().as_bytes());
-    ReplyContext { id: "i".into(), created: 1, model: "m".into(), free_text }
+    let asked = asked(dialect, offer(dialect).to_string().as_bytes());
+    ReplyContext { id: "i".into(), created: 1, model: "m".into(), asked }
 }
 
 fn sent(from: Dialect, body: &Value) -> Value {

@@ -1,4 +1,6 @@
-//! Owns the ids that replies carry in a client's dialect: the provider's own, under the dialect's prefix.
+//! Owns the ids that replies carry in a client's dialect, the provider's own under the dialect's prefix, and those of calls.
+
+use std::collections::{HashMap, HashSet};
 
 /// An id with a dialect's prefix.
 pub(crate) fn prefixed(prefix: &str, id: &str) -> String {
@@ -8,6 +10,32 @@ pub(crate) fn prefixed(prefix: &str, id: &str) -> String {
 /// An id of a tool call in the letters that Anthropic takes: others are refused (BerriAI/litellm, `_sanitize_anthropic_tool_use_id`).
 pub(crate) fn plain(id: &str) -> String {
     id.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
+}
+
+/// Plain ids for those of one request, the same for the same and another for another. Who comes first keeps its own, so that
+/// a conversation that goes on begins with the same bytes, which is what caches of prompts go by.
+#[derive(Debug, Default)]
+pub(crate) struct PlainIds {
+    given: HashMap<String, String>,
+    used: HashSet<String>,
+}
+
+impl PlainIds {
+    pub(crate) fn of(&mut self, id: &str) -> &str {
+        let Self { given, used } = self;
+        given.entry(id.to_owned()).or_insert_with(|| unique(&plain(id), used))
+    }
+}
+
+/// The id, with a number behind it where it is used already.
+pub(crate) fn unique(id: &str, used: &mut HashSet<String>) -> String {
+    let mut unique = id.to_owned();
+    let mut count = 2_usize;
+    while !used.insert(unique.clone()) {
+        unique = format!("{id}_{count}");
+        count += 1;
+    }
+    unique
 }
 
 /// Whether Anthropic takes a letter in an id.
@@ -24,6 +52,27 @@ pub(crate) fn call(given: Option<&str>, reply: &str, index: u32) -> String {
             // Some servers take forty characters.
             let tail = plain.len().saturating_sub(28);
             format!("call_{}_{index}", &plain[tail..])
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_two_ids_become_one_and_one_never_becomes_two(ids in proptest::collection::vec("[a_.:2]{1,4}", 0..40)) {
+            let mut all = PlainIds::default();
+            let given: Vec<String> = ids.iter().map(|id| all.of(id).to_owned()).collect();
+            for (id, plain) in ids.iter().zip(&given) {
+                prop_assert!(plain.chars().all(is_plain));
+                for (other, theirs) in ids.iter().zip(&given) {
+                    prop_assert_eq!(id == other, plain == theirs, "{} {}", id, other);
+                }
+            }
         }
     }
 }

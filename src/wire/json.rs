@@ -1,6 +1,7 @@
 //! Owns small readings of JSON values that every protocol's request reader shares.
 
-use serde_json::{Map, Value};
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, value::RawValue};
 
 use super::chat::{Loss, Weight};
 use super::translate::Refused;
@@ -126,13 +127,26 @@ pub(crate) fn arguments(text: &str) -> Value {
     }
 }
 
+/// The same, written in the digits that they came in: a tree of values knows no whole number beyond 64 bits, and writes
+/// fractions in its own way.
+pub(crate) struct Arguments<'a>(pub(crate) &'a str);
+
+impl Serialize for Arguments<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match serde_json::from_str::<&RawValue>(self.0) {
+            Ok(object) if object.get().starts_with('{') => object.serialize(to),
+            _ => arguments(self.0).serialize(to),
+        }
+    }
+}
+
 /// Appends a JSON string literal.
 pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
     push(out, text);
 }
 
 /// Appends a value's JSON.
-pub(crate) fn push<T: serde::Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
+pub(crate) fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     // A vector takes every write and these values have string keys only, so nothing can fail.
     drop(serde_json::to_writer(out, value));
 }

@@ -1,6 +1,9 @@
 //! Owns what goes over the wire, between protocols: pure functions of bytes, without sockets, clocks or actors.
 
 mod anthropic;
+mod asked;
+#[cfg(test)]
+mod calls_tests;
 mod chat;
 mod counts;
 #[cfg(test)]

@@ -8,11 +8,13 @@ use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, Weight},
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
-    gemini, openai, responses,
+    gemini,
+    json::push,
+    openai, responses,
 };
 
 pub use super::{
-    free_text::names as free_text_tools,
+    asked::{Asked, asked},
     responses::failure::{Received, failed},
 };
 
@@ -93,8 +95,8 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
     Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped })
 }
 
-/// What a reply is called where the provider does not say.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+/// What a reply is called where the provider does not say, and what shows of its request.
+#[derive(Debug, Clone, Default, PartialEq)]
 pub struct ReplyContext {
     /// Id, without prefix.
     pub id: String,
@@ -102,14 +104,8 @@ pub struct ReplyContext {
     pub created: u64,
     /// Model.
     pub model: String,
-    /// The request's tools whose calls carry free text, by name.
-    pub free_text: Vec<String>,
-}
-
-impl ReplyContext {
-    pub(crate) fn is_free_text(&self, tool: &str) -> bool {
-        self.free_text.iter().any(|name| name == tool)
-    }
+    /// What its request said.
+    pub asked: Asked,
 }
 
 /// Translates a whole reply. Of a provider's error only `Observed.fault` is given, the bytes being empty.
@@ -127,12 +123,13 @@ pub fn reply(
     if reply.fault.is_some() {
         return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
     }
-    let written = match to {
-        Dialect::Chat => openai::reply_out::write(&reply, ctx),
-        Dialect::Messages => anthropic::stream_out::whole(&reply, ctx),
-        Dialect::Responses => responses::reply_out::write(&reply, ctx),
-    };
-    Ok((written.to_string().into_bytes(), observe(reply)))
+    let mut written = Vec::with_capacity(body.len());
+    match to {
+        Dialect::Chat => push(&mut written, &openai::reply_out::write(&reply, ctx)),
+        Dialect::Messages => push(&mut written, &anthropic::reply_out::write(&reply, ctx)),
+        Dialect::Responses => push(&mut written, &responses::reply_out::write(&reply, ctx)),
+    }
+    Ok((written, observe(reply)))
 }
 
 fn observe(reply: ChatReply) -> Observed<'static> {

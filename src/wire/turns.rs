@@ -130,12 +130,7 @@ fn rename(parts: &mut [Part], used: &mut HashSet<String>, target: Protocol) -> V
         // Kimi K2 reads the ids of its history, `functions.NAME:NUMBER` (MoonshotAI/Kimi-K2, tool call guidance).
         let kept = if target == Protocol::Openai { id.clone() } else { ids::plain(id) };
         let kept = if kept.is_empty() { "call".to_owned() } else { kept };
-        let mut unique = kept.clone();
-        let mut count = 2_usize;
-        while !used.insert(unique.clone()) {
-            unique = format!("{kept}_{count}");
-            count += 1;
-        }
+        let unique = ids::unique(&kept, used);
         open.push((std::mem::replace(id, unique.clone()), unique));
     }
     open

@@ -14,7 +14,7 @@ use crate::support::{
 fn settings(slow: &Upstream, peer: &Upstream, limit: &str, budget: &str) -> Settings {
     Settings::new()
         .backend("slow", slow.addr)
-        .target("peer", peer.addr, "priority = 2")
+        .peer(peer.addr)
         .set("models.lone", "backends = [{ backend = \"slow\" }]")
         .set("backends.slow", limit)
         .set("failover", budget)

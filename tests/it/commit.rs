@@ -17,10 +17,6 @@ use crate::support::{
 /// A request for a stream that wants to know the token counts.
 const WITH_USAGE: &str = r#"{"model":"m","stream":true,"stream_options":{"include_usage":true},"messages":[{"role":"user","content":"Hi"}]}"#;
 
-fn both(bad: &Upstream, peer: &Upstream) -> Settings {
-    Settings::new().backend("bad", bad.addr).target("peer", peer.addr, "priority = 2")
-}
-
 #[tokio::test]
 async fn the_head_is_held_until_there_is_content() {
     let (role, content) = (Gate::new(), Gate::new());
@@ -45,7 +41,7 @@ async fn frames_of_a_backend_that_fails_before_content_are_never_seen() {
     let odd = sse::role().replace("chatcmpl-7", "chatcmpl-odd");
     let bad = Upstream::always(Answer::stream().chunk(odd).work(Duration::from_millis(50)).close()).await;
     let peer = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&both(&bad, &peer)).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
     let reply = proxy.chat(HELLO_STREAM).await;
     assert_eq!(Heard::of(&reply), Heard::said("hi", "peer"));
     assert!(!reply.text().contains("odd"), "{reply:?}");
@@ -95,7 +91,8 @@ async fn failing_over_is_still_possible_after_a_keepalive() {
     for bad in [Answer::new().hang(), Answer::new().work(Duration::from_millis(500)).then(Answer::json(500, "{}"))] {
         let (bad, peer) = (Upstream::always(bad).await, Upstream::saying("hi").await);
         let limits = "first_token_soft = \"20s\"\nfirst_token_hard = \"700ms\"";
-        let proxy = Proxy::start(&both(&bad, &peer).set("failover", SOON).set("backends.bad", limits)).await;
+        let proxy =
+            Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("failover", SOON).set("backends.bad", limits)).await;
         let mut client = proxy.begin(HELLO_STREAM).await;
         let head = client.head().await;
         assert_eq!((head.status(), named_in(&head)), (200, [None; 4]), "the one that is asked first fails");
@@ -148,7 +145,7 @@ async fn a_second_malformed_frame_fails_the_stream() {
 #[tokio::test]
 async fn a_malformed_whole_answer_is_found_out_before_its_head_goes_out() {
     let (bad, peer) = (Upstream::always(Answer::json(200, "{\"choices\":[{]}")).await, Upstream::saying("hi").await);
-    let proxy = Proxy::start(&both(&bad, &peer)).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
     assert_eq!(hear(&proxy, false).await, Heard::said("hi", "peer"));
 }
 
@@ -181,7 +178,7 @@ async fn an_answer_of_nothing_but_a_finish_is_an_answer() {
 async fn an_end_marker_behind_nothing_is_no_answer() {
     for nothing in [Answer::stream(), Answer::stream().chunk(sse::role()), Answer::stream().chunk(sse::usage(7, 0))] {
         let (bad, peer) = (Upstream::always(nothing.chunk(sse::DONE).end()).await, Upstream::saying("hi").await);
-        let proxy = Proxy::start(&both(&bad, &peer)).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
         assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
         let alone = Proxy::start(&Settings::new().backend("bad", bad.addr)).await;
         let reply = alone.chat(HELLO_STREAM).await;

@@ -92,7 +92,7 @@ async fn it_holds_over_all_attempts_and_their_waits() {
 async fn a_stream_under_way_ends_with_an_error_frame_at_the_deadline() {
     let one = Upstream::always(Answer::stream().chunk(sse::text("begun ")).hang()).await;
     let peer = Upstream::saying("begun and done").await;
-    let settings = Settings::new().backend("one", one.addr).target("peer", peer.addr, "priority = 2");
+    let settings = Settings::new().backend("one", one.addr).peer(peer.addr);
     let proxy = Proxy::start(&settings).await;
     let (reply, waited) = ask(&proxy, true, "500").await;
     assert!(about(500).contains(&waited), "{waited:?}");

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{Ask, Reply},
-    proxy::{Launch, Proxy},
+    launch::Launch,
+    proxy::Proxy,
     sse,
     wire::End,
 };

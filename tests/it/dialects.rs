@@ -13,10 +13,7 @@ use crate::support::{
 
 /// One backend, with these lines, that serves `m` as `theirs`.
 fn only(upstream: &Upstream, lines: &str) -> Settings {
-    let url = format!("base_url = \"http://{}/v1\"\napi_key = \"the-key\"\n{lines}", upstream.addr);
-    Settings::new()
-        .set("backends.only", &url)
-        .set("models.m", "backends = [{ backend = \"only\", model = \"theirs\" }]\nrewrite_model = true")
+    Settings::only(upstream.addr, "/v1", "theirs", lines).set("models.m", "rewrite_model = true")
 }
 
 async fn post(proxy: &Proxy, path: &str, body: &Value) -> Reply {

@@ -3,7 +3,8 @@
 use crate::support::{
     client::{Ask, Connection},
     eventually,
-    proxy::{HELLO, Launch},
+    launch::Launch,
+    proxy::HELLO,
     script::{Answer, completion},
     settings::{Settings, TOKEN},
     upstream::Upstream,

@@ -21,7 +21,7 @@ fn says(ask: &Received, text: &str) -> Answer {
 fn settings(slow: &Upstream, peer: &Upstream) -> Settings {
     Settings::new()
         .backend("slow", slow.addr)
-        .target("peer", peer.addr, "priority = 2")
+        .peer(peer.addr)
         .set("backends.slow", "first_token_soft = \"150ms\"")
         .set("failover", "hedge_budget = 1.0")
 }
@@ -48,7 +48,7 @@ async fn the_second_one_wins_and_the_slow_ones_connection_is_closed() {
         assert_eq!(of, [&json!(1), &json!(0), &json!(0)], "a loser has not failed, and nobody has left");
         let entry = entry(&proxy).await;
         let outcomes = [&entry["attempts"][0]["outcome"], &entry["attempts"][1]["outcome"]];
-        assert_eq!(outcomes, [&json!("cancelled"), &json!("success")], "both legs are shown: {entry}");
+        assert_eq!(outcomes, [&json!("let_go"), &json!("success")], "both legs are shown: {entry}");
         let page = proxy.get("/metrics").await.text();
         assert!(!page.contains("caller_cancelled"), "{page}");
     }
@@ -148,7 +148,7 @@ async fn hedging_is_budgeted_and_can_be_switched_off() {
         let lines = format!("hedge_budget = {budget}");
         let settings = Settings::new()
             .backend("slow", slow.addr)
-            .target("peer", peer.addr, "priority = 2")
+            .peer(peer.addr)
             .set("backends.slow", "first_token_soft = \"100ms\"")
             .set("failover", &lines);
         let proxy = Proxy::start(&settings).await;

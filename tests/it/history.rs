@@ -91,6 +91,23 @@ async fn counts_times_tokens_pins_and_events_are_told_by_backend() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_lost_to_a_quicker_one_is_told_apart_from_clients_that_left() {
+    let (slow, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
+    let settings = Settings::new()
+        .backend("slow", slow.addr)
+        .peer(peer.addr)
+        .set("backends.slow", "first_token_soft = \"50ms\"")
+        .set("failover", "hedge_budget = 1.0")
+        .set("history", "path = \":memory:\"\nflush_every = \"10ms\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.chat(HELLO).await.backend(), "peer");
+    let answer = told(&proxy, "", "both attempts", |answer| sum(answer, "slow", "attempts") == 1).await;
+    let of = ["let_go", "cancelled", "failure"].map(|member| sum(&answer, "slow", member));
+    assert_eq!((of, sum(&answer, "peer", "success")), ([1, 0, 0], 1), "{answer}");
+    assert_eq!(answer["points"][1]["outcomes"], serde_json::json!({"let_go": 1}), "{answer}");
+}
+
+#[tokio::test]
 async fn questions_are_for_admins_and_bad_ones_are_explained() {
     let upstream = Upstream::saying("hi").await;
     let settings = Settings::new()
@@ -196,7 +213,8 @@ async fn a_disk_that_takes_nothing_is_one_line_in_the_log_and_nothing_else() {
     for _ in 0..20 {
         assert_eq!(proxy.hello().await.status(), 200);
         let reply = proxy.get("/admin/history").await;
-        assert_eq!((reply.status(), reply.error("code").as_str()), (409, "conflict"), "{reply:?}");
+        assert_eq!((reply.status(), reply.error("code").as_str()), (503, "history_unavailable"), "{reply:?}");
+        assert_eq!(reply.header("retry-after"), "1", "{reply:?}");
         assert!(["os error", "history.path"].iter().all(|word| reply.error("message").contains(word)), "{reply:?}");
     }
     assert_eq!(proxy.log().matches("history cannot be written").count(), 1, "{}", proxy.log());

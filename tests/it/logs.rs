@@ -4,7 +4,8 @@ use serde_json::json;
 
 use crate::support::{
     client::{Ask, Connection},
-    proxy::{HELLO, HELLO_STREAM, Launch, Proxy},
+    launch::Launch,
+    proxy::{HELLO, HELLO_STREAM, Proxy},
     script::{Answer, completion},
     settings::{Settings, TOKEN},
     sse,

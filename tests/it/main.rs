@@ -3,6 +3,7 @@
 mod support;
 
 mod admin;
+mod asked;
 mod balance;
 mod budget;
 mod byte_exact;

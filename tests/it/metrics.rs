@@ -10,7 +10,8 @@ use serde_json::json;
 use crate::support::{
     client::{Ask, ask},
     eventually,
-    proxy::{HELLO, HELLO_STREAM, Launch, Proxy, hello_at},
+    launch::Launch,
+    proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate},
     settings::{Settings, TOKEN},
     sse,
@@ -133,6 +134,23 @@ async fn a_client_that_leaves_is_counted_by_when_it_left() {
     let page = until(&proxy, "greenroom_backend_inflight{backend=\"one\",model=\"m\"}", 0.0).await;
     let left = "greenroom_requests_total{backend=\"one\",model=\"m\",status_class=\"4xx\",outcome=\"cancelled\",stream=\"true\"}";
     assert_eq!(sample(&page, left), Some(1.0), "{page}");
+}
+
+#[tokio::test]
+async fn who_was_given_up_is_told_until_it_is_back() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr).set("server", "chaos = true")).await;
+    let router = "greenroom_actor_given_up{actor=\"router\"}";
+    let page = page(&proxy).await;
+    for actor in ["overseer", "router", "recorder"] {
+        assert_eq!(sample(&page, &format!("greenroom_actor_given_up{{actor=\"{actor}\"}}")), Some(0.0), "{page}");
+    }
+    for _ in 0..11 {
+        assert_eq!(proxy.post("/admin/chaos/router").await.status(), 200);
+    }
+    until(&proxy, router, 1.0).await;
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    until(&proxy, router, 0.0).await;
 }
 
 #[tokio::test]

@@ -13,10 +13,7 @@ use crate::support::{
 
 /// One backend that serves `m` as `deployed-model`.
 fn only(upstream: &Upstream, path: &str, lines: &str) -> Settings {
-    let url = format!("base_url = \"http://{}{path}\"\napi_key = \"the-key\"\n{lines}", upstream.addr);
-    Settings::new()
-        .set("backends.only", &url)
-        .set("models.m", "backends = [{ backend = \"only\", model = \"deployed-model\" }]\nrescue = \"off\"")
+    Settings::only(upstream.addr, path, "deployed-model", lines).set("models.m", "rescue = \"off\"")
 }
 
 const AZURE: &str = "protocol = \"openai\"\nstyle = \"azure\"\napi_version = \"2024-10-21\"";

@@ -45,13 +45,9 @@ async fn peer() -> Upstream {
     Upstream::start(move |_, ask| if ask.wants_stream() { stream.clone() } else { whole.clone() }).await
 }
 
-fn settings(bad: &Upstream, peer: &Upstream) -> Settings {
-    Settings::new().backend("bad", bad.addr).target("peer", peer.addr, "priority = 2")
-}
-
 async fn stage(bad: Answer) -> (Upstream, Upstream, Proxy) {
     let (bad, peer) = (Upstream::always(bad).await, peer().await);
-    let settings = settings(&bad, &peer).set("backends.bad", "idle_timeout = \"300ms\"");
+    let settings = Settings::bad_and_peer(&bad, &peer).set("backends.bad", "idle_timeout = \"300ms\"");
     let proxy = Proxy::start(&settings).await;
     (bad, peer, proxy)
 }
@@ -132,7 +128,7 @@ async fn a_stream_that_stalls_with_nobody_to_rescue_it_ends_with_an_error_in_tim
 async fn a_peer_that_says_something_else_ends_the_stream_with_an_error_and_is_not_blamed() {
     let bad = Upstream::always(cut(40)).await;
     let other = Upstream::saying("word0 word1 and then something else").await;
-    let settings = settings(&bad, &other).set("failover", "max_attempts = 2");
+    let settings = Settings::bad_and_peer(&bad, &other).set("failover", "max_attempts = 2");
     let proxy = Proxy::start(&settings).await;
     for asked in 1..=4 {
         // A new request each time; the gate of `bad` may have shut by then.
@@ -151,7 +147,7 @@ async fn a_peer_that_says_something_else_ends_the_stream_with_an_error_and_is_no
 #[tokio::test]
 async fn where_nobody_can_take_over_the_client_is_told_why_its_own_stream_broke() {
     let (bad, full) = (Upstream::always(cut(40)).await, Upstream::always(Answer::json(503, "{}")).await);
-    let proxy = Proxy::start(&settings(&bad, &full)).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &full)).await;
     let reply = proxy.chat(HELLO_STREAM).await;
     assert_broken(&reply, &words(40).concat());
     assert!(full.asked() > 0);
@@ -166,7 +162,7 @@ async fn a_peer_that_stops_before_the_seam_or_at_it_is_judged_by_its_finish() {
         let bad = Upstream::always(cut(40)).await;
         let stream = Answer::streams(&text);
         let peer = Upstream::start(move |_, _| stream.clone()).await;
-        let proxy = Proxy::start(&settings(&bad, &peer).set("failover", "max_attempts = 2")).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("failover", "max_attempts = 2")).await;
         let reply = proxy.chat(HELLO_STREAM).await;
         if fits {
             assert_eq!(Heard::of(&reply), Heard::said(&text, "bad"));
@@ -194,7 +190,7 @@ async fn a_pinned_stream_and_one_whose_rescue_is_off_end_where_they_broke() {
     assert_broken(&proxy.chat(pinned).await, &words(40).concat());
     assert_eq!(peer.asked(), 0);
     let (bad, peer) = (Upstream::always(cut(40)).await, self::peer().await);
-    let proxy = Proxy::start(&settings(&bad, &peer).set("models.m", "rescue = \"off\"")).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("models.m", "rescue = \"off\"")).await;
     assert_broken(&proxy.chat(HELLO_STREAM).await, &words(40).concat());
     assert_eq!(peer.asked(), 0);
 }
@@ -244,7 +240,7 @@ async fn a_peer_that_refuses_to_continue_after_all_repeats_it_from_the_start() {
 #[tokio::test]
 async fn a_peer_that_declares_nothing_is_never_sent_a_trailing_assistant_message() {
     let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
-    let proxy = Proxy::start(&settings(&bad, &peer).set("models.m", "rescue = \"prefix\"")).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("models.m", "rescue = \"prefix\"")).await;
     assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
     assert_eq!(last_message(&peer.last()).0, "user");
 }
@@ -252,7 +248,7 @@ async fn a_peer_that_declares_nothing_is_never_sent_a_trailing_assistant_message
 #[tokio::test]
 async fn where_one_attempt_is_all_a_broken_stream_is_not_taken_over() {
     let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
-    let proxy = Proxy::start(&settings(&bad, &peer).set("failover", "max_attempts = 1")).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("failover", "max_attempts = 1")).await;
     let reply = proxy.chat(HELLO_STREAM).await;
     assert_eq!((sse::is_done(&reply.body), reply.end), (false, End::Truncated), "{reply:?}");
     assert_eq!((bad.asked(), peer.asked()), (1, 0));

@@ -3,7 +3,9 @@
 use std::path::Path;
 
 use crate::support::{
-    proxy::{HELLO, Launch, Proxy, Said, run},
+    launch::Launch,
+    process::{Said, run},
+    proxy::{HELLO, Proxy},
     script::Answer,
     settings::Settings,
     upstream::Upstream,
@@ -105,6 +107,22 @@ async fn good_settings_are_called_good() {
     let said = with(dir.path(), GOOD, &["validate", "greenroom.toml"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(!format!("{said:?}").contains("secret-of-tester"), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_soft_limit_that_is_not_below_the_hard_one_is_good_and_noted() {
+    let dir = tempfile::tempdir().unwrap();
+    for (limits, noted) in [
+        ("first_token_hard = \"5s\"", true),
+        ("first_token_soft = \"9s\"\nfirst_token_hard = \"9s\"", true),
+        ("first_token_soft = \"4s\"\nfirst_token_hard = \"5s\"", false),
+    ] {
+        let text = GOOD.replace("[backends.one]", &format!("[backends.one]\n{limits}"));
+        let said = with(dir.path(), &text, &["validate", "greenroom.toml"]).await;
+        assert_eq!((said.code, said.err.as_str()), (Some(0), ""), "{limits}: {said:?}");
+        let note = said.out.lines().find(|line| line.trim_start().starts_with("note: backends.one.first_token_soft: "));
+        assert_eq!(note.map(|line| line.contains("first_token_hard")), noted.then_some(true), "{limits}: {said:?}");
+    }
 }
 
 #[tokio::test]

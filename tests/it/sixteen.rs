@@ -24,11 +24,6 @@ fn says(ask: &Received, text: &str) -> Answer {
     if ask.wants_stream() { Answer::streams(text) } else { Answer::says(text) }
 }
 
-/// `bad` is asked first, `peer` where that does not help.
-fn both(bad: &Upstream, peer: &Upstream) -> Settings {
-    Settings::new().backend("bad", bad.addr).target("peer", peer.addr, "priority = 2")
-}
-
 fn alone(bad: &Upstream) -> Settings {
     Settings::new().backend("bad", bad.addr)
 }
@@ -38,7 +33,7 @@ async fn a_429_with_retry_after_is_answered_by_a_peer_at_once() {
     for stream in WAYS {
         let bad = Upstream::always(Answer::json_with(429, "retry-after: 2\r\n", NO)).await;
         let peer = Upstream::saying("hi").await;
-        let proxy = Proxy::start(&both(&bad, &peer)).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
         let asked = Instant::now();
         for _ in 0..3 {
             assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "peer"));
@@ -94,7 +89,7 @@ async fn a_500_is_tried_once_more_on_the_same_backend_where_no_peer_is_free() {
 async fn an_endless_503_is_answered_by_a_peer() {
     for stream in WAYS {
         let (bad, peer) = (Upstream::always(Answer::json(503, NO)).await, Upstream::saying("hi").await);
-        let proxy = Proxy::start(&both(&bad, &peer)).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
         for _ in 0..10 {
             assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "peer"));
         }
@@ -108,7 +103,7 @@ async fn a_reset_before_any_byte_is_answered_by_a_peer_or_by_one_more_try() {
     for stream in WAYS {
         let once = |n, ask: &Received| if n == 0 { Answer::new().reset() } else { says(ask, "again") };
         let (bad, peer) = (Upstream::start(once).await, Upstream::saying("hi").await);
-        let proxy = Proxy::start(&both(&bad, &peer)).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
         assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "peer"));
         let bad = Upstream::start(once).await;
         let proxy = Proxy::start(&alone(&bad)).await;
@@ -122,7 +117,7 @@ async fn a_backend_that_never_answers_is_asked_once_and_let_go_and_a_peer_answer
     for stream in WAYS {
         let (bad, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
         let limits = "first_token_soft = \"20s\"\nfirst_token_hard = \"300ms\"";
-        let proxy = Proxy::start(&both(&bad, &peer).set("backends.bad", limits)).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("backends.bad", limits)).await;
         let asked = Instant::now();
         assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "peer"));
         assert!(asked.elapsed() < Duration::from_secs(3));
@@ -141,7 +136,9 @@ async fn a_head_is_not_a_first_token() {
             Answer::new().raw("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: 9\r\n\r\n").hang()
         };
         let (bad, peer) = (Upstream::start(slow).await, Upstream::saying("hi").await);
-        let proxy = Proxy::start(&both(&bad, &peer).set("backends.bad", "first_token_soft = \"300ms\"")).await;
+        let proxy =
+            Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("backends.bad", "first_token_soft = \"300ms\""))
+                .await;
         let asked = Instant::now();
         assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "peer"));
         assert!(asked.elapsed() < Duration::from_secs(3));
@@ -196,7 +193,7 @@ async fn a_refused_content_is_asked_for_once_and_the_reason_is_passed_on() {
     const REFUSED: &str = r#"{"error":{"message":"Your request was rejected by our safety system.","type":"invalid_request_error","param":null,"code":"content_policy_violation"}}"#;
     for stream in WAYS {
         let (bad, peer) = (Upstream::always(Answer::json(400, REFUSED)).await, Upstream::saying("hi").await);
-        let proxy = Proxy::start(&both(&bad, &peer)).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
         let reply = proxy.chat(hello(stream)).await;
         assert_eq!((reply.status(), reply.text().as_str()), (400, REFUSED));
         assert_eq!((bad.asked(), peer.asked()), (1, 0));
@@ -212,7 +209,7 @@ async fn through_a_long_503_every_request_is_answered_and_traffic_comes_back() {
             move |_: usize, ask: &Received| if *cell.borrow() { Answer::json(503, NO) } else { says(ask, "bad") };
         let (bad, peer) = (Upstream::start(script).await, Upstream::saying("peer").await);
         let quick = "backoff_min = \"100ms\"\nbackoff_max = \"400ms\"";
-        let proxy = Proxy::start(&both(&bad, &peer).set("defaults.backend", quick)).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("defaults.backend", quick)).await;
         // Part of what is simulated: clients that come one by one through an outage of two seconds.
         for _ in 0..50 {
             assert_eq!(hear(&proxy, stream).await, Heard::said("peer", "peer"));

@@ -16,7 +16,7 @@ async fn stage(with_peer: bool) -> (Upstream, Upstream, Proxy) {
         .backend("bad", bad.addr)
         .set("failover", "max_attempts = 1")
         .set("defaults.backend", "breaker_failures = 0\nbreaker_min_samples = 1000");
-    let settings = if with_peer { settings.target("peer", peer.addr, "priority = 2") } else { settings };
+    let settings = if with_peer { settings.peer(peer.addr) } else { settings };
     let proxy = Proxy::start(&settings).await;
     (bad, peer, proxy)
 }
@@ -64,7 +64,7 @@ async fn another_users_failure_is_nobody_elses() {
     let (bad, peer) = (Upstream::always(Answer::json(500, "{}")).await, Upstream::saying("hi").await);
     let settings = Settings::new()
         .backend("bad", bad.addr)
-        .target("peer", peer.addr, "priority = 2")
+        .peer(peer.addr)
         .set("failover", "max_attempts = 1")
         .set("users.other", "token = \"token-of-other\"\nmodels = [\"*\"]\nbackends = [\"*\"]");
     let proxy = Proxy::start(&settings).await;

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use crate::support::{
     eventually,
-    proxy::{Launch, Proxy, Said},
+    launch::Launch,
+    process::Said,
+    proxy::Proxy,
     script::Answer,
     settings::{Settings, TOKEN},
     sse,

@@ -4,7 +4,9 @@ use serde_json::json;
 
 use crate::support::{
     client::{Ask, Reply},
-    proxy::{HELLO, Launch, Proxy, run},
+    launch::Launch,
+    process::run,
+    proxy::{HELLO, Proxy},
     settings::Settings,
     upstream::Upstream,
 };

@@ -1,6 +1,7 @@
 # Owns what the official OpenAI SDK sees of Greenroom when all goes well: chat, streams, both of them async, pins, models.
 
 import asyncio
+import json
 
 import pytest
 
@@ -115,3 +116,34 @@ def test_models_are_listed_and_retrieved(client):
     for name in ids:
         model = client.models.retrieve(name)
         assert model.id == name and model.object == "model"
+
+
+@pytest.mark.parametrize("backend", ["anthropic_claude", "google_gemini"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_functions_as_they_were_before_tools_take_two_turns(client, backend, stream):
+    function = {
+        "name": "get_weather",
+        "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+    }
+    turns = [{"role": "user", "content": "What is the weather in Paris?"}]
+    body = {"model": MODEL, "functions": [function], "extra_body": {"backend": backend}}
+    first = client.chat.completions.create(messages=turns, stream=stream, **body)
+    if stream:
+        call, finish = {"name": "", "arguments": ""}, None
+        for choice in (chunk.choices[0] for chunk in first):
+            assert not choice.delta.tool_calls
+            if choice.delta.function_call:
+                call["name"] += choice.delta.function_call.name or ""
+                call["arguments"] += choice.delta.function_call.arguments or ""
+            finish = choice.finish_reason or finish
+    else:
+        message, finish = first.choices[0].message, first.choices[0].finish_reason
+        assert not message.tool_calls
+        call = {"name": message.function_call.name, "arguments": message.function_call.arguments}
+    assert finish == "function_call" and call["name"] == "get_weather" and json.loads(call["arguments"])["city"]
+    turns += [
+        {"role": "assistant", "content": None, "function_call": call},
+        {"role": "function", "name": "get_weather", "content": "clear"},
+    ]
+    second = client.chat.completions.create(messages=turns, **body).choices[0]
+    assert second.finish_reason == "stop" and "clear" in second.message.content

@@ -46,6 +46,27 @@ def test_a_whole_answer(client, to):
     assert usage.input_tokens_details.cached_tokens == usage.output_tokens_details.reasoning_tokens == 0
 
 
+@pytest.mark.parametrize("backend", ["anthropic_claude", "google_gemini"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_translated_answer_repeats_its_request(client, backend, stream):
+    body = {
+        "model": "gpt-4o",
+        "input": QUESTION,
+        "extra_body": {"backend": backend},
+        "instructions": "Be brief.",
+        "metadata": {"team": "blue"},
+        "max_output_tokens": 99,
+        "tools": [TOOL],
+        "tool_choice": "none",
+        "text": {"verbosity": "low"},
+    }
+    response = streamed(client, **body)[1] if stream else client.responses.create(**body)
+    assert (response.metadata, response.instructions, response.max_output_tokens) == ({"team": "blue"}, "Be brief.", 99)
+    assert response.tools[0].name == "get_weather" and response.tool_choice == "none"
+    assert response.text.verbosity == "low" and response.text.format.type == "text"
+    assert response.truncation == "disabled" and response.reasoning.effort is None
+
+
 def test_a_streamed_answer(client, to):
     events, final = streamed(client, input=QUESTION, **to)
     kinds = [event.type for event in events]

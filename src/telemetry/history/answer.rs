@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use super::{
     messages::Ask,
-    tally::{CANCELLED, Key, SUCCESS, Tally},
+    tally::{CANCELLED, Key, LET_GO, SUCCESS, Tally},
 };
 use crate::{
     backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
@@ -54,8 +54,10 @@ pub struct Point {
     pub caller_fault: u64,
     /// The backend was, or Greenroom.
     pub failure: u64,
-    /// The client left, or another attempt was quicker.
+    /// The client left.
     pub cancelled: u64,
+    /// Another attempt was quicker.
+    pub let_go: u64,
     /// Successes among successes and failures.
     pub success_rate: Option<f64>,
     /// Attempts by outcome.
@@ -158,7 +160,8 @@ impl<'a> Gathering<'a> {
             let (attempts, success) = (tally.total(), of(SUCCESS));
             let cancelled = of(CANCELLED) + of(Class::CallerCancelled.as_str());
             let caller_fault = tally.outcomes.iter().filter(|(name, _)| is_callers(name)).map(|(_, count)| count).sum();
-            let failure = attempts - success - cancelled - caller_fault;
+            let let_go = of(LET_GO);
+            let failure = attempts - success - cancelled - let_go - caller_fault;
             let judged = success + failure;
             let [tokens_in, tokens_out, tokens_cached, tokens_reasoning] = tally.tokens;
             Point {
@@ -170,6 +173,7 @@ impl<'a> Gathering<'a> {
                 caller_fault,
                 failure,
                 cancelled,
+                let_go,
                 success_rate: (judged > 0).then(|| success as f64 / judged as f64),
                 routes,
                 latency_ms: Spread::of(&tally.latency),

@@ -20,9 +20,10 @@ pub const MINUTE: i64 = 60;
 /// Route of requests that no backend was found for.
 const NO_ROUTE: &str = "none";
 
-/// Outcome of an attempt that succeeded, and of one whose client left.
+/// Outcome of an attempt that succeeded, of one whose client left, and of one that lost to a quicker one.
 pub(super) const SUCCESS: &str = "success";
 pub(super) const CANCELLED: &str = "cancelled";
+pub(super) const LET_GO: &str = "let_go";
 
 /// What a row is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -62,7 +63,7 @@ impl From<Wanted<'_>> for Key {
 /// What happened in that minute.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tally {
-    /// Attempts by outcome: `success`, `cancelled`, or a class of failure.
+    /// Attempts by outcome: `success`, `cancelled`, `let_go`, or a class of failure.
     pub outcomes: BTreeMap<Cow<'static, str>, u64>,
     /// Whole attempts that succeeded.
     pub latency: Snapshot,

@@ -4,6 +4,7 @@ mod blocks_out;
 pub(crate) mod fault;
 mod models;
 pub(crate) mod reply_in;
+pub(crate) mod reply_out;
 pub(crate) mod request_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;

@@ -1,6 +1,7 @@
 //! Owns reading a whole Messages reply.
 
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
@@ -25,7 +26,8 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         return Err(Malformed("a message without content".into()));
     };
     let reason = value.get("stop_reason").and_then(Value::as_str);
-    let mut parts: Vec<Part> = content.iter().filter_map(part).collect();
+    let mut parts: Vec<Part> =
+        content.iter().zip(inputs(body, content)).filter_map(|(block, input)| part(block, input)).collect();
     if reason == Some("refusal") {
         parts.extend(
             value.pointer("/stop_details/explanation").and_then(Value::as_str).map(|t| Part::Refusal(t.into())),
@@ -34,8 +36,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     let usage = match value.get("usage") {
         None | Some(Value::Null) => None,
         Some(usage) => {
-            let raw: RawUsage =
-                serde::Deserialize::deserialize(usage).map_err(|e: serde_json::Error| Malformed(e.to_string()))?;
+            let raw = RawUsage::deserialize(usage).map_err(|e: serde_json::Error| Malformed(e.to_string()))?;
             Some(raw.into())
         }
     };
@@ -51,7 +52,27 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     })
 }
 
-fn part(block: &Value) -> Option<Part> {
+/// What each block's call is given, as its provider wrote it: a tree of values would not keep the digits.
+fn inputs(body: &[u8], content: &[Value]) -> Vec<Option<String>> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow)]
+        content: Vec<Block<'a>>,
+    }
+    #[derive(Deserialize)]
+    struct Block<'a> {
+        #[serde(borrow, default)]
+        input: Option<&'a RawValue>,
+    }
+    let read = content.iter().any(|block| text(block, "type") == "tool_use").then(|| serde_json::from_slice(body));
+    match read {
+        Some(Ok(Message { content })) => content.iter().map(|b| b.input.map(|input| input.get().to_owned())).collect(),
+        // No call, or a block that is no object.
+        _ => content.iter().map(|block| block.get("input").map(Value::to_string)).collect(),
+    }
+}
+
+fn part(block: &Value, input: Option<String>) -> Option<Part> {
     Some(match text(block, "type") {
         "text" => Part::text(text(block, "text")),
         "thinking" => Part::Thinking {
@@ -64,7 +85,7 @@ fn part(block: &Value) -> Option<Part> {
         "tool_use" => Part::ToolCall {
             id: text(block, "id").to_owned(),
             name: text(block, "name").to_owned(),
-            arguments: block.get("input").filter(|i| i.is_object()).map_or_else(|| "{}".to_owned(), Value::to_string),
+            arguments: input.filter(|i| i.starts_with('{')).unwrap_or_else(|| "{}".to_owned()),
             signature: None,
         },
         // What the provider's own tools did: not part of the answer.

@@ -248,15 +248,16 @@ fn tools(request: &ChatRequest, turns: &[Message], out: &mut Map<String, Value>)
         choice = Some(ToolChoice::None);
     }
     out.insert("tools".into(), Value::Array(tools));
+    let single = request.one_call || request.parallel_tool_calls == Some(false);
     let mut written = match &choice {
         Some(ToolChoice::None) => json!({"type": "none"}),
         Some(ToolChoice::Required) => json!({"type": "any"}),
         Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
         Some(ToolChoice::Auto) => json!({"type": "auto"}),
-        None if request.parallel_tool_calls == Some(false) => json!({"type": "auto"}),
+        None if single => json!({"type": "auto"}),
         None => return,
     };
-    if request.parallel_tool_calls == Some(false) && choice != Some(ToolChoice::None) {
+    if single && choice != Some(ToolChoice::None) {
         written["disable_parallel_tool_use"] = true.into();
     }
     out.insert("tool_choice".into(), written);

@@ -1,84 +1,18 @@
-//! Owns writing a Messages reply, whole and as a stream.
+//! Owns writing a Messages stream.
 
 use serde_json::{Map, Value, json};
 
-use super::super::{
-    Protocol, Usage,
-    chat::{Part, Signature},
-    events::{ChatEvent, ChatReply, Finish, StreamWriter},
-    ids,
-    json::{arguments, push, push_text},
-    translate::ReplyContext,
+use super::{
+    super::{
+        Protocol, Usage,
+        chat::Signature,
+        events::{ChatEvent, Finish, StreamWriter},
+        ids,
+        json::{push, push_text},
+        translate::ReplyContext,
+    },
+    reply_out::{usage, word},
 };
-
-/// Writes a whole reply.
-pub(crate) fn whole(reply: &ChatReply, ctx: &ReplyContext) -> Value {
-    let id = reply.id.as_deref().unwrap_or(&ctx.id);
-    let (mut content, mut calls) = (Vec::new(), 0);
-    for part in &reply.parts {
-        match part {
-            Part::Text { text, .. } | Part::Refusal(text) => content.push(json!({"type": "text", "text": text})),
-            Part::Thinking { text, signature } => {
-                let signature = signature.as_ref().map(|s| s.spelled(Protocol::Anthropic)).unwrap_or_default();
-                content.push(json!({"type": "thinking", "thinking": text, "signature": signature}));
-            }
-            Part::Redacted(data) => content.push(json!({"type": "redacted_thinking", "data": data})),
-            Part::ToolCall { id: given, name, arguments: text, signature } => {
-                if let Some(signature) = signature {
-                    carry(signature, &mut content);
-                }
-                let call_id = ids::call(Some(given), id, calls);
-                calls += 1;
-                content.push(json!({"type": "tool_use", "id": call_id, "name": name, "input": arguments(text)}));
-            }
-            _ => {}
-        }
-    }
-    let reason = reply.finish.unwrap_or(if calls == 0 { Finish::Stop } else { Finish::ToolCalls });
-    json!({
-        "id": ids::prefixed("msg_", id),
-        "type": "message",
-        "role": "assistant",
-        "model": reply.model.as_deref().unwrap_or(&ctx.model),
-        "content": content,
-        "stop_reason": word(reason, reply.stop_sequence.as_deref()),
-        "stop_sequence": reply.stop_sequence,
-        "usage": usage(reply.usage.unwrap_or_default()),
-    })
-}
-
-/// Puts a call's signature into the thinking block before it, the one place that Messages clients echo.
-fn carry(signature: &Signature, content: &mut Vec<Value>) {
-    if let Some(last) = content.last_mut().filter(|b| b["type"] == "thinking" && b["signature"] == "") {
-        last["signature"] = signature.spelled(Protocol::Anthropic).into();
-        return;
-    }
-    content.push(json!({"type": "thinking", "thinking": "", "signature": signature.spelled(Protocol::Anthropic)}));
-}
-
-fn word(reason: Finish, stop_sequence: Option<&str>) -> &'static str {
-    match reason {
-        Finish::Stop if stop_sequence.is_some() => "stop_sequence",
-        Finish::Stop => "end_turn",
-        Finish::Length => "max_tokens",
-        Finish::ToolCalls => "tool_use",
-        Finish::ContentFilter => "refusal",
-    }
-}
-
-/// Counts in Anthropic's words: input without what a cache had to do with.
-fn usage(count: Usage) -> Value {
-    let mut out = json!({
-        "input_tokens": count.input.saturating_sub(count.cached).saturating_sub(count.written),
-        "cache_creation_input_tokens": count.written,
-        "cache_read_input_tokens": count.cached,
-        "output_tokens": count.output,
-    });
-    if count.reasoning > 0 {
-        out["output_tokens_details"] = json!({"thinking_tokens": count.reasoning});
-    }
-    out
-}
 
 /// Writes events.
 #[derive(Debug)]

@@ -1,7 +1,7 @@
 //! Owns turning Gemini's partial arguments, values at JSON paths, into pieces of one JSON text.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::super::{Malformed, json::push_text};
 
@@ -12,8 +12,9 @@ pub(crate) struct PartialArg {
     json_path: String,
     #[serde(default)]
     string_value: Option<String>,
+    /// In the provider's own digits.
     #[serde(default)]
-    number_value: Option<Value>,
+    number_value: Option<Box<RawValue>>,
     #[serde(default)]
     bool_value: Option<bool>,
     #[serde(default)]
@@ -58,7 +59,7 @@ impl Arguments {
                     out.push(b'"');
                 }
             }
-            (_, Some(number @ Value::Number(_)), _) => out.extend_from_slice(number.to_string().as_bytes()),
+            (_, Some(number), _) if is_number(number) => out.extend_from_slice(number.get().as_bytes()),
             (.., Some(flag)) => out.extend_from_slice(if flag { b"true" } else { b"false" }),
             _ => out.extend_from_slice(b"null"),
         }
@@ -127,6 +128,10 @@ impl Arguments {
     }
 }
 
+fn is_number(value: &RawValue) -> bool {
+    value.get().starts_with(|c: char| c == '-' || c.is_ascii_digit())
+}
+
 fn step(step: &Step, out: &mut Vec<u8>) {
     if let Step::Key(key) = step {
         push_text(out, key);
@@ -166,12 +171,12 @@ fn steps(path: &str) -> Option<Vec<Step>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     fn text(args: &Value) -> Result<Value, Malformed> {
-        let args: Vec<PartialArg> = serde_json::from_value(args.clone()).expect("arguments");
+        let args: Vec<PartialArg> = serde_json::from_str(&args.to_string()).expect("arguments");
         let (mut arguments, mut out) = (Arguments::default(), Vec::new());
         for arg in &args {
             arguments.add(arg, &mut out)?;

@@ -110,7 +110,7 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
     if let Some(inner) = value.get("function_call").filter(|c| c.is_object()) {
         let name = text(inner, "name").to_owned();
         let arguments = text(inner, "arguments").to_owned();
-        parts.push(Part::ToolCall { id: name.clone(), name, arguments, signature: None });
+        parts.push(Part::ToolCall { id: name.clone(), name, arguments, signature: google_signature(inner) });
     }
     if value.get("audio").is_some_and(|a| !a.is_null()) {
         note(losses, "messages[].audio", Weight::Answer);

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     Protocol, Usage,
+    asked::Asked,
     chat::{Part, Signature},
     events::{ChatReply, Finish},
     free_text, ids,
@@ -29,7 +30,9 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::Redacted(data) => blocks.push(json!({"type": "redacted_thinking", "data": data})),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls.len() as u32);
-                let mut call = if ctx.is_free_text(name) {
+                let mut call = if ctx.asked.by_functions() {
+                    json!({"name": name, "arguments": arguments})
+                } else if ctx.asked.is_free_text(name) {
                     json!({"id": call_id, "type": "custom", "custom": {"name": name, "input": free_text::input(arguments)}})
                 } else {
                     json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
@@ -56,7 +59,10 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     if let Some(signature) = signature {
         message.insert("extra_content".into(), google(signature));
     }
-    if !calls.is_empty() {
+    if ctx.asked.by_functions() {
+        // There is room for one.
+        message.extend(calls.into_iter().next().map(|call| ("function_call".into(), call)));
+    } else if !calls.is_empty() {
         message.insert("tool_calls".into(), Value::Array(calls));
     }
     let mut out = json!({
@@ -64,7 +70,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         "object": "chat.completion",
         "created": reply.created.unwrap_or(ctx.created),
         "model": reply.model.as_deref().unwrap_or(&ctx.model),
-        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": word(reason)}],
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": word(reason, &ctx.asked)}],
     });
     if let Some(count) = &reply.usage {
         out["usage"] = usage(count);
@@ -87,11 +93,12 @@ pub(crate) fn google(signature: &Signature) -> Value {
     json!({"google": {"thought_signature": signature.value}})
 }
 
-/// A finish reason's word.
-pub(crate) fn word(reason: Finish) -> &'static str {
+/// A finish reason's word, for a client that asked in these words.
+pub(crate) fn word(reason: Finish, asked: &Asked) -> &'static str {
     match reason {
         Finish::Stop => "stop",
         Finish::Length => "length",
+        Finish::ToolCalls if asked.by_functions() => "function_call",
         Finish::ToolCalls => "tool_calls",
         Finish::ContentFilter => "content_filter",
     }

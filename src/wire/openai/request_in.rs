@@ -142,7 +142,9 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
             other => note(&mut request.losses, format!("tools[{other}]"), Weight::Answer),
         }
     }
-    for inner in take_list(map, "functions")?.unwrap_or_default() {
+    let functions = take_list(map, "functions")?.unwrap_or_default();
+    request.one_call = request.tools.is_empty() && !functions.is_empty();
+    for inner in functions {
         request.tools.push(function(&inner)?);
     }
     let older = take(map, "function_call");

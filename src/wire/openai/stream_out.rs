@@ -57,7 +57,7 @@ impl Writer {
 
     fn close(&self, finish: Option<Finish>, out: &mut Vec<u8>) {
         out.extend_from_slice(b",\"logprobs\":null,\"finish_reason\":");
-        push(out, &finish.map(word));
+        push(out, &finish.map(|reason| word(reason, &self.ctx.asked)));
         out.extend_from_slice(b"}]");
         if self.include_usage {
             out.extend_from_slice(b",\"usage\":null");
@@ -124,10 +124,23 @@ impl StreamWriter for Writer {
             ChatEvent::TextSignature(signature) => {
                 self.delta(&json!({"extra_content": google(signature)}), None, out);
             }
+            // There is room for one.
+            ChatEvent::ToolCall { index: 1.., .. } | ChatEvent::Arguments { index: 1.., .. }
+                if self.ctx.asked.by_functions() => {}
+            ChatEvent::ToolCall { name, signature, .. } if self.ctx.asked.by_functions() => {
+                let mut call = json!({"name": name, "arguments": ""});
+                if let Some(signature) = signature {
+                    call["extra_content"] = google(signature);
+                }
+                self.delta(&json!({"function_call": call}), None, out);
+            }
+            ChatEvent::Arguments { text, .. } if self.ctx.asked.by_functions() => {
+                self.one(b"{\"function_call\":{\"arguments\":", text, b"}}", out);
+            }
             ChatEvent::ToolCall { index, id, name, signature } => {
                 self.end_input(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *index);
-                let mut call = if self.ctx.is_free_text(name) {
+                let mut call = if self.ctx.asked.is_free_text(name) {
                     self.input = Some((*index, Input::default()));
                     json!({"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": ""}})
                 } else {

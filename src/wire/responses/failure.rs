@@ -4,7 +4,10 @@
 use memchr::memmem;
 use serde_json::{Value, json};
 
-use super::reply_out::response;
+use super::{
+    super::{json::text, sse},
+    reply_out::response,
+};
 
 /// What a client received of a stream before it failed: its first and its latest bytes.
 #[derive(Debug, Clone, Copy)]
@@ -17,10 +20,13 @@ pub struct Received<'a> {
 
 /// The two events. `error` has `code`, `message`, `param`; `id` is for a client that received no other.
 pub fn failed(received: Received<'_>, error: &Value, id: &str, created: u64, model: &str) -> Vec<u8> {
-    let known = between(received.first, "\"id\":\"resp_").map(|id| String::from_utf8_lossy(id).into_owned());
-    let id = known.map_or_else(|| id.to_owned(), |known| format!("resp_{known}"));
     let next = last_number(received.latest).map_or(0, |number| number.saturating_add(1));
-    let mut response = response(&id, created, model, "failed", &[]);
+    let mut response = begun(received.first).unwrap_or_else(|| {
+        let known = between(received.first, "\"id\":\"resp_").map(|id| String::from_utf8_lossy(id).into_owned());
+        let id = known.map_or_else(|| id.to_owned(), |known| format!("resp_{known}"));
+        response(&id, created, model, "failed", &[])
+    });
+    response["status"] = "failed".into();
     response["error"] = json!({"code": error["code"], "message": error["message"]});
     let failed = json!({"type": "response.failed", "sequence_number": next, "response": response});
     // The SDKs look for the nested member, the reference names the flat ones.
@@ -33,6 +39,13 @@ pub fn failed(received: Received<'_>, error: &Value, id: &str, created: u64, mod
         "error": error,
     });
     format!("event: response.failed\ndata: {failed}\n\nevent: error\ndata: {ended}\n\n").into_bytes()
+}
+
+/// The response as the client knows it, with all that its request said.
+fn begun(first: &[u8]) -> Option<Value> {
+    let data = sse::frames(first).find_map(|frame| frame.data)?;
+    let mut event: Value = serde_json::from_slice(&data).ok()?;
+    event.get_mut("response").map(Value::take).filter(|response| text(response, "id").starts_with("resp_"))
 }
 
 /// What stands between a mark and the next quote.
@@ -73,6 +86,19 @@ data: {"type":"y","sequence_number": 9,"delta":"z"}"#;
             (&json!("failed"), &json!("c"))
         );
         assert_eq!((&both[1]["sequence_number"], &both[1]["error"]["message"]), (&json!(11), &json!("m")));
+    }
+
+    #[test]
+    fn a_failure_repeats_what_the_response_began_with() {
+        let begun = json!({"id": "resp_abc", "status": "in_progress", "metadata": {"team": "blue"}, "error": null});
+        let first = format!(
+            "event: response.created\ndata: {}\n\n",
+            json!({"type": "response.created", "response": begun, "sequence_number": 0})
+        );
+        let both = events(Received { first: first.as_bytes(), latest: first.as_bytes() });
+        let response = &both[0]["response"];
+        assert_eq!((&response["metadata"], &response["status"]), (&json!({"team": "blue"}), &json!("failed")));
+        assert_eq!((&both[0]["sequence_number"], &response["error"]["code"]), (&json!(1), &json!("c")));
     }
 
     #[test]

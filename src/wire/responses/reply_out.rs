@@ -40,7 +40,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls);
                 calls += 1;
-                output.push(if ctx.is_free_text(name) {
+                output.push(if ctx.asked.is_free_text(name) {
                     let input = free_text::input(arguments);
                     free_text_call(&item_id("ctc_", id, at), &call_id, name, &input, signature.as_ref())
                 } else {
@@ -53,6 +53,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     message(id, &mut content, &mut output);
     let model = reply.model.as_deref().unwrap_or(&ctx.model);
     let mut out = response(id, reply.created.unwrap_or(ctx.created), model, "in_progress", &output);
+    ctx.asked.repeat(&mut out);
     finish(&mut out, reply.finish.unwrap_or(Finish::Stop), reply.usage);
     out
 }
@@ -134,26 +135,40 @@ pub(crate) fn free_text_call(id: &str, call_id: &str, name: &str, input: &str, s
     item
 }
 
-/// The response object around output items. Members that clients' types demand are there, though null.
+/// The response object around output items, of a request that said nothing: its own words go over it. Members that clients'
+/// types demand are there, though null.
 pub(crate) fn response(id: &str, created: u64, model: &str, status: &str, output: &[Value]) -> Value {
     json!({
         "id": ids::prefixed("resp_", id),
         "object": "response",
         "created_at": created,
         "status": status,
+        "background": false,
         "error": null,
         "incomplete_details": null,
         "instructions": null,
+        "max_output_tokens": null,
+        "max_tool_calls": null,
         "metadata": {},
         "model": model,
         "output": output,
         "parallel_tool_calls": true,
+        "previous_response_id": null,
+        "prompt_cache_key": null,
+        "reasoning": {"effort": null, "summary": null},
+        "safety_identifier": null,
+        "service_tier": null,
+        "store": false,
         "temperature": null,
+        "text": {"format": {"type": "text"}},
         "tool_choice": "auto",
         "tools": [],
+        "top_logprobs": 0,
         "top_p": null,
-        "store": false,
+        // Nobody here shortens a prompt, whatever the client would like.
+        "truncation": "disabled",
         "usage": null,
+        "user": null,
     })
 }
 

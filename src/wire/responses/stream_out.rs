@@ -83,7 +83,10 @@ impl Writer {
     }
 
     fn response(&self, status: &str) -> Value {
-        reply_out::response(&self.ctx.id, self.ctx.created, &self.ctx.model, status, &self.output)
+        let ReplyContext { id, created, model, asked } = &self.ctx;
+        let mut response = reply_out::response(id, *created, model, status, &self.output);
+        asked.repeat(&mut response);
+        response
     }
 
     fn item_id(&self, prefix: &str, at: usize) -> String {
@@ -234,7 +237,7 @@ impl StreamWriter for Writer {
                     id: call_id,
                     name: name.clone().into_owned(),
                     signature: signature.clone(),
-                    input: self.ctx.is_free_text(name).then(Input::default),
+                    input: self.ctx.asked.is_free_text(name).then(Input::default),
                     said: String::new(),
                 };
                 let mut item = call.item(&self.ctx.id);

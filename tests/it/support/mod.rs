@@ -3,6 +3,8 @@
 pub(crate) mod client;
 pub(crate) mod faults;
 pub(crate) mod heard;
+pub(crate) mod launch;
+pub(crate) mod process;
 pub(crate) mod proxy;
 pub(crate) mod script;
 pub(crate) mod settings;

@@ -2,6 +2,8 @@
 
 use std::{fmt::Write, net::SocketAddr};
 
+use super::upstream::Upstream;
+
 /// The token of the user `tester`, who may do everything.
 pub(crate) const TOKEN: &str = "token-of-tester";
 
@@ -46,6 +48,23 @@ impl Settings {
         self.targets.push(format!("{{ backend = \"{name}\"{comma}{keys} }}"));
         let lines = format!("protocol = \"openai\"\nbase_url = \"http://{addr}/v1\"\napi_key = \"key-of-{name}\"");
         self.set(&format!("backends.{name}"), &lines)
+    }
+
+    /// Adds `peer`, which is asked where no other helps.
+    pub(crate) fn peer(self, addr: SocketAddr) -> Self {
+        self.target("peer", addr, "priority = 2")
+    }
+
+    /// One backend, `only`, of another protocol or style, which serves `m` as `theirs`.
+    pub(crate) fn only(addr: SocketAddr, path: &str, theirs: &str, lines: &str) -> Self {
+        let backend = format!("base_url = \"http://{addr}{path}\"\napi_key = \"the-key\"\n{lines}");
+        let model = format!("backends = [{{ backend = \"only\", model = \"{theirs}\" }}]");
+        Self::new().set("backends.only", &backend).set("models.m", &model)
+    }
+
+    /// `bad`, and `peer` where that does not help.
+    pub(crate) fn bad_and_peer(bad: &Upstream, peer: &Upstream) -> Self {
+        Self::new().backend("bad", bad.addr).peer(peer.addr)
     }
 
     /// The file.

@@ -1,0 +1,106 @@
+//! Owns writing a whole Messages reply.
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::super::{
+    Protocol, Usage,
+    chat::{Part, Signature},
+    events::{ChatReply, Finish},
+    ids,
+    json::Arguments,
+    translate::ReplyContext,
+};
+
+/// A message. No tree of values: that would not keep the digits of a call's arguments.
+#[derive(Serialize)]
+pub(crate) struct Written<'a> {
+    id: String,
+    r#type: &'static str,
+    role: &'static str,
+    model: &'a str,
+    content: Vec<Block<'a>>,
+    stop_reason: &'static str,
+    stop_sequence: Option<&'a str>,
+    usage: Value,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Block<'a> {
+    Plain(Value),
+    Call { r#type: &'static str, id: String, name: &'a str, input: Arguments<'a> },
+}
+
+/// Writes a reply.
+pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<'a> {
+    let id = reply.id.as_deref().unwrap_or(&ctx.id);
+    let (mut content, mut calls) = (Vec::new(), 0);
+    let plain = Block::Plain;
+    for part in &reply.parts {
+        match part {
+            Part::Text { text, .. } | Part::Refusal(text) => content.push(plain(json!({"type": "text", "text": text}))),
+            Part::Thinking { text, signature } => {
+                let signature = signature.as_ref().map(|s| s.spelled(Protocol::Anthropic)).unwrap_or_default();
+                content.push(plain(json!({"type": "thinking", "thinking": text, "signature": signature})));
+            }
+            Part::Redacted(data) => content.push(plain(json!({"type": "redacted_thinking", "data": data}))),
+            Part::ToolCall { id: given, name, arguments, signature } => {
+                if let Some(signature) = signature {
+                    carry(signature, &mut content);
+                }
+                let id = ids::call(Some(given), id, calls);
+                calls += 1;
+                content.push(Block::Call { r#type: "tool_use", id, name, input: Arguments(arguments) });
+            }
+            _ => {}
+        }
+    }
+    let reason = reply.finish.unwrap_or(if calls == 0 { Finish::Stop } else { Finish::ToolCalls });
+    Written {
+        id: ids::prefixed("msg_", id),
+        r#type: "message",
+        role: "assistant",
+        model: reply.model.as_deref().unwrap_or(&ctx.model),
+        content,
+        stop_reason: word(reason, reply.stop_sequence.as_deref()),
+        stop_sequence: reply.stop_sequence.as_deref(),
+        usage: usage(reply.usage.unwrap_or_default()),
+    }
+}
+
+/// Puts a call's signature into the thinking block before it, the one place that Messages clients echo.
+fn carry(signature: &Signature, content: &mut Vec<Block<'_>>) {
+    let proof = signature.spelled(Protocol::Anthropic);
+    match content.last_mut() {
+        Some(Block::Plain(last)) if last["type"] == "thinking" && last["signature"] == "" => {
+            last["signature"] = proof.into();
+        }
+        _ => content.push(Block::Plain(json!({"type": "thinking", "thinking": "", "signature": proof}))),
+    }
+}
+
+/// A stop reason's word.
+pub(crate) fn word(reason: Finish, stop_sequence: Option<&str>) -> &'static str {
+    match reason {
+        Finish::Stop if stop_sequence.is_some() => "stop_sequence",
+        Finish::Stop => "end_turn",
+        Finish::Length => "max_tokens",
+        Finish::ToolCalls => "tool_use",
+        Finish::ContentFilter => "refusal",
+    }
+}
+
+/// Counts in Anthropic's words: input without what a cache had to do with.
+pub(crate) fn usage(count: Usage) -> Value {
+    let mut out = json!({
+        "input_tokens": count.input.saturating_sub(count.cached).saturating_sub(count.written),
+        "cache_creation_input_tokens": count.written,
+        "cache_read_input_tokens": count.cached,
+        "output_tokens": count.output,
+    });
+    if count.reasoning > 0 {
+        out["output_tokens_details"] = json!({"thinking_tokens": count.reasoning});
+    }
+    out
+}

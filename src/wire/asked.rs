@@ -1,0 +1,155 @@
+//! Owns what an answer has to know of its request: it is told in the words in which it was asked.
+
+use memchr::memmem;
+use serde_json::{Map, Value};
+
+use super::{
+    free_text,
+    scan::{self, Cursor},
+    translate::Dialect,
+};
+
+/// What of a request shows in its translated answer.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Asked {
+    /// The tools whose calls carry free text, by name.
+    free_text: Vec<String>,
+    /// Tools were offered as `functions`, as before there were `tools`: a call is a `function_call`.
+    functions: bool,
+    /// Members that a Responses answer repeats.
+    echo: Map<String, Value>,
+}
+
+/// Members of a Responses request that its answer repeats (`Response` in the official SDK). Not among them are those that
+/// tell what a provider made of the wish: `service_tier`, `prompt_cache_options`.
+const REPEATED: [&str; 14] = [
+    "instructions",
+    "max_output_tokens",
+    "max_tool_calls",
+    "metadata",
+    "parallel_tool_calls",
+    "prompt_cache_key",
+    "reasoning",
+    "safety_identifier",
+    "temperature",
+    "text",
+    "tool_choice",
+    "tools",
+    "top_p",
+    "user",
+];
+
+/// Reads it from a body.
+pub fn asked(dialect: Dialect, body: &[u8]) -> Asked {
+    Asked {
+        free_text: free_text::names(dialect, body),
+        functions: dialect == Dialect::Chat && has_functions(body),
+        echo: if dialect == Dialect::Responses { repeated(body) } else { Map::new() },
+    }
+}
+
+impl Asked {
+    pub(super) fn is_free_text(&self, tool: &str) -> bool {
+        self.free_text.iter().any(|name| name == tool)
+    }
+
+    pub(super) fn by_functions(&self) -> bool {
+        self.functions
+    }
+
+    /// Writes over a response's members what the request said of them.
+    pub(super) fn repeat(&self, response: &mut Value) {
+        for (key, said) in &self.echo {
+            match (response.get_mut(key).and_then(Value::as_object_mut), said) {
+                // What the client left out of an object has its default.
+                (Some(member), Value::Object(said)) => {
+                    member.extend(said.iter().filter(|(_, v)| !v.is_null()).map(|(k, v)| (k.clone(), v.clone())));
+                }
+                // Something else in its place nobody has read either.
+                (Some(_), _) => {}
+                (None, said) => response[key] = said.clone(),
+            }
+        }
+    }
+}
+
+/// Whether there are `functions`, and no `tools`, in which calls are told otherwise.
+fn has_functions(body: &[u8]) -> bool {
+    if memmem::find(body, b"\"functions\"").is_none() {
+        return false;
+    }
+    let (mut functions, mut tools) = (false, false);
+    members(body, |key, value| match key {
+        "functions" => functions = is_list(value),
+        "tools" => tools = is_list(value),
+        _ => {}
+    });
+    functions && !tools
+}
+
+fn is_list(value: &str) -> bool {
+    value.strip_prefix('[').is_some_and(|items| !items.trim_start().starts_with(']'))
+}
+
+fn repeated(body: &[u8]) -> Map<String, Value> {
+    let mut found = Map::new();
+    members(body, |key, value| {
+        if REPEATED.contains(&key)
+            && let Ok(value) = serde_json::from_str::<Value>(value)
+            && !value.is_null()
+        {
+            found.insert(key.to_owned(), value);
+        }
+    });
+    found
+}
+
+/// Shows each member of the top level, the prompt stepped over and not read.
+fn members(body: &[u8], mut see: impl FnMut(&str, &str)) {
+    let Ok(text) = scan::text(body) else { return };
+    // What is no object was refused before it could be asked of anybody.
+    drop(Cursor::new(text).object(|json, key| {
+        see(key, json.value()?);
+        Ok(())
+    }));
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{super::responses::reply_out::response, *};
+
+    /// What a response says of a request.
+    fn said(request: &Value) -> Value {
+        let mut out = response("i", 1, "m", "in_progress", &[]);
+        asked(Dialect::Responses, request.to_string().as_bytes()).repeat(&mut out);
+        out
+    }
+
+    #[test]
+    fn a_response_repeats_what_its_request_set_and_else_tells_the_defaults() {
+        let silent = said(&json!({"input": "q"}));
+        let request = json!({"input": "q", "model": "other", "store": true, "truncation": "auto", "status": "x",
+            "instructions": "Be brief.", "metadata": {"team": "blue"}, "temperature": 0.5, "top_p": null,
+            "max_output_tokens": 9, "max_tool_calls": 2, "parallel_tool_calls": false, "tool_choice": "required",
+            "tools": [{"type": "function", "name": "f"}], "reasoning": {"effort": "low", "summary": null},
+            "text": {"verbosity": "low"}, "user": "u", "safety_identifier": "s", "prompt_cache_key": "k"});
+        let out = said(&request);
+        for key in REPEATED.into_iter().filter(|key| !["top_p", "reasoning", "text"].contains(key)) {
+            assert_eq!(out[key], request[key], "{key}");
+            assert_ne!(out[key], silent[key], "{key}");
+        }
+        assert_eq!(out["reasoning"], json!({"effort": "low", "summary": null}));
+        assert_eq!(out["text"], json!({"format": {"type": "text"}, "verbosity": "low"}));
+        for key in ["top_p", "model", "store", "truncation", "status"] {
+            assert_eq!(out[key], silent[key], "{key}");
+        }
+    }
+
+    #[test]
+    fn what_has_another_shape_than_it_should_is_not_repeated() {
+        let odd = json!({"input": "q", "metadata": 5, "reasoning": "low", "text": []});
+        assert_eq!(said(&odd), said(&json!({"input": "q"})));
+    }
+}

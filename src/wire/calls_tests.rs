@@ -1,0 +1,173 @@
+//! Owns the cases of tool calls: the digits of their arguments, and calls of `functions`, as they were before there were tools.
+
+use serde_json::{Value, json};
+
+use super::{
+    Protocol,
+    translate::{Dialect, ReplyContext, StreamTranslator, Target, asked, reply, request},
+};
+
+/// What a tree of values would write otherwise.
+const DIGITS: &str =
+    r#"{"id":12345678901234567890123,"safe":9007199254740993,"price":1.10,"big":1E5,"in":[{"x":-0.0}]}"#;
+
+fn context() -> ReplyContext {
+    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
+}
+
+/// The reply's own text: a test that parsed it would lose the digits, too.
+fn whole(from: Protocol, to: Dialect, body: &str) -> String {
+    let (out, _) = reply(from, to, body.as_bytes(), &context()).expect("a reply");
+    String::from_utf8(out).expect("UTF-8")
+}
+
+fn streamed(from: Protocol, to: Dialect, frames: &[&str]) -> Vec<Value> {
+    let (mut translator, mut out) = (StreamTranslator::new(from, to, context(), true), Vec::new());
+    for frame in frames {
+        translator.frame(None, frame.as_bytes(), &mut out).expect("a frame");
+    }
+    assert!(translator.end(&mut out));
+    let text = String::from_utf8(out).expect("UTF-8");
+    text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok()).collect()
+}
+
+#[test]
+fn arguments_keep_their_providers_digits_in_every_dialect() {
+    let claude = format!(
+        r#"{{"type":"message","content":[{{"type":"text","text":"hm"}},{{"type":"tool_use","id":"t","name":"f","input":{DIGITS}}}],"stop_reason":"tool_use"}}"#
+    );
+    let gemini = format!(
+        r#"{{"candidates":[{{"content":{{"parts":[{{"functionCall":{{"name":"f","args":{DIGITS}}}}}]}},"finishReason":"STOP"}}]}}"#
+    );
+    let arguments = json!(DIGITS).to_string();
+    let openai = format!(
+        r#"{{"choices":[{{"index":0,"message":{{"tool_calls":[{{"id":"c","function":{{"name":"f","arguments":{arguments}}}}}]}},"finish_reason":"tool_calls"}}]}}"#
+    );
+    for (from, body) in [(Protocol::Anthropic, &claude), (Protocol::Gemini, &gemini), (Protocol::Openai, &openai)] {
+        for to in [Dialect::Chat, Dialect::Responses] {
+            let out = whole(from, to, body);
+            assert!(out.contains(&format!("\"arguments\":{arguments}")), "{from:?} {to:?}: {out}");
+        }
+        let out = whole(from, Dialect::Messages, body);
+        assert!(out.contains(&format!("\"input\":{DIGITS}")), "{from:?}: {out}");
+    }
+}
+
+#[test]
+fn what_is_no_object_is_made_one_in_a_message() {
+    for (given, want) in
+        [("", "{}"), (" null ", "{}"), ("[1]", r#"{"value":[1]}"#), ("{\"a\":", r#"{"value":"{\"a\":"}"#)]
+    {
+        let function = json!({"name": "f", "arguments": given});
+        let body = json!({"choices": [{"message": {"tool_calls": [{"id": "c", "function": function}]}}]});
+        let out = whole(Protocol::Openai, Dialect::Messages, &body.to_string());
+        assert!(out.contains(&format!("\"input\":{want}")), "{given}: {out}");
+    }
+}
+
+#[test]
+fn arguments_that_come_in_pieces_keep_their_digits_too() {
+    let call = |members: &str| {
+        format!(
+            r#"{{"candidates":[{{"content":{{"parts":[{{"functionCall":{{{members}}}}}]}},"finishReason":"STOP"}}]}}"#
+        )
+    };
+    let pieces = r#""name":"f","partialArgs":[{"jsonPath":"$.id","numberValue":12345678901234567890123},{"jsonPath":"$.price","numberValue":1.10},{"jsonPath":"$.none","numberValue":null}]"#;
+    let chunks = streamed(Protocol::Gemini, Dialect::Chat, &[&call(pieces)]);
+    let said: String =
+        chunks.iter().filter_map(|c| c.pointer("/choices/0/delta/tool_calls/0/function/arguments")?.as_str()).collect();
+    assert_eq!(said, r#"{"id":12345678901234567890123,"price":1.10,"none":null}"#);
+}
+
+/// A turn of a client that knows no tools, with a call and its result behind it.
+fn older() -> Value {
+    json!({"model": "m", "functions": [{"name": "f", "parameters": {"type": "object", "properties": {"x": {"type": "integer"}}}}],
+    "function_call": {"name": "f"},
+    "messages": [
+        {"role": "user", "content": "q"},
+        {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"x\":1}",
+            "extra_content": {"google": {"thought_signature": "s"}}}},
+        {"role": "function", "name": "f", "content": "r1"},
+        {"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": "{\"x\":2}"}},
+        {"role": "function", "name": "f", "content": "r2"},
+    ]})
+}
+
+fn sent(protocol: Protocol, model: &str, body: &Value) -> Value {
+    let target = Target { protocol, model, max_tokens: 9, refuse_unsupported: true };
+    let out = request(Dialect::Chat, body.to_string().as_bytes(), &target).expect("a request");
+    assert!(out.dropped.is_empty(), "{:?}", out.dropped);
+    serde_json::from_slice(&out.body).expect("JSON")
+}
+
+#[test]
+fn a_history_of_functions_goes_on_as_one_of_tools() {
+    let claude = sent(Protocol::Anthropic, "claude-sonnet-4-5", &older());
+    let turn = |id: &str, x: u8, result: &str| {
+        [
+            json!({"role": "assistant", "content": [{"type": "tool_use", "id": id, "name": "f", "input": {"x": x}}]}),
+            json!({"role": "user", "content": [{"type": "tool_result", "tool_use_id": id,
+                "content": [{"type": "text", "text": result}]}]}),
+        ]
+    };
+    let want = [turn("f", 1, "r1"), turn("f_2", 2, "r2")].concat();
+    assert_eq!(claude["messages"].as_array().map(|all| &all[1..]), Some(&*want), "{claude}");
+    let choice = json!({"type": "tool", "name": "f", "disable_parallel_tool_use": true});
+    assert_eq!((&claude["tools"][0]["name"], &claude["tool_choice"]), (&json!("f"), &choice));
+    let gemini = sent(Protocol::Gemini, "gemini-3-pro-preview", &older());
+    assert_eq!(gemini["contents"][1]["parts"][0]["functionCall"], json!({"name": "f", "args": {"x": 1}}));
+    assert_eq!(gemini["contents"][1]["parts"][0]["thoughtSignature"], "s");
+    let result = json!({"name": "f", "response": {"result": "r2"}});
+    assert_eq!(gemini["contents"][4]["parts"][0]["functionResponse"], result);
+}
+
+#[test]
+fn who_offers_functions_is_answered_with_one_function_call_whole_and_streamed() {
+    let context = ReplyContext { asked: asked(Dialect::Chat, older().to_string().as_bytes()), ..context() };
+    let call = |n: u8| json!({"functionCall": {"name": "f", "args": {"x": n}}, "thoughtSignature": format!("s{n}")});
+    let body = json!({"candidates": [{"content": {"parts": [call(1), call(2)]}, "finishReason": "STOP"}]}).to_string();
+    let want = json!({"name": "f", "arguments": "{\"x\":1}", "extra_content": {"google": {"thought_signature": "s1"}}});
+
+    let (out, _) = reply(Protocol::Gemini, Dialect::Chat, body.as_bytes(), &context).expect("a reply");
+    let whole: Value = serde_json::from_slice(&out).expect("JSON");
+    let choice = &whole["choices"][0];
+    assert_eq!((&choice["message"]["function_call"], &choice["finish_reason"]), (&want, &json!("function_call")));
+    assert!(choice["message"].get("tool_calls").is_none(), "{choice}");
+
+    let (mut translator, mut out) =
+        (StreamTranslator::new(Protocol::Gemini, Dialect::Chat, context, false), Vec::new());
+    translator.frame(None, body.as_bytes(), &mut out).expect("a frame");
+    assert!(translator.end(&mut out));
+    let text = String::from_utf8(out).expect("UTF-8");
+    let chunks = text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok());
+    let (mut call, mut finish) = (json!({"arguments": ""}), Value::Null);
+    for chunk in chunks.map(|chunk: Value| chunk["choices"][0].clone()) {
+        assert!(chunk["delta"].get("tool_calls").is_none(), "{chunk}");
+        for (key, value) in chunk["delta"]["function_call"].as_object().into_iter().flatten() {
+            match (key.as_str(), value.as_str()) {
+                ("arguments", Some(more)) => {
+                    call[key] = format!("{}{more}", call[key].as_str().unwrap_or_default()).into();
+                }
+                _ => call[key] = value.clone(),
+            }
+        }
+        finish = chunk["finish_reason"].clone();
+    }
+    assert_eq!((call, finish), (want, json!("function_call")));
+}
+
+#[test]
+fn who_offers_tools_as_well_is_answered_with_tool_calls() {
+    let tool = json!({"type": "function", "function": {"name": "g"}});
+    for (extra, functions) in [(json!({"tools": [tool]}), false), (json!({"tools": []}), true), (json!({}), true)] {
+        let mut body = older();
+        body.as_object_mut().expect("an object").extend(extra.as_object().expect("an object").clone());
+        let context = ReplyContext { asked: asked(Dialect::Chat, body.to_string().as_bytes()), ..context() };
+        let answer = json!({"type": "message", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}],
+            "stop_reason": "tool_use"});
+        let (out, _) =
+            reply(Protocol::Anthropic, Dialect::Chat, answer.to_string().as_bytes(), &context).expect("a reply");
+        let out: Value = serde_json::from_slice(&out).expect("JSON");
+        assert_eq!(out["choices"][0]["message"].get("function_call").is_some(), functions, "{body}");
+    }
+}
