@@ -2,6 +2,7 @@
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::stage::Play;
 
@@ -13,6 +14,8 @@ pub struct Reply {
     pub lines: Vec<u8>,
     /// The body.
     pub body: Body,
+    /// When it was there to be sent, if somebody has looked at the clock: no time has passed since.
+    pub at: Option<Instant>,
 }
 
 /// The body of an answer.
@@ -26,7 +29,7 @@ pub enum Body {
 impl Reply {
     /// An answer without a body; `lines` go out first.
     pub(super) fn new(status: StatusCode, lines: Vec<u8>) -> Self {
-        Self { status, lines, body: Body::Whole(Bytes::new()) }
+        Self { status, lines, body: Body::Whole(Bytes::new()), at: None }
     }
 
     /// Adds a header. Nothing in its value can end the line: what is no text of a header goes out as `_`.

@@ -25,6 +25,7 @@ const REQUEST_ID: &str = "x-request-id";
 /// The answer in one piece.
 pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, whole.headers);
+    reply.at = Some(clock::instant(whole.at));
     tell(&mut reply, telling);
     match explanation(telling, explain) {
         Some(explanation) => reply.body(explained(&whole.body, &explanation)),

@@ -32,6 +32,8 @@ pub(super) struct Arrival {
     id: Arc<str>,
     received: Duration,
     authorised: Duration,
+    /// Its body was there along with its head: no time has passed since.
+    pub(super) is_whole: bool,
     table: Arc<Table>,
     user: Arc<User>,
 }
@@ -49,7 +51,7 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface) -> Result<Arriva
     let id = request_id(head.text(REQUEST_ID));
     let table = door.worker.table();
     match auth::user(|name| head.text(name), &table) {
-        Ok(user) => Ok(Arrival { surface, id, received, authorised: clock::now(), table, user }),
+        Ok(user) => Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole: false, table, user }),
         Err(error) => Err(refuse(&door.shared, &id, None, &error, surface)),
     }
 }
@@ -78,8 +80,8 @@ pub(super) fn refuse(shared: &Shared, id: &str, user: Option<&User>, error: &Err
 }
 
 fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Result<Rc<Request>, Error> {
-    let Arrival { surface, id, received, authorised, table, user } = arrival;
-    let began = clock::now();
+    let Arrival { surface, id, received, authorised, is_whole, table, user } = arrival;
+    let began = if is_whole { authorised } else { clock::now() };
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),
         Unreadable::Twice(key) => Error::Invalid {

@@ -123,6 +123,11 @@ impl Intake {
         .await
     }
 
+    /// Whether the body of a request has come whole, so that it is not waited for.
+    pub(super) fn has(&self, framing: &Framing) -> bool {
+        matches!(*framing, Framing::Length(length) if self.input.len() as u64 >= length)
+    }
+
     /// The body of a request, in one piece; as it came where it came at once, else in a buffer of its own.
     pub(super) async fn body(&mut self, framing: &mut Framing, limit: usize) -> Result<Bytes, Error> {
         match *framing {

@@ -143,7 +143,7 @@ impl Door {
 
     /// Sends an answer; tells when that was done.
     async fn send(&self, intake: &mut Intake, mut reply: Reply, manner: Manner) -> Result<Instant, ()> {
-        let now = Instant::now();
+        let now = reply.at.unwrap_or_else(Instant::now);
         let body = std::mem::replace(&mut reply.body, Body::Whole(Bytes::new()));
         match body {
             Body::Whole(body) => output::whole(&mut intake.socket, &reply, &body, manner, now).await.map_err(|_| ()),
@@ -161,10 +161,11 @@ impl Door {
 
     /// A request to a model; `Err`: its client has left.
     async fn model(&self, intake: &mut Intake, head: &mut Head, surface: Surface) -> Result<Reply, ()> {
-        let arrival = match chat::admit(self, head, surface) {
+        let mut arrival = match chat::admit(self, head, surface) {
             Ok(arrival) => arrival,
             Err(reply) => return Ok(reply),
         };
+        arrival.is_whole = intake.has(&head.framing);
         let limit = arrival.body_limit();
         self.allow(intake, head, limit);
         let body = intake.body(&mut head.framing, limit).await;

@@ -5,6 +5,7 @@ mod fault;
 pub mod messages;
 mod pattern;
 pub mod responses;
+mod usage;
 mod whole;
 
 use serde::Deserialize;
@@ -16,7 +17,7 @@ pub use self::{
     whole::{other, whole},
 };
 use crate::wire::{
-    Malformed, Observed, Usage, counts,
+    Malformed, Observed,
     scan::{self, Cursor},
 };
 
@@ -59,7 +60,7 @@ fn members<'t>(
     let read = json.object(|json, key| {
         match key {
             "choices" => drop(json.maybe(&mut choices)?),
-            "usage" => seen.usage = json.maybe(small::<RawUsage>)?.map(Into::into),
+            "usage" => seen.usage = json.maybe(usage::read)?,
             "error" => seen.fault = json.maybe(small)?.and_then(fault),
             "model" => seen.model = json.maybe(Cursor::string)?,
             _ => drop(json.value()?),
@@ -75,47 +76,10 @@ fn small<'t, T: Deserialize<'t>>(json: &mut Cursor<'t>) -> Result<T, scan::Malfo
     serde_json::from_str(json.value()?).map_err(|_| scan::Malformed)
 }
 
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawUsage {
-    #[serde(deserialize_with = "counts::count")]
-    prompt_tokens: u64,
-    #[serde(deserialize_with = "counts::count")]
-    completion_tokens: u64,
-    prompt_tokens_details: Option<Details>,
-    completion_tokens_details: Option<Details>,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct Details {
-    #[serde(rename = "cached_tokens")]
-    #[serde(deserialize_with = "counts::maybe")]
-    cached: Option<u64>,
-    #[serde(rename = "cache_write_tokens")]
-    #[serde(deserialize_with = "counts::maybe")]
-    written: Option<u64>,
-    #[serde(rename = "reasoning_tokens")]
-    #[serde(deserialize_with = "counts::maybe")]
-    reasoning: Option<u64>,
-}
-
-impl From<RawUsage> for Usage {
-    fn from(raw: RawUsage) -> Self {
-        let prompt = raw.prompt_tokens_details.unwrap_or_default();
-        Self {
-            input: raw.prompt_tokens,
-            output: raw.completion_tokens,
-            cached: prompt.cached.unwrap_or(0),
-            written: prompt.written.unwrap_or(0),
-            reasoning: raw.completion_tokens_details.and_then(|d| d.reasoning).unwrap_or(0),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Usage;
 
     #[test]
     fn a_role_frame_is_not_content_and_text_is() {

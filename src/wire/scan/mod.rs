@@ -9,6 +9,8 @@ use std::{borrow::Cow, collections::HashMap};
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
+use self::string::Ended;
+
 /// A place in a text of JSON. Whatever is read is JSON to the last escape (RFC 8259), or the reading ends with `Malformed`.
 #[derive(Debug)]
 pub(super) struct Cursor<'t> {
@@ -46,7 +48,7 @@ impl<'t> Cursor<'t> {
             let from = json.at;
             let (key, value) = key(json.text.as_bytes(), from).ok_or(Malformed)?;
             json.at = value;
-            member(json, &unquoted(&json.text[from..key.at], key.escapes)?)
+            member(json, &unquoted(json.text, from, key)?)
         })
     }
 
@@ -81,8 +83,12 @@ impl<'t> Cursor<'t> {
 
     /// Steps over a value of any kind; gives its text.
     pub(super) fn value(&mut self) -> Result<&'t str, Malformed> {
-        let from = self.at;
-        self.at = value(self.text.as_bytes(), from).ok_or(Malformed)?;
+        let (bytes, from) = (self.text.as_bytes(), self.at);
+        let end = match bytes.get(from) {
+            Some(b'{' | b'[') => nested(bytes, from),
+            _ => plain(bytes, from),
+        };
+        self.at = end.ok_or(Malformed)?;
         Ok(&self.text[from..self.at])
     }
 
@@ -94,7 +100,7 @@ impl<'t> Cursor<'t> {
         }
         let end = string::end(bytes, from + 1).ok_or(Malformed)?;
         self.at = end.at;
-        unquoted(&self.text[from..end.at], end.escapes)
+        unquoted(self.text, from, end)
     }
 
     /// Reads `null` as nothing, and anything else as `read` does.
@@ -130,11 +136,12 @@ pub(super) fn why(text: &str) -> String {
     object.err().map_or_else(|| "one of its members is of an unexpected type".to_owned(), |error| error.to_string())
 }
 
-fn unquoted(quoted: &str, escapes: bool) -> Result<Cow<'_, str>, Malformed> {
+/// What the string that begins `from` there says.
+fn unquoted(text: &str, from: usize, Ended { at, escapes }: Ended) -> Result<Cow<'_, str>, Malformed> {
     if escapes {
-        return serde_json::from_str(quoted).map(Cow::Owned).map_err(|_| Malformed);
+        return serde_json::from_str(&text[from..at]).map(Cow::Owned).map_err(|_| Malformed);
     }
-    Ok(Cow::Borrowed(&quoted[1..quoted.len() - 1]))
+    Ok(Cow::Borrowed(&text[from + 1..at - 1]))
 }
 
 /// In ASCII either closing bracket comes two behind its opening one.
@@ -144,13 +151,23 @@ fn closing(bracket: u8) -> u8 {
 
 // From here on a place in the text is where something begins, and what comes back is where it has ended; none: it is malformed.
 
+/// A value that has no others in it.
+fn plain(bytes: &[u8], at: usize) -> Option<usize> {
+    match bytes.get(at)? {
+        b'"' => Some(string::end(bytes, at + 1)?.at),
+        b't' => word(bytes, at, b"true"),
+        b'f' => word(bytes, at, b"false"),
+        b'n' => word(bytes, at, b"null"),
+        _ => number(bytes, at),
+    }
+}
+
 /// A value with all that is in it.
-fn value(bytes: &[u8], mut at: usize) -> Option<usize> {
+fn nested(bytes: &[u8], mut at: usize) -> Option<usize> {
     // The brackets that will close what is open: on the heap only where it is nested deeper than requests are.
     let mut open = SmallVec::<[u8; 64]>::new();
     loop {
         at = match bytes.get(at)? {
-            b'"' => string::end(bytes, at + 1)?.at,
             bracket @ (b'{' | b'[') => {
                 let closing = closing(*bracket);
                 at = blank(bytes, at + 1);
@@ -162,10 +179,7 @@ fn value(bytes: &[u8], mut at: usize) -> Option<usize> {
                     continue;
                 }
             }
-            b't' => word(bytes, at, b"true")?,
-            b'f' => word(bytes, at, b"false")?,
-            b'n' => word(bytes, at, b"null")?,
-            _ => number(bytes, at)?,
+            _ => plain(bytes, at)?,
         };
         loop {
             let Some(closing) = open.last() else { return Some(at) };
@@ -185,7 +199,7 @@ fn value(bytes: &[u8], mut at: usize) -> Option<usize> {
 }
 
 /// A key and its colon: where the key ends, and where the value begins.
-fn key(bytes: &[u8], at: usize) -> Option<(string::Ended, usize)> {
+fn key(bytes: &[u8], at: usize) -> Option<(Ended, usize)> {
     if bytes.get(at) != Some(&b'"') {
         return None;
     }

@@ -17,19 +17,30 @@ pub(super) struct Ended {
     pub(super) escapes: bool,
 }
 
+/// Looked at sixteen by sixteen before a string counts as long, bytes.
+const SHORT: usize = 64;
+
 /// The end of the string whose inside begins at `at`. None: it does not end, a control character stands in it, or an escape
 /// that there is not.
 pub(super) fn end(bytes: &[u8], at: usize) -> Option<Ended> {
+    let mut from = at;
     // Keys and most values are short.
-    if let Some(sixteen) = bytes.get(at..).and_then(<[u8]>::first_chunk) {
+    while from < at + SHORT
+        && let Some(sixteen) = bytes.get(from..).and_then(<[u8]>::first_chunk)
+    {
         let sixteen = u8x16::new(*sixteen);
-        let stops = is(sixteen, b'"') | is(sixteen, b'\\') | is_control(sixteen);
-        let place = at + stops.to_bitmask().trailing_zeros() as usize;
-        if place < at + 16 && bytes[place] == b'"' {
-            return Some(Ended { at: place + 1, escapes: false });
+        let stops = (is(sixteen, b'"') | is(sixteen, b'\\') | is_control(sixteen)).to_bitmask();
+        if stops != 0 {
+            let place = from + stops.trailing_zeros() as usize;
+            if bytes[place] == b'"' {
+                return Some(Ended { at: place + 1, escapes: false });
+            }
+            break;
         }
+        from += 16;
     }
-    long(bytes, at)
+    // So far nothing in it means anything.
+    long(bytes, from)
 }
 
 fn long(bytes: &[u8], mut at: usize) -> Option<Ended> {

@@ -1,0 +1,92 @@
+//! Owns reading the token counts of OpenAI answers, as leniently as `wire/counts` does, with the reader that has come upon them.
+
+use crate::wire::{
+    Usage,
+    scan::{Cursor, Malformed},
+};
+
+/// Reads the object of counts.
+pub(super) fn read(json: &mut Cursor<'_>) -> Result<Usage, Malformed> {
+    let mut usage = Usage::default();
+    json.object(|json, key| {
+        match key {
+            "prompt_tokens" => usage.input = count(json)?,
+            "completion_tokens" => usage.output = count(json)?,
+            "prompt_tokens_details" if json.begins(b'{') => json.object(|json, key| {
+                match key {
+                    "cached_tokens" => usage.cached = count(json)?,
+                    "cache_write_tokens" => usage.written = count(json)?,
+                    _ => drop(json.value()?),
+                }
+                Ok(())
+            })?,
+            "completion_tokens_details" if json.begins(b'{') => json.object(|json, key| {
+                match key {
+                    "reasoning_tokens" => usage.reasoning = count(json)?,
+                    _ => drop(json.value()?),
+                }
+                Ok(())
+            })?,
+            _ => drop(json.value()?),
+        }
+        Ok(())
+    })?;
+    Ok(usage)
+}
+
+/// A count, nought if none can be read.
+fn count(json: &mut Cursor<'_>) -> Result<u64, Malformed> {
+    if json.begins(b'"') {
+        return Ok(json.string()?.trim().parse().unwrap_or_default());
+    }
+    let text = json.value()?;
+    let fraction = || text.parse().ok().filter(|n: &f64| n.is_finite() && *n >= 0.0).map(|n| n as u64);
+    Ok(text.parse().ok().or_else(fraction).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+    use crate::wire::counts;
+
+    #[derive(Deserialize)]
+    struct Slow(#[serde(deserialize_with = "counts::count")] u64);
+
+    fn read_text(text: &str) -> Option<Usage> {
+        let mut json = Cursor::new(text);
+        read(&mut json).and_then(|usage| json.end().map(|()| usage)).ok()
+    }
+
+    proptest! {
+        #[test]
+        fn a_count_is_what_the_slow_reader_finds(text in prop_oneof![
+            "0|[1-9][0-9]{0,20}", "-?[1-9][0-9]{0,3}\\.[0-9]{1,3}(e[+-]?[0-9]{1,2})?", "\" ?[+-]?[0-9]{1,21} ?\"", "null|true|\\[\\]|\\{\\}|\"a\"",
+        ]) {
+            let Slow(want) = serde_json::from_str(&text).expect("JSON");
+            let usage = read_text(&format!("{{\"prompt_tokens\": {text}, \"other\": [{text}]}}"));
+            prop_assert_eq!(usage, Some(Usage { input: want, ..Usage::default() }));
+        }
+    }
+
+    #[test]
+    fn each_count_stands_in_its_place() {
+        let text = json!({
+            "prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3,
+            "prompt_tokens_details": {"cached_tokens": 4, "cache_write_tokens": 5, "audio_tokens": 6},
+            "completion_tokens_details": {"reasoning_tokens": 7, "audio_tokens": 8},
+        });
+        let want = Usage { input: 1, output: 2, cached: 4, written: 5, reasoning: 7 };
+        assert_eq!(read_text(&text.to_string()), Some(want));
+        assert_eq!(
+            read_text(r#"{"prompt_tokens_details":null,"completion_tokens_details":[]}"#),
+            Some(Usage::default())
+        );
+        for text in ["[]", "1", r#"{"prompt_tokens":01}"#, r#"{"prompt_tokens_details":{"cached_tokens":}}"#] {
+            assert_eq!(read_text(text), None, "{text}");
+        }
+    }
+}
