@@ -203,9 +203,9 @@ fn tell(reply: &mut Reply, telling: &Telling) {
             let own = story.spent.iter().sum();
             let mut timing = String::with_capacity(48);
             timing.push_str("upstream;dur=");
-            Millis(upstream, 3).push_to(&mut timing);
+            Millis::<3>(upstream).push_to(&mut timing);
             timing.push_str(", gw;dur=");
-            Millis(own, 3).push_to(&mut timing);
+            Millis::<3>(own).push_to(&mut timing);
             reply.line("server-timing", &timing);
         }
     });

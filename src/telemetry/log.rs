@@ -202,10 +202,10 @@ pub fn request(story: &Story) {
         line.push_str(value);
     }
     line.push_str(" total_ms=");
-    Millis(story.total(), 1).push_to(&mut line);
+    Millis::<1>(story.total()).push_to(&mut line);
     if let Some(first) = story.first_token {
         line.push_str(" ttft_ms=");
-        Millis(first, 1).push_to(&mut line);
+        Millis::<1>(first).push_to(&mut line);
     }
     if let Some(usage) = story.usage {
         line.push_str(" tokens_in=");
@@ -252,5 +252,8 @@ fn pin(story: &Story) {
 
 /// A client's text in a log line: nothing in it can begin a new line or a new field.
 fn plain(text: &str, line: &mut String) {
+    if text.len() <= 80 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'=') {
+        return line.push_str(text);
+    }
     line.extend(text.chars().take(80).map(|c| if c.is_control() || c.is_whitespace() || c == '=' { '_' } else { c }));
 }

@@ -86,7 +86,7 @@ impl Head {
 
     /// The path, without the query, and without the host that a client may name in front of it (RFC 9112, 3.2.2).
     pub(super) fn path(&self) -> &str {
-        let path = self.target.split_once('?').map_or(&*self.target, |(path, _)| path);
+        let path = memchr::memchr(b'?', self.target.as_bytes()).map_or(&*self.target, |end| &self.target[..end]);
         if path.starts_with('/') {
             return path;
         }

@@ -85,25 +85,22 @@ impl Story {
     }
 }
 
-/// A duration as milliseconds with so many decimals, at most three: for log lines and headers, where formatting floats
-/// would be the dearest part.
-pub struct Millis(pub Duration, pub u32);
+/// A duration as milliseconds with so many decimals, one to three: for log lines and headers, where formatting floats would be
+/// the dearest part. Their number is known when this is compiled, since dividing by what is not would be the next dearest.
+pub struct Millis<const DECIMALS: u32>(pub Duration);
 
-impl Millis {
+impl<const DECIMALS: u32> Millis<DECIMALS> {
     /// Appends it to `text`.
     pub fn push_to(&self, text: &mut String) {
-        let digits = self.1.min(3);
-        let unit = 10_u64.pow(3 - digits);
+        let (unit, scale) = const { (10_u64.pow(3 - DECIMALS), 10_u64.pow(DECIMALS)) };
         // Longer than half a million years is not waited for.
-        let rounded = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX).saturating_add(unit / 2) / unit;
-        let scale = 10_u64.pow(digits);
-        let mut buffer = itoa::Buffer::new();
-        text.push_str(buffer.format(rounded / scale));
-        if digits > 0 {
-            text.push('.');
-            let rest = buffer.format(rounded % scale);
-            text.push_str(&"000"[..(digits as usize).saturating_sub(rest.len())]);
-            text.push_str(rest);
+        let micros = self.0.as_secs().saturating_mul(1_000_000).saturating_add(self.0.subsec_micros().into());
+        let rounded = micros.saturating_add(unit / 2) / unit;
+        text.push_str(itoa::Buffer::new().format(rounded / scale));
+        text.push('.');
+        let rest = (rounded % scale) as u32;
+        for place in (0..DECIMALS).rev() {
+            text.push(char::from(b'0' + (rest / 10_u32.pow(place) % 10) as u8));
         }
     }
 }
@@ -132,13 +129,11 @@ mod tests {
         #[test]
         fn durations_read_as_floats_would(micros in 0_u64..1_000_000_000) {
             let time = Duration::from_micros(micros);
-            let text = |digits| {
-                let mut text = String::new();
-                Millis(time, digits).push_to(&mut text);
-                text
-            };
-            prop_assert_eq!(text(3), format!("{:.3}", ms(time)));
-            let rounded: f64 = text(1).parse().expect("a number");
+            let (mut three, mut one) = (String::new(), String::new());
+            Millis::<3>(time).push_to(&mut three);
+            Millis::<1>(time).push_to(&mut one);
+            prop_assert_eq!(three, format!("{:.3}", ms(time)));
+            let rounded: f64 = one.parse().expect("a number");
             prop_assert!((rounded - ms(time)).abs() <= 0.0501);
         }
     }
