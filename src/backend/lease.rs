@@ -91,7 +91,7 @@ impl Lease {
             vitals.load.give_back(false, prompt_tokens);
             return None;
         }
-        lane.load.take(u32::MAX, prompt_tokens);
+        lane.places.take(u32::MAX);
         Some(Self {
             handle: handle.clone(),
             lane: lane.clone(),
@@ -126,7 +126,7 @@ impl Lease {
         }
         self.first_token = Some(now);
         self.handle.vitals.load.stream(self.prompt_tokens);
-        self.lane.load.stream(self.prompt_tokens);
+        self.lane.places.stream();
         let waited = now.saturating_sub(self.taken);
         self.lane.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
@@ -167,7 +167,7 @@ impl Lease {
         }
         let streamed = self.first_token.is_some();
         self.handle.vitals.load.give_back(streamed, self.prompt_tokens);
-        self.lane.load.give_back(streamed, self.prompt_tokens);
+        self.lane.places.give_back(streamed);
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),

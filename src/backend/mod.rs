@@ -11,6 +11,7 @@ pub mod learner;
 pub mod lease;
 pub mod load;
 pub mod messages;
+pub mod places;
 mod probe;
 pub mod report;
 pub mod state;

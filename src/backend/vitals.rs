@@ -16,7 +16,7 @@ use super::{
     gate::{Gate, GateCell},
     histogram::{FIRST_TOKEN, Histogram, PER_TOKEN, REQUEST},
     journal::Journal,
-    load::Busy,
+    places::{Load, Places},
 };
 use crate::{clock, error::Class, wire::Usage};
 
@@ -68,8 +68,8 @@ pub struct Lane {
     upstream_model: Arc<str>,
     /// The gate of this model on this backend.
     pub gate: GateCell,
-    /// Requests under way.
-    pub load: Load,
+    /// Places of the model's requests.
+    pub places: Places,
     /// Time to first token, as routers see it.
     pub estimate: EstimateCell,
     /// How requests ended.
@@ -82,61 +82,6 @@ pub struct Lane {
     pub per_token: Histogram,
     /// Tokens: input, output, cached, reasoning.
     pub tokens: [AtomicU64; 4],
-}
-
-/// Requests under way.
-#[derive(Debug, Default)]
-pub struct Load {
-    in_flight: AtomicU32,
-    streaming: AtomicU32,
-    waiting_tokens: AtomicU64,
-}
-
-impl Load {
-    /// Requests under way, before and after their first token.
-    pub fn in_flight(&self) -> u32 {
-        self.in_flight.load(Relaxed)
-    }
-
-    /// Requests after their first token.
-    pub fn streaming(&self) -> u32 {
-        self.streaming.load(Relaxed)
-    }
-
-    /// Requests before their first token.
-    pub fn waiting(&self) -> u32 {
-        self.in_flight().saturating_sub(self.streaming())
-    }
-
-    /// All of it, as its cost sees it.
-    pub fn busy(&self) -> Busy {
-        let waiting_tokens = self.waiting_tokens.load(Relaxed);
-        Busy { waiting: self.waiting(), waiting_tokens, streaming: self.streaming() }
-    }
-
-    /// Counts one more with so many prompt tokens if that keeps within `limit`: take, check, give back.
-    pub(super) fn take(&self, limit: u32, prompt_tokens: u64) -> bool {
-        if self.in_flight.fetch_add(1, Relaxed) < limit {
-            self.waiting_tokens.fetch_add(prompt_tokens, Relaxed);
-            return true;
-        }
-        self.in_flight.fetch_sub(1, Relaxed);
-        false
-    }
-
-    pub(super) fn stream(&self, prompt_tokens: u64) {
-        self.streaming.fetch_add(1, Relaxed);
-        self.waiting_tokens.fetch_sub(prompt_tokens, Relaxed);
-    }
-
-    pub(super) fn give_back(&self, streamed: bool, prompt_tokens: u64) {
-        if streamed {
-            self.streaming.fetch_sub(1, Relaxed);
-        } else {
-            self.waiting_tokens.fetch_sub(prompt_tokens, Relaxed);
-        }
-        self.in_flight.fetch_sub(1, Relaxed);
-    }
 }
 
 /// How attempts ended.
@@ -173,7 +118,7 @@ impl Lane {
             model: model.into(),
             upstream_model: upstream_model.into(),
             gate: GateCell::starting(Gate::Ramp(1)),
-            load: Load::default(),
+            places: Places::default(),
             estimate: EstimateCell::default(),
             outcomes: Outcomes::default(),
             latency: Histogram::new(REQUEST),

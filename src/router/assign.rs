@@ -215,7 +215,7 @@ fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
     }
     match gates(target, now, false) {
         Err((why, until)) => Standing::Shut(why, until),
-        Ok(_) if target.handle.vitals.load.in_flight() >= target.handle.settings.max_in_flight => Standing::Full,
+        Ok(_) if target.handle.vitals.load.places.in_flight() >= target.handle.settings.max_in_flight => Standing::Full,
         Ok(pass) => Standing::Can(pass),
     }
 }
@@ -225,8 +225,8 @@ fn gates(target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Opt
     let vitals = &target.handle.vitals;
     let mut pass = Pass::default();
     for (backend_wide, answer) in [
-        (true, vitals.gate.admission(now, vitals.load.in_flight(), pinned)),
-        (false, target.lane.gate.admission(now, target.lane.load.in_flight(), pinned)),
+        (true, vitals.gate.admission(now, vitals.load.places.in_flight(), pinned)),
+        (false, target.lane.gate.admission(now, target.lane.places.in_flight(), pinned)),
     ] {
         match answer {
             Admission::Welcome => {}

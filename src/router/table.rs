@@ -135,7 +135,8 @@ impl Route {
     /// Whether one of the backends has a place free for somebody, be it a probe's.
     pub fn has_room(&self, now: Duration) -> bool {
         let lets_in = |gate: &GateCell| !matches!(gate.admission(now, 0, false), Admission::Refused(..));
-        let free = |target: &Target| target.handle.vitals.load.in_flight() < target.handle.settings.max_in_flight;
+        let free =
+            |target: &Target| target.handle.vitals.load.places.in_flight() < target.handle.settings.max_in_flight;
         let has_room =
             |target: &Target| lets_in(&target.handle.vitals.gate) && lets_in(&target.lane.gate) && free(target);
         self.targets.iter().any(|target| has_room(target))

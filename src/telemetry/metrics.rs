@@ -189,7 +189,7 @@ impl Scrape {
     fn backends(&self, page: &mut Page<'_>) -> fmt::Result {
         type Value = fn(&Seen) -> f64;
         let gauges: [(&str, &str, Value); 4] = [
-            ("backend_inflight", "Requests under way at a backend.", |seen| f64::from(seen.lane.load.in_flight())),
+            ("backend_inflight", "Requests under way at a backend.", |seen| f64::from(seen.lane.places.in_flight())),
             ("backend_score", "What one more request would cost, in seconds; routers take the lowest.", |seen| {
                 seen.score
             }),
