@@ -37,6 +37,7 @@ impl Leg {
             () if hedged => RouteReason::Hedged,
             () if request.pin.is_some() => RouteReason::Pinned,
             () if moved => RouteReason::Failover,
+            () if grant.by_affinity => RouteReason::Affinity,
             () if grant.candidates > 1 => RouteReason::LeastLoaded,
             () => RouteReason::OnlyCandidate,
         };

@@ -64,7 +64,9 @@ impl Assigner {
         let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
         let error = match gates(target, ask.now, true) {
             Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, ask.now) {
-                Some(lease) => return Ok(Grant { lease, target: target.clone(), candidates: 1, decision }),
+                Some(lease) => {
+                    return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
+                }
                 None => Error::PinOverloaded { backend },
             },
             Err((why, until)) => Error::PinUnavailable {
@@ -100,9 +102,10 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
                 let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
                 // Only whether there was another matters, so a large field is not counted out.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
+                let by_affinity = index != cheapest;
                 let decision = explain(ask, route, now, |_| true, Some(target))
-                    .map(|decision| Decision { by_affinity: index != cheapest, ..decision });
-                return Ok(Grant { lease, target: target.clone(), candidates, decision });
+                    .map(|decision| Decision { by_affinity, ..decision });
+                return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });
             }
         }
     }

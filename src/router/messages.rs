@@ -50,6 +50,8 @@ pub struct Grant {
     pub target: Arc<Target>,
     /// How many backends could have taken it.
     pub candidates: u32,
+    /// It is not the cheapest, but the one that had requests with the same beginning.
+    pub by_affinity: bool,
     /// How it came about, if asked for.
     pub decision: Option<Decision>,
 }

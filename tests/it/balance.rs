@@ -1,6 +1,10 @@
 //! Least-loaded choice, measured: equal backends share evenly, slow ones get less, failing ones attract nothing.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::task::JoinSet;
 
@@ -200,14 +204,18 @@ async fn with_prefix_affinity_a_conversation_stays_at_one_backend_while_that_can
         let last = format!(r#"{{"role":"user","content":"{}{turn}"}}"#, "y".repeat(200));
         format!(r#"{{"messages":[{first},{last}],"model":"m"}}"#)
     };
-    let mut homes = Vec::new();
+    let (mut homes, mut routes) = (Vec::new(), BTreeSet::new());
     for conversation in 0..30 {
         let home = proxy.chat(turn(conversation, 0)).await.backend().to_owned();
         for later in 1..4 {
-            assert_eq!(proxy.chat(turn(conversation, later)).await.backend(), home);
+            let reply = proxy.chat(turn(conversation, later)).await;
+            assert_eq!(reply.backend(), home);
+            routes.insert(reply.header("x-greenroom-route").to_owned());
         }
         homes.push(home);
     }
+    // Three alike: which is the cheapest is chance.
+    assert_eq!(Vec::from_iter(&routes), ["affinity", "least_loaded"]);
     for (name, _) in backends {
         assert!(homes.iter().any(|home| home == name), "{name} is nobody's: {homes:?}");
     }

@@ -23,6 +23,8 @@ use crate::{
 pub enum RouteReason {
     /// It had the lowest cost of several.
     LeastLoaded,
+    /// It had requests with the same beginning, and was not the cheapest.
+    Affinity,
     /// There was no other.
     OnlyCandidate,
     /// The client named it.
@@ -38,6 +40,7 @@ impl RouteReason {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::LeastLoaded => "least_loaded",
+            Self::Affinity => "affinity",
             Self::OnlyCandidate => "only_candidate",
             Self::Pinned => "pinned",
             Self::Failover => "failover",
