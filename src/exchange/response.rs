@@ -77,7 +77,8 @@ pub(super) fn explained_stream(telling: &Telling) -> Bytes {
 
 /// The comment that names the backend where the head could not.
 pub(super) fn named_late(telling: &Telling) -> Bytes {
-    let name = telling.read(|story| story.served().map(|served| served.backend.clone()));
+    let name = telling
+        .read(|story| story.served().filter(|_| story.user.may_see_backends).map(|served| served.backend.clone()));
     name.map_or_else(Bytes::new, |name| format!(": greenroom backend={name}\n\n").into())
 }
 
@@ -195,8 +196,10 @@ fn tell(reply: &mut Reply, telling: &Telling) {
         }
         reply.count("x-greenroom-attempts", story.attempts.len() as u64);
         if let Some(served) = story.served() {
-            reply.line("x-greenroom-backend", &served.backend);
-            reply.line("x-greenroom-upstream-model", &served.upstream_model);
+            if story.user.may_see_backends {
+                reply.line("x-greenroom-backend", &served.backend);
+                reply.line("x-greenroom-upstream-model", &served.upstream_model);
+            }
             reply.line("x-greenroom-route", served.route.as_str());
             let upstream = story.first_token.unwrap_or_else(|| story.total()).saturating_sub(served.started);
             // What is neither waiting for this backend nor for another, nor for the client's own bytes.

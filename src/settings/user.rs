@@ -50,6 +50,8 @@ pub struct User {
     pub may_pin: bool,
     /// May ask for the routing decision with `x-greenroom-explain`.
     pub may_explain: bool,
+    /// Is told which backend answered, and under what name of the model.
+    pub may_see_backends: bool,
     /// May use the admin endpoints.
     pub admin: bool,
 }
@@ -63,6 +65,13 @@ impl User {
         let backends = read_allowed(&mut s, "backends");
         let may_pin = s.optional("may_pin").unwrap_or(false);
         let may_explain = s.optional("may_explain").unwrap_or(false);
+        let may_see_backends = s.optional("may_see_backends").unwrap_or(true);
+        if may_explain && !may_see_backends {
+            s.problem(
+                "may_see_backends",
+                "is false beside may_explain = true, whose explanations name backends; set one of them otherwise",
+            );
+        }
         let admin = s.optional("admin").unwrap_or(false);
         s.finish();
         Some(Self {
@@ -72,6 +81,7 @@ impl User {
             backends: backends?,
             may_pin,
             may_explain,
+            may_see_backends,
             admin,
         })
     }

@@ -139,6 +139,11 @@ async fn one_fault_is_one_problem_that_names_the_key() {
         ("token = \"secret-of-tester\"", "token_sha256 = \"abc\"", "users.tester.token_sha256"),
         ("models = [\"*\"]", "models = [\"absent\"]", "users.tester.models"),
         ("models = [\"*\"]", "", "users.tester.models"),
+        (
+            "models = [\"*\"]",
+            "may_explain = true\nmay_see_backends = false\nmodels = [\"*\"]",
+            "users.tester.may_see_backends",
+        ),
     ] {
         let said = with(dir.path(), &GOOD.replace(good, bad), &["validate", "greenroom.toml"]).await;
         let problems = problems(&said);

@@ -3,11 +3,13 @@
 use serde_json::json;
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::{Ask, Connection, Reply},
     launch::Launch,
     process::run,
-    proxy::{HELLO, Proxy},
-    settings::Settings,
+    proxy::{HELLO, HELLO_STREAM, Proxy},
+    script::Answer,
+    settings::{Settings, TOKEN},
+    sse,
     upstream::Upstream,
 };
 
@@ -96,4 +98,38 @@ async fn a_token_can_be_kept_as_its_digest_and_the_digest_is_no_token() {
     let proxy = Proxy::start(&settings).await;
     assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer("digested")).await.status(), 200);
     assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer(digest)).await.status(), 401);
+}
+
+#[tokio::test]
+async fn who_may_not_see_backends_is_named_none_in_any_answer() {
+    let (bad, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
+    let settings = Settings::bad_and_peer(&bad, &peer)
+        .set("failover", "keepalive_after = \"50ms\"")
+        .set("backends.bad", "first_token_hard = \"300ms\"")
+        .set("models.at-peer", "backends = [{ backend = \"peer\", model = \"hidden\" }]")
+        .set(
+            "users.guest",
+            "token = \"token-of-guest\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_see_backends = false",
+        );
+    let proxy = Proxy::start(&settings).await;
+    let named = ["x-greenroom-backend", "x-greenroom-upstream-model"];
+    let seen = async |body: &str, token| {
+        let mut client = Connection::open(proxy.addr).await;
+        client.send(&Ask::chat(body).bearer(token)).await;
+        let reply = client.reply().await;
+        assert_eq!(reply.status(), 200, "{reply:?}");
+        (named.map(|name| reply.head.get(name).unwrap_or_default().to_owned()), reply.text())
+    };
+    for body in [HELLO, HELLO_STREAM].map(|body| body.replace("\"m\"", "\"at-peer\"")) {
+        assert_eq!(seen(&body, TOKEN).await.0, ["peer", "hidden"]);
+        let (headers, text) = seen(&body, "token-of-guest").await;
+        assert!(headers == ["", ""] && !text.contains("peer"), "{headers:?} {text}");
+    }
+    // Named behind an early head, in a comment.
+    assert!(seen(HELLO_STREAM, TOKEN).await.1.contains("backend=peer"));
+    let (_, text) = seen(HELLO_STREAM, "token-of-guest").await;
+    assert!(
+        text.starts_with(": keepalive") && sse::text_of(text.as_bytes()) == "hi" && !text.contains("peer"),
+        "{text}"
+    );
 }
