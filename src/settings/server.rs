@@ -26,6 +26,8 @@ pub struct Server {
     pub drain_settle: Duration,
     /// Idle time after which a client's connection is closed.
     pub keep_alive: Duration,
+    /// Requests and tokens are counted by user, too.
+    pub metrics_by_user: bool,
     /// Admin actions that kill actors on purpose.
     pub chaos: bool,
 }
@@ -55,9 +57,20 @@ impl Server {
         let drain_timeout = s.value("drain_timeout");
         let drain_settle = s.value("drain_settle");
         let keep_alive = s.value("keep_alive");
+        let metrics_by_user = s.value("metrics_by_user");
         let chaos = s.value("chaos");
         s.finish();
-        Some(Self { bind: bind?, admin_bind, workers, body_limit, drain_timeout, drain_settle, keep_alive, chaos })
+        Some(Self {
+            bind: bind?,
+            admin_bind,
+            workers,
+            body_limit,
+            drain_timeout,
+            drain_settle,
+            keep_alive,
+            metrics_by_user,
+            chaos,
+        })
     }
 }
 

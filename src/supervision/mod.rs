@@ -7,7 +7,11 @@ mod staff;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, Supervised};
 use actix_rt::Arbiter;
@@ -56,6 +60,7 @@ pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Instal
         Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::default(), 0);
     let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
     let (started, in_force) = (settings.clone(), installed.clone());
+    counts.users.counted.store(settings.server.metrics_by_user, Relaxed);
     let overseer = Overseer { started, installed: in_force, routers: Vec::new(), counts: counts.clone() };
     let addr = guarded::start(overseer, entered(counts, Role::Overseer));
     installed.store(Arc::new(table(settings, &HashMap::default(), &addr)));
@@ -99,6 +104,7 @@ pub async fn start_recorder(
 impl Overseer {
     fn install(&self, table: Table) {
         let table = Arc::new(table);
+        self.counts.users.counted.store(table.settings.server.metrics_by_user, Relaxed);
         self.installed.store(table.clone());
         for router in &self.routers {
             router.do_send(Install(table.clone()));

@@ -18,6 +18,7 @@ use super::{
     phase::Phase,
     story::{RouteReason, Story},
     toll::Toll,
+    users::Users,
 };
 use crate::{
     backend::histogram::{Histogram, OVERHEAD, REQUEST},
@@ -89,16 +90,16 @@ pub struct Labels<'a> {
     pub pin: Option<&'a Arc<str>>,
 }
 
-/// A backend and a model.
-type Pair = (Arc<str>, Arc<str>);
+/// A backend and a model, or a user and a model.
+pub(super) type Pair = (Arc<str>, Arc<str>);
 
 /// What a pair is found by.
 #[derive(Hash)]
-struct Names<'a>(&'a str, &'a str);
+pub(super) struct Names<'a>(pub(super) &'a str, pub(super) &'a str);
 
 impl Equivalent<Pair> for Names<'_> {
-    fn equivalent(&self, (backend, model): &Pair) -> bool {
-        *self.0 == **backend && *self.1 == **model
+    fn equivalent(&self, (first, model): &Pair) -> bool {
+        *self.0 == **first && *self.1 == **model
     }
 }
 
@@ -173,6 +174,8 @@ pub struct Counts {
     pub(super) settings_since: AtomicU64,
     /// Restarts of actors.
     pub toll: Toll,
+    /// By user.
+    pub users: Users,
     /// Requests that history does not know of, since its queue was full.
     pub dropped: AtomicU64,
     none: Arc<str>,
@@ -189,6 +192,7 @@ impl Default for Counts {
             last_reload_succeeded: AtomicBool::new(true),
             settings_since: AtomicU64::new(seconds()),
             toll: Toll::default(),
+            users: Users::default(),
             dropped: AtomicU64::new(0),
             none: NO_BACKEND.into(),
             other: OTHER.into(),
@@ -222,6 +226,7 @@ impl Counts {
     /// A request has ended.
     pub fn record(&self, story: &Story, labels: Labels<'_>) {
         self.cell(labels.backend, labels.model, |cell| cell.record(story));
+        self.users.record(story, labels.model);
         if let Some(pin) = labels.pin {
             let key = (pin.clone(), labels.model.clone(), pin_outcome(story));
             self.pins.of(&key, || key.clone(), plus_one);

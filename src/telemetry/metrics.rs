@@ -63,6 +63,7 @@ impl Collector for Scrape {
         let mut page = Page(encoder);
         self.requests(&mut page)?;
         self.special_requests(&mut page)?;
+        self.counts.users.write(&mut page)?;
         self.attempts(&mut page)?;
         self.backends(&mut page)?;
         self.gates(&mut page)?;

@@ -10,3 +10,4 @@ pub mod phase;
 mod sight;
 pub mod story;
 pub mod toll;
+pub mod users;

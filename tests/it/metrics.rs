@@ -154,6 +154,32 @@ async fn who_was_given_up_is_told_until_it_is_back() {
 }
 
 #[tokio::test]
+async fn users_are_told_apart_only_where_the_operator_wants_that() {
+    let counted =
+        json!({"choices": [{"message": {"content": "hi"}}], "usage": {"prompt_tokens": 7, "completion_tokens": 3}});
+    let upstream = Upstream::always(Answer::json(200, &counted.to_string())).await;
+    let other = "token = \"token-of-other\"\nmodels = [\"*\"]\nbackends = [\"*\"]";
+    let settings = Settings::new().backend("one", upstream.addr).set("users.other", other);
+    let proxy = Proxy::start(&settings.clone().set("server", "metrics_by_user = true")).await;
+    let told =
+        |name: &str, user: &str, more: &str| format!("greenroom_user_{name}{{user=\"{user}\",model=\"m\",{more}}}");
+    for _ in 0..2 {
+        assert_eq!(proxy.chat(HELLO).await.status(), 200);
+    }
+    assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer("token-of-other")).await.status(), 200);
+    let success = "outcome=\"success\"";
+    until(&proxy, &told("requests_total", "other", success), 1.0).await;
+    let seen = until(&proxy, &told("requests_total", "tester", success), 2.0).await;
+    for (user, direction, tokens) in [("other", "input", 7.0), ("tester", "input", 14.0), ("tester", "output", 6.0)] {
+        let name = told("tokens_total", user, &format!("direction=\"{direction}\""));
+        assert_eq!(sample(&seen, &name), Some(tokens), "{name}\n{seen}");
+    }
+    std::fs::write(proxy.config(), settings.toml()).expect("the settings file can be written");
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    assert!(!page(&proxy).await.contains("greenroom_user_"));
+}
+
+#[tokio::test]
 async fn restarts_and_reloads_are_counted() {
     let upstream = Upstream::saying("hi").await;
     let settings = Settings::new().backend("one", upstream.addr).set("server", "chaos = true");

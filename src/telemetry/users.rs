@@ -1,0 +1,81 @@
+//! Owns what is counted by user, where the operator wants that: requests and tokens, and their part of the metrics page.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use super::{
+    counts::{Grown, Names, OUTCOMES, Pair},
+    exposition::Page,
+    story::Story,
+};
+
+/// Kinds of tokens as labels, in the order of `Spent::tokens`.
+const DIRECTIONS: [&str; 4] = ["input", "output", "cached", "reasoning"];
+
+/// What users asked for. Their names are the settings', so that there are no more series than an operator has written down.
+#[derive(Debug, Default)]
+pub struct Users {
+    /// `server.metrics_by_user` of the settings in force.
+    pub counted: AtomicBool,
+    /// By user and model.
+    spent: Grown<Pair, Spent>,
+}
+
+#[derive(Debug, Default)]
+struct Spent {
+    requests: [AtomicU64; OUTCOMES.len()],
+    tokens: [AtomicU64; DIRECTIONS.len()],
+}
+
+impl Users {
+    /// A request of one of them has ended.
+    pub(super) fn record(&self, story: &Story, model: &Arc<str>) {
+        if !self.counted.load(Relaxed) {
+            return;
+        }
+        let name = story.user.name.as_str();
+        self.spent.of(
+            &Names(name, model),
+            || (name.into(), model.clone()),
+            |spent| {
+                let outcome = OUTCOMES.iter().position(|known| *known == story.outcome()).unwrap_or(1);
+                spent.requests[outcome].fetch_add(1, Relaxed);
+                if let Some(usage) = story.usage {
+                    let tokens = [usage.input, usage.output, usage.cached, usage.reasoning];
+                    for (count, n) in spent.tokens.iter().zip(tokens) {
+                        count.fetch_add(n, Relaxed);
+                    }
+                }
+            },
+        );
+    }
+
+    /// Their part of the page.
+    pub(super) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
+        if !self.counted.load(Relaxed) {
+            return Ok(());
+        }
+        let all = self.spent.sorted();
+        let each = |name: &'static str, values: &'static [&'static str], counts: fn(&Spent) -> &[AtomicU64]| {
+            all.iter().flat_map(move |((user, model), spent)| {
+                let labels = move |value| vec![("user", &**user), ("model", &**model), (name, value)];
+                values.iter().zip(counts(spent)).map(move |(value, count)| (labels(*value), count.load(Relaxed)))
+            })
+        };
+        page.counters(
+            "user_requests_total",
+            "Client requests that have ended, by the user that sent them.",
+            each("outcome", &OUTCOMES, |spent| &spent.requests),
+        )?;
+        page.counters(
+            "user_tokens_total",
+            "Tokens as providers counted them, by the user that asked.",
+            each("direction", &DIRECTIONS, |spent| &spent.tokens),
+        )
+    }
+}
