@@ -2,6 +2,7 @@
 
 mod support;
 
+mod addresses;
 mod admin;
 mod asked;
 mod balance;
