@@ -67,12 +67,12 @@ async fn counts_times_tokens_pins_and_events_are_told_by_backend() {
     let all = |answer: &Value| {
         let restarted =
             answer["events"].as_array().is_some_and(|events| events.iter().any(|e| e["event"] == "restart"));
-        restarted && sum(answer, "good", "success") == 4 && sum(answer, "other", "attempts") == 1
+        restarted && sum(answer, "good", "success") == 4 && sum(answer, "none", "attempts") == 1
     };
     let answer = told(&proxy, "", "all of it", all).await;
     assert_eq!((sum(&answer, "bad", "failure"), sum(&answer, "bad", "success")), (2, 0), "{answer}");
     assert_eq!((sum(&answer, "good", "tokens_in"), sum(&answer, "good", "tokens_out")), (28, 12), "{answer}");
-    assert_eq!((sum(&answer, "good", "pins"), sum(&answer, "other", "caller_fault")), (1, 1), "{answer}");
+    assert_eq!((sum(&answer, "good", "pins"), sum(&answer, "none", "caller_fault")), (1, 1), "{answer}");
     let good = answer["points"].as_array().and_then(|p| p.iter().find(|p| p["backend"] == "good")).expect("a point");
     for times in ["latency_ms", "first_token_ms"] {
         assert!(good[times]["p95"].as_f64() > Some(0.0), "{good}");
@@ -105,6 +105,23 @@ async fn an_attempt_that_lost_to_a_quicker_one_is_told_apart_from_clients_that_l
     let of = ["let_go", "cancelled", "failure"].map(|member| sum(&answer, "slow", member));
     assert_eq!((of, sum(&answer, "peer", "success")), ([1, 0, 0], 1), "{answer}");
     assert_eq!(answer["points"][1]["outcomes"], serde_json::json!({"let_go": 1}), "{answer}");
+}
+
+#[tokio::test]
+async fn a_pin_that_is_refused_is_no_attempt_of_the_backend_it_names() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new()
+        .backend("one", upstream.addr)
+        .set("users.plain", "token = \"plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]")
+        .set("history", "path = \":memory:\"\nflush_every = \"10ms\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    assert_eq!(proxy.ask(&Ask::chat(hello_at("one")).bearer("plain")).await.status(), 403);
+    assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
+    assert_eq!(proxy.chat(hello_at("one")).await.status(), 503);
+    let answer = told(&proxy, "", "all three", |answer| sum(answer, "none", "attempts") == 2).await;
+    assert_eq!((sum(&answer, "one", "attempts"), sum(&answer, "one", "success")), (1, 1), "{answer}");
+    assert_eq!(sum(&answer, "none", "pins"), 2, "{answer}");
 }
 
 #[tokio::test]
