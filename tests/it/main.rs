@@ -4,6 +4,7 @@ mod support;
 
 mod addresses;
 mod admin;
+mod admin_bind;
 mod asked;
 mod balance;
 mod budget;
