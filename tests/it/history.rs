@@ -141,6 +141,10 @@ async fn questions_are_for_admins_and_bad_ones_are_explained() {
         let reply = proxy.get(&format!("/admin/history{query}")).await;
         assert_eq!((reply.status(), reply.error("param").as_str()), (400, param), "{reply:?}");
     }
+    for from in ["2026-01-01T02:00:00+02:00", "2026-01-01T02:00:00%2B02:00", "2025-12-31t21:30:00-02:30"] {
+        let answer = proxy.get(&format!("/admin/history?from={from}&to=2026-01-01T00:10:00Z")).await.json();
+        assert_eq!(answer["from"], "2026-01-01T00:00:00Z", "{from}: {answer}");
+    }
     let proxy = Proxy::start(&settings.set("history", "enabled = false")).await;
     assert_eq!(proxy.get("/admin/history").await.status(), 404);
 }
