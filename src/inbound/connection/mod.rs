@@ -35,6 +35,7 @@ use self::{
 };
 use super::{Shared, chat};
 use crate::{
+    clock,
     error::Error,
     exchange::{
         Worker,
@@ -190,7 +191,7 @@ impl Door {
             Err(error) => Err(error),
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
-        let id = || chat::request_id(head.text(chat::REQUEST_ID));
+        let id = || chat::id_of(|name| head.text(name), &self.worker.table());
         Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect)))
     }
 
@@ -208,7 +209,7 @@ impl Door {
 
     /// Refuses what is no request.
     async fn turn_away(&self, intake: &mut Intake, error: &Error) {
-        let reply = chat::refuse(&self.shared, &chat::new_id(), None, error, Surface::Chat);
+        let reply = chat::refuse(&self.shared, &chat::new_id(), None, clock::now(), error, Surface::Chat);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
             leave(intake, true).await;
