@@ -38,7 +38,8 @@ Examples:
   python3 examples/backend_health_checker.py monitor --interval 60
   python3 examples/backend_health_checker.py benchmark --rounds 3
 
-The address and the token come from --url and --token, or from GREENROOM_URL and GREENROOM_TOKEN.
+The address and the token come from --url and --token, or from GREENROOM_URL and GREENROOM_TOKEN. Where server.admin_bind gives
+/admin an address of its own, --admin-url or GREENROOM_ADMIN_URL names that.
 """
 
 
@@ -67,7 +68,9 @@ class Outcome:
 class Proxy:
     """Greenroom as a client sees it."""
 
-    def __init__(self, url: str, token: str, timeout: float):
+    def __init__(self, url: str, token: str, timeout: float, admin: Optional["Proxy"] = None):
+        # Where /admin is: here, unless server.admin_bind moves it.
+        self.admin = admin or self
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             port = parts.port
@@ -255,13 +258,23 @@ def targets(proxy: Proxy, names: Optional[List[str]], model: Optional[str]) -> L
     """What to ask: the backends named, else all that /admin/backends lists; the model named, else the first that each serves."""
     # Asked in any case, and free: it tells an absent proxy or a wrong token from a failing backend.
     status, listed = proxy.get("/v1/models")
+    if status == 404:
+        raise CannotAsk(
+            f"{proxy.url} serves no models; if it is the address of server.admin_bind, give it as --admin-url, and the clients' "
+            "as --url"
+        )
     try:
         models = [entry["id"] for entry in listed["data"]] if status == 200 else []
         serves = {}
         if not (names and model):
-            status, listed = proxy.get("/admin/backends")
+            status, listed = proxy.admin.get("/admin/backends")
             if status == 200:
                 serves = {b["name"]: sorted(m["model"] for m in b.get("models", [])) for b in listed["backends"]}
+            elif not names and status == 404:
+                raise CannotAsk(
+                    f"/admin/backends is not at {proxy.admin.url}; give the address of server.admin_bind with --admin-url or "
+                    "GREENROOM_ADMIN_URL, or name the backends with --backends"
+                )
             elif not names:
                 raise CannotAsk(
                     f"this token may not list the backends (HTTP {status} from /admin/backends); name them with "
@@ -415,6 +428,8 @@ def arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
         parser = argparse.ArgumentParser(add_help=False)
         url = os.environ.get("GREENROOM_URL") or DEFAULT_URL
         parser.add_argument("--url", default=default(url), help="Greenroom's address")
+        admin = os.environ.get("GREENROOM_ADMIN_URL") or None
+        parser.add_argument("--admin-url", default=default(admin), help="address of server.admin_bind (default: that of --url)")
         token = os.environ.get("GREENROOM_TOKEN") or DEFAULT_TOKEN
         parser.add_argument("--token", default=default(token), help="the token of a user who may pin")
         parser.add_argument("--model", default=default(None), help="the public model (default: the first one served)")
@@ -448,7 +463,8 @@ def arguments(argv: Optional[List[str]] = None) -> argparse.Namespace:
 def main() -> int:
     args = arguments()
     try:
-        return args.run(Proxy(args.url, args.token, args.timeout), args)
+        admin = Proxy(args.admin_url, args.token, args.timeout) if args.admin_url else None
+        return args.run(Proxy(args.url, args.token, args.timeout, admin), args)
     except CannotAsk as error:
         print(f"backend_health_checker: {error}", file=sys.stderr)
         return 2

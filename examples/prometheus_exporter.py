@@ -28,8 +28,9 @@ class CannotList(Exception):
 class Exporter:
     """The two gauges, and the probes that set them."""
 
-    def __init__(self, url, token, model, names, timeout):
+    def __init__(self, url, token, model, names, timeout, admin_url=None):
         self.url, self.token, self.model = url.rstrip("/"), token, model
+        self.admin_url = (admin_url or url).rstrip("/")
         self.names, self.timeout = names, timeout
         self.registry = CollectorRegistry()
         labels = ["backend", "model"]
@@ -44,11 +45,12 @@ class Exporter:
         if self.names:
             return self.names
         try:
-            response = requests.get(f"{self.url}/admin/backends", headers=self._headers(), timeout=self.timeout)
+            response = requests.get(f"{self.admin_url}/admin/backends", headers=self._headers(), timeout=self.timeout)
             response.raise_for_status()
             return [backend["name"] for backend in response.json()["backends"]]
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
-            raise CannotList(f"{self.url}/admin/backends: {error}; name the backends, or use an admin's token") from None
+            advice = "name the backends, use an admin's token, or set --admin-url to the address of server.admin_bind"
+            raise CannotList(f"{self.admin_url}/admin/backends: {error}; {advice}") from None
 
     def probe_all(self):
         """One round, all backends side by side."""
@@ -89,6 +91,8 @@ def arguments(argv=None):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     env = os.environ.get
     parser.add_argument("--url", default=env("GREENROOM_URL") or "http://127.0.0.1:3000", help="Greenroom's address")
+    admin = env("GREENROOM_ADMIN_URL") or None
+    parser.add_argument("--admin-url", default=admin, help="address of server.admin_bind (that of --url)")
     parser.add_argument("--token", default=env("GREENROOM_TOKEN") or "your-token", help="a token that may pin")
     parser.add_argument("--model", default=env("GREENROOM_MODEL") or "gpt-4o", help="the public model to ask for")
     parser.add_argument("--backends", nargs="+", metavar="NAME", help="which to probe (default: all; needs an admin's token)")
@@ -105,7 +109,7 @@ def arguments(argv=None):
 
 def main():
     args = arguments()
-    exporter = Exporter(args.url, args.token, args.model, args.backends, args.timeout)
+    exporter = Exporter(args.url, args.token, args.model, args.backends, args.timeout, args.admin_url)
     if args.once:
         try:
             exporter.probe_all()

@@ -4,6 +4,7 @@
 #   WEBHOOK_URL=https://… scripts/alert_check.sh [BACKEND...]     without names: all that /admin/backends lists
 #
 # Environment: GREENROOM_URL, GREENROOM_TOKEN, GREENROOM_MODEL, GREENROOM_TIMEOUT (seconds), WEBHOOK_URL,
+#   GREENROOM_ADMIN_URL (that of server.admin_bind),
 #   SLOWER_THAN (seconds, such as 2.5; a slower answer is an alert, too),
 #   STATE_FILE (with it only changes are posted, also that a backend is well again; without it every run posts).
 # Exit code: 0 all healthy, 1 at least one is not, 2 the check itself could not run or the webhook took no message.
@@ -12,6 +13,8 @@ export LC_NUMERIC=C # decimal points, whatever the terminal's language
 
 url=${GREENROOM_URL:-http://127.0.0.1:3000}
 url=${url%/}
+admin_url=${GREENROOM_ADMIN_URL:-$url}
+admin_url=${admin_url%/}
 token=${GREENROOM_TOKEN:-your-token}
 model=${GREENROOM_MODEL:-gpt-4o}
 limit=${GREENROOM_TIMEOUT:-30}
@@ -31,11 +34,12 @@ done
 [[ $WEBHOOK_URL =~ ^https?://[^[:space:]\"\\]+$ ]] || fail "WEBHOOK_URL is not an http or https address"
 
 # The token goes in by a file descriptor: on the command line every user of this machine could read it.
-call() { # PATH [CURL OPTION...]
-  local path=$1
+call() { # PATH [CURL OPTION...]; what is under /admin is asked for where that is
+  local path=$1 base=$url
   shift
+  [[ $path != /admin/* ]] || base=$admin_url
   curl -sS --max-time "$limit" -H @<(printf 'Authorization: Bearer %s\n' "$token") \
-    -H 'Content-Type: application/json' "$@" "$url$path"
+    -H 'Content-Type: application/json' "$@" "$base$path"
 }
 
 post() { # TEXT; the URL is a secret of its own, so it goes in by a file descriptor, too
@@ -48,7 +52,8 @@ if [ $# -eq 0 ]; then
   # Greenroom itself being away is the one failure that no backend's name can tell.
   if ! names=$(call /admin/backends --fail | jq -r '.backends[].name'); then
     post "Greenroom at $url: the backends cannot be listed"
-    fail "the backends cannot be listed at $url; name them as arguments, or use an admin's token"
+    fail "the backends cannot be listed at $admin_url; name them as arguments, use an admin's token, \
+or set GREENROOM_ADMIN_URL to the address of server.admin_bind"
   fi
   mapfile -t backends <<<"$names"
 else

@@ -3,13 +3,16 @@
 #
 #   PROMPT="What is 2+2?" scripts/compare_backends.sh [BACKEND...]     without names: all that /admin/backends lists
 #
-# Environment: PROMPT, MAX_TOKENS, GREENROOM_URL, GREENROOM_TOKEN, GREENROOM_MODEL, GREENROOM_TIMEOUT (seconds).
+# Environment: PROMPT, MAX_TOKENS, GREENROOM_URL, GREENROOM_TOKEN, GREENROOM_MODEL, GREENROOM_TIMEOUT (seconds),
+#   GREENROOM_ADMIN_URL (that of server.admin_bind).
 # Exit code: 0 all answered, 1 at least one did not, 2 the comparison itself could not run.
 set -euo pipefail
 export LC_NUMERIC=C # decimal points, whatever the terminal's language
 
 url=${GREENROOM_URL:-http://127.0.0.1:3000}
 url=${url%/}
+admin_url=${GREENROOM_ADMIN_URL:-$url}
+admin_url=${admin_url%/}
 token=${GREENROOM_TOKEN:-your-token}
 model=${GREENROOM_MODEL:-gpt-4o}
 limit=${GREENROOM_TIMEOUT:-30}
@@ -27,16 +30,18 @@ done
 [[ $max_tokens =~ ^[1-9][0-9]*$ ]] || fail "MAX_TOKENS must be a whole number above 0, not '$max_tokens'"
 
 # The token goes in by a file descriptor: on the command line every user of this machine could read it.
-call() { # PATH [CURL OPTION...]
-  local path=$1
+call() { # PATH [CURL OPTION...]; what is under /admin is asked for where that is
+  local path=$1 base=$url
   shift
+  [[ $path != /admin/* ]] || base=$admin_url
   curl -sS --max-time "$limit" -H @<(printf 'Authorization: Bearer %s\n' "$token") \
-    -H 'Content-Type: application/json' "$@" "$url$path"
+    -H 'Content-Type: application/json' "$@" "$base$path"
 }
 
 if [ $# -eq 0 ]; then
   names=$(call /admin/backends --fail | jq -r '.backends[].name') ||
-    fail "the backends cannot be listed at $url; name them as arguments, or use an admin's token"
+    fail "the backends cannot be listed at $admin_url; name them as arguments, use an admin's token, \
+or set GREENROOM_ADMIN_URL to the address of server.admin_bind"
   mapfile -t backends <<<"$names"
 else
   backends=("$@")

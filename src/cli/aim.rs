@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Client, error_words};
+use super::client::{Client, NO_ADMIN_HERE, error_words, is_no_endpoint};
 
 /// Which backends to ask for which model.
 #[derive(Debug, Clone, Args)]
@@ -32,7 +32,11 @@ impl Client {
         }
         let listed = match self.fetch(Method::GET, "/admin/backends").await? {
             (200, listed) => listed,
-            (403, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
+            // With server.admin_bind they are listed elsewhere, and who names them need not know where.
+            (403 | 404, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
+            (404, body) if is_no_endpoint(&body) => {
+                return Err(format!("{NO_ADMIN_HERE}, or name the backends with --backends"));
+            }
             (403, _) => {
                 return Err("the token may not list the backends; name them with --backends, or use that of an admin"
                     .to_owned());
@@ -40,6 +44,13 @@ impl Client {
             (401, _) => return Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
             (status, body) => return Err(error_words(&body, status)),
         };
+        if !self.has_admin_url() && self.fetch(Method::GET, "/v1/models").await?.0 == 404 {
+            return Err(
+                "this address is that of server.admin_bind, which serves no models; give it as --admin-url, and the \
+                        clients' as --url"
+                    .to_owned(),
+            );
+        }
         aims(whom, &listed)
     }
 

@@ -17,6 +17,9 @@ pub(super) struct Server {
     /// Address of Greenroom
     #[arg(long, env = "GREENROOM_URL", default_value = "http://127.0.0.1:3000", value_parser = address, global = true)]
     url: String,
+    /// Address of the operators' listener, where `server.admin_bind` sets one; that of Greenroom, if left out
+    #[arg(long, env = "GREENROOM_ADMIN_URL", value_name = "URL", value_parser = address, global = true)]
+    admin_url: Option<String>,
     /// Token of a user; pinning needs `may_pin`, listing backends `admin`
     #[arg(
         long,
@@ -91,8 +94,19 @@ impl Client {
         self
     }
 
+    /// The address that answers `path`.
+    fn base(&self, path: &str) -> &str {
+        let admin = self.server.admin_url.as_deref().filter(|_| path.starts_with("/admin/"));
+        admin.unwrap_or(&self.server.url).trim_end_matches('/')
+    }
+
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.server.url.trim_end_matches('/'))
+        format!("{}{path}", self.base(path))
+    }
+
+    /// Whether operators' endpoints were given an address of their own.
+    pub(super) fn has_admin_url(&self) -> bool {
+        self.server.admin_url.is_some()
     }
 
     /// A `GET` or `POST` of the admin endpoints.
@@ -101,6 +115,7 @@ impl Client {
             (200, body) => Ok(body),
             (401, _) => Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
             (403, _) => Err("the token may not use the admin endpoints; use that of an admin".to_owned()),
+            (404, body) if is_no_endpoint(&body) => Err(NO_ADMIN_HERE.to_owned()),
             (status, body) => Err(error_words(&body, status)),
         }
     }
@@ -117,7 +132,7 @@ impl Client {
         };
         let done = timeout(self.server.timeout, work).await;
         let done = done.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.server.timeout)));
-        done.map_err(|why: String| format!("{} cannot be asked: {why}", self.server.url))
+        done.map_err(|why: String| format!("{} cannot be asked: {why}", self.base(path)))
     }
 
     /// Asks one backend, by pin.
@@ -209,6 +224,16 @@ fn take(body: &Value, member: &str, answer: &mut Answer) {
     answer.finish_reason = text(&choice["finish_reason"]).or(answer.finish_reason.take());
     answer.served_by = text(&body["model"]).or(answer.served_by.take());
     answer.tokens = body["usage"]["completion_tokens"].as_u64().or(answer.tokens);
+}
+
+/// What to do where the operators' endpoints are elsewhere.
+pub(super) const NO_ADMIN_HERE: &str = "the admin endpoints are not at this address; set --admin-url or GREENROOM_ADMIN_URL \
+                                        to that of server.admin_bind";
+
+/// Whether a 404 says that nothing is asked there, rather than that what was asked for is not known.
+pub(super) fn is_no_endpoint(body: &Value) -> bool {
+    body["error"]["code"] == "not_found"
+        && body["error"]["message"].as_str().is_some_and(|text| text.ends_with(" here."))
 }
 
 /// What an error's body says, in a line.

@@ -64,7 +64,12 @@ pub(super) async fn whole(
     target: &Target,
     rename_to: Option<Arc<str>>,
 ) -> Result<Ready, Failed> {
-    let headers = answer.headers_for_client(false);
+    // A translation is ours, and so is its type.
+    let ours = matches!(way, Way::Translated(_));
+    let mut headers = answer.headers_for_client(ours);
+    if ours {
+        headers.extend_from_slice(b"content-type: application/json\r\n");
+    }
     match check(&mut answer, watch, request, way, target, rename_to).await {
         Ok((body, usage)) => Ok(Ready::Whole { headers, body, usage }),
         Err(failed) => Err(Failed { request_id: request_id(&headers), ..failed }),

@@ -9,7 +9,10 @@ use std::{
 use actix::{Addr, MailboxError};
 use arc_swap::Cache;
 
-use super::{blame::Blame, budget::Budget};
+use super::{
+    blame::Blame,
+    budget::{Budget, HEDGES, RETRIES},
+};
 use crate::{
     router::{
         Router,
@@ -45,10 +48,6 @@ pub struct Worker {
     seen: RefCell<Arc<Table>>,
 }
 
-/// Extra attempts that a worker may make before its budgets have earned any.
-const RETRY_FLOOR: f64 = 10.0;
-const HEDGE_FLOOR: f64 = 3.0;
-
 impl Worker {
     /// The address of this worker's router.
     pub fn router(&self) -> Addr<Router> {
@@ -70,8 +69,8 @@ impl Worker {
             let old = self.seen.replace(table.clone());
             let (was, is) = (&old.settings.failover, &table.settings.failover);
             if was != is {
-                self.retries.replace(Budget::new(is.retry_budget, RETRY_FLOOR));
-                self.hedges.replace(Budget::new(is.hedge_budget, HEDGE_FLOOR));
+                self.retries.replace(Budget::new(is.retry_budget, RETRIES));
+                self.hedges.replace(Budget::new(is.hedge_budget, HEDGES));
             }
             if !self.router.borrow().addr().connected() {
                 self.router.replace((self.start_router)());
@@ -90,8 +89,8 @@ impl Worker {
             cut: Cell::new(false),
             listener,
             timers: Timers::default(),
-            retries: Rc::new(RefCell::new(Budget::new(failover.retry_budget, RETRY_FLOOR))),
-            hedges: Rc::new(RefCell::new(Budget::new(failover.hedge_budget, HEDGE_FLOOR))),
+            retries: Rc::new(RefCell::new(Budget::new(failover.retry_budget, RETRIES))),
+            hedges: Rc::new(RefCell::new(Budget::new(failover.hedge_budget, HEDGES))),
             blame: RefCell::default(),
             seen: RefCell::new(installed.load_full()),
             installed: RefCell::new(Cache::new(installed)),

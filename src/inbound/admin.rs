@@ -1,11 +1,13 @@
 //! Owns the endpoints of operators: what is known of each backend, and what can be done to it.
 
+use std::collections::BTreeSet;
+
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::{auth, header, refused, request_id, shared, worker};
 use crate::{
-    error::Error,
+    error::{Class, Error},
     router,
     supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
     telemetry::ledger::{SIZE, Wanted},
@@ -40,11 +42,28 @@ pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
             param: "query".to_owned(),
             message: format!("{error}. Known are backend, outcome, model and limit."),
         })?;
+        if let Some(outcome) = wanted.outcome.as_deref().filter(|outcome| !is_outcome(outcome)) {
+            return Err(no_outcome(outcome));
+        }
         let stories = shared(&request).ledger.list(&wanted);
         let reports: Vec<_> = stories.iter().map(|story| story.report()).collect();
         Ok(json!({"requests": reports}))
     })
     .await
+}
+
+/// How a request can have ended, beside the classes of failure.
+const OUTCOMES: [&str; 3] = ["success", "failure", "cancelled"];
+
+fn is_outcome(word: &str) -> bool {
+    OUTCOMES.contains(&word) || Class::ALL.iter().any(|class| class.as_str() == word)
+}
+
+fn no_outcome(word: &str) -> Error {
+    let classes: BTreeSet<_> = Class::ALL.iter().map(|class| class.as_str()).collect();
+    let known = OUTCOMES.into_iter().chain(classes).collect::<Vec<_>>().join(", ");
+    let message = format!("No request ends as {word:?}. Known are {known}.");
+    Error::Invalid { param: "outcome".to_owned(), message }
 }
 
 /// One request, by its id.

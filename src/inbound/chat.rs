@@ -48,33 +48,43 @@ impl Arrival {
 /// Finds out who asks; a stranger's body is not even read.
 pub(super) fn admit(door: &Door, head: &Head, surface: Surface) -> Result<Arrival, Reply> {
     let received = clock::now();
-    let id = request_id(head.text(REQUEST_ID));
     let table = door.worker.table();
     match auth::user(|name| head.text(name), &table) {
-        Ok(user) => Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole: false, table, user }),
-        Err(error) => Err(refuse(&door.shared, &id, None, &error, surface)),
+        Ok(user) => {
+            let id = request_id(head.text(REQUEST_ID));
+            Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole: false, table, user })
+        }
+        Err(error) => Err(refuse(&door.shared, &new_id(), None, received, &error, surface)),
     }
 }
 
 /// Serves a request. A panic anywhere on its way is a bug of ours: it costs this request a 500, and nobody else anything.
 pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Result<Bytes, Error>) -> Reply {
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
+    let received = arrival.received;
     let work = std::pin::pin!(async {
         match body.and_then(|body| prepare(head, body, arrival, door.worker.listener.clone())) {
             Ok(prepared) => exchange::respond(door.worker.clone(), prepared).await,
-            Err(error) => refuse(&door.shared, &id, Some(&user), &error, surface),
+            Err(error) => refuse(&door.shared, &id, Some(&user), received, &error, surface),
         }
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
     served.unwrap_or_else(|panic| {
         ::log::error!("request {id} panicked: {}", panic_words(&*panic));
-        refuse(&door.shared, &id, None, &Error::Internal, surface)
+        refuse(&door.shared, &id, None, received, &Error::Internal, surface)
     })
 }
 
 /// Refuses a request that has no story yet.
-pub(super) fn refuse(shared: &Shared, id: &str, user: Option<&User>, error: &Error, surface: Surface) -> Reply {
-    log::refused(id, user.map(|u| u.name.as_str()), error);
+pub(super) fn refuse(
+    shared: &Shared,
+    id: &str,
+    user: Option<&User>,
+    received: Duration,
+    error: &Error,
+    surface: Surface,
+) -> Reply {
+    log::refused(id, user.map(|u| u.name.as_str()), error, clock::now().saturating_sub(received));
     shared.counts.refused(error);
     response::refused(id, error, surface.dialect())
 }
@@ -209,8 +219,15 @@ fn deadline(head: &Head, most: Duration) -> Result<Duration, Error> {
 /// The header that names a request.
 pub(super) const REQUEST_ID: &str = "x-request-id";
 
-/// The client's own id of a request if it is a plain one, else a new one.
-pub(super) fn request_id(given: Option<&str>) -> Arc<str> {
+/// The id of a request that is served or refused outside of the model endpoints: a stranger's own is not taken over, so that
+/// nobody can write another's into logs.
+pub(super) fn id_of<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table) -> Arc<str> {
+    let given = header(REQUEST_ID);
+    request_id(given.filter(|_| auth::user(header, table).is_ok()))
+}
+
+/// A known client's own id of a request if it is a plain one, else a new one.
+fn request_id(given: Option<&str>) -> Arc<str> {
     let plain = |id: &&str| {
         (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
     };

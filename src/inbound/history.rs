@@ -88,12 +88,33 @@ fn seconds(text: &str) -> Option<i64> {
     bare.or_else(|| humantime::parse_duration(text).ok()?.as_secs().try_into().ok()).filter(|seconds| *seconds >= 0)
 }
 
+/// RFC 3339, seconds since the epoch; `humantime` knows no offsets from UTC. In a query a '+' that is not escaped reads as a
+/// blank.
+fn date(text: &str) -> Option<i64> {
+    let utc = |text: &str| {
+        let at = humantime::parse_rfc3339_weak(text).ok()?;
+        i64::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok()
+    };
+    let text = text.to_ascii_uppercase();
+    let (local, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
+    let (sign, time) = offset.split_at_checked(1)?;
+    // Of a moment without an offset these are the seconds and what is before them.
+    if !matches!(sign, "+" | "-" | " ") {
+        return utc(&text);
+    }
+    let (hours, minutes) = time.split_once(':')?;
+    let number = |text: &str, below: i64| text.parse().ok().filter(|n| text.len() == 2 && (0..below).contains(n));
+    let ahead = 60 * (60 * number(hours, 24)? + number(minutes, 60)?);
+    let at = utc(local).filter(|_| !local.ends_with('Z'))?;
+    if sign == "-" { at.checked_add(ahead) } else { at.checked_sub(ahead) }
+}
+
 /// RFC 3339, bare Unix seconds, or how long ago; seconds since the epoch, from then to a year from now.
 fn moment(text: &str, now: i64) -> Option<i64> {
     let at = if let Ok(at) = text.parse() {
         at
-    } else if let Ok(at) = humantime::parse_rfc3339_weak(text) {
-        at.duration_since(UNIX_EPOCH).ok()?.as_secs().try_into().ok()?
+    } else if let Some(at) = date(text) {
+        at
     } else {
         now.checked_sub(seconds(text)?)?
     };
@@ -123,7 +144,15 @@ mod tests {
 
     #[test]
     fn a_moment_is_a_date_a_number_or_how_long_ago() {
-        for from in ["2023-11-14T21:00:00Z", "1699995600", "73m"] {
+        for from in [
+            "2023-11-14T21:00:00Z",
+            "2023-11-14 21:00:00",
+            "2023-11-14T23:00:00+02:00",
+            "2023-11-14T23:00:00.5 02:00",
+            "2023-11-14T17:30:00-03:30",
+            "1699995600",
+            "73m",
+        ] {
             let ask = question(wanted(from, "", "90s"), NOW).expect("a good question");
             assert_eq!((ask.from, ask.step), (1_699_995_600, 120), "{from}");
         }
@@ -131,6 +160,11 @@ mod tests {
 
     #[test]
     fn questions_without_sense_or_end_are_refused() {
+        for from in
+            ["2023-11-14T21:00:00+24:00", "2023-11-14T21:00:00+2:00", "2023-11-14T21:00:00Z+02:00", "+02:00", "é+02:00"]
+        {
+            assert!(question(wanted(from, "", ""), NOW).is_err(), "{from}");
+        }
         for (from, to, step) in
             [("soon", "", ""), ("1h", "2h", ""), ("300d", "", "1m"), ("1h", "", "never"), ("-5", "", ""), ("", "0", "")]
         {

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use actix_web::{HttpRequest, HttpResponse, http::header::CONTENT_TYPE};
 
-use super::{auth, header, refused, shared, worker};
+use super::{auth, chat::REQUEST_ID, header, refused, request_id, shared, worker};
 use crate::{
     error::Error,
     telemetry::{
@@ -27,7 +27,10 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
         queues: queues.map(|route| (route.model.clone(), route.queue.waiting.load(Relaxed))).collect(),
     };
     match page(&shared.counts, facts) {
-        Ok(text) => HttpResponse::Ok().insert_header((CONTENT_TYPE, exposition::CONTENT_TYPE)).body(text),
+        Ok(text) => HttpResponse::Ok()
+            .insert_header((CONTENT_TYPE, exposition::CONTENT_TYPE))
+            .insert_header((REQUEST_ID, &*request_id(&request)))
+            .body(text),
         Err(fmt) => {
             log::error!("the metrics page could not be written: {fmt}");
             refused(&request, &Error::Internal)

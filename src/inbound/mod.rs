@@ -223,7 +223,7 @@ fn header<'r>(request: &'r HttpRequest) -> impl Fn(&str) -> Option<&'r str> {
 }
 
 fn request_id(request: &HttpRequest) -> Arc<str> {
-    chat::request_id(header(request)(chat::REQUEST_ID))
+    chat::id_of(header(request), &shared(request).table())
 }
 
 /// An error, as the framework's answer.

@@ -113,6 +113,11 @@ impl Backend {
             && (self.style == Style::Azure || host == "api.openai.com" || host.ends_with(".openai.azure.com"))
     }
 
+    /// Whether its URLs name the model.
+    pub fn names_model_in_urls(&self) -> bool {
+        self.protocol == Protocol::Gemini || self.style == Style::Azure
+    }
+
     /// Reads `[backends.NAME]`, already laid over `[defaults.backend]`.
     pub(super) fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
         let mut s = Section::open(path, value, problems);

@@ -10,7 +10,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use super::story::{Millis, Story};
+use super::story::{Millis, Story, ms};
 use crate::error::{Class, Error};
 
 /// Log target of the request line.
@@ -223,13 +223,14 @@ pub fn request(story: &Story) {
 }
 
 /// Writes the line of a request that was refused before it had a story.
-pub fn refused(id: &str, user: Option<&str>, error: &Error) {
+pub fn refused(id: &str, user: Option<&str>, error: &Error, took: Duration) {
     let status = error.face().status.as_u16();
     ::log::info!(
         target: TARGET,
-        "id={id} user={} model=- backend=- route=- attempts=0 status={status} class={}",
+        "id={id} user={} model=- backend=- route=- attempts=0 status={status} class={} total_ms={:.1} stream=- pinned=-",
         user.unwrap_or("-"),
         error.class(),
+        ms(took),
     );
 }
 

@@ -100,6 +100,13 @@ impl Socket {
         Poll::Pending
     }
 
+    /// Lets its end be a reset rather than an orderly one: what the kernel has not sent by then is lost.
+    pub fn reset_at_end(&self) {
+        if let Err(error) = self.0.io.borrow().set_zero_linger() {
+            log::debug!("a connection will end in order: {error}");
+        }
+    }
+
     /// Holds what `write` adds until the end of the turn, whatever is held by then: who may have much to write asks for room first.
     pub fn hold(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let held = &self.0;

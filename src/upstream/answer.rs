@@ -79,9 +79,9 @@ impl Answer {
         found.is_some_and(|text| text.eq_ignore_ascii_case(TYPE))
     }
 
-    /// The headers that the client may see, but for the type of a stream, which is ours.
-    pub fn headers_for_client(&self, stream: bool) -> HeaderLines {
-        headers::for_client(self.head.lines.iter(), stream)
+    /// The headers that the client may see, but for the type where that is ours: of streams and of translations.
+    pub fn headers_for_client(&self, type_is_ours: bool) -> HeaderLines {
+        headers::for_client(self.head.lines.iter(), type_is_ours)
     }
 
     /// Bytes of the body still to come, if the head told.

@@ -64,9 +64,9 @@ pub(super) fn of_backend(backend: &Backend) -> Vec<Field> {
     headers
 }
 
-/// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. A stream's type is left
-/// out.
-pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, stream: bool) -> HeaderLines {
+/// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. Their type is
+/// left out where Greenroom tells its own.
+pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, type_is_ours: bool) -> HeaderLines {
     // With room for our own.
     let mut kept = HeaderLines::with_capacity(768);
     // The reader of the head has let nothing through that could end a line.
@@ -82,7 +82,7 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
     for (name, value) in lines {
         let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
         if ALLOWED.iter().any(is) {
-            if !(stream && is(&"content-type")) {
+            if !(type_is_ours && is(&"content-type")) {
                 add("", name, value);
             }
         } else if is_limit(name) {

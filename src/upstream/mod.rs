@@ -2,6 +2,7 @@
 //! truncated end from a clean one.
 
 mod answer;
+mod endpoint;
 mod head;
 mod headers;
 pub mod plain;
@@ -10,7 +11,7 @@ mod pool;
 use std::{cell::RefCell, io, rc::Rc, sync::Arc};
 
 use actix_web::http::{
-    Method, Uri,
+    Uri,
     header::{HeaderName, HeaderValue},
 };
 use bytes::Bytes;
@@ -24,72 +25,16 @@ use self::{
 };
 pub use self::{
     answer::{Answer, BrokenOff, HeaderLines},
+    endpoint::Endpoint,
     headers::request_id,
 };
 use crate::{
     error::{Class, Failed},
-    settings::{Address, Backend, Style},
-    wire::Protocol,
+    settings::{Address, Backend},
 };
 
 /// Bodies up to this size go out with the head in one write; larger ones follow it as they are, uncopied.
 const INLINE: usize = 12 << 10;
-
-/// What is asked of a backend.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Endpoint {
-    /// Chat in the backend's own protocol, answered whole.
-    Chat,
-    /// Chat in the backend's own protocol, streamed.
-    ChatStream,
-    /// OpenAI embeddings.
-    Embeddings,
-    /// OpenAI legacy completions.
-    Completions,
-    /// OpenAI responses.
-    Responses,
-    /// Anthropic token counting.
-    CountTokens,
-    /// The list of models.
-    Models,
-}
-
-impl Endpoint {
-    fn method(self) -> Method {
-        if self == Self::Models { Method::GET } else { Method::POST }
-    }
-
-    /// The URL at `backend` for its model `model`.
-    fn url(self, backend: &Backend, model: &str) -> String {
-        let base = &backend.base_url;
-        let path = match (backend.protocol, self) {
-            (Protocol::Openai, Self::Chat | Self::ChatStream) => "chat/completions",
-            (Protocol::Anthropic, Self::Chat | Self::ChatStream) => "messages",
-            (Protocol::Gemini, Self::Chat) => return format!("{base}/models/{model}:generateContent"),
-            (Protocol::Gemini, Self::ChatStream) => {
-                return format!("{base}/models/{model}:streamGenerateContent?alt=sse");
-            }
-            (_, Self::Embeddings) => "embeddings",
-            (_, Self::Completions) => "completions",
-            (_, Self::Responses) => "responses",
-            (_, Self::CountTokens) => "messages/count_tokens",
-            (_, Self::Models) => "models",
-        };
-        if backend.style == Style::Azure {
-            let version = &backend.api_version;
-            return match self {
-                Self::Models => format!("{base}/openai/models?api-version={version}"),
-                _ => format!("{base}/openai/deployments/{model}/{path}?api-version={version}"),
-            };
-        }
-        format!("{base}/{path}")
-    }
-}
-
-/// Whether a backend's URLs name the model.
-fn names_model(backend: &Backend) -> bool {
-    backend.protocol == Protocol::Gemini || backend.style == Style::Azure
-}
 
 /// The clients of one worker, by backend.
 #[derive(Default)]
@@ -149,13 +94,15 @@ impl Client {
     }
 
     fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<Rc<head::Request>, Failed> {
-        let model = names_model(&self.backend).then(|| model.clone());
+        let model = self.backend.names_model_in_urls().then(|| model.clone());
         let known = |head: &&Head| head.endpoint == endpoint && head.model == model;
         if let Some(head) = self.heads.borrow().iter().find(known) {
             return Ok(head.request.clone());
         }
-        let unusable = |why: String| Failed::new(Class::ProviderTransport, format!("its URL cannot be used ({why})"));
         let url = endpoint.url(&self.backend, model.as_deref().unwrap_or_default());
+        // Where the model is part of the URL another model's may be sound.
+        let class = if model.is_some() { Class::ProviderModelMissing } else { Class::ProviderTransport };
+        let unusable = |why: String| Failed::new(class, format!("its URL cannot be used ({why})"));
         let uri: Uri = url.parse().map_err(|error| unusable(format!("{error}")))?;
         let host = uri.authority().ok_or_else(|| unusable("it has no host".to_owned()))?.as_str();
         let host = HeaderValue::from_str(host).map_err(|error| unusable(error.to_string()))?;

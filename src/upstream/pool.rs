@@ -13,7 +13,7 @@ use std::{
 use actix_rt::net::TcpStream;
 use actix_service::Service;
 use actix_tls::connect::{
-    ConnectError, ConnectInfo, Connection, Connector, ConnectorService,
+    ConnectError, ConnectInfo, Connection, Connector, ConnectorService, Host,
     rustls_0_23::{TlsConnector, reexports::AsyncTlsStream},
 };
 use bytes::BytesMut;
@@ -42,6 +42,16 @@ pub(super) struct Wire {
     pub(super) io: Io,
     /// What has been read and not yet taken.
     pub(super) buffer: BytesMut,
+}
+
+/// A host's name or its IP address without brackets. The framework's own reading of a string ends at the first colon, and
+/// so takes an IPv6 address for a port; a certificate is checked against this as well.
+struct Name(String);
+
+impl Host for Name {
+    fn hostname(&self) -> &str {
+        &self.0
+    }
 }
 
 /// Where a backend is.
@@ -110,8 +120,8 @@ impl Pool {
     }
 
     async fn connect(&self) -> Result<Io, Failed> {
-        let to = ConnectInfo::new(self.place.host.clone()).set_port(self.place.port);
-        let tcp: Connection<String, TcpStream> = self.connector.call(to).await.map_err(|error| unreachable(&error))?;
+        let to = ConnectInfo::new(Name(self.place.host.clone())).set_port(self.place.port);
+        let tcp: Connection<Name, TcpStream> = self.connector.call(to).await.map_err(|error| unreachable(&error))?;
         // Without it a small request can wait for the acknowledgement of the one before.
         if let Err(error) = tcp.io_ref().set_nodelay(true) {
             log::debug!("nodelay not set: {error}");

@@ -256,3 +256,33 @@ async fn what_a_backends_protocol_cannot_express_is_the_requests_fault() {
     assert_eq!((&requests["caller_fault"], &requests["failure"]), (&json!(1), &json!(0)), "{report}");
     assert_eq!(report["success_rate"], Value::Null);
 }
+
+#[tokio::test]
+async fn an_outcome_that_no_request_has_is_refused_with_those_there_are() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    for (outcome, found) in [("success", 1), ("failure", 0), ("provider_server", 0)] {
+        let reply = proxy.get(&format!("/admin/requests?outcome={outcome}")).await;
+        assert_eq!(reply.json()["requests"].as_array().map(Vec::len), Some(found), "{reply:?}");
+    }
+    let reply = proxy.get("/admin/requests?outcome=zz").await;
+    assert_eq!((reply.status(), reply.error("param").as_str()), (400, "outcome"), "{reply:?}");
+    for known in ["success", "cancelled", "provider_server"] {
+        assert!(reply.error("message").contains(known), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_names_its_request_and_a_strangers_own_name_is_not_taken_over() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    for path in ["/livez", "/readyz", "/metrics", "/v1/models", "/admin/backends", "/nothing", "/v1/chat/completions"] {
+        let ask = Ask::new("GET", path).header("x-request-id", "mine");
+        let stranger = proxy.ask(&ask).await;
+        assert!(stranger.header("x-request-id").starts_with("req_"), "{path}: {stranger:?}");
+        assert_eq!(proxy.ask(&ask.bearer(TOKEN)).await.header("x-request-id"), "mine", "{path}");
+    }
+    let stranger = proxy.ask(&Ask::chat(HELLO).header("x-request-id", "mine")).await;
+    assert!(stranger.status() == 401 && stranger.header("x-request-id").starts_with("req_"), "{stranger:?}");
+}

@@ -1,6 +1,11 @@
 //! A client's connection: requests in turn on it, bodies that wait for leave, old clients, and what ends it.
 
-use std::time::Duration;
+use std::{io::ErrorKind::ConnectionReset, time::Duration};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
 
 use crate::support::{
     client::{Ask, Connection, Reply},
@@ -10,6 +15,7 @@ use crate::support::{
     sse,
     upstream::Upstream,
     wire::End,
+    within,
 };
 
 async fn stage(server: &str) -> (Upstream, Proxy) {
@@ -212,5 +218,26 @@ async fn a_large_answer_arrives_whole_in_one_piece_or_as_a_stream() {
         assert_eq!(connection.head().await.status(), 200);
         let (body, end) = connection.rest().await;
         assert!(end == End::Clean && String::from_utf8_lossy(&body).contains(said));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_chunks_that_breaks_off_ends_in_a_reset_behind_its_last_words() {
+    let half = Answer::stream().chunk(sse::text("Once"));
+    for (end, is_whole) in [(half.clone().close(), false), (half.chunk(sse::finish()).chunk(sse::DONE).end(), true)] {
+        let upstream = Upstream::always(end).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let mut client = TcpStream::connect(proxy.addr).await.expect("it listens");
+        let ask = String::from_utf8(Ask::chat(HELLO_STREAM).bearer(TOKEN).bytes()).expect("ASCII");
+        client.write_all(ask.replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.expect("it reads");
+        let mut heard = Vec::new();
+        let ended = within("the end", client.read_to_end(&mut heard)).await;
+        let text = String::from_utf8_lossy(&heard);
+        assert_eq!(
+            ended.map(|_| ()).map_err(|error| error.kind()),
+            if is_whole { Ok(()) } else { Err(ConnectionReset) }
+        );
+        assert_eq!(text.contains("\"error\""), !is_whole, "{text}");
+        assert!(text.contains("Once"), "{text}");
     }
 }

@@ -67,12 +67,12 @@ async fn counts_times_tokens_pins_and_events_are_told_by_backend() {
     let all = |answer: &Value| {
         let restarted =
             answer["events"].as_array().is_some_and(|events| events.iter().any(|e| e["event"] == "restart"));
-        restarted && sum(answer, "good", "success") == 4 && sum(answer, "other", "attempts") == 1
+        restarted && sum(answer, "good", "success") == 4 && sum(answer, "none", "attempts") == 1
     };
     let answer = told(&proxy, "", "all of it", all).await;
     assert_eq!((sum(&answer, "bad", "failure"), sum(&answer, "bad", "success")), (2, 0), "{answer}");
     assert_eq!((sum(&answer, "good", "tokens_in"), sum(&answer, "good", "tokens_out")), (28, 12), "{answer}");
-    assert_eq!((sum(&answer, "good", "pins"), sum(&answer, "other", "caller_fault")), (1, 1), "{answer}");
+    assert_eq!((sum(&answer, "good", "pins"), sum(&answer, "none", "caller_fault")), (1, 1), "{answer}");
     let good = answer["points"].as_array().and_then(|p| p.iter().find(|p| p["backend"] == "good")).expect("a point");
     for times in ["latency_ms", "first_token_ms"] {
         assert!(good[times]["p95"].as_f64() > Some(0.0), "{good}");
@@ -108,6 +108,23 @@ async fn an_attempt_that_lost_to_a_quicker_one_is_told_apart_from_clients_that_l
 }
 
 #[tokio::test]
+async fn a_pin_that_is_refused_is_no_attempt_of_the_backend_it_names() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new()
+        .backend("one", upstream.addr)
+        .set("users.plain", "token = \"plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]")
+        .set("history", "path = \":memory:\"\nflush_every = \"10ms\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    assert_eq!(proxy.ask(&Ask::chat(hello_at("one")).bearer("plain")).await.status(), 403);
+    assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
+    assert_eq!(proxy.chat(hello_at("one")).await.status(), 503);
+    let answer = told(&proxy, "", "all three", |answer| sum(answer, "none", "attempts") == 2).await;
+    assert_eq!((sum(&answer, "one", "attempts"), sum(&answer, "one", "success")), (1, 1), "{answer}");
+    assert_eq!(sum(&answer, "none", "pins"), 2, "{answer}");
+}
+
+#[tokio::test]
 async fn questions_are_for_admins_and_bad_ones_are_explained() {
     let upstream = Upstream::saying("hi").await;
     let settings = Settings::new()
@@ -123,6 +140,10 @@ async fn questions_are_for_admins_and_bad_ones_are_explained() {
     {
         let reply = proxy.get(&format!("/admin/history{query}")).await;
         assert_eq!((reply.status(), reply.error("param").as_str()), (400, param), "{reply:?}");
+    }
+    for from in ["2026-01-01T02:00:00+02:00", "2026-01-01T02:00:00%2B02:00", "2025-12-31t21:30:00-02:30"] {
+        let answer = proxy.get(&format!("/admin/history?from={from}&to=2026-01-01T00:10:00Z")).await.json();
+        assert_eq!(answer["from"], "2026-01-01T00:00:00Z", "{from}: {answer}");
     }
     let proxy = Proxy::start(&settings.set("history", "enabled = false")).await;
     assert_eq!(proxy.get("/admin/history").await.status(), 404);

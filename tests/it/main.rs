@@ -2,7 +2,9 @@
 
 mod support;
 
+mod addresses;
 mod admin;
+mod admin_bind;
 mod asked;
 mod balance;
 mod budget;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::{Ask, Connection, Reply},
     proxy::{HELLO, HELLO_STREAM, Proxy},
-    script::{Answer, Gate},
+    script::{Answer, Gate, completion},
     settings::{Settings, TOKEN},
     upstream::Upstream,
     wire::End,
@@ -174,6 +174,21 @@ async fn a_stream_that_breaks_ends_with_the_error_of_the_clients_own_protocol() 
                 }
                 _ => assert_eq!(last["error"]["code"], "upstream_error"),
             }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_translated_answer_has_the_type_of_what_greenroom_wrote() {
+    let body = completion("hi");
+    for theirs in ["content-type: text/html\r\n", "content-type: application/json; charset=utf-8\r\n", ""] {
+        let answer = format!("HTTP/1.1 200 OK\r\n{theirs}content-length: {}\r\n\r\n{body}", body.len());
+        let upstream = Upstream::always(Answer::new().raw(answer)).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let messages = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
+        for (path, ask) in [("/v1/messages", messages), ("/v1/responses", json!({"model": "m", "input": "hi"}))] {
+            let reply = post(&proxy, path, &ask).await;
+            assert_eq!((reply.status(), reply.head.all("content-type")), (200, vec!["application/json"]), "{reply:?}");
         }
     }
 }

@@ -234,6 +234,19 @@ async fn a_webhook_hears_of_each_change_once_and_ctrl_c_ends_with_a_summary() {
 }
 
 #[tokio::test]
+async fn a_webhook_that_hangs_holds_up_no_check() {
+    let (upstream, proxy) = shaky(1, 2).await;
+    let receiver = Upstream::always(Answer::new().hang()).await;
+    let (url, hook) = (format!("http://{}", proxy.addr), format!("http://{}/hook", receiver.addr));
+    let args = ["monitor", "--interval", "0.01", "--url", &url, "--token", TOKEN, "--webhook", &hook];
+    let _monitor = Tool::start(BINARY, &args, &[]);
+    receiver.until("a change is told", |seen| seen.busy == 1).await;
+    let before = upstream.asked();
+    upstream.until("further checks", |seen| seen.requests.len() > before + 20).await;
+    assert_eq!(receiver.seen(|seen| (seen.busy, seen.requests.len())), (1, 1), "it hangs still");
+}
+
+#[tokio::test]
 async fn a_watch_that_learned_nothing_calls_nobody_healthy() {
     let silent = Upstream::always(Answer::new().hang()).await;
     let proxy = Proxy::start(&Settings::new().backend("silent", silent.addr)).await;

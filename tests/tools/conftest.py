@@ -37,3 +37,11 @@ def run(environment):
         )
 
     return runs
+
+
+@pytest.fixture
+def operators(proxy):
+    """The same backends as `proxy`, whose operators' endpoints are at this address alone, as with server.admin_bind."""
+    proxy.listens_for = ("/v1/",)
+    with FakeProxy(proxy.backends, listens_for=("/admin/",)) as running:
+        yield running

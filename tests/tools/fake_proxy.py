@@ -52,7 +52,8 @@ class Quiet(BaseHTTPRequestHandler):
 class FakeProxy(Server):
     """Backends by name, each with a behaviour: healthy, failing, nonsense, cut, drip, empty, no_done, error_frame, rude."""
 
-    def __init__(self, backends, models=("gpt-4o", "gpt-4o-mini"), delay=0.0):
+    def __init__(self, backends, models=("gpt-4o", "gpt-4o-mini"), delay=0.0, listens_for=("/v1/", "/admin/")):
+        self.listens_for = listens_for
         self.backends, self.models, self.delay = dict(backends), list(models), delay
         self.chats = []
         super().__init__(ProxyHandler)
@@ -79,7 +80,9 @@ class ProxyHandler(Quiet):
         proxy = self.server_owner
         if not self.known():
             return
-        if self.path == "/v1/models":
+        if not self.path.startswith(proxy.listens_for):
+            self.refuse(404, "not_found", f"There is no GET {self.path} here.")
+        elif self.path == "/v1/models":
             self.answer(200, {"object": "list", "data": [{"id": model, "object": "model"} for model in proxy.models]})
         elif self.path == "/admin/backends" and self.token() == ADMIN:
             models = [{"model": model} for model in proxy.models]

@@ -46,6 +46,13 @@ def test_a_token_that_may_not_list_must_name_the_backends(run):
     assert values(done.stdout, "backend_health") == {"openai_official": 1}, done
 
 
+def test_operators_endpoints_may_have_an_address_of_their_own(run, operators):
+    done = run(sys.executable, EXPORTER, "--once", GREENROOM_ADMIN_URL=operators.url)
+    assert done.returncode == 0 and values(done.stdout, "backend_health")["openai_official"] == 1, done
+    done = run(sys.executable, EXPORTER, "--once")
+    assert done.returncode == 2 and "--admin-url" in done.stderr, done
+
+
 def test_the_port_defaults_to_8000_and_serves_every_round(environment, proxy):
     assert 'PORT = 8000\n' in EXPORTER.read_text(encoding="utf-8")
     command = [sys.executable, str(EXPORTER), "--port", "0", "--interval", "0.1"]

@@ -115,6 +115,16 @@ def test_a_token_that_may_not_list_must_name_the_backends_and_is_told_so(tool):
     assert done.returncode == 0, done
 
 
+def test_operators_endpoints_at_an_address_of_their_own_need_it_or_the_backends_names(tool, proxy, operators):
+    assert tool("check", "--admin-url", operators.url).returncode == 1, "one of them fails"
+    assert len(proxy.chats) == 4
+    assert tool("check", "--backends", "openai_official").returncode == 0
+    done = tool("check")
+    assert done.returncode == 2 and "--admin-url" in done.stderr and "--backends" in done.stderr, done
+    done = tool("check", "--url", operators.url)
+    assert done.returncode == 2 and "server.admin_bind" in done.stderr, done
+
+
 @pytest.mark.parametrize("names", [[], ["--backends", "openai_official", "--model", "gpt-4o"]])
 def test_a_proxy_that_cannot_be_asked_is_no_failing_backend(tool, names):
     unknown = tool("check", "--token", "wrong", *names)

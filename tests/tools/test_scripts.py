@@ -46,6 +46,14 @@ def test_the_environment_configures_model_and_time_limit(script, proxy):
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_operators_endpoints_may_have_an_address_of_their_own(script, proxy, operators, webhook, name):
+    done = script(name, GREENROOM_ADMIN_URL=operators.url, WEBHOOK_URL=webhook.url)
+    assert done.returncode == 1 and len(proxy.chats) == 4, done
+    done = script(name, WEBHOOK_URL=webhook.url)
+    assert done.returncode == 2 and "GREENROOM_ADMIN_URL" in done.stderr, done
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_an_answer_that_breaks_off_after_its_200_is_a_failure(script, proxy, webhook, name):
     proxy.backends["openai_official"] = "cut"
     done = script(name, "openai_official", WEBHOOK_URL=webhook.url)

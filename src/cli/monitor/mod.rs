@@ -1,6 +1,7 @@
 //! Owns `greenroom monitor`: check again and again, a live table, and a word to a webhook when something changes.
 
 mod show;
+mod webhook;
 
 use std::{
     io::{self, IsTerminal},
@@ -8,21 +9,21 @@ use std::{
     time::Duration,
 };
 
-use actix_web::http::Method;
 use clap::Args;
 use futures_util::future::{join_all, select};
-use serde_json::json;
 use tokio::time::sleep;
 
-use self::show::{Show, shown, summary};
+use self::{
+    show::{Show, shown, summary},
+    webhook::Webhook,
+};
 use super::{
     aim::{Aim, Whom},
     check::ping,
     client::{Answer, Client, Server, first_words, run as run_work, seconds, verdict},
-    complain, try_say,
+    try_say,
     words::Lang,
 };
-use crate::upstream::plain::Plain;
 
 /// Check at an interval, show a live table, tell a webhook of changes
 #[derive(Debug, Args)]
@@ -164,11 +165,12 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
             (false, true) => Show::Live,
             (false, false) => Show::Lines,
         };
+        let webhook = monitor.webhook.clone().map(Webhook::new);
         let mut left = if monitor.once { Some(1) } else { monitor.count };
         {
             let watch = async {
                 loop {
-                    round(monitor, &client, &mut watched, lang).await;
+                    round(monitor, &client, &mut watched, webhook.as_ref(), lang).await;
                     // Nobody reads any more: each further check would be paid for nothing.
                     if shown(&watched, lang, show).is_err() {
                         return;
@@ -183,6 +185,9 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
             // Ctrl-C ends the watch with its summary, not in the middle of a line; asked first, since it is heard from then on.
             select(std::pin::pin!(tokio::signal::ctrl_c()), std::pin::pin!(watch)).await;
         }
+        if let Some(webhook) = webhook {
+            webhook.finish().await;
+        }
         if show != Show::Table {
             // Whoever has stopped reading wants no summary either.
             let _ = try_say(format_args!("\n{}", summary(&watched, lang).trim_end()));
@@ -191,29 +196,16 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
     })
 }
 
-async fn round(monitor: &Monitor, client: &Client, watched: &mut [Watched], lang: Lang) {
+async fn round(monitor: &Monitor, client: &Client, watched: &mut [Watched], webhook: Option<&Webhook>, lang: Lang) {
     let question = ping(monitor.streaming);
     let answers = join_all(watched.iter().map(|w| client.ask(&w.aim, &question))).await;
     for (one, answer) in watched.iter_mut().zip(&answers) {
         if one.take(answer, monitor.failures)
-            && let Some(webhook) = &monitor.webhook
+            && let Some(webhook) = webhook
         {
             let what = if one.told_failing { lang.fails() } else { lang.recovered() };
-            tell(webhook, &format!("{} {what}: {}", one.aim.backend, one.says)).await;
+            webhook.tell(format!("{} {what}: {}", one.aim.backend, one.says));
         }
-    }
-}
-
-/// Posts a change; a webhook that fails is told of and does not end the watch.
-async fn tell(webhook: &str, text: &str) {
-    let body = json!({"text": text}).to_string();
-    let plain = Plain::default();
-    let sent = tokio::time::timeout(Duration::from_secs(10), plain.send(Method::POST, webhook, &[], Some(body))).await;
-    match sent {
-        Ok(Ok(reply)) if (200..300).contains(&reply.status) => {}
-        Ok(Ok(reply)) => complain(format_args!("the webhook answered {}", reply.status)),
-        Ok(Err(why)) => complain(format_args!("the webhook cannot be reached: {why}")),
-        Err(_) => complain("the webhook did not answer in time"),
     }
 }
 

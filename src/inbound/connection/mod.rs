@@ -35,6 +35,7 @@ use self::{
 };
 use super::{Shared, chat};
 use crate::{
+    clock,
     error::Error,
     exchange::{
         Worker,
@@ -151,8 +152,7 @@ impl Door {
                 intake.rest();
                 let streamed = output::stream(intake, &reply, |cx| play.poll_piece(cx), manner, now).await;
                 if streamed.is_err() {
-                    // The last words go out; the end that would make them an answer does not.
-                    let _ = timeout(LEAVE, intake.socket.flush()).await;
+                    break_off(intake, manner).await;
                 }
                 streamed.map(|()| Instant::now())
             }
@@ -191,7 +191,7 @@ impl Door {
             Err(error) => Err(error),
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
-        let id = || chat::request_id(head.text(chat::REQUEST_ID));
+        let id = || chat::id_of(|name| head.text(name), &self.worker.table());
         Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect)))
     }
 
@@ -209,7 +209,7 @@ impl Door {
 
     /// Refuses what is no request.
     async fn turn_away(&self, intake: &mut Intake, error: &Error) {
-        let reply = chat::refuse(&self.shared, &chat::new_id(), None, error, Surface::Chat);
+        let reply = chat::refuse(&self.shared, &chat::new_id(), None, clock::now(), error, Surface::Chat);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
             leave(intake, true).await;
@@ -241,6 +241,17 @@ async fn served<T>(intake: &mut Intake, mut work: Pin<&mut impl Future<Output = 
         Poll::Ready(Err(()))
     })
     .await
+}
+
+/// Lets the last words of an answer go out, without the end that would make them a whole one.
+async fn break_off(intake: &mut Intake, manner: Manner) {
+    let _ = timeout(LEAVE, intake.socket.flush()).await;
+    if manner.old {
+        // Without chunks an orderly end of the connection is the end of the answer. A reset may overtake the last words on
+        // their way, and some systems throw away what was not read by then: their reader has time to take them, and to go.
+        intake.socket.reset_at_end();
+        let _ = timeout(LEAVE, poll_fn(|cx| intake.poll_gone(cx))).await;
+    }
 }
 
 /// Closes a connection behind its last answer.

@@ -216,6 +216,13 @@ fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users:
             } else if let Some(first) = model.targets[..n].iter().position(|t| t.backend == target.backend) {
                 problems.add(key, format!("is that of backends[{first}] too; keep one"));
             }
+            let of =
+                backends.iter().find(|(name, _)| *name == target.backend).and_then(|(_, backend)| backend.as_ref());
+            let theirs = target.model.as_deref().unwrap_or(name);
+            if of.is_some_and(Backend::names_model_in_urls) && !is_path(theirs) {
+                let key = format!("models.{name}.backends[{n}].model");
+                problems.add(key, "cannot stand in a URL, where this backend wants it; name it as the provider does");
+            }
         }
     }
     let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
@@ -234,4 +241,9 @@ fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users:
             }
         }
     }
+}
+
+/// Whether a name can be one segment of a URL's path or several: the rest is escaped, but servers resolve the dots.
+fn is_path(name: &str) -> bool {
+    !name.chars().any(char::is_control) && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }

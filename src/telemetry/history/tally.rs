@@ -118,8 +118,8 @@ pub(super) fn tell(story: &Story, labels: Labels<'_>, mut row: impl FnMut(Wanted
     if story.attempts.is_empty() {
         let outcome = story.class.map_or(SUCCESS, Class::as_str);
         let route = if story.pin.is_some() { RouteReason::Pinned.as_str() } else { NO_ROUTE };
-        let backend = labels.pin.unwrap_or(labels.backend);
-        row(Wanted { at, backend, model, route }, &mut |tally| {
+        // Not the pinned one, which was not asked: a refusal would count as its failure.
+        row(Wanted { at, backend: labels.backend, model, route }, &mut |tally| {
             tally.count(outcome);
             tally.pins += u64::from(story.pin.is_some());
         });

@@ -1,0 +1,92 @@
+//! Owns the URLs of a backend: one for each thing that is asked of it, with the model in it where its protocol wants that.
+
+use std::fmt::Write;
+
+use actix_web::http::Method;
+
+use crate::{
+    settings::{Backend, Style},
+    wire::Protocol,
+};
+
+/// What is asked of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// Chat in the backend's own protocol, answered whole.
+    Chat,
+    /// Chat in the backend's own protocol, streamed.
+    ChatStream,
+    /// OpenAI embeddings.
+    Embeddings,
+    /// OpenAI legacy completions.
+    Completions,
+    /// OpenAI responses.
+    Responses,
+    /// Anthropic token counting.
+    CountTokens,
+    /// The list of models.
+    Models,
+}
+
+impl Endpoint {
+    pub(super) fn method(self) -> Method {
+        if self == Self::Models { Method::GET } else { Method::POST }
+    }
+
+    /// The URL at `backend` for its model `model`.
+    pub(super) fn url(self, backend: &Backend, model: &str) -> String {
+        let base = &backend.base_url;
+        let path = match (backend.protocol, self) {
+            (Protocol::Openai, Self::Chat | Self::ChatStream) => "chat/completions",
+            (Protocol::Anthropic, Self::Chat | Self::ChatStream) => "messages",
+            (Protocol::Gemini, Self::Chat) => return format!("{base}/models/{}:generateContent", escaped(model)),
+            (Protocol::Gemini, Self::ChatStream) => {
+                return format!("{base}/models/{}:streamGenerateContent?alt=sse", escaped(model));
+            }
+            (_, Self::Embeddings) => "embeddings",
+            (_, Self::Completions) => "completions",
+            (_, Self::Responses) => "responses",
+            (_, Self::CountTokens) => "messages/count_tokens",
+            (_, Self::Models) => "models",
+        };
+        if backend.style == Style::Azure {
+            let version = escaped(&backend.api_version);
+            return match self {
+                Self::Models => format!("{base}/openai/models?api-version={version}"),
+                _ => format!("{base}/openai/deployments/{}/{path}?api-version={version}", escaped(model)),
+            };
+        }
+        format!("{base}/{path}")
+    }
+}
+
+/// Percent-encodes what may not stand in a path as it is (RFC 3986, 3.3), and '&' and '+', which mean something in a query.
+/// A '/' stays: servers of Gemini's protocol take names of several segments.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for b in text.bytes() {
+        if b.is_ascii_alphanumeric() || b"-._~!$'()*,;=:@/".contains(&b) {
+            out.push(char::from(b));
+        } else {
+            // Writing to a string cannot fail.
+            let _ = write!(out, "%{b:02X}");
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn any_name_fits_into_a_url_and_leaves_its_path_and_query_alone(name in "\\PC{1,40}") {
+            let uri: actix_web::http::Uri = format!("http://h/models/{}:x?y=z", escaped(&name)).parse().expect("a URL");
+            prop_assert_eq!(uri.query(), Some("y=z"));
+            prop_assert!(uri.path().starts_with("/models/") && uri.path().ends_with(":x"));
+        }
+    }
+}
