@@ -1,6 +1,6 @@
 //! Owns the responses that clients get: heads with Greenroom's own headers, error bodies, error frames.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -14,7 +14,10 @@ use super::{
 use crate::{
     clock,
     error::{Error, Face},
-    telemetry::story::{Millis, Telling},
+    telemetry::{
+        phase::Phase,
+        story::{Millis, RouteReason, Telling},
+    },
     upstream::HeaderLines,
     wire::translate::{Dialect, Received, failed as failed_response},
 };
@@ -50,6 +53,11 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
     telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
     tell(&mut reply, telling);
+    if let Error::PinUnavailable { backend, .. } | Error::PinOverloaded { backend } = error {
+        // Whoever pinned to it knows its name.
+        reply.line("x-greenroom-backend", backend);
+        reply.line("x-greenroom-route", RouteReason::Pinned.as_str());
+    }
     if let Error::Upstream(failed) = error {
         // What the backend asked last has said, whichever failure the client is told of.
         let last = telling.read(|story| story.attempts.iter().rev().find_map(|attempt| attempt.status));
@@ -186,7 +194,9 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
     })
 }
 
-/// Greenroom's own headers: who served this, why, after how many attempts, in what time. A head that goes out early says
+/// Greenroom's own headers: who served this, why, after how many attempts, in what time (`queue`: of waiting for a place;
+/// `route`: of choosing, `gw`: of all own work, that included; `upstream`: from the attempt that served, `ttft`: from the
+/// request's arrival to the first content or the whole answer). A head that goes out early says
 /// nothing of that: another may serve in the end, whom a comment in the stream names.
 fn tell(reply: &mut Reply, telling: &Telling) {
     telling.read(|story| {
@@ -204,11 +214,22 @@ fn tell(reply: &mut Reply, telling: &Telling) {
             let upstream = story.first_token.unwrap_or_else(|| story.total()).saturating_sub(served.started);
             // What is neither waiting for this backend nor for another, nor for the client's own bytes.
             let own = story.spent.iter().sum();
-            let mut timing = String::with_capacity(48);
-            timing.push_str("upstream;dur=");
-            Millis::<3>(upstream).push_to(&mut timing);
-            timing.push_str(", gw;dur=");
-            Millis::<3>(own).push_to(&mut timing);
+            let mut timing = String::with_capacity(96);
+            let mut part = |name: &str, time: Duration| {
+                timing.push_str(name);
+                Millis::<3>(time).push_to(&mut timing);
+            };
+            if let Some(queued) = story.queued {
+                part("queue;dur=", queued);
+                part(", route;dur=", story.spent[Phase::Route as usize]);
+            } else {
+                part("route;dur=", story.spent[Phase::Route as usize]);
+            }
+            part(", upstream;dur=", upstream);
+            if let Some(first) = story.first_token {
+                part(", ttft;dur=", first);
+            }
+            part(", gw;dur=", own);
             reply.line("server-timing", &timing);
         }
     });

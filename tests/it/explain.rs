@@ -1,5 +1,7 @@
 //! Why a request went where it went: headers on everything, the decision on request, the last thousand in the ledger.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -7,7 +9,7 @@ use crate::support::{
     eventually,
     heard::{WAYS, hello},
     proxy::Proxy,
-    script::Answer,
+    script::{Answer, Gate},
     settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
@@ -41,6 +43,40 @@ fn explanation(reply: &Reply) -> Value {
     }
     let body: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
     body.get("greenroom").or_else(|| body["error"].get("greenroom")).cloned().unwrap_or_default()
+}
+
+#[tokio::test]
+async fn a_head_tells_where_the_time_went() {
+    for stream in WAYS {
+        let gate = Gate::new();
+        let answer = if stream { Answer::streams("hi") } else { Answer::says("hi") };
+        let one = Upstream::always(Answer::new().wait(&gate).then(answer)).await;
+        let settings = Settings::new()
+            .backend("one", one.addr)
+            .set("defaults.backend", "max_in_flight = 1")
+            .set("models.m", "queue = 1\nqueue_timeout = \"15s\"");
+        let proxy = Proxy::start(&settings).await;
+        let mut first = proxy.begin(hello(stream)).await;
+        one.until("the first request", |seen| seen.busy == 1).await;
+        let mut second = proxy.begin(hello(stream)).await;
+        // Answered by the same thread, behind it.
+        assert_eq!(proxy.get("/livez").await.status(), 200);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        gate.open_for_all();
+        let (first, second) = (first.reply().await, second.reply().await);
+        let parts = |reply: &Reply| -> Vec<(String, f64)> {
+            let part = |part: &str| {
+                let (name, time) = part.split_once(";dur=").expect("a duration");
+                (name.to_owned(), time.parse().expect("milliseconds"))
+            };
+            reply.header("server-timing").split(", ").map(part).collect()
+        };
+        let names = |reply: &Reply| parts(reply).into_iter().map(|(name, _)| name).collect::<Vec<_>>();
+        assert_eq!(names(&first), ["route", "upstream", "ttft", "gw"], "{first:?}");
+        assert_eq!(names(&second), ["queue", "route", "upstream", "ttft", "gw"], "{second:?}");
+        let parts: std::collections::HashMap<String, f64> = parts(&second).into_iter().collect();
+        assert!(parts["queue"] >= 50.0 && parts["ttft"] >= parts["queue"] + parts["upstream"] - 1.0, "{parts:?}");
+    }
 }
 
 #[tokio::test]

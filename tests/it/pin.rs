@@ -136,6 +136,7 @@ async fn a_pin_to_a_drained_backend_is_told_to_wait() {
     proxy.until("one", "the drain", |report| report["state"] == "draining").await;
     let reply = proxy.chat(hello_at("one")).await;
     assert_eq!(face(&reply), refusal(503, "service_unavailable_error", "backend_unavailable"));
+    assert_eq!((reply.backend(), reply.header("x-greenroom-route")), ("one", "pinned"));
     assert!(reply.header("retry-after").parse::<u32>().unwrap() >= 1);
     assert_eq!((one.asked(), two.asked()), (0, 0));
     proxy.logged(&["event=pin", "backend=one", "503"]).await;
@@ -151,6 +152,7 @@ async fn a_pin_to_a_full_backend_is_told_to_wait() {
     full.until("the first request", |seen| seen.busy == 1).await;
     let reply = proxy.chat(hello_at("one")).await;
     assert_eq!(face(&reply), refusal(503, "service_unavailable_error", "backend_overloaded"));
+    assert_eq!((reply.backend(), reply.header("x-greenroom-route")), ("one", "pinned"));
     assert!(reply.header("retry-after").parse::<u32>().unwrap() >= 1);
     assert_eq!(full.asked(), 1);
     drop(first);
