@@ -154,7 +154,6 @@ async fn try_open(
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);
         return Ok(Ready::Live { reader, watch, headers, held, over });
     }
-    watch.until_total();
     whole(answer, &mut watch, request, way, target, rename).await
 }
 

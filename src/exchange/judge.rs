@@ -1,6 +1,10 @@
 //! Owns judging an answer that is not a stream: refused, or whole and checked before anything of it goes out.
 
-use std::{pin::pin, sync::Arc, time::SystemTime};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -32,11 +36,8 @@ const WHOLE_BODY: usize = 64 << 20;
 /// An answer that is not a 2xx: reads what it says and judges it.
 pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
     let status = answer.status();
-    let body = match watch.guard(pin!(collect(&mut answer, ERROR_BODY))).await {
-        Ok(Ok(body)) => body,
-        // The status alone says enough.
-        Ok(Err(_)) | Err(_) => Bytes::new(),
-    };
+    // Without a body the status alone says enough.
+    let body = collect(&mut answer, watch, None, ERROR_BODY).await.unwrap_or_default();
     let fault = match protocol {
         Protocol::Openai => peek::error_body(status, &body),
         Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, &body),
@@ -84,7 +85,8 @@ async fn check(
     target: &Target,
     rename_to: Option<Arc<str>>,
 ) -> Result<(Bytes, Option<Usage>), Failed> {
-    let body = watch.guard(pin!(collect(answer, WHOLE_BODY))).await??;
+    let idle = target.handle.settings.deadlines.idle;
+    let body = collect(answer, watch, Some(idle), WHOLE_BODY).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| {
@@ -123,12 +125,22 @@ pub(super) fn empty() -> Failed {
     Failed::new(Class::ProviderInvalid, "its stream ended without content and without a reason")
 }
 
-/// Reads a body whole. An answer in one piece, the usual case, is not copied.
-async fn collect(answer: &mut Answer, limit: usize) -> Result<Bytes, Failed> {
+/// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied.
+async fn collect(
+    answer: &mut Answer,
+    watch: &mut Watch,
+    idle: Option<Duration>,
+    limit: usize,
+) -> Result<Bytes, Failed> {
     let mut first: Option<Bytes> = None;
     let mut more: Option<BytesMut> = None;
     let mut size = 0;
-    while let Some(chunk) = answer.chunk().await {
+    // A head is no answer yet: to the first piece the limit of a first token holds.
+    let mut between = None;
+    loop {
+        let next = watch.guard_within(between, pin!(answer.chunk())).await?;
+        let Some(chunk) = next else { break };
+        between = idle;
         let chunk = chunk.map_err(|broken| Failed::new(Class::ProviderStreamCut, broken.0))?;
         size += chunk.len();
         if size > limit {

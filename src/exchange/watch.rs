@@ -3,14 +3,14 @@
 use std::{
     cell::Cell,
     future::Future,
-    pin::Pin,
+    pin::{Pin, pin},
     rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_util::future::poll_fn;
-use tokio::time::Instant;
+use tokio::{task::yield_now, time::Instant};
 
 use super::stage::Stage;
 use crate::{
@@ -34,7 +34,13 @@ pub(super) struct Watch {
     stage: Option<Stage>,
     /// Time in which the client did not take what was there for it.
     pub(super) held_up: Duration,
+    /// Pieces in a row that were there at once.
+    burst: u32,
 }
+
+/// Pieces in a row after which everybody else on this thread has a turn: a backend that floods us would keep it for itself, and
+/// with it the news that its client has left.
+const BURST: u32 = 32;
 
 /// A client that takes the next piece within this has not held up anything.
 const PROMPT: Duration = Duration::from_millis(10);
@@ -55,6 +61,7 @@ impl Watch {
             hurried: left < limits.total,
             stage: None,
             held_up: Duration::ZERO,
+            burst: 0,
         }
     }
 
@@ -76,13 +83,6 @@ impl Watch {
     /// Content has come: the soft threshold has nothing more to tell.
     pub(super) fn answered(&mut self) {
         self.soft = None;
-    }
-
-    /// From now on the time in all is the only limit.
-    pub(super) fn until_total(&mut self) {
-        self.limit = self.total - self.since;
-        self.class = Class::ProviderTimeoutTotal;
-        self.set(self.since);
     }
 
     /// Another limit from now on.
@@ -129,10 +129,28 @@ impl Watch {
     }
 
     /// Waits for `future` within the limit. It is pinned by the caller: taken by value it would be held twice.
-    pub(super) async fn guard<T>(&mut self, mut future: Pin<&mut impl Future<Output = T>>) -> Result<T, Failed> {
+    pub(super) async fn guard<T>(&mut self, future: Pin<&mut impl Future<Output = T>>) -> Result<T, Failed> {
+        self.guard_within(None, future).await
+    }
+
+    /// As `guard`, within a limit between two pieces that counts from when this one has to be waited for: one that is there at
+    /// once costs no look at the clock.
+    pub(super) async fn guard_within<T>(
+        &mut self,
+        mut between: Option<Duration>,
+        mut future: Pin<&mut impl Future<Output = T>>,
+    ) -> Result<T, Failed> {
         poll_fn(|cx| {
-            if let Poll::Ready(done) = future.as_mut().poll(cx) {
+            if self.burst >= BURST {
+                // Polled once, it wakes this task when the thread has seen to its sockets. The limit is looked at until then.
+                let _ = pin!(yield_now()).poll(cx);
+            } else if let Poll::Ready(done) = future.as_mut().poll(cx) {
+                self.burst += 1;
                 return Poll::Ready(Ok(done));
+            }
+            self.burst = 0;
+            if let Some(idle) = between.take() {
+                self.limit(idle, Class::ProviderTimeoutIdle);
             }
             self.poll(cx).map(Err)
         })

@@ -57,6 +57,45 @@ async fn the_message_names_the_limit_that_was_reached() {
 }
 
 #[tokio::test]
+async fn a_head_without_a_body_and_a_body_that_stands_still_are_silence_streamed_or_not() {
+    let begun = |kind: &str, piece: &str| {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\ntransfer-encoding: chunked\r\n\r\n");
+        let head = Answer::new().raw(head);
+        if piece.is_empty() { head.hang() } else { head.chunk(piece).hang() }
+    };
+    for (kind, piece, limit) in [
+        ("application/json", "", "first_token_hard"),
+        ("application/json", "{\"choices\":[", "idle_timeout"),
+        ("text/event-stream", "", "first_token_hard"),
+    ] {
+        let (one, peer) = (Upstream::always(begun(kind, piece)).await, Upstream::saying("hi").await);
+        let limits = "first_token_soft = \"2s\"\nfirst_token_hard = \"300ms\"\nidle_timeout = \"200ms\"";
+        let settings = Settings::bad_and_peer(&one, &peer).set("backends.bad", limits);
+        let proxy = Proxy::start(&settings).await;
+        let stream = kind == "text/event-stream";
+        let (reply, waited) = ask(&proxy, stream, "20000").await;
+        assert_eq!((reply.status(), reply.backend()), (200, "peer"), "{kind} {piece}: {reply:?}");
+        assert!(about(if piece.is_empty() { 300 } else { 200 }).contains(&waited), "{kind} {piece}: {waited:?}");
+        let ledger = proxy.get("/admin/requests").await.json();
+        let said = ledger["requests"][0]["attempts"][0]["message"].as_str().unwrap_or_default();
+        assert!(said.contains(limit), "{kind} {piece}: {said}");
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_comes_slowly_but_steadily_is_not_silent() {
+    let whole = crate::support::script::completion("hi");
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    // Blanks in front, as some providers keep a connection alive.
+    let slow = (0..8).fold(Answer::new().raw(head), |answer, _| answer.chunk("\n").work(Duration::from_millis(100)));
+    let one = Upstream::always(slow.chunk(whole).end()).await;
+    let limits = "first_token_soft = \"2s\"\nfirst_token_hard = \"400ms\"\nidle_timeout = \"400ms\"";
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("backends.one", limits)).await;
+    let reply = proxy.hello().await;
+    assert_eq!((reply.status(), one.asked()), (200, 1), "{reply:?}");
+}
+
+#[tokio::test]
 async fn nobody_may_raise_it() {
     for stream in WAYS {
         let one = Upstream::always(Answer::new().hang()).await;
