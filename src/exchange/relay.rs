@@ -17,10 +17,10 @@ use crate::{
     wire::{Observed, Usage, sse},
 };
 
-/// A stream that has given its finish reason and then falls silent is ended for it after this.
+/// A stream that has given its finish and then falls silent is ended for it after this.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
 
-/// After `[DONE]`, how long the end of the body is waited for, so that the connection can be used again.
+/// After `[DONE]`, how long the end of the body is waited for, so that the connection can be used again; longer is not worth it.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// What the next piece of a stream is.
@@ -96,6 +96,11 @@ impl Reader {
         self.seam = Some(Seam::new(owed));
     }
 
+    /// Whether all that the client has of a broken answer has been said again.
+    pub(super) fn is_sewn(&self) -> bool {
+        self.seam.as_ref().is_none_or(Seam::is_closed)
+    }
+
     /// The next piece, within the watch's limit.
     pub(super) async fn step(&mut self, watch: &mut Watch) -> Result<Step, Failed> {
         if let Some(failed) = self.pending.take() {
@@ -151,7 +156,6 @@ impl Reader {
     /// Reads what follows the end marker: of interest to nobody but the connection pool.
     pub(super) async fn linger(&mut self) {
         let rest = async { while let Some(Ok(_)) = self.answer.chunk().await {} };
-        // Who has more to say than that is not worth keeping the connection.
         let _ = tokio::time::timeout(LINGER, rest).await;
     }
 
@@ -160,12 +164,11 @@ impl Reader {
         if self.done {
             return Ok(Step::End(Bytes::new()));
         }
-        let sewn = self.seam.as_ref().is_none_or(Seam::is_closed);
         if self.finished
-            && sewn
+            && self.is_sewn()
             && let Some(owed) = self.decoder.closing()
         {
-            return Ok(Step::End(owed.into()));
+            return Ok(Step::End(self.named(owed)));
         }
         if self.empty && why.is_none() {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
@@ -186,7 +189,8 @@ impl Reader {
             let start = at;
             at += frame.raw.len();
             let keep = match &frame.data {
-                None => true,
+                // Before the first content the keepalives are ours.
+                None => self.content || !frame.is_comment(),
                 Some(data) => match self.judge(data) {
                     Ok(keep) => keep,
                     Err(failed) if start == 0 => return Err(failed),
@@ -241,11 +245,16 @@ impl Reader {
             Some(failed) if out.is_empty() => return Err(failed),
             wrong => self.pending = wrong,
         }
-        let out = match &self.rename {
-            Some(name) => rename_frames(&out, name),
-            None => out.into(),
-        };
+        let out = self.named(out);
         self.sewn(out)
+    }
+
+    /// Frames of ours with the model's public name, where that is wanted.
+    fn named(&self, frames: Vec<u8>) -> Bytes {
+        match &self.rename {
+            Some(name) => rename_frames(&frames, name),
+            None => frames.into(),
+        }
     }
 
     /// Of these frames, what the client does not have yet.

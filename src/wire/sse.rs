@@ -147,6 +147,11 @@ impl<'a> Iterator for Frames<'a> {
 }
 
 impl<'a> Frame<'a> {
+    /// Whether it begins with a comment, or has no line at all, and carries no data.
+    pub fn is_comment(&self) -> bool {
+        self.data.is_none() && matches!(self.raw.first(), Some(b':' | b'\n' | b'\r'))
+    }
+
     fn field(&mut self, line: &'a [u8]) {
         let (name, value) = match memchr::memchr(b':', line) {
             Some(colon) => (&line[..colon], line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..])),

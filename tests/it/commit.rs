@@ -20,8 +20,8 @@ const WITH_USAGE: &str = r#"{"model":"m","stream":true,"stream_options":{"includ
 #[tokio::test]
 async fn the_head_is_held_until_there_is_content() {
     let (role, content) = (Gate::new(), Gate::new());
-    let answer = Answer::stream().chunk(sse::role()).chunk(": a comment\n\n").wait(&role).chunk(sse::text("hi"));
-    let one = Upstream::always(answer.wait(&content).finished()).await;
+    let answer = Answer::stream().chunk(sse::role()).chunk(": too early\n\n").wait(&role).chunk(sse::text("hi"));
+    let one = Upstream::always(answer.wait(&content).chunk(": a comment\n\n").finished()).await;
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
     let mut client = proxy.begin(HELLO_STREAM).await;
     one.until("the request", |seen| seen.busy == 1).await;
@@ -32,7 +32,7 @@ async fn the_head_is_held_until_there_is_content() {
     assert_eq!((head.status(), head.get("x-greenroom-backend")), (200, Some("one")));
     content.open();
     let (body, end) = client.rest().await;
-    let whole = sse::role() + ": a comment\n\n" + &sse::text("hi") + &sse::finish() + sse::DONE;
+    let whole = sse::role() + &sse::text("hi") + ": a comment\n\n" + &sse::finish() + sse::DONE;
     assert_eq!((String::from_utf8(body).unwrap(), end), (whole, End::Clean));
 }
 

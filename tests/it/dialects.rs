@@ -9,6 +9,7 @@ use crate::support::{
     settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
+    wire::End,
 };
 
 /// One backend, with these lines, that serves `m` as `theirs`.
@@ -40,7 +41,11 @@ fn events(all: &[Value]) -> Answer {
 }
 
 fn message() -> Answer {
-    events(&[
+    events(&message_events())
+}
+
+fn message_events() -> [Value; 6] {
+    [
         json!({"type": "message_start", "message": {"id": "msg_1", "type": "message", "role": "assistant", "model": "theirs",
             "content": [], "usage": {"input_tokens": 7, "cache_read_input_tokens": 5, "output_tokens": 1}}}),
         json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
@@ -48,7 +53,7 @@ fn message() -> Answer {
         json!({"type": "content_block_stop", "index": 0}),
         json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 3}}),
         json!({"type": "message_stop"}),
-    ])
+    ]
 }
 
 fn response() -> Answer {
@@ -78,6 +83,40 @@ async fn a_streamed_answer_has_its_models_public_name_and_its_events_names_in_ev
         assert!(text.contains("\"model\":\"m\"") && !text.contains("\"model\":\"theirs\""), "{lines} {path}: {text}");
         let frames: Vec<&str> = text.split("\n\n").filter(|frame| frame.contains("data: ")).collect();
         assert!(frames.len() >= 3 && frames.iter().all(|frame| frame.starts_with("event: ")), "{lines} {path}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn what_a_stream_is_owed_at_its_end_has_its_models_public_name_too() {
+    let gemini = Answer::stream()
+        .chunk(sse::data(&json!({"modelVersion": "theirs",
+        "candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
+        "usageMetadata": {"promptTokenCount": 7, "candidatesTokenCount": 3}})))
+        .end();
+    // None of them says that it is over: its body just ends.
+    let claude = events(&message_events()[..5]);
+    let chat = Answer::stream()
+        .chunk(sse::text("hi").replace("\"m\"", "\"theirs\""))
+        .chunk(sse::finish().replace("\"m\"", "\"theirs\""))
+        .end();
+    for (protocol, answer, paths) in [
+        ("gemini", gemini, &["/v1/chat/completions", "/v1/responses", "/v1/messages"][..]),
+        ("anthropic", claude, &["/v1/chat/completions", "/v1/responses"]),
+        ("openai", chat, &["/v1/responses", "/v1/messages"]),
+    ] {
+        let upstream = Upstream::always(answer).await;
+        let proxy = Proxy::start(&only(&upstream, &format!("protocol = \"{protocol}\""))).await;
+        for path in paths {
+            let mut body = hello(path);
+            if *path == "/v1/chat/completions" {
+                body = json!({"model": "m", "stream": true, "stream_options": {"include_usage": true},
+                    "messages": [{"role": "user", "content": "Hello!"}]});
+            }
+            let reply = post(&proxy, path, &body).await;
+            let (text, end) = (reply.text(), reply.end);
+            assert_eq!(end, End::Clean, "{protocol} {path}: {text}");
+            assert!(text.contains("\"model\":\"m\"") && !text.contains("theirs"), "{protocol} {path}: {text}");
+        }
     }
 }
 

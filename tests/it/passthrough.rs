@@ -89,9 +89,9 @@ async fn the_bytes_of_a_whole_answer_are_untouched() {
 #[tokio::test]
 async fn the_bytes_of_a_stream_are_untouched() {
     let frames = [
-        ": a comment\n\n".to_owned(),
         sse::role().replace("data: ", "data:"),
         format!("event: message\nid: 7\n{}", sse::text("é\u{1f600}")),
+        ": a comment\n\n".to_owned(),
         sse::text("two ").replace('\n', "\r\n"),
         sse::text("three").replace("\"created\":", "\"created\" :  "),
         sse::finish(),
