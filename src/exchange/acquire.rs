@@ -215,7 +215,10 @@ impl Exchange {
             }
             let hopeless = is_hopeless(&failed);
             let id = target.handle.id;
-            self.tried.push(id);
+            let unable = failed.class == Class::CallerUnsupported;
+            if !(unable && self.owed.as_ref().is_some_and(|owed| owed.may_start_over(id))) {
+                self.tried.push(id);
+            }
             let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
             self.fallen.push(Fallen { id, tries, failed: failed.clone() });
             if hopeless {

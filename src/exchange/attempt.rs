@@ -2,11 +2,13 @@
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::{
     adapt::{native, translated},
+    debt::{Debt, Owed},
     decode::Decoder,
+    held::Held,
     judge::{empty, refused, says_finish, whole},
     leg::Leg,
     relay::{Reader, Step},
@@ -53,11 +55,10 @@ pub(super) struct Live {
     pub(super) held: Bytes,
     /// It ended within those.
     pub(super) over: bool,
+    /// It goes on with a text that the client has.
+    pub(super) resumed: bool,
     pub(super) target: Arc<Target>,
 }
-
-/// The text of a broken answer that the client has, where this attempt is its rescue.
-pub(super) type Owed = Option<String>;
 
 /// Makes one attempt, up to the first content or the whole answer.
 pub(super) async fn open(
@@ -73,8 +74,8 @@ pub(super) async fn open(
             leg.succeeded(usage, at);
             Ok(Opened::Whole(Whole { headers, body, usage, note, at }))
         }
-        Ok(Ready::Live { reader, watch, headers, held, over }) => {
-            Ok(Opened::Live(Box::new(Live { leg, reader, watch, headers, held, over, target })))
+        Ok(Ready::Live { reader, watch, headers, held, over, resumed }) => {
+            Ok(Opened::Live(Box::new(Live { leg, reader, watch, headers, held, over, resumed, target })))
         }
         Err(failed) => {
             log::debug!("attempt failed: backend={} class={} {}", target.handle.name(), failed.class, failed.message);
@@ -86,7 +87,7 @@ pub(super) async fn open(
 
 pub(super) enum Ready {
     Whole { headers: HeaderLines, body: Bytes, usage: Option<Usage> },
-    Live { reader: Box<Reader>, watch: Watch, headers: HeaderLines, held: Bytes, over: bool },
+    Live { reader: Box<Reader>, watch: Watch, headers: HeaderLines, held: Bytes, over: bool, resumed: bool },
 }
 
 async fn try_open(
@@ -108,53 +109,64 @@ async fn try_open(
     let way = surface
         .way(backend, request.stream)
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;
-    let change =
-        Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: None };
-    let edited = |change| match way {
-        Way::Native(_) => Ok(native(request, target, change)),
+    let begun = owed.as_ref().and_then(|debt| debt.begun(request, target, way));
+    let change = Change {
+        model: target.renamed.then_some(&*target.upstream_model),
+        ask_usage: strip_usage,
+        partial: begun.map(|begun| begun.partial),
+    };
+    let body = match way {
+        Way::Native(_) => native(request, target, change),
         Way::Translated(_) => {
             let began = clock::now();
             let body = translated(request, target, change);
             request.telling.spent(Phase::Translate, began);
-            body
+            body?
         }
     };
-    let mut continued = false;
-    let plain = edited(change)?;
-    let partial = owed.as_deref().filter(|_| request.rescue() == Rescue::Prefix && target.settings.continues);
-    let answer = if partial.is_none() {
-        send(worker, request, target, way, plain, &mut watch).await?
-    } else {
-        let body = edited(Change { partial, ..change })?;
-        let answer = Box::pin(send(worker, request, target, way, body, &mut watch)).await?;
-        continued = !(400..500).contains(&answer.status());
-        // One that does not continue a partial answer after all can still repeat it from the start.
-        if continued { answer } else { Box::pin(send(worker, request, target, way, plain, &mut watch)).await? }
-    };
+    let answer = send(worker, request, target, way, body, &mut watch).await?;
     if !(200..300).contains(&answer.status()) {
-        return Err(Box::pin(refused(answer, &mut watch, backend.protocol, way)).await);
+        let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
+        return Err(match &owed {
+            Some(debt) if begun.is_some() && failed.class == Class::CallerInvalid => unable(debt, leg, target, failed),
+            _ => failed,
+        });
     }
     let rename = request.shown_model();
     if request.stream && answer.is_event_stream() {
         let headers = answer.headers_for_client(true);
-        let include_usage = request.envelope.include_usage == Some(true);
+        let include_usage = request.envelope.include_usage;
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
-        let text = (request.rescue() != Rescue::Off).then(String::new);
-        let text = if continued { owed.clone() } else { text };
+        // A rescue is not rescued.
+        let text = (request.rescue() != Rescue::Off && owed.is_none()).then(String::new);
         let mut reader = Box::new(Reader::new(answer, decoder, strip_usage, rename, text));
-        if let Some(owed) = owed.filter(|_| !continued) {
-            reader.sew_onto(owed);
+        if let Some(debt) = &owed {
+            reader.sew_onto(begun.map_or(debt.text(), |begun| begun.blank).to_owned());
         }
-        let first = first_content(&mut reader, &mut watch, surface.dialect()).await;
+        let resumed = begun.is_some();
+        let first = first_content(&mut reader, &mut watch, surface.dialect(), resumed).await;
         leg.blameless = reader.differs;
-        let named = |failed| Failed { request_id: request_id(&headers), ..failed };
-        let (held, over) = first.map_err(named)?;
+        let (held, over) = first.map_err(|failed| {
+            let failed = Failed { request_id: request_id(&headers), ..failed };
+            match &owed {
+                Some(debt) if resumed && reader.differs => unable(debt, leg, target, failed),
+                _ => failed,
+            }
+        })?;
         leg.first_token();
         watch.answered();
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);
-        return Ok(Ready::Live { reader, watch, headers, held, over });
+        return Ok(Ready::Live { reader, watch, headers, held, over, resumed });
     }
     whole(answer, &mut watch, request, way, target, rename).await
+}
+
+/// A backend that was to go on with a text refused that, or began otherwise: no fault of its own. It may say all of it again.
+#[cold]
+fn unable(debt: &Debt, leg: &mut Leg, target: &Target, failed: Failed) -> Failed {
+    debt.is_unable(target.handle.id);
+    leg.blameless = true;
+    Failed { class: Class::CallerUnsupported, told: None, ..failed }
 }
 
 /// Sends, within the watch's limit.
@@ -173,29 +185,26 @@ async fn send(
     watch.guard(pin!(client.send(endpoint, &target.upstream_model, extra, body))).await?
 }
 
-/// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished.
-async fn first_content(reader: &mut Reader, watch: &mut Watch, dialect: Dialect) -> Result<(Bytes, bool), Failed> {
-    let mut held: Option<Bytes> = None;
-    let mut hold = |frames: Bytes| match &mut held {
-        None => held = Some(frames),
-        Some(before) if !frames.is_empty() => {
-            let mut joined = BytesMut::from(&before[..]);
-            joined.extend_from_slice(&frames);
-            *before = joined.freeze();
-        }
-        Some(_) => {}
-    };
+/// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
+/// that goes on with a text has to have shown by then that it does.
+async fn first_content(
+    reader: &mut Reader,
+    watch: &mut Watch,
+    dialect: Dialect,
+    resumed: bool,
+) -> Result<(Bytes, bool), Failed> {
+    let mut held = Held::default();
     loop {
         match reader.step(watch).await? {
-            Step::Frames(frames) => hold(frames),
+            Step::Frames(frames) => held.add(frames)?,
             Step::End(tail) => {
-                hold(tail);
-                let held = held.unwrap_or_default();
+                held.add(tail)?;
+                let held = held.take();
                 return if says_finish(&held, dialect) { Ok((held, true)) } else { Err(empty()) };
             }
         }
-        if reader.content {
-            return Ok((held.unwrap_or_default(), false));
+        if reader.content && (!resumed || reader.is_sewn()) {
+            return Ok((held.take(), false));
         }
     }
 }

@@ -95,7 +95,9 @@ impl Leg {
 
     pub(super) fn failed(mut self, failed: &Failed) {
         let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
-        self.telling.attempt_ended(self.note, failed.class.as_str(), failed.status, Some(failed.message.clone()), now);
+        // The same word as in the backend's own counts.
+        let outcome = if blameless { "let_go" } else { failed.class.as_str() };
+        self.telling.attempt_ended(self.note, outcome, failed.status, Some(failed.message.clone()), now);
         if let Some(lease) = self.lease.take() {
             lease.finish(&if blameless { Outcome::LetGo } else { Outcome::Failed(failed) }, now);
         }

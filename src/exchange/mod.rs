@@ -5,8 +5,10 @@ mod adapt;
 mod attempt;
 mod blame;
 mod budget;
+mod debt;
 mod decode;
 mod give_up;
+mod held;
 mod judge;
 mod leg;
 mod patience;
@@ -31,6 +33,7 @@ use self::{
     acquire::Fallen,
     attempt::{Live, Opened, Whole},
     budget::Extra,
+    debt::{Debt, Owed},
     patience::Patience,
     relay::{Reader, Step},
     reply::Reply,
@@ -112,8 +115,8 @@ struct Exchange {
     patience: Patience,
     /// The next attempt, where it is one beyond the first.
     extra: Option<Extra>,
-    /// The text that the client has of an answer that broke off.
-    owed: attempt::Owed,
+    /// What the client has of an answer that broke off.
+    owed: Owed,
     /// Why it broke off.
     broke: Option<Box<Failed>>,
 }
@@ -182,7 +185,7 @@ impl Exchange {
                 // The client's stream broke for the first reason; that nobody could take over is no news to it.
                 Err(error) => return Err(self.broke.take().map_or(error, Error::Upstream)),
             };
-            let Live { mut leg, mut reader, mut watch, headers: seen, held, over, target } = *live;
+            let Live { mut leg, mut reader, mut watch, headers: seen, held, over, resumed, target } = *live;
             if self.owed.is_none() {
                 telling.write(|story| {
                     story.served_by = Some(leg.note);
@@ -200,13 +203,14 @@ impl Exchange {
                 stage.put(held).await;
             }
             watch.follow(&stage);
+            let how = if resumed { "continued" } else { "replayed" };
             let relayed = relay(&mut reader, &mut watch, &stage, over).await;
             leg.held_up = watch.held_up;
             match relayed {
                 Ok(()) => {
                     telling.write(|story| {
                         story.usage = reader.usage;
-                        story.rescue = self.owed.is_some().then_some("replayed");
+                        story.rescue = self.owed.is_some().then_some(how);
                     });
                     let now = clock::now();
                     leg.succeeded(reader.usage, now);
@@ -222,7 +226,7 @@ impl Exchange {
                     };
                     telling.write(|story| story.rescue = Some("failed"));
                     log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
-                    self.owed = Some(text);
+                    self.owed = Some(Debt::new(text));
                     self.broke = Some(Box::new(failed.clone()));
                     self.fell(vec![(target, failed)])?;
                 }

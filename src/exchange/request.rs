@@ -58,8 +58,9 @@ pub struct Request {
 impl Request {
     /// What to do with a stream that breaks.
     pub fn rescue(&self) -> Rescue {
-        // Only chat chunks can be sewn together.
-        let route = self.route.as_ref().filter(|_| self.surface == Surface::Chat);
+        // Only chunks with one text can be sewn together.
+        let sewable = matches!(self.surface, Surface::Chat | Surface::Completions);
+        let route = self.route.as_ref().filter(|_| sewable);
         route.map_or(Rescue::Off, |route| route.settings.rescue)
     }
 

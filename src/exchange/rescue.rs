@@ -82,7 +82,9 @@ impl Seam {
 /// A chunk's frame with another text.
 fn with_text(data: &[u8], text: &str) -> Option<Vec<u8>> {
     let mut chunk: Value = serde_json::from_slice(data).ok()?;
-    *chunk.pointer_mut("/choices/0/delta")?.get_mut("content")? = Value::from(text);
+    let choice = chunk.pointer_mut("/choices/0")?;
+    let said = if choice.get("delta").is_some() { "/delta/content" } else { "/text" };
+    *choice.pointer_mut(said)? = Value::from(text);
     Some(format!("data: {chunk}\n\n").into_bytes())
 }
 

@@ -28,6 +28,7 @@ pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
 mod openai;
+pub mod partial;
 pub mod peek;
 #[cfg(test)]
 mod property_tests;

@@ -70,6 +70,12 @@ pub enum Refused {
     },
 }
 
+/// Whether a model goes on with an assistant's message that stands last. Gemini answers it with a turn of its own, and so does
+/// Claude from 4.6 on, which takes none (Anthropic's migration guide).
+pub fn goes_on(protocol: Protocol, model: &str) -> bool {
+    protocol == Protocol::Anthropic && anthropic::takes_prefill(model)
+}
+
 /// Translates a request. `backend` is never passed on.
 pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
     let mut chat = match from {

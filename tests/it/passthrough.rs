@@ -185,6 +185,17 @@ async fn token_counts_are_asked_for_and_kept_from_a_client_that_did_not_ask() {
     let reply = proxy.chat(asking.clone()).await;
     assert_eq!(upstream.last().text(), asking);
     assert!(reply.text().contains(&sse::usage(11, 22)));
+    // One that says it wants none is served as one that says nothing; what is no option at all is for the backend to judge.
+    for (options, sent) in [
+        (r#"{"include_usage":false}"#, r#"{"include_usage":true}"#),
+        (r#"{"include_usage":null}"#, r#"{"include_usage":true}"#),
+        (r#""bad""#, r#""bad""#),
+    ] {
+        let with = |options: &str| asking.replace(r#"{"include_usage":true}"#, options);
+        let reply = proxy.chat(with(options)).await;
+        assert_eq!(upstream.last().text(), with(sent));
+        assert_eq!(reply.text().contains(&sse::usage(11, 22)), options == sent, "{options}");
+    }
 }
 
 #[tokio::test]

@@ -6,21 +6,21 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    client::Reply,
+    client::{Ask, Reply},
     heard::{Heard, hear},
     proxy::{HELLO_STREAM, Proxy},
     script::Answer,
-    settings::Settings,
+    settings::{Settings, TOKEN},
     sse,
-    upstream::{Received, Upstream},
+    upstream::Upstream,
     wire::End,
 };
 
-fn words(n: usize) -> Vec<String> {
+pub(crate) fn words(n: usize) -> Vec<String> {
     (0..n).map(|n| format!("word{n} ")).collect()
 }
 
-fn story() -> String {
+pub(crate) fn story() -> String {
     words(60).concat()
 }
 
@@ -32,12 +32,12 @@ fn begun(n: usize) -> Answer {
 /// Long enough for the proxy to have passed on what was written before.
 const PASSED_ON: Duration = Duration::from_millis(100);
 
-fn cut(n: usize) -> Answer {
+pub(crate) fn cut(n: usize) -> Answer {
     begun(n).work(PASSED_ON).close()
 }
 
 /// A peer that says the same, in other pieces.
-async fn peer() -> Upstream {
+pub(crate) async fn peer() -> Upstream {
     let story = story();
     let pieces: Vec<String> = story.as_bytes().chunks(11).map(|piece| String::from_utf8_lossy(piece).into()).collect();
     let stream = pieces.iter().fold(Answer::stream().chunk(sse::role()), |a, piece| a.chunk(sse::text(piece)));
@@ -53,13 +53,13 @@ async fn stage(bad: Answer) -> (Upstream, Upstream, Proxy) {
 }
 
 /// The one request in the ledger.
-async fn entry(proxy: &Proxy) -> Value {
+pub(crate) async fn entry(proxy: &Proxy) -> Value {
     let ledger = proxy.get("/admin/requests").await.json();
     assert_eq!(ledger["requests"].as_array().map(Vec::len), Some(1), "{ledger}");
     ledger["requests"][0].clone()
 }
 
-fn assert_broken(reply: &Reply, text: &str) {
+pub(crate) fn assert_broken(reply: &Reply, text: &str) {
     assert_eq!(reply.status(), 200, "{reply:?}");
     assert_eq!(sse::text_of(&reply.body), text);
     assert!(!sse::is_done(&reply.body), "a broken answer must not claim to be complete: {reply:?}");
@@ -142,6 +142,12 @@ async fn a_peer_that_says_something_else_ends_the_stream_with_an_error_and_is_no
     assert_eq!((&report["state"], &report["requests"]["failure"]), (&json!("healthy"), &json!(0)), "{report}");
     let failed = proxy.get("/admin/requests?backend=bad").await.json();
     assert_eq!(failed["requests"][0]["rescue"], "failed", "{failed}");
+    let told = &failed["requests"][0]["attempts"][1]["outcome"];
+    assert_eq!(
+        (told, &report["requests"]["caller_fault"]),
+        (&json!("let_go"), &json!(0)),
+        "as it is counted: {failed}"
+    );
 }
 
 #[tokio::test]
@@ -173,6 +179,29 @@ async fn a_peer_that_stops_before_the_seam_or_at_it_is_judged_by_its_finish() {
 }
 
 #[tokio::test]
+async fn a_stream_of_the_completions_endpoint_is_completed_by_a_peer() {
+    let chunk = |text: &str, finish: Option<&str>| {
+        let choice = json!({"index": 0, "text": text, "logprobs": null, "finish_reason": finish});
+        sse::data(
+            &json!({"id": "cmpl-7", "object": "text_completion", "created": 1, "model": "m", "choices": [choice]}),
+        )
+    };
+    let all = |words: &[String]| words.iter().fold(Answer::stream(), |answer, word| answer.chunk(chunk(word, None)));
+    let bad = Upstream::always(all(&words(40)).work(PASSED_ON).close()).await;
+    let pieces: Vec<String> =
+        story().as_bytes().chunks(11).map(|piece| String::from_utf8_lossy(piece).into()).collect();
+    let peer = Upstream::always(all(&pieces).chunk(chunk("", Some("stop"))).chunk(sse::DONE).end()).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+    let ask = r#"{"model":"m","stream":true,"prompt":"Once"}"#;
+    let reply = proxy.ask(&Ask::post("/v1/completions", ask).bearer(TOKEN)).await;
+    let text = reply.text();
+    let frames = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let said: String = frames.filter_map(|frame| Some(frame["choices"][0]["text"].as_str()?.to_owned())).collect();
+    assert_eq!((said, sse::is_done(&reply.body), reply.end), (story(), true, End::Clean), "{text}");
+    assert_eq!(entry(&proxy).await["rescue"], "replayed");
+}
+
+#[tokio::test]
 async fn a_tool_call_is_not_rescued_half_way() {
     let call = json!({"choices": [{"index": 0, "delta": {"tool_calls": [
         {"index": 0, "id": "c1", "type": "function", "function": {"name": "f", "arguments": "{\"a\":"}},
@@ -193,56 +222,6 @@ async fn a_pinned_stream_and_one_whose_rescue_is_off_end_where_they_broke() {
     let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("models.m", "rescue = \"off\"")).await;
     assert_broken(&proxy.chat(HELLO_STREAM).await, &words(40).concat());
     assert_eq!(peer.asked(), 0);
-}
-
-/// The role of the last message and its text.
-fn last_message(ask: &Received) -> (String, String) {
-    let body: Value = serde_json::from_slice(&ask.body).unwrap_or_default();
-    let last = body["messages"].as_array().and_then(|all| all.last().cloned()).unwrap_or_default();
-    let text = |member: &str| last[member].as_str().unwrap_or_default().to_owned();
-    (text("role"), text("content"))
-}
-
-#[tokio::test]
-async fn a_peer_that_declares_it_continues_a_partial_text_says_only_the_rest() {
-    let bad = Upstream::always(cut(40)).await;
-    let rest = words(60)[40..].concat();
-    let peer = Upstream::start(move |_, _| Answer::streams(&rest)).await;
-    let settings = Settings::new()
-        .backend("bad", bad.addr)
-        .target("peer", peer.addr, "priority = 2, continues = true")
-        .set("models.m", "rescue = \"prefix\"");
-    let proxy = Proxy::start(&settings).await;
-    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
-    assert_eq!(last_message(&peer.last()), ("assistant".to_owned(), words(40).concat()));
-    assert_eq!(peer.asked(), 1);
-}
-
-#[tokio::test]
-async fn a_peer_that_refuses_to_continue_after_all_repeats_it_from_the_start() {
-    const REFUSAL: &str = r#"{"error":{"message":"This model does not support assistant message prefill.","type":"invalid_request_error","param":"messages","code":null}}"#;
-    let bad = Upstream::always(cut(40)).await;
-    let picky = Upstream::start(|_, ask| match last_message(ask).0.as_str() {
-        "assistant" => Answer::json(400, REFUSAL),
-        _ => Answer::streams(&story()),
-    })
-    .await;
-    let settings = Settings::new()
-        .backend("bad", bad.addr)
-        .target("peer", picky.addr, "priority = 2, continues = true")
-        .set("models.m", "rescue = \"prefix\"");
-    let proxy = Proxy::start(&settings).await;
-    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
-    assert_eq!(picky.asked(), 2);
-    assert_eq!(proxy.report("peer").await["requests"]["failure"], 0);
-}
-
-#[tokio::test]
-async fn a_peer_that_declares_nothing_is_never_sent_a_trailing_assistant_message() {
-    let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
-    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("models.m", "rescue = \"prefix\"")).await;
-    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
-    assert_eq!(last_message(&peer.last()).0, "user");
 }
 
 #[tokio::test]

@@ -64,7 +64,8 @@ pub struct AttemptNote {
     /// Duration; absent while it runs.
     #[serde(rename = "duration_ms", serialize_with = "as_maybe_ms")]
     pub duration: Option<Duration>,
-    /// How it ended: `success`, `cancelled` where the client left, `let_go` where another was quicker, or a class of failure.
+    /// How it ended: `success`, `cancelled` where the client left, `let_go` where another was quicker or the failure was none of
+    /// the backend's, or a class of failure.
     pub outcome: Option<&'static str>,
     /// The backend's status.
     pub status: Option<u16>,

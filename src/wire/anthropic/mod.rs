@@ -10,3 +10,8 @@ pub(crate) mod request_out;
 pub(crate) mod stream_in;
 pub(crate) mod stream_out;
 mod usage;
+
+/// Whether a model goes on with a message of the assistant's that stands last. Unknown ones count as current, which do not.
+pub(crate) fn takes_prefill(model: &str) -> bool {
+    models::Generation::of(model).prefill()
+}

@@ -54,6 +54,13 @@ impl Generation {
     }
 }
 
+impl Generation {
+    /// Goes on with a message of the assistant's that stands last.
+    pub(crate) fn prefill(self) -> bool {
+        !self.adaptive
+    }
+}
+
 /// Reads a version from names such as `claude-3-5-haiku-20241022`, `claude-opus-4.7`, `anthropic.claude-sonnet-5-v1:0`.
 fn version(model: &str) -> Option<(u32, u32)> {
     let mut words = model[model.find("claude")?..].split(|c: char| !c.is_ascii_alphanumeric());

@@ -26,7 +26,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
     out.insert("model".into(), target.model.into());
     out.insert("max_tokens".into(), max_tokens.into());
-    let takes = Takes { prefill: !generation.adaptive, ..Takes::default() };
+    let takes = Takes { prefill: generation.prefill(), ..Takes::default() };
     let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);

@@ -4,7 +4,8 @@ use std::{borrow::Cow, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Envelope, Member};
+use super::{Envelope, Member, Room};
+use crate::wire::partial::Partial;
 
 /// What to change on the way to a backend.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,7 +15,7 @@ pub struct Change<'a> {
     /// Ask for token usage in the stream.
     pub ask_usage: bool,
     /// A partial answer to be continued: goes behind the messages as the assistant's.
-    pub partial: Option<&'a str>,
+    pub partial: Option<Partial<'a>>,
 }
 
 /// Bodies up to this size are put together in one buffer; larger ones go out as slices of the client's own bytes.
@@ -32,12 +33,12 @@ impl Envelope {
             cuts.push((member.value.clone(), Cow::Owned(serde_json::to_vec(name).unwrap_or_default())));
         }
         if change.ask_usage && self.usage_can_be_asked() {
-            cuts.push(self.usage_edit(body));
+            cuts.extend(self.usage_edit());
         }
         if let (Some(partial), Some((messages, b'['))) = (change.partial, self.place("messages")) {
             let inside = messages.end - 1;
-            let message = serde_json::json!({"role": "assistant", "content": partial});
-            cuts.push((inside..inside, Cow::Owned(format!(",{message}").into_bytes())));
+            cuts.push((inside..inside, Cow::Owned(format!(",{}", partial.message()).into_bytes())));
+            cuts.push((self.close..self.close, Cow::Borrowed(partial.members())));
         }
         if cuts.is_empty() {
             return vec![body.clone()];
@@ -63,20 +64,16 @@ impl Envelope {
         parts
     }
 
-    fn usage_edit(&self, body: &Bytes) -> (Range<usize>, Cow<'static, [u8]>) {
-        match &self.options_at {
-            None => (self.close..self.close, Cow::Borrowed(br#","stream_options":{"include_usage":true}"#)),
-            Some(member) => {
-                let value = &body[member.value.clone()];
-                if value.first() != Some(&b'{') {
-                    return (member.value.clone(), Cow::Borrowed(br#"{"include_usage":true}"#));
-                }
-                let inside = member.value.start + 1;
-                let empty = value[1..].trim_ascii_start().first() == Some(&b'}');
-                let text: &[u8] = if empty { br#""include_usage":true"# } else { br#""include_usage":true,"# };
-                (inside..inside, Cow::Borrowed(text))
-            }
-        }
+    fn usage_edit(&self) -> Option<(Range<usize>, Cow<'static, [u8]>)> {
+        let (at, text): (_, &'static [u8]) = match &self.usage {
+            Room::Behind => (self.close..self.close, br#","stream_options":{"include_usage":true}"#),
+            Room::Instead(null) => (null.clone(), br#"{"include_usage":true}"#),
+            Room::Inside(at, true) => (*at..*at, br#""include_usage":true"#),
+            Room::Inside(at, false) => (*at..*at, br#""include_usage":true,"#),
+            Room::Flag(value) => (value.clone(), b"true"),
+            Room::Nowhere => return None,
+        };
+        Some((at, Cow::Borrowed(text)))
     }
 }
 
@@ -99,7 +96,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::wire::envelope::read;
+    use crate::wire::{envelope::read, partial::By};
 
     fn edited(body: &str, change: Change<'_>) -> String {
         let body = Bytes::copy_from_slice(body.as_bytes());
@@ -137,8 +134,12 @@ mod tests {
             ),
             (r#"{"stream":true,"stream_options":null}"#, r#"{"stream":true,"stream_options":{"include_usage":true}}"#),
             (
-                r#"{"stream":true,"stream_options":{"include_usage":false}}"#,
-                r#"{"stream":true,"stream_options":{"include_usage":false}}"#,
+                r#"{"stream":true,"stream_options":{"a":1, "include_usage" : false}}"#,
+                r#"{"stream":true,"stream_options":{"a":1, "include_usage" : true}}"#,
+            ),
+            (
+                r#"{"stream":true, "stream_options": {"include_usage":null}}"#,
+                r#"{"stream":true, "stream_options": {"include_usage":true}}"#,
             ),
             (r#"{"stream":false}"#, r#"{"stream":false}"#),
         ] {
@@ -147,11 +148,33 @@ mod tests {
     }
 
     #[test]
+    fn options_that_ask_already_or_are_the_clients_error_are_left_as_they_are() {
+        for options in [
+            r#"{"include_usage":true}"#,
+            r#""bad""#,
+            "[]",
+            "1",
+            r#"{"include_usage":"yes"}"#,
+            r#"{"include_usage":false,"include_usage":null}"#,
+        ] {
+            let body = format!(r#"{{"stream":true,"stream_options":{options}}}"#);
+            assert_eq!(edited(&body, Change { ask_usage: true, ..NOTHING }), body);
+        }
+    }
+
+    #[test]
     fn a_partial_answer_goes_behind_the_last_message() {
-        let change = Change { partial: Some("He\"l"), ..NOTHING };
-        let body = r#"{"messages":[{"role":"user","content":"x"}],"model":"m"}"#;
-        let want = r#"{"messages":[{"role":"user","content":"x"},{"role":"assistant","content":"He\"l"}],"model":"m"}"#;
-        assert_eq!(edited(body, change), want);
+        let body = r#"{"messages":[{"role":"user","content":"x"}],"model":"m","stream":true}"#;
+        let usage = r#","stream_options":{"include_usage":true}"#;
+        let members = r#","continue_final_message":true,"add_generation_prompt":false"#;
+        for (by, mark, rest) in [(By::Itself, "", ""), (By::Members, "", members), (By::Mark, r#","prefix":true"#, "")]
+        {
+            let change = Change { partial: Some(Partial { text: "He\"l", by }), ask_usage: true, ..NOTHING };
+            let said = format!(r#"{{"role":"user","content":"x"}},{{"role":"assistant","content":"He\"l"{mark}}}"#);
+            let want = |rest: String| format!(r#"{{"messages":[{said}],"model":"m","stream":true{rest}}}"#);
+            let edited = edited(body, change);
+            assert!([format!("{usage}{rest}"), format!("{rest}{usage}")].map(want).contains(&edited), "{edited}");
+        }
     }
 
     fn json_value() -> impl Strategy<Value = Value> {

@@ -4,8 +4,6 @@ mod edit;
 
 use std::ops::Range;
 
-use serde::Deserialize;
-
 pub use self::edit::Change;
 use super::scan::{self, Cursor, Malformed};
 
@@ -20,8 +18,9 @@ pub struct Envelope {
     pub stream: Stream,
     /// The values of `PROMPTS`, whichever are there: where they stand, and their first bytes.
     prompts: [Option<(Range<usize>, u8)>; PROMPTS.len()],
-    /// `stream_options.include_usage` as the client set it.
-    pub include_usage: Option<bool>,
+    /// The client asks for token usage in the stream.
+    pub include_usage: bool,
+    usage: Room,
     model_at: Option<Member>,
     backend_at: Option<Member>,
     stream_at: Option<Member>,
@@ -52,6 +51,22 @@ pub enum Stream {
     On,
     /// Something else; never guessed.
     Bad,
+}
+
+/// Where a stream can be asked for token usage that its client did not ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+enum Room {
+    /// Behind all members: there are no `stream_options`.
+    #[default]
+    Behind,
+    /// In place of this value: null.
+    Instead(Range<usize>),
+    /// Here, in `stream_options` that do not speak of it, or are empty.
+    Inside(usize, bool),
+    /// In place of this value: null or false.
+    Flag(Range<usize>),
+    /// Nowhere: it is asked for, or what stands there is the client's error, for the backend to tell.
+    Nowhere,
 }
 
 /// Why a body was not taken.
@@ -91,9 +106,9 @@ pub fn read(body: &[u8]) -> Result<Envelope, Unreadable> {
 }
 
 impl Envelope {
-    /// Whether `ask_usage` would change anything: a stream whose options do not speak of usage.
+    /// Whether `ask_usage` would change anything: a stream without token usage.
     pub fn usage_can_be_asked(&self) -> bool {
-        self.stream == Stream::On && self.include_usage.is_none()
+        self.stream == Stream::On && self.usage != Room::Nowhere
     }
 
     /// The first byte of the value of `messages`, `input` or `prompt`.
@@ -162,8 +177,7 @@ impl Reader<'_> {
                 Self::once(&mut found.stream_at, member, "stream", &mut self.twice);
             }
             "stream_options" => {
-                let options = serde_json::from_str::<Option<StreamOptions>>(value);
-                found.include_usage = options.ok().flatten().and_then(|o| o.include_usage);
+                (found.usage, found.include_usage) = options(value, member.value.start);
                 Self::once(&mut found.options_at, member, "stream_options", &mut self.twice);
             }
             _ => {
@@ -181,10 +195,27 @@ impl Reader<'_> {
     }
 }
 
-#[derive(Deserialize)]
-struct StreamOptions {
-    #[serde(default)]
-    include_usage: Option<bool>,
+/// Where `stream_options`, which begin `from` bytes into the body, have room for token usage, and whether they ask for it.
+fn options(value: &str, from: usize) -> (Room, bool) {
+    if value == "null" {
+        return (Room::Instead(from..from + value.len()), false);
+    }
+    let (mut json, mut flag, mut times, mut empty) = (Cursor::new(value), 0..0, 0, true);
+    let read = json.object(|json, key| {
+        let at = json.at();
+        let len = json.value()?.len();
+        empty = false;
+        if key == "include_usage" {
+            times += 1;
+            flag = at..at + len;
+        }
+        Ok(())
+    });
+    match (read, times, &value[flag.clone()]) {
+        (Ok(()), 0, _) => (Room::Inside(from + 1, empty), false),
+        (Ok(()), 1, "null" | "false") => (Room::Flag(from + flag.start..from + flag.end), false),
+        (_, _, flag) => (Room::Nowhere, flag == "true"),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,95 @@
+//! Owns what a rescue has to bring: all that the client has of a broken answer, again or gone on with, and by whom.
+
+use std::{cell::RefCell, rc::Rc};
+
+use super::{
+    request::Request,
+    surface::{Surface, Way},
+};
+use crate::{
+    router::table::Target,
+    settings::{Backend, Rescue},
+    wire::{
+        Protocol,
+        partial::{By, Partial, is_open},
+        translate::goes_on,
+    },
+};
+
+/// What is owed to a client whose stream broke off.
+#[derive(Debug)]
+pub(super) struct Debt {
+    /// The text that it has.
+    text: String,
+    /// Backends that did not go on with that text: they are asked to say it again.
+    unable: RefCell<Vec<Unable>>,
+}
+
+#[derive(Debug)]
+struct Unable {
+    id: u64,
+    /// May be asked once more for that reason.
+    again: bool,
+}
+
+/// The debt, where an attempt is a rescue.
+pub(super) type Owed = Option<Rc<Debt>>;
+
+/// A text to be gone on with, and the white space behind it: the rest has to begin with just that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Begun<'a> {
+    pub(super) partial: Partial<'a>,
+    pub(super) blank: &'a str,
+}
+
+impl Debt {
+    pub(super) fn new(text: String) -> Rc<Self> {
+        Rc::new(Self { text, unable: RefCell::default() })
+    }
+
+    /// All of the text.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// What of it this backend is asked to go on with; `None`: it has to say everything again.
+    pub(super) fn begun(&self, request: &Request, target: &Target, way: Way) -> Option<Begun<'_>> {
+        let declared = request.rescue() == Rescue::Prefix && target.settings.continues;
+        let unable = self.unable.borrow().iter().any(|unable| unable.id == target.handle.id);
+        if !declared || unable || request.surface != Surface::Chat {
+            return None;
+        }
+        let by = told_by(&target.handle.settings, &target.upstream_model, way)?;
+        // White space at its end is refused by Claude, and cut off by the chat templates of many models.
+        let text = self.text.trim_end();
+        let blank = &self.text[text.len()..];
+        (!text.is_empty() && is_open(&request.body)).then_some(Begun { partial: Partial { text, by }, blank })
+    }
+
+    /// This backend did not go on with the text.
+    pub(super) fn is_unable(&self, id: u64) {
+        self.unable.borrow_mut().push(Unable { id, again: true });
+    }
+
+    /// Whether it may be asked again because it only did not go on with the text; once.
+    pub(super) fn may_start_over(&self, id: u64) -> bool {
+        let mut all = self.unable.borrow_mut();
+        all.iter_mut().any(|unable| unable.id == id && std::mem::take(&mut unable.again))
+    }
+}
+
+/// How a backend is told to go on with a text; `None` if it cannot.
+fn told_by(backend: &Backend, model: &str, way: Way) -> Option<By> {
+    if let Way::Translated(_) = way {
+        return goes_on(backend.protocol, model).then_some(By::Itself);
+    }
+    let host = backend.address.host.as_str();
+    let marked = ["mistral.ai", "deepseek.com"].iter().any(|name| host.ends_with(name));
+    match backend.protocol {
+        // It answers such a message with another.
+        Protocol::Openai if backend.is_openais_own() => None,
+        Protocol::Openai if marked => Some(By::Mark),
+        Protocol::Openai => Some(By::Members),
+        Protocol::Anthropic | Protocol::Gemini => None,
+    }
+}

@@ -1,0 +1,179 @@
+//! Broken streams that a peer goes on with where it surely does, or says again: every blank is there, and there once.
+
+use serde_json::{Value, json};
+
+use crate::{
+    rescue::{assert_broken, cut, entry, peer, story, words},
+    support::{
+        heard::{Heard, hear},
+        proxy::{HELLO_STREAM, Proxy},
+        script::Answer,
+        settings::Settings,
+        sse,
+        upstream::{Received, Upstream},
+    },
+};
+
+/// `bad`, which breaks off, and `peer`, which declares that it goes on with a partial answer.
+fn stage(bad: &Upstream, peer: &Upstream) -> Settings {
+    Settings::new()
+        .backend("bad", bad.addr)
+        .target("peer", peer.addr, "priority = 2, continues = true")
+        .set("models.m", "rescue = \"prefix\"")
+}
+
+/// As `stage`, the peer being a `model` of another protocol.
+fn foreign(bad: &Upstream, peer: &Upstream, protocol: &str, model: &str) -> Settings {
+    let backend = |protocol: &str, at: &Upstream, path: &str| {
+        format!("protocol = \"{protocol}\"\nbase_url = \"http://{}{path}\"\napi_key = \"k\"", at.addr)
+    };
+    let targets = format!(
+        "[{{ backend = \"bad\" }}, {{ backend = \"peer\", model = \"{model}\", priority = 2, continues = true }}]"
+    );
+    Settings::new()
+        .set("backends.bad", &backend("openai", bad, "/v1"))
+        .set("backends.peer", &backend(protocol, peer, if protocol == "gemini" { "/v1beta" } else { "/v1" }))
+        .set("models.m", &format!("backends = {targets}\nrescue = \"prefix\""))
+}
+
+fn body(ask: &Received) -> Value {
+    serde_json::from_slice(&ask.body).unwrap_or_default()
+}
+
+/// The role of the last message and its text.
+fn last_message(ask: &Received) -> (String, String) {
+    let body = body(ask);
+    let last = body["messages"].as_array().or(body["contents"].as_array()).and_then(|all| all.last().cloned());
+    let last = last.unwrap_or_default();
+    let parts = if last["parts"].is_array() { &last["parts"] } else { &last["content"] };
+    let text = parts.as_str().or(parts[0]["text"].as_str());
+    (last["role"].as_str().unwrap_or_default().to_owned(), text.unwrap_or_default().to_owned())
+}
+
+/// A stream of another protocol that says `text`.
+fn says(protocol: &str, text: &str) -> Answer {
+    let frames = match protocol {
+        "gemini" => vec![json!({"candidates": [{"content": {"role": "model", "parts": [{"text": text}]},
+            "finishReason": "STOP"}]})],
+        _ => vec![
+            json!({"type": "message_start", "message": {"id": "msg_1", "model": "c", "usage": {"input_tokens": 1}}}),
+            json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}}),
+            json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}),
+            json!({"type": "content_block_stop", "index": 0}),
+            json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 2}}),
+            json!({"type": "message_stop"}),
+        ],
+    };
+    frames.iter().fold(Answer::stream(), |answer, frame| answer.chunk(sse::data(frame))).end()
+}
+
+#[tokio::test]
+async fn a_peer_that_declares_it_continues_a_partial_text_says_only_the_rest() {
+    let bad = Upstream::always(cut(40)).await;
+    // It is sent the text without the blank at its end, and so says that first.
+    let rest = format!(" {}", words(60)[40..].concat());
+    let peer = Upstream::start(move |_, _| Answer::streams(&rest)).await;
+    let proxy = Proxy::start(&stage(&bad, &peer)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!(last_message(&peer.last()), ("assistant".to_owned(), words(40).concat().trim_end().to_owned()));
+    let body = body(&peer.last());
+    assert_eq!((&body["continue_final_message"], &body["add_generation_prompt"]), (&json!(true), &json!(false)));
+    assert_eq!((peer.asked(), &entry(&proxy).await["rescue"]), (1, &json!("continued")));
+}
+
+#[tokio::test]
+async fn a_peer_that_goes_on_without_the_blank_says_all_of_it_again() {
+    let bad = Upstream::always(cut(40)).await;
+    let peer = Upstream::start(move |_, ask| match last_message(ask).0.as_str() {
+        "assistant" => Answer::streams(&words(60)[40..].concat()),
+        _ => Answer::streams(&story()),
+    })
+    .await;
+    let proxy = Proxy::start(&stage(&bad, &peer)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!((peer.asked(), &entry(&proxy).await["rescue"]), (2, &json!("replayed")));
+    assert_eq!(proxy.report("peer").await["requests"]["failure"], 0);
+}
+
+const REFUSAL: &str = r#"{"error":{"message":"This model does not support assistant message prefill.","type":"invalid_request_error","param":"messages","code":null}}"#;
+
+/// Refuses to continue, and says all of it when asked as usual.
+async fn picky() -> Upstream {
+    Upstream::start(|_, ask| match last_message(ask).0.as_str() {
+        "assistant" => Answer::json(400, REFUSAL),
+        _ => Answer::streams(&story()),
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_peer_that_refuses_to_continue_after_all_repeats_it_from_the_start() {
+    let (bad, picky) = (Upstream::always(cut(40)).await, picky().await);
+    let proxy = Proxy::start(&stage(&bad, &picky)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!(picky.asked(), 2);
+    let report = proxy.report("peer").await;
+    assert_eq!((&report["requests"]["failure"], &report["requests"]["let_go"]), (&json!(0), &json!(1)), "{report}");
+    let entry = entry(&proxy).await;
+    let outcomes: Vec<_> = (0..3).map(|n| &entry["attempts"][n]["outcome"]).collect();
+    assert_eq!(outcomes, ["provider_stream_cut", "let_go", "success"], "each is an attempt: {entry}");
+}
+
+#[tokio::test]
+async fn a_refusal_to_continue_is_one_of_the_attempts_that_a_request_may_make() {
+    let (bad, picky) = (Upstream::always(cut(40)).await, picky().await);
+    let proxy = Proxy::start(&stage(&bad, &picky).set("failover", "max_attempts = 2")).await;
+    assert_broken(&proxy.chat(HELLO_STREAM).await, &words(40).concat());
+    assert_eq!((bad.asked(), picky.asked()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_peer_that_declares_nothing_is_never_sent_a_trailing_assistant_message() {
+    let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("models.m", "rescue = \"prefix\"")).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!(last_message(&peer.last()).0, "user");
+}
+
+#[tokio::test]
+async fn a_model_that_answers_a_partial_text_with_a_turn_of_its_own_says_all_of_it_again() {
+    for (protocol, model) in [
+        ("gemini", "gemini-2.5-pro"),
+        ("anthropic", "claude-sonnet-4-6"),
+        ("anthropic", "claude-opus-5"),
+        ("anthropic", "house-model"),
+    ] {
+        let bad = Upstream::always(cut(40)).await;
+        let peer = Upstream::start(move |_, ask| match last_message(ask).1.as_str() {
+            "Hello!" => says(protocol, &story()),
+            _ => says(protocol, "Sure, here is more."),
+        })
+        .await;
+        let proxy = Proxy::start(&foreign(&bad, &peer, protocol, model)).await;
+        assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"), "{model}");
+        assert_eq!((peer.asked(), &entry(&proxy).await["rescue"]), (1, &json!("replayed")), "{model}");
+    }
+}
+
+#[tokio::test]
+async fn claude_up_to_the_last_that_takes_a_prefill_goes_on_and_no_blank_is_doubled() {
+    let bad = Upstream::always(cut(40)).await;
+    // As Claude does, it goes on with just what it was sent.
+    let peer = Upstream::start(|_, ask| {
+        let said = last_message(ask).1;
+        says("anthropic", story().strip_prefix(&said).unwrap_or("Sure, here is more."))
+    })
+    .await;
+    let proxy = Proxy::start(&foreign(&bad, &peer, "anthropic", "claude-sonnet-4-5")).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!((peer.asked(), &entry(&proxy).await["rescue"]), (1, &json!("continued")));
+}
+
+#[tokio::test]
+async fn an_answer_of_a_given_form_is_not_gone_on_with_but_said_again() {
+    let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
+    let proxy = Proxy::start(&stage(&bad, &peer)).await;
+    let ask = HELLO_STREAM.replacen('{', r#"{"response_format":{"type":"json_object"},"#, 1);
+    assert_eq!(Heard::of(&proxy.chat(ask).await), Heard::said(&story(), "bad"));
+    assert_eq!(last_message(&peer.last()).0, "user");
+}
