@@ -31,6 +31,9 @@ const LIMITS_PREFIX: &str = "x-greenroom-upstream-";
 /// The provider's name for the request, as clients see it.
 const REQUEST_ID: &str = "x-greenroom-upstream-request-id";
 
+/// Longest such name that is told, bytes: proxies in front of Greenroom take heads of a few KiB.
+const LONGEST_ID: usize = 256;
+
 /// Version of Anthropic's API that we speak.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
 
@@ -87,7 +90,7 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
             }
         } else if is_limit(name) {
             add(LIMITS_PREFIX, name, value);
-        } else if is(&"x-request-id") || is(&"request-id") {
+        } else if (is(&"x-request-id") || is(&"request-id")) && value.len() <= LONGEST_ID {
             add("", REQUEST_ID.as_bytes(), value);
         }
     }

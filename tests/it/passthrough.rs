@@ -158,6 +158,17 @@ async fn headers_of_an_answer_pass_by_a_list_and_repeated_ones_stay_repeated() {
 }
 
 #[tokio::test]
+async fn a_providers_name_for_a_request_that_would_swell_the_head_is_not_told() {
+    for (long, told) in [(256, true), (257, false), (5000, false)] {
+        let id = "i".repeat(long);
+        let headers = format!("x-request-id: {id}\r\n");
+        let upstream = Upstream::always(Answer::json_with(200, &headers, &completion("hi"))).await;
+        let reply = Proxy::start(&one(&upstream)).await.hello().await;
+        assert_eq!(reply.head.get("x-greenroom-upstream-request-id"), told.then_some(&*id), "{long}");
+    }
+}
+
+#[tokio::test]
 async fn a_redirect_is_not_followed() {
     let elsewhere = Upstream::saying("hi").await;
     let location = format!("location: http://{}/v1/chat/completions\r\n", elsewhere.addr);
