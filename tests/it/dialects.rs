@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::{Ask, Connection, Reply},
     proxy::Proxy,
     script::Answer,
     settings::{Settings, TOKEN},
@@ -83,6 +83,28 @@ async fn a_streamed_answer_has_its_models_public_name_and_its_events_names_in_ev
         assert!(text.contains("\"model\":\"m\"") && !text.contains("\"model\":\"theirs\""), "{lines} {path}: {text}");
         let frames: Vec<&str> = text.split("\n\n").filter(|frame| frame.contains("data: ")).collect();
         assert!(frames.len() >= 3 && frames.iter().all(|frame| frame.starts_with("event: ")), "{lines} {path}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn images_and_searches_reach_the_client_before_there_is_text() {
+    let image = json!({"id": "c", "object": "chat.completion.chunk", "created": 1, "model": "theirs", "choices": [
+        {"index": 0, "delta": {"content": "", "images": [{"type": "image_url"}]}, "finish_reason": null}]});
+    let search = json!({"type": "response.web_search_call.searching", "sequence_number": 1, "item_id": "ws_1"});
+    for (lines, path, first) in
+        [("", "/v1/chat/completions", image), ("native_responses = true", "/v1/responses", search)]
+    {
+        let upstream = Upstream::always(Answer::stream().chunk(sse::data(&first)).hang()).await;
+        let proxy = Proxy::start(&only(&upstream, &format!("protocol = \"openai\"\n{lines}"))).await;
+        let mut body = hello(path);
+        body["messages"] = json!([]);
+        let mut client = Connection::open(proxy.addr).await;
+        client.send(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+        assert_eq!(client.head().await.status(), 200, "{path}");
+        assert!(
+            client.frame().await.is_some_and(|frame| frame.contains("image_url") || frame.contains("ws_1")),
+            "{path}"
+        );
     }
 }
 

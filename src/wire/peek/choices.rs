@@ -30,7 +30,7 @@ struct Delta<'t> {
     text: Cow<'t, str>,
     /// A list of parts, which nobody looks into here.
     parts: bool,
-    /// Reasoning, a refusal, calls of tools, audio, annotations.
+    /// Reasoning, a refusal, calls of tools, audio, images, annotations.
     other: bool,
 }
 
@@ -85,7 +85,7 @@ fn delta<'t>(json: &mut Cursor<'t>) -> Result<Delta<'t>, Malformed> {
             "reasoning_content" | "reasoning" | "refusal" => {
                 delta.other |= json.maybe(Cursor::string)?.is_some_and(|text| !text.is_empty());
             }
-            "tool_calls" | "function_call" | "audio" | "annotations" => {
+            "tool_calls" | "function_call" | "audio" | "annotations" | "images" | "reasoning_details" => {
                 delta.other |= json.maybe(says_something)?.unwrap_or(false);
             }
             _ => drop(json.value()?),
@@ -124,6 +124,9 @@ mod tests {
             (r#"{"delta":{"content":[{"type":"image_url"}]}}"#, (true, true, "")),
             (r#"{"delta":{"content":null,"reasoning":"","tool_calls":null,"annotations":[]}}"#, (false, false, "")),
             (r#"{"delta":{"content":"a","audio":{}}}"#, (true, true, "a")),
+            (r#"{"delta":{"content":"","images":[{}]}}"#, (true, true, "")),
+            (r#"{"delta":{"content":"","reasoning_details":[{}]}}"#, (true, true, "")),
+            (r#"{"delta":{"content":"","images":[],"reasoning_details":null}}"#, (false, false, "")),
             (r#"{"index":1,"delta":{"content":"a"}}"#, (true, true, "a")),
         ] {
             let data = format!(r#"{{"choices":[{choice}]}}"#);

@@ -13,7 +13,8 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let event: Event = parsed(data)?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
     let kind = event.kind.as_str();
-    seen.content = kind.rsplit('.').next() == Some("delta");
+    // A search, or an image that comes in parts, is under way long before there is any text.
+    seen.content = kind.rsplit('.').next() == Some("delta") || kind.contains("_call.");
     match kind {
         "response.completed" | "response.incomplete" => {
             seen.finish = true;
@@ -113,7 +114,15 @@ mod tests {
     #[test]
     fn a_responses_streams_milestones_are_seen() {
         assert!(frame(br#"{"type":"response.output_text.delta","delta":"a"}"#).expect("delta").content);
-        assert!(!frame(br#"{"type":"response.created","response":{}}"#).expect("created").content);
+        for (kind, content) in [
+            ("response.created", false),
+            ("response.output_item.added", false),
+            ("response.web_search_call.searching", true),
+            ("response.image_generation_call.partial_image", true),
+        ] {
+            let event = format!(r#"{{"type":"{kind}","response":{{}}}}"#);
+            assert_eq!(frame(event.as_bytes()).expect("an event").content, content, "{kind}");
+        }
         let done = frame(br#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#);
         let done = done.expect("completed");
         assert!(done.finish && done.done);
