@@ -20,13 +20,19 @@ impl Places {
 
     /// Requests after their first token.
     pub fn streaming(&self) -> u32 {
-        (self.0.load(Relaxed) / STREAMING) as u32
+        self.both().1
     }
 
     /// Requests before their first token.
     pub fn waiting(&self) -> u32 {
+        self.both().0
+    }
+
+    /// Requests before their first token, and after it.
+    fn both(&self) -> (u32, u32) {
         let places = self.0.load(Relaxed);
-        (places as u32).saturating_sub((places / STREAMING) as u32)
+        let streaming = (places / STREAMING) as u32;
+        ((places as u32).saturating_sub(streaming), streaming)
     }
 
     /// Counts one more if that keeps within `limit`: take, check, give back.
@@ -58,8 +64,8 @@ pub struct Load {
 impl Load {
     /// All of it.
     pub fn busy(&self) -> Busy {
-        let waiting_tokens = self.waiting_tokens.load(Relaxed);
-        Busy { waiting: self.places.waiting(), waiting_tokens, streaming: self.places.streaming() }
+        let (waiting, streaming) = self.places.both();
+        Busy { waiting, waiting_tokens: self.waiting_tokens.load(Relaxed), streaming }
     }
 
     /// Counts one more with so many prompt tokens if that keeps within `limit`.

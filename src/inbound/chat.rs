@@ -33,7 +33,7 @@ pub(super) struct Arrival {
     received: Duration,
     authorised: Duration,
     /// Its body was there along with its head: no time has passed since.
-    pub(super) is_whole: bool,
+    is_whole: bool,
     table: Arc<Table>,
     user: Arc<User>,
 }
@@ -45,14 +45,14 @@ impl Arrival {
     }
 }
 
-/// Finds out who asks; a stranger's body is not even read.
-pub(super) fn admit(door: &Door, head: &Head, surface: Surface) -> Result<Arrival, Reply> {
+/// Finds out who asks; a stranger's body is not even read. `is_whole`: the body has come along with the head.
+pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) -> Result<Arrival, Reply> {
     let received = clock::now();
     let table = door.worker.table();
     match auth::user(|name| head.text(name), &table) {
         Ok(user) => {
             let id = request_id(head.text(REQUEST_ID));
-            Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole: false, table, user })
+            Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user })
         }
         Err(error) => Err(refuse(&door.shared, &new_id(), None, received, &error, surface)),
     }

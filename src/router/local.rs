@@ -1,6 +1,6 @@
 //! Owns asking a router on its own thread: in place, on the stack of whoever asks, else through its mailbox.
 //!
-//! A question by mailbox costs an envelope, a channel for the answer, two wake-ups and two polls, some 25 locked instructions: of a
+//! A question by mailbox costs an envelope, a channel for the answer, two wake-ups and two polls, 23 locked instructions: of a
 //! request's CPU 3 % (`docs/benchmarks/core.md`). On one thread nothing is decided at the same time either way.
 
 use std::{

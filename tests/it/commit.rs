@@ -87,6 +87,17 @@ async fn a_comment_goes_out_with_an_early_head_however_long_the_pause_between_co
 }
 
 #[tokio::test]
+async fn behind_the_first_content_only_the_pause_between_comments_counts() {
+    let slow = Answer::stream().chunk(sse::text("a")).work(Duration::from_millis(600)).chunk(sse::text("b")).finished();
+    let one = Upstream::always(slow).await;
+    let lines = "keepalive_after = \"200ms\"\nkeepalive_every = \"60s\"";
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", lines)).await;
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert_eq!(sse::text_of(&reply.body), "ab");
+    assert!(!reply.text().contains("keepalive"), "{reply:?}");
+}
+
+#[tokio::test]
 async fn failing_over_is_still_possible_after_a_keepalive() {
     for bad in [Answer::new().hang(), Answer::new().work(Duration::from_millis(500)).then(Answer::json(500, "{}"))] {
         let (bad, peer) = (Upstream::always(bad).await, Upstream::saying("hi").await);

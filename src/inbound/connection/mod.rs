@@ -161,11 +161,10 @@ impl Door {
 
     /// A request to a model; `Err`: its client has left.
     async fn model(&self, intake: &mut Intake, head: &mut Head, surface: Surface) -> Result<Reply, ()> {
-        let mut arrival = match chat::admit(self, head, surface) {
+        let arrival = match chat::admit(self, head, surface, intake.has(&head.framing)) {
             Ok(arrival) => arrival,
             Err(reply) => return Ok(reply),
         };
-        arrival.is_whole = intake.has(&head.framing);
         let limit = arrival.body_limit();
         self.allow(intake, head, limit);
         let body = intake.body(&mut head.framing, limit).await;
