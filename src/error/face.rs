@@ -268,7 +268,8 @@ impl Failed {
             param: told.param.clone(),
             message: told.message.clone(),
             retry_after: None,
-            hopeless: false,
+            // SDKs repeat whatever has status 429.
+            hopeless: self.class == Class::CallerMisdirected,
             allow: None,
             body: told.body.clone(),
         })

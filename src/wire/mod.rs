@@ -11,7 +11,7 @@ mod edge_tests;
 mod end_user;
 pub mod envelope;
 mod events;
-mod faults;
+pub mod faults;
 #[cfg(test)]
 mod fixture_tests;
 pub mod foreign;
