@@ -35,7 +35,7 @@ impl Assigner {
     /// Takes a place at a backend for this request, or says why there is none.
     pub(super) fn assign(&mut self, ask: &Assign) -> Result<Grant, Refusal> {
         let plain = |error| Refusal { error, soonest: None, full: false, decision: None };
-        if self.draining {
+        if self.draining && !ask.admitted {
             return Err(plain(Error::ShuttingDown));
         }
         let Some(route) = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {

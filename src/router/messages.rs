@@ -27,6 +27,8 @@ pub struct Assign {
     pub user: Arc<User>,
     /// The backend named in the body.
     pub pin: Option<Arc<str>>,
+    /// It was taken on before, and has waited or been tried since: when Greenroom stops, it goes on.
+    pub admitted: bool,
     /// Backends not to be tried, by `Handle::id`.
     pub tried: Vec<u64>,
     /// Smallest context window, tokens, of use: larger than one that was too small.

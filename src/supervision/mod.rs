@@ -102,7 +102,8 @@ pub async fn start_recorder(
 }
 
 impl Overseer {
-    fn install(&self, table: Table) {
+    fn install(&self, mut table: Table) {
+        table.take_over_queues(&self.installed.load());
         let table = Arc::new(table);
         self.counts.users.counted.store(table.settings.server.metrics_by_user, Relaxed);
         self.installed.store(table.clone());

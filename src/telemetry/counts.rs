@@ -263,7 +263,14 @@ impl Counts {
 fn pin_outcome(story: &Story) -> &'static str {
     let asked = !story.attempts.is_empty();
     match story.class {
-        None | Some(Class::CallerCancelled) => "served",
+        None => "served",
+        Some(Class::CallerCancelled) => {
+            if story.first_token.is_some() {
+                "served"
+            } else {
+                "cancelled"
+            }
+        }
         // A refusal of the request is an answer all the same.
         Some(class) if asked && class.disposition().weight == Weight::Alive => "served",
         Some(Class::PolicyPermission) => "denied",

@@ -232,3 +232,15 @@ async fn the_ledger_is_bounded() {
     assert_eq!(proxy.get("/admin/requests/r2").await.status(), 404);
     assert_eq!(proxy.get("/admin/requests/r3").await.status(), 200);
 }
+
+#[tokio::test]
+async fn names_and_messages_of_any_length_are_remembered_short() {
+    let (_bad, _peer, proxy) = stage().await;
+    let long = "é".repeat(100_000);
+    for body in [json!({"model": long, "messages": []}), json!({"model": "m", "messages": [], "backend": long})] {
+        let reply = proxy.chat(body.to_string()).await;
+        assert!((400..500).contains(&reply.status()) && reply.body.len() < 1000, "{}", reply.status());
+    }
+    let page = proxy.get("/admin/requests").await;
+    assert_eq!((page.json()["requests"].as_array().map(Vec::len), page.body.len() < 5000), (Some(2), true));
+}

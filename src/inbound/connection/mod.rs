@@ -50,6 +50,9 @@ use crate::{
 /// Time a client has to take its leave.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// Time a client has to finish sending what nobody reads any more, so that it can read its answer: nginx's.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Largest body read of a request that needs none, bytes: its connection can carry another request after it.
 const UNASKED: u64 = 16 << 10;
 
@@ -261,5 +264,5 @@ async fn leave(intake: &mut Intake, unread: bool) {
         }
     };
     // A client that does not take its leave is left.
-    let _ = timeout(LEAVE, closed).await;
+    let _ = timeout(if unread { LINGER } else { LEAVE }, closed).await;
 }
