@@ -246,7 +246,8 @@ impl Counts {
 
     /// A request was refused before it had a story.
     pub fn refused(&self, error: &Error) {
-        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), "failure", false));
+        let outcome = if error.class() == Class::CallerCancelled { "cancelled" } else { "failure" };
+        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), outcome, false));
     }
 
     /// The settings were read again, with or without success.

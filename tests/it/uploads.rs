@@ -90,3 +90,37 @@ async fn a_client_that_still_sends_can_finish_and_read_that_it_was_refused() {
     reader.read_to_string(&mut answer).await.expect("no reset");
     assert!(answer.starts_with("HTTP/1.1 401 "), "{answer}");
 }
+
+#[tokio::test]
+async fn who_leaves_in_the_middle_of_a_request_is_told_as_one_who_left() {
+    let one = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let whole = Ask::chat(HELLO).bearer(TOKEN).bytes();
+    let mut stream = TcpStream::connect(proxy.addr).await.expect("it listens");
+    stream.write_all(&whole[..whole.len() - 5]).await.expect("it reads");
+    stream.shutdown().await.expect("open");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("an answer");
+    assert!(answer.starts_with("HTTP/1.1 499 ") && answer.contains("client_closed_request"), "{answer}");
+    proxy.logged(&["greenroom::request", "status=499", "class=caller_cancelled"]).await;
+    let counted =
+        "greenroom_requests_total{backend=\"none\",model=\"other\",status_class=\"4xx\",outcome=\"cancelled\"";
+    let page = proxy.get("/metrics").await.text();
+    assert!(page.contains(counted), "{page}");
+}
+
+#[tokio::test]
+async fn a_request_that_is_still_being_sent_when_the_time_to_stop_is_over_is_told_so() {
+    let one = Upstream::saying("hi").await;
+    let mut proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let mut connection = Connection::open(proxy.addr).await;
+    let whole = Ask::chat(HELLO).bearer(TOKEN).bytes();
+    connection.send_bytes(&whole[..whole.len() - 5]).await;
+    // Once it answers this, it has read the other.
+    assert_eq!(proxy.get("/livez").await.status(), 200);
+    proxy.signal("TERM");
+    let head = connection.head().await;
+    assert_eq!(head.status(), 503);
+    proxy.logged(&["greenroom::request", "status=503"]).await;
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}

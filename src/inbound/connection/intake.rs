@@ -117,7 +117,7 @@ impl Intake {
         self.allow(Instant::now(), PIECE);
         poll_fn(|cx| match self.poll_fill(cx) {
             Poll::Ready(Ok(1..)) => Poll::Ready(Ok(())),
-            Poll::Ready(_) => Poll::Ready(Err(cut())),
+            Poll::Ready(_) => Poll::Ready(Err(Error::CutShort)),
             Poll::Pending => self.late.poll(cx).map(|()| Err(Error::Slow)),
         })
         .await
@@ -191,10 +191,6 @@ impl Intake {
         })
         .await;
     }
-}
-
-fn cut() -> Error {
-    Error::InvalidJson("it ended before it was complete".to_owned())
 }
 
 #[cfg(test)]

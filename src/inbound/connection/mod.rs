@@ -170,8 +170,17 @@ impl Door {
         };
         let limit = arrival.body_limit();
         self.allow(intake, head, limit);
-        let body = intake.body(&mut head.framing, limit).await;
+        let body = self.until_cut(pin!(intake.body(&mut head.framing, limit))).await;
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
+    }
+
+    /// The body of a request, unless Greenroom's time to stop is over before it has come.
+    async fn until_cut(&self, mut body: Pin<&mut impl Future<Output = Result<Bytes, Error>>>) -> Result<Bytes, Error> {
+        poll_fn(|cx| match body.as_mut().poll(cx) {
+            Poll::Pending if self.worker.cut.get() => Poll::Ready(Err(Error::ShuttingDown)),
+            polled => polled,
+        })
+        .await
     }
 
     /// Any other request; `Err`: its client has left.
