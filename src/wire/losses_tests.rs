@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, Refused, Target, Translated, request},
+    translate::{Dialect, Refused, Target, Translated, code, request},
 };
 
 const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
@@ -88,6 +88,25 @@ fn what_an_answer_is_drawn_from_is_never_left_out() {
     let alone = made(Dialect::Responses, CLAUDE, &json!({"input": [{"type": "compaction", "encrypted_content": "e"}]}));
     assert!(is_unsupported(&alone, "input[compaction]"), "{alone:?}");
     assert!(made(Dialect::Responses, CLAUDE, &input("web_search_call")).is_ok());
+}
+
+#[test]
+fn a_conversation_that_its_provider_keeps_is_never_answered_from_its_last_message() {
+    for (member, value) in [
+        ("thread", json!({"type": "create"})),
+        ("thread", json!({"type": "continue", "previous_message_id": "msg_1"})),
+        ("compaction", json!({"type": "summarize"})),
+    ] {
+        let body = asked(Dialect::Messages, json!({member: value}));
+        for to in [GPT, (Protocol::Gemini, "gemini-3-pro")] {
+            assert!(is_unsupported(&made(Dialect::Messages, to, &body), member), "{member}");
+        }
+        assert!(made(Dialect::Messages, GPT, &asked(Dialect::Messages, json!({member: null}))).is_ok());
+    }
+    assert_eq!(code(Dialect::Messages, Some("thread")), "thread_unsupported_request");
+    for (dialect, param) in [(Dialect::Messages, "compaction"), (Dialect::Chat, "thread")] {
+        assert_eq!(code(dialect, Some(param)), "unsupported_parameter");
+    }
 }
 
 #[test]
