@@ -39,6 +39,8 @@ mod schema;
 mod second_readers;
 pub mod sse;
 #[cfg(test)]
+mod strict_tests;
+#[cfg(test)]
 mod thinking_tests;
 pub mod translate;
 #[cfg(test)]
