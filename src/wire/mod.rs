@@ -19,6 +19,8 @@ mod free_text;
 #[cfg(test)]
 mod free_text_tests;
 mod gemini;
+#[cfg(test)]
+mod history_tests;
 pub mod http1;
 mod ids;
 mod json;

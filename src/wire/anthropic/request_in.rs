@@ -112,6 +112,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                     description: owned(&tool, "description"),
                     parameters: Some(schema.clone()),
                     strict: tool.get("strict").and_then(Value::as_bool),
+                    cache: None,
                 });
             }
             ("" | "custom", None) => {

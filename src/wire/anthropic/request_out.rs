@@ -26,7 +26,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
     out.insert("model".into(), target.model.into());
     out.insert("max_tokens".into(), max_tokens.into());
-    let takes = Takes { prefill: generation.prefill(), ..Takes::default() };
+    // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
+    // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
+    let takes = Takes { prefill: generation.prefill(), marked: true, ..Takes::default() };
     let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);

@@ -111,5 +111,6 @@ fn write(tool: &Tool) -> Value {
         map.insert("type".into(), "object".into());
     }
     out.insert("input_schema".into(), schema);
+    out.extend(tool.cache.clone().map(|mark| ("cache_control".to_owned(), mark)));
     Value::Object(out)
 }

@@ -133,7 +133,8 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         match text(&tool, "type") {
             "function" | "" => {
                 let inner = tool.get("function").unwrap_or(&Value::Null);
-                request.tools.push(function(inner)?);
+                let mark = tool.get("cache_control").or_else(|| inner.get("cache_control"));
+                request.tools.push(Tool { cache: mark.filter(|mark| mark.is_object()).cloned(), ..function(inner)? });
             }
             "custom" => request.tools.push(
                 free_text::function(tool.get("custom").unwrap_or(&tool))
@@ -160,6 +161,7 @@ fn function(inner: &Value) -> Result<Tool, Refused> {
         description: owned(inner, "description"),
         parameters: inner.get("parameters").filter(|p| p.is_object()).cloned(),
         strict: inner.get("strict").and_then(Value::as_bool),
+        cache: None,
     })
 }
 

@@ -112,6 +112,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                 description: owned(&tool, "description"),
                 parameters: tool.get("parameters").filter(|p| p.is_object()).cloned(),
                 strict: tool.get("strict").and_then(Value::as_bool),
+                cache: None,
             }),
             "custom" => request
                 .tools
