@@ -56,6 +56,44 @@ fn an_end_user_is_told_by_a_digest_where_the_name_would_be_refused() {
 }
 
 #[test]
+fn the_name_that_followed_user_tells_the_end_user_too() {
+    for dialect in [Dialect::Chat, Dialect::Responses] {
+        let body = asked(dialect, json!({"safety_identifier": "u-2", "user": "u-1"}));
+        let (out, dropped) = sent(dialect, CLAUDE, &body);
+        assert_eq!((&out["metadata"]["user_id"], dropped), (&json!("u-2"), vec![]));
+    }
+}
+
+#[test]
+fn a_way_to_think_that_is_not_known_is_told_of() {
+    for dialect in [Dialect::Chat, Dialect::Messages] {
+        let (out, dropped) = sent(dialect, GPT, &asked(dialect, json!({"thinking": {"type": "between_tools"}})));
+        assert_eq!((out.get("reasoning_effort"), dropped), (None, vec!["thinking".to_owned()]));
+        assert_eq!(sent(dialect, GPT, &asked(dialect, json!({"thinking": false}))).1, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_failed_tools_picture_is_not_lost() {
+    let result = |content: Value| {
+        let call = json!({"id": "t", "function": {"name": "f", "arguments": "{}"}});
+        let body = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t", "content": content, "is_error": true}]});
+        sent(Dialect::Chat, CLAUDE, &body).0["messages"][2]["content"][0].clone()
+    };
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}});
+    let out = result(json!([text("see"), image]));
+    assert_eq!(out.get("is_error"), None, "Anthropic takes text alone there");
+    assert_eq!((&out["content"][0], &out["content"][1]), (&text("The tool failed."), &text("see")));
+    assert_eq!(out["content"][2]["type"], "image");
+    for (content, said) in [(json!(""), "The tool failed."), (json!("boom"), "boom")] {
+        let out = result(content);
+        assert_eq!((&out["is_error"], &out["content"]), (&json!(true), &json!([text(said)])));
+    }
+}
+
+#[test]
 fn a_search_result_is_told_in_words_wherever_it_stands() {
     let result = json!({"type": "search_result", "title": "Tides", "source": "https://x.test/t",
         "content": [{"type": "text", "text": "Twice"}, {"type": "text", "text": "a day"}]});

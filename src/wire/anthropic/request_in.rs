@@ -52,7 +52,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         request.user = owned(&metadata, "user_id");
         unread(&metadata, &["user_id"], "metadata", &mut request.losses);
     }
-    request.reasoning = take(&mut map, "thinking").as_ref().and_then(thinking_budget);
+    request.reasoning = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
     let older = take(&mut map, "output_format");
     let config = take(&mut map, "output_config").unwrap_or_default();
     if let Some(format) = config.get("format").cloned().or(older).filter(|f| !f.is_null()) {
