@@ -218,6 +218,8 @@ pub(crate) struct Tool {
     /// JSON schema of the arguments.
     pub(crate) parameters: Option<Value>,
     pub(crate) strict: Option<bool>,
+    /// Anthropic's `cache_control`: all tools up to this one are to be kept in a cache.
+    pub(crate) cache: Option<Value>,
 }
 
 /// Which tools the model has to call.

@@ -30,6 +30,7 @@ pub(crate) fn function(tool: &Value) -> Option<Tool> {
         description: Some(description.trim_start().to_owned()),
         parameters: Some(json!({"type": "object", "properties": input, "required": [INPUT]})),
         strict: None,
+        cache: None,
     })
 }
 

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, Refused, Target, Translated, request},
+    translate::{Dialect, Refused, Target, Translated, code, request},
 };
 
 const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
@@ -56,6 +56,44 @@ fn an_end_user_is_told_by_a_digest_where_the_name_would_be_refused() {
 }
 
 #[test]
+fn the_name_that_followed_user_tells_the_end_user_too() {
+    for dialect in [Dialect::Chat, Dialect::Responses] {
+        let body = asked(dialect, json!({"safety_identifier": "u-2", "user": "u-1"}));
+        let (out, dropped) = sent(dialect, CLAUDE, &body);
+        assert_eq!((&out["metadata"]["user_id"], dropped), (&json!("u-2"), vec![]));
+    }
+}
+
+#[test]
+fn a_way_to_think_that_is_not_known_is_told_of() {
+    for dialect in [Dialect::Chat, Dialect::Messages] {
+        let (out, dropped) = sent(dialect, GPT, &asked(dialect, json!({"thinking": {"type": "between_tools"}})));
+        assert_eq!((out.get("reasoning_effort"), dropped), (None, vec!["thinking".to_owned()]));
+        assert_eq!(sent(dialect, GPT, &asked(dialect, json!({"thinking": false}))).1, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_failed_tools_picture_is_not_lost() {
+    let result = |content: Value| {
+        let call = json!({"id": "t", "function": {"name": "f", "arguments": "{}"}});
+        let body = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t", "content": content, "is_error": true}]});
+        sent(Dialect::Chat, CLAUDE, &body).0["messages"][2]["content"][0].clone()
+    };
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}});
+    let out = result(json!([text("see"), image]));
+    assert_eq!(out.get("is_error"), None, "Anthropic takes text alone there");
+    assert_eq!((&out["content"][0], &out["content"][1]), (&text("The tool failed."), &text("see")));
+    assert_eq!(out["content"][2]["type"], "image");
+    for (content, said) in [(json!(""), "The tool failed."), (json!("boom"), "boom")] {
+        let out = result(content);
+        assert_eq!((&out["is_error"], &out["content"]), (&json!(true), &json!([text(said)])));
+    }
+}
+
+#[test]
 fn a_search_result_is_told_in_words_wherever_it_stands() {
     let result = json!({"type": "search_result", "title": "Tides", "source": "https://x.test/t",
         "content": [{"type": "text", "text": "Twice"}, {"type": "text", "text": "a day"}]});
@@ -88,6 +126,25 @@ fn what_an_answer_is_drawn_from_is_never_left_out() {
     let alone = made(Dialect::Responses, CLAUDE, &json!({"input": [{"type": "compaction", "encrypted_content": "e"}]}));
     assert!(is_unsupported(&alone, "input[compaction]"), "{alone:?}");
     assert!(made(Dialect::Responses, CLAUDE, &input("web_search_call")).is_ok());
+}
+
+#[test]
+fn a_conversation_that_its_provider_keeps_is_never_answered_from_its_last_message() {
+    for (member, value) in [
+        ("thread", json!({"type": "create"})),
+        ("thread", json!({"type": "continue", "previous_message_id": "msg_1"})),
+        ("compaction", json!({"type": "summarize"})),
+    ] {
+        let body = asked(Dialect::Messages, json!({member: value}));
+        for to in [GPT, (Protocol::Gemini, "gemini-3-pro")] {
+            assert!(is_unsupported(&made(Dialect::Messages, to, &body), member), "{member}");
+        }
+        assert!(made(Dialect::Messages, GPT, &asked(Dialect::Messages, json!({member: null}))).is_ok());
+    }
+    assert_eq!(code(Dialect::Messages, Some("thread")), "thread_unsupported_request");
+    for (dialect, param) in [(Dialect::Messages, "compaction"), (Dialect::Chat, "thread")] {
+        assert_eq!(code(dialect, Some(param)), "unsupported_parameter");
+    }
 }
 
 #[test]

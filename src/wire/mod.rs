@@ -19,6 +19,8 @@ mod free_text;
 #[cfg(test)]
 mod free_text_tests;
 mod gemini;
+#[cfg(test)]
+mod history_tests;
 pub mod http1;
 mod ids;
 mod json;
@@ -38,6 +40,8 @@ mod schema;
 #[cfg(test)]
 mod second_readers;
 pub mod sse;
+#[cfg(test)]
+mod strict_tests;
 #[cfg(test)]
 mod thinking_tests;
 pub mod translate;

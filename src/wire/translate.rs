@@ -42,6 +42,9 @@ pub struct Target<'a> {
     pub refuse_unsupported: bool,
 }
 
+/// What Anthropic's SDKs look for in `error.details.error_code`.
+pub const THREAD_UNSUPPORTED: &str = "thread_unsupported_request";
+
 /// A request in the provider's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translated {
@@ -74,6 +77,13 @@ pub enum Refused {
 /// Claude from 4.6 on, which takes none (Anthropic's migration guide).
 pub fn goes_on(protocol: Protocol, model: &str) -> bool {
     protocol == Protocol::Anthropic && anthropic::takes_prefill(model)
+}
+
+/// The code of a refusal. A conversation that its provider was to keep has one of its own, at which Anthropic's SDKs send all
+/// of it again (guide to message threads).
+pub fn code(from: Dialect, param: Option<&str>) -> &'static str {
+    let thread = from == Dialect::Messages && param == Some(anthropic::request_in::THREAD);
+    if thread { THREAD_UNSUPPORTED } else { "unsupported_parameter" }
 }
 
 /// Translates a request. `backend` is never passed on.

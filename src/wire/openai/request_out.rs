@@ -21,7 +21,10 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let model = Model::of(target.model);
     let thinks = model.thinks();
     out.insert("model".into(), target.model.into());
-    let takes = Takes { prefill: true, asides: model.is_openais() };
+    let takes = Takes { prefill: true, asides: model.is_openais(), ..Takes::default() };
+    if !model.is_openais() {
+        echo::carry(&mut request.messages);
+    }
     let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, takes, &mut request.losses);
     let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
     if !arranged.system.is_empty() {
@@ -220,9 +223,9 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
                 let mut call =
                     json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-                if let (Some(value), Some(call)) =
-                    (Signature::of(signature.as_ref(), Protocol::Gemini), call.as_object_mut())
-                {
+                let own = Model::of(model).is_openais();
+                let signature = Signature::of(signature.as_ref(), Protocol::Gemini).filter(|_| !own);
+                if let (Some(value), Some(call)) = (signature, call.as_object_mut()) {
                     call.insert("extra_content".into(), json!({"google": {"thought_signature": value}}));
                 }
                 calls.push(call);

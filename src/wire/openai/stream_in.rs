@@ -14,6 +14,7 @@ use super::{
     },
     calls_in::{Calls, Piece},
     echo,
+    messages_in::google_signature,
 };
 
 /// Reads chunks.
@@ -114,6 +115,7 @@ impl Reader {
                 id: some(call.id).unwrap_or_default(),
                 name: some(function.name).unwrap_or_default(),
                 arguments: some(function.arguments).unwrap_or_default(),
+                signature: call.extra_content.as_ref().and_then(google_signature),
             };
             self.calls.take(piece, out)?;
         }
@@ -210,6 +212,8 @@ struct Call<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
     function: Option<Function<'a>>,
+    #[serde(default)]
+    extra_content: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]

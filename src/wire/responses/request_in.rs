@@ -64,7 +64,9 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.max_tokens = take_count(&mut map, "max_output_tokens")?;
     request.temperature = take_number(&mut map, "temperature")?;
     request.top_p = take_number(&mut map, "top_p")?;
-    request.user = take_text(&mut map, "user")?;
+    // The newer name for the same.
+    let older = take_text(&mut map, "user")?;
+    request.user = take_text(&mut map, "safety_identifier")?.or(older);
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
     drop(take(&mut map, "stream_options"));
@@ -112,6 +114,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                 description: owned(&tool, "description"),
                 parameters: tool.get("parameters").filter(|p| p.is_object()).cloned(),
                 strict: tool.get("strict").and_then(Value::as_bool),
+                cache: None,
             }),
             "custom" => request
                 .tools
