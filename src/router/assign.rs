@@ -167,7 +167,13 @@ fn explain(
         }
     };
     let decision = Decision {
-        candidates: route.targets.iter().filter(|t| which(t)).map(candidate).collect(),
+        // A user is told of no backend that is not on the user's list.
+        candidates: route
+            .targets
+            .iter()
+            .filter(|t| which(t) && ask.user.backends.allows(t.handle.name()))
+            .map(candidate)
+            .collect(),
         chosen: chosen.map(|t| t.handle.name().to_string()),
         by_affinity: false,
     };

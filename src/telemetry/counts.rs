@@ -178,6 +178,8 @@ pub struct Counts {
     pub users: Users,
     /// Requests that history does not know of, since its queue was full.
     pub dropped: AtomicU64,
+    /// History could not be written when it was last tried.
+    pub history_failing: AtomicBool,
     none: Arc<str>,
     other: Arc<str>,
 }
@@ -194,6 +196,7 @@ impl Default for Counts {
             toll: Toll::default(),
             users: Users::default(),
             dropped: AtomicU64::new(0),
+            history_failing: AtomicBool::new(false),
             none: NO_BACKEND.into(),
             other: OTHER.into(),
         }

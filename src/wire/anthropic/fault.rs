@@ -15,9 +15,7 @@ pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
         Some(error) => detail(error),
         None => detail(&value),
     };
-    // A thread that is not there is the request's own affair: the model is, and the client sends all of it again.
-    let lost = fault.code == "thread_not_found";
-    fault.status = Some(if lost { 400 } else { status });
+    fault.status = Some(status);
     refine(&mut fault);
     fault
 }
