@@ -40,6 +40,9 @@ mod second_readers;
 pub mod sse;
 #[cfg(test)]
 mod thinking_tests;
+mod tool_names;
+#[cfg(test)]
+mod tools_tests;
 pub mod translate;
 #[cfg(test)]
 mod translate_tests;

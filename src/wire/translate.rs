@@ -11,6 +11,7 @@ use super::{
     gemini,
     json::push,
     openai, responses,
+    tool_names::{Names, shorten},
 };
 
 pub use super::{
@@ -83,6 +84,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Messages => anthropic::request_in::read(body),
         Dialect::Responses => responses::request_in::read(body),
     }?;
+    shorten(&mut chat);
     let written = match target.protocol {
         Protocol::Openai => openai::request_out::write(&mut chat, target),
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),
@@ -121,7 +123,7 @@ pub fn reply(
     body: &[u8],
     ctx: &ReplyContext,
 ) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
-    let reply = match from {
+    let mut reply = match from {
         Protocol::Openai => openai::reply_in::read(body)?,
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
         Protocol::Gemini => gemini::reply_in::read(body)?,
@@ -129,6 +131,7 @@ pub fn reply(
     if reply.fault.is_some() {
         return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
     }
+    ctx.asked.names().restore(&mut reply.parts);
     let mut written = Vec::with_capacity(body.len());
     match to {
         Dialect::Chat => push(&mut written, &openai::reply_out::write(&reply, ctx)),
@@ -168,6 +171,8 @@ pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
 pub struct StreamTranslator {
     reader: Box<dyn StreamReader + Send>,
     writer: Box<dyn StreamWriter + Send>,
+    /// What the client calls its tools.
+    names: Names,
     finish: Option<(Finish, Option<String>)>,
     usage: Option<Usage>,
     /// Nothing more is written: the end is.
@@ -192,6 +197,7 @@ impl StreamTranslator {
                 Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
                 Protocol::Gemini => Box::new(gemini::stream_in::Reader::default()),
             },
+            names: ctx.asked.names().clone(),
             writer: match to {
                 Dialect::Chat => Box::new(openai::stream_out::Writer::new(ctx, include_usage)),
                 Dialect::Messages => Box::new(anthropic::stream_out::Writer::new(ctx)),
@@ -239,8 +245,8 @@ impl StreamTranslator {
                         return Err(Malformed("the stream ends without a finish reason".into()));
                     }
                 }
-                event => {
-                    match &event {
+                mut event => {
+                    match &mut event {
                         ChatEvent::Start { model, .. } => {
                             seen.model = model.as_ref().map(|m| Cow::Owned(m.clone().into_owned()));
                         }
@@ -250,7 +256,12 @@ impl StreamTranslator {
                         }
                         // Signatures and block ends are no content, but cannot be replayed either.
                         ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
-                        _ => {
+                        other => {
+                            if let ChatEvent::ToolCall { name, .. } = other
+                                && let Some(whole) = self.names.whole(name)
+                            {
+                                *name = Cow::Owned(whole.to_owned());
+                            }
                             seen.content = true;
                             seen.intricate = true;
                         }
