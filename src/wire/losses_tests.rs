@@ -66,7 +66,7 @@ fn a_search_result_is_told_in_words_wherever_it_stands() {
             {"type": "tool_reference", "tool_name": "weather"}]}]}]});
     let (body, dropped) = sent(Dialect::Messages, GPT, &body);
     let words = "Tides\nhttps://x.test/t\nTwice\na day";
-    assert_eq!(body["messages"][0]["content"][0]["text"], words);
+    assert_eq!(body["messages"][0]["content"], format!("{words}\n\nWhen?"));
     assert_eq!(body["messages"][2]["content"], format!("{words}\nweather"));
     assert_eq!(dropped, Vec::<String>::new());
 }
@@ -145,7 +145,7 @@ fn a_documents_title_and_context_reach_models_that_know_no_documents() {
     let document = json!({"type": "document", "title": "Tides", "context": "A school book.",
         "source": {"type": "text", "media_type": "text/plain", "data": "Twice a day."}});
     let (body, dropped) = sent(Dialect::Messages, GPT, &blocks(&json!([document, {"type": "text", "text": "When?"}])));
-    assert_eq!(body["messages"][0]["content"][0]["text"], "Tides\n\nA school book.\n\nTwice a day.");
+    assert_eq!(body["messages"][0]["content"], "Tides\n\nA school book.\n\nTwice a day.\n\nWhen?");
     assert_eq!(dropped, Vec::<String>::new());
 }
 

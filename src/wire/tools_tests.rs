@@ -195,3 +195,54 @@ fn names_too_long_are_short_everywhere_in_a_request_and_whole_again_in_its_answe
     assert_eq!((&output[0]["name"], &output[1]["name"]), (&json!(long), &json!("t".repeat(40))));
     assert_eq!(output[1]["namespace"], "n".repeat(40));
 }
+
+#[test]
+fn a_tool_without_parameters_says_so_where_openai_wants_to_be_told() {
+    for (given, want) in [
+        (json!({"type": "object"}), json!({"type": "object", "properties": {}})),
+        (json!({}), json!({"type": "object", "properties": {}})),
+        (
+            json!({"type": "object", "properties": null, "$schema": "s"}),
+            json!({"type": "object", "properties": {}, "$schema": "s"}),
+        ),
+    ] {
+        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}], "tools": [{"name": "f", "input_schema": given}]});
+        let out = sent(Dialect::Messages, PROTOCOLS[0], &body);
+        assert_eq!(out["tools"][0]["function"]["parameters"], want);
+    }
+}
+
+#[test]
+fn strict_is_said_to_openai_only_of_schemas_that_it_would_enforce() {
+    let schema = |required: Value| {
+        let properties = json!({"a": {"type": "string"}, "b": {"type": "string"}});
+        json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false})
+    };
+    let ask = |model, schema: &Value| {
+        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
+            "tools": [{"name": "f", "strict": true, "input_schema": schema}],
+            "output_config": {"format": {"type": "json_schema", "schema": schema}}});
+        let (out, dropped) = made(Dialect::Messages, (Protocol::Openai, model), &body).expect("a request");
+        let said = |place: &str| out.pointer(place).cloned();
+        (said("/tools/0/function/strict"), said("/response_format/json_schema/strict"), dropped)
+    };
+    let whole = schema(json!(["b", "a"]));
+    assert_eq!(ask("gpt-4o", &whole), (Some(json!(true)), Some(json!(true)), Vec::new()));
+    assert_eq!(ask("qwen3", &whole).1, None, "what nobody asked for is not said to others");
+    let lost = vec!["tools[].strict".to_owned(), "response_format.strict".to_owned()];
+    assert_eq!(ask("gpt-4o", &schema(json!(["a"]))), (None, None, lost));
+}
+
+#[test]
+fn texts_alone_are_one_string_for_servers_that_take_no_parts() {
+    let said = |content: Value| {
+        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": content}]});
+        sent(Dialect::Messages, PROTOCOLS[0], &body)["messages"][0]["content"].clone()
+    };
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let document =
+        json!({"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "d"}});
+    assert_eq!(said(json!([text("a"), document, text("b")])), "a\n\nT\n\nd\n\nb");
+    let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
+    assert_eq!(said(json!([text("a"), image]))[0], text("a"));
+}

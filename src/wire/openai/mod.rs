@@ -10,3 +10,4 @@ pub(crate) mod request_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;
 pub(crate) mod stream_out;
+mod tools_out;
