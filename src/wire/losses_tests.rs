@@ -232,3 +232,31 @@ fn marks_for_the_cache_reach_anthropic_on_the_blocks_that_they_stand_on() {
         assert_eq!(dropped, ["messages[].content[].cache_control"]);
     }
 }
+
+#[test]
+fn an_image_that_is_an_upload_at_another_provider_is_refused() {
+    let image = json!({"type": "input_image", "file_id": "file-1"});
+    let got = made(Dialect::Responses, CLAUDE, &json!({"input": [{"role": "user", "content": [image]}]}));
+    assert!(is_unsupported(&got, "messages[].content[].image.file_id"), "{got:?}");
+}
+
+#[test]
+fn a_file_whose_sender_does_not_say_what_it_is_is_known_by_its_name() {
+    let part = |name: &str| json!({"type": "input_file", "filename": name, "file_data": "YSxiCg=="});
+    for (name, want) in [("a.CSV", "text/csv"), ("a.pdf", "application/pdf"), ("a", "application/pdf")] {
+        let body = json!({"input": [{"role": "user", "content": [part(name)]}]});
+        let data = sent(Dialect::Responses, GPT, &body).0["messages"][0]["content"][0]["file"]["file_data"].clone();
+        assert_eq!(data, format!("data:{want};base64,YSxiCg=="));
+        let file = json!({"type": "file", "file": {"filename": name, "file_data": "YSxiCg=="}});
+        let body = json!({"messages": [{"role": "user", "content": [file]}]});
+        let (gemini, _) = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &body);
+        assert_eq!(gemini["contents"][0]["parts"][0]["inlineData"]["mimeType"], want);
+    }
+}
+
+#[test]
+fn openai_is_asked_for_one_token_where_none_are_wanted_and_a_beginning_that_it_answers_is_noted() {
+    let turns = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "{"}]);
+    let (body, dropped) = sent(Dialect::Messages, GPT, &json!({"max_tokens": 0, "messages": turns}));
+    assert_eq!((&body["max_tokens"], dropped), (&json!(1), vec!["messages[] of the assistant at the end".to_owned()]));
+}

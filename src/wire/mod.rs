@@ -24,6 +24,7 @@ mod ids;
 mod json;
 #[cfg(test)]
 mod losses_tests;
+mod mime;
 pub mod naming;
 #[cfg(test)]
 mod novelty_tests;

@@ -26,6 +26,10 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("model".into(), target.model.into());
     let takes = Takes { prefill: true, asides: model.is_openais() };
     let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, takes, &mut request.losses);
+    if arranged.turns.last().is_some_and(|turn| turn.role == Role::Assistant) {
+        // It is answered, and not gone on with.
+        note(&mut request.losses, "messages[] of the assistant at the end", Weight::Note);
+    }
     let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
     if !arranged.system.is_empty() {
         // One message: templates of some servers refuse a second (BerriAI/litellm#26879).
@@ -37,6 +41,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("messages".into(), Value::Array(messages));
     tools(request, &mut out);
     if let Some(max) = request.max_tokens {
+        // Anthropic takes none, to fill its cache (API reference of `max_tokens`).
+        let max = max.max(1);
         // Reasoning models refuse the older name; most other servers know only that one.
         out.insert(if thinks { "max_completion_tokens" } else { "max_tokens" }.into(), max.into());
     }

@@ -10,6 +10,7 @@ use super::super::{
         invalid, list, note, object, owned, take, take_count, take_flag, take_number, take_text, take_texts, text,
         unknown, unread,
     },
+    mime,
     openai::request_in::schema,
     responses::UNSIGNED,
     tool_names::Names,
@@ -230,13 +231,14 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             Part::Image { source, detail: owned(value, "detail") }
         }
         "input_file" => {
+            let name = owned(value, "filename");
+            let mime = || mime::of_file(name.as_deref()).to_owned();
             let data = owned(value, "file_data").map(|data| {
-                let whole = data.starts_with("data:");
-                if whole { Source::from_url(&data) } else { Source::Data { mime: "application/pdf".to_owned(), data } }
+                if data.starts_with("data:") { Source::from_url(&data) } else { Source::Data { mime: mime(), data } }
             });
             let source = data.or_else(|| owned(value, "file_url").map(Source::Url)).or_else(stored);
             let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id".into()))?;
-            Part::File { source, name: owned(value, "filename") }
+            Part::File { source, name }
         }
         "input_audio" => {
             let inner = value.get("input_audio").unwrap_or(value);
