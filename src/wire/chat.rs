@@ -24,6 +24,8 @@ pub(crate) struct ChatRequest {
     pub(crate) seed: Option<i64>,
     pub(crate) user: Option<String>,
     pub(crate) format: Option<Format>,
+    /// In the client's dialect every schema of an answer is enforced.
+    pub(crate) format_binds: bool,
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) metadata: Option<Map<String, Value>>,
     /// The answer shall be kept at the provider.

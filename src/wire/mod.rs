@@ -13,6 +13,8 @@ pub mod envelope;
 mod events;
 pub mod faults;
 #[cfg(test)]
+mod files_tests;
+#[cfg(test)]
 mod fixture_tests;
 pub mod foreign;
 mod free_text;
@@ -26,6 +28,7 @@ mod ids;
 mod json;
 #[cfg(test)]
 mod losses_tests;
+mod mime;
 pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
@@ -44,6 +47,9 @@ pub mod sse;
 mod strict_tests;
 #[cfg(test)]
 mod thinking_tests;
+mod tool_names;
+#[cfg(test)]
+mod tools_tests;
 pub mod translate;
 #[cfg(test)]
 mod translate_tests;

@@ -11,6 +11,7 @@ use super::{
     gemini,
     json::push,
     openai, responses,
+    tool_names::{Names, shorten},
 };
 
 pub use super::{
@@ -93,6 +94,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Messages => anthropic::request_in::read(body),
         Dialect::Responses => responses::request_in::read(body),
     }?;
+    shorten(&mut chat);
     let written = match target.protocol {
         Protocol::Openai => openai::request_out::write(&mut chat, target),
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),
@@ -131,7 +133,7 @@ pub fn reply(
     body: &[u8],
     ctx: &ReplyContext,
 ) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
-    let reply = match from {
+    let mut reply = match from {
         Protocol::Openai => openai::reply_in::read(body)?,
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
         Protocol::Gemini => gemini::reply_in::read(body)?,
@@ -139,6 +141,7 @@ pub fn reply(
     if reply.fault.is_some() {
         return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
     }
+    ctx.asked.names().restore(&mut reply.parts);
     let mut written = Vec::with_capacity(body.len());
     match to {
         Dialect::Chat => push(&mut written, &openai::reply_out::write(&reply, ctx)),
@@ -178,6 +181,8 @@ pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
 pub struct StreamTranslator {
     reader: Box<dyn StreamReader + Send>,
     writer: Box<dyn StreamWriter + Send>,
+    /// What the client calls its tools.
+    names: Names,
     finish: Option<(Finish, Option<String>)>,
     usage: Option<Usage>,
     /// Nothing more is written: the end is.
@@ -202,6 +207,7 @@ impl StreamTranslator {
                 Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
                 Protocol::Gemini => Box::new(gemini::stream_in::Reader::default()),
             },
+            names: ctx.asked.names().clone(),
             writer: match to {
                 Dialect::Chat => Box::new(openai::stream_out::Writer::new(ctx, include_usage)),
                 Dialect::Messages => Box::new(anthropic::stream_out::Writer::new(ctx)),
@@ -249,8 +255,8 @@ impl StreamTranslator {
                         return Err(Malformed("the stream ends without a finish reason".into()));
                     }
                 }
-                event => {
-                    match &event {
+                mut event => {
+                    match &mut event {
                         ChatEvent::Start { model, .. } => {
                             seen.model = model.as_ref().map(|m| Cow::Owned(m.clone().into_owned()));
                         }
@@ -260,7 +266,12 @@ impl StreamTranslator {
                         }
                         // Signatures and block ends are no content, but cannot be replayed either.
                         ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
-                        _ => {
+                        other => {
+                            if let ChatEvent::ToolCall { name, .. } = other
+                                && let Some(whole) = self.names.whole(name)
+                            {
+                                *name = Cow::Owned(whole.to_owned());
+                            }
                             seen.content = true;
                             seen.intricate = true;
                         }

@@ -33,6 +33,11 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             let text = words(part).filter(|t| !t.trim().is_empty())?;
             json!({"type": "text", "text": text})
         }
+        // An upload at another provider.
+        Part::Image { source: Source::Id(_), .. } => {
+            note(&mut request.losses, "messages[].content[].image.file_id", Weight::Answer);
+            return None;
+        }
         Part::Image { source, .. } => json!({"type": "image", "source": media(source)}),
         Part::File { source: Source::Id(_), .. } => {
             note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);

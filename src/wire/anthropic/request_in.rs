@@ -57,6 +57,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let config = take(&mut map, "output_config").unwrap_or_default();
     if let Some(format) = config.get("format").cloned().or(older).filter(|f| !f.is_null()) {
         request.format = Some(schema(&format)?);
+        request.format_binds = true;
     }
     if let Some(effort) = owned(&config, "effort")
         && matches!(request.reasoning, None | Some(Reasoning::Adaptive))

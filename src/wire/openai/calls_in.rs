@@ -43,6 +43,11 @@ impl Calls {
         self.begun.is_empty()
     }
 
+    /// Whether arguments are still to come of the call that goes out.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.begun[..self.passed].last().is_some_and(|call| !call.is_complete())
+    }
+
     /// Takes a piece; appends what can be told now. A call begun before the last one is complete waits for it.
     pub(super) fn take<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let Piece { number, id, name, arguments, signature } = piece;

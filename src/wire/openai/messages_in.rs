@@ -8,6 +8,7 @@ use super::{
         chat::{Loss, Message, Part, Role, Signature, Source, Weight},
         free_text,
         json::{invalid, list, note, owned, text, unknown, unread},
+        mime,
         translate::Refused,
     },
     thoughts_in::Thoughts,
@@ -152,13 +153,15 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
         }
         "input_audio" => Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() },
         "file" => {
+            let name = owned(inner, "filename");
+            let mime = || mime::of_file(name.as_deref()).to_owned();
             let source = match (owned(inner, "file_data"), owned(inner, "file_id")) {
                 (Some(data), _) if data.starts_with("data:") => Source::from_url(&data),
-                (Some(data), _) => Source::Data { mime: "application/pdf".to_owned(), data },
+                (Some(data), _) => Source::Data { mime: mime(), data },
                 (None, Some(id)) => Source::Id(id),
                 (None, None) => return Err(wrong("a file has neither data nor id")),
             };
-            Part::File { source, name: owned(inner, "filename") }
+            Part::File { source, name }
         }
         other => {
             let message = format!("'{param}.content': unknown part type '{other}'");

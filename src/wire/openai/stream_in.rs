@@ -26,6 +26,8 @@ pub(crate) struct Reader {
     thinking: Option<&'static str>,
     refused: bool,
     calls: Calls,
+    /// Text that came amid the arguments of a call, which no dialect but this one can part.
+    held: String,
 }
 
 impl StreamReader for Reader {
@@ -64,6 +66,7 @@ impl StreamReader for Reader {
             if let Some(reason) = choice.finish_reason {
                 self.stop_thinking(out);
                 self.calls.end(out);
+                self.release(out);
                 if let Some(fault) = gave_up(&reason.0) {
                     out.push(ChatEvent::Fault(fault));
                     return Ok(());
@@ -73,7 +76,8 @@ impl StreamReader for Reader {
                     Finish::Stop if self.refused => Finish::ContentFilter,
                     other => other,
                 };
-                out.push(ChatEvent::Finish { reason, stop_sequence: None });
+                let stopped = choice.stop_reason.as_str().map(|stop| Cow::Owned(stop.to_owned()));
+                out.push(ChatEvent::Finish { reason, stop_sequence: stopped });
             }
         }
         out.extend(seen.usage.map(ChatEvent::Usage));
@@ -119,13 +123,26 @@ impl Reader {
             };
             self.calls.take(piece, out)?;
         }
+        if !self.calls.is_under_way() {
+            self.release(out);
+        }
         Ok(())
     }
 
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
+        if self.calls.is_under_way() {
+            self.held.push_str(&text);
+            return;
+        }
         self.calls.end(out);
         out.push(ChatEvent::Text(text));
+    }
+
+    fn release(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        if !self.held.is_empty() {
+            out.push(ChatEvent::Text(Cow::Owned(std::mem::take(&mut self.held))));
+        }
     }
 
     /// A part of content in parts, as Mistral's thinking models send it.
@@ -188,6 +205,9 @@ struct Choice<'a> {
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
+    /// vLLM's: the sequence that it stopped at, or a token's number.
+    #[serde(default)]
+    stop_reason: Value,
 }
 
 #[derive(Deserialize, Default)]

@@ -1,5 +1,7 @@
 //! Owns fitting JSON schemas to a provider that enforces a part of the language only, and that exactly.
 
+mod references;
+
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
@@ -21,16 +23,13 @@ const FORMATS: [&str; 10] =
 const SILENT: [&str; 3] = ["$schema", "$id", "$comment"];
 /// Keywords that name a value without constraining it.
 const WORDS: [&str; 2] = ["title", "description"];
-/// Deepest that a schema may go with its references followed.
-const DEEPEST: usize = 256;
-
 /// Closes every object to unnamed members and moves what is not enforced into descriptions, as Anthropic's SDKs do. `None`
 /// where the answer would be another one: a member of any type or of any name has no place in a closed schema, nor has one
 /// that holds itself.
 pub(crate) fn fitted(schema: &Value) -> Option<Fitted> {
     let mut out = Fitted { schema: Value::Null, optional: 0, unions: 0 };
     out.schema = fit(schema, &mut out)?;
-    ends(&out.schema, &mut Way { root: &out.schema, open: Vec::new(), done: HashSet::new() }, 0).then_some(out)
+    references::lead_on(&out.schema).then_some(out)
 }
 
 fn fit(schema: &Value, count: &mut Fitted) -> Option<Value> {
@@ -189,42 +188,6 @@ fn string(rest: &mut Map<String, Value>, out: &mut Map<String, Value>) {
 fn each(schemas: &Map<String, Value>, count: &mut Fitted) -> Option<Value> {
     let fitted = schemas.iter().map(|(name, schema)| Some((name.clone(), fit(schema, count)?)));
     fitted.collect::<Option<Map<String, Value>>>().map(Value::Object)
-}
-
-/// References on the way through a schema.
-struct Way<'a> {
-    root: &'a Value,
-    open: Vec<&'a str>,
-    done: HashSet<&'a str>,
-}
-
-/// Whether all references lead to something, and none back to where it stands.
-fn ends<'a>(schema: &'a Value, way: &mut Way<'a>, deep: usize) -> bool {
-    if deep == DEEPEST {
-        return false;
-    }
-    match schema {
-        Value::Array(all) => all.iter().all(|inner| ends(inner, way, deep + 1)),
-        Value::Object(members) => members.iter().all(|(key, inner)| match inner {
-            Value::String(place) if key == "$ref" => leads(place, way, deep + 1),
-            inner => ends(inner, way, deep + 1),
-        }),
-        _ => true,
-    }
-}
-
-fn leads<'a>(place: &'a str, way: &mut Way<'a>, deep: usize) -> bool {
-    if way.done.contains(place) {
-        return true;
-    }
-    if way.open.contains(&place) {
-        return false;
-    }
-    way.open.push(place);
-    let fine = way.root.pointer(&place[1..]).is_some_and(|inner| ends(inner, way, deep));
-    way.open.pop();
-    way.done.insert(place);
-    fine
 }
 
 #[cfg(test)]
