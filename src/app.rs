@@ -26,7 +26,7 @@ use crate::{
     exchange::Worker,
     inbound::{self, Door, Shared},
     settings::{Settings, Source},
-    supervision::{self, messages::Drain},
+    supervision,
     telemetry::counts::Counts,
 };
 
@@ -155,7 +155,7 @@ async fn drain(shared: &Shared, clients: &ServerHandle, settle: Duration, timeou
     log::info!("draining: readiness is off, running requests have {} s", timeout.as_secs_f64());
     shared.draining.store(true, Relaxed);
     sleep(settle).await;
-    shared.overseer.do_send(Drain);
+    shared.closed.store(true, Relaxed);
     let stopping = clients.stop(true);
     let cutting = async {
         sleep(timeout).await;

@@ -85,14 +85,14 @@ impl Exchange {
 
     async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
         let Some(route) = self.request.route.as_ref().filter(|route| route.settings.queue > 0) else {
-            return self.assign(false).await;
+            return self.assign().await;
         };
         // Who may be asked again is not waited for in a queue for others.
         if !self.avoided.is_empty() || self.again().is_some() {
-            return self.assign(false).await;
+            return self.assign().await;
         }
         if !self.is_behind_others(route) {
-            let answer = self.assign(false).await?;
+            let answer = self.assign().await?;
             if !answer.as_ref().is_err_and(|refusal| refusal.full) {
                 return Ok(answer);
             }
@@ -100,7 +100,7 @@ impl Exchange {
         let began = clock::now();
         // From here on time passes.
         self.request.checked.take();
-        let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign(true))).await;
+        let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
         let waited = clock::now().saturating_sub(began);
         self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
         answer
@@ -110,7 +110,7 @@ impl Exchange {
     /// before them.
     fn is_behind_others(&self, route: &Route) -> bool {
         let request = &self.request;
-        let comes = self.attempts == 0 && request.pin.is_none() && !self.worker.is_draining();
+        let comes = self.attempts == 0 && request.pin.is_none();
         let able = request.surface.able();
         comes
             && route.queue.waiting.load(Relaxed) > 0
@@ -118,8 +118,7 @@ impl Exchange {
             && route.targets.iter().any(|target| able(&target.handle.settings))
     }
 
-    /// Asks the router; `queued`: from within a queue, in which nobody stands that was not taken on.
-    async fn assign(&self, queued: bool) -> Result<Result<Grant, Refusal>, Error> {
+    async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
         let request = &self.request;
         let began = request.checked.take().unwrap_or_else(clock::now);
         let (user, model) = request.telling.read(|story| (story.user.clone(), story.model.clone()));
@@ -128,7 +127,6 @@ impl Exchange {
             model,
             user,
             pin: request.pin.clone(),
-            admitted: queued || self.attempts > 0,
             tried: self.tried.clone(),
             context_above: self.context_above,
             able: request.surface.able(),
@@ -204,7 +202,7 @@ impl Exchange {
         }
         let extra = Extra::of(&self.worker.hedges)?;
         self.tried.push(first);
-        let grant = self.assign(false).await.ok().and_then(Result::ok);
+        let grant = self.assign().await.ok().and_then(Result::ok);
         self.tried.retain(|id| *id != first);
         let grant = grant?;
         self.attempts += 1;

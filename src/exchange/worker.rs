@@ -59,11 +59,6 @@ impl Worker {
         self.router.borrow().assign(ask)
     }
 
-    /// Whether new work is refused, since Greenroom stops.
-    pub(super) fn is_draining(&self) -> bool {
-        self.router.borrow().is_draining()
-    }
-
     /// The table in force. After a reload this lets go of connections to backends that are gone, takes the new budgets, and
     /// starts a router that was given up anew.
     pub fn table(&self) -> Arc<Table> {

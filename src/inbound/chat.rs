@@ -1,6 +1,12 @@
 //! Owns the story of a request to any of the model endpoints: who asks, is it in order, then over to the exchange.
 
-use std::{cell::Cell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -52,6 +58,9 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
     match auth::user(|name| head.text(name), &table) {
         Ok(user) => {
             let id = request_id(head.text(REQUEST_ID));
+            if door.shared.closed.load(Relaxed) {
+                return Err(refuse(&door.shared, &id, Some(&user), received, &Error::ShuttingDown, surface));
+            }
             Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user })
         }
         Err(error) => Err(refuse(&door.shared, &new_id(), None, received, &error, surface)),

@@ -43,6 +43,8 @@ pub struct Shared {
     pub overseer: Addr<Overseer>,
     /// Greenroom is stopping.
     pub draining: Arc<AtomicBool>,
+    /// No further request is taken on. Looked at by each as it comes: a message to each worker would come later than some.
+    pub closed: Arc<AtomicBool>,
     /// Streams that still run end now, with an error frame.
     pub cut: Arc<Notify>,
     /// The last requests.
@@ -70,6 +72,7 @@ impl Shared {
             installed,
             overseer,
             draining: Arc::default(),
+            closed: Arc::default(),
             cut: Arc::default(),
             ledger: Arc::default(),
             counts,

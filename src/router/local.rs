@@ -38,11 +38,6 @@ impl LocalRouter {
         &self.addr
     }
 
-    /// Whether it takes no new work any more.
-    pub fn is_draining(&self) -> bool {
-        self.state.borrow().as_ref().is_some_and(|assigner| assigner.draining)
-    }
-
     /// Asks for a place at a backend. A router that is being rebuilt answers when it is back. A panic costs this question its
     /// answer, and the actor is told, as if the question had been a message.
     pub fn assign(&self, ask: Assign) -> Answering {

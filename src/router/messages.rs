@@ -27,8 +27,6 @@ pub struct Assign {
     pub user: Arc<User>,
     /// The backend named in the body.
     pub pin: Option<Arc<str>>,
-    /// It was taken on before, and has waited or been tried since: when Greenroom stops, it goes on.
-    pub admitted: bool,
     /// Backends not to be tried, by `Handle::id`.
     pub tried: Vec<u64>,
     /// Smallest context window, tokens, of use: larger than one that was too small.
@@ -117,11 +115,6 @@ pub struct Candidate {
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Install(pub Arc<Table>);
-
-/// Refuse new work from now on. Sent by the Overseer when Greenroom stops.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Drain;
 
 /// Panic with these words: to prove supervision, for the chaos action of the admin endpoint; or since it did so while it was
 /// asked at its desk.

@@ -40,7 +40,6 @@ fn ask(settings: &Settings, able: fn(&Backend) -> bool) -> Assign {
         able,
         prompt_tokens: 1,
         affinity: None,
-        admitted: false,
         explain: false,
     }
 }

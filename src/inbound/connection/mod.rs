@@ -138,7 +138,9 @@ impl Door {
         let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
         let sent = self.send(intake, reply, manner).await?;
         if close {
-            leave(intake, unread).await;
+            // While Greenroom stops nobody waits for those who linger.
+            let patience = if unread && !self.closing.is_closed() { LINGER } else { LEAVE };
+            leave(intake, unread, patience).await;
             return Err(());
         }
         intake.allow(sent, self.keep_alive);
@@ -223,7 +225,7 @@ impl Door {
         let reply = chat::refuse(&self.shared, &chat::new_id(), None, clock::now(), error, Surface::Chat);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
-            leave(intake, true).await;
+            leave(intake, true, LINGER).await;
         }
     }
 }
@@ -266,12 +268,12 @@ async fn break_off(intake: &mut Intake, manner: Manner) {
 }
 
 /// Closes a connection behind its last answer.
-async fn leave(intake: &mut Intake, unread: bool) {
+async fn leave(intake: &mut Intake, unread: bool, patience: Duration) {
     let closed = async {
         if intake.socket.shutdown().await.is_ok() && unread {
             intake.drain().await;
         }
     };
     // A client that does not take its leave is left.
-    let _ = timeout(if unread { LINGER } else { LEAVE }, closed).await;
+    let _ = timeout(patience, closed).await;
 }
