@@ -18,7 +18,8 @@ use super::{BAD_SETTINGS, complain, say};
 use crate::{
     app,
     settings::{self, BadSettings, Settings, Source},
-    simulator, telemetry,
+    simulator,
+    telemetry::{self, log::Form},
 };
 
 /// Sockets that may wait to be accepted: a burst of a thousand clients is no reason to keep any waiting.
@@ -37,10 +38,13 @@ pub(super) struct Serve {
     /// Address to listen on, in place of `server.bind`
     #[arg(long, value_name = "ADDR")]
     bind: Option<SocketAddr>,
+    /// How the log is written
+    #[arg(long, value_parser = ["text", "json"], default_value = "text", env = "GREENROOM_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: String,
 }
 
 pub(super) fn run(serve: &Serve) -> ExitCode {
-    telemetry::log::init();
+    telemetry::log::init(if serve.log_format == "json" { Form::Json } else { Form::Text });
     // Two sockets a stream: the usual soft limit of 1,024 would end at five hundred.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("the limit of open files stays as it is: {error}");

@@ -237,6 +237,11 @@ impl Story {
         self.served_by.and_then(|n| self.attempts.get(n)).or(self.attempts.last())
     }
 
+    /// The label of its failure, `none` where there is none.
+    pub fn class_word(&self) -> &'static str {
+        self.class.map_or("none", Class::as_str)
+    }
+
     /// Time from arrival to end.
     pub fn total(&self) -> Duration {
         self.ended.unwrap_or_else(clock::now).saturating_sub(self.received)
