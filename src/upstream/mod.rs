@@ -233,8 +233,8 @@ impl Client {
             pour(wire, part, heard).await?;
         }
         match &mut wire.io {
-            Io::Plain(_) => Ok(()),
-            Io::Secure(io) => io.flush().await,
+            Io::Secure(io) if !heard.kept_rest => io.flush().await,
+            _ => Ok(()),
         }
     }
 }
