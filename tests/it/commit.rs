@@ -198,6 +198,15 @@ async fn an_end_marker_behind_nothing_is_no_answer() {
 }
 
 #[tokio::test]
+async fn frames_without_data_and_counts_of_another_shape_break_nothing() {
+    let counted = |frame: String| frame.replacen('{', "{\"usage\":[],", 1);
+    let begun = Answer::stream().chunk("data:\n\n").chunk(counted(sse::text("a "))).chunk("data: \n\n");
+    let one = Upstream::always(begun.chunk("event: ping\ndata:\n\n").chunk(counted(sse::text("b"))).finished()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("models.m", "rescue = \"off\"")).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("a b", "one"));
+}
+
+#[tokio::test]
 async fn a_byte_order_mark_is_no_part_of_an_answer() {
     const MARK: &str = "\u{feff}";
     let stream = Answer::stream().chunk(MARK.to_owned() + &sse::text("hi")).finished();

@@ -65,6 +65,8 @@ fn choice<'t>(json: &mut Cursor<'t>) -> Result<Choice<'t>, Malformed> {
     json.object(|json, key| {
         match key {
             "index" => choice.index = small(json)?,
+            // An empty object, as some languages write it.
+            "delta" if json.begins(b'[') => is_empty(json)?.then_some(()).ok_or(Malformed)?,
             "delta" => choice.delta = json.maybe(delta)?,
             "message" => choice.message = json.maybe(delta)?,
             "text" => choice.text = json.maybe(Cursor::string)?,
@@ -128,6 +130,7 @@ mod tests {
             (r#"{"delta":{"content":"","reasoning_details":[{}]}}"#, (true, true, "")),
             (r#"{"delta":{"content":"","images":[],"reasoning_details":null}}"#, (false, false, "")),
             (r#"{"index":1,"delta":{"content":"a"}}"#, (true, true, "a")),
+            (r#"{"delta":[],"finish_reason":"stop"}"#, (false, false, "")),
         ] {
             let data = format!(r#"{{"choices":[{choice}]}}"#);
             let seen = frame(data.as_bytes()).expect("a chunk");
@@ -141,6 +144,7 @@ mod tests {
             "{}",
             "[1]",
             r#"[{"delta":"a"}]"#,
+            r#"[{"delta":["a"]}]"#,
             r#"[{"delta":{"content":1}}]"#,
             r#"[{"index":-1}]"#,
             r#"[{"finish_reason":1}]"#,

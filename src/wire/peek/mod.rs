@@ -60,7 +60,8 @@ fn members<'t>(
     let read = json.object(|json, key| {
         match key {
             "choices" => drop(json.maybe(&mut choices)?),
-            "usage" => seen.usage = json.maybe(usage::read)?,
+            // Whatever else stands there counts nothing.
+            "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
             "error" => seen.fault = json.maybe(small)?.and_then(fault),
             "model" => seen.model = json.maybe(Cursor::string)?,
             _ => drop(json.value()?),
@@ -107,6 +108,10 @@ mod tests {
         assert_eq!(usage.expect("usage").usage, Some(Usage { input: 3, output: 4, cached: 2, ..Usage::default() }));
         assert!(frame(br#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#).expect("finish").finish);
         assert!(frame(b"[DONE]").expect("end").done);
+        for nothing in ["[]", "null", "7", "\"\""] {
+            let data = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"a"}}}}],"usage":{nothing}}}"#);
+            assert!(frame(data.as_bytes()).is_ok_and(|seen| seen.usage.is_none() && seen.text == "a"), "{nothing}");
+        }
         let fault = frame(br#"{"error":{"message":"busy","type":"server_error","code":503}}"#).expect("error").fault;
         assert_eq!(fault.expect("fault").status, Some(503));
         assert!(frame(b"{\"choices\":").is_err());
