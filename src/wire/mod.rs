@@ -129,7 +129,8 @@ pub struct Observed<'a> {
     pub fault: Option<Fault>,
     /// Assistant text it carries, for a rescue.
     pub text: Cow<'a, str>,
-    /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice.
+    /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice, log
+    /// probabilities.
     pub intricate: bool,
     /// The model that answers, as the provider calls it.
     pub model: Option<Cow<'a, str>>,

@@ -232,3 +232,11 @@ async fn where_one_attempt_is_all_a_broken_stream_is_not_taken_over() {
     assert_eq!((sse::is_done(&reply.body), reply.end), (false, End::Truncated), "{reply:?}");
     assert_eq!((bad.asked(), peer.asked()), (1, 0));
 }
+
+#[tokio::test]
+async fn an_answer_with_log_probabilities_is_not_sewn_together() {
+    let scored = sse::text("word0 ").replace("\"finish_reason\"", "\"logprobs\":{\"content\":[{}]},\"finish_reason\"");
+    let (bad, peer, proxy) = stage(Answer::stream().chunk(scored).work(PASSED_ON).close()).await;
+    assert_broken(&proxy.chat(HELLO_STREAM).await, "word0 ");
+    assert_eq!((bad.asked(), peer.asked()), (1, 0));
+}

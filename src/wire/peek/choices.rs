@@ -22,6 +22,8 @@ struct Choice<'t> {
     message: Option<Delta<'t>>,
     text: Option<Cow<'t, str>>,
     finishes: bool,
+    /// It tells how probable its words were, one by one.
+    scored: bool,
 }
 
 /// What a delta or a message says.
@@ -48,7 +50,7 @@ impl<'t> Choices<'t> {
     fn add(&mut self, choice: Choice<'t>) {
         self.count += 1;
         self.finish |= choice.finishes;
-        self.intricate |= choice.index != 0 || self.count > 1;
+        self.intricate |= choice.index != 0 || self.count > 1 || choice.scored;
         let said = choice.delta.or(choice.message);
         self.intricate |= said.as_ref().is_some_and(|said| said.other || said.parts);
         self.content |= said.as_ref().is_some_and(|said| said.other || said.parts);
@@ -71,6 +73,7 @@ fn choice<'t>(json: &mut Cursor<'t>) -> Result<Choice<'t>, Malformed> {
             "message" => choice.message = json.maybe(delta)?,
             "text" => choice.text = json.maybe(Cursor::string)?,
             "finish_reason" => choice.finishes = json.maybe(Cursor::string)?.is_some(),
+            "logprobs" => choice.scored = json.maybe(says_something)?.unwrap_or(false),
             _ => drop(json.value()?),
         }
         Ok(())
@@ -130,6 +133,8 @@ mod tests {
             (r#"{"delta":{"content":"","reasoning_details":[{}]}}"#, (true, true, "")),
             (r#"{"delta":{"content":"","images":[],"reasoning_details":null}}"#, (false, false, "")),
             (r#"{"index":1,"delta":{"content":"a"}}"#, (true, true, "a")),
+            (r#"{"delta":{"content":"a"},"logprobs":null}"#, (true, false, "a")),
+            (r#"{"delta":{"content":"a"},"logprobs":{"content":[{"token":"a"}]}}"#, (true, true, "a")),
             (r#"{"delta":[],"finish_reason":"stop"}"#, (false, false, "")),
         ] {
             let data = format!(r#"{{"choices":[{choice}]}}"#);
