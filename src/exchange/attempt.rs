@@ -11,7 +11,7 @@ use super::{
     held::Held,
     judge::{empty, refused, says_finish, whole},
     leg::Leg,
-    relay::{Reader, Step},
+    relay::{Reader, Step, Terms},
     request::Request,
     surface::{Surface, Way},
     watch::Watch,
@@ -139,7 +139,9 @@ async fn try_open(
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
         // A rescue is not rescued.
         let text = (request.rescue() != Rescue::Off && owed.is_none()).then(String::new);
-        let mut reader = Box::new(Reader::new(answer, decoder, strip_usage, rename, text));
+        let choices = if matches!(way, Way::Native(_)) { request.choices() } else { 1 };
+        let terms = Terms { idle: limits.idle, choices, strip_usage, rename };
+        let mut reader = Box::new(Reader::new(answer, decoder, terms, text));
         if let Some(debt) = &owed {
             reader.sew_onto(begun.map_or(debt.text(), |begun| begun.blank).to_owned());
         }
@@ -155,7 +157,6 @@ async fn try_open(
         })?;
         leg.first_token();
         watch.answered();
-        watch.limit(limits.idle, Class::ProviderTimeoutIdle);
         return Ok(Ready::Live { reader, watch, headers, held, over, resumed });
     }
     whole(answer, &mut watch, request, way, target, rename).await

@@ -20,6 +20,7 @@ mod request;
 mod rescue;
 pub mod response;
 pub mod retry;
+mod sieve;
 pub mod stage;
 pub mod surface;
 mod watch;
@@ -221,23 +222,23 @@ impl Exchange {
                 Err(failed) => {
                     leg.blameless = reader.differs;
                     leg.failed(&failed);
-                    let Some(text) = self.rescuable(&reader, &failed) else {
+                    let Some(debt) = self.rescuable(&reader, &failed) else {
                         return Err(Error::Upstream(self.broke.take().unwrap_or_else(|| Box::new(failed))));
                     };
                     telling.write(|story| story.rescue = Some("failed"));
                     log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
-                    self.owed = Some(Debt::new(text));
-                    self.broke = Some(Box::new(failed.clone()));
+                    self.owed = Some(debt);
+                    self.broke.get_or_insert_with(|| Box::new(failed.clone()));
                     self.fell(vec![(target, failed)])?;
                 }
             }
         }
     }
 
-    /// The text that the client has, if another backend may take over from there.
-    fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<String> {
-        let may = self.owed.is_none() && !reader.intricate && failed.class.disposition().other;
-        let text = reader.text.clone().filter(|_| may)?;
-        self.may_try_again().then_some(text)
+    /// What is owed to the client, if another backend may take over from there.
+    fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<Rc<Debt>> {
+        let may = self.owed.is_none() && failed.class.disposition().other;
+        let debt = reader.sewable().filter(|_| may).map(|text| Debt::new(text.to_owned()))?;
+        self.may_try_again().then_some(debt)
     }
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, Weight},
+    course::Moves,
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
     gemini,
     json::push,
@@ -216,7 +217,7 @@ impl StreamTranslator {
         }
         let mut events = Vec::with_capacity(4);
         self.reader.frame(event, data, &mut events)?;
-        let mut only_usage = true;
+        let (mut only_usage, mut goes_on) = (true, false);
         let mut text = String::new();
         for event in events {
             only_usage &= matches!(event, ChatEvent::Usage(_));
@@ -247,18 +248,26 @@ impl StreamTranslator {
                         ChatEvent::Text(more) => {
                             text.push_str(more);
                             seen.content |= !more.is_empty();
+                            goes_on |= !more.is_empty();
                         }
                         // Signatures and block ends are no content, but cannot be replayed either.
                         ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
-                        _ => {
+                        other => {
                             seen.content = true;
                             seen.intricate = true;
+                            // What was held back of a call may come behind the finish, where its block ends.
+                            goes_on |= !matches!(other, ChatEvent::Arguments { .. });
                         }
                     }
                     self.writer.event(&event, out);
                 }
             }
         }
+        if goes_on && !seen.finish && !self.closed {
+            // It was none: more was said behind it.
+            self.finish = None;
+        }
+        seen.moves = Moves::of(0, goes_on, seen.finish);
         seen.text = Cow::Owned(text);
         seen.usage_only = only_usage && seen.usage.is_some();
         Ok(seen)

@@ -40,6 +40,11 @@ impl Calls {
         self.begun.is_empty()
     }
 
+    /// Whether the arguments of each are whole, as far as can be told.
+    pub(super) fn are_whole(&self) -> bool {
+        self.begun.iter().all(Call::is_complete)
+    }
+
     /// Takes a piece; appends what can be told now. A call begun before the last one is complete waits for it.
     pub(super) fn take<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let Piece { number, id, name, arguments } = piece;
