@@ -187,7 +187,7 @@ async fn send(
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
-/// that goes on with a text has to have shown by then that it does.
+/// that goes on with a text has to have shown by then that it does, and one that has failed in the same breath is none either.
 async fn first_content(
     reader: &mut Reader,
     watch: &mut Watch,
@@ -204,7 +204,7 @@ async fn first_content(
                 return if says_finish(&held, dialect) { Ok((held, true)) } else { Err(empty()) };
             }
         }
-        if reader.content && (!resumed || reader.is_sewn()) {
+        if reader.content && !reader.has_failed() && (!resumed || reader.is_sewn()) {
             return Ok((held.take(), false));
         }
     }

@@ -100,6 +100,11 @@ impl Reader {
         self.seam.as_ref().is_none_or(Seam::is_closed)
     }
 
+    /// Whether it is known already that no more than what it has given so far can be had of it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.pending.is_some()
+    }
+
     /// The text that the client has, if another answer may be sewn onto it: nothing else has come, and no finish has gone out,
     /// behind which there can be no more. A translated one is held back to the end.
     pub(super) fn sewable(&self) -> Option<&str> {

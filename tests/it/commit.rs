@@ -198,6 +198,18 @@ async fn an_end_marker_behind_nothing_is_no_answer() {
 }
 
 #[tokio::test]
+async fn an_answer_that_fails_in_the_breath_of_its_first_word_is_none() {
+    let error = sse::data(&serde_json::json!({"error": {"message": "x", "type": "server_error"}}));
+    let bad = Upstream::always(Answer::stream().chunk(sse::text("lost ") + &error).end()).await;
+    let peer = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+    let alone = Proxy::start(&Settings::new().backend("bad", bad.addr)).await;
+    let reply = alone.chat(HELLO_STREAM).await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (502, "upstream_error"), "{reply:?}");
+}
+
+#[tokio::test]
 async fn frames_without_data_and_counts_of_another_shape_break_nothing() {
     let counted = |frame: String| frame.replacen('{', "{\"usage\":[],", 1);
     let begun = Answer::stream().chunk("data:\n\n").chunk(counted(sse::text("a "))).chunk("data: \n\n");
