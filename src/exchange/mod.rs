@@ -235,10 +235,15 @@ impl Exchange {
         }
     }
 
-    /// What is owed to the client, if another backend may take over from there.
+    /// What is owed to the client, if another backend may take over from there. A rescue is not rescued, but one that added
+    /// nothing before it broke off has left things as they were.
     fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<Rc<Debt>> {
-        let may = self.owed.is_none() && failed.class.disposition().other;
-        let debt = reader.sewable().filter(|_| may).map(|text| Debt::new(text.to_owned()))?;
-        self.may_try_again().then_some(debt)
+        let debt = match &self.owed {
+            None => Debt::new(reader.sewable()?.to_owned()),
+            Some(debt) if !reader.added => debt.clone(),
+            Some(_) => return None,
+        };
+        let may = failed.class.disposition().other && self.may_try_again();
+        may.then_some(debt)
     }
 }

@@ -64,6 +64,8 @@ pub(super) struct Reader {
     pub(super) seam: Option<Seam>,
     /// It says something else than the broken one did.
     pub(super) differs: bool,
+    /// Something of it is for the client.
+    pub(super) added: bool,
     /// What went wrong behind frames that were still good: told once those have been passed on.
     pub(super) pending: Option<Failed>,
 }
@@ -86,6 +88,7 @@ impl Reader {
             intricate: false,
             seam: None,
             differs: false,
+            added: false,
             pending: None,
         }
     }

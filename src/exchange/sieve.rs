@@ -101,6 +101,7 @@ impl Reader {
             }
             _ => run,
         };
+        self.added |= !run.is_empty();
         Ok(run)
     }
 
