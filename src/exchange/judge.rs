@@ -13,7 +13,8 @@ use super::{
     decode,
     rename::rename,
     request::Request,
-    retry::{classify, fault_in_stream, retry_after, told, words},
+    retry::{classify, fault_in_stream, told, words},
+    retry_after::retry_after,
     surface::Way,
     watch::Watch,
 };

@@ -20,6 +20,7 @@ mod request;
 mod rescue;
 pub mod response;
 pub mod retry;
+pub mod retry_after;
 mod sieve;
 pub mod stage;
 pub mod surface;

@@ -1,13 +1,10 @@
-//! Owns judging failures: what class an answer is of, how long its provider wants to be left alone, what of it may be told.
-
-use std::time::Duration;
+//! Owns judging failures: what class an answer is of, and what of it may be told.
 
 use bytes::Bytes;
 
 use crate::{
-    backend::breaker::LONGEST_WAIT,
     error::{Class, Failed, Told},
-    wire::Fault,
+    wire::{Fault, faults},
 };
 
 /// Codes and types of an account without money or quota: a wait does not cure these.
@@ -55,18 +52,25 @@ pub fn classify(fault: &Fault) -> Class {
         if says(&CONTENT) {
             return Class::ProviderContentFilter;
         }
-        if words.contains("credit balance is too low") {
+        if faults::is_out_of_money(fault) {
             return Class::ProviderQuota;
         }
+    }
+    if matches!(fault.status, Some(413 | 429)) && faults::is_oversized(fault) {
+        return Class::CallerMisdirected;
+    }
+    if fault.status == Some(403) && (says(&CONTENT) || faults::is_flagged(fault)) {
+        return Class::ProviderContentFilter;
     }
     match fault.status {
         Some(401 | 403 | 451) => Class::ProviderAuth,
         Some(402) => Class::ProviderQuota,
+        Some(404) if faults::misses_what_is_named(fault) => Class::CallerMisdirected,
         Some(404) => Class::ProviderModelMissing,
         Some(code @ (408 | 429 | 500..)) if matches!(code, 503 | 529) || says(&OVERLOAD) => Class::ProviderOverloaded,
         Some(429) => Class::ProviderRatelimit,
         Some(408 | 500..) => Class::ProviderServer,
-        Some(400..500) if code == "model_not_found" => Class::ProviderModelMissing,
+        Some(400..500) if code == "model_not_found" || kind == "invalid_model" => Class::ProviderModelMissing,
         Some(400..500) => Class::CallerInvalid,
         Some(_) => Class::ProviderInvalid,
         None if says(&OVERLOAD) => Class::ProviderOverloaded,
@@ -76,74 +80,6 @@ pub fn classify(fault: &Fault) -> Class {
         None if kind == "invalid_request_error" => Class::CallerInvalid,
         None => Class::ProviderServer,
     }
-}
-
-/// When the provider wants to be asked again: the first of the known headers that says so, else the body.
-pub fn retry_after<'a>(
-    header: impl Fn(&str) -> Option<&'a str>,
-    fault: &Fault,
-    wall: std::time::SystemTime,
-) -> Option<Duration> {
-    let millis = |name| header(name)?.trim().parse::<f64>().ok().and_then(|ms| seconds(ms / 1000.0));
-    let until = |at: std::time::SystemTime| at.duration_since(wall).unwrap_or(Duration::ZERO);
-    let plain = || {
-        let text = header("retry-after")?.trim();
-        text.parse().ok().and_then(seconds).or_else(|| httpdate::parse_http_date(text).ok().map(until))
-    };
-    // Of the resets, those whose budget is used up are meant.
-    let text = |name: String| header(&name).map(str::trim);
-    let openai = || {
-        let of = |kind: &str| {
-            let spent = text(format!("x-ratelimit-remaining-{kind}"))? == "0";
-            spent.then(|| go_duration(text(format!("x-ratelimit-reset-{kind}"))?))?
-        };
-        ["requests", "tokens"].into_iter().filter_map(of).max()
-    };
-    let anthropic = || {
-        let of = |kind: &str| {
-            let spent = text(format!("anthropic-ratelimit-{kind}-remaining"))? == "0";
-            let at = text(format!("anthropic-ratelimit-{kind}-reset"))?;
-            spent.then(|| humantime::parse_rfc3339_weak(at).ok().map(until))?
-        };
-        ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().filter_map(of).max()
-    };
-    millis("retry-after-ms")
-        .or_else(|| millis("x-ms-retry-after-ms"))
-        .or_else(plain)
-        .or_else(openai)
-        .or_else(anthropic)
-        .or(fault.retry_after)
-        .map(|wait| wait.min(LONGEST_WAIT))
-}
-
-fn seconds(seconds: f64) -> Option<Duration> {
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// Durations such as `1s`, `6m0s`, `20ms`, `1.5s`, as Go prints them; bare numbers are seconds.
-fn go_duration(text: &str) -> Option<Duration> {
-    if let Ok(number) = text.parse() {
-        return seconds(number);
-    }
-    let mut total = 0.0;
-    let mut rest = text;
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').filter(|n| *n > 0)?;
-        let number: f64 = rest[..digits].parse().ok()?;
-        let unit_end = rest[digits..].find(|c: char| c.is_ascii_digit()).map_or(rest.len(), |n| digits + n);
-        total += number
-            * match &rest[digits..unit_end] {
-                "h" => 3600.0,
-                "m" => 60.0,
-                "s" => 1.0,
-                "ms" => 1e-3,
-                "us" | "µs" => 1e-6,
-                "ns" => 1e-9,
-                _ => return None,
-            };
-        rest = &rest[unit_end..];
-    }
-    seconds(total)
 }
 
 /// A provider's error inside of a stream or of a 200.
@@ -159,9 +95,17 @@ pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
 
 /// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
 pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
-    let is_callers =
-        matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
+    let is_callers = matches!(
+        class,
+        Class::CallerInvalid | Class::CallerMisdirected | Class::ProviderContextLength | Class::ProviderContentFilter
+    );
     let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    if fault.status == Some(403) && is_callers {
+        // A denial names the team and the key that it was denied to.
+        let message = "The backend's provider refuses the content of this request.".to_owned();
+        let (kind, code) = ("invalid_request_error".to_owned(), "content_filter".to_owned());
+        return Some(Told { kind, code, message, param: None, body: None });
+    }
     is_callers.then(|| Told {
         kind: or(&fault.kind, "invalid_request_error"),
         code: fault.code.clone(),
@@ -187,10 +131,6 @@ pub(super) fn words(fault: &Fault) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{SystemTime, UNIX_EPOCH};
-
-    use proptest::prelude::*;
-
     use super::*;
 
     fn fault(status: u16, kind: &str, code: &str, message: &str) -> Fault {
@@ -220,12 +160,69 @@ mod tests {
             ),
             (fault(400, "invalid_request_error", "content_policy_violation", ""), Class::ProviderContentFilter),
             (fault(404, "", "model_not_found", ""), Class::ProviderModelMissing),
+            (fault(400, "invalid_model", "1500", "Invalid model: x"), Class::ProviderModelMissing),
             (fault(422, "", "", ""), Class::CallerInvalid),
             (fault(403, "", "", ""), Class::ProviderAuth),
             (fault(408, "", "", ""), Class::ProviderServer),
             (fault(302, "", "", ""), Class::ProviderInvalid),
         ] {
             assert_eq!(classify(&fault), class, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_is_told_from_what_a_request_names_in_vain() {
+        for message in [
+            "",
+            "Not Found",
+            "404 page not found",
+            "The model `gpt-9` does not exist or you do not have access to it.",
+            "model: claude-9",
+            "models/gemini-9 is not found for API version v1beta, or is not supported for generateContent.",
+            "model 'x' not found",
+            "Model not found.",
+            "The API deployment for this resource does not exist.",
+            "Invalid URL (POST /v2/chat)",
+            "No endpoints found for x/y.",
+            "Requested entity was not found.",
+            "a secret of the account",
+        ] {
+            assert_eq!(classify(&fault(404, "", "", message)), Class::ProviderModelMissing, "{message}");
+        }
+        for message in [
+            "Thread not found.",
+            "File not found: file_model",
+            "No such File object: file-1",
+            "Item with id 'rs_model' not found. Items are not persisted when `store` is set to false.",
+            "Container 'model' was not found",
+            "No endpoints found that support image input",
+        ] {
+            assert_eq!(classify(&fault(404, "not_found_error", "", message)), Class::CallerMisdirected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_denial_of_content_keeps_the_account_to_itself() {
+        let said = "Content violates usage guidelines. Team: t-1, API key ID: k-1, Model: x";
+        let fault = fault(403, "", "", said);
+        let told = told(classify(&fault), &fault, Some(Bytes::from_static(said.as_bytes()))).expect("the caller's");
+        assert_eq!((told.code.as_str(), told.body), ("content_filter", None));
+        assert!(!told.message.contains("k-1"), "{}", told.message);
+    }
+
+    #[test]
+    fn what_a_provider_quotes_of_a_request_shuts_no_backend() {
+        for (status, message, class) in [
+            (400, "Invalid value: 'credit balance is too low'.", Class::CallerInvalid),
+            (
+                429,
+                "Request too large for gpt-4o on tokens per min: Limit 30000, Requested 42000.",
+                Class::CallerMisdirected,
+            ),
+            (413, "Request too large for model `x` on tokens per minute", Class::CallerMisdirected),
+            (403, "x requires moderation. Your input was flagged for \"violence\".", Class::ProviderContentFilter),
+        ] {
+            assert_eq!(classify(&fault(status, "", "rate_limit_exceeded", message)), class, "{message}");
         }
     }
 
@@ -255,44 +252,5 @@ mod tests {
     fn free_text_is_not_shown_where_a_type_or_a_code_should_be() {
         assert_eq!(words(&fault(401, "Bad key sk-123 given", "invalid_api_key", "")), "invalid_api_key");
         assert_eq!(words(&fault(401, &"x".repeat(99), "", "")), "no details");
-    }
-
-    #[test]
-    fn every_form_of_retry_after_is_read_in_order() {
-        /// Headers, and the seconds to read from them.
-        type Case<'a> = (&'a [(&'a str, &'a str)], Option<f64>);
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(107));
-        let wall = UNIX_EPOCH + Duration::from_secs(100);
-        let cases: [Case<'_>; 9] = [
-            (&[("retry-after-ms", "1500"), ("retry-after", "9")], Some(1.5)),
-            (&[("x-ms-retry-after-ms", "20")], Some(0.02)),
-            (&[("retry-after", "2")], Some(2.0)),
-            (&[("retry-after", &date)], Some(7.0)),
-            (&[("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-requests", "0")], Some(360.0)),
-            (&[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-remaining-tokens", "0")], Some(0.02)),
-            (&[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-remaining-tokens", "50")], None),
-            (
-                &[
-                    ("anthropic-ratelimit-tokens-reset", "1970-01-01T00:01:50Z"),
-                    ("anthropic-ratelimit-tokens-remaining", "0"),
-                ],
-                Some(10.0),
-            ),
-            (&[("retry-after", "soon")], None),
-        ];
-        for (headers, want) in cases {
-            let get = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);
-            let found = retry_after(get, &Fault::default(), wall);
-            assert_eq!(found.map(|d| d.as_secs_f64()), want, "{headers:?}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn no_header_value_whatever_panics(text in ".*") {
-            let header = |_: &str| Some(text.as_str());
-            let _ = retry_after(header, &Fault::default(), SystemTime::now());
-            let _ = go_duration(&text);
-        }
     }
 }

@@ -1,6 +1,6 @@
 //! Owns the endpoints of operators: what is known of each backend, and what can be done to it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
@@ -9,6 +9,7 @@ use super::{auth, header, refused, request_id, shared, worker};
 use crate::{
     error::{Class, Error},
     router,
+    settings::User,
     supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
     telemetry::ledger::{SIZE, Wanted},
 };
@@ -81,10 +82,10 @@ pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> Http
 pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
     let (name, action) = path.into_inner();
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let action: Action = action.parse().map_err(Error::NotFound)?;
         ask(&request, Act { backend: name.clone(), action }).await?.map_err(|why| not_done(&name, why))?;
-        log::info!("operator: action={} backend={name}", action.as_str());
+        audit(&request, &user, action.as_str(), &name);
         Ok(json!({"backend": name, "action": action.as_str(), "done": true}))
     })
     .await
@@ -93,9 +94,10 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
 /// Asks a backend's provider now whether it is well.
 pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let asked = shared(&request).overseer.send(Probe(name.clone())).await.map_err(|_| Error::Internal)?;
         let said = asked.map_err(|why| not_done(&name, why))?;
+        audit(&request, &user, "probe", &name);
         Ok(match said {
             Ok(()) => json!({"backend": *name, "healthy": true}),
             Err(failed) => json!({
@@ -110,9 +112,10 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
 /// Tries a backend step by step.
 pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let asked = shared(&request).overseer.send(Diagnose(name.clone())).await.map_err(|_| Error::Internal)?;
         let steps = asked.map_err(|why| not_done(&name, why))?;
+        audit(&request, &user, "diagnose", &name);
         Ok(json!({"backend": *name, "steps": steps}))
     })
     .await
@@ -121,7 +124,7 @@ pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> H
 /// Reads the settings file again and installs it, whole or not at all; with `?dry_run=true` only tells what would change.
 pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let dry_run = match request.query_string() {
             "" | "dry_run=false" => false,
             "dry_run=true" => true,
@@ -130,7 +133,11 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
                 return Err(Error::Invalid { param: "query".to_owned(), message });
             }
         };
-        let plan = shared(&request).reload(dry_run).await?;
+        let plan = shared(&request).reload(dry_run).await;
+        if !dry_run {
+            audit(&request, &user, if plan.is_ok() { "reload" } else { "refused_reload" }, "*");
+        }
+        let plan = plan?;
         Ok(json!({"installed": !dry_run, "plan": plan}))
     })
     .await
@@ -139,9 +146,10 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
 /// Kills a Backend actor, where the settings allow it.
 pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
-        chaos_allowed(&request)?;
+        let user = chaos_allowed(&request)?;
         let act = Act { backend: name.clone(), action: Action::Crash };
         ask(&request, act).await?.map_err(|why| not_done(&name, why))?;
+        audit(&request, &user, "crash", &name);
         Ok(json!({"crashed": format!("backend {name}")}))
     })
     .await
@@ -150,10 +158,11 @@ pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>)
 /// Kills the Router actor of this worker, where the settings allow it.
 pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
-        chaos_allowed(&request)?;
+        let user = chaos_allowed(&request)?;
         let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
         let words = "crashed on request of an operator".to_owned();
         worker(&request).ok_or_else(none)?.router().do_send(router::messages::Crash(words));
+        audit(&request, &user, "crash_router", "*");
         Ok(json!({"crashed": "router"}))
     })
     .await
@@ -173,14 +182,19 @@ pub(super) async fn reply(
     }
 }
 
-pub(super) fn allowed(request: &HttpRequest) -> Result<(), Error> {
-    auth::admin(header(request), &shared(request).table()).map(|_| ())
+pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
+    auth::admin(header(request), &shared(request).table())
 }
 
-fn chaos_allowed(request: &HttpRequest) -> Result<(), Error> {
-    allowed(request)?;
+/// What an operator did, and who that was.
+fn audit(request: &HttpRequest, user: &User, action: &str, backend: &str) {
+    log::info!("operator: id={} user={} action={action} backend={backend}", request_id(request), user.name);
+}
+
+fn chaos_allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
+    let user = allowed(request)?;
     if shared(request).table().settings.server.chaos {
-        return Ok(());
+        return Ok(user);
     }
     Err(Error::NotFound("Chaos actions are off; set server.chaos = true to allow them.".to_owned()))
 }

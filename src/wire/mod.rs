@@ -12,7 +12,9 @@ mod edge_tests;
 mod end_user;
 pub mod envelope;
 mod events;
-mod faults;
+pub mod faults;
+#[cfg(test)]
+mod files_tests;
 #[cfg(test)]
 mod finish_tests;
 #[cfg(test)]
@@ -22,11 +24,14 @@ mod free_text;
 #[cfg(test)]
 mod free_text_tests;
 mod gemini;
+#[cfg(test)]
+mod history_tests;
 pub mod http1;
 mod ids;
 mod json;
 #[cfg(test)]
 mod losses_tests;
+mod mime;
 pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
@@ -42,7 +47,12 @@ mod schema;
 mod second_readers;
 pub mod sse;
 #[cfg(test)]
+mod strict_tests;
+#[cfg(test)]
 mod thinking_tests;
+mod tool_names;
+#[cfg(test)]
+mod tools_tests;
 pub mod translate;
 #[cfg(test)]
 mod translate_tests;

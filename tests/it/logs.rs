@@ -169,3 +169,32 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_no_end() {
     proxy.signal("TERM");
     assert_eq!(proxy.ended().await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn what_operators_do_and_who_is_turned_away_at_their_door_is_logged() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(
+        &settings(&upstream).set("users.plain", "token = \"token-of-plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]"),
+    )
+    .await;
+    let post = |path: &str, token: &str, id: &str| Ask::new("POST", path).bearer(token).header("x-request-id", id);
+    for (path, action) in [
+        ("/admin/backends/one/drain", "action=drain backend=one"),
+        ("/admin/backends/one/resume", "action=resume backend=one"),
+        ("/admin/backends/one/probe", "action=probe backend=one"),
+        ("/admin/backends/one/diagnose", "action=diagnose backend=one"),
+        ("/admin/reload", "action=reload backend=*"),
+    ] {
+        assert_eq!(proxy.ask(&post(path, TOKEN, "op-1")).await.status(), 200, "{path}");
+        proxy.logged(&["operator: id=op-1 user=tester", action]).await;
+    }
+    // An id that the operator does not give is the same in the answer and in the log.
+    let given = proxy.post("/admin/backends/one/drain").await.header("x-request-id").to_owned();
+    proxy.logged(&[&format!("operator: id={given} user=tester")]).await;
+    assert_eq!(proxy.ask(&post("/admin/reload", "token-of-plain", "op-2")).await.status(), 403);
+    proxy.logged(&["id=op-2 user=plain", "status=403", "class=policy_permission"]).await;
+    let turned_away = proxy.ask(&post("/admin/reload", "guessed", "op-3")).await;
+    let id = turned_away.header("x-request-id");
+    proxy.logged(&[&format!("id={id} user=-"), "status=401", "class=policy_auth"]).await;
+    assert!(!proxy.log().contains("guessed") && !proxy.log().contains("op-3"), "{}", proxy.log());
+}

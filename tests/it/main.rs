@@ -45,4 +45,5 @@ mod stop;
 mod streams;
 mod supervision;
 mod tools;
+mod uploads;
 mod users;

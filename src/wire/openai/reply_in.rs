@@ -4,13 +4,14 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Malformed, Protocol,
-        chat::{Part, Signature},
+        Malformed,
+        chat::Part,
         events::{ChatReply, Finish},
         json::{list, owned, text},
         peek::{self, GaveUp},
     },
     echo,
+    messages_in::google_signature,
     stream_in::finish,
 };
 
@@ -44,12 +45,11 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     for call in list(message, "tool_calls") {
         let function = call.get("function").unwrap_or(&Value::Null);
         called = true;
-        let signature = call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
         parts.push(Part::ToolCall {
             id: text(call, "id").to_owned(),
             name: text(function, "name").to_owned(),
             arguments: arguments(function.get("arguments")),
-            signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
+            signature: call.get("extra_content").and_then(google_signature),
         });
     }
     let reason = choice.get("finish_reason").and_then(Value::as_str);

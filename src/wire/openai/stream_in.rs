@@ -14,6 +14,7 @@ use super::{
     },
     calls_in::{Calls, Piece},
     echo,
+    messages_in::google_signature,
 };
 
 /// Reads chunks.
@@ -27,6 +28,8 @@ pub(crate) struct Reader {
     calls: Calls,
     /// Something was said since the latest finish.
     open: bool,
+    /// Text that came amid the arguments of a call, which no dialect but this one can part.
+    held: String,
 }
 
 impl StreamReader for Reader {
@@ -42,6 +45,7 @@ impl StreamReader for Reader {
             // Some servers give no reason, or an empty one to the last. The end marker is their word that nothing is missing.
             if self.open && self.calls.are_whole() {
                 self.calls.end(out);
+                self.release(out);
                 out.push(ChatEvent::Finish { reason: self.reason(Finish::Stop), stop_sequence: None });
             }
             out.push(ChatEvent::End);
@@ -71,12 +75,14 @@ impl StreamReader for Reader {
             if let Some(reason) = choice.finish_reason.filter(|reason| !reason.0.is_empty()) {
                 self.stop_thinking(out);
                 self.calls.end(out);
+                self.release(out);
                 if let Some(gave_up) = GaveUp::read(&reason.0) {
                     out.push(ChatEvent::Fault(gave_up.fault()));
                     return Ok(());
                 }
                 self.open = false;
-                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason.0)), stop_sequence: None });
+                let stopped = choice.stop_reason.as_str().map(|stop| Cow::Owned(stop.to_owned()));
+                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason.0)), stop_sequence: stopped });
             }
         }
         out.extend(seen.usage.map(ChatEvent::Usage));
@@ -127,16 +133,30 @@ impl Reader {
                 id: some(call.id).unwrap_or_default(),
                 name: some(function.name).unwrap_or_default(),
                 arguments: some(function.arguments).unwrap_or_default(),
+                signature: call.extra_content.as_ref().and_then(google_signature),
             };
             self.calls.take(piece, out)?;
+        }
+        if !self.calls.is_under_way() {
+            self.release(out);
         }
         Ok(())
     }
 
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
+        if self.calls.is_under_way() {
+            self.held.push_str(&text);
+            return;
+        }
         self.calls.end(out);
         out.push(ChatEvent::Text(text));
+    }
+
+    fn release(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        if !self.held.is_empty() {
+            out.push(ChatEvent::Text(Cow::Owned(std::mem::take(&mut self.held))));
+        }
     }
 
     /// A part of content in parts, as Mistral's thinking models send it.
@@ -189,6 +209,9 @@ struct Choice<'a> {
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
+    /// vLLM's: the sequence that it stopped at, or a token's number.
+    #[serde(default)]
+    stop_reason: Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -213,6 +236,8 @@ struct Call<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
     function: Option<Function<'a>>,
+    #[serde(default)]
+    extra_content: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]
