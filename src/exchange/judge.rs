@@ -126,7 +126,8 @@ pub(super) fn empty() -> Failed {
     Failed::new(Class::ProviderInvalid, "its stream ended without content and without a reason")
 }
 
-/// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied.
+/// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied; a
+/// byte order mark in front of it, which JSON must not have (RFC 8259, 8.1), is taken off.
 async fn collect(
     answer: &mut Answer,
     watch: &mut Watch,
@@ -159,5 +160,5 @@ async fn collect(
             (_, Some(joined)) => joined.extend_from_slice(&chunk),
         }
     }
-    Ok(more.map(BytesMut::freeze).or(first).unwrap_or_default())
+    Ok(sse::unmarked(more.map(BytesMut::freeze).or(first).unwrap_or_default()))
 }

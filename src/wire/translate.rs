@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, Weight},
+    course::Moves,
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
     gemini,
     json::push,
@@ -232,7 +233,9 @@ impl StreamTranslator {
         }
         let mut events = Vec::with_capacity(4);
         self.reader.frame(event, data, &mut events)?;
-        let mut only_usage = true;
+        let (goes_on, mut only_usage) = (events.iter().any(ChatEvent::goes_on), true);
+        // A finish behind which more is said was none.
+        self.finish.take_if(|_| goes_on);
         let mut text = String::new();
         for event in events {
             only_usage &= matches!(event, ChatEvent::Usage(_));
@@ -280,6 +283,7 @@ impl StreamTranslator {
                 }
             }
         }
+        seen.moves = Moves::of(0, goes_on, seen.finish);
         seen.text = Cow::Owned(text);
         seen.usage_only = only_usage && seen.usage.is_some();
         Ok(seen)

@@ -212,6 +212,21 @@ async fn a_part_that_one_protocol_does_not_know_is_served_by_a_backend_of_anothe
     assert_eq!((reply.status(), reply.backend(), claude.asked()), (200, "vllm", 0), "{reply:?}");
 }
 
+#[tokio::test]
+async fn a_response_that_fails_behind_comments_of_ours_fails_by_the_id_that_it_began_with() {
+    let slow = Answer::new().work(std::time::Duration::from_millis(400));
+    let begun = slow.then(Answer::stream().chunk(sse::text("hi")).work(std::time::Duration::from_millis(100)).reset());
+    let upstream = Upstream::always(begun).await;
+    let settings = only(&upstream, "protocol = \"openai\"").set("failover", "keepalive_after = \"150ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let text = post(&proxy, "/v1/responses", &hello("/v1/responses")).await.text();
+    assert!(text.contains(": greenroom backend="), "{text}");
+    let data = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let ids = data.filter_map(|event| Some(event["response"]["id"].as_str()?.to_owned()));
+    let ids: std::collections::HashSet<String> = ids.collect();
+    assert!(text.contains("response.failed") && ids.len() == 1, "{ids:?} {text}");
+}
+
 /// The next turn of a conversation that Anthropic keeps: the history and the tools are there.
 fn next_turn(stream: bool) -> Value {
     json!({"model": "m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "And now?"}],

@@ -17,6 +17,7 @@ mod dialects;
 mod exhausted;
 mod explain;
 mod faults;
+mod finish;
 mod floods;
 mod floors;
 mod health;

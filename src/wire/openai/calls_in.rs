@@ -43,6 +43,11 @@ impl Calls {
         self.begun.is_empty()
     }
 
+    /// Whether the arguments of each are whole, as far as can be told.
+    pub(super) fn are_whole(&self) -> bool {
+        self.begun.iter().all(Call::is_complete)
+    }
+
     /// Whether arguments are still to come of the call that goes out.
     pub(super) fn is_under_way(&self) -> bool {
         self.begun[..self.passed].last().is_some_and(|call| !call.is_complete())

@@ -8,11 +8,11 @@ use super::{
         chat::Part,
         events::{ChatReply, Finish},
         json::{list, owned, text},
-        peek,
+        peek::{self, GaveUp},
     },
     echo,
     messages_in::google_signature,
-    stream_in::{finish, gave_up},
+    stream_in::finish,
 };
 
 /// Reads a body; an error body gives a reply with a fault.
@@ -53,7 +53,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         });
     }
     let reason = choice.get("finish_reason").and_then(Value::as_str);
-    if let Some(fault) = reason.and_then(gave_up) {
+    if let Some(fault) = reason.and_then(GaveUp::read).map(GaveUp::fault) {
         return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
     }
     let reason = reason.map(finish);

@@ -10,7 +10,7 @@ use super::{
         Fault, Malformed, counts,
         events::{ChatEvent, Finish, StreamReader},
         json::{list, text},
-        peek,
+        peek::{self, GaveUp},
     },
     calls_in::{Calls, Piece},
     echo,
@@ -26,6 +26,8 @@ pub(crate) struct Reader {
     thinking: Option<&'static str>,
     refused: bool,
     calls: Calls,
+    /// Something was said since the latest finish.
+    open: bool,
     /// Text that came amid the arguments of a call, which no dialect but this one can part.
     held: String,
 }
@@ -40,6 +42,12 @@ impl StreamReader for Reader {
         let seen = peek::frame(data)?;
         if seen.done {
             self.stop_thinking(out);
+            // Some servers give no reason, or an empty one to the last. The end marker is their word that nothing is missing.
+            if self.open && self.calls.are_whole() {
+                self.calls.end(out);
+                self.release(out);
+                out.push(ChatEvent::Finish { reason: self.reason(Finish::Stop), stop_sequence: None });
+            }
             out.push(ChatEvent::End);
             return Ok(());
         }
@@ -63,21 +71,18 @@ impl StreamReader for Reader {
         // Other choices than the first are never asked for.
         for choice in chunk.choices.into_iter().filter(|c| c.index == 0) {
             self.delta(choice.delta.unwrap_or_default(), out)?;
-            if let Some(reason) = choice.finish_reason {
+            self.open |= seen.content;
+            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.0.is_empty()) {
                 self.stop_thinking(out);
                 self.calls.end(out);
                 self.release(out);
-                if let Some(fault) = gave_up(&reason.0) {
-                    out.push(ChatEvent::Fault(fault));
+                if let Some(gave_up) = GaveUp::read(&reason.0) {
+                    out.push(ChatEvent::Fault(gave_up.fault()));
                     return Ok(());
                 }
-                let reason = match finish(&reason.0) {
-                    Finish::Stop if !self.calls.is_empty() => Finish::ToolCalls,
-                    Finish::Stop if self.refused => Finish::ContentFilter,
-                    other => other,
-                };
+                self.open = false;
                 let stopped = choice.stop_reason.as_str().map(|stop| Cow::Owned(stop.to_owned()));
-                out.push(ChatEvent::Finish { reason, stop_sequence: stopped });
+                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason.0)), stop_sequence: stopped });
             }
         }
         out.extend(seen.usage.map(ChatEvent::Usage));
@@ -86,6 +91,15 @@ impl StreamReader for Reader {
 }
 
 impl Reader {
+    /// What a finish means behind all that was said.
+    fn reason(&self, said: Finish) -> Finish {
+        match said {
+            Finish::Stop if !self.calls.is_empty() => Finish::ToolCalls,
+            Finish::Stop if self.refused => Finish::ContentFilter,
+            other => other,
+        }
+    }
+
     fn delta<'a>(&mut self, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let some = |text: Option<Text<'a>>| text.map(|t| t.0).filter(|t| !t.is_empty());
         for (member, text) in echo::MEMBERS.into_iter().zip([some(delta.reasoning_content), some(delta.reasoning)]) {
@@ -163,16 +177,6 @@ impl Reader {
             out.push(ChatEvent::ThinkingEnd((!member.is_empty()).then(|| echo::mark(member, &self.model))));
         }
     }
-}
-
-/// The error that a finish reason stands for: a server that gave up in the middle in the words of two of them.
-pub(crate) fn gave_up(reason: &str) -> Option<Fault> {
-    matches!(reason, "insufficient_system_resource" | "error").then(|| Fault {
-        kind: "server_error".into(),
-        code: reason.to_owned(),
-        message: format!("the answer ended with finish_reason '{reason}'"),
-        ..Fault::default()
-    })
 }
 
 /// Reads a finish reason. Unknown ones are ends of turn.
