@@ -184,6 +184,24 @@ async fn a_key_in_a_line_that_is_no_toml_is_shown_neither_by_validate_nor_by_a_r
 }
 
 #[tokio::test]
+async fn a_key_in_braces_is_shown_neither_at_the_start_nor_by_a_reload_nor_in_the_log() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new().backend("one", upstream.addr);
+    let proxy = Proxy::start(&settings).await;
+    let bad = settings.toml().replace("\"key-of-one\"", "\"${sk-very-secret}\"");
+    let dir = tempfile::tempdir().unwrap();
+    let said = with(dir.path(), &bad, &["serve", "--config", "greenroom.toml"]).await;
+    assert!(said.code == Some(64) && said.err.contains("backends.one.api_key: "), "{said:?}");
+    proxy.rewrite(&bad);
+    let reply = proxy.post("/admin/reload").await;
+    assert!(reply.status() == 400 && reply.error("message").contains("backends.one.api_key: "), "{reply:?}");
+    proxy.signal("HUP");
+    proxy.logged(&["not reloaded: ", "backends.one.api_key: "]).await;
+    let told = format!("{said:?}{}{}", reply.text(), proxy.log());
+    assert!(!told.contains("very-secret"), "{told}");
+}
+
+#[tokio::test]
 async fn an_example_with_nothing_set_lacks_its_variables_and_nothing_else() {
     let example = include_str!("../../settings/example.toml");
     let variables = example.lines().filter(|line| !line.starts_with('#') && line.contains("${")).count();
