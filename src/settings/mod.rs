@@ -24,7 +24,7 @@ pub use self::{
     secret::Secret,
     section::Problem,
     server::{Failover, Server},
-    user::{Allowed, TokenDigest, User, digest},
+    user::{Allowed, TokenDigest, User, check_token, digest},
 };
 
 /// Everything the operator decides.

@@ -5,6 +5,7 @@ mod support;
 mod addresses;
 mod admin;
 mod admin_bind;
+mod arguments;
 mod asked;
 mod balance;
 mod budget;
