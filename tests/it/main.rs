@@ -18,6 +18,7 @@ mod dialects;
 mod exhausted;
 mod explain;
 mod faults;
+mod filters;
 mod floods;
 mod floors;
 mod health;
