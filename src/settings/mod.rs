@@ -10,6 +10,7 @@ mod secret;
 mod section;
 mod server;
 mod user;
+mod value;
 mod variables;
 
 use std::{collections::BTreeMap, fmt};

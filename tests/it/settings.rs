@@ -59,7 +59,7 @@ backends = ["*"]
 const PROBLEMS: [(&str, &str); 11] = [
     ("server.wrokers", "workers"),
     ("server.drain_timeout", "15s"),
-    ("backends.one.idle_timeout", "0"),
+    ("defaults.backend.idle_timeout", "0"),
     ("backends.one.base_url", "http"),
     ("backends.one.api_key", "GREENROOM_TEST_UNSET"),
     ("backends.two.protocol", "openai"),

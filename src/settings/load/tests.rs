@@ -142,7 +142,7 @@ fn what_no_setting_means_is_refused() {
         (
             "[backends.a]",
             "[defaults.model]\nqueue = 1\nqueue_timeout = \"0s\"\n[backends.a]",
-            "models.GPT-4.1.queue_timeout",
+            "defaults.model.queue_timeout",
         ),
         ("[backends.a]", "[backends.a]\nheaders = { X-A = \"1\", x-a = \"2\" }", "backends.a.headers.x-a"),
         (
@@ -205,4 +205,46 @@ fn problems_come_in_the_same_order_and_of_the_same_entries_every_time() {
     for _ in 0..20 {
         assert_eq!(told(), first);
     }
+}
+
+#[test]
+fn what_is_wrong_among_the_defaults_is_told_there_and_once() {
+    let more = |n: usize| format!("[backends.b{n}]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\n");
+    let text = GOOD.to_owned() + &(0..9).map(more).collect::<String>() + "[models.m]\n";
+    let inherits = "[defaults.model]\nbackends = [{ backend = \"nobody\" }]";
+    let own = "[models.m]\nbackends = [{ backend = \"a\" }]";
+    for (defaults, keys) in [
+        ("[defaults.backend]\nweigth = 2", &["defaults.backend.weigth"][..]),
+        (
+            "[defaults.backend]\nweight = 0\nidle_timeout = 7",
+            &["defaults.backend.idle_timeout", "defaults.backend.weight"],
+        ),
+        ("[defaults.backend]\napi_key = \"${NOPE}\"", &["defaults.backend.api_key"]),
+        ("[defaults.backend]\nheaders = { x = 7 }", &["defaults.backend.headers.x"]),
+        ("[defaults.backend]\nstyle = \"azure\"", &["defaults.backend.api_version"]),
+        ("[defaults.backend]\nbackoff_min = \"2m\"", &["defaults.backend.backoff_max"]),
+        ("[defaults]\nbackend = 3\nmodel = \"x\"", &["defaults.backend", "defaults.model"]),
+        (inherits, &["defaults.model.backends[0].backend"]),
+    ] {
+        let text = if defaults == inherits { text.clone() } else { text.replace("[models.m]", own) };
+        let bad = parse_with("test", &format!("{text}{defaults}\n"), &|_| None).expect_err(defaults);
+        let told: Vec<&str> = bad.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(told, keys, "{bad}");
+    }
+    let bad = parse_with("test", &format!("defaults = 3\n{GOOD}"), &|_| None).expect_err("no table");
+    assert_eq!(bad.problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["defaults"], "{bad}");
+}
+
+#[test]
+fn a_backend_at_odds_with_a_default_is_told_itself_unless_the_default_cannot_be_read() {
+    let told_of = |defaults: &str| {
+        let own = format!("[defaults.backend]\n{defaults}\n[backends.a]\nbackoff_min = \"2m\"");
+        told("[backends.a]", &own)
+            .iter()
+            .filter_map(|told| told.split_once(':'))
+            .map(|(key, _)| key.to_owned())
+            .collect()
+    };
+    let told: [Vec<String>; 2] = ["slots = 3", "backoff_max = 3"].map(told_of);
+    assert_eq!(told, [["backends.a.backoff_max"], ["defaults.backend.backoff_max"]]);
 }
