@@ -26,6 +26,7 @@ backends = ["*"]
 const BAD: &str = r#"
 [server]
 wrokers = 2
+workers = 513
 drain_timeout = "soon"
 [defaults.backend]
 idle_timeout = "0s"
@@ -56,7 +57,8 @@ backends = ["*"]
 "#;
 
 /// Where each problem of `BAD` is, and a word of what is said about it.
-const PROBLEMS: [(&str, &str); 11] = [
+const PROBLEMS: [(&str, &str); 12] = [
+    ("server.workers", "512"),
     ("server.wrokers", "workers"),
     ("server.drain_timeout", "15s"),
     ("defaults.backend.idle_timeout", "0"),

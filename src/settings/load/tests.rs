@@ -156,6 +156,9 @@ fn what_no_setting_means_is_refused() {
         ("[users.u]", "[users.\"\"]", "users."),
         ("http://127.0.0.1:1/v1", "http://127.0.0.1:65536/v1", "backends.a.base_url"),
         ("http://127.0.0.1:1/v1", "http://127.0.0.1:0/v1", "backends.a.base_url"),
+        ("[backends.a]", "[server]\nworkers = 513\n[backends.a]", "server.workers"),
+        ("[backends.a]", "[server]\nbody_limit = 1073741825\n[backends.a]", "server.body_limit"),
+        ("[backends.a]", "[history]\nqueue = 9223372036854775807\n[backends.a]", "history.queue"),
     ] {
         let told = told(line, other);
         assert!(told.len() == 1 && told[0].starts_with(&format!("{key}: ")), "{other}: {told:?}");
@@ -205,6 +208,16 @@ fn problems_come_in_the_same_order_and_of_the_same_entries_every_time() {
     for _ in 0..20 {
         assert_eq!(told(), first);
     }
+}
+
+#[test]
+fn the_largest_of_what_is_bounded_is_taken() {
+    let text = "[server]\nworkers = 512\nbody_limit = 1073741824\n[history]\nqueue = 1000000\n[backends.a]\n\
+                headers = { accept-encoding = \"identity\" }\n";
+    let settings = parse_with("test", &GOOD.replace("[backends.a]", text), &|_| None).expect("good settings");
+    assert_eq!(settings.server.workers, 512);
+    let unsaid = parse_with("test", GOOD, &|_| None).expect("good settings").server.workers;
+    assert!((1..=512).contains(&unsaid), "{unsaid}");
 }
 
 #[test]
