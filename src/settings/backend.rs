@@ -255,6 +255,9 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
                     "host" | "content-length" | "transfer-encoding" | "connection" | "content-type"
                 ) {
                     problems.add(key, "is set by Greenroom itself; leave it out");
+                } else if name.eq_ignore_ascii_case("accept-encoding") && !text.trim().eq_ignore_ascii_case("identity")
+                {
+                    problems.add(key, "asks for compressed answers, which Greenroom does not read; leave it out");
                 } else if headers.keys().any(|known: &String| known.eq_ignore_ascii_case(&name)) {
                     problems.add(key, "stands here a second time in other capitals; keep one of the two");
                 } else {

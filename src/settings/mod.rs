@@ -2,6 +2,7 @@
 
 mod address;
 mod backend;
+mod doubts;
 mod history;
 mod load;
 mod model;
@@ -43,23 +44,6 @@ pub struct Settings {
     pub models: BTreeMap<String, Model>,
     /// Users by name.
     pub users: BTreeMap<String, User>,
-}
-
-impl Settings {
-    /// What can be used, and yet may be meant otherwise.
-    pub fn doubts(&self) -> Vec<Problem> {
-        let without_hedge = |(_, backend): &(&String, &Backend)| {
-            let limits = &backend.deadlines;
-            limits.first_token_soft >= limits.first_token_hard
-        };
-        let doubt = |(name, _): (&String, &Backend)| Problem {
-            key: format!("backends.{name}.first_token_soft"),
-            text: "is not below first_token_hard: a second backend is never started beside this one; set it below, or \
-                   leave it so where that is meant"
-                .to_owned(),
-        };
-        self.backends.iter().filter(without_hedge).map(doubt).collect()
-    }
 }
 
 /// Settings that cannot be used: all their problems at once.

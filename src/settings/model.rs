@@ -100,6 +100,9 @@ impl Target {
             s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
         }
         let context_window = s.optional("context_window");
+        if context_window == Some(0) {
+            s.problem("context_window", "must be at least 1; leave it out where it is not known");
+        }
         let continues = s.optional("continues").unwrap_or(false);
         s.finish();
         Some(Self { backend: backend?, model, priority, weight, context_window, continues })

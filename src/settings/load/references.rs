@@ -39,11 +39,18 @@ impl References<'_> {
             // This one travels in a response header, too.
             if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
                 problems.add(key, "has a bad name; use letters, digits, '-', '_' and '.'");
+            } else if matches!(&**name, "." | "..") {
+                problems.add(key, "has a bad name: in the URLs of /admin it stands for a folder; add a letter");
             }
         }
         for (name, _) in self.models {
+            let key = format!("models.{name}");
             if name.is_empty() {
                 problems.add("models.\"\"", "has no name; clients could not ask for it");
+            } else if name == "*" {
+                problems.add(key, "has a bad name: in the lists of users it stands for all models; name each model");
+            } else if name.chars().any(char::is_control) {
+                problems.add(key, "has a bad name; leave out line ends and other control characters");
             }
         }
     }

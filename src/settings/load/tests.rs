@@ -156,9 +156,28 @@ fn what_no_setting_means_is_refused() {
         ("[users.u]", "[users.\"\"]", "users."),
         ("http://127.0.0.1:1/v1", "http://127.0.0.1:65536/v1", "backends.a.base_url"),
         ("http://127.0.0.1:1/v1", "http://127.0.0.1:0/v1", "backends.a.base_url"),
+        ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1/chat/completions/", "backends.a.base_url"),
         ("[backends.a]", "[server]\nworkers = 513\n[backends.a]", "server.workers"),
         ("[backends.a]", "[server]\nbody_limit = 1073741825\n[backends.a]", "server.body_limit"),
         ("[backends.a]", "[history]\nqueue = 9223372036854775807\n[backends.a]", "history.queue"),
+        ("{ backend = \"a\" }", "{ backend = \"a\", context_window = 0 }", "models.GPT-4.1.backends[0].context_window"),
+        ("[models.\"GPT-4.1\"]", "[models.\"*\"]", "models.*"),
+        ("[models.\"GPT-4.1\"]", "[models.\"a\\u0000b\"]", "models.a\u{fffd}b"),
+        (
+            "[backends.a]",
+            "[backends.\".\"]\nprotocol = \"openai\"\nbase_url = \"http://h\"\n[backends.a]",
+            "backends..",
+        ),
+        (
+            "[backends.a]",
+            "[backends.\"..\"]\nprotocol = \"openai\"\nbase_url = \"http://h\"\n[backends.a]",
+            "backends...",
+        ),
+        (
+            "[backends.a]",
+            "[backends.a]\nheaders = { Accept-Encoding = \"gzip\" }",
+            "backends.a.headers.Accept-Encoding",
+        ),
     ] {
         let told = told(line, other);
         assert!(told.len() == 1 && told[0].starts_with(&format!("{key}: ")), "{other}: {told:?}");
