@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{auth, header, refused, request_id, shared, worker};
@@ -11,7 +12,10 @@ use crate::{
     router,
     settings::User,
     supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
-    telemetry::ledger::{SIZE, Wanted},
+    telemetry::{
+        counts::NO_BACKEND,
+        ledger::{SIZE, Wanted},
+    },
 };
 
 /// All backends, and what became of the other actors.
@@ -39,29 +43,77 @@ pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> Ht
 pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
         allowed(&request)?;
-        let wanted = web::Query::<Wanted>::from_query(request.query_string()).map_err(|error| Error::Invalid {
+        let filters = web::Query::<Filters>::from_query(request.query_string()).map_err(|error| Error::Invalid {
             param: "query".to_owned(),
             message: format!("{error}. Known are backend, outcome, model and limit."),
         })?;
-        if let Some(outcome) = wanted.outcome.as_deref().filter(|outcome| !is_outcome(outcome)) {
-            return Err(no_outcome(outcome));
+        let wanted = filters.into_inner().wanted()?;
+        let ledger = &shared(&request).ledger;
+        let stories = ledger.list(&wanted);
+        if let (true, Some(name)) = (stories.is_empty(), wanted.backend) {
+            let any = Wanted { backend: Some(name.clone()), limit: Some(1), ..Wanted::default() };
+            if !is_known(&request, &name) && ledger.list(&any).is_empty() {
+                return Err(never_heard_of(&name));
+            }
         }
-        let stories = shared(&request).ledger.list(&wanted);
         let reports: Vec<_> = stories.iter().map(|story| story.report()).collect();
         Ok(json!({"requests": reports}))
     })
     .await
 }
 
+/// Which requests are wanted, as that comes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    backend: Option<String>,
+    outcome: Option<String>,
+    model: Option<String>,
+    limit: Option<String>,
+}
+
+impl Filters {
+    fn wanted(self) -> Result<Wanted, Error> {
+        let Self { backend, outcome, model, limit } = self;
+        if let Some(outcome) = outcome.as_deref().filter(|outcome| !is_outcome(outcome)) {
+            return Err(no_outcome(outcome));
+        }
+        let bad =
+            |_| Error::Invalid { param: "limit".to_owned(), message: "'limit' must be a whole number.".to_owned() };
+        let limit = limit.map(|text| text.parse().map_err(bad)).transpose()?;
+        Ok(Wanted { backend, outcome, model, limit })
+    }
+}
+
+/// Whether the settings in force have a backend of this name, or it is the word for requests that none was found for.
+pub(super) fn is_known(request: &HttpRequest, name: &str) -> bool {
+    name == NO_BACKEND || shared(request).table().settings.backends.contains_key(name)
+}
+
+/// A question about a backend that there is not and, as far as is remembered, never was: nothing found would look as if nothing
+/// had happened there.
+pub(super) fn never_heard_of(name: &str) -> Error {
+    let message = format!("There is no backend {name:?}, and nothing is remembered of one.");
+    Error::Invalid { param: "backend".to_owned(), message }
+}
+
 /// How a request can have ended, beside the classes of failure.
 const OUTCOMES: [&str; 3] = ["success", "failure", "cancelled"];
 
+/// Classes that no request in the ledger has: strangers are refused before there is anything to remember, and Greenroom sets
+/// users no limit.
+const NEVER: [Class; 2] = [Class::PolicyAuth, Class::PolicyRatelimit];
+
+fn classes() -> impl Iterator<Item = &'static str> {
+    Class::ALL.into_iter().filter(|class| !NEVER.contains(class)).map(Class::as_str)
+}
+
 fn is_outcome(word: &str) -> bool {
-    OUTCOMES.contains(&word) || Class::ALL.iter().any(|class| class.as_str() == word)
+    OUTCOMES.contains(&word) || classes().any(|class| class == word)
 }
 
 fn no_outcome(word: &str) -> Error {
-    let classes: BTreeSet<_> = Class::ALL.iter().map(|class| class.as_str()).collect();
+    let classes: BTreeSet<_> = classes().collect();
     let known = OUTCOMES.into_iter().chain(classes).collect::<Vec<_>>().join(", ");
     let message = format!("No request ends as {word:?}. Known are {known}.");
     Error::Invalid { param: "outcome".to_owned(), message }

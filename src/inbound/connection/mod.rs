@@ -134,7 +134,9 @@ impl Door {
         };
         let unread = head.framing != Framing::Ended;
         let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));
-        let close = unread || !head.keep_alive || is_old_stream || self.closing.is_closed();
+        // Kept for no time at all, it would be closed under the next request.
+        let kept = head.keep_alive && !self.keep_alive.is_zero();
+        let close = unread || !kept || is_old_stream || self.closing.is_closed();
         let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
         let sent = self.send(intake, reply, manner).await?;
         if close {
