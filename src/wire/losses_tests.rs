@@ -182,6 +182,16 @@ fn a_hosted_tool_needs_no_name() {
 }
 
 #[test]
+fn a_tool_that_only_the_client_can_run_is_not_left_out() {
+    let own = json!({"name": "f", "input_schema": {"type": "object"}});
+    for kind in ["bash_20250124", "text_editor_20250728", "computer_20251124", "memory_20250818"] {
+        let tools = json!({"tools": [own, {"type": kind, "name": "x"}]});
+        let got = made(Dialect::Messages, GPT, &asked(Dialect::Messages, tools));
+        assert!(is_unsupported(&got, &format!("tools[{kind}]")), "{got:?}");
+    }
+}
+
+#[test]
 fn metadata_goes_to_openai_only_with_what_is_to_be_stored() {
     let body = |store: bool| asked(Dialect::Responses, json!({"metadata": {"team": "a"}, "store": store}));
     let (kept, dropped) = sent(Dialect::Responses, GPT, &body(true));

@@ -96,6 +96,9 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
     Ok(())
 }
 
+/// How the types of tools begin that Anthropic defines and the client runs.
+const CLIENT_RUN: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
+
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
     let mut hosted = Vec::new();
     for tool in take_list(map, "tools")?.unwrap_or_default() {
@@ -118,6 +121,10 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
             }
             ("" | "custom", None) => {
                 return Err(invalid(Some("tools"), format!("tool '{}' has no input_schema", name()?)));
+            }
+            // The client waits to be told to run it: without it the answer is another one.
+            (kind, _) if CLIENT_RUN.iter().any(|own| kind.starts_with(own)) => {
+                request.losses.push(Loss { field: format!("tools[{kind}]"), weight: Weight::Answer });
             }
             // Toolsets among them have no name.
             (kind, _) => hosted.push(format!("tools[{kind}]")),
