@@ -135,6 +135,9 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
             log::warn!("stopping at once");
             shared.cut.notify_waiters();
             sleep(CUT).await;
+            if let Some(history) = &shared.history {
+                history.close().await;
+            }
             Ok(())
         }
     }

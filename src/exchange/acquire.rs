@@ -100,7 +100,11 @@ impl Exchange {
         let began = clock::now();
         // From here on time passes.
         self.request.checked.take();
-        let answer = Box::pin(queue::wait(route, self.request.time_left(), || self.assign())).await;
+        let has_room = || {
+            let table = self.worker.table();
+            table.routes.get(&*route.model).is_some_and(|route| route.has_room(clock::now()))
+        };
+        let answer = Box::pin(queue::wait(route, self.request.time_left(), has_room, || self.assign())).await;
         let waited = clock::now().saturating_sub(began);
         self.request.telling.write(|story| story.queued = Some(story.queued.unwrap_or_default() + waited));
         answer

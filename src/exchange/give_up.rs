@@ -81,7 +81,8 @@ fn passes(failed: &Failed) -> bool {
 /// Of several failures the one that helps the client most: what it can mend itself, else a limit that ends soonest, else the
 /// last.
 fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
-    let own = failures.iter().rposition(|f| f.class == Class::ProviderContextLength);
+    let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
+    let own = failures.iter().rposition(is_own);
     let soonest = || {
         let wait = |n: &usize| failures[*n].retry_after.unwrap_or(Duration::MAX);
         (0..failures.len()).filter(|n| passes(&failures[*n])).min_by_key(wait)
@@ -107,8 +108,10 @@ mod tests {
     #[test]
     fn what_a_client_can_mend_itself_is_told_before_all_else() {
         let long = Failed::new(Class::ProviderContextLength, "too long");
-        let told = most_useful(vec![long.clone(), limited(3), Failed::new(Class::ProviderServer, "")]);
-        assert_eq!(told, Some(long));
+        for own in [long, Failed::new(Class::CallerMisdirected, "no such file")] {
+            let told = most_useful(vec![own.clone(), limited(3), Failed::new(Class::ProviderAuth, "")]);
+            assert_eq!(told, Some(own));
+        }
         assert_eq!(most_useful(Vec::new()), None);
     }
 }

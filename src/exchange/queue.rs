@@ -6,7 +6,6 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    clock,
     error::Error,
     router::{
         messages::{Grant, Refusal},
@@ -27,7 +26,13 @@ impl Drop for Waiting<'_> {
 }
 
 /// Waits in the model's queue, at most `left`, until `ask` is granted a place or refused for another reason than fullness.
-pub(super) async fn wait<F>(route: &Route, left: Duration, ask: impl Fn() -> F) -> Result<Result<Grant, Refusal>, Error>
+/// `has_room`: a backend of the model has a place free, by the settings in force; `route` may be older.
+pub(super) async fn wait<F>(
+    route: &Route,
+    left: Duration,
+    has_room: impl Fn() -> bool,
+    ask: impl Fn() -> F,
+) -> Result<Result<Grant, Refusal>, Error>
 where
     F: Future<Output = Result<Result<Grant, Refusal>, Error>>,
 {
@@ -37,7 +42,7 @@ where
     let _waiting = Waiting(queue);
     if place >= route.settings.queue {
         // What is free may be of use to nobody who waits.
-        let answer = if route.has_room(clock::now()) { Some(ask().await?) } else { None };
+        let answer = if has_room() { Some(ask().await?) } else { None };
         return answer.filter(|answer| !answer.as_ref().is_err_and(|refusal| refusal.full)).ok_or_else(full);
     }
     let turn = async {
@@ -45,7 +50,6 @@ where
             // Fair: whoever has waited longest is next.
             let turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
             loop {
-                let has_room = || route.has_room(clock::now());
                 let room = has_room();
                 match ask().await? {
                     // There is a place, but not one for this request: those behind it need not wait for it. Before and after:

@@ -204,7 +204,8 @@ impl Reader {
 
     /// It has broken off, stalled or failed: that takes nothing from an answer that was whole before.
     fn broken(&mut self, failed: Failed) -> Result<Step, Failed> {
-        if self.done {
+        // An end marker ends nothing that says something else than it had to.
+        if self.done && !self.differs {
             return Ok(Step::End(Bytes::new()));
         }
         if self.course.is_whole()

@@ -99,14 +99,24 @@ pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<T
         class,
         Class::CallerInvalid | Class::CallerMisdirected | Class::ProviderContextLength | Class::ProviderContentFilter
     );
-    let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
-    if fault.status == Some(403) && is_callers {
-        // A denial names the team and the key that it was denied to.
-        let message = "The backend's provider refuses the content of this request.".to_owned();
-        let (kind, code) = ("invalid_request_error".to_owned(), "content_filter".to_owned());
+    if !is_callers {
+        return None;
+    }
+    // Some name the account: the team and the key that something is denied to, the organisation and its limits.
+    let ours = match fault.status {
+        Some(403) => Some(("content_filter", "The backend's provider refuses the content of this request.")),
+        Some(413 | 429) if class == Class::CallerMisdirected => Some((
+            "request_too_large",
+            "This request is larger than all that the backend's account may ask for in a minute. Send a smaller one.",
+        )),
+        _ => None,
+    };
+    if let Some((code, message)) = ours {
+        let (kind, code, message) = ("invalid_request_error".to_owned(), code.to_owned(), message.to_owned());
         return Some(Told { kind, code, message, param: None, body: None });
     }
-    is_callers.then(|| Told {
+    let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    Some(Told {
         kind: or(&fault.kind, "invalid_request_error"),
         code: fault.code.clone(),
         message: or(&fault.message, "The backend refused the request."),
@@ -186,6 +196,7 @@ mod tests {
             "No endpoints found for x/y.",
             "Requested entity was not found.",
             "a secret of the account",
+            "The model `my file` does not exist",
         ] {
             assert_eq!(classify(&fault(404, "", "", message)), Class::ProviderModelMissing, "{message}");
         }
@@ -193,6 +204,8 @@ mod tests {
             "Thread not found.",
             "File not found: file_model",
             "No such File object: file-1",
+            "No such File object: x model y",
+            "Item with id 'a model b' not found.",
             "Item with id 'rs_model' not found. Items are not persisted when `store` is set to false.",
             "Container 'model' was not found",
             "No endpoints found that support image input",
@@ -203,11 +216,15 @@ mod tests {
 
     #[test]
     fn a_denial_of_content_keeps_the_account_to_itself() {
-        let said = "Content violates usage guidelines. Team: t-1, API key ID: k-1, Model: x";
-        let fault = fault(403, "", "", said);
-        let told = told(classify(&fault), &fault, Some(Bytes::from_static(said.as_bytes()))).expect("the caller's");
-        assert_eq!((told.code.as_str(), told.body), ("content_filter", None));
-        assert!(!told.message.contains("k-1"), "{}", told.message);
+        for (status, said, code) in [
+            (403, "Content violates usage guidelines. Team: t-1, API key ID: k-1, Model: x", "content_filter"),
+            (429, "Request too large for x in organization k-1: Limit 3, Requested 4", "request_too_large"),
+        ] {
+            let fault = fault(status, "tokens", "rate_limit_exceeded", said);
+            let told = told(classify(&fault), &fault, Some(Bytes::from_static(said.as_bytes()))).expect("the caller's");
+            assert_eq!((told.code.as_str(), told.body), (code, None));
+            assert!(!told.message.contains("k-1"), "{}", told.message);
+        }
     }
 
     #[test]

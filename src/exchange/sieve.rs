@@ -26,8 +26,9 @@ impl Reader {
             let start = at;
             at += frame.raw.len();
             let keep = match &frame.data {
-                // Before the first content the keepalives are ours.
-                None => self.content || !frame.is_comment(),
+                // Before the first content the keepalives are ours. What has no data and is no comment means nothing, and some
+                // clients stumble over it.
+                None => self.content && frame.is_comment(),
                 Some(data) => match self.judge(data) {
                     Ok(keep) => keep,
                     Err(failed) if start == 0 => return Err(failed),

@@ -176,7 +176,7 @@ pub struct Counts {
     pub toll: Toll,
     /// By user.
     pub users: Users,
-    /// Requests that history does not know of, since its queue was full.
+    /// Requests that history does not know of, since its queue was full or it could not be written at the end.
     pub dropped: AtomicU64,
     /// History could not be written when it was last tried.
     pub history_failing: AtomicBool,

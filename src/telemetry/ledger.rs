@@ -19,8 +19,7 @@ pub struct Ledger {
 }
 
 /// Which stories are wanted; `None` is any.
-#[derive(Debug, Default, Clone, serde::Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Debug, Default, Clone)]
 pub struct Wanted {
     /// Served or tried by this backend.
     pub backend: Option<String>,

@@ -246,7 +246,9 @@ async fn pour(wire: &mut Wire, part: &[u8], heard: &mut Heard) -> io::Result<()>
     while !left.is_empty() && !heard.kept_rest {
         let written = poll_fn(|cx| {
             if let Poll::Ready(done) = Pin::new(&mut wire.io).poll_write(cx, left) {
-                return Poll::Ready(Some(done));
+                return Poll::Ready(Some(
+                    done.and_then(|n| if n > 0 { Ok(n) } else { Err(io::ErrorKind::WriteZero.into()) }),
+                ));
             }
             if heard.early.is_some() {
                 return Poll::Pending;

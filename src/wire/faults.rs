@@ -12,10 +12,12 @@ const TOO_LONG: [&str; 7] = [
     "context window",
     "input token count",
 ];
+/// How Anthropic says that an account has no money, in lower case; servers that pass it on say it likewise.
+const NO_CREDIT: &str = "your credit balance is too low";
 /// How messages begin that tell of an account without money, in lower case. Only how they begin: further on a message may
 /// quote the client, who could shut a backend for everybody with the name of a tool.
 const NO_MONEY: [&str; 5] = [
-    "your credit balance is too low",
+    NO_CREDIT,
     "gemini api free tier is not available",
     "this api method requires billing",
     "insufficient quota",
@@ -69,7 +71,7 @@ pub(crate) fn refine(fault: &mut Fault) {
 
 /// Whether the account behind an OpenAI-style server has no money, as far as its words tell.
 pub fn is_out_of_money(fault: &Fault) -> bool {
-    fault.message.to_ascii_lowercase().starts_with(NO_MONEY[0])
+    fault.message.to_ascii_lowercase().starts_with(NO_CREDIT)
 }
 
 /// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.
@@ -83,18 +85,20 @@ pub fn is_flagged(fault: &Fault) -> bool {
 }
 
 /// Whether a "not found" is about something that the request names (a file, a thread, an earlier answer), and not about the
-/// model or the address that the settings name. What a message quotes is not looked at: it may be the client's.
+/// model or the address that the settings name. The first word that tells decides: what stands behind may be the client's own.
 pub fn misses_what_is_named(fault: &Fault) -> bool {
-    let code = fault.code.to_ascii_lowercase();
-    if let Some(what) = code.strip_suffix("_not_found") {
-        return !CONFIGURED.contains(&what);
-    }
-    let message = fault.message.to_ascii_lowercase();
+    let told = |word: &str| {
+        // Google names a model by its path.
+        if CONFIGURED.contains(&word) || word.starts_with("models/") {
+            Some(false)
+        } else {
+            NAMED.contains(&word).then_some(true)
+        }
+    };
+    let (code, message) = (fault.code.to_ascii_lowercase(), fault.message.to_ascii_lowercase());
     if message.contains(UNABLE) {
         return true;
     }
-    let words = || message.split_ascii_whitespace().map(|word| word.trim_end_matches([':', ',', '.', ';']));
-    // Google names a model by its path.
-    let is_configured = |word: &str| CONFIGURED.contains(&word) || word.starts_with("models/");
-    !words().any(is_configured) && words().any(|word| NAMED.contains(&word))
+    let words = message.split_ascii_whitespace().map(|word| word.trim_end_matches([':', ',', '.', ';']));
+    code.strip_suffix("_not_found").into_iter().chain(words).find_map(told).unwrap_or(false)
 }

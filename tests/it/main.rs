@@ -49,3 +49,4 @@ mod supervision;
 mod tools;
 mod uploads;
 mod users;
+mod waiting;

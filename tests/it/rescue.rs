@@ -235,8 +235,11 @@ async fn where_one_attempt_is_all_a_broken_stream_is_not_taken_over() {
 
 #[tokio::test]
 async fn a_rescuer_that_ends_before_it_adds_anything_is_followed_by_another() {
-    let differs = begun(20).work(PASSED_ON).chunk(sse::text("and then something else")).finished();
-    for second in [cut(20), differs] {
+    let other = sse::text("and then something else");
+    let differs = begun(20).work(PASSED_ON).chunk(&other).finished();
+    // All of it in one read: the end marker is there before the difference is told.
+    let at_once = begun(20).work(PASSED_ON).chunk([&other, &sse::finish(), sse::DONE].concat()).end();
+    for second in [cut(20), differs, at_once] {
         let (bad, second, third) = (Upstream::always(cut(40)).await, Upstream::always(second).await, peer().await);
         let settings = Settings::new().backend("bad", bad.addr).target("second", second.addr, "priority = 2").target(
             "third",

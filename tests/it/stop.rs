@@ -183,25 +183,14 @@ async fn a_request_that_was_taken_on_is_still_tried_elsewhere_while_it_stops() {
 }
 
 #[tokio::test]
-async fn who_stands_in_a_queue_is_served_while_it_stops() {
-    let gate = Gate::new();
-    let one = Upstream::always(Answer::new().wait(&gate).then(Answer::says("hi"))).await;
-    let settings =
-        Settings::new().backend("one", one.addr).set("backends.one", "max_in_flight = 1").set("models.m", "queue = 2");
-    let mut proxy = Proxy::start(&settings).await;
-    let mut clients = vec![proxy.begin(HELLO).await];
-    one.until("the first", |seen| seen.busy == 1).await;
-    clients.push(proxy.begin(HELLO).await);
-    eventually("one in the queue", async || {
-        let page = proxy.get("/metrics").await.text();
-        page.contains("greenroom_backend_queue_depth{model=\"m\"} 1").then_some(())
-    })
-    .await;
+async fn a_second_signal_within_the_settle_time_ends_streams_with_an_error_too() {
+    let (_upstream, mut proxy) = stage("drain_settle = \"60s\"", &Gate::new()).await;
+    let mut client = streaming(&proxy).await;
     proxy.signal("TERM");
-    refuses_connections(&proxy).await;
-    gate.open_for_all();
-    for client in &mut clients {
-        assert_eq!(client.reply().await.status(), 200);
-    }
-    assert_eq!(proxy.ended().await.code(), Some(0));
+    proxy.logged(&["draining"]).await;
+    proxy.signal("TERM");
+    let (rest, end) = client.rest().await;
+    let error = sse::error_of(&rest).unwrap_or_default();
+    assert_eq!((error["code"].as_str(), end), (Some("shutting_down"), End::Truncated));
+    proxy.ended().await;
 }

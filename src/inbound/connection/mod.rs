@@ -20,6 +20,7 @@ use std::{
 use actix_rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
 use bytes::Bytes;
+use futures_util::future::{Either, select};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},
@@ -81,9 +82,13 @@ impl Door {
         let (told, worker) = (door.closing.clone(), door.worker.clone());
         let cut = door.shared.cut.clone().notified_owned();
         actix_rt::spawn(async move {
-            closing.await;
+            let mut cut = pin!(cut);
+            // Told to stop at once, it is cut before it is closed.
+            let cut_first = matches!(select(pin!(closing), cut.as_mut()).await, Either::Right(_));
             told.close();
-            cut.await;
+            if !cut_first {
+                cut.await;
+            }
             worker.cut.set(true);
             told.wake();
         });

@@ -36,7 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub enum Form {
     /// For people: time, level, target, words.
     Text,
-    /// An object a line, with the same fields.
+    /// An object a line; of a request with its attempts, and what Greenroom itself took.
     Json,
 }
 

@@ -66,7 +66,7 @@ fn fit(schema: &Value, count: &mut Fitted) -> Option<Value> {
         typed(&mut rest, &mut out, count)?;
     }
     for key in WORDS {
-        out.extend(rest.shift_remove(key).map(|value| (key.to_owned(), value)));
+        out.extend(rest.shift_remove(key).filter(Value::is_string).map(|value| (key.to_owned(), value)));
     }
     if !rest.is_empty() {
         let remarks: Vec<String> = rest.iter().map(|(key, value)| format!("{key}: {value}")).collect();
@@ -170,7 +170,8 @@ fn object(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &m
     if open || rest.contains_key("patternProperties") {
         return None;
     }
-    let required = rest.shift_remove("required");
+    let names = |value: &Value| value.as_array().is_some_and(|names| names.iter().all(Value::is_string));
+    let required = rest.shift_remove("required").filter(names);
     let needed = required.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     count.optional += members.keys().filter(|name| needed.iter().all(|one| one != name.as_str())).count();
     out.insert("properties".into(), each(&members, count)?);
@@ -259,6 +260,20 @@ mod tests {
             assert_eq!(schema(&outer), None, "{inner}");
         }
         assert!(schema(&json!({"type": "object", "properties": {}, "additionalProperties": false})).is_some());
+    }
+
+    #[test]
+    fn words_and_names_of_another_kind_than_they_should_be_are_no_schemas() {
+        for odd in ["", "é", "#/$defs/none"] {
+            let odd = json!({"$ref": odd});
+            let member = json!({"type": "string", "title": odd, "description": odd});
+            let given = json!({"type": "object", "properties": {"a": member}, "required": odd});
+            let object =
+                json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false});
+            let out = schema(&given).expect("a schema that fits");
+            assert_eq!(out["properties"]["a"]["type"], object["properties"]["a"]["type"]);
+            assert_eq!(out.get("required"), None);
+        }
     }
 
     #[test]

@@ -42,7 +42,8 @@ fn leads<'a>(place: &'a str, way: &mut Way<'a>, deep: usize) -> bool {
         return false;
     }
     way.open.push(place);
-    let fine = way.root.pointer(&place[1..]).is_some_and(|inner| ends(inner, way, deep));
+    let within = place.strip_prefix('#').and_then(|place| way.root.pointer(place));
+    let fine = within.is_some_and(|inner| ends(inner, way, deep));
     way.open.pop();
     way.done.insert(place);
     fine
