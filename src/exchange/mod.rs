@@ -13,6 +13,7 @@ mod judge;
 mod leg;
 mod patience;
 mod queue;
+mod race;
 mod relay;
 mod rename;
 pub mod reply;

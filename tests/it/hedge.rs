@@ -159,3 +159,23 @@ async fn hedging_is_budgeted_and_can_be_switched_off() {
         assert_eq!((slow.asked(), peer.asked()), (6, hedged));
     }
 }
+
+#[tokio::test]
+async fn where_the_second_fails_at_once_a_third_is_asked() {
+    for stream in WAYS {
+        let (slow, good) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
+        let bad = Upstream::always(Answer::json(500, "{}")).await;
+        let settings = Settings::new()
+            .backend("slow", slow.addr)
+            .target("bad", bad.addr, "priority = 2")
+            .target("good", good.addr, "priority = 3")
+            .set("backends.slow", "first_token_soft = \"150ms\"")
+            .set("failover", "hedge_budget = 1.0");
+        let proxy = Proxy::start(&settings).await;
+        let reply = proxy.chat(hello(stream)).await;
+        assert_eq!(Heard::of(&reply), Heard::said("hi", "good"));
+        assert_eq!((reply.header("x-greenroom-route"), reply.header("x-greenroom-attempts")), ("hedged", "3"));
+        assert_eq!((slow.asked(), bad.asked(), good.asked()), (1, 1, 1));
+        slow.until("the loser to be let go", |seen| seen.abandoned == 1).await;
+    }
+}
