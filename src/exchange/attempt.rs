@@ -14,6 +14,7 @@ use super::{
     relay::{Reader, Step},
     request::Request,
     surface::{Surface, Way},
+    wait::named_in,
     watch::Watch,
     worker::Worker,
 };
@@ -147,7 +148,7 @@ async fn try_open(
         let first = first_content(&mut reader, &mut watch, surface.dialect(), resumed).await;
         leg.blameless = reader.differs;
         let (held, over) = first.map_err(|failed| {
-            let failed = Failed { request_id: request_id(&headers), ..failed };
+            let failed = Failed { request_id: request_id(&headers), ..named_in(failed, |name| reader.header(name)) };
             match &owed {
                 Some(debt) if resumed && reader.differs => unable(debt, leg, target, failed),
                 _ => failed,

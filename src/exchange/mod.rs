@@ -23,6 +23,8 @@ pub mod response;
 pub mod retry;
 pub mod stage;
 pub mod surface;
+mod torn;
+mod wait;
 mod watch;
 mod worker;
 

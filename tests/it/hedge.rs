@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use crate::support::{
     heard::{Heard, WAYS, hear, hello},
     proxy::Proxy,
-    script::{Answer, Gate},
+    script::{Answer, Gate, completion},
     settings::Settings,
     upstream::{Received, Upstream},
 };
@@ -178,4 +178,17 @@ async fn where_the_second_fails_at_once_a_third_is_asked() {
         assert_eq!((slow.asked(), bad.asked(), good.asked()), (1, 1, 1));
         slow.until("the loser to be let go", |seen| seen.abandoned == 1).await;
     }
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_is_arriving_is_not_slow_but_blanks_are_no_answer() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let json = completion("late");
+    let begun = Answer::new().raw(CHUNKED).chunk(&json[..20]).work(Duration::from_millis(500));
+    let (slow, peer) = (Upstream::always(begun.chunk(&json[20..]).end()).await, Upstream::saying("hi").await);
+    let proxy = Proxy::start(&settings(&slow, &peer)).await;
+    assert_eq!((hear(&proxy, false).await, peer.asked()), (Heard::said("late", "slow"), 0));
+    let slow = Upstream::always(Answer::new().raw(CHUNKED).chunk("\r\n").hang()).await;
+    let proxy = Proxy::start(&settings(&slow, &peer)).await;
+    assert_eq!(hear(&proxy, false).await, Heard::said("hi", "peer"));
 }

@@ -44,4 +44,5 @@ mod stop;
 mod streams;
 mod supervision;
 mod tools;
+mod torn;
 mod users;
