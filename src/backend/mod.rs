@@ -13,6 +13,7 @@ pub mod load;
 pub mod messages;
 pub mod places;
 mod probe;
+pub mod prompt;
 pub mod report;
 pub mod state;
 mod trial;
