@@ -72,7 +72,7 @@ pub struct Report {
 pub struct Requests {
     /// All that ended; what Greenroom itself failed at is in none of the others.
     pub total: u64,
-    /// Complete answers.
+    /// Complete answers, and prompts that were counted.
     pub success: u64,
     /// The request was at fault.
     pub caller_fault: u64,
@@ -222,7 +222,7 @@ impl LaneReport {
 fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
     let sum = |of: &dyn Fn(&Lane) -> u64| lanes.iter().map(|lane| of(lane)).sum::<u64>();
     let owned = |owner| sum(&|lane| lane.outcomes.sum(|class: Class| class.owner() == owner));
-    let success = sum(&|lane| lane.outcomes.success.load(Relaxed));
+    let success = sum(&|lane| lane.outcomes.good());
     let (caller_fault, failure) = (owned(Owner::Caller), owned(Owner::Backend));
     let cancelled = sum(&|lane| lane.outcomes.cancelled.load(Relaxed));
     let let_go = sum(&|lane| lane.outcomes.let_go.load(Relaxed));

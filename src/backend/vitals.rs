@@ -89,6 +89,8 @@ pub struct Lane {
 pub struct Outcomes {
     /// Complete answers.
     pub success: AtomicU64,
+    /// Prompts whose tokens were counted: no answers of a model.
+    pub counted: AtomicU64,
     /// Clients that left.
     pub cancelled: AtomicU64,
     /// Given up by Greenroom: another attempt was quicker, or what ended it was none of the backend's doing.
@@ -99,6 +101,11 @@ pub struct Outcomes {
 impl Outcomes {
     pub(super) fn count(&self, class: Class) {
         self.failed[class as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Attempts that did what they were to do.
+    pub fn good(&self) -> u64 {
+        self.success.load(Relaxed) + self.counted.load(Relaxed)
     }
 
     /// Attempts that failed with this class.

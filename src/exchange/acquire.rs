@@ -124,6 +124,7 @@ impl Exchange {
             tried: self.tried.clone(),
             context_above: self.context_above,
             able: request.surface.able(),
+            want: request.surface.want(request.stream),
             prompt_tokens: request.prompt_tokens,
             affinity: request.affinity,
             explain: request.explain,

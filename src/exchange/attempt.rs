@@ -14,6 +14,7 @@ use super::{
     relay::{Reader, Step},
     request::Request,
     surface::{Surface, Way},
+    thoughts::shows,
     wait::named_in,
     watch::Watch,
     worker::Worker,
@@ -154,6 +155,9 @@ async fn try_open(
                 _ => failed,
             }
         })?;
+        // What is plain text from the start shows no reasoning; Messages as they pass through count none.
+        let counts = matches!(way, Way::Translated(_)) || surface.dialect() != Dialect::Messages;
+        leg.mused = !reader.intricate || counts && !shows(&held);
         leg.first_token();
         watch.answered();
         watch.limit(limits.idle, Class::ProviderTimeoutIdle);

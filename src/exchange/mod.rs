@@ -23,6 +23,7 @@ pub mod response;
 pub mod retry;
 pub mod stage;
 pub mod surface;
+mod thoughts;
 mod torn;
 mod wait;
 mod watch;

@@ -144,7 +144,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         pin,
         surface,
         stream,
-        prompt_tokens: prompt::tokens(&body),
+        prompt_tokens: if surface == Surface::CountTokens { 0 } else { prompt::tokens(&body) },
         envelope,
         body,
         extra: anthropic_headers(head, surface),

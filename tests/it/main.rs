@@ -23,6 +23,7 @@ mod health;
 mod hedge;
 mod history;
 mod late_readers;
+mod learning;
 mod logs;
 mod metrics;
 mod mixed;
