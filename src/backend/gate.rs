@@ -90,8 +90,9 @@ impl Gate {
     }
 }
 
-/// The kinds of gate as metrics and events name them, in the order of `Gate::kind`.
-pub const KINDS: [&str; 5] = ["healthy", "half_open", "open", "draining", "gave_up"];
+/// The kinds of gate as metrics and events name them, in the order of `Gate::kind`. `half_open`, the state of one that is shut
+/// and due, is none of them: no gate changes by the passing of time.
+pub const KINDS: [&str; 5] = ["healthy", "ramping", "open", "draining", "gave_up"];
 
 impl Gate {
     /// Its kind, an index of `KINDS`.
@@ -125,7 +126,8 @@ pub enum Admission {
     Refused(Why, Option<Duration>),
 }
 
-/// The published gate: written by its Backend actor alone, read by every router without a message.
+/// The published gate: written by its Backend actor, and by those who start one and give it up; read by every router without
+/// a message.
 #[derive(Debug, Default)]
 pub struct GateCell {
     word: AtomicU64,

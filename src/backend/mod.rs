@@ -1,9 +1,9 @@
-//! Owns the Backend actor: the judge of one backend's health and the only writer of its gates.
+//! Owns the Backend actor: the judge of one backend's health, and as long as it lives the only writer of its gates.
 
 pub mod breaker;
 #[cfg(test)]
 mod breaker_tests;
-mod change;
+pub mod change;
 pub mod diagnose;
 pub mod entry;
 pub mod estimate;
@@ -182,7 +182,10 @@ impl Actor for Backend {
             let now = clock::now();
             let successes = this.vitals.successes();
             this.breaker.tick(now, successes);
-            for lane in this.vitals.lanes().iter() {
+            // Of models that a reload has taken away nothing is kept.
+            let served = this.vitals.lanes();
+            this.lanes.retain(|_, (lane, _)| served.iter().any(|known| Arc::ptr_eq(known, lane)));
+            for lane in served.iter() {
                 if let Some((_, breaker)) = this.lanes.get_mut(&lane.model) {
                     breaker.tick(now, lane.outcomes.success.load(Relaxed));
                 }

@@ -47,7 +47,7 @@ pub struct Report {
     pub first_token_ms: Quantiles,
     /// First-token estimate of the model asked for most, seconds.
     pub first_token_estimate_s: f64,
-    /// Cost of one more request to it, as routers compare it.
+    /// Cost of one more request to it for the model asked for most, as routers compare it.
     pub cost: f64,
     /// The last failure.
     pub last_error: Option<LastErrorReport>,
@@ -161,6 +161,7 @@ impl Report {
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
+        let weight = settings.weight * busiest.map_or(1.0, |lane| lane.weight());
         let busy = vitals.load.busy();
         let own = reopens_in_ms(vitals.gate.read(), now);
         Self {
@@ -177,7 +178,7 @@ impl Report {
             latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.snapshot()).as_ref()),
             first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.snapshot()).as_ref()),
             first_token_estimate_s: estimate.seconds,
-            cost: load::cost(estimate, busy, settings.slots, settings.weight).line,
+            cost: load::cost(estimate, busy, settings.slots, weight).line,
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
                 class: last.class.as_str(),
                 message: last.message.clone(),

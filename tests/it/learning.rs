@@ -58,3 +58,19 @@ async fn reasoning_before_the_first_content_that_nobody_saw_does_not_make_a_back
         assert!(seconds.contains(&pace), "{pace} s a token behind {first}");
     }
 }
+
+#[tokio::test]
+async fn a_report_and_the_score_know_of_a_targets_own_weight() {
+    let (light, heavy) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
+    let settings = Settings::new().backend("light", light.addr).target("heavy", heavy.addr, "weight = 4.0");
+    let proxy = Proxy::start(&settings).await;
+    let cost = async |backend| proxy.report(backend).await["cost"].as_f64().expect("a cost");
+    let (light, heavy) = (cost("light").await, cost("heavy").await);
+    assert!(heavy < light / 2.0, "nothing is known of either: {heavy} {light}");
+    let page = proxy.get("/metrics").await.text();
+    let score = |backend: &str| {
+        let name = format!("greenroom_backend_score{{backend=\"{backend}\",model=\"m\"}} ");
+        page.lines().find_map(|line| line.strip_prefix(&name)?.parse::<f64>().ok()).expect("a score")
+    };
+    assert!(score("heavy") < score("light") / 2.0, "{page}");
+}
