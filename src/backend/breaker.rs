@@ -131,7 +131,8 @@ impl Breaker {
         self.gate = match self.gate {
             Gate::Shut(..) if probe => {
                 self.consecutive = 0;
-                Gate::Ramp(1)
+                // It still has a place itself, and keeps it for as long as its answer takes.
+                Gate::Ramp(2)
             }
             Gate::Ramp(limit) if !self.is_last_step(limit) => Gate::Ramp(limit.max(1) * 2),
             other => other,

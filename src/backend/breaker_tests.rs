@@ -72,7 +72,7 @@ fn first_tokens_lead_up_the_ramp_and_a_complete_answer_opens() {
         breaker.begun(true);
         seen.push(breaker.gate());
     }
-    assert_eq!(seen, [Gate::Ramp(1), Gate::Ramp(2), Gate::Ramp(4), Gate::Ramp(4), Gate::Ramp(4)]);
+    assert_eq!(seen, [Gate::Ramp(2), Gate::Ramp(4), Gate::Ramp(4), Gate::Ramp(4), Gate::Ramp(4)]);
     breaker.completed();
     assert_eq!(breaker.gate(), Gate::Open);
 }

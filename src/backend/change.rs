@@ -51,7 +51,7 @@ impl GateChange<'_> {
                 log::warn!("gate shut: backend={name} model={of} for_ms={ms} because {why}{colon}{said}");
             }
             Gate::Held(why) => log::warn!("gate held: backend={name} model={of} because {}", why.words()),
-            Gate::Ramp(1) => log::info!("gate opens: backend={name} model={of}"),
+            Gate::Ramp(_) if before.kind() != after.kind() => log::info!("gate opens: backend={name} model={of}"),
             Gate::Open | Gate::Ramp(_) => log::debug!("gate ramps: backend={name} model={of} to {after:?}"),
         }
     }

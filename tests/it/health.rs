@@ -233,7 +233,7 @@ async fn streams_lead_up_the_ramp_by_their_beginnings() {
         clients.push(client);
         proxy.until("one", "an open gate", |r| r["state"] == "healthy" && r["streaming"] == streams).await;
     }
-    let says = |report: &Value| report["models"][0]["reason"].as_str().is_some_and(|r| r.contains("16 at a time"));
+    let says = |report: &Value| report["models"][0]["reason"].as_str().is_some_and(|r| r.contains("32 at a time"));
     proxy.until("one", "the fifth step", says).await;
     // What they have told is not told again at their end.
     gate.open_for_all();
