@@ -22,18 +22,19 @@ use futures_util::{
 use tokio::{signal::unix::Signal, time::sleep};
 
 use crate::{
+    clock,
     exchange::Worker,
     inbound::{self, Door, Shared},
     settings::{Settings, Source},
-    supervision::{self, messages::Drain},
+    supervision,
     telemetry::counts::Counts,
 };
 
 /// Time for the last error frames to be written out after the drain is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Sockets that may wait to be accepted: a burst of a thousand clients is no reason to refuse any.
-const BACKLOG: u32 = 4096;
+/// Time for the same where Greenroom is told to stop at once.
+const CUT: Duration = Duration::from_millis(100);
 
 /// Connections per worker; leases bound the work, this bounds the sockets.
 const CONNECTIONS: usize = 60_000;
@@ -62,12 +63,12 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     if history.enabled {
         shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
     }
+    actix_rt::spawn(clock::follow());
     actix_rt::spawn(reload_when_told(shared.clone(), hangup));
     let mixed = operators.is_none();
     let grace = server.drain_timeout + 2 * LAST_WORDS;
     let builder = Server::build()
         .workers(server.workers)
-        .backlog(BACKLOG)
         .max_concurrent_connections(CONNECTIONS)
         .shutdown_timeout(grace.as_secs().max(1))
         .disable_signals();
@@ -132,6 +133,8 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
         Either::Left((ended, _)) => ended.map(|_| ()),
         Either::Right(_) => {
             log::warn!("stopping at once");
+            shared.cut.notify_waiters();
+            sleep(CUT).await;
             Ok(())
         }
     }
@@ -152,7 +155,7 @@ async fn drain(shared: &Shared, clients: &ServerHandle, settle: Duration, timeou
     log::info!("draining: readiness is off, running requests have {} s", timeout.as_secs_f64());
     shared.draining.store(true, Relaxed);
     sleep(settle).await;
-    shared.overseer.do_send(Drain);
+    shared.closed.store(true, Relaxed);
     let stopping = clients.stop(true);
     let cutting = async {
         sleep(timeout).await;

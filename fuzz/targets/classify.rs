@@ -4,7 +4,7 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use greenroom::{
-    exchange::retry::{classify, retry_after},
+    exchange::{retry::classify, retry_after::retry_after},
     wire::{Protocol, peek, translate},
 };
 

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Client, NO_ADMIN_HERE, error_words, is_no_endpoint};
+use super::client::{Client, NO_ADMIN_HERE, UNKNOWN_TOKEN, error_words, is_no_endpoint};
 
 /// Which backends to ask for which model.
 #[derive(Debug, Clone, Args)]
@@ -28,6 +28,8 @@ impl Client {
     /// The backends to ask, each with a model that it serves.
     pub(super) async fn aims(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
         if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
+            // Asked for nothing else: a Greenroom that cannot be asked would look like backends that fail.
+            self.models().await?;
             return Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.clone() }).collect());
         }
         let listed = match self.fetch(Method::GET, "/admin/backends").await? {
@@ -41,22 +43,32 @@ impl Client {
                 return Err("the token may not list the backends; name them with --backends, or use that of an admin"
                     .to_owned());
             }
-            (401, _) => return Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
+            (401, _) => return Err(UNKNOWN_TOKEN.to_owned()),
             (status, body) => return Err(error_words(&body, status)),
         };
-        if !self.has_admin_url() && self.fetch(Method::GET, "/v1/models").await?.0 == 404 {
-            return Err(
-                "this address is that of server.admin_bind, which serves no models; give it as --admin-url, and the \
-                        clients' as --url"
-                    .to_owned(),
-            );
+        if !self.has_admin_url() {
+            self.models().await?;
         }
         aims(whom, &listed)
     }
 
+    /// The models that the token may ask for.
+    async fn models(&self) -> Result<Value, String> {
+        match self.fetch(Method::GET, "/v1/models").await? {
+            (200, models) => Ok(models),
+            (401, _) => Err(UNKNOWN_TOKEN.to_owned()),
+            (404, body) if is_no_endpoint(&body) => Err(
+                "this address serves no models; if it is that of server.admin_bind, give it as --admin-url, and the clients' as \
+                 --url"
+                    .to_owned(),
+            ),
+            (status, body) => Err(error_words(&body, status)),
+        }
+    }
+
     /// A user who is no admin still may know which models there are.
     async fn aims_without_admin(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
-        let models = self.admin(Method::GET, "/v1/models").await?;
+        let models = self.models().await?;
         let model = models["data"][0]["id"].as_str().ok_or("the token may use no model")?;
         Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.to_owned() }).collect())
     }

@@ -35,10 +35,13 @@ pub(super) struct Server {
     timeout: Duration,
 }
 
-/// An address with its scheme.
+/// An address with its scheme. The SDKs' one ends with `/v1`, which paths here begin with.
 fn address(text: &str) -> Result<String, String> {
-    let known = text.starts_with("http://") || text.starts_with("https://");
-    known.then(|| text.to_owned()).ok_or_else(|| format!("must start with http:// or https://, such as http://{text}"))
+    if !text.starts_with("http://") && !text.starts_with("https://") {
+        return Err(format!("must start with http:// or https://, such as http://{text}"));
+    }
+    let text = text.trim_end_matches('/');
+    Ok(text.strip_suffix("/v1").unwrap_or(text).to_owned())
 }
 
 /// A time of some length.
@@ -97,7 +100,7 @@ impl Client {
     /// The address that answers `path`.
     fn base(&self, path: &str) -> &str {
         let admin = self.server.admin_url.as_deref().filter(|_| path.starts_with("/admin/"));
-        admin.unwrap_or(&self.server.url).trim_end_matches('/')
+        admin.unwrap_or(&self.server.url)
     }
 
     fn url(&self, path: &str) -> String {
@@ -113,7 +116,7 @@ impl Client {
     pub(super) async fn admin(&self, method: Method, path: &str) -> Result<Value, String> {
         match self.fetch(method, path).await? {
             (200, body) => Ok(body),
-            (401, _) => Err("the token is missing or unknown; set --token or GREENROOM_TOKEN".to_owned()),
+            (401, _) => Err(UNKNOWN_TOKEN.to_owned()),
             (403, _) => Err("the token may not use the admin endpoints; use that of an admin".to_owned()),
             (404, body) if is_no_endpoint(&body) => Err(NO_ADMIN_HERE.to_owned()),
             (status, body) => Err(error_words(&body, status)),
@@ -226,9 +229,18 @@ fn take(body: &Value, member: &str, answer: &mut Answer) {
     answer.tokens = body["usage"]["completion_tokens"].as_u64().or(answer.tokens);
 }
 
+/// What to do where Greenroom does not know who asks.
+pub(super) const UNKNOWN_TOKEN: &str = "the token is missing or unknown; set --token or GREENROOM_TOKEN";
+
 /// What to do where the operators' endpoints are elsewhere.
 pub(super) const NO_ADMIN_HERE: &str = "the admin endpoints are not at this address; set --admin-url or GREENROOM_ADMIN_URL \
                                         to that of server.admin_bind";
+
+/// Percent-encodes all but what every part of a URL may carry: a name from the command line is never a path or a query.
+pub(super) fn escaped(text: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
+    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+}
 
 /// Whether a 404 says that nothing is asked there, rather than that what was asked for is not known.
 pub(super) fn is_no_endpoint(body: &Value) -> bool {

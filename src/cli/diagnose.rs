@@ -6,7 +6,7 @@ use actix_web::http::Method;
 use clap::Args;
 
 use super::{
-    client::{Client, Server, run as run_work, verdict},
+    client::{Client, Server, escaped, run as run_work, verdict},
     say,
     table::{table, width},
 };
@@ -19,6 +19,7 @@ pub(super) struct Diagnose {
     #[command(flatten)]
     server: Server,
     /// The backend
+    #[arg(value_parser = clap::builder::NonEmptyStringValueParser::new())]
     name: String,
     /// Print JSON
     #[arg(long)]
@@ -29,7 +30,7 @@ pub(super) fn run(diagnose: &Diagnose) -> ExitCode {
     run_work(async {
         // A backend that hangs does so at more than one step; the diagnosis is worth the wait.
         let client = Client::new(&diagnose.server).patient(LONGEST);
-        let path = format!("/admin/backends/{}/diagnose", diagnose.name);
+        let path = format!("/admin/backends/{}/diagnose", escaped(&diagnose.name));
         let found = client.admin(Method::POST, &path).await?;
         let steps = found["steps"].as_array().cloned().unwrap_or_default();
         let well = !steps.is_empty() && steps.iter().all(|step| step["outcome"] != "failed");

@@ -20,6 +20,11 @@ pub(super) fn run() -> ExitCode {
         complain("no token on standard input; try: printf %s \"$TOKEN\" | greenroom hash-token");
         return ExitCode::FAILURE;
     }
+    // A digest of what no request can carry would lock its user out.
+    if let Err(why) = settings::check_token(token) {
+        complain(format_args!("the token {why}"));
+        return ExitCode::FAILURE;
+    }
     let hex = settings::digest(token).iter().fold(String::new(), |mut hex, byte| {
         // Writing to a string cannot fail.
         let _ = write!(hex, "{byte:02x}");

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::{
-    client::{Client, Server, run as run_work},
+    client::{Client, Server, escaped, run as run_work},
     say,
     table::{spark, table, width},
 };
@@ -68,12 +68,6 @@ pub(super) fn run(history: &History) -> ExitCode {
         }
         Ok(ExitCode::SUCCESS)
     })
-}
-
-/// Percent-encodes all but what every query may carry.
-fn escaped(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
 fn points(answer: &Value) -> impl Iterator<Item = &Value> {

@@ -9,14 +9,21 @@ use std::{
 };
 
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::{
+    net::TcpSocket,
+    signal::unix::{SignalKind, signal},
+};
 
 use super::{BAD_SETTINGS, complain, say};
 use crate::{
     app,
     settings::{self, BadSettings, Settings, Source},
-    simulator, telemetry,
+    simulator,
+    telemetry::{self, log::Form},
 };
+
+/// Sockets that may wait to be accepted: a burst of a thousand clients is no reason to keep any waiting.
+const BACKLOG: u32 = 4096;
 
 /// Run the proxy
 #[derive(Debug, Args)]
@@ -31,10 +38,13 @@ pub(super) struct Serve {
     /// Address to listen on, in place of `server.bind`
     #[arg(long, value_name = "ADDR")]
     bind: Option<SocketAddr>,
+    /// How the log is written
+    #[arg(long, value_parser = ["text", "json"], default_value = "text", env = "GREENROOM_LOG_FORMAT", value_name = "FORMAT")]
+    log_format: String,
 }
 
 pub(super) fn run(serve: &Serve) -> ExitCode {
-    telemetry::log::init();
+    telemetry::log::init(if serve.log_format == "json" { Form::Json } else { Form::Text });
     // Two sockets a stream: the usual soft limit of 1,024 would end at five hundred.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         log::warn!("the limit of open files stays as it is: {error}");
@@ -92,8 +102,7 @@ fn source(serve: &Serve) -> Source {
 
 async fn serve_until_told(settings: Settings, source: Option<Source>) -> io::Result<()> {
     let listen = |addr: SocketAddr| {
-        TcpListener::bind(addr)
-            .map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))
+        listener(addr).map_err(|error| io::Error::new(error.kind(), format!("cannot listen on {addr}: {error}")))
     };
     let clients = listen(settings.server.bind)?;
     let operators = settings.server.admin_bind.map(listen).transpose()?;
@@ -120,6 +129,14 @@ async fn serve_until_told(settings: Settings, source: Option<Source>) -> io::Res
     app::run(app::Stage { settings, clients, operators, source, hangup }, after(1), after(2)).await
 }
 
+fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
+    // A restart is not to wait for connections of the one before.
+    socket.set_reuseaddr(true)?;
+    socket.bind(addr)?;
+    socket.listen(BACKLOG)?.into_std()
+}
+
 fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Settings) -> io::Result<()> {
     let addr = clients.local_addr()?;
     say(format_args!("greenroom listening on http://{addr}"));
@@ -134,4 +151,20 @@ fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Sett
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_burst_of_clients_is_taken_in_before_any_of_them_is_served() {
+        let listener = listener("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        let connect = |_| std::net::TcpStream::connect_timeout(&addr, Duration::from_millis(900));
+        let clients: io::Result<Vec<_>> = (0..400).map(connect).collect();
+        assert_eq!(clients.expect("room for all").len(), 400);
+    }
 }

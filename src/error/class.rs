@@ -10,6 +10,8 @@ pub enum Class {
     CallerInvalid,
     /// This backend's protocol cannot express the request; another's may.
     CallerUnsupported,
+    /// The request needs what this backend does not have: a file, a thread, an earlier answer, so large a limit; another may.
+    CallerMisdirected,
     /// The client left.
     CallerCancelled,
     /// No or unknown credentials of the client.
@@ -108,9 +110,10 @@ pub struct Disposition {
 
 impl Class {
     /// All classes, for tables indexed by class.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::CallerInvalid,
         Self::CallerUnsupported,
+        Self::CallerMisdirected,
         Self::CallerCancelled,
         Self::PolicyAuth,
         Self::PolicyPermission,
@@ -137,8 +140,8 @@ impl Class {
     /// The label in metrics, logs and ledgers.
     pub fn as_str(self) -> &'static str {
         match self {
-            // A request that one protocol cannot express is a fault of the request; the closed set has no other word.
-            Self::CallerInvalid | Self::CallerUnsupported => "caller_invalid",
+            // A request that one backend cannot serve is a fault of the request; the closed set has no other word.
+            Self::CallerInvalid | Self::CallerUnsupported | Self::CallerMisdirected => "caller_invalid",
             Self::CallerCancelled => "caller_cancelled",
             Self::PolicyAuth => "policy_auth",
             Self::PolicyPermission => "policy_permission",
@@ -168,6 +171,7 @@ impl Class {
         match self {
             Self::CallerInvalid
             | Self::CallerUnsupported
+            | Self::CallerMisdirected
             | Self::CallerCancelled
             | Self::PolicyAuth
             | Self::PolicyPermission
@@ -197,7 +201,7 @@ impl Class {
         match self {
             Self::CallerInvalid | Self::ProviderContentFilter => of(Again::Never, false, Weight::Alive),
             // Another backend may have a larger context; whether one has is the caller's to check.
-            Self::ProviderContextLength => of(Again::Never, true, Weight::Alive),
+            Self::ProviderContextLength | Self::CallerMisdirected => of(Again::Never, true, Weight::Alive),
             Self::CallerUnsupported => of(Again::Never, true, Weight::None),
             Self::CallerCancelled
             | Self::PolicyAuth
@@ -240,7 +244,9 @@ mod tests {
 
     #[test]
     fn a_callers_fault_never_hurts_a_backend() {
-        for class in [Class::CallerInvalid, Class::ProviderContentFilter, Class::ProviderContextLength] {
+        for class in
+            [Class::CallerInvalid, Class::CallerMisdirected, Class::ProviderContentFilter, Class::ProviderContextLength]
+        {
             assert_eq!(class.disposition().weight, Weight::Alive);
         }
     }

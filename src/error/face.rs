@@ -64,6 +64,13 @@ impl Error {
                 None,
                 "The request did not come in time. Send it without pauses.".into(),
             ),
+            // Most have gone for good; one that has only closed its own side can read this.
+            Self::CutShort => caller(
+                StatusCode::from_u16(499).unwrap_or(bad),
+                "client_closed_request",
+                None,
+                "The connection was closed before the request was complete. Send all of its body.".into(),
+            ),
             Self::TooLarge(limit) => caller(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "request_too_large",
@@ -268,7 +275,8 @@ impl Failed {
             param: told.param.clone(),
             message: told.message.clone(),
             retry_after: None,
-            hopeless: false,
+            // SDKs repeat whatever has status 429.
+            hopeless: self.class == Class::CallerMisdirected,
             allow: None,
             body: told.body.clone(),
         })

@@ -34,6 +34,8 @@ pub enum Error {
     HeadTooLong,
     /// The client took too long to send its request.
     Slow,
+    /// The client left before it had sent all of its request.
+    CutShort,
     /// The body is larger than the limit in bytes.
     TooLarge(usize),
     /// No token, or not one of ours: one wording for both.
@@ -160,6 +162,7 @@ impl Error {
             | Self::NotFound(_)
             | Self::WrongMethod { .. }
             | Self::Conflict(_) => Class::CallerInvalid,
+            Self::CutShort => Class::CallerCancelled,
             Self::InvalidKey => Class::PolicyAuth,
             Self::BackendNotAllowed(_) | Self::PermissionDenied => Class::PolicyPermission,
             Self::PinUnavailable { .. }

@@ -64,7 +64,7 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
             };
             let told = Told {
                 kind: "invalid_request_error".to_owned(),
-                code: "unsupported_parameter".to_owned(),
+                code: translate::code(request.surface.dialect(), param.as_deref()).to_owned(),
                 message: message.clone(),
                 param,
                 body: None,

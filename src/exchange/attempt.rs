@@ -11,11 +11,11 @@ use super::{
     held::Held,
     judge::{empty, refused, says_finish, whole},
     leg::Leg,
-    relay::{Reader, Step},
+    relay::{Reader, Step, Terms},
     request::Request,
+    retry_after::named_in,
     surface::{Surface, Way},
     thoughts::shows,
-    wait::named_in,
     watch::Watch,
     worker::Worker,
 };
@@ -141,7 +141,9 @@ async fn try_open(
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
         // A rescue is not rescued.
         let text = (request.rescue() != Rescue::Off && owed.is_none()).then(String::new);
-        let mut reader = Box::new(Reader::new(answer, decoder, strip_usage, rename, text));
+        let choices = if matches!(way, Way::Native(_)) { request.choices() } else { 1 };
+        let terms = Terms { idle: limits.idle, choices, strip_usage, rename };
+        let mut reader = Box::new(Reader::new(answer, decoder, terms, text));
         if let Some(debt) = &owed {
             reader.sew_onto(begun.map_or(debt.text(), |begun| begun.blank).to_owned());
         }
@@ -160,7 +162,6 @@ async fn try_open(
         leg.mused = !reader.intricate || counts && !shows(&held);
         leg.first_token();
         watch.answered();
-        watch.limit(limits.idle, Class::ProviderTimeoutIdle);
         return Ok(Ready::Live { reader, watch, headers, held, over, resumed });
     }
     whole(answer, &mut watch, request, way, target, rename).await
@@ -191,7 +192,7 @@ async fn send(
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
-/// that goes on with a text has to have shown by then that it does.
+/// that goes on with a text has to have shown by then that it does, and one that has failed in the same breath is none either.
 async fn first_content(
     reader: &mut Reader,
     watch: &mut Watch,
@@ -208,7 +209,7 @@ async fn first_content(
                 return if says_finish(&held, dialect) { Ok((held, true)) } else { Err(empty()) };
             }
         }
-        if reader.content && (!resumed || reader.is_sewn()) {
+        if reader.content && !reader.has_failed() && (!resumed || reader.is_sewn()) {
             return Ok((held.take(), false));
         }
     }

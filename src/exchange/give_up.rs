@@ -16,9 +16,10 @@ const SETTLE: Duration = Duration::from_millis(100);
 impl Exchange {
     /// What the client is told when nothing is left to try.
     pub(super) async fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
-        let (now, fingerprint) = (clock::now(), self.request.fingerprint());
-        for fallen in &self.fallen {
-            self.worker.blame.borrow_mut().remember(fingerprint, fallen.id, now);
+        if !self.fallen.is_empty() {
+            let (now, fingerprint) = (clock::now(), self.request.fingerprint());
+            let mut blame = self.worker.blame.borrow_mut();
+            self.fallen.iter().for_each(|fallen| blame.remember(fingerprint, fallen.id, now));
         }
         if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
             // Plain data always serialises.

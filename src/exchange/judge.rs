@@ -14,10 +14,10 @@ use super::{
     decode,
     rename::rename,
     request::Request,
-    retry::{classify, fault_in_stream, retry_after, told, words},
+    retry::{classify, fault_in_stream, told, words},
+    retry_after::{named_in, retry_after},
     surface::Way,
     torn::mended,
-    wait::named_in,
     watch::Watch,
 };
 use crate::{
@@ -75,7 +75,7 @@ async fn said(answer: &mut Answer, watch: &mut Watch) -> Bytes {
     };
     // What has come by then is judged.
     let _ = timeout(ERROR_TAKES, all).await;
-    body.freeze()
+    sse::unmarked(body.freeze())
 }
 
 /// A whole answer, checked before anything of it goes out.
@@ -147,7 +147,8 @@ pub(super) fn empty() -> Failed {
     Failed::new(Class::ProviderInvalid, "its stream ended without content and without a reason")
 }
 
-/// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied.
+/// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied; a
+/// byte order mark in front of it, which JSON must not have (RFC 8259, 8.1), is taken off.
 async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration) -> Result<Bytes, Failed> {
     let mut first: Option<Bytes> = None;
     let mut more: Option<BytesMut> = None;
@@ -179,5 +180,5 @@ async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration) -> Resu
             (_, Some(joined)) => joined.extend_from_slice(&chunk),
         }
     }
-    Ok(more.map(BytesMut::freeze).or(first).unwrap_or_default())
+    Ok(sse::unmarked(more.map(BytesMut::freeze).or(first).unwrap_or_default()))
 }

@@ -21,11 +21,12 @@ mod request;
 mod rescue;
 pub mod response;
 pub mod retry;
+pub mod retry_after;
+mod sieve;
 pub mod stage;
 pub mod surface;
 mod thoughts;
 mod torn;
-mod wait;
 mod watch;
 mod worker;
 
@@ -225,23 +226,28 @@ impl Exchange {
                 Err(failed) => {
                     leg.blameless = reader.differs;
                     leg.failed(&failed);
-                    let Some(text) = self.rescuable(&reader, &failed) else {
+                    let Some(debt) = self.rescuable(&reader, &failed) else {
                         return Err(Error::Upstream(self.broke.take().unwrap_or_else(|| Box::new(failed))));
                     };
                     telling.write(|story| story.rescue = Some("failed"));
                     log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
-                    self.owed = Some(Debt::new(text));
-                    self.broke = Some(Box::new(failed.clone()));
+                    self.owed = Some(debt);
+                    self.broke.get_or_insert_with(|| Box::new(failed.clone()));
                     self.fell(vec![(target, failed)])?;
                 }
             }
         }
     }
 
-    /// The text that the client has, if another backend may take over from there.
-    fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<String> {
-        let may = self.owed.is_none() && !reader.intricate && failed.class.disposition().other;
-        let text = reader.text.clone().filter(|_| may)?;
-        self.may_try_again().then_some(text)
+    /// What is owed to the client, if another backend may take over from there. A rescue is not rescued, but one that added
+    /// nothing before it broke off has left things as they were.
+    fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<Rc<Debt>> {
+        let debt = match &self.owed {
+            None => Debt::new(reader.sewable()?.to_owned()),
+            Some(debt) if !reader.added => debt.clone(),
+            Some(_) => return None,
+        };
+        let may = failed.class.disposition().other && self.may_try_again();
+        may.then_some(debt)
     }
 }

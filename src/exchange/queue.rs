@@ -45,10 +45,12 @@ where
             // Fair: whoever has waited longest is next.
             let turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
             loop {
-                let room = route.has_room(clock::now());
+                let has_room = || route.has_room(clock::now());
+                let room = has_room();
                 match ask().await? {
-                    // There is a place, but not one for this request: those behind it need not wait for it.
-                    Err(refusal) if refusal.full && room => break,
+                    // There is a place, but not one for this request: those behind it need not wait for it. Before and after:
+                    // one that somebody else took meanwhile was as good for this one.
+                    Err(refusal) if refusal.full && room && has_room() => break,
                     Err(refusal) if refusal.full => sleep(LOOK).await,
                     answer => return Ok(answer),
                 }

@@ -1,23 +1,17 @@
-//! Owns reading a backend's stream: frame by frame, judged as it passes.
+//! Owns reading a backend's stream: when the next frames have to be there, and whether it has ended or broken off.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    decode::Decoder,
-    rename::{push, rename, rename_frames},
-    rescue::Seam,
-    retry::fault_in_stream,
-    watch::Watch,
-};
+use super::{decode::Decoder, rename::rename_frames, rescue::Seam, watch::Watch};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
-    wire::{Observed, Usage, sse},
+    wire::{Usage, course::Course, sse},
 };
 
-/// A stream that has given its finish and then falls silent is ended for it after this.
+/// A stream that has given its finish and then nothing more of its answer is ended for it after this.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
 
 /// After `[DONE]`, how long the end of the body is waited for, so that the connection can be used again; longer is not worth it.
@@ -32,17 +26,28 @@ pub(super) enum Step {
     End(Bytes),
 }
 
+/// What a stream has to keep to, and what is made of it.
+pub(super) struct Terms {
+    /// Longest pause between two of its frames.
+    pub(super) idle: Duration,
+    /// Choices that were asked for.
+    pub(super) choices: u32,
+    /// Token counts were asked for by us, not by the client.
+    pub(super) strip_usage: bool,
+    /// Public name to put into `model`.
+    pub(super) rename: Option<Arc<str>>,
+}
+
 /// A backend's stream being read.
 pub(super) struct Reader {
     answer: Answer,
-    decoder: Decoder,
+    pub(super) decoder: Decoder,
     splitter: sse::Splitter,
-    /// Token counts were asked for by us, not by the client.
-    strip_usage: bool,
-    /// Public name to put into `model`.
-    rename: Option<Arc<str>>,
-    malformed: u32,
-    finished: bool,
+    pub(super) terms: Terms,
+    pub(super) malformed: u32,
+    pub(super) course: Course,
+    /// The time behind its finish is running.
+    grace: bool,
     /// The end marker has come.
     pub(super) done: bool,
     /// Not one byte has come.
@@ -56,29 +61,25 @@ pub(super) struct Reader {
     /// Something passed that a rescue cannot replay.
     pub(super) intricate: bool,
     /// This answer takes the place of a broken one.
-    seam: Option<Seam>,
+    pub(super) seam: Option<Seam>,
     /// It says something else than the broken one did.
     pub(super) differs: bool,
+    /// Something of it is for the client.
+    pub(super) added: bool,
     /// What went wrong behind frames that were still good: told once those have been passed on.
-    pending: Option<Failed>,
+    pub(super) pending: Option<Failed>,
 }
 
 impl Reader {
-    pub(super) fn new(
-        answer: Answer,
-        decoder: Decoder,
-        strip_usage: bool,
-        rename: Option<Arc<str>>,
-        text: Option<String>,
-    ) -> Self {
+    pub(super) fn new(answer: Answer, decoder: Decoder, terms: Terms, text: Option<String>) -> Self {
         Self {
             answer,
             decoder,
             splitter: sse::Splitter::default(),
-            strip_usage,
-            rename,
             malformed: 0,
-            finished: false,
+            course: Course::new(terms.choices),
+            terms,
+            grace: false,
             done: false,
             empty: true,
             content: false,
@@ -87,6 +88,7 @@ impl Reader {
             intricate: false,
             seam: None,
             differs: false,
+            added: false,
             pending: None,
         }
     }
@@ -106,14 +108,26 @@ impl Reader {
         self.seam.as_ref().is_none_or(Seam::is_closed)
     }
 
+    /// Whether it is known already that no more than what it has given so far can be had of it.
+    pub(super) fn has_failed(&self) -> bool {
+        self.pending.is_some()
+    }
+
+    /// The text that the client has, if another answer may be sewn onto it: nothing else has come, and no finish has gone out,
+    /// behind which there can be no more. A translated one is held back to the end.
+    pub(super) fn sewable(&self) -> Option<&str> {
+        let finish_is_out = self.course.has_finish() && !matches!(self.decoder, Decoder::Translated(_));
+        self.text.as_deref().filter(|_| !self.intricate && !finish_is_out)
+    }
+
     /// The next piece, within the watch's limit.
     pub(super) async fn step(&mut self, watch: &mut Watch) -> Result<Step, Failed> {
         if let Some(failed) = self.pending.take() {
-            return Err(failed);
+            return self.broken(failed);
         }
         // Before the first content the limit runs from the start of the attempt: a role frame is not progress.
         if self.content {
-            watch.touch();
+            self.pace(watch);
         }
         if self.done {
             return Ok(Step::End(Bytes::new()));
@@ -127,23 +141,24 @@ impl Reader {
                         Class::ProviderInvalid,
                         format!("one of its frames is longer than {} bytes", sse::MAX_FRAME),
                     )
-                })?;
-                let finished = self.finished;
-                let frames = self.read(whole)?;
-                if self.finished && !finished {
-                    watch.limit(FINISH_GRACE.min(watch.limit), Class::ProviderTimeoutIdle);
+                });
+                match whole.and_then(|whole| self.read(whole)) {
+                    Ok(frames) => Ok(Step::Frames(frames)),
+                    Err(failed) => self.broken(failed),
                 }
-                Ok(Step::Frames(frames))
             }
             Ok(None) => {
                 let rest = self.splitter.rest();
                 if rest.trim_ascii().is_empty() {
-                    return self.end(None);
+                    return self.end();
                 }
                 let mut last = BytesMut::from(&rest[..]);
                 last.extend_from_slice(b"\n\n");
-                let owed = self.read(last.freeze())?;
-                match self.end(None) {
+                let owed = match self.read(last.freeze()) {
+                    Ok(owed) => owed,
+                    Err(failed) => return self.broken(failed),
+                };
+                match self.end() {
                     Ok(Step::End(tail) | Step::Frames(tail)) => Ok(Step::End([owed, tail].concat().into())),
                     // What came is passed on first: whoever takes over goes on behind it.
                     Err(failed) => {
@@ -152,10 +167,22 @@ impl Reader {
                     }
                 }
             }
-            Ok(Some(Err(BrokenOff(why)))) => self.end(Some(why)),
-            Err(_) if self.finished => self.end(None),
-            Err(timeout) => Err(timeout),
+            Ok(Some(Err(BrokenOff(why)))) => self.broken(Failed::new(Class::ProviderStreamCut, why)),
+            Err(timeout) => self.broken(timeout),
         }
+    }
+
+    /// Sets the limit to the next frame. Any frame starts it anew, comments too: some backends send those for as long as their
+    /// model thinks. Behind the finish nothing does, for nothing is worth waiting for.
+    fn pace(&mut self, watch: &mut Watch) {
+        let settled = self.course.is_settled();
+        if settled && self.grace {
+            watch.note_held();
+            return;
+        }
+        self.grace = settled;
+        let limit = if settled { FINISH_GRACE.min(self.terms.idle) } else { self.terms.idle };
+        watch.limit(limit, Class::ProviderTimeoutIdle);
     }
 
     /// Reads what follows the end marker: of interest to nobody but the connection pool.
@@ -164,142 +191,51 @@ impl Reader {
         let _ = tokio::time::timeout(LINGER, rest).await;
     }
 
-    /// The stream is over: complete if it said so, else cut.
-    fn end(&mut self, why: Option<String>) -> Result<Step, Failed> {
+    /// Its body has ended in order: complete if it said so, else cut.
+    fn end(&mut self) -> Result<Step, Failed> {
         if self.done {
             return Ok(Step::End(Bytes::new()));
         }
-        if self.finished
-            && self.is_sewn()
-            && let Some(owed) = self.decoder.closing()
+        if self.course.is_finished()
+            && let Some(end) = self.close()
         {
-            return Ok(Step::End(self.named(owed)));
+            return Ok(end);
         }
-        if self.empty && why.is_none() {
+        if self.empty {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
         }
-        let why = why.unwrap_or_else(|| "its stream ended before it was complete".to_owned());
-        Err(Failed::new(Class::ProviderStreamCut, why))
+        Err(Failed::new(Class::ProviderStreamCut, "its stream ended before it was complete"))
     }
 
-    /// Judges whole frames; returns those that the client shall get.
-    fn read(&mut self, run: Bytes) -> Result<Bytes, Failed> {
-        if matches!(self.decoder, Decoder::Translated(_)) {
-            return self.translate(&run);
+    /// It has broken off, stalled or failed: that takes nothing from an answer that was whole before.
+    fn broken(&mut self, failed: Failed) -> Result<Step, Failed> {
+        if self.done {
+            return Ok(Step::End(Bytes::new()));
         }
-        // Untouched frames go out as the upstream's own bytes; a copy is made only from the first one that is changed.
-        let mut changed: Option<BytesMut> = None;
-        let mut at = 0;
-        for frame in sse::frames(&run) {
-            let start = at;
-            at += frame.raw.len();
-            let keep = match &frame.data {
-                // Before the first content the keepalives are ours.
-                None => self.content || !frame.is_comment(),
-                Some(data) => match self.judge(data) {
-                    Ok(keep) => keep,
-                    Err(failed) if start == 0 => return Err(failed),
-                    Err(failed) => {
-                        self.pending = Some(failed);
-                        let good = changed.map_or_else(|| run.slice(..start), BytesMut::freeze);
-                        return self.sewn(good);
-                    }
-                },
-            };
-            let renamed = match (&self.rename, &frame.data) {
-                (Some(name), Some(data)) if keep => rename(data, name),
-                _ => None,
-            };
-            if (!keep || renamed.is_some()) && changed.is_none() {
-                changed = Some(BytesMut::from(&run[..start]));
-            }
-            if let Some(out) = &mut changed {
-                match renamed {
-                    Some(data) => push(&frame, &data, out),
-                    None if keep => out.extend_from_slice(frame.raw),
-                    None => {}
-                }
-            }
+        if self.course.is_whole()
+            && let Some(end) = self.close()
+        {
+            log::debug!("behind a finish it failed: {} {}", failed.class, failed.message);
+            return Ok(end);
         }
-        let run = changed.map_or(run, BytesMut::freeze);
-        self.sewn(run)
+        Err(failed)
     }
 
-    /// Translates whole frames; what was translated before a fault is passed on first.
-    fn translate(&mut self, run: &[u8]) -> Result<Bytes, Failed> {
-        let Decoder::Translated(translator) = &mut self.decoder else { return Ok(Bytes::new()) };
-        let mut out = Vec::with_capacity(run.len());
-        let mut seen_all = Vec::new();
-        let mut wrong = None;
-        for frame in sse::frames(run) {
-            let Some(data) = &frame.data else { continue };
-            match translator.frame(frame.event, data, &mut out) {
-                Ok(Observed { fault: Some(fault), .. }) => wrong = Some(fault_in_stream(&fault)),
-                Ok(seen) => seen_all.push(seen),
-                Err(_) if self.malformed == 0 => self.malformed += 1,
-                Err(_) => wrong = Some(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
-            }
-            if wrong.is_some() {
-                break;
-            }
+    /// What is owed to the client of a stream that has given its finish.
+    fn close(&mut self) -> Option<Step> {
+        if self.differs || !self.is_sewn() {
+            return None;
         }
-        for seen in &seen_all {
-            self.note(seen);
-        }
-        match wrong {
-            Some(failed) if out.is_empty() => return Err(failed),
-            wrong => self.pending = wrong,
-        }
-        let out = self.named(out);
-        self.sewn(out)
+        let owed = self.decoder.closing()?;
+        self.done = true;
+        Some(Step::End(self.named(owed)))
     }
 
     /// Frames of ours with the model's public name, where that is wanted.
-    fn named(&self, frames: Vec<u8>) -> Bytes {
-        match &self.rename {
+    pub(super) fn named(&self, frames: Vec<u8>) -> Bytes {
+        match &self.terms.rename {
             Some(name) => rename_frames(&frames, name),
             None => frames.into(),
-        }
-    }
-
-    /// Of these frames, what the client does not have yet.
-    fn sewn(&mut self, run: Bytes) -> Result<Bytes, Failed> {
-        match &mut self.seam {
-            Some(seam) if !seam.is_closed() => {
-                let new = seam.stitch(&run);
-                self.differs = new.is_err();
-                new
-            }
-            _ => Ok(run),
-        }
-    }
-
-    /// Whether a frame with this data goes to the client.
-    fn judge(&mut self, data: &[u8]) -> Result<bool, Failed> {
-        let seen = match self.decoder.glance(data) {
-            Ok(seen) => seen,
-            Err(_) if self.malformed == 0 => {
-                self.malformed += 1;
-                log::debug!("a malformed frame was dropped");
-                return Ok(false);
-            }
-            Err(_) => return Err(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
-        };
-        if let Some(fault) = &seen.fault {
-            return Err(fault_in_stream(fault));
-        }
-        self.note(&seen);
-        Ok(!(self.strip_usage && seen.usage_only))
-    }
-
-    fn note(&mut self, seen: &Observed<'_>) {
-        self.content |= seen.content;
-        self.finished |= seen.finish;
-        self.done |= seen.done;
-        self.intricate |= seen.intricate;
-        self.usage = seen.usage.map(|usage| usage.after(self.usage)).or(self.usage);
-        if let Some(text) = &mut self.text {
-            text.push_str(&seen.text);
         }
     }
 }

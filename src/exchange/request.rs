@@ -64,6 +64,14 @@ impl Request {
         route.map_or(Rescue::Off, |route| route.settings.rescue)
     }
 
+    /// How many choices its answer has.
+    pub(super) fn choices(&self) -> u32 {
+        match self.surface {
+            Surface::Chat | Surface::Completions => self.envelope.choices(&self.body),
+            _ => 1,
+        }
+    }
+
     /// What a translated answer says where the backend's own says nothing.
     pub(super) fn context(&self, target: &Target) -> ReplyContext {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);

@@ -12,6 +12,8 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seam {
     owed: String,
+    /// As much of it has been repeated.
+    met: usize,
 }
 
 /// What a piece of the second answer is.
@@ -28,22 +30,23 @@ enum Piece<'a> {
 impl Seam {
     /// A seam behind the text that the client has.
     pub(super) fn new(owed: String) -> Self {
-        Self { owed }
+        Self { owed, met: 0 }
     }
 
     /// Whether all of the client's text has been repeated.
     pub(super) fn is_closed(&self) -> bool {
-        self.owed.is_empty()
+        self.met == self.owed.len()
     }
 
     fn meet<'a>(&mut self, text: &'a str) -> Piece<'a> {
-        if let Some(rest) = self.owed.strip_prefix(text) {
-            self.owed = rest.to_owned();
+        let rest = &self.owed[self.met..];
+        if rest.starts_with(text) {
+            self.met += text.len();
             return Piece::Repeated;
         }
-        match text.strip_prefix(self.owed.as_str()) {
+        match text.strip_prefix(rest) {
             Some(new) => {
-                self.owed.clear();
+                self.met = self.owed.len();
                 Piece::New(new)
             }
             None => Piece::Different,

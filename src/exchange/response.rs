@@ -19,7 +19,7 @@ use crate::{
         story::{Millis, RouteReason, Telling},
     },
     upstream::HeaderLines,
-    wire::translate::{Dialect, Received, failed as failed_response},
+    wire::translate::{Dialect, Received, THREAD_UNSUPPORTED, failed as failed_response},
 };
 
 /// The header that names a request.
@@ -137,6 +137,9 @@ fn body(face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> 
         }),
         Dialect::Chat | Dialect::Responses => error_object(face, id),
     };
+    if dialect == Dialect::Messages && face.code == THREAD_UNSUPPORTED {
+        error["details"] = json!({"error_code": face.code});
+    }
     if let Some(explanation) = explanation {
         error["greenroom"] = explanation;
     }

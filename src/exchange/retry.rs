@@ -2,10 +2,9 @@
 
 use bytes::Bytes;
 
-pub use super::wait::retry_after;
 use crate::{
     error::{Class, Failed, Told},
-    wire::Fault,
+    wire::{Fault, faults},
 };
 
 /// Codes and types of an account without money or quota: a wait does not cure these.
@@ -53,18 +52,25 @@ pub fn classify(fault: &Fault) -> Class {
         if says(&CONTENT) {
             return Class::ProviderContentFilter;
         }
-        if words.contains("credit balance is too low") {
+        if faults::is_out_of_money(fault) {
             return Class::ProviderQuota;
         }
+    }
+    if matches!(fault.status, Some(413 | 429)) && faults::is_oversized(fault) {
+        return Class::CallerMisdirected;
+    }
+    if fault.status == Some(403) && (says(&CONTENT) || faults::is_flagged(fault)) {
+        return Class::ProviderContentFilter;
     }
     match fault.status {
         Some(401 | 403 | 451) => Class::ProviderAuth,
         Some(402) => Class::ProviderQuota,
+        Some(404) if faults::misses_what_is_named(fault) => Class::CallerMisdirected,
         Some(404) => Class::ProviderModelMissing,
         Some(code @ (408 | 429 | 500..)) if matches!(code, 503 | 529) || says(&OVERLOAD) => Class::ProviderOverloaded,
         Some(429) => Class::ProviderRatelimit,
         Some(408 | 500..) => Class::ProviderServer,
-        Some(400..500) if code == "model_not_found" => Class::ProviderModelMissing,
+        Some(400..500) if code == "model_not_found" || kind == "invalid_model" => Class::ProviderModelMissing,
         Some(400..500) => Class::CallerInvalid,
         Some(_) => Class::ProviderInvalid,
         None if says(&OVERLOAD) => Class::ProviderOverloaded,
@@ -89,9 +95,17 @@ pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
 
 /// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
 pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
-    let is_callers =
-        matches!(class, Class::CallerInvalid | Class::ProviderContextLength | Class::ProviderContentFilter);
+    let is_callers = matches!(
+        class,
+        Class::CallerInvalid | Class::CallerMisdirected | Class::ProviderContextLength | Class::ProviderContentFilter
+    );
     let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    if fault.status == Some(403) && is_callers {
+        // A denial names the team and the key that it was denied to.
+        let message = "The backend's provider refuses the content of this request.".to_owned();
+        let (kind, code) = ("invalid_request_error".to_owned(), "content_filter".to_owned());
+        return Some(Told { kind, code, message, param: None, body: None });
+    }
     is_callers.then(|| Told {
         kind: or(&fault.kind, "invalid_request_error"),
         code: fault.code.clone(),
@@ -146,12 +160,69 @@ mod tests {
             ),
             (fault(400, "invalid_request_error", "content_policy_violation", ""), Class::ProviderContentFilter),
             (fault(404, "", "model_not_found", ""), Class::ProviderModelMissing),
+            (fault(400, "invalid_model", "1500", "Invalid model: x"), Class::ProviderModelMissing),
             (fault(422, "", "", ""), Class::CallerInvalid),
             (fault(403, "", "", ""), Class::ProviderAuth),
             (fault(408, "", "", ""), Class::ProviderServer),
             (fault(302, "", "", ""), Class::ProviderInvalid),
         ] {
             assert_eq!(classify(&fault), class, "{fault:?}");
+        }
+    }
+
+    #[test]
+    fn a_model_that_is_not_there_is_told_from_what_a_request_names_in_vain() {
+        for message in [
+            "",
+            "Not Found",
+            "404 page not found",
+            "The model `gpt-9` does not exist or you do not have access to it.",
+            "model: claude-9",
+            "models/gemini-9 is not found for API version v1beta, or is not supported for generateContent.",
+            "model 'x' not found",
+            "Model not found.",
+            "The API deployment for this resource does not exist.",
+            "Invalid URL (POST /v2/chat)",
+            "No endpoints found for x/y.",
+            "Requested entity was not found.",
+            "a secret of the account",
+        ] {
+            assert_eq!(classify(&fault(404, "", "", message)), Class::ProviderModelMissing, "{message}");
+        }
+        for message in [
+            "Thread not found.",
+            "File not found: file_model",
+            "No such File object: file-1",
+            "Item with id 'rs_model' not found. Items are not persisted when `store` is set to false.",
+            "Container 'model' was not found",
+            "No endpoints found that support image input",
+        ] {
+            assert_eq!(classify(&fault(404, "not_found_error", "", message)), Class::CallerMisdirected, "{message}");
+        }
+    }
+
+    #[test]
+    fn a_denial_of_content_keeps_the_account_to_itself() {
+        let said = "Content violates usage guidelines. Team: t-1, API key ID: k-1, Model: x";
+        let fault = fault(403, "", "", said);
+        let told = told(classify(&fault), &fault, Some(Bytes::from_static(said.as_bytes()))).expect("the caller's");
+        assert_eq!((told.code.as_str(), told.body), ("content_filter", None));
+        assert!(!told.message.contains("k-1"), "{}", told.message);
+    }
+
+    #[test]
+    fn what_a_provider_quotes_of_a_request_shuts_no_backend() {
+        for (status, message, class) in [
+            (400, "Invalid value: 'credit balance is too low'.", Class::CallerInvalid),
+            (
+                429,
+                "Request too large for gpt-4o on tokens per min: Limit 30000, Requested 42000.",
+                Class::CallerMisdirected,
+            ),
+            (413, "Request too large for model `x` on tokens per minute", Class::CallerMisdirected),
+            (403, "x requires moderation. Your input was flagged for \"violence\".", Class::ProviderContentFilter),
+        ] {
+            assert_eq!(classify(&fault(status, "", "rate_limit_exceeded", message)), class, "{message}");
         }
     }
 

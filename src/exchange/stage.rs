@@ -18,6 +18,7 @@ use super::worker::Worker;
 use crate::{
     error::{Error, panic_words},
     timer::Lent,
+    wire::sse,
 };
 
 /// Where the exchange puts what the client shall get.
@@ -81,6 +82,10 @@ pub(super) struct Sent {
 
 impl Sent {
     fn note(&mut self, bytes: &Bytes) {
+        // A comment is no event to go on from.
+        if bytes.starts_with(b":") && sse::frames(bytes).all(|frame| frame.data.is_none()) {
+            return;
+        }
         if self.first.is_empty() {
             self.first = bytes.clone();
         }

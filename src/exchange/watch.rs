@@ -25,7 +25,7 @@ pub(super) struct Watch {
     /// Something to be told once, before any limit: the soft threshold.
     soft: Option<(Instant, Rc<Cell<bool>>)>,
     since: Instant,
-    pub(super) limit: Duration,
+    limit: Duration,
     class: Class,
     total: Instant,
     /// That is when the request's own time is up, and not the backend's.
@@ -71,13 +71,22 @@ impl Watch {
     }
 
     /// Something has happened: the limit starts anew.
-    pub(super) fn touch(&mut self) {
+    fn touch(&mut self) {
         self.since = Instant::now();
-        let held = self.stage.as_ref().map_or(Duration::ZERO, |stage| stage.held(self.since));
+        self.count_held(self.since);
+        self.set(self.since);
+    }
+
+    /// As `touch`, but that the limit goes on.
+    pub(super) fn note_held(&mut self) {
+        self.count_held(Instant::now());
+    }
+
+    fn count_held(&mut self, now: Instant) {
+        let held = self.stage.as_ref().map_or(Duration::ZERO, |stage| stage.held(now));
         if held > PROMPT {
             self.held_up += held;
         }
-        self.set(self.since);
     }
 
     /// Content has come: the soft threshold has nothing more to tell.

@@ -1,16 +1,21 @@
 //! Owns the endpoints of operators: what is known of each backend, and what can be done to it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{auth, header, refused, request_id, shared, worker};
 use crate::{
     error::{Class, Error},
     router,
+    settings::User,
     supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
-    telemetry::ledger::{SIZE, Wanted},
+    telemetry::{
+        counts::NO_BACKEND,
+        ledger::{SIZE, Wanted},
+    },
 };
 
 /// All backends, and what became of the other actors.
@@ -38,29 +43,77 @@ pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> Ht
 pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
         allowed(&request)?;
-        let wanted = web::Query::<Wanted>::from_query(request.query_string()).map_err(|error| Error::Invalid {
+        let filters = web::Query::<Filters>::from_query(request.query_string()).map_err(|error| Error::Invalid {
             param: "query".to_owned(),
             message: format!("{error}. Known are backend, outcome, model and limit."),
         })?;
-        if let Some(outcome) = wanted.outcome.as_deref().filter(|outcome| !is_outcome(outcome)) {
-            return Err(no_outcome(outcome));
+        let wanted = filters.into_inner().wanted()?;
+        let ledger = &shared(&request).ledger;
+        let stories = ledger.list(&wanted);
+        if let (true, Some(name)) = (stories.is_empty(), wanted.backend) {
+            let any = Wanted { backend: Some(name.clone()), limit: Some(1), ..Wanted::default() };
+            if !is_known(&request, &name) && ledger.list(&any).is_empty() {
+                return Err(never_heard_of(&name));
+            }
         }
-        let stories = shared(&request).ledger.list(&wanted);
         let reports: Vec<_> = stories.iter().map(|story| story.report()).collect();
         Ok(json!({"requests": reports}))
     })
     .await
 }
 
+/// Which requests are wanted, as that comes.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Filters {
+    backend: Option<String>,
+    outcome: Option<String>,
+    model: Option<String>,
+    limit: Option<String>,
+}
+
+impl Filters {
+    fn wanted(self) -> Result<Wanted, Error> {
+        let Self { backend, outcome, model, limit } = self;
+        if let Some(outcome) = outcome.as_deref().filter(|outcome| !is_outcome(outcome)) {
+            return Err(no_outcome(outcome));
+        }
+        let bad =
+            |_| Error::Invalid { param: "limit".to_owned(), message: "'limit' must be a whole number.".to_owned() };
+        let limit = limit.map(|text| text.parse().map_err(bad)).transpose()?;
+        Ok(Wanted { backend, outcome, model, limit })
+    }
+}
+
+/// Whether the settings in force have a backend of this name, or it is the word for requests that none was found for.
+pub(super) fn is_known(request: &HttpRequest, name: &str) -> bool {
+    name == NO_BACKEND || shared(request).table().settings.backends.contains_key(name)
+}
+
+/// A question about a backend that there is not and, as far as is remembered, never was: nothing found would look as if nothing
+/// had happened there.
+pub(super) fn never_heard_of(name: &str) -> Error {
+    let message = format!("There is no backend {name:?}, and nothing is remembered of one.");
+    Error::Invalid { param: "backend".to_owned(), message }
+}
+
 /// How a request can have ended, beside the classes of failure.
 const OUTCOMES: [&str; 3] = ["success", "failure", "cancelled"];
 
+/// Classes that no request in the ledger has: strangers are refused before there is anything to remember, and Greenroom sets
+/// users no limit.
+const NEVER: [Class; 2] = [Class::PolicyAuth, Class::PolicyRatelimit];
+
+fn classes() -> impl Iterator<Item = &'static str> {
+    Class::ALL.into_iter().filter(|class| !NEVER.contains(class)).map(Class::as_str)
+}
+
 fn is_outcome(word: &str) -> bool {
-    OUTCOMES.contains(&word) || Class::ALL.iter().any(|class| class.as_str() == word)
+    OUTCOMES.contains(&word) || classes().any(|class| class == word)
 }
 
 fn no_outcome(word: &str) -> Error {
-    let classes: BTreeSet<_> = Class::ALL.iter().map(|class| class.as_str()).collect();
+    let classes: BTreeSet<_> = classes().collect();
     let known = OUTCOMES.into_iter().chain(classes).collect::<Vec<_>>().join(", ");
     let message = format!("No request ends as {word:?}. Known are {known}.");
     Error::Invalid { param: "outcome".to_owned(), message }
@@ -81,10 +134,10 @@ pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> Http
 pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
     let (name, action) = path.into_inner();
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let action: Action = action.parse().map_err(Error::NotFound)?;
         ask(&request, Act { backend: name.clone(), action }).await?.map_err(|why| not_done(&name, why))?;
-        log::info!("operator: action={} backend={name}", action.as_str());
+        audit(&request, &user, action.as_str(), &name);
         Ok(json!({"backend": name, "action": action.as_str(), "done": true}))
     })
     .await
@@ -93,9 +146,10 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
 /// Asks a backend's provider now whether it is well.
 pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let asked = shared(&request).overseer.send(Probe(name.clone())).await.map_err(|_| Error::Internal)?;
         let said = asked.map_err(|why| not_done(&name, why))?;
+        audit(&request, &user, "probe", &name);
         Ok(match said {
             Ok(()) => json!({"backend": *name, "healthy": true}),
             Err(failed) => json!({
@@ -110,9 +164,10 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
 /// Tries a backend step by step.
 pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let asked = shared(&request).overseer.send(Diagnose(name.clone())).await.map_err(|_| Error::Internal)?;
         let steps = asked.map_err(|why| not_done(&name, why))?;
+        audit(&request, &user, "diagnose", &name);
         Ok(json!({"backend": *name, "steps": steps}))
     })
     .await
@@ -121,7 +176,7 @@ pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> H
 /// Reads the settings file again and installs it, whole or not at all; with `?dry_run=true` only tells what would change.
 pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
-        allowed(&request)?;
+        let user = allowed(&request)?;
         let dry_run = match request.query_string() {
             "" | "dry_run=false" => false,
             "dry_run=true" => true,
@@ -130,7 +185,11 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
                 return Err(Error::Invalid { param: "query".to_owned(), message });
             }
         };
-        let plan = shared(&request).reload(dry_run).await?;
+        let plan = shared(&request).reload(dry_run).await;
+        if !dry_run {
+            audit(&request, &user, if plan.is_ok() { "reload" } else { "refused_reload" }, "*");
+        }
+        let plan = plan?;
         Ok(json!({"installed": !dry_run, "plan": plan}))
     })
     .await
@@ -139,9 +198,10 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
 /// Kills a Backend actor, where the settings allow it.
 pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
-        chaos_allowed(&request)?;
+        let user = chaos_allowed(&request)?;
         let act = Act { backend: name.clone(), action: Action::Crash };
         ask(&request, act).await?.map_err(|why| not_done(&name, why))?;
+        audit(&request, &user, "crash", &name);
         Ok(json!({"crashed": format!("backend {name}")}))
     })
     .await
@@ -150,10 +210,11 @@ pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>)
 /// Kills the Router actor of this worker, where the settings allow it.
 pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
-        chaos_allowed(&request)?;
+        let user = chaos_allowed(&request)?;
         let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
         let words = "crashed on request of an operator".to_owned();
         worker(&request).ok_or_else(none)?.router().do_send(router::messages::Crash(words));
+        audit(&request, &user, "crash_router", "*");
         Ok(json!({"crashed": "router"}))
     })
     .await
@@ -173,14 +234,19 @@ pub(super) async fn reply(
     }
 }
 
-pub(super) fn allowed(request: &HttpRequest) -> Result<(), Error> {
-    auth::admin(header(request), &shared(request).table()).map(|_| ())
+pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
+    auth::admin(header(request), &shared(request).table())
 }
 
-fn chaos_allowed(request: &HttpRequest) -> Result<(), Error> {
-    allowed(request)?;
+/// What an operator did, and who that was.
+fn audit(request: &HttpRequest, user: &User, action: &str, backend: &str) {
+    log::info!("operator: id={} user={} action={action} backend={backend}", request_id(request), user.name);
+}
+
+fn chaos_allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
+    let user = allowed(request)?;
     if shared(request).table().settings.server.chaos {
-        return Ok(());
+        return Ok(user);
     }
     Err(Error::NotFound("Chaos actions are off; set server.chaos = true to allow them.".to_owned()))
 }

@@ -1,6 +1,12 @@
 //! Owns the story of a request to any of the model endpoints: who asks, is it in order, then over to the exchange.
 
-use std::{cell::Cell, panic::AssertUnwindSafe, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    panic::AssertUnwindSafe,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -52,6 +58,9 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
     match auth::user(|name| head.text(name), &table) {
         Ok(user) => {
             let id = request_id(head.text(REQUEST_ID));
+            if door.shared.closed.load(Relaxed) {
+                return Err(refuse(&door.shared, &id, Some(&user), received, &Error::ShuttingDown, surface));
+            }
             Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user })
         }
         Err(error) => Err(refuse(&door.shared, &new_id(), None, received, &error, surface)),
@@ -102,11 +111,12 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
     let (model, stream) = check(&envelope, surface)?;
     let route = table.routes.get(model).cloned();
     // A configured name is there already.
-    let model = route.as_ref().map_or_else(|| Arc::from(model), |route| route.model.clone());
+    let model = route.as_ref().map_or_else(|| remembered(model), |route| route.model.clone());
     let explain = user.may_explain && asks_to_explain(head);
     let pin = match &envelope.pin {
         Pin::None => None,
-        Pin::To(name) => Some(Arc::from(name.as_str())),
+        Pin::To(name) if table.handles.contains_key(name) => Some(Arc::from(name.as_str())),
+        Pin::To(name) => Some(remembered(name)),
         Pin::Bad => return Err(Error::BackendInvalid),
     };
     let failover = table.settings.failover.clone();
@@ -156,6 +166,15 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         is_retry: is_retry(head),
         failover,
     }))
+}
+
+/// Longest name that no settings know as it is kept, bytes: stories of the last thousand requests hold it.
+const LONGEST_NAME: usize = 256;
+
+/// A name that no settings know, as it is remembered and told. Cut, it can be no name of the settings either.
+fn remembered(name: &str) -> Arc<str> {
+    let end = name.floor_char_boundary(LONGEST_NAME);
+    if end == name.len() { name.into() } else { format!("{}…", &name[..end]).into() }
 }
 
 /// What a request must have, and have right.

@@ -6,12 +6,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 
 use super::{
-    admin::{allowed, reply},
+    admin::{allowed, is_known, never_heard_of, reply},
     shared,
 };
 use crate::{
     error::Error,
-    telemetry::history::{messages::Ask, tally::MINUTE},
+    telemetry::history::{History, answer::Answer, messages::Ask, tally::MINUTE},
 };
 
 /// Most steps in one answer.
@@ -44,15 +44,33 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
             .map_err(|error| invalid("query", &format!("{error}. Known are backend, model, from, to and step")))?;
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
         let ask = question(wanted.into_inner(), now)?;
-        let answer = history.ask(ask, PATIENCE).await.map_err(|why| {
-            log::error!("history cannot be read: {why}");
-            Error::HistoryUnavailable(format!(
-                "History cannot be read now: {why}. See history.path in the settings, and the log."
-            ))
-        })?;
+        let answer = put(history, ask.clone()).await?;
+        if let (true, Some(name)) = (is_empty(&answer), ask.backend)
+            && !is_known(&request, &name)
+        {
+            // Of one that was taken away something is known from another time.
+            let ever = Ask { backend: Some(name.clone()), model: None, from: 0, to: now + YEAR, step: now + YEAR };
+            if is_empty(&put(history, ever).await?) {
+                return Err(never_heard_of(&name));
+            }
+        }
         serde_json::to_value(answer).map_err(|_| Error::Internal)
     })
     .await
+}
+
+fn is_empty(answer: &Answer) -> bool {
+    answer.points.is_empty() && answer.events.is_empty()
+}
+
+/// Asks the Recorder.
+async fn put(history: &History, ask: Ask) -> Result<Answer, Error> {
+    history.ask(ask, PATIENCE).await.map_err(|why| {
+        log::error!("history cannot be read: {why}");
+        Error::HistoryUnavailable(format!(
+            "History cannot be read now: {why}. See history.path in the settings, and the log."
+        ))
+    })
 }
 
 /// Turns text into moments: whole minutes, with everything that has happened by now in the last one.

@@ -15,10 +15,11 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    time::Duration,
 };
 
 use actix::Addr;
-use actix_web::{FromRequest, Handler, HttpRequest, HttpResponse, Resource, Responder, guard, web};
+use actix_web::{FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder, guard, web};
 use tokio::sync::Notify;
 
 use crate::{
@@ -42,6 +43,8 @@ pub struct Shared {
     pub overseer: Addr<Overseer>,
     /// Greenroom is stopping.
     pub draining: Arc<AtomicBool>,
+    /// No further request is taken on. Looked at by each as it comes: a message to each worker would come later than some.
+    pub closed: Arc<AtomicBool>,
     /// Streams that still run end now, with an error frame.
     pub cut: Arc<Notify>,
     /// The last requests.
@@ -69,6 +72,7 @@ impl Shared {
             installed,
             overseer,
             draining: Arc::default(),
+            closed: Arc::default(),
             cut: Arc::default(),
             ledger: Arc::default(),
             counts,
@@ -222,13 +226,27 @@ fn header<'r>(request: &'r HttpRequest) -> impl Fn(&str) -> Option<&'r str> {
     move |name| request.headers().get(name)?.to_str().ok()
 }
 
+/// The id of a request, once found or made the same for all who ask.
+struct Id(Arc<str>);
+
 fn request_id(request: &HttpRequest) -> Arc<str> {
-    chat::id_of(header(request), &shared(request).table())
+    if let Some(Id(known)) = request.extensions().get() {
+        return known.clone();
+    }
+    let id = chat::id_of(header(request), &shared(request).table());
+    request.extensions_mut().insert(Id(id.clone()));
+    id
 }
 
 /// An error, as the framework's answer.
 fn refused(request: &HttpRequest, error: &Error) -> HttpResponse {
-    let reply = response::refused(&request_id(request), error, Dialect::Chat);
+    let id = request_id(request);
+    if matches!(error, Error::InvalidKey | Error::PermissionDenied) {
+        // Whoever tries tokens at the operators' door leaves a trace.
+        let user = auth::user(header(request), &shared(request).table()).ok();
+        log::refused(&id, user.as_ref().map(|user| user.name.as_str()), error, Duration::ZERO);
+    }
+    let reply = response::refused(&id, error, Dialect::Chat);
     let mut response = HttpResponse::build(reply.status);
     for line in reply.lines.split(|b| *b == b'\n') {
         if let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.trim_end().split_once(": ")) {

@@ -23,22 +23,18 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Assigner {
     pub(super) table: Arc<Table>,
-    pub(super) draining: bool,
     rng: SmallRng,
 }
 
 impl Assigner {
     /// Decides by `table`; `seed` makes its choices repeatable.
-    pub(super) fn new(table: Arc<Table>, draining: bool, seed: u64) -> Self {
-        Self { table, draining, rng: SmallRng::seed_from_u64(seed) }
+    pub(super) fn new(table: Arc<Table>, seed: u64) -> Self {
+        Self { table, rng: SmallRng::seed_from_u64(seed) }
     }
 
     /// Takes a place at a backend for this request, or says why there is none.
     pub(super) fn assign(&mut self, ask: &Assign) -> Result<Grant, Refusal> {
         let plain = |error| Refusal { error, soonest: None, full: false, decision: None };
-        if self.draining {
-            return Err(plain(Error::ShuttingDown));
-        }
         let Some(route) = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
             return Err(plain(Error::ModelNotFound(ask.model.to_string())));
         };
@@ -168,7 +164,13 @@ fn explain(
         }
     };
     let decision = Decision {
-        candidates: route.targets.iter().filter(|t| which(t)).map(candidate).collect(),
+        // A user is told of no backend that is not on the user's list.
+        candidates: route
+            .targets
+            .iter()
+            .filter(|t| which(t) && ask.user.backends.allows(t.handle.name()))
+            .map(candidate)
+            .collect(),
         chosen: chosen.map(|t| t.handle.name().to_string()),
         by_affinity: false,
     };

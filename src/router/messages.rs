@@ -118,11 +118,6 @@ pub struct Candidate {
 #[rtype(result = "()")]
 pub struct Install(pub Arc<Table>);
 
-/// Refuse new work from now on. Sent by the Overseer when Greenroom stops.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Drain;
-
 /// Panic with these words: to prove supervision, for the chaos action of the admin endpoint; or since it did so while it was
 /// asked at its desk.
 #[derive(Debug, Message)]

@@ -12,7 +12,7 @@ use actix::{Actor, Context, Handler, MessageResult, Supervised};
 
 use self::{
     assign::Assigner,
-    messages::{Assign, Crash, Drain, Install},
+    messages::{Assign, Crash, Install},
     table::Installed,
 };
 
@@ -23,20 +23,19 @@ type State = Rc<RefCell<Option<Assigner>>>;
 #[derive(Debug)]
 pub struct Router {
     installed: Installed,
-    draining: bool,
     state: State,
 }
 
 impl Router {
     /// A router over the table in force.
     pub fn new(installed: Installed) -> Self {
-        let router = Self { installed, draining: false, state: State::default() };
+        let router = Self { installed, state: State::default() };
         router.state.replace(Some(router.assigner()));
         router
     }
 
     fn assigner(&self) -> Assigner {
-        Assigner::new(self.installed.load_full(), self.draining, rand::random())
+        Assigner::new(self.installed.load_full(), rand::random())
     }
 }
 
@@ -75,17 +74,6 @@ impl Handler<Install> for Router {
     fn handle(&mut self, Install(table): Install, _: &mut Self::Context) {
         if let Some(assigner) = &mut *self.state.borrow_mut() {
             assigner.table = table;
-        }
-    }
-}
-
-impl Handler<Drain> for Router {
-    type Result = ();
-
-    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
-        self.draining = true;
-        if let Some(assigner) = &mut *self.state.borrow_mut() {
-            assigner.draining = true;
         }
     }
 }

@@ -54,7 +54,7 @@ pub struct Route {
     /// The tiers within `targets`.
     pub tiers: Vec<Range<usize>>,
     /// Those who wait for a place.
-    pub queue: Queue,
+    pub queue: Arc<Queue>,
     /// Step of 100 ms in which the targets were last told what is usual.
     settled: AtomicU32,
 }
@@ -98,6 +98,15 @@ impl Table {
 }
 
 impl Table {
+    /// Takes over the queues of the table before it: those who wait in them stay ahead of those who come.
+    pub fn take_over_queues(&mut self, before: &Self) {
+        for (name, route) in &mut self.routes {
+            if let (Some(route), Some(old)) = (Arc::get_mut(route), before.routes.get(name)) {
+                route.queue = old.queue.clone();
+            }
+        }
+    }
+
     /// Whether at least one backend of some model could serve now.
     pub fn could_serve(&self) -> bool {
         let open = |gate: &GateCell| !matches!(gate.read(), Gate::Shut(..) | Gate::Held(_));
@@ -122,7 +131,7 @@ impl Route {
             settings: model.clone(),
             targets,
             tiers,
-            queue: Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1) },
+            queue: Arc::new(Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1) }),
             settled: AtomicU32::new(u32::MAX),
         }
     }

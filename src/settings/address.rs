@@ -2,6 +2,9 @@
 
 use actix_web::http::Uri;
 
+/// What a base URL ends with where the address of an endpoint was copied.
+const ENDPOINTS: [&str; 2] = ["/chat/completions", "/messages"];
+
 /// Where to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Address {
@@ -29,6 +32,11 @@ impl Address {
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if uri.query().is_some() || url.contains('#') || authority.contains('@') {
             return Err("must be scheme, host and path only; put credentials into api_key");
+        }
+        if ENDPOINTS.iter().any(|endpoint| uri.path().trim_end_matches('/').ends_with(endpoint)) {
+            return Err(
+                "ends with an endpoint, which Greenroom adds itself; take that away, as in \"https://api.openai.com/v1\"",
+            );
         }
         // Read here, since the parser's own answer for a port out of range is that there is none.
         let port = match authority.strip_prefix(host) {
@@ -59,6 +67,17 @@ mod tests {
         assert_eq!(of("http://127.0.0.1:65535/v1"), at("127.0.0.1", 65535, false));
         assert_eq!(of("http://[::1]:8080/v1"), at("::1", 8080, false));
         assert_eq!(of("https://[::1]/v1"), at("::1", 443, true));
+    }
+
+    #[test]
+    fn the_address_of_an_endpoint_is_no_base_url() {
+        for endpoint in ["v1/chat/completions", "v1/chat/completions/", "v1/messages", "messages"] {
+            let url = format!("https://api.example.com/{endpoint}");
+            assert!(Address::of(&url).is_err_and(|why| why.contains("endpoint")), "{url}");
+        }
+        for base in ["", "/v1", "/chat/completions/v1", "/my-messages", "/completions"] {
+            assert!(Address::of(&format!("https://api.example.com{base}")).is_ok(), "{base}");
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Address, Secret,
-    section::{Problems, Section},
+    section::{Defaults, Problems, Section},
 };
 use crate::wire::Protocol;
 
@@ -118,9 +118,9 @@ impl Backend {
         self.protocol == Protocol::Gemini || self.style == Style::Azure
     }
 
-    /// Reads `[backends.NAME]`, already laid over `[defaults.backend]`.
-    pub(super) fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
-        let mut s = Section::open(path, value, problems);
+    /// Reads `[backends.NAME]` over `[defaults.backend]`.
+    pub(super) fn read(defaults: &Defaults, path: &str, value: Value, problems: &Problems) -> Option<Self> {
+        let mut s = Section::over(defaults, path, value, problems);
         let protocol = s.word(
             "protocol",
             &[("openai", Protocol::Openai), ("anthropic", Protocol::Anthropic), ("gemini", Protocol::Gemini)],
@@ -132,10 +132,14 @@ impl Backend {
             base_url.as_deref().and_then(|url| Address::of(url).map_err(|why| s.problem("base_url", why)).ok());
         if style == Some(Style::Azure) {
             if protocol.is_some_and(|protocol| protocol != Protocol::Openai) {
-                s.problem("style", "\"azure\" goes with protocol = \"openai\" only");
+                s.clash("style", &["style", "protocol"], "\"azure\" goes with protocol = \"openai\" only");
             }
             if api_version.is_empty() {
-                s.problem("api_version", "is empty; style = \"azure\" needs one such as \"2024-10-21\"");
+                s.clash(
+                    "api_version",
+                    &["api_version", "style"],
+                    "is empty; style = \"azure\" needs one such as \"2024-10-21\"",
+                );
             }
         }
         let api_key: Option<Secret> = s.optional("api_key");
@@ -148,8 +152,9 @@ impl Backend {
         if let (Some(_), Some(protocol), Some(style)) = (&api_key, protocol, style) {
             let own = key_header(protocol, style);
             if let Some(name) = headers.keys().find(|name| name.eq_ignore_ascii_case(own)) {
-                s.problem(
+                s.clash(
                     &format!("headers.{name}"),
+                    &["headers", "api_key"],
                     "stands beside api_key, which goes out under this name; keep one of the two",
                 );
             }
@@ -196,7 +201,7 @@ impl Backend {
             s.problem("breaker_error_ratio", "must be above 0 and at most 1");
         }
         if breaker.backoff_max < breaker.backoff_min {
-            s.problem("backoff_max", "must not be shorter than backoff_min");
+            s.clash("backoff_max", &["backoff_max", "backoff_min"], "must not be shorter than backoff_min");
         }
         let probe = s.word(
             "probe",
@@ -250,6 +255,9 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
                     "host" | "content-length" | "transfer-encoding" | "connection" | "content-type"
                 ) {
                     problems.add(key, "is set by Greenroom itself; leave it out");
+                } else if name.eq_ignore_ascii_case("accept-encoding") && !text.trim().eq_ignore_ascii_case("identity")
+                {
+                    problems.add(key, "asks for compressed answers, which Greenroom does not read; leave it out");
                 } else if headers.keys().any(|known: &String| known.eq_ignore_ascii_case(&name)) {
                     problems.add(key, "stands here a second time in other capitals; keep one of the two");
                 } else {

@@ -15,6 +15,9 @@ const MEMORY: &str = ":memory:";
 /// One row covers a minute: shorter times make no sense for what is kept of them.
 const MINUTE: Duration = Duration::from_mins(1);
 
+/// Most rows that may wait: memory is taken for them while nothing can be written.
+const MOST_ROWS: usize = 1_000_000;
+
 /// `[history]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct History {
@@ -44,8 +47,8 @@ impl History {
             s.problem("flush_every", "must be longer than 0");
         }
         let queue = s.value("queue");
-        if queue == 0 {
-            s.problem("queue", "must be at least 1");
+        if !(1..=MOST_ROWS).contains(&queue) {
+            s.problem("queue", format!("must be from 1 to {MOST_ROWS}"));
         }
         s.finish();
         let path = match path.as_str() {

@@ -2,6 +2,7 @@
 
 mod address;
 mod backend;
+mod doubts;
 mod history;
 mod load;
 mod model;
@@ -10,6 +11,7 @@ mod secret;
 mod section;
 mod server;
 mod user;
+mod value;
 mod variables;
 
 use std::{collections::BTreeMap, fmt};
@@ -24,7 +26,7 @@ pub use self::{
     secret::Secret,
     section::Problem,
     server::{Failover, Server},
-    user::{Allowed, TokenDigest, User, digest},
+    user::{Allowed, TokenDigest, User, check_token, digest},
 };
 
 /// Everything the operator decides.
@@ -42,23 +44,6 @@ pub struct Settings {
     pub models: BTreeMap<String, Model>,
     /// Users by name.
     pub users: BTreeMap<String, User>,
-}
-
-impl Settings {
-    /// What can be used, and yet may be meant otherwise.
-    pub fn doubts(&self) -> Vec<Problem> {
-        let without_hedge = |(_, backend): &(&String, &Backend)| {
-            let limits = &backend.deadlines;
-            limits.first_token_soft >= limits.first_token_hard
-        };
-        let doubt = |(name, _): (&String, &Backend)| Problem {
-            key: format!("backends.{name}.first_token_soft"),
-            text: "is not below first_token_hard: a second backend is never started beside this one; set it below, or \
-                   leave it so where that is meant"
-                .to_owned(),
-        };
-        self.backends.iter().filter(without_hedge).map(doubt).collect()
-    }
 }
 
 /// Settings that cannot be used: all their problems at once.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::section::{Problems, Section, list};
+use super::{
+    section::{Defaults, Problems, Section},
+    value::list,
+};
 
 /// What to do with a stream that breaks after its first content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,9 +55,9 @@ pub struct Model {
 }
 
 impl Model {
-    /// Reads `[models.NAME]`, already laid over `[defaults.model]`.
-    pub(super) fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
-        let mut s = Section::open(path, value, problems);
+    /// Reads `[models.NAME]` over `[defaults.model]`.
+    pub(super) fn read(defaults: &Defaults, path: &str, value: Value, problems: &Problems) -> Option<Self> {
+        let mut s = Section::over(defaults, path, value, problems);
         let missing = !s.has("backends");
         let items = list(&s.raw("backends"));
         if missing || items.as_ref().is_some_and(Vec::is_empty) {
@@ -62,8 +65,9 @@ impl Model {
         } else if items.is_none() {
             s.problem("backends", "must be a list such as [{ backend = \"openai\" }]");
         }
+        let path = s.key("backends");
         let targets = items.into_iter().flatten().enumerate();
-        let targets = targets.filter_map(|(n, item)| Target::read(&format!("{path}.backends[{n}]"), item, problems));
+        let targets = targets.filter_map(|(n, item)| Target::read(&format!("{path}[{n}]"), item, problems));
         let targets = targets.collect();
         let rescue = s.word("rescue", &[("off", Rescue::Off), ("replay", Rescue::Replay), ("prefix", Rescue::Prefix)]);
         let rewrite_model = s.value("rewrite_model");
@@ -71,7 +75,11 @@ impl Model {
         let queue = s.value("queue");
         let queue_timeout: Duration = s.value("queue_timeout");
         if queue > 0 && queue_timeout.is_zero() {
-            s.problem("queue_timeout", "must be longer than 0; nobody could wait in the queue");
+            s.clash(
+                "queue_timeout",
+                &["queue_timeout", "queue"],
+                "must be longer than 0; nobody could wait in the queue",
+            );
         }
         s.finish();
         Some(Self { targets, rescue: rescue?, rewrite_model, prefix_affinity, queue, queue_timeout })
@@ -92,6 +100,9 @@ impl Target {
             s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
         }
         let context_window = s.optional("context_window");
+        if context_window == Some(0) {
+            s.problem("context_window", "must be at least 1; leave it out where it is not known");
+        }
         let continues = s.optional("continues").unwrap_or(false);
         s.finish();
         Some(Self { backend: backend?, model, priority, weight, context_window, continues })

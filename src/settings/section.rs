@@ -1,11 +1,10 @@
 //! Owns reading one settings table key by key, so that every problem of a file is found in one run, each with its key and the fix.
 
-use std::{cell::RefCell, fmt, time::Duration};
+use std::{cell::RefCell, fmt};
 
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::Secret;
+use super::value::FromValue;
 
 /// One thing wrong with the settings: where, what, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,11 +51,20 @@ fn is_in(key: &str, whole: &str, marks: &[char]) -> bool {
     key.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(marks))
 }
 
+/// Values that hold where a table does not say otherwise, and the key that they stand under.
+#[derive(Debug)]
+pub(super) struct Defaults {
+    pub(super) path: String,
+    pub(super) map: Map<String, Value>,
+}
+
 /// A settings table being read. `finish` reports the keys that nobody took.
 pub(super) struct Section<'p> {
     path: String,
     map: Map<String, Value>,
+    defaults: Option<&'p Defaults>,
     known: Vec<&'static str>,
+    unread: Vec<&'static str>,
     problems: &'p Problems,
 }
 
@@ -72,27 +80,54 @@ impl<'p> Section<'p> {
                 Map::new()
             }
         };
-        Self { path, map, known: Vec::new(), problems }
+        Self { path, map, defaults: None, known: Vec::new(), unread: Vec::new(), problems }
     }
 
+    /// As `open`, with these values for the keys that do not stand there.
+    pub(super) fn over(defaults: &'p Defaults, path: &str, value: Value, problems: &'p Problems) -> Self {
+        Self { defaults: Some(defaults), ..Self::open(path, value, problems) }
+    }
+
+    /// The whole key, where its value was written: here or, once for all tables, among the defaults.
     pub(super) fn key(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        let first = key.split('.').next().unwrap_or(key);
+        match self.defaults {
+            Some(defaults) if !self.map.contains_key(first) && defaults.map.contains_key(first) => {
+                join(&defaults.path, key)
+            }
+            _ => join(&self.path, key),
+        }
     }
 
     pub(super) fn problem(&self, key: &str, text: impl Into<String>) {
         self.problems.add(self.key(key), text);
     }
 
+    /// A problem of `key` that lies in how `values` go together: told of among the defaults only if all of them stand there, and
+    /// not at all if one of them could not be read.
+    pub(super) fn clash(&self, key: &str, values: &[&str], text: impl Into<String>) {
+        if values.iter().any(|value| self.unread.contains(value)) {
+            return;
+        }
+        let is_own = values.iter().any(|value| self.map.contains_key(*value));
+        self.problems.add(if is_own { join(&self.path, key) } else { self.key(key) }, text);
+    }
+
     /// Whether the key stands there, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
-        self.map.contains_key(key)
+        self.find(key).is_some()
+    }
+
+    fn find(&self, key: &str) -> Option<&Value> {
+        self.map.get(key).or_else(|| self.defaults?.map.get(key))
     }
 
     /// Takes an optional value; a value of the wrong kind is a problem and reads as absent.
     pub(super) fn optional<T: FromValue>(&mut self, key: &'static str) -> Option<T> {
         self.known.push(key);
-        let found = T::from_value(&self.map.remove(key)?);
+        let found = T::from_value(self.find(key)?);
         if found.is_none() {
+            self.unread.push(key);
             self.problem(key, format!("must be {}", T::WANT));
         }
         found
@@ -125,101 +160,26 @@ impl<'p> Section<'p> {
     /// Takes a sub-table's raw value.
     pub(super) fn raw(&mut self, key: &'static str) -> Value {
         self.known.push(key);
-        self.map.remove(key).unwrap_or(Value::Null)
+        match self.map.get_mut(key) {
+            Some(value) => value.take(),
+            None => self.find(key).cloned().unwrap_or(Value::Null),
+        }
     }
 
     /// Reports keys that are not settings, with the nearest one that is.
     pub(super) fn finish(self) {
-        for key in self.map.keys() {
+        let here = self.map.keys().map(|key| (&self.path, key));
+        let defaults = self.defaults.iter().flat_map(|defaults| defaults.map.keys().map(|key| (&defaults.path, key)));
+        for (path, key) in here.chain(defaults).filter(|(_, key)| !self.known.contains(&key.as_str())) {
             let hint = did_you_mean(key, self.known.iter().copied())
                 .unwrap_or_else(|| format!("; known keys are {}", self.known.join(", ")));
-            self.problem(key, format!("is not a setting{hint}"));
+            self.problems.add(join(path, key), format!("is not a setting{hint}"));
         }
     }
 }
 
-/// What a settings value of some kind looks like and how it is read.
-pub(super) trait FromValue: Sized {
-    const WANT: &'static str;
-    fn from_value(value: &Value) -> Option<Self>;
-}
-
-impl FromValue for bool {
-    const WANT: &'static str = "true or false";
-    fn from_value(value: &Value) -> Option<Self> {
-        // The environment layer carries only text.
-        value.as_bool().or_else(|| value.as_str()?.parse().ok())
-    }
-}
-
-impl FromValue for u64 {
-    const WANT: &'static str = "a whole number, zero or more";
-    fn from_value(value: &Value) -> Option<Self> {
-        value.as_u64().or_else(|| value.as_str()?.parse().ok())
-    }
-}
-
-impl FromValue for u32 {
-    const WANT: &'static str = "a whole number from 0 to 4294967295";
-    fn from_value(value: &Value) -> Option<Self> {
-        u64::from_value(value)?.try_into().ok()
-    }
-}
-
-impl FromValue for usize {
-    const WANT: &'static str = "a whole number, zero or more";
-    fn from_value(value: &Value) -> Option<Self> {
-        u64::from_value(value)?.try_into().ok()
-    }
-}
-
-impl FromValue for f64 {
-    const WANT: &'static str = "a number";
-    fn from_value(value: &Value) -> Option<Self> {
-        value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|number| number.is_finite())
-    }
-}
-
-impl FromValue for String {
-    const WANT: &'static str = "a string";
-    fn from_value(value: &Value) -> Option<Self> {
-        value.as_str().map(ToOwned::to_owned)
-    }
-}
-
-impl FromValue for Secret {
-    const WANT: &'static str = "a string such as \"${VARIABLE}\"";
-    fn from_value(value: &Value) -> Option<Self> {
-        String::from_value(value).map(Secret::new)
-    }
-}
-
-/// The longest time that is taken: clocks count on for a few of these, and not for all that can be written.
-const LONGEST: Duration = Duration::from_hours(100 * 366 * 24);
-
-impl FromValue for Duration {
-    const WANT: &'static str = "a duration such as \"15s\" or \"250ms\", at most 100 years";
-    fn from_value(value: &Value) -> Option<Self> {
-        humantime::parse_duration(value.as_str()?).ok().filter(|time| *time <= LONGEST)
-    }
-}
-
-impl FromValue for Vec<String> {
-    const WANT: &'static str = "a list of strings such as [\"*\"]";
-    fn from_value(value: &Value) -> Option<Self> {
-        list(value)?.iter().map(String::from_value).collect()
-    }
-}
-
-/// The items of a list. The environment layer carries only text: there a list is written as in the file.
-pub(super) fn list(value: &Value) -> Option<Vec<Value>> {
-    match value {
-        Value::Array(items) => Some(items.clone()),
-        Value::String(text) if text.trim_start().starts_with('[') => {
-            Vec::deserialize(toml::de::ValueDeserializer::parse(text.trim()).ok()?).ok()
-        }
-        _ => None,
-    }
+fn join(path: &str, key: &str) -> String {
+    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
 /// The known name that is nearly the one written, as the end of a sentence.
@@ -247,6 +207,8 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use serde_json::json;
 
     use super::*;
@@ -283,12 +245,23 @@ mod tests {
     }
 
     #[test]
-    fn a_list_may_come_as_text_and_nothing_else_passes_for_one() {
-        let read = |text: &str| Vec::<String>::from_value(&json!(text));
-        assert_eq!(read(r#" ["a", 'b'] "#), Some(vec!["a".to_owned(), "b".to_owned()]));
-        assert_eq!(read("[]"), Some(Vec::new()));
-        for bad in ["a", "[1]", "[\"a\"", "[\"a\"]\nb = 1", "[a]", ""] {
-            assert_eq!(read(bad), None, "{bad}");
+    fn what_is_wrong_with_a_default_is_told_under_its_own_key_and_once() {
+        let problems = Problems::default();
+        let map = json!({"weight": "heavy", "wieght": 1, "idle": "5s", "least": 3, "most": 2});
+        let defaults = Defaults { path: "defaults.backend".to_owned(), map: map.as_object().expect("a table").clone() };
+        for (path, own) in [("backends.a", json!({})), ("backends.b", json!({"least": 4, "idle": 7}))] {
+            let mut section = Section::over(&defaults, path, own, &problems);
+            section.value::<f64>("weight");
+            section.value::<Duration>("idle");
+            if section.value::<u64>("least") > section.value("most") {
+                section.clash("most", &["least", "most"], "is less than `least`");
+            }
+            section.required::<String>("base_url");
+            section.finish();
         }
+        let found: Vec<String> = problems.into_inner().into_iter().map(|problem| problem.key).collect();
+        let defaults = ["most", "weight", "wieght"].map(|key| format!("defaults.backend.{key}"));
+        let own = ["a.base_url", "b.base_url", "b.idle", "b.most"].map(|key| format!("backends.{key}"));
+        assert_eq!(found, [&own[..], &defaults].concat());
     }
 }

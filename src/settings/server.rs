@@ -9,6 +9,12 @@ use super::section::{Problems, Section};
 /// Shortest pause between comments: shorter ones would be most of what a stream costs.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
+/// Most worker threads: the framework starts no more.
+const MOST_WORKERS: usize = 512;
+
+/// Largest limit of a body, bytes: a buffer of a body's declared size is made before the body has come.
+const LARGEST_BODY: usize = 1 << 30;
+
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
@@ -24,7 +30,7 @@ pub struct Server {
     pub drain_timeout: Duration,
     /// How long new work is still taken after a stop signal, while readiness already says no.
     pub drain_settle: Duration,
-    /// Idle time after which a client's connection is closed.
+    /// Idle time after which a client's connection is closed; 0: each is closed behind its answer.
     pub keep_alive: Duration,
     /// Requests and tokens are counted by user, too.
     pub metrics_by_user: bool,
@@ -48,11 +54,13 @@ impl Server {
         }
         let mut workers: usize = s.value("workers");
         if workers == 0 {
-            workers = std::thread::available_parallelism().map_or(1, usize::from);
+            workers = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_WORKERS);
+        } else if workers > MOST_WORKERS {
+            s.problem("workers", format!("must be at most {MOST_WORKERS}; 0 is one per core"));
         }
         let body_limit = s.value("body_limit");
-        if body_limit == 0 {
-            s.problem("body_limit", "must be at least 1 byte");
+        if !(1..=LARGEST_BODY).contains(&body_limit) {
+            s.problem("body_limit", format!("must be from 1 to {LARGEST_BODY} bytes (1 GiB)"));
         }
         let drain_timeout = s.value("drain_timeout");
         let drain_settle = s.value("drain_settle");

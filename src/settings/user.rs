@@ -97,7 +97,7 @@ fn read_token(s: &mut Section<'_>) -> Option<TokenDigest> {
     let plain: Option<Secret> = s.optional("token");
     let hashed: Option<String> = s.optional("token_sha256");
     let (key, read) = match (plain, hashed) {
-        (Some(plain), None) => ("token", check(plain.reveal()).map(|()| digest(plain.reveal()))),
+        (Some(plain), None) => ("token", check_token(plain.reveal()).map(|()| digest(plain.reveal()))),
         (None, Some(hex)) => ("token_sha256", parse_hex(&hex)),
         _ => return None,
     };
@@ -105,7 +105,7 @@ fn read_token(s: &mut Section<'_>) -> Option<TokenDigest> {
 }
 
 /// Whether a request can carry this token at all, and only by who knows it.
-fn check(token: &str) -> Result<(), &'static str> {
+pub fn check_token(token: &str) -> Result<(), &'static str> {
     if token.is_empty() {
         return Err("is empty; an empty token would let everybody in");
     }

@@ -45,7 +45,7 @@ fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, probl
         match lookup(name) {
             Some(found) if !found.is_empty() => out.push_str(&found),
             _ => {
-                problems.add(path, format!("uses ${{{name}}}, which is not set in the environment; export {name}=…"));
+                problems.add(path, unset(name));
                 return None;
             }
         }
@@ -53,6 +53,17 @@ fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, probl
     }
     out.push_str(rest);
     Some(out)
+}
+
+/// What to tell of a name that stands for nothing. It is shown only if it is one: a key may stand in its place.
+fn unset(name: &str) -> String {
+    let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+    if name.bytes().all(is_plain) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit()) {
+        return format!("uses ${{{name}}}, which is not set in the environment; export {name}=…");
+    }
+    "has \"${…}\" with no name of a variable in it; write the name alone, of letters, digits and '_', or \"$${\" \
+     for a literal \"${\""
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -64,5 +75,22 @@ mod tests {
         let problems = Problems::default();
         assert_eq!(expand("k", "a$${b}${C}", &|_| Some("x".into()), &problems).as_deref(), Some("a${b}x"));
         assert!(problems.into_inner().is_empty());
+    }
+
+    #[test]
+    fn only_what_is_a_name_is_shown_of_what_stands_in_braces() {
+        let told = |text: &str| {
+            let problems = Problems::default();
+            assert_eq!(expand("k", text, &|_| None, &problems), None);
+            problems.into_inner().remove(0).text
+        };
+        for name in ["OPENAI_API_KEY", "_x9", "a"] {
+            assert!(told(&format!("a${{{name}}}b")).contains(&format!("export {name}=")), "{name}");
+        }
+        for bad in ["sk-SECRETKEY", "NOPE:-SECRETKEY", "9SECRETKEY", "SECRET KEY", "SECRÉTKEY", " SECRETKEY", ""] {
+            let told = told(&format!("${{{bad}}}"));
+            assert!(!told.contains("KEY") && !told.contains("export"), "{bad}: {told}");
+            assert!(told.contains("no name of a variable"), "{bad}: {told}");
+        }
     }
 }

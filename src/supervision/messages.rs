@@ -16,11 +16,6 @@ use crate::{
 #[rtype(result = "()")]
 pub struct Register(pub Addr<Router>);
 
-/// Refuse new work everywhere. Sent by the program when it is told to stop.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Drain;
-
 /// New settings: install them, or only tell what they would change. Sent by the admin endpoint and on SIGHUP.
 #[derive(Debug, Message)]
 #[rtype(result = "Plan")]

@@ -22,14 +22,14 @@ use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Diagnose, Drain, GaveUp, NotDone, Probe, Register, Reload},
+    messages::{Act, Action, AskReports, Diagnose, GaveUp, NotDone, Probe, Register, Reload},
     staff::{start_backend, table},
 };
 use crate::{
     backend::{self, Handle, change::revive, diagnose::Step, messages::AskReport, report::Report},
     error::Failed,
     router::{
-        self, Router,
+        Router,
         local::LocalRouter,
         messages::Install,
         table::{Installed, Table},
@@ -102,7 +102,8 @@ pub async fn start_recorder(
 }
 
 impl Overseer {
-    fn install(&self, table: Table) {
+    fn install(&self, mut table: Table) {
+        table.take_over_queues(&self.installed.load());
         let table = Arc::new(table);
         self.counts.users.counted.store(table.settings.server.metrics_by_user, Relaxed);
         self.installed.store(table.clone());
@@ -147,16 +148,6 @@ impl Handler<Register> for Overseer {
         // The table may have changed while the worker started.
         router.do_send(Install(self.installed.load_full()));
         self.routers.push(router);
-    }
-}
-
-impl Handler<Drain> for Overseer {
-    type Result = ();
-
-    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
-        for router in &self.routers {
-            router.do_send(router::messages::Drain);
-        }
     }
 }
 

@@ -178,6 +178,8 @@ pub struct Counts {
     pub users: Users,
     /// Requests that history does not know of, since its queue was full.
     pub dropped: AtomicU64,
+    /// History could not be written when it was last tried.
+    pub history_failing: AtomicBool,
     none: Arc<str>,
     other: Arc<str>,
 }
@@ -194,6 +196,7 @@ impl Default for Counts {
             toll: Toll::default(),
             users: Users::default(),
             dropped: AtomicU64::new(0),
+            history_failing: AtomicBool::new(false),
             none: NO_BACKEND.into(),
             other: OTHER.into(),
         }
@@ -246,7 +249,8 @@ impl Counts {
 
     /// A request was refused before it had a story.
     pub fn refused(&self, error: &Error) {
-        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), "failure", false));
+        let outcome = if error.class() == Class::CallerCancelled { "cancelled" } else { "failure" };
+        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), outcome, false));
     }
 
     /// The settings were read again, with or without success.
@@ -263,7 +267,14 @@ impl Counts {
 fn pin_outcome(story: &Story) -> &'static str {
     let asked = !story.attempts.is_empty();
     match story.class {
-        None | Some(Class::CallerCancelled) => "served",
+        None => "served",
+        Some(Class::CallerCancelled) => {
+            if story.first_token.is_some() {
+                "served"
+            } else {
+                "cancelled"
+            }
+        }
         // A refusal of the request is an answer all the same.
         Some(class) if asked && class.disposition().weight == Weight::Alive => "served",
         Some(Class::PolicyPermission) => "denied",

@@ -269,6 +269,11 @@ impl Scrape {
             "Requests that history does not know of, since its queue was full.",
             [(Vec::new(), get(&counts.dropped))],
         )?;
+        page.gauges(
+            "history_failing",
+            "1 while history cannot be written.",
+            [(Vec::new(), f64::from(u8::from(counts.history_failing.load(Relaxed))))],
+        )?;
         page.counters(
             "actor_restarts_total",
             "Restarts of actors that are no backend's.",

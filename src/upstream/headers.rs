@@ -31,8 +31,10 @@ const LIMITS_PREFIX: &str = "x-greenroom-upstream-";
 /// The provider's name for the request, as clients see it.
 const REQUEST_ID: &str = "x-greenroom-upstream-request-id";
 
-/// Longest such name that is told, bytes: proxies in front of Greenroom take heads of a few KiB.
-const LONGEST_ID: usize = 256;
+/// Longest value that is told, bytes, and most bytes of the provider's headers: proxies in front of Greenroom take heads of a
+/// few KiB.
+const LONGEST_VALUE: usize = 256;
+const MOST: usize = 2 << 10;
 
 /// Version of Anthropic's API that we speak.
 const ANTHROPIC_VERSION: &str = "2023-06-01";
@@ -74,6 +76,9 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
     let mut kept = HeaderLines::with_capacity(768);
     // The reader of the head has let nothing through that could end a line.
     let mut add = |prefix: &str, name: &[u8], value: &[u8]| {
+        if value.len() > LONGEST_VALUE || kept.len() + name.len() + value.len() > MOST {
+            return;
+        }
         kept.extend_from_slice(prefix.as_bytes());
         let from = kept.len();
         kept.extend_from_slice(name);
@@ -90,7 +95,7 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
             }
         } else if is_limit(name) {
             add(LIMITS_PREFIX, name, value);
-        } else if (is(&"x-request-id") || is(&"request-id")) && value.len() <= LONGEST_ID {
+        } else if is(&"x-request-id") || is(&"request-id") {
             add("", REQUEST_ID.as_bytes(), value);
         }
     }

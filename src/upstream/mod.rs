@@ -8,7 +8,14 @@ mod headers;
 pub mod plain;
 mod pool;
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc};
+use std::{
+    cell::RefCell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    sync::Arc,
+    task::{Poll, ready},
+};
 
 use actix_web::http::{
     Uri,
@@ -17,11 +24,11 @@ use actix_web::http::{
 use bytes::Bytes;
 use foldhash::HashMap;
 use futures_util::future::poll_fn;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::{
     answer::poll_fill,
-    pool::{Io, Place, Pool, Taken, io_words},
+    pool::{Io, Place, Pool, Taken, Wire, io_words},
 };
 pub use self::{
     answer::{Answer, BrokenOff, HeaderLines},
@@ -71,6 +78,29 @@ struct Head {
     endpoint: Endpoint,
     model: Option<Arc<str>>,
     request: Rc<head::Request>,
+}
+
+/// What has come while a request went out.
+#[derive(Default)]
+struct Heard {
+    /// Anything at all: the request has arrived. Sent again, it would be done, and paid for, twice.
+    any: bool,
+    /// The answer, ahead of the request's end.
+    early: Option<Result<head::Answer, head::Garbled>>,
+    /// The answer did not wait for the rest, and so the rest was kept.
+    kept_rest: bool,
+}
+
+impl Heard {
+    /// The head of the answer, if it has come; what is said ahead of it is passed over.
+    fn head(&mut self, wire: &mut Wire) -> Result<Option<head::Answer>, head::Garbled> {
+        loop {
+            match head::Answer::take(&mut wire.buffer)? {
+                Some(head) if (100..200).contains(&head.status) => self.any = true,
+                found => return Ok(found),
+            }
+        }
+    }
 }
 
 /// A request that got no answer.
@@ -148,17 +178,15 @@ impl Client {
         body: &[Bytes],
     ) -> Result<Answer, Unanswered> {
         let Taken { mut wire, opened, reused } = taken;
-        // Once a byte of an answer has come, the request has arrived: sent again, it would be done, and paid for, twice.
-        let mut heard = false;
-        let written = self.write(&mut wire.io, &head, extra, body).await;
+        let mut heard = Heard::default();
+        let written = self.write(&mut wire, &head, extra, body, &mut heard).await;
         loop {
             // Whatever became of the writing: a backend may have answered before it had read all of a request.
-            match head::Answer::take(&mut wire.buffer) {
-                Ok(Some(head)) if (100..200).contains(&head.status) => {
-                    heard = true;
-                    continue;
+            match heard.early.take().map_or_else(|| heard.head(&mut wire), |early| early.map(Some)) {
+                Ok(Some(head)) => {
+                    let sound = written.is_ok() && !heard.kept_rest;
+                    return Ok(Answer::new(head, wire, opened, self.pool.clone(), sound));
                 }
-                Ok(Some(head)) => return Ok(Answer::new(head, wire, opened, self.pool.clone(), written.is_ok())),
                 Ok(None) => {}
                 Err(head::Garbled(why)) => {
                     return Err(Unanswered { failed: Failed::new(Class::ProviderInvalid, why), stale: false });
@@ -171,17 +199,18 @@ impl Client {
                 (Ok(0), Ok(())) if wire.buffer.is_empty() => "it closed the connection without an answer".to_owned(),
                 (Ok(0), Ok(())) => "it closed the connection within the head of its answer".to_owned(),
             };
-            let stale = reused && !heard && wire.buffer.is_empty();
+            let stale = reused && !heard.any && wire.buffer.is_empty();
             return Err(Unanswered { failed: Failed::new(Class::ProviderTransport, ended), stale });
         }
     }
 
     async fn write(
         &self,
-        io: &mut Io,
+        wire: &mut Wire,
         head: &head::Request,
         extra: &[(HeaderName, HeaderValue)],
         body: &[Bytes],
+        heard: &mut Heard,
     ) -> io::Result<()> {
         let size: usize = body.iter().map(Bytes::len).sum();
         let inline = size <= INLINE;
@@ -191,21 +220,49 @@ impl Client {
                 out.extend_from_slice(part);
             }
         };
-        match io {
+        match &mut wire.io {
             // Goes out at the end of the turn; what comes of that is seen when the answer is read.
             Io::Plain(socket) => socket.hold(begin),
-            Io::Secure(_) => {
+            Io::Secure(io) => {
                 let mut out = Vec::with_capacity(size.min(INLINE) + 512);
                 begin(&mut out);
                 io.write_all(&out).await?;
             }
         }
         for part in body.iter().filter(|_| !inline) {
-            io.write_all(part).await?;
+            pour(wire, part, heard).await?;
         }
-        match io {
-            Io::Plain(_) => Ok(()),
-            Io::Secure(io) => io.flush().await,
+        match &mut wire.io {
+            Io::Secure(io) if !heard.kept_rest => io.flush().await,
+            _ => Ok(()),
         }
     }
+}
+
+/// Writes a part of a large body. A backend that takes no more of it may have answered already: that it is too large, that
+/// there are too many requests. Then the rest is kept; an answer that goes on is one that still reads.
+async fn pour(wire: &mut Wire, part: &[u8], heard: &mut Heard) -> io::Result<()> {
+    let mut left = part;
+    while !left.is_empty() && !heard.kept_rest {
+        let written = poll_fn(|cx| {
+            if let Poll::Ready(done) = Pin::new(&mut wire.io).poll_write(cx, left) {
+                return Poll::Ready(Some(done));
+            }
+            if heard.early.is_some() {
+                return Poll::Pending;
+            }
+            match ready!(poll_fill(wire, cx)) {
+                Ok(0) => Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))),
+                read => Poll::Ready(read.err().map(Err)),
+            }
+        });
+        if let Some(done) = written.await {
+            left = &left[done?..];
+        } else {
+            heard.early = heard.head(wire).transpose();
+            let goes_on = |head: &head::Answer| head.status < 300;
+            heard.kept_rest = heard.early.as_ref().is_some_and(|early| !early.as_ref().is_ok_and(goes_on));
+        }
+    }
+    Ok(())
 }

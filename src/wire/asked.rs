@@ -5,15 +5,21 @@ use serde_json::{Map, Value};
 
 use super::{
     free_text,
+    responses::tools_in::{SEARCH, brought, is_clients_search},
     scan::{self, Cursor},
+    tool_names::{self, Names},
     translate::Dialect,
 };
 
 /// What of a request shows in its translated answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Asked {
-    /// The tools whose calls carry free text, by name.
+    /// The tools whose calls carry free text, by the name that the provider is told, if it is not too long.
     free_text: Vec<String>,
+    /// What the tools are called.
+    names: Names,
+    /// The client itself searches for tools.
+    searches: bool,
     /// Tools were offered as `functions`, as before there were `tools`: a call is a `function_call`.
     functions: bool,
     /// Members that a Responses answer repeats.
@@ -41,8 +47,14 @@ const REPEATED: [&str; 14] = [
 
 /// Reads it from a body.
 pub fn asked(dialect: Dialect, body: &[u8]) -> Asked {
+    // In Messages the word means a function.
+    let custom = dialect != Dialect::Messages && memmem::find(body, b"\"custom\"").is_some();
+    let tools = tools(dialect, body, custom);
+    let names = Names::of(&tools);
     Asked {
-        free_text: free_text::names(dialect, body),
+        free_text: if custom { free_text::names(&tools, &names) } else { Vec::new() },
+        names,
+        searches: tools.iter().any(is_clients_search),
         functions: dialect == Dialect::Chat && has_functions(body),
         echo: if dialect == Dialect::Responses { repeated(body) } else { Map::new() },
     }
@@ -51,6 +63,15 @@ pub fn asked(dialect: Dialect, body: &[u8]) -> Asked {
 impl Asked {
     pub(super) fn is_free_text(&self, tool: &str) -> bool {
         self.free_text.iter().any(|name| name == tool)
+    }
+
+    pub(super) fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// Whether a call is a search of the client's own.
+    pub(super) fn is_search(&self, tool: &str) -> bool {
+        self.searches && tool == SEARCH
     }
 
     pub(super) fn by_functions(&self) -> bool {
@@ -85,6 +106,26 @@ fn has_functions(body: &[u8]) -> bool {
         _ => {}
     });
     functions && !tools
+}
+
+/// The tools that are offered, where an answer has to tell one of them otherwise than its provider does.
+fn tools(dialect: Dialect, body: &[u8], custom: bool) -> Vec<Value> {
+    let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
+    let responses = dialect == Dialect::Responses;
+    let brings = responses && (has("\"tool_search_output\"") || has("\"additional_tools\""));
+    let grouped = responses && (has("\"namespace\"") || has("\"tool_search\""));
+    if !(custom || brings || grouped || tool_names::has_long(body)) {
+        return Vec::new();
+    }
+    let (mut tools, mut later): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    members(body, |key, value| match key {
+        "tools" => tools.extend(serde_json::from_str::<Vec<Value>>(value).unwrap_or_default()),
+        "functions" => later.extend(serde_json::from_str::<Vec<Value>>(value).unwrap_or_default()),
+        "input" if brings => later.extend(brought(value)),
+        _ => {}
+    });
+    tools.append(&mut later);
+    tools
 }
 
 fn is_list(value: &str) -> bool {

@@ -171,3 +171,31 @@ fn who_offers_tools_as_well_is_answered_with_tool_calls() {
         assert_eq!(out["choices"][0]["message"].get("function_call").is_some(), functions, "{body}");
     }
 }
+
+#[test]
+fn text_amid_the_arguments_of_a_call_does_not_cut_them() {
+    let piece = |delta: &Value| json!({"choices": [{"index": 0, "delta": delta}]}).to_string();
+    let call = |arguments: &str| {
+        let function = json!({"name": "f", "arguments": arguments});
+        piece(&json!({"tool_calls": [{"index": 0, "id": "c", "function": function}]}))
+    };
+    let rest = piece(&json!({"tool_calls": [{"index": 0, "function": {"arguments": ":1}"}}]}));
+    let (said, end) = (
+        piece(&json!({"content": "hm"})),
+        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": "tool_calls"}]}).to_string(),
+    );
+    for (frames, want) in [
+        ([call("{\"x\""), said.clone(), rest.clone(), end.clone()], "{\"x\":1}"),
+        ([call("{\"x\":1}"), said.clone(), piece(&json!({})), end.clone()], "{\"x\":1}"),
+        ([call(""), said.clone(), piece(&json!({})), end.clone()], ""),
+    ] {
+        let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+        let events = streamed(Protocol::Openai, Dialect::Messages, &frames);
+        let of = |key: &str| events.iter().filter_map(|e| e["delta"][key].as_str()).collect::<String>();
+        assert_eq!((of("partial_json").as_str(), of("text").as_str()), (want, "hm"), "{events:?}");
+        let events = streamed(Protocol::Openai, Dialect::Responses, &frames);
+        let output = &events.last().expect("an end")["response"]["output"];
+        let arguments = if want.is_empty() { "{}" } else { want };
+        assert_eq!((&output[0]["arguments"], &output[1]["content"][0]["text"]), (&json!(arguments), &json!("hm")));
+    }
+}

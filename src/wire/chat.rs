@@ -24,6 +24,8 @@ pub(crate) struct ChatRequest {
     pub(crate) seed: Option<i64>,
     pub(crate) user: Option<String>,
     pub(crate) format: Option<Format>,
+    /// In the client's dialect every schema of an answer is enforced.
+    pub(crate) format_binds: bool,
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) metadata: Option<Map<String, Value>>,
     /// The answer shall be kept at the provider.
@@ -218,6 +220,8 @@ pub(crate) struct Tool {
     /// JSON schema of the arguments.
     pub(crate) parameters: Option<Value>,
     pub(crate) strict: Option<bool>,
+    /// Anthropic's `cache_control`: all tools up to this one are to be kept in a cache.
+    pub(crate) cache: Option<Value>,
 }
 
 /// Which tools the model has to call.

@@ -31,7 +31,7 @@ fn is_telephone(name: &str) -> bool {
 }
 
 /// SHA-256 in 64 hexadecimal digits.
-fn digest(name: &str) -> String {
+pub(crate) fn digest(name: &str) -> String {
     let bytes = Sha256::digest(name.as_bytes());
     bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
         // A string takes every write.

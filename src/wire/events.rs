@@ -53,6 +53,18 @@ pub(crate) enum ChatEvent<'a> {
     End,
 }
 
+impl ChatEvent<'_> {
+    /// Whether it says more of the answer. Arguments do not: what was held back of a call comes where its block ends, be that
+    /// behind the finish.
+    pub(crate) fn goes_on(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.is_empty(),
+            Self::Refusal(_) | Self::Thinking(_) | Self::Redacted(_) | Self::ToolCall { .. } => true,
+            _ => false,
+        }
+    }
+}
+
 /// A whole reply.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ChatReply {

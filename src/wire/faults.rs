@@ -12,22 +12,89 @@ const TOO_LONG: [&str; 7] = [
     "context window",
     "input token count",
 ];
-/// Wordings of an account without money, in lower case.
-const NO_MONEY: [&str; 4] = ["credit balance", "billing", "insufficient_quota", "insufficient quota"];
-/// Wordings of a key that is not valid, in lower case.
-const BAD_KEY: [&str; 5] =
-    ["api key not valid", "api key expired", "invalid x-api-key", "api_key_invalid", "invalid api key"];
+/// How messages begin that tell of an account without money, in lower case. Only how they begin: further on a message may
+/// quote the client, who could shut a backend for everybody with the name of a tool.
+const NO_MONEY: [&str; 5] = [
+    "your credit balance is too low",
+    "gemini api free tier is not available",
+    "this api method requires billing",
+    "insufficient quota",
+    "insufficient balance",
+];
+/// How messages begin that tell of a key that is not valid, in lower case.
+const BAD_KEY: [&str; 4] = ["api key not valid", "api key expired", "invalid x-api-key", "invalid api key"];
+/// How messages begin that tell of one request larger than the account's limit for a minute, in lower case: OpenAI, Groq.
+const OVERSIZED: &str = "request too large";
+/// What a "not found" is about if it is about the settings, in lower case.
+const CONFIGURED: [&str; 8] = ["model", "models", "deployment", "deployments", "endpoint", "endpoints", "url", "route"];
+/// What a "not found" is about if it is about something that the request names, in lower case.
+const NAMED: [&str; 18] = [
+    "assistant",
+    "batch",
+    "cachedcontent",
+    "container",
+    "conversation",
+    "document",
+    "file",
+    "image",
+    "item",
+    "message",
+    "prompt",
+    "response",
+    "session",
+    "skill",
+    "store",
+    "thread",
+    "tool",
+    "upload",
+];
+/// What `OpenRouter` says if a model is there and no server of it takes what the request needs, in lower case.
+const UNABLE: &str = "found that support";
 
 /// Sets code, and status where it misleads, by the message.
 pub(crate) fn refine(fault: &mut Fault) {
     let message = fault.message.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|w| message.contains(w));
-    if says(&BAD_KEY) {
+    let begins = |words: &[&str]| words.iter().any(|w| message.starts_with(w));
+    if begins(&BAD_KEY) {
         fault.status = Some(401);
         "invalid_api_key".clone_into(&mut fault.code);
-    } else if says(&NO_MONEY) && fault.status.is_none_or(|s| s < 500) {
+    } else if begins(&NO_MONEY) && fault.status.is_none_or(|s| s < 500) {
         "insufficient_quota".clone_into(&mut fault.code);
-    } else if says(&TOO_LONG) && fault.status.is_none_or(|s| s == 400 || s == 413 || s == 422) {
+    } else if TOO_LONG.iter().any(|w| message.contains(w))
+        && fault.status.is_none_or(|s| s == 400 || s == 413 || s == 422)
+    {
         "context_length_exceeded".clone_into(&mut fault.code);
     }
+}
+
+/// Whether the account behind an OpenAI-style server has no money, as far as its words tell.
+pub fn is_out_of_money(fault: &Fault) -> bool {
+    fault.message.to_ascii_lowercase().starts_with(NO_MONEY[0])
+}
+
+/// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.
+pub fn is_oversized(fault: &Fault) -> bool {
+    fault.message.get(..OVERSIZED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(OVERSIZED))
+}
+
+/// Whether a denial is a moderator's, who found something in the prompt: `OpenRouter` and xAI tell it so.
+pub fn is_flagged(fault: &Fault) -> bool {
+    ["input was flagged", "violates usage guidelines"].iter().any(|words| fault.message.contains(words))
+}
+
+/// Whether a "not found" is about something that the request names (a file, a thread, an earlier answer), and not about the
+/// model or the address that the settings name. What a message quotes is not looked at: it may be the client's.
+pub fn misses_what_is_named(fault: &Fault) -> bool {
+    let code = fault.code.to_ascii_lowercase();
+    if let Some(what) = code.strip_suffix("_not_found") {
+        return !CONFIGURED.contains(&what);
+    }
+    let message = fault.message.to_ascii_lowercase();
+    if message.contains(UNABLE) {
+        return true;
+    }
+    let words = || message.split_ascii_whitespace().map(|word| word.trim_end_matches([':', ',', '.', ';']));
+    // Google names a model by its path.
+    let is_configured = |word: &str| CONFIGURED.contains(&word) || word.starts_with("models/");
+    !words().any(is_configured) && words().any(|word| NAMED.contains(&word))
 }

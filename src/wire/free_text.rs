@@ -1,14 +1,12 @@
 //! Owns tools whose input is free text: told to other protocols as functions of one string, and taken for themselves again
 //! in what comes back.
 
-use memchr::memmem;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{
     chat::Tool,
     json::{list, owned, text},
-    translate::Dialect,
+    tool_names::{Names, is_namespace},
 };
 
 /// The one parameter.
@@ -30,6 +28,7 @@ pub(crate) fn function(tool: &Value) -> Option<Tool> {
         description: Some(description.trim_start().to_owned()),
         parameters: Some(json!({"type": "object", "properties": input, "required": [INPUT]})),
         strict: None,
+        cache: None,
     })
 }
 
@@ -46,22 +45,16 @@ pub(crate) fn input(arguments: &str) -> String {
     text
 }
 
-/// The names of a request's free-text tools.
-pub(super) fn names(dialect: Dialect, body: &[u8]) -> Vec<String> {
-    #[derive(Deserialize)]
-    struct Offer {
-        #[serde(default)]
-        tools: Value,
-    }
-    // In Messages the word means a function.
-    if dialect == Dialect::Messages || memmem::find(body, b"\"custom\"").is_none() {
-        return Vec::new();
-    }
-    let Ok(offer) = serde_json::from_slice(body).map(|offer: Offer| json!({"tools": offer.tools})) else {
-        return Vec::new();
-    };
-    let custom = list(&offer, "tools").iter().filter(|tool| text(tool, "type") == "custom");
-    custom.filter_map(|tool| owned(tool.get("custom").unwrap_or(tool), "name")).collect()
+/// The names of free-text tools, as they are told to providers.
+pub(super) fn names(tools: &[Value], names: &Names) -> Vec<String> {
+    let is_custom = |tool: &&Value| text(tool, "type") == "custom";
+    let own = tools.iter().filter(is_custom);
+    let own = own.filter_map(|tool| owned(tool.get("custom").unwrap_or(tool), "name"));
+    let grouped = tools.iter().filter(|tool| is_namespace(tool)).flat_map(|group| {
+        let inner = list(group, "tools").iter().filter(is_custom);
+        inner.map(|tool| names.flat(text(group, "name"), text(tool, "name")))
+    });
+    own.chain(grouped).collect()
 }
 
 /// Reads the input out of arguments that come in pieces cut anywhere.
@@ -192,12 +185,13 @@ mod tests {
     }
 
     #[test]
-    fn the_tools_are_found_by_name_in_both_shapes() {
-        let nested =
-            br#"{"tools":[{"type":"custom","custom":{"name":"a"}},{"type":"function","function":{"name":"b"}}]}"#;
-        assert_eq!(names(Dialect::Chat, nested), ["a"]);
-        assert_eq!(names(Dialect::Responses, br#"{"tools":[{"type":"custom","name":"c"}]}"#), ["c"]);
-        assert!(names(Dialect::Messages, br#"{"tools":[{"type":"custom","name":"c"}]}"#).is_empty());
-        assert!(names(Dialect::Chat, br#"{"tools":"custom"}"#).is_empty());
+    fn the_tools_are_found_by_name_in_every_shape() {
+        let tools = [
+            json!({"type": "custom", "custom": {"name": "a"}}),
+            json!({"type": "function", "function": {"name": "b"}}),
+            json!({"type": "custom", "name": "c"}),
+            json!({"type": "namespace", "name": "n", "tools": [{"type": "custom", "name": "d"}, {"name": "e"}]}),
+        ];
+        assert_eq!(names(&tools, &Names::of(&tools)), ["a", "c", "n__d"]);
     }
 }

@@ -43,6 +43,11 @@ pub(crate) fn is_plain(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '_' | '-')
 }
 
+/// Whether an id is of those that `call` makes. OpenAI's begin alike.
+pub(crate) fn is_made(id: &str) -> bool {
+    id.starts_with("call_")
+}
+
 /// The id of a tool call that came without one: the same whenever the same reply is translated.
 pub(crate) fn call(given: Option<&str>, reply: &str, index: u32) -> String {
     match given {

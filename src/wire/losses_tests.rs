@@ -5,24 +5,24 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, Refused, Target, Translated, request},
+    translate::{Dialect, Refused, Target, Translated, code, request},
 };
 
-const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
-const GPT: (Protocol, &str) = (Protocol::Openai, "gpt-4o");
+pub(super) const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
+pub(super) const GPT: (Protocol, &str) = (Protocol::Openai, "gpt-4o");
 
-fn made(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Result<Translated, Refused> {
+pub(super) fn made(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Result<Translated, Refused> {
     let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
     request(from, body.to_string().as_bytes(), &target)
 }
 
-fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> (Value, Vec<String>) {
+pub(super) fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> (Value, Vec<String>) {
     let made = made(from, to, body).expect("a request that translates");
     (serde_json::from_slice(&made.body).expect("JSON"), made.dropped)
 }
 
 /// A request of each dialect with further members.
-fn asked(dialect: Dialect, more: Value) -> Value {
+pub(super) fn asked(dialect: Dialect, more: Value) -> Value {
     let mut body = match dialect {
         Dialect::Responses => json!({"input": "hi"}),
         Dialect::Chat => json!({"messages": [{"role": "user", "content": "hi"}]}),
@@ -35,11 +35,11 @@ fn asked(dialect: Dialect, more: Value) -> Value {
 }
 
 /// A Messages request whose user says these blocks.
-fn blocks(content: &Value) -> Value {
+pub(super) fn blocks(content: &Value) -> Value {
     asked(Dialect::Messages, json!({"messages": [{"role": "user", "content": content}]}))
 }
 
-fn is_unsupported(made: &Result<Translated, Refused>, field: &str) -> bool {
+pub(super) fn is_unsupported(made: &Result<Translated, Refused>, field: &str) -> bool {
     matches!(made, Err(Refused::Unsupported { param, .. }) if param == field)
 }
 
@@ -56,6 +56,44 @@ fn an_end_user_is_told_by_a_digest_where_the_name_would_be_refused() {
 }
 
 #[test]
+fn the_name_that_followed_user_tells_the_end_user_too() {
+    for dialect in [Dialect::Chat, Dialect::Responses] {
+        let body = asked(dialect, json!({"safety_identifier": "u-2", "user": "u-1"}));
+        let (out, dropped) = sent(dialect, CLAUDE, &body);
+        assert_eq!((&out["metadata"]["user_id"], dropped), (&json!("u-2"), vec![]));
+    }
+}
+
+#[test]
+fn a_way_to_think_that_is_not_known_is_told_of() {
+    for dialect in [Dialect::Chat, Dialect::Messages] {
+        let (out, dropped) = sent(dialect, GPT, &asked(dialect, json!({"thinking": {"type": "between_tools"}})));
+        assert_eq!((out.get("reasoning_effort"), dropped), (None, vec!["thinking".to_owned()]));
+        assert_eq!(sent(dialect, GPT, &asked(dialect, json!({"thinking": false}))).1, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_failed_tools_picture_is_not_lost() {
+    let result = |content: Value| {
+        let call = json!({"id": "t", "function": {"name": "f", "arguments": "{}"}});
+        let body = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t", "content": content, "is_error": true}]});
+        sent(Dialect::Chat, CLAUDE, &body).0["messages"][2]["content"][0].clone()
+    };
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}});
+    let out = result(json!([text("see"), image]));
+    assert_eq!(out.get("is_error"), None, "Anthropic takes text alone there");
+    assert_eq!((&out["content"][0], &out["content"][1]), (&text("The tool failed."), &text("see")));
+    assert_eq!(out["content"][2]["type"], "image");
+    for (content, said) in [(json!(""), "The tool failed."), (json!("boom"), "boom")] {
+        let out = result(content);
+        assert_eq!((&out["is_error"], &out["content"]), (&json!(true), &json!([text(said)])));
+    }
+}
+
+#[test]
 fn a_search_result_is_told_in_words_wherever_it_stands() {
     let result = json!({"type": "search_result", "title": "Tides", "source": "https://x.test/t",
         "content": [{"type": "text", "text": "Twice"}, {"type": "text", "text": "a day"}]});
@@ -66,7 +104,7 @@ fn a_search_result_is_told_in_words_wherever_it_stands() {
             {"type": "tool_reference", "tool_name": "weather"}]}]}]});
     let (body, dropped) = sent(Dialect::Messages, GPT, &body);
     let words = "Tides\nhttps://x.test/t\nTwice\na day";
-    assert_eq!(body["messages"][0]["content"][0]["text"], words);
+    assert_eq!(body["messages"][0]["content"], format!("{words}\n\nWhen?"));
     assert_eq!(body["messages"][2]["content"], format!("{words}\nweather"));
     assert_eq!(dropped, Vec::<String>::new());
 }
@@ -88,6 +126,25 @@ fn what_an_answer_is_drawn_from_is_never_left_out() {
     let alone = made(Dialect::Responses, CLAUDE, &json!({"input": [{"type": "compaction", "encrypted_content": "e"}]}));
     assert!(is_unsupported(&alone, "input[compaction]"), "{alone:?}");
     assert!(made(Dialect::Responses, CLAUDE, &input("web_search_call")).is_ok());
+}
+
+#[test]
+fn a_conversation_that_its_provider_keeps_is_never_answered_from_its_last_message() {
+    for (member, value) in [
+        ("thread", json!({"type": "create"})),
+        ("thread", json!({"type": "continue", "previous_message_id": "msg_1"})),
+        ("compaction", json!({"type": "summarize"})),
+    ] {
+        let body = asked(Dialect::Messages, json!({member: value}));
+        for to in [GPT, (Protocol::Gemini, "gemini-3-pro")] {
+            assert!(is_unsupported(&made(Dialect::Messages, to, &body), member), "{member}");
+        }
+        assert!(made(Dialect::Messages, GPT, &asked(Dialect::Messages, json!({member: null}))).is_ok());
+    }
+    assert_eq!(code(Dialect::Messages, Some("thread")), "thread_unsupported_request");
+    for (dialect, param) in [(Dialect::Messages, "compaction"), (Dialect::Chat, "thread")] {
+        assert_eq!(code(dialect, Some(param)), "unsupported_parameter");
+    }
 }
 
 #[test]
@@ -125,28 +182,13 @@ fn a_hosted_tool_needs_no_name() {
 }
 
 #[test]
-fn files_that_are_text_go_to_anthropic_as_text_and_others_but_pdf_do_not_go() {
-    let file = |data: &str| {
-        let part = json!({"type": "file", "file": {"filename": "a.csv", "file_data": data}});
-        asked(Dialect::Chat, json!({"messages": [{"role": "user", "content": [part]}]}))
-    };
-    let (body, _) = sent(Dialect::Chat, CLAUDE, &file("data:text/csv;base64,YSxiCg=="));
-    let want = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a,b\n"}, "title": "a.csv"});
-    assert_eq!(body["messages"][0]["content"][0], want);
-    for other in ["data:application/zip;base64,QUE=", "data:text/csv;base64,/w==", "data:text/csv;base64,%"] {
-        let got = made(Dialect::Chat, CLAUDE, &file(other));
-        assert!(is_unsupported(&got, "messages[].content[].file"), "{other}");
+fn a_tool_that_only_the_client_can_run_is_not_left_out() {
+    let own = json!({"name": "f", "input_schema": {"type": "object"}});
+    for kind in ["bash_20250124", "text_editor_20250728", "computer_20251124", "memory_20250818"] {
+        let tools = json!({"tools": [own, {"type": kind, "name": "x"}]});
+        let got = made(Dialect::Messages, GPT, &asked(Dialect::Messages, tools));
+        assert!(is_unsupported(&got, &format!("tools[{kind}]")), "{got:?}");
     }
-    assert!(made(Dialect::Chat, CLAUDE, &file("data:application/pdf;base64,QUE=")).is_ok());
-}
-
-#[test]
-fn a_documents_title_and_context_reach_models_that_know_no_documents() {
-    let document = json!({"type": "document", "title": "Tides", "context": "A school book.",
-        "source": {"type": "text", "media_type": "text/plain", "data": "Twice a day."}});
-    let (body, dropped) = sent(Dialect::Messages, GPT, &blocks(&json!([document, {"type": "text", "text": "When?"}])));
-    assert_eq!(body["messages"][0]["content"][0]["text"], "Tides\n\nA school book.\n\nTwice a day.");
-    assert_eq!(dropped, Vec::<String>::new());
 }
 
 #[test]
@@ -231,4 +273,11 @@ fn marks_for_the_cache_reach_anthropic_on_the_blocks_that_they_stand_on() {
         assert!(!other.to_string().contains("ephemeral"), "{other}");
         assert_eq!(dropped, ["messages[].content[].cache_control"]);
     }
+}
+
+#[test]
+fn openai_is_asked_for_one_token_where_none_are_wanted_and_a_beginning_that_it_answers_is_noted() {
+    let turns = json!([{"role": "user", "content": "q"}, {"role": "assistant", "content": "{"}]);
+    let (body, dropped) = sent(Dialect::Messages, GPT, &json!({"max_tokens": 0, "messages": turns}));
+    assert_eq!((&body["max_tokens"], dropped), (&json!(1), vec!["messages[] of the assistant at the end".to_owned()]));
 }

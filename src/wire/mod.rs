@@ -6,12 +6,17 @@ mod asked;
 mod calls_tests;
 mod chat;
 mod counts;
+pub mod course;
 #[cfg(test)]
 mod edge_tests;
 mod end_user;
 pub mod envelope;
 mod events;
-mod faults;
+pub mod faults;
+#[cfg(test)]
+mod files_tests;
+#[cfg(test)]
+mod finish_tests;
 #[cfg(test)]
 mod fixture_tests;
 pub mod foreign;
@@ -19,11 +24,14 @@ mod free_text;
 #[cfg(test)]
 mod free_text_tests;
 mod gemini;
+#[cfg(test)]
+mod history_tests;
 pub mod http1;
 mod ids;
 mod json;
 #[cfg(test)]
 mod losses_tests;
+mod mime;
 pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
@@ -39,13 +47,20 @@ mod schema;
 mod second_readers;
 pub mod sse;
 #[cfg(test)]
+mod strict_tests;
+#[cfg(test)]
 mod thinking_tests;
+mod tool_names;
+#[cfg(test)]
+mod tools_tests;
 pub mod translate;
 #[cfg(test)]
 mod translate_tests;
 mod turns;
 
 use std::{borrow::Cow, time::Duration};
+
+use self::{course::Moves, peek::GaveUp};
 
 /// What a backend speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -117,6 +132,8 @@ pub struct Observed<'a> {
     pub content: bool,
     /// It carries a finish reason.
     pub finish: bool,
+    /// Which choices it goes on with, and which it ends.
+    pub moves: Moves,
     /// It is the end marker.
     pub done: bool,
     /// Token counts.
@@ -127,9 +144,12 @@ pub struct Observed<'a> {
     pub usage_only: bool,
     /// It is an error.
     pub fault: Option<Fault>,
+    /// Its finish reason is this one, a failure for whoever has heard nothing before.
+    pub gave_up: Option<GaveUp>,
     /// Assistant text it carries, for a rescue.
     pub text: Cow<'a, str>,
-    /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice.
+    /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice, log
+    /// probabilities.
     pub intricate: bool,
     /// The model that answers, as the provider calls it.
     pub model: Option<Cow<'a, str>>,

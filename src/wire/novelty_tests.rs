@@ -202,3 +202,24 @@ fn openais_side_members_are_passed_over() {
         }
     }
 }
+
+#[test]
+fn the_sequence_that_a_server_stopped_at_is_told_whole_and_streamed() {
+    for (stop, reason) in [(json!("END"), "stop_sequence"), (json!(2), "end_turn"), (Value::Null, "end_turn")] {
+        let choice = json!({"index": 0, "message": {"content": "a"}, "delta": {"content": "a"}, "finish_reason": "stop", "stop_reason": stop});
+        let body = json!({"choices": [choice]});
+        let (whole, _) =
+            reply(Protocol::Openai, Dialect::Messages, body.to_string().as_bytes(), &ReplyContext::default())
+                .expect("a reply");
+        let whole: Value = serde_json::from_slice(&whole).expect("JSON");
+        let events = streamed(Protocol::Openai, Dialect::Messages, &[body]);
+        let ended = events.iter().find(|e| e["type"] == "message_delta").expect("an end")["delta"].clone();
+        for told in [&whole, &ended] {
+            assert_eq!(
+                (&told["stop_reason"], &told["stop_sequence"].as_str()),
+                (&json!(reason), &stop.as_str()),
+                "{told}"
+            );
+        }
+    }
+}

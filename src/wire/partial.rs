@@ -62,7 +62,7 @@ impl Partial<'_> {
 }
 
 /// Whether an answer to this chat request can be gone on with. It cannot where the client has begun the answer itself, nor
-/// where a form is asked for, which a server would begin anew.
+/// where a form is asked for, which a server would begin anew, nor where several answers are.
 pub fn is_open(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct Message<'a> {
@@ -81,7 +81,10 @@ pub fn is_open(body: &[u8]) -> bool {
         Some(form) => serde_json::from_str::<Form<'_>>(form).is_ok_and(|form| form.kind == "text"),
         None => true,
     };
-    free && last.is_some_and(|last| last.role != "assistant") && BINDING.iter().all(|name| said(name).is_none())
+    // The text is that of one choice; others would begin with it, and their clients not have it.
+    let single = said("n").is_none_or(|n| n == "1");
+    let bound = BINDING.iter().any(|name| said(name).is_some());
+    free && single && !bound && last.is_some_and(|last| last.role != "assistant")
 }
 
 #[cfg(test)]
@@ -92,7 +95,7 @@ mod tests {
     fn an_answer_is_gone_on_with_only_where_nothing_else_decides_how_it_begins() {
         let ask = |messages: &str, rest: &str| is_open(format!(r#"{{"messages":[{messages}]{rest}}}"#).as_bytes());
         let user = r#"{"role":"user","content":"x"}"#;
-        for rest in ["", r#","response_format":{"type":"text"}"#, r#","echo":null,"max_tokens":7"#] {
+        for rest in ["", r#","response_format":{"type":"text"}"#, r#","echo":null,"max_tokens":7"#, r#","n":1"#] {
             assert!(ask(user, rest), "{rest}");
         }
         for (messages, rest) in [
@@ -102,6 +105,7 @@ mod tests {
             (user, r#","continue_final_message":false"#),
             (user, r#","guided_regex":"a+""#),
             (user, r#","echo":true"#),
+            (user, r#","n":2"#),
         ] {
             assert!(!ask(messages, rest), "{messages} {rest}");
         }

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
+    course::Course,
     translate::{Dialect, ReplyContext, StreamTranslator, Target, fault, reply, request},
 };
 
@@ -209,13 +210,14 @@ proptest! {
                 let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
                 let mut translator = StreamTranslator::new(from, to, context, false);
                 let mut out = Vec::new();
-                let mut finished = false;
+                let mut course = Course::new(1);
                 for (pick, index) in &picks {
                     let data = shaped(*pick, *index).to_string();
                     if let Ok(seen) = translator.frame(None, data.as_bytes(), &mut out) {
-                        finished |= seen.finish;
+                        course.note(seen.moves);
                     }
                 }
+                let finished = course.is_finished();
                 prop_assert_eq!(translator.end(&mut out), finished);
                 let before = out.len();
                 prop_assert_eq!(translator.end(&mut out), finished);

@@ -2,11 +2,23 @@
 
 use std::borrow::Cow;
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter};
 
 /// Largest frame held while it is incomplete, bytes: room for a base64 image in one event, and a bound on memory.
 pub const MAX_FRAME: usize = 16 << 20;
+
+/// What some servers put in front of UTF-8. It is no part of a stream, nor of JSON.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Without a byte order mark at its beginning.
+#[must_use]
+pub fn unmarked(mut bytes: Bytes) -> Bytes {
+    if bytes.starts_with(BYTE_ORDER_MARK) {
+        bytes.advance(BYTE_ORDER_MARK.len());
+    }
+    bytes
+}
 
 /// A frame grew past `MAX_FRAME` without ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,6 +30,8 @@ pub struct Splitter {
     /// The frame under way.
     tail: BytesMut,
     state: Scan,
+    /// The beginning of the stream was given.
+    begun: bool,
 }
 
 /// How far the search for a blank line has come.
@@ -73,7 +87,7 @@ impl Splitter {
             let whole = chunk.split_to(end);
             self.tail.extend_from_slice(&chunk);
             self.state.seen = self.tail.len();
-            return Ok(whole);
+            return Ok(self.first(whole));
         }
         self.tail.extend_from_slice(&chunk);
         let Some(end) = self.state.last_end(&self.tail) else {
@@ -81,13 +95,19 @@ impl Splitter {
         };
         let whole = self.tail.split_to(end).freeze();
         self.state.seen = self.tail.len();
-        Ok(whole)
+        Ok(self.first(whole))
     }
 
     /// What is left of an unfinished frame when the stream ends.
     pub fn rest(&mut self) -> Bytes {
         self.state = Scan::default();
-        self.tail.split().freeze()
+        let rest = self.tail.split().freeze();
+        self.first(rest)
+    }
+
+    /// What is given first has a mark in front of it if the stream has one.
+    fn first(&mut self, run: Bytes) -> Bytes {
+        if std::mem::replace(&mut self.begun, true) { run } else { unmarked(run) }
     }
 
     fn within_limit(&self, whole: Bytes) -> Result<Bytes, FrameTooLong> {
@@ -102,7 +122,8 @@ pub struct Frame<'a> {
     pub raw: &'a [u8],
     /// The `event` field.
     pub event: Option<&'a str>,
-    /// The `data` fields, joined by line feeds; `None` for a comment or an empty frame.
+    /// The `data` fields, joined by line feeds; `None` for a comment or an empty frame, and where they say nothing: the standard
+    /// has such an event told to nobody.
     pub data: Option<Cow<'a, [u8]>>,
 }
 
@@ -139,6 +160,7 @@ impl<'a> Iterator for Frames<'a> {
             }
             frame.field(line);
         }
+        frame.data.take_if(|data| data.is_empty());
         let (raw, rest) = self.run.split_at(at);
         frame.raw = raw;
         self.run = rest;
@@ -212,6 +234,23 @@ mod tests {
         let chunk = Bytes::from(vec![b'x'; MAX_FRAME / 2 + 1]);
         assert!(splitter.push(chunk.clone()).is_ok());
         assert_eq!(splitter.push(chunk), Err(FrameTooLong));
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_no_part_of_the_first_frame() {
+        let stream = b"\xef\xbb\xbfdata: a\n\ndata: \xef\xbb\xbfb\n\n";
+        let want = (stream[3..].to_vec(), vec![(None, b"a".to_vec()), (None, b"\xef\xbb\xbfb".to_vec())]);
+        assert_eq!(read(&[stream]), want);
+        assert_eq!(read(&stream.chunks(1).collect::<Vec<_>>()), want);
+        assert_eq!(read(&[b"\xef\xbb\xbfdata: a"]).1, [(None, b"a".to_vec())]);
+    }
+
+    #[test]
+    fn data_without_a_byte_is_none() {
+        for heartbeat in ["data:\n\n", "data: \n\n", "event: ping\ndata\n\n"] {
+            assert_eq!(read(&[heartbeat.as_bytes()]).1, [], "{heartbeat}");
+        }
+        assert_eq!(read(&[b"data:\ndata:\n\n"]).1, [(None, b"\n".to_vec())]);
     }
 
     proptest! {

@@ -7,10 +7,12 @@ use serde_json::Value;
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, Weight},
+    course::Moves,
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
     gemini,
     json::push,
     openai, responses,
+    tool_names::{Names, shorten},
 };
 
 pub use super::{
@@ -41,6 +43,9 @@ pub struct Target<'a> {
     /// Whether hints that the provider cannot take are refused instead of dropped.
     pub refuse_unsupported: bool,
 }
+
+/// What Anthropic's SDKs look for in `error.details.error_code`.
+pub const THREAD_UNSUPPORTED: &str = "thread_unsupported_request";
 
 /// A request in the provider's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,6 +81,13 @@ pub fn goes_on(protocol: Protocol, model: &str) -> bool {
     protocol == Protocol::Anthropic && anthropic::takes_prefill(model)
 }
 
+/// The code of a refusal. A conversation that its provider was to keep has one of its own, at which Anthropic's SDKs send all
+/// of it again (guide to message threads).
+pub fn code(from: Dialect, param: Option<&str>) -> &'static str {
+    let thread = from == Dialect::Messages && param == Some(anthropic::request_in::THREAD);
+    if thread { THREAD_UNSUPPORTED } else { "unsupported_parameter" }
+}
+
 /// Translates a request. `backend` is never passed on.
 pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
     let mut chat = match from {
@@ -83,6 +95,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Messages => anthropic::request_in::read(body),
         Dialect::Responses => responses::request_in::read(body),
     }?;
+    shorten(&mut chat);
     let written = match target.protocol {
         Protocol::Openai => openai::request_out::write(&mut chat, target),
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),
@@ -121,7 +134,7 @@ pub fn reply(
     body: &[u8],
     ctx: &ReplyContext,
 ) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
-    let reply = match from {
+    let mut reply = match from {
         Protocol::Openai => openai::reply_in::read(body)?,
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
         Protocol::Gemini => gemini::reply_in::read(body)?,
@@ -129,6 +142,7 @@ pub fn reply(
     if reply.fault.is_some() {
         return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
     }
+    ctx.asked.names().restore(&mut reply.parts);
     let mut written = Vec::with_capacity(body.len());
     match to {
         Dialect::Chat => push(&mut written, &openai::reply_out::write(&reply, ctx)),
@@ -168,6 +182,8 @@ pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
 pub struct StreamTranslator {
     reader: Box<dyn StreamReader + Send>,
     writer: Box<dyn StreamWriter + Send>,
+    /// What the client calls its tools.
+    names: Names,
     finish: Option<(Finish, Option<String>)>,
     usage: Option<Usage>,
     /// Nothing more is written: the end is.
@@ -192,6 +208,7 @@ impl StreamTranslator {
                 Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
                 Protocol::Gemini => Box::new(gemini::stream_in::Reader::default()),
             },
+            names: ctx.asked.names().clone(),
             writer: match to {
                 Dialect::Chat => Box::new(openai::stream_out::Writer::new(ctx, include_usage)),
                 Dialect::Messages => Box::new(anthropic::stream_out::Writer::new(ctx)),
@@ -216,7 +233,9 @@ impl StreamTranslator {
         }
         let mut events = Vec::with_capacity(4);
         self.reader.frame(event, data, &mut events)?;
-        let mut only_usage = true;
+        let (goes_on, mut only_usage) = (events.iter().any(ChatEvent::goes_on), true);
+        // A finish behind which more is said was none.
+        self.finish.take_if(|_| goes_on);
         let mut text = String::new();
         for event in events {
             only_usage &= matches!(event, ChatEvent::Usage(_));
@@ -239,8 +258,8 @@ impl StreamTranslator {
                         return Err(Malformed("the stream ends without a finish reason".into()));
                     }
                 }
-                event => {
-                    match &event {
+                mut event => {
+                    match &mut event {
                         ChatEvent::Start { model, .. } => {
                             seen.model = model.as_ref().map(|m| Cow::Owned(m.clone().into_owned()));
                         }
@@ -250,7 +269,12 @@ impl StreamTranslator {
                         }
                         // Signatures and block ends are no content, but cannot be replayed either.
                         ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
-                        _ => {
+                        other => {
+                            if let ChatEvent::ToolCall { name, .. } = other
+                                && let Some(whole) = self.names.whole(name)
+                            {
+                                *name = Cow::Owned(whole.to_owned());
+                            }
                             seen.content = true;
                             seen.intricate = true;
                         }
@@ -259,6 +283,7 @@ impl StreamTranslator {
                 }
             }
         }
+        seen.moves = Moves::of(0, goes_on, seen.finish);
         seen.text = Cow::Owned(text);
         seen.usage_only = only_usage && seen.usage.is_some();
         Ok(seen)

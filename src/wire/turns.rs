@@ -38,6 +38,8 @@ pub(crate) struct Takes {
     pub(crate) prefill: bool,
     /// Instructions where they stand, not at the beginning only.
     pub(crate) asides: bool,
+    /// Instructions after an answer where they stand, but as marked words of the user's.
+    pub(crate) marked: bool,
 }
 
 /// Arranges messages for a provider.
@@ -56,13 +58,20 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
         let instructs = message.role == Role::System;
         let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p));
         let parts = message.parts.iter().filter(said).cloned();
-        if instructs && !(takes.asides && merged.iter().any(|m| !m.parts.is_empty())) {
+        let later = |m: &Message| !m.parts.is_empty() && (takes.asides || m.role == Role::Assistant);
+        let later = instructs && merged.iter().any(later);
+        if instructs && !(later && (takes.asides || takes.marked)) {
             system.extend(parts);
             continue;
         }
+        let (role, parts): (Role, Vec<Part>) = if later && takes.marked {
+            (Role::User, parts.map(marked).collect())
+        } else {
+            (message.role, parts.collect())
+        };
         match merged.last_mut() {
-            Some(last) if last.role == message.role => last.parts.extend(parts),
-            _ => merged.push(Message { role: message.role, parts: parts.collect() }),
+            Some(last) if last.role == role => last.parts.extend(parts),
+            _ => merged.push(Message { role, parts }),
         }
     }
     merged.retain(|m| !m.parts.iter().all(is_mark));
@@ -127,8 +136,9 @@ fn rename(parts: &mut [Part], used: &mut HashSet<String>, target: Protocol) -> V
     let mut open = Vec::new();
     for part in parts {
         let Part::ToolCall { id, .. } = part else { continue };
-        // Kimi K2 reads the ids of its history, `functions.NAME:NUMBER` (MoonshotAI/Kimi-K2, tool call guidance).
-        let kept = if target == Protocol::Openai { id.clone() } else { ids::plain(id) };
+        // Kimi K2 reads the ids of its history, `functions.NAME:NUMBER` (MoonshotAI/Kimi-K2, tool call guidance), and Gemini 3
+        // wants its own back.
+        let kept = if target == Protocol::Anthropic { ids::plain(id) } else { id.clone() };
         let kept = if kept.is_empty() { "call".to_owned() } else { kept };
         let unique = ids::unique(&kept, used);
         open.push((std::mem::replace(id, unique.clone()), unique));
@@ -183,6 +193,14 @@ fn is_empty(part: &Part, target: Protocol) -> bool {
         Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
         Part::Redacted(_) | Part::CacheMark(_) => target != Protocol::Anthropic,
         _ => false,
+    }
+}
+
+/// An instruction in words that the user could not be taken to have said.
+fn marked(part: Part) -> Part {
+    match words(&part) {
+        Some(text) => Part::text(format!("<system>\n{text}\n</system>")),
+        None => part,
     }
 }
 

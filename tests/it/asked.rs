@@ -80,3 +80,29 @@ async fn a_response_repeats_what_its_request_said() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_tool_in_a_namespace_is_offered_and_called_by_any_backend() {
+    let tool = json!({"type": "function", "name": "read", "parameters": {"type": "object", "properties": {}}});
+    let long = "t".repeat(80);
+    let tools = json!([{"type": "namespace", "name": "mcp__fs", "tools": [tool]}, {"type": "function", "name": long}]);
+    for stream in [false, true] {
+        let body = json!({"model": "m", "input": "q", "tools": tools, "stream": stream});
+        let call = json!({"type": "tool_use", "id": "t", "name": "mcp__fs__read", "input": {}});
+        let claude = Upstream::always(message(&call, stream)).await;
+        let reply = before(&claude).await.ask(&Ask::post("/v1/responses", body.to_string()).bearer(TOKEN)).await;
+        let told = if stream { data(&reply.text()).pop().expect("an end")["response"].clone() } else { reply.json() };
+        let item = &told["output"][0];
+        assert_eq!(
+            (&item["type"], &item["namespace"], &item["name"]),
+            (&json!("function_call"), &json!("mcp__fs"), &json!("read")),
+            "{told}"
+        );
+        assert_eq!(told["tools"], tools);
+        let offered = serde_json::from_str::<Value>(&claude.last().text()).expect("JSON")["tools"].clone();
+        assert_eq!(
+            (offered[0]["name"].as_str(), offered[1]["name"].as_str().map(str::len)),
+            (Some("mcp__fs__read"), Some(64))
+        );
+    }
+}

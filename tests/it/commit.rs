@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 
 use crate::support::{
-    heard::{Heard, hear},
+    heard::{Heard, WAYS, hear, hello},
     proxy::{HELLO_STREAM, Proxy},
-    script::{Answer, Gate},
+    script::{Answer, Gate, completion},
     settings::Settings,
     sse,
     upstream::Upstream,
@@ -194,5 +194,40 @@ async fn an_end_marker_behind_nothing_is_no_answer() {
         let alone = Proxy::start(&Settings::new().backend("bad", bad.addr)).await;
         let reply = alone.chat(HELLO_STREAM).await;
         assert_eq!((reply.status(), reply.error("code").as_str()), (502, "upstream_invalid_response"), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_fails_in_the_breath_of_its_first_word_is_none() {
+    let error = sse::data(&serde_json::json!({"error": {"message": "x", "type": "server_error"}}));
+    let bad = Upstream::always(Answer::stream().chunk(sse::text("lost ") + &error).end()).await;
+    let peer = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+    let alone = Proxy::start(&Settings::new().backend("bad", bad.addr)).await;
+    let reply = alone.chat(HELLO_STREAM).await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (502, "upstream_error"), "{reply:?}");
+}
+
+#[tokio::test]
+async fn frames_without_data_and_counts_of_another_shape_break_nothing() {
+    let counted = |frame: String| frame.replacen('{', "{\"usage\":[],", 1);
+    let begun = Answer::stream().chunk("data:\n\n").chunk(counted(sse::text("a "))).chunk("data: \n\n");
+    let one = Upstream::always(begun.chunk("event: ping\ndata:\n\n").chunk(counted(sse::text("b"))).finished()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("models.m", "rescue = \"off\"")).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("a b", "one"));
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_is_no_part_of_an_answer() {
+    const MARK: &str = "\u{feff}";
+    let stream = Answer::stream().chunk(MARK.to_owned() + &sse::text("hi")).finished();
+    let whole = Answer::json(200, &(MARK.to_owned() + &completion("hi")));
+    let one = Upstream::start(move |_, ask| if ask.wants_stream() { stream.clone() } else { whole.clone() }).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    for stream in WAYS {
+        let reply = proxy.chat(hello(stream)).await;
+        assert_eq!(Heard::of(&reply), Heard::said("hi", "one"));
+        assert!(!reply.text().contains(MARK), "{reply:?}");
     }
 }

@@ -157,6 +157,18 @@ async fn an_idle_connection_is_closed_after_its_time_and_a_used_one_is_not() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_kept_for_no_time_says_so_with_its_answer() {
+    let (_upstream, proxy) = stage("keep_alive = \"0s\"").await;
+    for ask in [Ask::chat(HELLO).bearer(TOKEN), Ask::chat(HELLO_STREAM).bearer(TOKEN), Ask::new("GET", "/livez")] {
+        let mut connection = Connection::open(proxy.addr).await;
+        connection.send(&ask).await;
+        let reply = connection.reply().await;
+        assert_eq!((reply.status(), reply.header("connection")), (200, "close"), "{reply:?}");
+        connection.closed().await;
+    }
+}
+
+#[tokio::test]
 async fn a_connection_is_kept_for_its_whole_time_after_an_answer_that_took_longer() {
     let slow = Answer::stream().chunk(sse::text("a")).work(Duration::from_millis(900)).chunk(sse::text("b")).finished();
     let upstream = Upstream::always(slow).await;

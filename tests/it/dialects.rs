@@ -189,22 +189,81 @@ async fn a_response_may_be_asked_for_without_an_input_where_the_provider_keeps_i
     assert_eq!((post(&proxy, "/v1/responses", &body).await.status(), upstream.asked()), (400, 0));
 }
 
+/// `m` at a backend of each protocol, of which one is asked first.
+fn claude_and_vllm(claude: &Upstream, vllm: &Upstream, first: &str) -> Settings {
+    let backend = |protocol, upstream: &Upstream| {
+        format!("protocol = \"{protocol}\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", upstream.addr)
+    };
+    let places = ["claude", "vllm"]
+        .map(|name| format!("{{ backend = \"{name}\", model = \"theirs\", priority = {} }}", u8::from(name != first)));
+    Settings::new()
+        .set("backends.claude", &backend("anthropic", claude))
+        .set("backends.vllm", &backend("openai", vllm))
+        .set("models.m", &format!("backends = [{}]", places.join(", ")))
+}
+
 #[tokio::test]
 async fn a_part_that_one_protocol_does_not_know_is_served_by_a_backend_of_another() {
     let (claude, vllm) = (Upstream::saying("no").await, Upstream::saying("hi").await);
-    let settings = Settings::new()
-        .set(
-            "backends.claude",
-            &format!("protocol = \"anthropic\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", claude.addr),
-        )
-        .set(
-            "backends.vllm",
-            &format!("protocol = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", vllm.addr),
-        )
-        .set("models.m", "backends = [{ backend = \"claude\", priority = 0 }, { backend = \"vllm\", priority = 1 }]");
-    let proxy = Proxy::start(&settings).await;
+    let proxy = Proxy::start(&claude_and_vllm(&claude, &vllm, "claude")).await;
     let part = json!({"type": "video_url", "video_url": {"url": "https://x.test/a.mp4"}});
     let body = json!({"model": "m", "messages": [{"role": "user", "content": [part]}]});
     let reply = proxy.chat(body.to_string()).await;
     assert_eq!((reply.status(), reply.backend(), claude.asked()), (200, "vllm", 0), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_response_that_fails_behind_comments_of_ours_fails_by_the_id_that_it_began_with() {
+    let slow = Answer::new().work(std::time::Duration::from_millis(400));
+    let begun = slow.then(Answer::stream().chunk(sse::text("hi")).work(std::time::Duration::from_millis(100)).reset());
+    let upstream = Upstream::always(begun).await;
+    let settings = only(&upstream, "protocol = \"openai\"").set("failover", "keepalive_after = \"150ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let text = post(&proxy, "/v1/responses", &hello("/v1/responses")).await.text();
+    assert!(text.contains(": greenroom backend="), "{text}");
+    let data = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
+    let ids = data.filter_map(|event| Some(event["response"]["id"].as_str()?.to_owned()));
+    let ids: std::collections::HashSet<String> = ids.collect();
+    assert!(text.contains("response.failed") && ids.len() == 1, "{ids:?} {text}");
+}
+
+/// The next turn of a conversation that Anthropic keeps: the history and the tools are there.
+fn next_turn(stream: bool) -> Value {
+    json!({"model": "m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "And now?"}],
+        "thread": {"type": "continue", "previous_message_id": "msg_1"}})
+}
+
+#[tokio::test]
+async fn a_conversation_that_anthropic_keeps_goes_on_there_and_nowhere_else() {
+    let (claude, vllm) = (Upstream::always(message()).await, Upstream::saying("no").await);
+    let proxy = Proxy::start(&claude_and_vllm(&claude, &vllm, "vllm")).await;
+    let reply = post(&proxy, "/v1/messages", &next_turn(true)).await;
+    assert_eq!((reply.status(), reply.backend(), vllm.asked()), (200, "claude", 0), "{reply:?}");
+    assert_eq!(sent(&claude)["thread"], next_turn(true)["thread"]);
+    let proxy = Proxy::start(&only(&vllm, "protocol = \"openai\"")).await;
+    for stream in [false, true] {
+        let reply = post(&proxy, "/v1/messages", &next_turn(stream)).await;
+        assert_eq!((reply.status(), vllm.asked()), (400, 0), "{reply:?}");
+        let (body, code) = (reply.json(), "thread_unsupported_request");
+        assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("invalid_request_error")));
+        assert_eq!(body["error"]["details"], json!({"error_code": code}), "SDKs send all of it again at this");
+    }
+    let other = post(&proxy, "/v1/messages", &json!({"model": "m", "messages": []})).await;
+    assert_eq!((other.status(), other.json()["error"].get("details")), (400, None));
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_lost_at_anthropic_is_told_so_and_costs_the_backend_nothing() {
+    let lost = r#"{"type":"error","error":{"type":"not_found_error","message":"No such thread.","details":{"error_code":"thread_not_found"}}}"#;
+    let script = |body: &str| if body.contains("\"continue\"") { Answer::json(404, lost) } else { message() };
+    let claude = Upstream::start(move |_, asked| script(&asked.text())).await;
+    let proxy = Proxy::start(&only(&claude, "protocol = \"anthropic\"")).await;
+    for _ in 0..3 {
+        let reply = post(&proxy, "/v1/messages", &next_turn(true)).await;
+        assert_eq!((reply.status(), reply.text().as_str()), (404, lost));
+    }
+    let mut whole = next_turn(true);
+    whole["thread"] = json!({"type": "create"});
+    let reply = post(&proxy, "/v1/messages", &whole).await;
+    assert_eq!((reply.status(), claude.asked()), (200, 4), "{reply:?}");
 }

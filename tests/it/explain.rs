@@ -232,3 +232,27 @@ async fn the_ledger_is_bounded() {
     assert_eq!(proxy.get("/admin/requests/r2").await.status(), 404);
     assert_eq!(proxy.get("/admin/requests/r3").await.status(), 200);
 }
+
+#[tokio::test]
+async fn names_and_messages_of_any_length_are_remembered_short() {
+    let (_bad, _peer, proxy) = stage().await;
+    let long = "é".repeat(100_000);
+    for body in [json!({"model": long, "messages": []}), json!({"model": "m", "messages": [], "backend": long})] {
+        let reply = proxy.chat(body.to_string()).await;
+        assert!((400..500).contains(&reply.status()) && reply.body.len() < 1000, "{}", reply.status());
+    }
+    let page = proxy.get("/admin/requests").await;
+    assert_eq!((page.json()["requests"].as_array().map(Vec::len), page.body.len() < 5000), (Some(2), true));
+}
+
+#[tokio::test]
+async fn an_explanation_names_no_backend_that_is_not_on_the_users_list() {
+    let (one, hidden) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
+    let user = "token = \"token-of-some\"\nmodels = [\"*\"]\nbackends = [\"one\"]\nmay_explain = true";
+    let settings = Settings::new().backend("one", one.addr).backend("hidden", hidden.addr).set("users.some", user);
+    let proxy = Proxy::start(&settings).await;
+    let told = async |token| explanation(&proxy.ask(&explained(false, token)).await).to_string();
+    assert!(told(TOKEN).await.contains("hidden"));
+    let told = told("token-of-some").await;
+    assert!(told.contains("\"one\"") && !told.contains("hidden"), "{told}");
+}

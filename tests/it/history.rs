@@ -57,9 +57,11 @@ async fn counts_times_tokens_pins_and_events_are_told_by_backend() {
         .set("server", "chaos = true")
         .set("history", "path = \":memory:\"\nflush_every = \"10ms\"");
     let proxy = Proxy::start(&settings).await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
     }
+    proxy.until("bad", "its gate shut", |report| report["state"] == "open").await;
+    assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
     let pinned = HELLO_STREAM.replace("{\"model\"", "{\"backend\":\"good\",\"model\"");
     assert_eq!(proxy.chat(pinned).await.status(), 200);
     assert_eq!(proxy.chat(hello_at("nobody")).await.status(), 400);

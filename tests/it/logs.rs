@@ -1,6 +1,6 @@
 //! The log: one line a request with its fields, the decision at debug level, never a secret, never a forged line.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     client::{Ask, Connection},
@@ -168,4 +168,83 @@ async fn a_log_that_nobody_reads_holds_up_no_request_and_no_end() {
     }
     proxy.signal("TERM");
     assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_operators_do_and_who_is_turned_away_at_their_door_is_logged() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(
+        &settings(&upstream).set("users.plain", "token = \"token-of-plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]"),
+    )
+    .await;
+    let post = |path: &str, token: &str, id: &str| Ask::new("POST", path).bearer(token).header("x-request-id", id);
+    for (path, action) in [
+        ("/admin/backends/one/drain", "action=drain backend=one"),
+        ("/admin/backends/one/resume", "action=resume backend=one"),
+        ("/admin/backends/one/probe", "action=probe backend=one"),
+        ("/admin/backends/one/diagnose", "action=diagnose backend=one"),
+        ("/admin/reload", "action=reload backend=*"),
+    ] {
+        assert_eq!(proxy.ask(&post(path, TOKEN, "op-1")).await.status(), 200, "{path}");
+        proxy.logged(&["operator: id=op-1 user=tester", action]).await;
+    }
+    // An id that the operator does not give is the same in the answer and in the log.
+    let given = proxy.post("/admin/backends/one/drain").await.header("x-request-id").to_owned();
+    proxy.logged(&[&format!("operator: id={given} user=tester")]).await;
+    assert_eq!(proxy.ask(&post("/admin/reload", "token-of-plain", "op-2")).await.status(), 403);
+    proxy.logged(&["id=op-2 user=plain", "status=403", "class=policy_permission"]).await;
+    let turned_away = proxy.ask(&post("/admin/reload", "guessed", "op-3")).await;
+    let id = turned_away.header("x-request-id");
+    proxy.logged(&[&format!("id={id} user=-"), "status=401", "class=policy_auth"]).await;
+    assert!(!proxy.log().contains("guessed") && !proxy.log().contains("op-3"), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn as_json_each_line_is_an_object_with_the_same_fields_and_no_secrets() {
+    let answer =
+        Answer::stream().chunk(sse::text("hi")).chunk(sse::finish()).chunk(sse::usage(7, 3)).chunk(sse::DONE).end();
+    let upstream = Upstream::always(answer).await;
+    let proxy = Launch::new(&settings(&upstream)).env("GREENROOM_LOG_FORMAT", "json").start().await;
+    let ask = |body: &str, id: &str| Ask::chat(body).bearer(TOKEN).header("x-request-id", id);
+    let pinned = HELLO_STREAM.replace("{\"model\"", "{\"backend\":\"one\",\"model\"");
+    for (body, id) in [(HELLO_STREAM, "served"), (&pinned, "pinned"), ("{", "broken")] {
+        proxy.ask(&ask(body, id)).await;
+        proxy.logged(&[&format!("\"id\":\"{id}\"")]).await;
+    }
+    proxy.ask(&Ask::new("POST", "/admin/backends/one/drain").bearer(TOKEN)).await;
+    proxy.logged(&["operator: "]).await;
+    let log = proxy.log();
+    let lines: Vec<Value> =
+        log.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("no JSON: {line}"))).collect();
+    let line = |id: &str, target: &str| {
+        let found = lines.iter().find(|line| line["id"] == id && line["target"] == target);
+        found.unwrap_or_else(|| panic!("no {target} of {id} in {log}"))
+    };
+    let served = line("served", "greenroom::request");
+    let wanted = json!({
+        "level": "INFO", "user": "tester", "model": "m", "backend": "one", "upstream_model": "theirs",
+        "route": "only_candidate", "status": 200, "class": "none", "tokens_in": 7, "tokens_out": 3, "rescue": null,
+        "stream": true, "pinned": false,
+    });
+    for (name, value) in wanted.as_object().expect("an object") {
+        assert_eq!(&served[name], value, "{name} in {served}");
+    }
+    assert_eq!(
+        (&served["attempts"][0]["backend"], &served["attempts"][0]["outcome"]),
+        (&json!("one"), &json!("success"))
+    );
+    for name in ["total_ms", "ttft_ms", "overhead_us"] {
+        assert!(served[name].as_f64() > Some(0.0), "{name} in {served}");
+    }
+    assert_eq!(line("pinned", "greenroom::request")["pinned"], true);
+    let audit = line("pinned", "greenroom::pin");
+    assert_eq!(
+        (&audit["event"], &audit["outcome"], &audit["backend"]),
+        (&json!("pin"), &json!("served"), &json!("one"))
+    );
+    assert_eq!(
+        (&line("broken", "greenroom::request")["status"], &line("broken", "greenroom::request")["class"]),
+        (&json!(400), &json!("caller_invalid"))
+    );
+    assert!(!log.contains(TOKEN) && !log.contains("Hello!"), "{log}");
 }

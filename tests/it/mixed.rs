@@ -58,6 +58,27 @@ async fn not_every_backend_is_limited_where_one_failed_otherwise() {
     assert!(!reply.error("message").contains("very"), "{reply:?}");
 }
 
+const NO_FILE: &str = r#"{"error":{"message":"No such File object: file-1","type":"invalid_request_error","param":"file_id","code":null}}"#;
+
+#[tokio::test]
+async fn what_one_backend_does_not_have_is_looked_for_at_another_and_shuts_neither() {
+    let (first, second, proxy) = both(Answer::json(404, NO_FILE), Answer::says("found")).await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    assert_eq!((first.asked(), second.asked()), (1, 1));
+    for stream in WAYS {
+        let (_first, second, proxy) = both(Answer::json(404, NO_FILE), Answer::json(404, NO_FILE)).await;
+        for asked in 1..=3 {
+            let reply = proxy.chat(hello(stream)).await;
+            assert_eq!((reply.status(), reply.error("message").as_str()), (404, "No such File object: file-1"));
+            assert_eq!((reply.header("x-should-retry"), second.asked()), ("false", asked), "{reply:?}");
+        }
+        for name in ["first", "second"] {
+            let report = proxy.report(name).await;
+            assert_eq!((&report["state"], &report["requests"]["caller_fault"]), (&json!("healthy"), &json!(3)));
+        }
+    }
+}
+
 /// One backend that is always overloaded, whose gate shuts for 15 s at least after so many failures.
 async fn overloaded(failures: u32) -> (Upstream, Proxy) {
     let one = Upstream::always(Answer::json(503, "{}")).await;

@@ -272,3 +272,24 @@ async fn a_drained_backend_stays_so_wherever_it_moves() {
     proxy.until("one", "its return", |r| r["state"] != "draining").await;
     assert_eq!((proxy.hello().await.status(), two.asked()), (200, 1));
 }
+
+#[tokio::test]
+async fn those_who_wait_for_a_place_keep_theirs_over_a_reload() {
+    let gate = Gate::new();
+    let one = Upstream::always(Answer::new().wait(&gate).then(Answer::says("hi"))).await;
+    let settings =
+        Settings::new().backend("one", one.addr).set("backends.one", "max_in_flight = 1").set("models.m", "queue = 1");
+    let proxy = Proxy::start(&settings).await;
+    let mut first = proxy.begin(HELLO).await;
+    one.until("a request", |seen| seen.busy == 1).await;
+    let depth = "greenroom_backend_queue_depth{model=\"m\"} 1";
+    let mut waiting = proxy.begin(HELLO).await;
+    eventually("one waits", async || proxy.get("/metrics").await.text().contains(depth).then_some(())).await;
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    assert!(proxy.get("/metrics").await.text().contains(depth));
+    assert_eq!(proxy.hello().await.status(), 503, "there is one place to wait in");
+    gate.open_for_all();
+    for client in [&mut first, &mut waiting] {
+        assert_eq!(client.reply().await.status(), 200);
+    }
+}

@@ -234,6 +234,31 @@ async fn where_one_attempt_is_all_a_broken_stream_is_not_taken_over() {
 }
 
 #[tokio::test]
+async fn a_rescuer_that_ends_before_it_adds_anything_is_followed_by_another() {
+    let differs = begun(20).work(PASSED_ON).chunk(sse::text("and then something else")).finished();
+    for second in [cut(20), differs] {
+        let (bad, second, third) = (Upstream::always(cut(40)).await, Upstream::always(second).await, peer().await);
+        let settings = Settings::new().backend("bad", bad.addr).target("second", second.addr, "priority = 2").target(
+            "third",
+            third.addr,
+            "priority = 3",
+        );
+        let proxy = Proxy::start(&settings).await;
+        assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+        assert_eq!((bad.asked(), second.asked(), third.asked()), (1, 1, 1));
+        assert_eq!(entry(&proxy).await["rescue"], "replayed");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_with_log_probabilities_is_not_sewn_together() {
+    let scored = sse::text("word0 ").replace("\"finish_reason\"", "\"logprobs\":{\"content\":[{}]},\"finish_reason\"");
+    let (bad, peer, proxy) = stage(Answer::stream().chunk(scored).work(PASSED_ON).close()).await;
+    assert_broken(&proxy.chat(HELLO_STREAM).await, "word0 ");
+    assert_eq!((bad.asked(), peer.asked()), (1, 0));
+}
+
+#[tokio::test]
 async fn who_lost_to_the_broken_stream_is_asked_to_rescue_it_only_where_nobody_else_is_left() {
     let silent_once = async || {
         let story = begun(60).finished();

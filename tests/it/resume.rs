@@ -177,3 +177,11 @@ async fn an_answer_of_a_given_form_is_not_gone_on_with_but_said_again() {
     assert_eq!(Heard::of(&proxy.chat(ask).await), Heard::said(&story(), "bad"));
     assert_eq!(last_message(&peer.last()).0, "user");
 }
+
+#[tokio::test]
+async fn several_answers_are_never_gone_on_with() {
+    let (bad, peer) = (Upstream::always(cut(40)).await, peer().await);
+    let proxy = Proxy::start(&stage(&bad, &peer)).await;
+    proxy.chat(HELLO_STREAM.replacen('{', "{\"n\":2,", 1)).await;
+    assert_eq!((peer.asked(), last_message(&peer.last()).0.as_str()), (1, "user"));
+}

@@ -26,6 +26,7 @@ backends = ["*"]
 const BAD: &str = r#"
 [server]
 wrokers = 2
+workers = 513
 drain_timeout = "soon"
 [defaults.backend]
 idle_timeout = "0s"
@@ -56,10 +57,11 @@ backends = ["*"]
 "#;
 
 /// Where each problem of `BAD` is, and a word of what is said about it.
-const PROBLEMS: [(&str, &str); 11] = [
+const PROBLEMS: [(&str, &str); 12] = [
+    ("server.workers", "512"),
     ("server.wrokers", "workers"),
     ("server.drain_timeout", "15s"),
-    ("backends.one.idle_timeout", "0"),
+    ("defaults.backend.idle_timeout", "0"),
     ("backends.one.base_url", "http"),
     ("backends.one.api_key", "GREENROOM_TEST_UNSET"),
     ("backends.two.protocol", "openai"),
@@ -181,6 +183,24 @@ async fn a_key_in_a_line_that_is_no_toml_is_shown_neither_by_validate_nor_by_a_r
     proxy.signal("HUP");
     proxy.logged(&["not reloaded: ", &format!("line {line}, ")]).await;
     assert!(!proxy.log().contains("secret"), "{}", proxy.log());
+}
+
+#[tokio::test]
+async fn a_key_in_braces_is_shown_neither_at_the_start_nor_by_a_reload_nor_in_the_log() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new().backend("one", upstream.addr);
+    let proxy = Proxy::start(&settings).await;
+    let bad = settings.toml().replace("\"key-of-one\"", "\"${sk-very-secret}\"");
+    let dir = tempfile::tempdir().unwrap();
+    let said = with(dir.path(), &bad, &["serve", "--config", "greenroom.toml"]).await;
+    assert!(said.code == Some(64) && said.err.contains("backends.one.api_key: "), "{said:?}");
+    proxy.rewrite(&bad);
+    let reply = proxy.post("/admin/reload").await;
+    assert!(reply.status() == 400 && reply.error("message").contains("backends.one.api_key: "), "{reply:?}");
+    proxy.signal("HUP");
+    proxy.logged(&["not reloaded: ", "backends.one.api_key: "]).await;
+    let told = format!("{said:?}{}{}", reply.text(), proxy.log());
+    assert!(!told.contains("very-secret"), "{told}");
 }
 
 #[tokio::test]

@@ -164,3 +164,44 @@ async fn a_whole_answer_that_outlives_the_drain_is_ended_with_an_error() {
     assert!(told.elapsed() < Duration::from_secs(8), "{:?}", told.elapsed());
     proxy.logged(&["greenroom::request", "backend=one", "status=503"]).await;
 }
+
+#[tokio::test]
+async fn a_request_that_was_taken_on_is_still_tried_elsewhere_while_it_stops() {
+    let gate = Gate::new();
+    let failing = Upstream::always(Answer::new().wait(&gate).then(Answer::json(500, "{}"))).await;
+    let free = Upstream::saying("hi").await;
+    let settings = Settings::new().backend("failing", failing.addr).target("free", free.addr, "priority = 2");
+    let mut proxy = Proxy::start(&settings).await;
+    let mut client = proxy.begin(HELLO).await;
+    failing.until("the request", |seen| seen.busy == 1).await;
+    proxy.signal("TERM");
+    refuses_connections(&proxy).await;
+    gate.open_for_all();
+    let reply = client.reply().await;
+    assert_eq!((reply.status(), reply.backend()), (200, "free"), "{reply:?}");
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn who_stands_in_a_queue_is_served_while_it_stops() {
+    let gate = Gate::new();
+    let one = Upstream::always(Answer::new().wait(&gate).then(Answer::says("hi"))).await;
+    let settings =
+        Settings::new().backend("one", one.addr).set("backends.one", "max_in_flight = 1").set("models.m", "queue = 2");
+    let mut proxy = Proxy::start(&settings).await;
+    let mut clients = vec![proxy.begin(HELLO).await];
+    one.until("the first", |seen| seen.busy == 1).await;
+    clients.push(proxy.begin(HELLO).await);
+    eventually("one in the queue", async || {
+        let page = proxy.get("/metrics").await.text();
+        page.contains("greenroom_backend_queue_depth{model=\"m\"} 1").then_some(())
+    })
+    .await;
+    proxy.signal("TERM");
+    refuses_connections(&proxy).await;
+    gate.open_for_all();
+    for client in &mut clients {
+        assert_eq!(client.reply().await.status(), 200);
+    }
+    assert_eq!(proxy.ended().await.code(), Some(0));
+}

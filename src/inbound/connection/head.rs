@@ -110,6 +110,7 @@ struct Ends {
 /// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
 fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
     let (mut told, mut chunked, mut keep_alive, mut expects) = (None, false, is_1_1, false);
+    let mut hosts = 0;
     for line in headers {
         // The first letter rules out most lines.
         match line.name.as_bytes().first().map(u8::to_ascii_lowercase) {
@@ -130,10 +131,16 @@ fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
                 chunked = true;
             }
             Some(b'e') if line.name.eq_ignore_ascii_case("expect") => {
-                expects = is_list_with(line.value, b"100-continue");
+                // Of older clients it is ignored (RFC 9110, 10.1.1).
+                expects = is_1_1 && is_list_with(line.value, b"100-continue");
             }
+            Some(b'h') if line.name.eq_ignore_ascii_case("host") => hosts += 1,
             _ => {}
         }
+    }
+    // RFC 9112, 3.2: who stands in front may have gone by the other one.
+    if hosts > 1 || is_1_1 && hosts == 0 {
+        return Err(Unfit::Bad("it names no host, or more than one"));
     }
     if chunked && told.is_some() {
         return Err(Unfit::Bad("it has a content-length beside its transfer-encoding"));
@@ -150,7 +157,7 @@ mod tests {
     use crate::wire::http1::Chunk;
 
     fn take(lines: &str) -> Result<Option<Head>, Unfit> {
-        Head::take(&mut BytesMut::from(&*format!("POST /v1/x?y=z HTTP/1.1\r\n{lines}\r\n")))
+        Head::take(&mut BytesMut::from(&*format!("POST /v1/x?y=z HTTP/1.1\r\nhost: h\r\n{lines}\r\n")))
     }
 
     fn framed(lines: &str) -> Framing {
@@ -178,9 +185,12 @@ mod tests {
             "x: a\r\n b\r\n",
             "x : a\r\n",
             "x: a\rb\r\n",
+            "HOST: h\r\n",
         ] {
             assert!(matches!(take(lines), Err(Unfit::Bad(_))), "{lines:?}");
         }
+        assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.1\r\n\r\n")), Err(Unfit::Bad(_))));
+        assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.0\r\n\r\n")), Ok(Some(_))));
         let old = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n";
         assert!(matches!(Head::take(&mut BytesMut::from(old)), Err(Unfit::Bad(_))));
         assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST))), Err(Unfit::TooLong)));
@@ -188,9 +198,18 @@ mod tests {
     }
 
     #[test]
+    fn leave_to_send_is_given_to_those_who_know_it() {
+        let expects = |version: &str| {
+            let head = format!("POST / HTTP/{version}\r\nhost: h\r\nexpect: 100-continue\r\n\r\n");
+            Head::take(&mut BytesMut::from(&*head)).expect("sound").expect("whole").expects
+        };
+        assert_eq!((expects("1.1"), expects("1.0")), (true, false));
+    }
+
+    #[test]
     fn a_connection_is_kept_as_its_version_and_client_want() {
         let kept = |version: &str, lines: &str| {
-            let head = format!("GET / HTTP/{version}\r\n{lines}\r\n");
+            let head = format!("GET / HTTP/{version}\r\nhost: h\r\n{lines}\r\n");
             Head::take(&mut BytesMut::from(&*head)).expect("sound").expect("whole").keep_alive
         };
         assert!(kept("1.1", "") && kept("1.0", "connection: Keep-Alive\r\n"));

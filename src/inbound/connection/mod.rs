@@ -50,6 +50,9 @@ use crate::{
 /// Time a client has to take its leave.
 const LEAVE: Duration = Duration::from_secs(1);
 
+/// Time a client has to finish sending what nobody reads any more, so that it can read its answer: nginx's.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Largest body read of a request that needs none, bytes: its connection can carry another request after it.
 const UNASKED: u64 = 16 << 10;
 
@@ -131,11 +134,15 @@ impl Door {
         };
         let unread = head.framing != Framing::Ended;
         let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));
-        let close = unread || !head.keep_alive || is_old_stream || self.closing.is_closed();
+        // Kept for no time at all, it would be closed under the next request.
+        let kept = head.keep_alive && !self.keep_alive.is_zero();
+        let close = unread || !kept || is_old_stream || self.closing.is_closed();
         let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
         let sent = self.send(intake, reply, manner).await?;
         if close {
-            leave(intake, unread).await;
+            // While Greenroom stops nobody waits for those who linger.
+            let patience = if unread && !self.closing.is_closed() { LINGER } else { LEAVE };
+            leave(intake, unread, patience).await;
             return Err(());
         }
         intake.allow(sent, self.keep_alive);
@@ -167,8 +174,17 @@ impl Door {
         };
         let limit = arrival.body_limit();
         self.allow(intake, head, limit);
-        let body = intake.body(&mut head.framing, limit).await;
+        let body = self.until_cut(pin!(intake.body(&mut head.framing, limit))).await;
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
+    }
+
+    /// The body of a request, unless Greenroom's time to stop is over before it has come.
+    async fn until_cut(&self, mut body: Pin<&mut impl Future<Output = Result<Bytes, Error>>>) -> Result<Bytes, Error> {
+        poll_fn(|cx| match body.as_mut().poll(cx) {
+            Poll::Pending if self.worker.cut.get() => Poll::Ready(Err(Error::ShuttingDown)),
+            polled => polled,
+        })
+        .await
     }
 
     /// Any other request; `Err`: its client has left.
@@ -211,7 +227,7 @@ impl Door {
         let reply = chat::refuse(&self.shared, &chat::new_id(), None, clock::now(), error, Surface::Chat);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
-            leave(intake, true).await;
+            leave(intake, true, LINGER).await;
         }
     }
 }
@@ -254,12 +270,12 @@ async fn break_off(intake: &mut Intake, manner: Manner) {
 }
 
 /// Closes a connection behind its last answer.
-async fn leave(intake: &mut Intake, unread: bool) {
+async fn leave(intake: &mut Intake, unread: bool, patience: Duration) {
     let closed = async {
         if intake.socket.shutdown().await.is_ok() && unread {
             intake.drain().await;
         }
     };
     // A client that does not take its leave is left.
-    let _ = timeout(LEAVE, closed).await;
+    let _ = timeout(patience, closed).await;
 }

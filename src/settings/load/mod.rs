@@ -1,25 +1,30 @@
-//! Owns layering: defaults, then the file, then the environment; and the checks that span sections.
+//! Owns layering: defaults, then the file, then the environment.
 
+mod references;
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
     path::{Path, PathBuf},
 };
 
 use serde_json::{Map, Value};
 
+use self::references::{Entries, References};
 use super::{
-    Allowed, Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
-    section::{Problems, Section, did_you_mean},
+    Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
+    section::{Defaults, Problems, Section},
     variables::interpolate,
 };
 
 /// Every key with its default; compiled in, and the reference for operators.
 const DEFAULT: &str = include_str!("../../../settings/default.toml");
 const DEMO: &str = include_str!("../../../settings/demo.toml");
+
+/// The key of a model's list of backends, which may stand among the defaults, too.
+const BACKENDS: &str = "backends";
 
 /// Environment variables of this form override keys: `GREENROOM__SERVER__BIND`.
 const ENV_PREFIX: &str = "GREENROOM";
@@ -121,21 +126,24 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     let failover = Failover::read(root.raw("failover"), problems);
     let history = History::read(root.raw("history"), problems);
     let mut defaults = Section::open("defaults", root.raw("defaults"), problems);
-    let backend_defaults = defaults.raw("backend");
-    let model_defaults = defaults.raw("model");
+    let [of_backends, of_models] = ["backend", "model"].map(|key| read_defaults(&mut defaults, key, problems));
     defaults.finish();
     let backends = table(root.raw("backends"), "backends", problems, |path, value| {
-        Backend::read(path, over(&backend_defaults, value), problems)
+        Backend::read(&of_backends, path, value, problems)
     });
+    let mut heirs = BTreeSet::new();
     let models = table(root.raw("models"), "models", problems, |path, value| {
-        Model::read(path, over(&model_defaults, value), problems)
+        if value.get(BACKENDS).is_none() && of_models.map.contains_key(BACKENDS) {
+            heirs.insert(path.to_owned());
+        }
+        Model::read(&of_models, path, value, problems)
     });
     let users = table(root.raw("users"), "users", problems, |path, value| {
         let name = path.strip_prefix("users.").unwrap_or(path);
         User::read(path, name, value, problems)
     });
     root.finish();
-    check_references(&backends, &models, &users, problems);
+    References { backends: &backends, models: &models, users: &users, heirs: &heirs }.check(problems);
     let unwrap = |(name, item): (String, Option<_>)| item.map(|item| (name, item));
     Some(Settings {
         server: server?,
@@ -147,8 +155,18 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     })
 }
 
-/// Entries of a named table; an entry that could not be read keeps its name, so that references to it still hold.
-type Entries<T> = Vec<(String, Option<T>)>;
+/// Reads `[defaults.KEY]`. Where that is no table, the defaults that are compiled in stand in: nothing is missing without it.
+fn read_defaults(section: &mut Section<'_>, key: &'static str, problems: &Problems) -> Defaults {
+    let path = section.key(key);
+    let map = if let Value::Object(map) = section.raw(key) {
+        map
+    } else {
+        problems.add(&path, format!("is not a table; write [{path}]"));
+        let built_in: Option<Value> = toml::from_str(DEFAULT).ok();
+        built_in.and_then(|mut all| all["defaults"][key].as_object_mut().map(std::mem::take)).unwrap_or_default()
+    };
+    Defaults { path, map }
+}
 
 fn table<T>(
     value: Value,
@@ -170,80 +188,4 @@ fn table<T>(
     // Sorted, so that of two entries at odds the same one is told of each time.
     let map: BTreeMap<String, Value> = map.into_iter().collect();
     map.into_iter().map(|(name, value)| (read(&format!("{path}.{name}"), value), name)).map(|(t, n)| (n, t)).collect()
-}
-
-/// Lays `value` over `defaults`, key by key.
-fn over(defaults: &Value, value: Value) -> Value {
-    match (defaults, value) {
-        (Value::Object(defaults), Value::Object(map)) => {
-            let mut merged = defaults.clone();
-            merged.extend(map);
-            Value::Object(merged)
-        }
-        (_, value) => value,
-    }
-}
-
-fn check_references(backends: &Entries<Backend>, models: &Entries<Model>, users: &Entries<User>, problems: &Problems) {
-    let backend_names: Vec<&str> = backends.iter().map(|(name, _)| name.as_str()).collect();
-    let model_names: Vec<&str> = models.iter().map(|(name, _)| name.as_str()).collect();
-    // In log lines a blank or '=' would pass for another field.
-    for (name, _) in users {
-        if name.is_empty() || name.chars().any(|c| c.is_whitespace() || c.is_control() || c == '=') {
-            problems.add(format!("users.{name}"), "has a bad name; leave out blanks, line ends and '='");
-        }
-    }
-    for name in &backend_names {
-        // This one travels in a response header, too.
-        if name.is_empty() || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-            problems.add(format!("backends.{name}"), "has a bad name; use letters, digits, '-', '_' and '.'");
-        }
-    }
-    // The name itself is not repeated: a token in the wrong place looks like one.
-    let unknown = |written: &str, known: &[&str], kind: &str| {
-        let hint = did_you_mean(written, known.iter().copied()).unwrap_or_default();
-        format!("is not under [{kind}]{hint}")
-    };
-    for (name, model) in models {
-        if name.is_empty() {
-            problems.add("models.\"\"", "has no name; clients could not ask for it");
-        }
-        let Some(model) = model else { continue };
-        for (n, target) in model.targets.iter().enumerate() {
-            let key = format!("models.{name}.backends[{n}].backend");
-            if !backend_names.contains(&target.backend.as_str()) {
-                problems.add(key, unknown(&target.backend, &backend_names, "backends"));
-            } else if let Some(first) = model.targets[..n].iter().position(|t| t.backend == target.backend) {
-                problems.add(key, format!("is that of backends[{first}] too; keep one"));
-            }
-            let of =
-                backends.iter().find(|(name, _)| *name == target.backend).and_then(|(_, backend)| backend.as_ref());
-            let theirs = target.model.as_deref().unwrap_or(name);
-            if of.is_some_and(Backend::names_model_in_urls) && !is_path(theirs) {
-                let key = format!("models.{name}.backends[{n}].model");
-                problems.add(key, "cannot stand in a URL, where this backend wants it; name it as the provider does");
-            }
-        }
-    }
-    let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
-    for (name, user) in users {
-        let Some(user) = user else { continue };
-        if let Some(other) = seen.insert(user.token, name) {
-            problems
-                .add(format!("users.{name}.token"), format!("is the token of users.{other} too; give each its own"));
-        }
-        for (key, allowed, known) in
-            [("models", &user.models, &model_names), ("backends", &user.backends, &backend_names)]
-        {
-            let Allowed::Only(names) = allowed else { continue };
-            for (n, written) in names.iter().enumerate().filter(|(_, written)| !known.contains(&written.as_str())) {
-                problems.add(format!("users.{name}.{key}[{n}]"), unknown(written, known, key));
-            }
-        }
-    }
-}
-
-/// Whether a name can be one segment of a URL's path or several: the rest is escaped, but servers resolve the dots.
-fn is_path(name: &str) -> bool {
-    !name.chars().any(char::is_control) && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }

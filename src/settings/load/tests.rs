@@ -142,7 +142,7 @@ fn what_no_setting_means_is_refused() {
         (
             "[backends.a]",
             "[defaults.model]\nqueue = 1\nqueue_timeout = \"0s\"\n[backends.a]",
-            "models.GPT-4.1.queue_timeout",
+            "defaults.model.queue_timeout",
         ),
         ("[backends.a]", "[backends.a]\nheaders = { X-A = \"1\", x-a = \"2\" }", "backends.a.headers.x-a"),
         (
@@ -156,6 +156,28 @@ fn what_no_setting_means_is_refused() {
         ("[users.u]", "[users.\"\"]", "users."),
         ("http://127.0.0.1:1/v1", "http://127.0.0.1:65536/v1", "backends.a.base_url"),
         ("http://127.0.0.1:1/v1", "http://127.0.0.1:0/v1", "backends.a.base_url"),
+        ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1/chat/completions/", "backends.a.base_url"),
+        ("[backends.a]", "[server]\nworkers = 513\n[backends.a]", "server.workers"),
+        ("[backends.a]", "[server]\nbody_limit = 1073741825\n[backends.a]", "server.body_limit"),
+        ("[backends.a]", "[history]\nqueue = 9223372036854775807\n[backends.a]", "history.queue"),
+        ("{ backend = \"a\" }", "{ backend = \"a\", context_window = 0 }", "models.GPT-4.1.backends[0].context_window"),
+        ("[models.\"GPT-4.1\"]", "[models.\"*\"]", "models.*"),
+        ("[models.\"GPT-4.1\"]", "[models.\"a\\u0000b\"]", "models.a\u{fffd}b"),
+        (
+            "[backends.a]",
+            "[backends.\".\"]\nprotocol = \"openai\"\nbase_url = \"http://h\"\n[backends.a]",
+            "backends..",
+        ),
+        (
+            "[backends.a]",
+            "[backends.\"..\"]\nprotocol = \"openai\"\nbase_url = \"http://h\"\n[backends.a]",
+            "backends...",
+        ),
+        (
+            "[backends.a]",
+            "[backends.a]\nheaders = { Accept-Encoding = \"gzip\" }",
+            "backends.a.headers.Accept-Encoding",
+        ),
     ] {
         let told = told(line, other);
         assert!(told.len() == 1 && told[0].starts_with(&format!("{key}: ")), "{other}: {told:?}");
@@ -205,4 +227,56 @@ fn problems_come_in_the_same_order_and_of_the_same_entries_every_time() {
     for _ in 0..20 {
         assert_eq!(told(), first);
     }
+}
+
+#[test]
+fn the_largest_of_what_is_bounded_is_taken() {
+    let text = "[server]\nworkers = 512\nbody_limit = 1073741824\n[history]\nqueue = 1000000\n[backends.a]\n\
+                headers = { accept-encoding = \"identity\" }\n";
+    let settings = parse_with("test", &GOOD.replace("[backends.a]", text), &|_| None).expect("good settings");
+    assert_eq!(settings.server.workers, 512);
+    let unsaid = parse_with("test", GOOD, &|_| None).expect("good settings").server.workers;
+    assert!((1..=512).contains(&unsaid), "{unsaid}");
+}
+
+#[test]
+fn what_is_wrong_among_the_defaults_is_told_there_and_once() {
+    let more = |n: usize| format!("[backends.b{n}]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\n");
+    let text = GOOD.to_owned() + &(0..9).map(more).collect::<String>() + "[models.m]\n";
+    let inherits = "[defaults.model]\nbackends = [{ backend = \"nobody\" }]";
+    let own = "[models.m]\nbackends = [{ backend = \"a\" }]";
+    for (defaults, keys) in [
+        ("[defaults.backend]\nweigth = 2", &["defaults.backend.weigth"][..]),
+        (
+            "[defaults.backend]\nweight = 0\nidle_timeout = 7",
+            &["defaults.backend.idle_timeout", "defaults.backend.weight"],
+        ),
+        ("[defaults.backend]\napi_key = \"${NOPE}\"", &["defaults.backend.api_key"]),
+        ("[defaults.backend]\nheaders = { x = 7 }", &["defaults.backend.headers.x"]),
+        ("[defaults.backend]\nstyle = \"azure\"", &["defaults.backend.api_version"]),
+        ("[defaults.backend]\nbackoff_min = \"2m\"", &["defaults.backend.backoff_max"]),
+        ("[defaults]\nbackend = 3\nmodel = \"x\"", &["defaults.backend", "defaults.model"]),
+        (inherits, &["defaults.model.backends[0].backend"]),
+    ] {
+        let text = if defaults == inherits { text.clone() } else { text.replace("[models.m]", own) };
+        let bad = parse_with("test", &format!("{text}{defaults}\n"), &|_| None).expect_err(defaults);
+        let told: Vec<&str> = bad.problems.iter().map(|problem| problem.key.as_str()).collect();
+        assert_eq!(told, keys, "{bad}");
+    }
+    let bad = parse_with("test", &format!("defaults = 3\n{GOOD}"), &|_| None).expect_err("no table");
+    assert_eq!(bad.problems.iter().map(|problem| problem.key.as_str()).collect::<Vec<_>>(), ["defaults"], "{bad}");
+}
+
+#[test]
+fn a_backend_at_odds_with_a_default_is_told_itself_unless_the_default_cannot_be_read() {
+    let told_of = |defaults: &str| {
+        let own = format!("[defaults.backend]\n{defaults}\n[backends.a]\nbackoff_min = \"2m\"");
+        told("[backends.a]", &own)
+            .iter()
+            .filter_map(|told| told.split_once(':'))
+            .map(|(key, _)| key.to_owned())
+            .collect()
+    };
+    let told: [Vec<String>; 2] = ["slots = 3", "backoff_max = 3"].map(told_of);
+    assert_eq!(told, [["backends.a.backoff_max"], ["defaults.backend.backoff_max"]]);
 }

@@ -129,10 +129,14 @@ impl History {
 impl Recorder {
     fn flush(&mut self) {
         self.collect();
-        if self.pending.is_empty() && self.events.is_empty() {
+        // Where nothing can be written it is tried for nothing, too, and told when it works again.
+        let is_failing = self.counts.history_failing.load(Ordering::Relaxed);
+        if self.pending.is_empty() && self.events.is_empty() && !is_failing {
             return;
         }
-        if let Err(why) = self.write() {
+        let written = self.write();
+        self.counts.history_failing.store(written.is_err(), Ordering::Relaxed);
+        if let Err(why) = written {
             // The file may have been moved away or been replaced: it is opened anew the next time.
             self.store = None;
             self.complain(&why);
@@ -206,6 +210,11 @@ impl Actor for Recorder {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
+        // Told now, not when somebody first misses something.
+        if let Err(why) = Self::store(&mut self.store, &self.settings) {
+            self.counts.history_failing.store(true, Ordering::Relaxed);
+            self.complain(&why);
+        }
         ctx.run_interval(self.settings.flush_every, |this, _| this.flush());
         ctx.run_interval(FORGET_EVERY, |this, _| this.forget());
     }
@@ -226,6 +235,12 @@ impl Handler<Flush> for Recorder {
 
     fn handle(&mut self, _: Flush, _: &mut Self::Context) {
         self.flush();
+        let lost: u64 = self.pending.values().map(Tally::total).sum();
+        if lost > 0 {
+            log::error!("history: {lost} requests could not be written and are lost");
+            self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
+            self.pending.clear();
+        }
     }
 }
 

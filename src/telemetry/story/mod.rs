@@ -119,6 +119,19 @@ pub struct Story {
     pub spent: [Duration; Phase::ALL.len()],
 }
 
+/// Longest message that a story keeps, bytes: some repeat what a client or a provider wrote, and a thousand stories are kept.
+const LONGEST_MESSAGE: usize = 512;
+
+/// A message as a story keeps it.
+fn remembered(mut message: String) -> String {
+    if message.len() > LONGEST_MESSAGE {
+        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
+        message.push('…');
+        message.shrink_to_fit();
+    }
+    message
+}
+
 /// Hears of each request's end, and may keep the story: in its place, since it is large, and moved for every request.
 pub type Listener = Rc<dyn Fn(&mut Option<Story>)>;
 
@@ -187,7 +200,7 @@ impl Telling {
                 note.duration = Some(now.saturating_sub(story.received + note.started));
                 note.outcome = Some(outcome);
                 note.status = status;
-                note.message = message;
+                note.message = message.map(remembered);
             }
         });
     }
@@ -199,7 +212,7 @@ impl Telling {
                 story.ended = Some(now);
                 story.status = status;
                 story.class = error.map(Error::class);
-                story.message = error.map(|e| e.face().message);
+                story.message = error.map(|e| remembered(e.face().message));
             }
         });
     }
@@ -222,6 +235,11 @@ impl Story {
     /// The attempt that served the client, else the last one.
     pub fn served(&self) -> Option<&AttemptNote> {
         self.served_by.and_then(|n| self.attempts.get(n)).or(self.attempts.last())
+    }
+
+    /// The label of its failure, `none` where there is none.
+    pub fn class_word(&self) -> &'static str {
+        self.class.map_or("none", Class::as_str)
     }
 
     /// Time from arrival to end.

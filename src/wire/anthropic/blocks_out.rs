@@ -33,6 +33,11 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             let text = words(part).filter(|t| !t.trim().is_empty())?;
             json!({"type": "text", "text": text})
         }
+        // An upload at another provider.
+        Part::Image { source: Source::Id(_), .. } => {
+            note(&mut request.losses, "messages[].content[].image.file_id", Weight::Answer);
+            return None;
+        }
         Part::Image { source, .. } => json!({"type": "image", "source": media(source)}),
         Part::File { source: Source::Id(_), .. } => {
             note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);
@@ -60,14 +65,15 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "tool_use", "id": id, "name": name, "input": arguments(text)})
         }
         Part::ToolResult { id, parts, error } => {
-            let content = blocks(parts, request);
+            let mut content = blocks(parts, request);
+            // A failed result takes text only, and some: one with more than that says in words that it failed.
+            let worded = content.iter().all(|block| block["type"] == "text");
+            if *error && (content.is_empty() || !worded) {
+                content.insert(0, json!({"type": "text", "text": "The tool failed."}));
+            }
             let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
-            if *error {
+            if *error && worded {
                 result["is_error"] = true.into();
-                // A failed result takes text only, and some.
-                if content.is_empty() {
-                    result["content"] = "The tool failed.".into();
-                }
             }
             result
         }

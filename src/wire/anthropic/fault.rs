@@ -43,7 +43,6 @@ pub(crate) fn detail(error: &Value) -> Fault {
         "authentication_error" => "invalid_api_key",
         "rate_limit_error" => "rate_limit_exceeded",
         "billing_error" => "insufficient_quota",
-        "not_found_error" => "model_not_found",
         other => other,
     };
     // Said beside the type where it matters: a spend limit is no rate limit.
@@ -58,4 +57,28 @@ pub(crate) fn detail(error: &Value) -> Fault {
     };
     refine(&mut fault);
     fault
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(kind: &str, message: &str) -> Fault {
+        let body = serde_json::json!({"type": "error", "error": {"type": kind, "message": message}});
+        read(400, body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn an_account_without_money_is_told_from_a_tool_that_is_named_after_it() {
+        let poor = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.";
+        assert_eq!(said("invalid_request_error", poor).code, "insufficient_quota");
+        for message in [
+            "tool_choice: Tool 'get_billing_info' not found in provided tools",
+            "billing_policy: Extra inputs are not permitted",
+            "tools.0.name: 'invalid x-api-key' does not match",
+        ] {
+            let fault = said("invalid_request_error", message);
+            assert_eq!((fault.status, fault.code.as_str()), (Some(400), "invalid_request_error"), "{message}");
+        }
+    }
 }

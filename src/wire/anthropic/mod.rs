@@ -9,6 +9,7 @@ pub(crate) mod request_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;
 pub(crate) mod stream_out;
+mod tools_out;
 mod usage;
 
 /// Whether a model goes on with a message of the assistant's that stands last. Unknown ones count as current, which do not.

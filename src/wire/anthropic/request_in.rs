@@ -16,10 +16,19 @@ use super::super::{
     translate::Refused,
 };
 
+/// The member by which a provider keeps a conversation, so that its next request brings the new messages only.
+pub(crate) const THREAD: &str = "thread";
+
 /// Reads a body.
 pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let mut map = object(body)?;
     let mut request = ChatRequest { include_usage: true, ..ChatRequest::default() };
+    if map.get(THREAD).is_some_and(|thread| !thread.is_null()) {
+        // The turns before are with a provider that this request does not go to, and perhaps there is nothing beside them.
+        let message =
+            "a conversation that its provider keeps is not for this backend: send all of it, without 'thread'";
+        return Err(unknown(THREAD, THREAD, message));
+    }
     system(&mut map, &mut request)?;
     let messages = take_list(&mut map, "messages")?
         .filter(|m| !m.is_empty())
@@ -43,11 +52,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         request.user = owned(&metadata, "user_id");
         unread(&metadata, &["user_id"], "metadata", &mut request.losses);
     }
-    request.reasoning = take(&mut map, "thinking").as_ref().and_then(thinking_budget);
+    request.reasoning = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
     let older = take(&mut map, "output_format");
     let config = take(&mut map, "output_config").unwrap_or_default();
     if let Some(format) = config.get("format").cloned().or(older).filter(|f| !f.is_null()) {
         request.format = Some(schema(&format)?);
+        request.format_binds = true;
     }
     if let Some(effort) = owned(&config, "effort")
         && matches!(request.reasoning, None | Some(Reasoning::Adaptive))
@@ -57,8 +67,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     for (key, value) in &map {
         let idle = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         if !idle {
-            let weight = if key == "mcp_servers" { Weight::Answer } else { Weight::Hint };
-            let weight = if key == "cache_control" { Weight::Note } else { weight };
+            let weight = match key.as_str() {
+                // A compaction is asked for in place of an answer.
+                "compaction" | "mcp_servers" => Weight::Answer,
+                "cache_control" => Weight::Note,
+                _ => Weight::Hint,
+            };
             note(&mut request.losses, key.as_str(), weight);
         }
     }
@@ -82,6 +96,9 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
     Ok(())
 }
 
+/// How the types of tools begin that Anthropic defines and the client runs.
+const CLIENT_RUN: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
+
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
     let mut hosted = Vec::new();
     for tool in take_list(map, "tools")?.unwrap_or_default() {
@@ -99,10 +116,15 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                     description: owned(&tool, "description"),
                     parameters: Some(schema.clone()),
                     strict: tool.get("strict").and_then(Value::as_bool),
+                    cache: None,
                 });
             }
             ("" | "custom", None) => {
                 return Err(invalid(Some("tools"), format!("tool '{}' has no input_schema", name()?)));
+            }
+            // The client waits to be told to run it: without it the answer is another one.
+            (kind, _) if CLIENT_RUN.iter().any(|own| kind.starts_with(own)) => {
+                request.losses.push(Loss { field: format!("tools[{kind}]"), weight: Weight::Answer });
             }
             // Toolsets among them have no name.
             (kind, _) => hosted.push(format!("tools[{kind}]")),

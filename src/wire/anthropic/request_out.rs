@@ -5,15 +5,15 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Protocol,
-        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Tool, ToolChoice, Weight},
+        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, ToolChoice, Weight},
         end_user,
         json::note,
-        schema::closed,
         translate::Target,
         turns::{Takes, arrange},
     },
     blocks_out::blocks,
     models::{Generation, Quiet},
+    tools_out::{Enforced, tools},
 };
 
 /// Smallest thinking budget the API takes, tokens.
@@ -26,11 +26,15 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
     out.insert("model".into(), target.model.into());
     out.insert("max_tokens".into(), max_tokens.into());
-    let takes = Takes { prefill: generation.prefill(), ..Takes::default() };
+    // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
+    // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
+    let takes = Takes { prefill: generation.prefill(), marked: true, ..Takes::default() };
     let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
-    format(request, generation, &mut arranged.system, &mut out);
+    let mut enforced = Enforced::by(generation, target.model);
+    tools(request, &arranged.turns, &mut enforced, &mut out);
+    format(request, &mut enforced, &mut arranged.system, &mut out);
     let system = blocks(&arranged.system, request);
     if !system.is_empty() {
         out.insert("system".into(), Value::Array(system));
@@ -47,7 +51,6 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         block["text"] = trimmed.into();
     }
     out.insert("messages".into(), Value::Array(messages));
-    tools(request, &arranged.turns, &mut out);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {
         out.insert("metadata".into(), json!({"user_id": end_user::for_anthropic(user)}));
@@ -159,16 +162,21 @@ fn thinking(
     true
 }
 
-/// Writes the form of the answer: natively with a schema, by instruction otherwise.
-fn format(request: &ChatRequest, generation: Generation, system: &mut Vec<Part>, out: &mut Map<String, Value>) {
+/// Writes the form of the answer: natively with a schema that can be enforced, by instruction otherwise.
+fn format(request: &ChatRequest, enforced: &mut Enforced, system: &mut Vec<Part>, out: &mut Map<String, Value>) {
+    let native = match &request.format {
+        Some(Format::Schema { schema, .. }) => enforced.schema(schema),
+        _ => None,
+    };
+    if let Some(schema) = native {
+        let config = out.entry("output_config").or_insert_with(|| json!({}));
+        config["format"] = json!({"type": "json_schema", "schema": schema});
+        return;
+    }
     match &request.format {
         None => {}
         Some(Format::Json) => {
             system.push(Part::text("Answer with one JSON object and nothing else: no prose and no code fence."));
-        }
-        Some(Format::Schema { schema, .. }) if generation.schemas => {
-            let config = out.entry("output_config").or_insert_with(|| json!({}));
-            config["format"] = json!({"type": "json_schema", "schema": closed(schema)});
         }
         Some(Format::Schema { schema, .. }) => system.push(Part::text(format!(
             "Answer with one JSON value and nothing else: no prose and no code fence. It has to fit this JSON schema: {schema}"
@@ -226,55 +234,6 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
     if request.n.is_some_and(|n| n > 1) {
         note(losses, "n", Weight::Answer);
     }
-}
-
-fn tools(request: &ChatRequest, turns: &[Message], out: &mut Map<String, Value>) {
-    let mut tools: Vec<Value> = request.tools.iter().map(tool).collect();
-    let mut choice = request.tool_choice.clone();
-    if tools.is_empty() {
-        // Calls in the history need their tools declared, though none may be called now.
-        let mut names: Vec<&str> = Vec::new();
-        for part in turns.iter().flat_map(|m| &m.parts) {
-            if let Part::ToolCall { name, .. } = part
-                && !names.contains(&name.as_str())
-            {
-                names.push(name);
-            }
-        }
-        if names.is_empty() {
-            return;
-        }
-        tools = names.iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect();
-        choice = Some(ToolChoice::None);
-    }
-    out.insert("tools".into(), Value::Array(tools));
-    let single = request.one_call || request.parallel_tool_calls == Some(false);
-    let mut written = match &choice {
-        Some(ToolChoice::None) => json!({"type": "none"}),
-        Some(ToolChoice::Required) => json!({"type": "any"}),
-        Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
-        Some(ToolChoice::Auto) => json!({"type": "auto"}),
-        None if single => json!({"type": "auto"}),
-        None => return,
-    };
-    if single && choice != Some(ToolChoice::None) {
-        written["disable_parallel_tool_use"] = true.into();
-    }
-    out.insert("tool_choice".into(), written);
-}
-
-fn tool(tool: &Tool) -> Value {
-    let mut out = Map::new();
-    out.insert("name".into(), tool.name.as_str().into());
-    if let Some(description) = &tool.description {
-        out.insert("description".into(), description.as_str().into());
-    }
-    let mut schema = tool.parameters.clone().unwrap_or_else(|| json!({}));
-    if let Some(map) = schema.as_object_mut() {
-        map.insert("type".into(), "object".into());
-    }
-    out.insert("input_schema".into(), schema);
-    Value::Object(out)
 }
 
 fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {

@@ -59,7 +59,7 @@ impl StreamReader for Reader {
                         close(block, out);
                     }
                 }
-                if let Some(reason) = message.stop_reason {
+                if let Some(reason) = said(message.stop_reason) {
                     out.push(ChatEvent::Finish { reason: finish(&reason.0), stop_sequence: None });
                 }
                 out.push(ChatEvent::Usage(self.usage.into()));
@@ -85,7 +85,7 @@ impl StreamReader for Reader {
                 self.usage.merge(event.usage.unwrap_or_default());
                 let delta = event.delta.unwrap_or_default();
                 let details = delta.stop_details.and_then(|d| d.explanation);
-                if let Some(reason) = delta.stop_reason {
+                if let Some(reason) = said(delta.stop_reason) {
                     if let Some(text) = details.filter(|_| reason.0 == "refusal") {
                         out.push(ChatEvent::Refusal(text.0));
                     }
@@ -184,6 +184,11 @@ fn close(block: Block, out: &mut Vec<ChatEvent<'_>>) {
         }
         _ => {}
     }
+}
+
+/// A reason that is empty stands for none.
+fn said(reason: Option<Text<'_>>) -> Option<Text<'_>> {
+    reason.filter(|reason| !reason.0.is_empty())
 }
 
 /// Reads a stop reason. Unknown ones are ends of turn.

@@ -18,6 +18,8 @@ pub struct Envelope {
     pub stream: Stream,
     /// The values of `PROMPTS`, whichever are there: where they stand, and their first bytes.
     prompts: [Option<(Range<usize>, u8)>; PROMPTS.len()],
+    /// `n`, if it is a number.
+    n: Option<u32>,
     /// The client asks for token usage in the stream.
     pub include_usage: bool,
     usage: Room,
@@ -126,6 +128,13 @@ impl Envelope {
         self.prompts[PROMPTS.iter().position(|p| *p == member)?].as_ref()
     }
 
+    /// How many choices an answer has: as many as `n` asks for, and of text completions as many for each prompt.
+    pub fn choices(&self, body: &[u8]) -> u32 {
+        let prompts = self.place("prompt").filter(|(_, first)| *first == b'[');
+        let prompts = prompts.and_then(|(at, _)| scan::text(body.get(at.clone())?).ok()).map_or(1, count);
+        self.n.unwrap_or(1).max(1).saturating_mul(prompts.max(1))
+    }
+
     /// Whether there is a `model` member, of whatever kind.
     pub fn has_model(&self) -> bool {
         self.model_at.is_some()
@@ -180,6 +189,7 @@ impl Reader<'_> {
                 (found.usage, found.include_usage) = options(value, member.value.start);
                 Self::once(&mut found.options_at, member, "stream_options", &mut self.twice);
             }
+            "n" => found.n = value.parse().ok(),
             _ => {
                 if let Some(prompt) = PROMPTS.iter().position(|p| *p == key) {
                     found.prompts[prompt] = value.bytes().next().map(|first| (member.value, first));
@@ -193,6 +203,17 @@ impl Reader<'_> {
             *twice = Some(key);
         }
     }
+}
+
+/// How many prompts a list holds; a list of numbers is one, in tokens.
+fn count(prompts: &str) -> u32 {
+    let mut count = 0;
+    // What is no list was refused before.
+    drop(Cursor::new(prompts).list(|json| {
+        count += u32::from(json.begins(b'"') || json.begins(b'['));
+        json.value().map(drop)
+    }));
+    count
 }
 
 /// Where `stream_options`, which begin `from` bytes into the body, have room for token usage, and whether they ask for it.
@@ -245,6 +266,22 @@ mod tests {
         }
         let long = format!(r#"{{"prompt":"{}"}}"#, "é".repeat(HEAD));
         assert_eq!(read(long.as_bytes()).expect("readable").head(long.as_bytes()).len(), HEAD);
+    }
+
+    #[test]
+    fn as_many_choices_are_asked_for_as_prompts_and_answers_to_each() {
+        for (body, want) in [
+            (r#"{"messages":[1,2]}"#, 1),
+            (r#"{"messages":[],"n":3}"#, 3),
+            (r#"{"messages":[],"n":null}"#, 1),
+            (r#"{"prompt":"a","n":2}"#, 2),
+            (r#"{"prompt":["a" , "b"],"n":2}"#, 4),
+            (r#"{"prompt":[1,2,3]}"#, 1),
+            (r#"{"prompt":[[1,2],[3]]}"#, 2),
+            (r#"{"prompt":[]}"#, 1),
+        ] {
+            assert_eq!(read(body.as_bytes()).expect("readable").choices(body.as_bytes()), want, "{body}");
+        }
     }
 
     #[test]

@@ -10,14 +10,17 @@ use super::super::{
     json::{list, text},
 };
 
+/// What only a client names, in the words in which Google denies it, in lower case.
+const CLIENTS: [&str; 2] = ["permission to access the file", "cachedcontent"];
+
 /// Reads an error body, whatever it is.
 pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
     // Streams opened without `alt=sse` answer an array.
     let value = value.get(0).unwrap_or(&value);
     let mut fault = detail(value.get("error").unwrap_or(value));
-    // What the message says of the key or of the account outranks the status it came with.
-    fault.status = fault.status.filter(|s| matches!(s, 401 | 403)).or(Some(status));
+    // What the message says of the key, of the account or of whose file it is outranks the status it came with.
+    fault.status = fault.status.filter(|s| matches!(s, 401 | 403 | 404)).or(Some(status));
     fault
 }
 
@@ -30,14 +33,19 @@ pub(crate) fn detail(error: &Value) -> Fault {
     let name = text(error, "status");
     let number = error.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok());
     let message = text(error, "message").to_owned();
+    let about = message.to_ascii_lowercase();
     let (status, kind, code) = match name {
         "RESOURCE_EXHAUSTED" if lasting(details, &message) => (429, "insufficient_quota", "insufficient_quota"),
         "RESOURCE_EXHAUSTED" => (429, "rate_limit_error", "rate_limit_exceeded"),
+        // Google does not tell whether what a client names is another's or nobody's.
+        "PERMISSION_DENIED" if CLIENTS.iter().any(|of| about.contains(of)) => {
+            (404, "invalid_request_error", "not_found")
+        }
         "UNAUTHENTICATED" | "PERMISSION_DENIED" => (401, "authentication_error", "invalid_api_key"),
         "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => {
             (400, "invalid_request_error", "invalid_request")
         }
-        "NOT_FOUND" => (404, "invalid_request_error", "model_not_found"),
+        "NOT_FOUND" => (404, "invalid_request_error", "not_found"),
         "UNAVAILABLE" => (503, "overloaded_error", "overloaded"),
         "DEADLINE_EXCEEDED" => (504, "server_error", "timeout"),
         "INTERNAL" | "UNKNOWN" => (500, "server_error", "server_error"),
@@ -126,5 +134,16 @@ mod tests {
         let body = br#"{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}"#;
         let fault = read(400, body);
         assert_eq!((fault.status, fault.code.as_str()), (Some(401), "invalid_api_key"));
+    }
+
+    #[test]
+    fn what_a_client_names_is_told_from_our_key() {
+        let denied = |message: &str| {
+            let body = serde_json::json!({"error": {"code": 403, "message": message, "status": "PERMISSION_DENIED"}});
+            read(403, body.to_string().as_bytes()).status
+        };
+        let file = "You do not have permission to access the File nope or it may not exist.";
+        assert_eq!([denied(file), denied("CachedContent not found (or permission denied)")], [Some(404); 2]);
+        assert_eq!(denied("Your API key was reported as leaked."), Some(401));
     }
 }

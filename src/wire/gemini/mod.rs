@@ -1,6 +1,7 @@
 //! Owns Gemini `generateContent`: writing requests, reading replies and streams.
 
 mod args;
+mod calls_out;
 pub(crate) mod fault;
 mod models;
 pub(crate) mod reply_in;

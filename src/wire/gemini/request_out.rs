@@ -1,7 +1,5 @@
 //! Owns writing a `generateContent` request.
 
-use std::collections::HashMap;
-
 use serde_json::{Map, Value, json};
 
 use super::super::{
@@ -11,7 +9,10 @@ use super::super::{
     translate::Target,
     turns::{Takes, arrange, words},
 };
-use super::models::Model;
+use super::{
+    calls_out::{Calls, is_result},
+    models::Model,
+};
 
 /// Documented to stand in for a signature that another model's history does not have.
 const SKIP_SIGNATURE: &str = "skip_thought_signature_validator";
@@ -33,17 +34,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         let parts: Vec<Value> = arranged.instructions().iter().map(|text| json!({"text": text})).collect();
         out.insert("systemInstruction".into(), json!({"parts": parts}));
     }
-    let names: HashMap<String, String> = arranged
-        .turns
-        .iter()
-        .flat_map(|m| &m.parts)
-        .filter_map(|p| match p {
-            Part::ToolCall { id, name, .. } => Some((id.clone(), name.clone())),
-            _ => None,
-        })
-        .collect();
-    let signs = model.is_third();
-    let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &names, signs, request)).collect();
+    let calls = Calls::of(&arranged.turns, model);
+    let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &calls, request)).collect();
     out.insert("contents".into(), Value::Array(contents));
     tools(request, &mut out);
     let config = config(request, model, formal);
@@ -60,6 +52,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         if set {
             note(&mut request.losses, name, Weight::Hint);
         }
+    }
+    if request.tools.iter().any(|tool| tool.cache.is_some()) {
+        note(&mut request.losses, "tools[].cache_control", Weight::Note);
     }
     if request.n.is_some_and(|n| n > 1) {
         note(&mut request.losses, "n", Weight::Answer);
@@ -166,7 +161,7 @@ fn is_bare(schema: &Value) -> bool {
     })
 }
 
-fn content(message: &Message, names: &HashMap<String, String>, signs: bool, request: &mut ChatRequest) -> Value {
+fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> Value {
     let mut parts = Vec::with_capacity(message.parts.len());
     // In clients that know thinking blocks only, a call's signature travels in the block before it.
     let mut carried: Option<String> = None;
@@ -176,10 +171,13 @@ fn content(message: &Message, names: &HashMap<String, String>, signs: bool, requ
             Part::Thinking { signature, .. } => {
                 carried = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned).or(carried);
             }
-            Part::ToolCall { name, arguments: text, signature, .. } => {
+            Part::ToolCall { id, name, arguments: text, signature } => {
                 let mut call = json!({"functionCall": {"name": name, "args": arguments(text)}});
+                if let Some(id) = calls.id(id) {
+                    call["functionCall"]["id"] = id.into();
+                }
                 let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
-                let missing = (signs && first_call).then(|| SKIP_SIGNATURE.to_owned());
+                let missing = (calls.third && first_call).then(|| SKIP_SIGNATURE.to_owned());
                 if let Some(value) = own.or_else(|| carried.take()).or(missing) {
                     call["thoughtSignature"] = value.into();
                 }
@@ -196,7 +194,7 @@ fn content(message: &Message, names: &HashMap<String, String>, signs: bool, requ
                 }
                 parts.push(written);
             }
-            other => simple(other, names, request, &mut parts),
+            other => simple(other, calls, request, &mut parts),
         }
     }
     if parts.is_empty() {
@@ -206,7 +204,7 @@ fn content(message: &Message, names: &HashMap<String, String>, signs: bool, requ
     json!({"role": role, "parts": parts})
 }
 
-fn simple(part: &Part, names: &HashMap<String, String>, request: &mut ChatRequest, out: &mut Vec<Value>) {
+fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut Vec<Value>) {
     match part {
         Part::Refusal(text) => out.push(json!({"text": text})),
         Part::Image { source, .. } => out.extend(media(source, "image/jpeg", request)),
@@ -222,10 +220,22 @@ fn simple(part: &Part, names: &HashMap<String, String>, request: &mut ChatReques
                 _ if *error => json!({"error": text}),
                 _ => json!({"result": text}),
             };
-            let name = names.get(id).map_or("unknown", String::as_str);
-            out.push(json!({"functionResponse": {"name": name, "response": response}}));
-            for part in parts.iter().filter(|p| words(p).is_none()) {
-                simple(part, names, request, out);
+            let mut result = json!({"name": calls.name(id), "response": response});
+            if let Some(id) = calls.id(id) {
+                result["id"] = id.into();
+            }
+            let media = parts.iter().filter(|p| words(p).is_none());
+            let (within, beside): (Vec<&Part>, Vec<&Part>) = media.partition(|part| calls.third && is_result(part));
+            let mut inner = Vec::with_capacity(within.len());
+            for part in within {
+                simple(part, calls, request, &mut inner);
+            }
+            if !inner.is_empty() {
+                result["parts"] = Value::Array(inner);
+            }
+            out.push(json!({"functionResponse": result}));
+            for part in beside {
+                simple(part, calls, request, out);
             }
         }
         _ => {}

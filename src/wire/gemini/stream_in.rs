@@ -28,7 +28,7 @@ pub(crate) struct Reader {
     calls: u32,
     /// The call whose arguments come in pieces.
     open: Option<(u32, Arguments)>,
-    finish: Option<Finish>,
+    finished: bool,
 }
 
 impl StreamReader for Reader {
@@ -51,19 +51,21 @@ impl StreamReader for Reader {
             });
         }
         let blocked = chunk.prompt_feedback.is_some_and(|f| f.block_reason.is_some());
-        let nothing = chunk.candidates.as_ref().is_some_and(Vec::is_empty) && self.finish.is_none();
+        let none = chunk.candidates.as_ref().is_some_and(Vec::is_empty);
+        let nothing = none && !self.finished && !self.spoke && self.calls == 0;
+        let mut finish_now = None;
         // Other candidates than the first are never asked for.
         for candidate in chunk.candidates.unwrap_or_default().into_iter().filter(|c| c.index == 0) {
             for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
                 self.part(part, out)?;
             }
-            if let Some(reason) = candidate.finish_reason {
+            if let Some(reason) = candidate.finish_reason.filter(|reason| !reason.0.is_empty()) {
                 if let Some(fault) = fault::broken(&reason.0, candidate.finish_message.as_ref().map(|t| &*t.0)) {
                     out.push(ChatEvent::Fault(fault));
                     return Ok(());
                 }
                 let silent = self.calls == 0 && !self.spoke;
-                self.finish = Some(match finish(&reason.0) {
+                finish_now = Some(match finish(&reason.0) {
                     // An end without a word, for a reason of its own, is no success.
                     Finish::Stop if silent && reason.0 != "STOP" => Finish::ContentFilter,
                     other => other,
@@ -71,9 +73,10 @@ impl StreamReader for Reader {
             }
         }
         if blocked || nothing {
-            self.finish = Some(Finish::ContentFilter);
+            finish_now = Some(Finish::ContentFilter);
         }
-        if let Some(reason) = self.finish {
+        if let Some(reason) = finish_now {
+            self.finished = true;
             self.stop_thinking(out);
             self.end_call(out);
             let reason = if reason == Finish::Stop && self.calls > 0 { Finish::ToolCalls } else { reason };

@@ -100,9 +100,11 @@ impl Framing {
                     let Some(end) = memchr::memchr(b'\n', from) else {
                         return if *read + from.len() > TRAILERS { Err(Garbled) } else { Ok(None) };
                     };
-                    let is_last = from[..end].trim_ascii_end().is_empty();
+                    // What is not the end to every reader is none: a line of blanks, or one that ends in a bare line feed.
+                    let is_last = from[..end] == *b"\r";
+                    let folded = matches!(from[0], b' ' | b'\t');
                     *read += end + 1;
-                    if *read > TRAILERS {
+                    if *read > TRAILERS || folded || !from[..end].ends_with(b"\r") {
                         return Err(Garbled);
                     }
                     from.advance(end + 1);
@@ -159,6 +161,13 @@ mod tests {
             // Others end a line at a bare line feed.
             "2\nab\r\n",
             "2;x\ny\r\nab\r\n",
+            // Lines of blanks, and of a line feed alone, end trailers for some and not for others.
+            "0\r\n \r\n",
+            "0\r\n\t\n",
+            "0\r\n\x0c\n",
+            "0\r\n\n",
+            "0\r\nx: y\n\r\n",
+            "0\r\nx: y\r\n z\r\n\r\n",
         ] {
             assert_eq!(read(Framing::of(None, true), &[wire.as_bytes()]).err(), Some(Garbled), "{wire:?}");
         }

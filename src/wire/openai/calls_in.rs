@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::super::{Malformed, events::ChatEvent};
+use super::super::{Malformed, chat::Signature, events::ChatEvent};
 
 /// The calls of one reply, in the order they began.
 #[derive(Debug, Default)]
@@ -18,6 +18,8 @@ struct Call {
     id: String,
     name: String,
     arguments: String,
+    /// Google's proof of the thought behind it.
+    signature: Option<Signature>,
 }
 
 impl Call {
@@ -33,6 +35,7 @@ pub(super) struct Piece<'a> {
     pub(super) id: Cow<'a, str>,
     pub(super) name: Cow<'a, str>,
     pub(super) arguments: Cow<'a, str>,
+    pub(super) signature: Option<Signature>,
 }
 
 impl Calls {
@@ -40,9 +43,19 @@ impl Calls {
         self.begun.is_empty()
     }
 
+    /// Whether the arguments of each are whole, as far as can be told.
+    pub(super) fn are_whole(&self) -> bool {
+        self.begun.iter().all(Call::is_complete)
+    }
+
+    /// Whether arguments are still to come of the call that goes out.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.begun[..self.passed].last().is_some_and(|call| !call.is_complete())
+    }
+
     /// Takes a piece; appends what can be told now. A call begun before the last one is complete waits for it.
     pub(super) fn take<'a>(&mut self, piece: Piece<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
-        let Piece { number, id, name, arguments } = piece;
+        let Piece { number, id, name, arguments, signature } = piece;
         // Servers that leave the number out send each call whole: a name begins the next.
         let number = number.unwrap_or_else(|| match self.begun.last() {
             Some(last) if !name.is_empty() => last.number.saturating_add(1),
@@ -56,7 +69,7 @@ impl Calls {
                 return Err(Malformed("a tool call without a name".into()));
             }
             let (id, name) = (id.into_owned(), name.into_owned());
-            self.begun.push(Call { number, id, name, arguments: arguments.into_owned() });
+            self.begun.push(Call { number, id, name, arguments: arguments.into_owned(), signature });
             self.pass_on(out);
             return Ok(());
         };
@@ -89,10 +102,11 @@ impl Calls {
     }
 
     fn pass(&mut self, out: &mut Vec<ChatEvent<'_>>) {
-        let (index, call) = (self.passed as u32, &self.begun[self.passed]);
+        let (index, call) = (self.passed as u32, &mut self.begun[self.passed]);
         self.passed += 1;
         let id = Some(call.id.clone()).filter(|id| !id.is_empty()).map(Cow::Owned);
-        out.push(ChatEvent::ToolCall { index, id, name: Cow::Owned(call.name.clone()), signature: None });
+        let signature = call.signature.take();
+        out.push(ChatEvent::ToolCall { index, id, name: Cow::Owned(call.name.clone()), signature });
         if !call.arguments.is_empty() {
             out.push(ChatEvent::Arguments { index, text: Cow::Owned(call.arguments.clone()) });
         }

@@ -1,7 +1,10 @@
 //! Owns the mark by which reasoning finds its way back to the OpenAI-style server that it came from: some of them, such as
-//! `DeepSeek` and Kimi, refuse a tool loop without it, and others refuse a member that they do not know.
+//! `DeepSeek`, Kimi and Google's, refuse a tool loop without it, and others refuse a member that they do not know.
 
-use super::super::{Protocol, chat::Signature};
+use super::super::{
+    Protocol,
+    chat::{Message, Part, Role, Signature},
+};
 
 /// Members that servers put their reasoning into.
 pub(super) const MEMBERS: [&str; 2] = ["reasoning_content", "reasoning"];
@@ -19,6 +22,26 @@ pub(super) fn member(signature: Option<&Signature>, model: &str) -> Option<&'sta
     // Answers name the model with its date, or without its vendor.
     let same = !from.is_empty() && (from.starts_with(&to) || to.starts_with(&from));
     MEMBERS.into_iter().find(|known| same && *known == member)
+}
+
+/// Puts each of Google's signatures that a client kept in a block of thinking onto the call after it, with which it goes back.
+pub(super) fn carry(messages: &mut [Message]) {
+    let mut carried = None;
+    for message in messages {
+        // A turn may come in several messages.
+        if message.role != Role::Assistant {
+            carried = None;
+        }
+        for part in &mut message.parts {
+            match part {
+                Part::Thinking { signature: Some(found), .. } if found.origin == Protocol::Gemini => {
+                    carried = Some(found.clone());
+                }
+                Part::ToolCall { signature, .. } if signature.is_none() => *signature = carried.take(),
+                _ => {}
+            }
+        }
+    }
 }
 
 #[cfg(test)]

@@ -2,12 +2,16 @@
 
 use serde_json::Value;
 
-use super::super::{
-    Protocol,
-    chat::{Loss, Message, Part, Role, Signature, Source, Weight},
-    free_text,
-    json::{invalid, list, note, owned, text, unknown, unread},
-    translate::Refused,
+use super::{
+    super::{
+        Protocol,
+        chat::{Loss, Message, Part, Role, Signature, Source, Weight},
+        free_text,
+        json::{invalid, list, note, owned, text, unknown, unread},
+        mime,
+        translate::Refused,
+    },
+    thoughts_in::Thoughts,
 };
 
 /// Reads the message at a place.
@@ -41,7 +45,8 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
         "tool" | "function" => {
             let id = owned(value, "tool_call_id").or_else(|| owned(value, "name")).unwrap_or_default();
             let error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
-            let parts = content(value.get("content"), &param, losses)?;
+            let mut parts = content(value.get("content"), &param, losses)?;
+            parts.extend(cache_mark(value));
             return Ok(Message { role: Role::User, parts: vec![Part::ToolResult { id, parts, error }] });
         }
         other => {
@@ -62,36 +67,25 @@ fn cache_mark(value: &Value) -> Option<Part> {
     value.get("cache_control").filter(|mark| mark.is_object()).cloned().map(Part::CacheMark)
 }
 
-fn google_signature(value: &Value) -> Option<Signature> {
-    let signature = value.pointer("/extra_content/google/thought_signature")?.as_str()?;
+/// The signature in an `extra_content`, where Google's own OpenAI endpoint puts it.
+pub(super) fn google_signature(extra: &Value) -> Option<Signature> {
+    let signature = extra.pointer("/google/thought_signature")?.as_str()?;
     Some(Signature::new(Protocol::Gemini, signature))
 }
 
 fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Message, Refused> {
-    let mut parts = Vec::new();
-    let blocks = list(value, "thinking_blocks");
-    for block in blocks {
-        match text(block, "type") {
-            "redacted_thinking" => parts.push(Part::Redacted(text(block, "data").to_owned())),
-            _ => parts.push(Part::Thinking {
-                text: text(block, "thinking").to_owned(),
-                signature: owned(block, "signature")
-                    .filter(|s| !s.is_empty())
-                    .map(|s| Signature::untagged(&s, Protocol::Anthropic)),
-            }),
-        }
-    }
-    if blocks.is_empty() && !text(value, "reasoning_content").is_empty() {
+    let mut thoughts = Thoughts::of(value);
+    if thoughts.is_empty() && !text(value, "reasoning_content").is_empty() {
         note(losses, "messages[].reasoning_content", Weight::Note);
     }
     let mut said = content(value.get("content"), param, losses)?;
-    if let Some(found) = google_signature(value) {
+    if let Some(found) = value.get("extra_content").and_then(google_signature) {
         match said.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
             Some(Part::Text { signature, .. }) => *signature = Some(found),
             _ => said.push(Part::Text { text: String::new(), signature: Some(found) }),
         }
     }
-    parts.append(&mut said);
+    let mut parts = thoughts.among(said);
     if let Some(refusal) = owned(value, "refusal") {
         parts.push(Part::Refusal(refusal));
     }
@@ -105,13 +99,19 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
             }
         };
         let (id, name) = (text(call, "id").to_owned(), text(inner, "name").to_owned());
-        parts.push(Part::ToolCall { id, name, arguments, signature: google_signature(call) });
+        let signature = call.get("extra_content").and_then(google_signature);
+        parts.push(Part::ToolCall { id, name, arguments, signature });
+        parts.extend(cache_mark(call));
+        thoughts.after_call(&mut parts);
     }
     if let Some(inner) = value.get("function_call").filter(|c| c.is_object()) {
         let name = text(inner, "name").to_owned();
         let arguments = text(inner, "arguments").to_owned();
-        parts.push(Part::ToolCall { id: name.clone(), name, arguments, signature: google_signature(inner) });
+        let signature = inner.get("extra_content").and_then(google_signature);
+        parts.push(Part::ToolCall { id: name.clone(), name, arguments, signature });
     }
+    parts.extend(thoughts.rest());
+    parts.extend(cache_mark(value));
     if value.get("audio").is_some_and(|a| !a.is_null()) {
         note(losses, "messages[].audio", Weight::Answer);
     }
@@ -153,13 +153,15 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
         }
         "input_audio" => Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() },
         "file" => {
+            let name = owned(inner, "filename");
+            let mime = || mime::of_file(name.as_deref()).to_owned();
             let source = match (owned(inner, "file_data"), owned(inner, "file_id")) {
                 (Some(data), _) if data.starts_with("data:") => Source::from_url(&data),
-                (Some(data), _) => Source::Data { mime: "application/pdf".to_owned(), data },
+                (Some(data), _) => Source::Data { mime: mime(), data },
                 (None, Some(id)) => Source::Id(id),
                 (None, None) => return Err(wrong("a file has neither data nor id")),
             };
-            Part::File { source, name: owned(inner, "filename") }
+            Part::File { source, name }
         }
         other => {
             let message = format!("'{param}.content': unknown part type '{other}'");

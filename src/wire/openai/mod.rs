@@ -2,6 +2,7 @@
 
 mod calls_in;
 mod echo;
+mod enforced;
 mod messages_in;
 mod models;
 pub(crate) mod reply_in;
@@ -10,3 +11,5 @@ pub(crate) mod request_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;
 pub(crate) mod stream_out;
+mod thoughts_in;
+mod tools_out;

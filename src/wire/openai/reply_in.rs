@@ -4,14 +4,15 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Malformed, Protocol,
-        chat::{Part, Signature},
+        Malformed,
+        chat::Part,
         events::{ChatReply, Finish},
         json::{list, owned, text},
-        peek,
+        peek::{self, GaveUp},
     },
     echo,
-    stream_in::{finish, gave_up},
+    messages_in::google_signature,
+    stream_in::finish,
 };
 
 /// Reads a body; an error body gives a reply with a fault.
@@ -44,16 +45,15 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     for call in list(message, "tool_calls") {
         let function = call.get("function").unwrap_or(&Value::Null);
         called = true;
-        let signature = call.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
         parts.push(Part::ToolCall {
             id: text(call, "id").to_owned(),
             name: text(function, "name").to_owned(),
             arguments: arguments(function.get("arguments")),
-            signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
+            signature: call.get("extra_content").and_then(google_signature),
         });
     }
     let reason = choice.get("finish_reason").and_then(Value::as_str);
-    if let Some(fault) = reason.and_then(gave_up) {
+    if let Some(fault) = reason.and_then(GaveUp::read).map(GaveUp::fault) {
         return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
     }
     let reason = reason.map(finish);

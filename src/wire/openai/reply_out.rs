@@ -25,9 +25,10 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::Refusal(more) => refusal.push_str(more),
             Part::Thinking { text: more, signature } => {
                 thinking.push_str(more);
-                blocks.extend(signature.as_ref().and_then(|signature| thinking_block(more, signature)));
+                let block = signature.as_ref().and_then(|signature| thinking_block(more, signature));
+                blocks.extend(block.map(|block| placed(block, text.len(), calls.len())));
             }
-            Part::Redacted(data) => blocks.push(json!({"type": "redacted_thinking", "data": data})),
+            Part::Redacted(data) => blocks.push(placed(redacted_block(data), text.len(), calls.len())),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls.len() as u32);
                 let mut call = if ctx.asked.by_functions() {
@@ -86,6 +87,20 @@ fn some_text(text: String) -> Value {
 pub(crate) fn thinking_block(text: &str, signature: &Signature) -> Option<Value> {
     let proof = signature.spelled(Protocol::Anthropic);
     (signature.origin != Protocol::Openai).then(|| json!({"type": "thinking", "thinking": text, "signature": proof}))
+}
+
+/// Encrypted thinking as clients echo it.
+pub(crate) fn redacted_block(data: &str) -> Value {
+    json!({"type": "redacted_thinking", "data": data})
+}
+
+/// A block that says after how many bytes of the text and how many calls it came. Anthropic wants all thinking back in its
+/// place, and a chat message has none for it; what comes before all else says nothing.
+pub(crate) fn placed(mut block: Value, text: usize, calls: usize) -> Value {
+    if text > 0 || calls > 0 {
+        block["after"] = json!({"text": text, "calls": calls});
+    }
+    block
 }
 
 /// Where Google's own OpenAI endpoint puts its signatures.

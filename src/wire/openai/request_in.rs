@@ -43,12 +43,14 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.seed = take(&mut map, "seed")
         .map(|v| v.as_i64().ok_or_else(|| invalid(Some("seed"), "'seed' must be a whole number")))
         .transpose()?;
-    request.user = take_text(&mut map, "user")?;
+    // The newer name for the same.
+    let older = take_text(&mut map, "user")?;
+    request.user = take_text(&mut map, "safety_identifier")?.or(older);
     request.verbosity = take_text(&mut map, "verbosity")?;
     request.format = take(&mut map, "response_format").map(|v| format(&v)).transpose()?.flatten();
     let effort = take_text(&mut map, "reasoning_effort")?;
-    let thinking = take(&mut map, "thinking");
-    request.reasoning = thinking.as_ref().and_then(thinking_budget).or(effort.as_deref().map(Reasoning::effort));
+    let thinking = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
+    request.reasoning = thinking.or(effort.as_deref().map(Reasoning::effort));
     request.metadata = match take(&mut map, "metadata") {
         Some(Value::Object(metadata)) => Some(metadata),
         Some(_) => return Err(invalid(Some("metadata"), "'metadata' must be an object")),
@@ -93,14 +95,19 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
 }
 
 /// Anthropic's `thinking` member, which gateways take beside `reasoning_effort`.
-pub(crate) fn thinking_budget(value: &Value) -> Option<Reasoning> {
+pub(crate) fn thinking_budget(value: &Value, losses: &mut Vec<Loss>) -> Option<Reasoning> {
     match text(value, "type") {
         "enabled" => {
             Some(value.get("budget_tokens").and_then(Value::as_u64).map_or(Reasoning::Adaptive, Reasoning::Budget))
         }
         "adaptive" => Some(Reasoning::Adaptive),
         "disabled" => Some(Reasoning::Off),
-        _ => None,
+        "" => None,
+        // Between calls only, and what comes after it.
+        _ => {
+            note(losses, "thinking", Weight::Hint);
+            None
+        }
     }
 }
 
@@ -133,7 +140,8 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         match text(&tool, "type") {
             "function" | "" => {
                 let inner = tool.get("function").unwrap_or(&Value::Null);
-                request.tools.push(function(inner)?);
+                let mark = tool.get("cache_control").or_else(|| inner.get("cache_control"));
+                request.tools.push(Tool { cache: mark.filter(|mark| mark.is_object()).cloned(), ..function(inner)? });
             }
             "custom" => request.tools.push(
                 free_text::function(tool.get("custom").unwrap_or(&tool))
@@ -160,6 +168,7 @@ fn function(inner: &Value) -> Result<Tool, Refused> {
         description: owned(inner, "description"),
         parameters: inner.get("parameters").filter(|p| p.is_object()).cloned(),
         strict: inner.get("strict").and_then(Value::as_bool),
+        cache: None,
     })
 }
 

@@ -1,11 +1,13 @@
 //! Owns writing a chat completions request.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value, json};
 
 use super::{
     super::{
         Protocol,
-        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, ToolChoice, Weight},
+        chat::{ChatRequest, Message, Part, Reasoning, Role, Signature, Source, Weight},
         end_user,
         json::note,
         translate::Target,
@@ -13,6 +15,7 @@ use super::{
     },
     echo,
     models::Model,
+    tools_out::{format, tools},
 };
 
 /// Writes a request; what it cannot say joins the losses.
@@ -21,8 +24,15 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let model = Model::of(target.model);
     let thinks = model.thinks();
     out.insert("model".into(), target.model.into());
-    let takes = Takes { prefill: true, asides: model.is_openais() };
+    let takes = Takes { prefill: true, asides: model.is_openais(), ..Takes::default() };
+    if !model.is_openais() {
+        echo::carry(&mut request.messages);
+    }
     let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, takes, &mut request.losses);
+    if arranged.turns.last().is_some_and(|turn| turn.role == Role::Assistant) {
+        // It is answered, and not gone on with.
+        note(&mut request.losses, "messages[] of the assistant at the end", Weight::Note);
+    }
     let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
     if !arranged.system.is_empty() {
         // One message: templates of some servers refuse a second (BerriAI/litellm#26879).
@@ -34,6 +44,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("messages".into(), Value::Array(messages));
     tools(request, &mut out);
     if let Some(max) = request.max_tokens {
+        // Anthropic takes none, to fill its cache (API reference of `max_tokens`).
+        let max = max.max(1);
         // Reasoning models refuse the older name; most other servers know only that one.
         out.insert(if thinks { "max_completion_tokens" } else { "max_tokens" }.into(), max.into());
     }
@@ -76,19 +88,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if let Some(user) = &request.user {
         out.insert("user".into(), end_user::for_openai(user).into());
     }
-    match &request.format {
-        Some(Format::Json) => {
-            out.insert("response_format".into(), json!({"type": "json_object"}));
-        }
-        Some(Format::Schema { name, schema, strict }) => {
-            let mut inner = json!({"name": name, "schema": schema});
-            if let (Some(strict), Some(inner)) = (strict, inner.as_object_mut()) {
-                inner.insert("strict".into(), (*strict).into());
-            }
-            out.insert("response_format".into(), json!({"type": "json_schema", "json_schema": inner}));
-        }
-        None => {}
-    }
+    format(request, model, &mut out);
     effort(request, model, &mut out);
     match request.verbosity.take() {
         Some(word) if model.has_verbosity() => drop(out.insert("verbosity".into(), word.into())),
@@ -133,39 +133,6 @@ fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>)
         out.insert("reasoning_effort".into(), word.into());
     } else if wanted {
         note(&mut request.losses, "thinking", Weight::Hint);
-    }
-}
-
-fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
-    if request.tools.is_empty() {
-        // OpenAI refuses a choice, and the parallel switch, without tools.
-        return;
-    }
-    let tools = request.tools.iter().map(|tool| {
-        let mut inner = Map::new();
-        inner.insert("name".into(), tool.name.as_str().into());
-        if let Some(description) = &tool.description {
-            inner.insert("description".into(), description.as_str().into());
-        }
-        let parameters = tool.parameters.clone().unwrap_or_else(|| json!({"type": "object", "properties": {}}));
-        inner.insert("parameters".into(), parameters);
-        if let Some(strict) = tool.strict {
-            inner.insert("strict".into(), strict.into());
-        }
-        json!({"type": "function", "function": inner})
-    });
-    out.insert("tools".into(), tools.collect());
-    if let Some(choice) = &request.tool_choice {
-        let choice = match choice {
-            ToolChoice::Auto => json!("auto"),
-            ToolChoice::None => json!("none"),
-            ToolChoice::Required => json!("required"),
-            ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
-        };
-        out.insert("tool_choice".into(), choice);
-    }
-    if let Some(parallel) = request.parallel_tool_calls {
-        out.insert("parallel_tool_calls".into(), parallel.into());
     }
 }
 
@@ -220,9 +187,9 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
                 let mut call =
                     json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-                if let (Some(value), Some(call)) =
-                    (Signature::of(signature.as_ref(), Protocol::Gemini), call.as_object_mut())
-                {
+                let own = Model::of(model).is_openais();
+                let signature = Signature::of(signature.as_ref(), Protocol::Gemini).filter(|_| !own);
+                if let (Some(value), Some(call)) = (signature, call.as_object_mut()) {
                     call.insert("extra_content".into(), json!({"google": {"thought_signature": value}}));
                 }
                 calls.push(call);
@@ -251,20 +218,19 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
     out.push(Value::Object(message));
 }
 
-/// A string where text is all there is: the form every server takes.
+/// A string where text is all there is: the form every server takes (QwenLM/qwen-code#2320).
 fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
-    if let [Part::Text { text, .. }] = parts.as_slice() {
-        return text.as_str().into();
+    let texts: Option<Vec<Cow<'_, str>>> = parts.iter().map(plain).collect();
+    if let Some(texts) = texts {
+        return texts.join("\n\n").into();
     }
     let mut out = Vec::new();
     for part in parts {
+        if let Some(text) = plain(&part) {
+            out.push(json!({"type": "text", "text": text}));
+            continue;
+        }
         out.push(match part {
-            Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), name: None } => {
-                json!({"type": "text", "text": text})
-            }
-            Part::File { source: Source::Text(text), name: Some(name) } => {
-                json!({"type": "text", "text": format!("{name}\n\n{text}")})
-            }
             Part::Image { source, detail } => {
                 let Some(url) = source.to_url() else {
                     note(&mut request.losses, "messages[].content[].source.file_id", Weight::Answer);
@@ -284,8 +250,19 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
                 continue;
             }
             Part::Audio { data, format } => json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}),
-            Part::ToolCall { .. } | Part::ToolResult { .. } | Part::Thinking { .. } | Part::Redacted(_) | Part::CacheMark(_) => continue,
+            _ => continue,
         });
     }
     Value::Array(out)
+}
+
+/// What a part says in words, if it is text.
+fn plain(part: &Part) -> Option<Cow<'_, str>> {
+    match part {
+        Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), name: None } => {
+            Some(text.into())
+        }
+        Part::File { source: Source::Text(text), name: Some(name) } => Some(format!("{name}\n\n{text}").into()),
+        _ => None,
+    }
 }

@@ -10,10 +10,11 @@ use super::{
         Fault, Malformed, counts,
         events::{ChatEvent, Finish, StreamReader},
         json::{list, text},
-        peek,
+        peek::{self, GaveUp},
     },
     calls_in::{Calls, Piece},
     echo,
+    messages_in::google_signature,
 };
 
 /// Reads chunks.
@@ -25,6 +26,10 @@ pub(crate) struct Reader {
     thinking: Option<&'static str>,
     refused: bool,
     calls: Calls,
+    /// Something was said since the latest finish.
+    open: bool,
+    /// Text that came amid the arguments of a call, which no dialect but this one can part.
+    held: String,
 }
 
 impl StreamReader for Reader {
@@ -37,6 +42,12 @@ impl StreamReader for Reader {
         let seen = peek::frame(data)?;
         if seen.done {
             self.stop_thinking(out);
+            // Some servers give no reason, or an empty one to the last. The end marker is their word that nothing is missing.
+            if self.open && self.calls.are_whole() {
+                self.calls.end(out);
+                self.release(out);
+                out.push(ChatEvent::Finish { reason: self.reason(Finish::Stop), stop_sequence: None });
+            }
             out.push(ChatEvent::End);
             return Ok(());
         }
@@ -60,19 +71,18 @@ impl StreamReader for Reader {
         // Other choices than the first are never asked for.
         for choice in chunk.choices.into_iter().filter(|c| c.index == 0) {
             self.delta(choice.delta.unwrap_or_default(), out)?;
-            if let Some(reason) = choice.finish_reason {
+            self.open |= seen.content;
+            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.0.is_empty()) {
                 self.stop_thinking(out);
                 self.calls.end(out);
-                if let Some(fault) = gave_up(&reason.0) {
-                    out.push(ChatEvent::Fault(fault));
+                self.release(out);
+                if let Some(gave_up) = GaveUp::read(&reason.0) {
+                    out.push(ChatEvent::Fault(gave_up.fault()));
                     return Ok(());
                 }
-                let reason = match finish(&reason.0) {
-                    Finish::Stop if !self.calls.is_empty() => Finish::ToolCalls,
-                    Finish::Stop if self.refused => Finish::ContentFilter,
-                    other => other,
-                };
-                out.push(ChatEvent::Finish { reason, stop_sequence: None });
+                self.open = false;
+                let stopped = choice.stop_reason.as_str().map(|stop| Cow::Owned(stop.to_owned()));
+                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason.0)), stop_sequence: stopped });
             }
         }
         out.extend(seen.usage.map(ChatEvent::Usage));
@@ -81,6 +91,15 @@ impl StreamReader for Reader {
 }
 
 impl Reader {
+    /// What a finish means behind all that was said.
+    fn reason(&self, said: Finish) -> Finish {
+        match said {
+            Finish::Stop if !self.calls.is_empty() => Finish::ToolCalls,
+            Finish::Stop if self.refused => Finish::ContentFilter,
+            other => other,
+        }
+    }
+
     fn delta<'a>(&mut self, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let some = |text: Option<Text<'a>>| text.map(|t| t.0).filter(|t| !t.is_empty());
         for (member, text) in echo::MEMBERS.into_iter().zip([some(delta.reasoning_content), some(delta.reasoning)]) {
@@ -114,16 +133,30 @@ impl Reader {
                 id: some(call.id).unwrap_or_default(),
                 name: some(function.name).unwrap_or_default(),
                 arguments: some(function.arguments).unwrap_or_default(),
+                signature: call.extra_content.as_ref().and_then(google_signature),
             };
             self.calls.take(piece, out)?;
+        }
+        if !self.calls.is_under_way() {
+            self.release(out);
         }
         Ok(())
     }
 
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
+        if self.calls.is_under_way() {
+            self.held.push_str(&text);
+            return;
+        }
         self.calls.end(out);
         out.push(ChatEvent::Text(text));
+    }
+
+    fn release(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        if !self.held.is_empty() {
+            out.push(ChatEvent::Text(Cow::Owned(std::mem::take(&mut self.held))));
+        }
     }
 
     /// A part of content in parts, as Mistral's thinking models send it.
@@ -144,16 +177,6 @@ impl Reader {
             out.push(ChatEvent::ThinkingEnd((!member.is_empty()).then(|| echo::mark(member, &self.model))));
         }
     }
-}
-
-/// The error that a finish reason stands for: a server that gave up in the middle in the words of two of them.
-pub(crate) fn gave_up(reason: &str) -> Option<Fault> {
-    matches!(reason, "insufficient_system_resource" | "error").then(|| Fault {
-        kind: "server_error".into(),
-        code: reason.to_owned(),
-        message: format!("the answer ended with finish_reason '{reason}'"),
-        ..Fault::default()
-    })
 }
 
 /// Reads a finish reason. Unknown ones are ends of turn.
@@ -186,6 +209,9 @@ struct Choice<'a> {
     delta: Option<Delta<'a>>,
     #[serde(borrow, default)]
     finish_reason: Option<Text<'a>>,
+    /// vLLM's: the sequence that it stopped at, or a token's number.
+    #[serde(default)]
+    stop_reason: Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -210,6 +236,8 @@ struct Call<'a> {
     id: Option<Text<'a>>,
     #[serde(borrow, default)]
     function: Option<Function<'a>>,
+    #[serde(default)]
+    extra_content: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]

@@ -11,7 +11,7 @@ use super::{
         json::{push, push_text},
         translate::ReplyContext,
     },
-    reply_out::{google, thinking_block, usage, word},
+    reply_out::{google, placed, redacted_block, thinking_block, usage, word},
 };
 
 /// Writes chunks.
@@ -24,13 +24,15 @@ pub(crate) struct Writer {
     /// Thinking of the block under way, repeated whole in `thinking_blocks` with its signature.
     thinking: String,
     blocks: u32,
+    /// Bytes of text and number of calls so far: a block's place.
+    said: (usize, usize),
     /// The call under way whose arguments are free text, by its number.
     input: Option<(u32, Input)>,
 }
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext, include_usage: bool) -> Self {
-        Self { ctx, include_usage, head: Vec::new(), thinking: String::new(), blocks: 0, input: None }
+        Self { ctx, include_usage, head: Vec::new(), thinking: String::new(), blocks: 0, said: (0, 0), input: None }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
@@ -93,7 +95,8 @@ impl Writer {
         }
     }
 
-    fn block(&mut self, mut block: Value, out: &mut Vec<u8>) {
+    fn block(&mut self, block: Value, out: &mut Vec<u8>) {
+        let mut block = placed(block, self.said.0, self.said.1);
         block["index"] = self.blocks.into();
         self.blocks += 1;
         self.delta(&json!({"thinking_blocks": [block]}), None, out);
@@ -108,7 +111,10 @@ impl StreamWriter for Writer {
         }
         self.begin(None, None, None, out);
         match event {
-            ChatEvent::Text(text) => self.one(b"{\"content\":", text, b"}", out),
+            ChatEvent::Text(text) => {
+                self.said.0 += text.len();
+                self.one(b"{\"content\":", text, b"}", out);
+            }
             ChatEvent::Refusal(text) => self.one(b"{\"refusal\":", text, b"}", out),
             ChatEvent::Thinking(text) => {
                 self.thinking.push_str(text);
@@ -120,7 +126,7 @@ impl StreamWriter for Writer {
                     self.block(block, out);
                 }
             }
-            ChatEvent::Redacted(data) => self.block(json!({"type": "redacted_thinking", "data": data}), out),
+            ChatEvent::Redacted(data) => self.block(redacted_block(data), out),
             ChatEvent::TextSignature(signature) => {
                 self.delta(&json!({"extra_content": google(signature)}), None, out);
             }
@@ -128,6 +134,7 @@ impl StreamWriter for Writer {
             ChatEvent::ToolCall { index: 1.., .. } | ChatEvent::Arguments { index: 1.., .. }
                 if self.ctx.asked.by_functions() => {}
             ChatEvent::ToolCall { name, signature, .. } if self.ctx.asked.by_functions() => {
+                self.said.1 += 1;
                 let mut call = json!({"name": name, "arguments": ""});
                 if let Some(signature) = signature {
                     call["extra_content"] = google(signature);
@@ -138,6 +145,7 @@ impl StreamWriter for Writer {
                 self.one(b"{\"function_call\":{\"arguments\":", text, b"}}", out);
             }
             ChatEvent::ToolCall { index, id, name, signature } => {
+                self.said.1 += 1;
                 self.end_input(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *index);
                 let mut call = if self.ctx.asked.is_free_text(name) {

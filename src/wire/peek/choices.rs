@@ -2,8 +2,11 @@
 
 use std::borrow::Cow;
 
-use super::small;
-use crate::wire::scan::{Cursor, Malformed};
+use super::{GaveUp, small};
+use crate::wire::{
+    course::Moves,
+    scan::{Cursor, Malformed},
+};
 
 /// What all choices together mean.
 #[derive(Debug, Default)]
@@ -12,6 +15,8 @@ pub(super) struct Choices<'t> {
     pub(super) finish: bool,
     pub(super) content: bool,
     pub(super) intricate: bool,
+    pub(super) moves: Moves,
+    pub(super) gave_up: Option<GaveUp>,
     pub(super) text: Cow<'t, str>,
 }
 
@@ -21,7 +26,9 @@ struct Choice<'t> {
     delta: Option<Delta<'t>>,
     message: Option<Delta<'t>>,
     text: Option<Cow<'t, str>>,
-    finishes: bool,
+    finish: Option<Cow<'t, str>>,
+    /// It tells how probable its words were, one by one.
+    scored: bool,
 }
 
 /// What a delta or a message says.
@@ -47,15 +54,21 @@ pub(super) fn read<'t>(json: &mut Cursor<'t>) -> Result<Choices<'t>, Malformed> 
 impl<'t> Choices<'t> {
     fn add(&mut self, choice: Choice<'t>) {
         self.count += 1;
-        self.finish |= choice.finishes;
-        self.intricate |= choice.index != 0 || self.count > 1;
+        // Empty stands for none: some servers send it until there is one.
+        let finish = choice.finish.filter(|reason| !reason.is_empty());
         let said = choice.delta.or(choice.message);
-        self.intricate |= said.as_ref().is_some_and(|said| said.other || said.parts);
-        self.content |= said.as_ref().is_some_and(|said| said.other || said.parts);
+        let other = said.as_ref().is_some_and(|said| said.other || said.parts);
+        self.intricate |= choice.index != 0 || self.count > 1 || choice.scored || other;
         let text = said.map(|said| said.text).or(choice.text).unwrap_or_default();
+        let says = other || !text.is_empty();
+        self.moves = self.moves.and(Moves::of(choice.index, says, finish.is_some()));
+        self.content |= says;
         if !text.is_empty() {
-            self.content = true;
             self.text = text;
+        }
+        if let Some(reason) = finish {
+            self.finish = true;
+            self.gave_up = GaveUp::read(&reason).or(self.gave_up);
         }
     }
 }
@@ -65,10 +78,13 @@ fn choice<'t>(json: &mut Cursor<'t>) -> Result<Choice<'t>, Malformed> {
     json.object(|json, key| {
         match key {
             "index" => choice.index = small(json)?,
+            // An empty object, as some languages write it.
+            "delta" if json.begins(b'[') => is_empty(json)?.then_some(()).ok_or(Malformed)?,
             "delta" => choice.delta = json.maybe(delta)?,
             "message" => choice.message = json.maybe(delta)?,
             "text" => choice.text = json.maybe(Cursor::string)?,
-            "finish_reason" => choice.finishes = json.maybe(Cursor::string)?.is_some(),
+            "finish_reason" => choice.finish = json.maybe(Cursor::string)?,
+            "logprobs" => choice.scored = json.maybe(says_something)?.unwrap_or(false),
             _ => drop(json.value()?),
         }
         Ok(())
@@ -128,6 +144,9 @@ mod tests {
             (r#"{"delta":{"content":"","reasoning_details":[{}]}}"#, (true, true, "")),
             (r#"{"delta":{"content":"","images":[],"reasoning_details":null}}"#, (false, false, "")),
             (r#"{"index":1,"delta":{"content":"a"}}"#, (true, true, "a")),
+            (r#"{"delta":{"content":"a"},"logprobs":null}"#, (true, false, "a")),
+            (r#"{"delta":{"content":"a"},"logprobs":{"content":[{"token":"a"}]}}"#, (true, true, "a")),
+            (r#"{"delta":[],"finish_reason":"stop"}"#, (false, false, "")),
         ] {
             let data = format!(r#"{{"choices":[{choice}]}}"#);
             let seen = frame(data.as_bytes()).expect("a chunk");
@@ -141,6 +160,7 @@ mod tests {
             "{}",
             "[1]",
             r#"[{"delta":"a"}]"#,
+            r#"[{"delta":["a"]}]"#,
             r#"[{"delta":{"content":1}}]"#,
             r#"[{"index":-1}]"#,
             r#"[{"finish_reason":1}]"#,

@@ -4,6 +4,40 @@ use serde_json::Value;
 
 use crate::wire::Fault;
 
+/// A finish reason of a server that gave up in the middle, in the words of two of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GaveUp {
+    /// `error`.
+    Error,
+    /// `insufficient_system_resource`.
+    Resource,
+}
+
+impl GaveUp {
+    /// Reads a finish reason; `None` if it is another.
+    pub fn read(reason: &str) -> Option<Self> {
+        [Self::Error, Self::Resource].into_iter().find(|known| known.as_str() == reason)
+    }
+
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Resource => "insufficient_system_resource",
+        }
+    }
+
+    /// The error that it stands for.
+    pub fn fault(self) -> Fault {
+        let reason = self.as_str();
+        Fault {
+            kind: "server_error".into(),
+            code: reason.to_owned(),
+            message: format!("the answer ended with finish_reason '{reason}'"),
+            ..Fault::default()
+        }
+    }
+}
+
 /// Reads an OpenAI-style `error` member: an object, or a bare string as some servers send.
 pub(super) fn fault(error: Value) -> Option<Fault> {
     let text = |v: &Value| match v {

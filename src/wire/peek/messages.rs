@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::parsed;
-use crate::wire::{Fault, Malformed, Observed, Usage, counts};
+use crate::wire::{Fault, Malformed, Observed, Usage, counts, course::Moves};
 
 /// What one event's data means.
 pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
@@ -20,18 +20,24 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
             let message = event.message.unwrap_or_default();
             // One that the provider's own tools made comes whole.
             seen.content = message.content.is_some_and(|blocks| !blocks.is_empty());
-            seen.finish = message.stop_reason.is_some();
+            seen.finish = is_said(message.stop_reason.as_deref());
             seen.usage = message.usage.map(Into::into);
         }
         "message_delta" => {
-            seen.finish = event.delta.is_some_and(|delta| delta.stop_reason.is_some());
+            seen.finish = is_said(event.delta.and_then(|delta| delta.stop_reason).as_deref());
             seen.usage = event.usage.map(Into::into);
         }
         "message_stop" => seen.done = true,
         "error" => seen.fault = Some(event.error.unwrap_or_default().into()),
         _ => {}
     }
+    seen.moves = Moves::of(0, seen.content, seen.finish);
     Ok(seen)
+}
+
+/// Empty stands for none.
+fn is_said(reason: Option<&str>) -> bool {
+    reason.is_some_and(|reason| !reason.is_empty())
 }
 
 /// What a whole answer means.
@@ -56,7 +62,7 @@ struct Event<'a> {
 #[serde(default)]
 struct Message {
     content: Option<Vec<IgnoredAny>>,
-    stop_reason: Option<IgnoredAny>,
+    stop_reason: Option<String>,
     usage: Option<RawUsage>,
 }
 
@@ -127,6 +133,12 @@ mod tests {
         assert!(frame(whole).is_ok_and(|seen| seen.content && seen.finish));
         let empty = br#"{"type":"message_start","message":{"content":[],"stop_reason":null}}"#;
         assert!(frame(empty).is_ok_and(|seen| !seen.content && !seen.finish));
+        for none in [
+            &br#"{"type":"message_start","message":{"stop_reason":""}}"#[..],
+            br#"{"type":"message_delta","delta":{"stop_reason":""}}"#,
+        ] {
+            assert!(frame(none).is_ok_and(|seen| !seen.finish));
+        }
         let delta = br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
         assert!(frame(delta).expect("delta").content);
         assert!(frame(br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use self::{choices::Choices, fault::fault};
 pub use self::{
-    fault::error_body,
+    fault::{GaveUp, error_body},
     pattern::Pattern,
     whole::{other, whole},
 };
@@ -44,10 +44,10 @@ fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
         choices = choices::read(json)?;
         Ok(())
     })?;
-    let Choices { count, finish, content, intricate, text } = choices;
+    let Choices { count, finish, content, intricate, moves, gave_up, text } = choices;
     let choiceless = count == 0;
     let usage_only = choiceless && seen.usage.is_some();
-    Ok(Observed { content, finish, choiceless, usage_only, text, intricate, ..seen })
+    Ok(Observed { content, finish, moves, choiceless, usage_only, gave_up, text, intricate, ..seen })
 }
 
 /// Reads what the members of an answer or a chunk mean, but for its choices: those `choices` has to read, unless they are null.
@@ -60,7 +60,8 @@ fn members<'t>(
     let read = json.object(|json, key| {
         match key {
             "choices" => drop(json.maybe(&mut choices)?),
-            "usage" => seen.usage = json.maybe(usage::read)?,
+            // Whatever else stands there counts nothing.
+            "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
             "error" => seen.fault = json.maybe(small)?.and_then(fault),
             "model" => seen.model = json.maybe(Cursor::string)?,
             _ => drop(json.value()?),
@@ -79,13 +80,13 @@ fn small<'t, T: Deserialize<'t>>(json: &mut Cursor<'t>) -> Result<T, scan::Malfo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::Usage;
+    use crate::wire::{Usage, course::Moves};
 
     #[test]
     fn a_role_frame_is_not_content_and_text_is() {
         let role =
             frame(br#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#);
-        assert_eq!(role, Ok(Observed::default()));
+        assert_eq!(role, Ok(Observed { moves: Moves::of(0, false, false), ..Observed::default() }));
         let text =
             frame(br#"{"choices":[{"index":0,"delta":{"content":"h\u00e9"},"finish_reason":null}]}"#).expect("text");
         assert!(text.content && !text.intricate);
@@ -107,6 +108,14 @@ mod tests {
         assert_eq!(usage.expect("usage").usage, Some(Usage { input: 3, output: 4, cached: 2, ..Usage::default() }));
         assert!(frame(br#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#).expect("finish").finish);
         assert!(frame(b"[DONE]").expect("end").done);
+        for none in ["\"\"", "null"] {
+            let data = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"a"}},"finish_reason":{none}}}]}}"#);
+            assert!(frame(data.as_bytes()).is_ok_and(|seen| !seen.finish && seen.moves == Moves::of(0, true, false)));
+        }
+        for nothing in ["[]", "null", "7", "\"\""] {
+            let data = format!(r#"{{"choices":[{{"index":0,"delta":{{"content":"a"}}}}],"usage":{nothing}}}"#);
+            assert!(frame(data.as_bytes()).is_ok_and(|seen| seen.usage.is_none() && seen.text == "a"), "{nothing}");
+        }
         let fault = frame(br#"{"error":{"message":"busy","type":"server_error","code":503}}"#).expect("error").fault;
         assert_eq!(fault.expect("fault").status, Some(503));
         assert!(frame(b"{\"choices\":").is_err());

@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use memchr::memmem;
 
 use super::{Malformed, Observed};
+use crate::wire::course::Moves;
 
 /// Longest frame that is remembered, bytes: each stream holds one.
 const LONGEST: usize = 2 << 10;
@@ -23,6 +24,7 @@ pub struct Pattern {
     /// `None`: nothing is padded, and `between` goes to the end.
     after: Option<Vec<u8>>,
     intricate: bool,
+    moves: Moves,
 }
 
 impl Pattern {
@@ -35,7 +37,8 @@ impl Pattern {
     ) -> Result<Observed<'a>, Malformed> {
         if let Some(text) = self.text(data) {
             let text = Cow::Borrowed(text);
-            return Ok(Observed { content: true, intricate: self.intricate, text, ..Observed::default() });
+            let (intricate, moves) = (self.intricate, self.moves);
+            return Ok(Observed { content: true, intricate, moves, text, ..Observed::default() });
         }
         let seen = frame(data)?;
         self.learn(data, &seen);
@@ -59,7 +62,8 @@ impl Pattern {
     /// Remembers a frame that carries a text and nothing else of interest.
     fn learn(&mut self, data: &[u8], seen: &Observed<'_>) {
         let Cow::Borrowed(text) = seen.text else { return };
-        let only = Observed { content: true, intricate: seen.intricate, text: text.into(), ..Observed::default() };
+        let (intricate, moves) = (seen.intricate, seen.moves);
+        let only = Observed { content: true, intricate, moves, text: text.into(), ..Observed::default() };
         let plain = Observed { model: None, ..seen.clone() } == only;
         if text.is_empty() || !plain || data.len() > LONGEST {
             return;
@@ -73,7 +77,8 @@ impl Pattern {
         before.clone_into(&mut self.before);
         between.clone_into(&mut self.between);
         self.after = after.map(ToOwned::to_owned);
-        self.intricate = seen.intricate;
+        self.intricate = intricate;
+        self.moves = moves;
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::parsed;
-use crate::wire::{Fault, Malformed, Observed, Usage, counts};
+use crate::wire::{Fault, Malformed, Observed, Usage, counts, course::Moves};
 
 /// What one event's data means.
 pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
@@ -31,6 +31,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
         }
         _ => {}
     }
+    seen.moves = Moves::of(0, seen.content, seen.finish);
     Ok(seen)
 }
 

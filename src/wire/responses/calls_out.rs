@@ -1,11 +1,78 @@
-//! Owns a call under way in a Responses stream: a function's arguments, or a free-text tool's input.
+//! Owns the calls of a Responses reply: of a function, of a free-text tool, of the client's search for tools. In a stream they
+//! are under way for a while.
 
 use serde_json::{Value, json};
 
 use super::{
-    super::{chat::Signature, free_text::Input},
+    super::{asked::Asked, chat::Signature, free_text::Input, json::arguments, openai::reply_out::google},
     reply_out,
 };
+
+/// What is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Function,
+    FreeText,
+    Search,
+}
+
+impl Kind {
+    /// Told by the name that the provider calls.
+    pub(super) fn of(name: &str, asked: &Asked) -> Self {
+        // A model may leave a namespace out.
+        if asked.is_free_text(asked.names().told(name)) {
+            Self::FreeText
+        } else if asked.is_search(name) {
+            Self::Search
+        } else {
+            Self::Function
+        }
+    }
+
+    /// What an item's id begins with.
+    pub(super) fn prefix(self) -> &'static str {
+        match self {
+            Self::Function => "fc_",
+            Self::FreeText => "ctc_",
+            Self::Search => "tsc_",
+        }
+    }
+
+    /// The item of a call of a tool, whose name may stand in a namespace, with what was said: arguments, or the input.
+    pub(super) fn item(
+        self,
+        id: &str,
+        call_id: &str,
+        (space, name): (Option<&str>, &str),
+        said: &str,
+        signature: Option<&Signature>,
+    ) -> Value {
+        let kind = match self {
+            Self::Function => "function_call",
+            Self::FreeText => "custom_tool_call",
+            Self::Search => "tool_search_call",
+        };
+        let mut item = json!({"id": id, "type": kind, "status": "completed", "call_id": call_id});
+        let (key, said) = match self {
+            Self::Function => ("arguments", said.into()),
+            Self::FreeText => ("input", said.into()),
+            Self::Search => ("arguments", arguments(said)),
+        };
+        if self == Self::Search {
+            item["execution"] = "client".into();
+        } else {
+            item["name"] = name.into();
+        }
+        item[key] = said;
+        if let Some(space) = space {
+            item["namespace"] = space.into();
+        }
+        if let Some(signature) = signature {
+            item["extra_content"] = google(signature);
+        }
+        item
+    }
+}
 
 /// An event's type and its members.
 pub(super) type Event = (&'static str, Value);
@@ -17,42 +84,43 @@ pub(super) struct Call {
     /// Place among the output items.
     pub(super) at: usize,
     pub(super) id: String,
-    pub(super) name: String,
+    /// The namespace, where the tool stands in one, and the name.
+    pub(super) name: (Option<String>, String),
     pub(super) signature: Option<Signature>,
+    pub(super) kind: Kind,
     /// Reads the text out of the arguments, where the tool's input is free.
-    pub(super) input: Option<Input>,
+    pub(super) input: Input,
     /// Arguments, or input, so far.
     pub(super) said: String,
 }
 
 impl Call {
     fn item_id(&self, reply: &str) -> String {
-        reply_out::item_id(if self.input.is_some() { "ctc_" } else { "fc_" }, reply, self.at)
+        reply_out::item_id(self.kind.prefix(), reply, self.at)
     }
 
     /// The item as it stands.
     pub(super) fn item(&self, reply: &str) -> Value {
-        let write = if self.input.is_some() { reply_out::free_text_call } else { reply_out::call };
-        write(&self.item_id(reply), &self.id, &self.name, &self.said, self.signature.as_ref())
+        let (space, name) = &self.name;
+        let own = (space.as_deref(), name.as_str());
+        self.kind.item(&self.item_id(reply), &self.id, own, &self.said, self.signature.as_ref())
     }
 
     /// Takes a piece of the arguments.
     pub(super) fn add(&mut self, piece: &str, reply: &str) -> Option<Event> {
-        match &mut self.input {
-            Some(input) => {
-                let text = input.add(piece);
-                self.say(&text, reply)
-            }
-            None => self.say(piece, reply),
+        if self.kind == Kind::FreeText {
+            let text = self.input.add(piece);
+            return self.say(&text, reply);
         }
+        self.say(piece, reply)
     }
 
     /// No more pieces come.
     pub(super) fn rest(&mut self, reply: &str) -> Option<Event> {
-        let rest = match &mut self.input {
-            Some(input) => input.end(),
-            None if self.said.trim().is_empty() => reply_out::or_none("").to_owned(),
-            None => return None,
+        let rest = match self.kind {
+            Kind::FreeText => self.input.end(),
+            _ if self.said.trim().is_empty() => reply_out::or_none("").to_owned(),
+            _ => return None,
         };
         self.say(&rest, reply)
     }
@@ -62,22 +130,28 @@ impl Call {
             return None;
         }
         self.said.push_str(more);
-        let kind = if self.input.is_some() {
-            "response.custom_tool_call_input.delta"
-        } else {
-            "response.function_call_arguments.delta"
+        let kind = match self.kind {
+            Kind::FreeText => "response.custom_tool_call_input.delta",
+            Kind::Function => "response.function_call_arguments.delta",
+            // Its item comes whole.
+            Kind::Search => return None,
         };
         Some((kind, json!({"item_id": self.item_id(reply), "output_index": self.at, "delta": more})))
     }
 
     /// What tells that all is said.
-    pub(super) fn done(&self, reply: &str) -> Event {
+    pub(super) fn done(&self, reply: &str) -> Option<Event> {
         let (id, at, said) = (self.item_id(reply), self.at, self.said.as_str());
-        if self.input.is_some() {
-            let members = json!({"item_id": id, "output_index": at, "input": said});
-            return ("response.custom_tool_call_input.done", members);
-        }
-        let members = json!({"item_id": id, "output_index": at, "name": self.name, "arguments": said});
-        ("response.function_call_arguments.done", members)
+        Some(match self.kind {
+            Kind::FreeText => {
+                let members = json!({"item_id": id, "output_index": at, "input": said});
+                ("response.custom_tool_call_input.done", members)
+            }
+            Kind::Function => {
+                let members = json!({"item_id": id, "output_index": at, "name": self.name.1, "arguments": said});
+                ("response.function_call_arguments.done", members)
+            }
+            Kind::Search => return None,
+        })
     }
 }

@@ -5,6 +5,7 @@ pub(crate) mod failure;
 pub(crate) mod reply_out;
 pub(crate) mod request_in;
 pub(crate) mod stream_out;
+pub(crate) mod tools_in;
 
 /// What stands in for the encrypted content of reasoning that its provider did not sign: it tells that the item came from
 /// here, so that it is not sent to a provider that would look for it.

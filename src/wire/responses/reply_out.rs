@@ -8,10 +8,10 @@ use super::{
         chat::{Part, Signature},
         events::{ChatReply, Finish},
         free_text, ids,
-        openai::reply_out::google,
         translate::ReplyContext,
     },
     UNSIGNED,
+    calls_out::Kind,
 };
 
 /// Writes a whole reply.
@@ -40,12 +40,13 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls);
                 calls += 1;
-                output.push(if ctx.asked.is_free_text(name) {
-                    let input = free_text::input(arguments);
-                    free_text_call(&item_id("ctc_", id, at), &call_id, name, &input, signature.as_ref())
-                } else {
-                    call(&item_id("fc_", id, at), &call_id, name, or_none(arguments), signature.as_ref())
-                });
+                let kind = Kind::of(name, &ctx.asked);
+                let said = match kind {
+                    Kind::FreeText => free_text::input(arguments),
+                    Kind::Function | Kind::Search => or_none(arguments).to_owned(),
+                };
+                let own = ctx.asked.names().own(name);
+                output.push(kind.item(&item_id(kind.prefix(), id, at), &call_id, own, &said, signature.as_ref()));
             }
             _ => {}
         }
@@ -102,37 +103,6 @@ pub(crate) fn redacted(data: &str) -> String {
 /// Arguments as clients parse them, who take no empty text for JSON.
 pub(crate) fn or_none(arguments: &str) -> &str {
     if arguments.trim().is_empty() { "{}" } else { arguments }
-}
-
-pub(crate) fn call(id: &str, call_id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {
-    let mut item = json!({
-        "id": id,
-        "type": "function_call",
-        "status": "completed",
-        "call_id": call_id,
-        "name": name,
-        "arguments": arguments,
-    });
-    if let Some(signature) = signature {
-        item["extra_content"] = google(signature);
-    }
-    item
-}
-
-/// A call of a free-text tool.
-pub(crate) fn free_text_call(id: &str, call_id: &str, name: &str, input: &str, signature: Option<&Signature>) -> Value {
-    let mut item = json!({
-        "id": id,
-        "type": "custom_tool_call",
-        "status": "completed",
-        "call_id": call_id,
-        "name": name,
-        "input": input,
-    });
-    if let Some(signature) = signature {
-        item["extra_content"] = google(signature);
-    }
-    item
 }
 
 /// The response object around output items, of a request that said nothing: its own words go over it. Members that clients'

@@ -1,21 +1,22 @@
 //! Owns reading a Responses request, statelessly.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::super::{
     Protocol,
-    chat::{
-        ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, Weight, leave_out_hosted,
-    },
+    chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Weight},
     free_text,
     json::{
-        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
-        text, unknown, unread,
+        invalid, list, note, object, owned, take, take_count, take_flag, take_number, take_text, take_texts, text,
+        unknown, unread,
     },
-    openai::request_in::{schema, tool_choice},
+    mime,
+    openai::request_in::schema,
     responses::UNSIGNED,
+    tool_names::Names,
     translate::Refused,
 };
+use super::tools_in::{self, SEARCH};
 
 /// Reads a body.
 pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
@@ -32,11 +33,16 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
             stored = Some(kept);
         }
     }
-    match take(&mut map, "input") {
-        Some(Value::String(text)) => request.messages.push(Message { role: Role::User, parts: vec![Part::text(text)] }),
+    let input = take(&mut map, "input");
+    let items = input.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let names = tools_in::read(&mut map, items, &mut request)?;
+    match &input {
+        Some(Value::String(text)) => {
+            request.messages.push(Message { role: Role::User, parts: vec![Part::text(text.as_str())] });
+        }
         Some(Value::Array(items)) => {
-            for (at, value) in items.iter().enumerate() {
-                let found = item(value, at, &mut request.losses)?;
+            for at in 0..items.len() {
+                let found = item(items, at, &names, &mut request.losses)?;
                 request.messages.extend(found);
             }
         }
@@ -59,12 +65,13 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     if take_flag(&mut map, "background")? == Some(true) {
         note(&mut request.losses, "background", Weight::Answer);
     }
-    tools(&mut map, &mut request)?;
     request.parallel_tool_calls = take_flag(&mut map, "parallel_tool_calls")?;
     request.max_tokens = take_count(&mut map, "max_output_tokens")?;
     request.temperature = take_number(&mut map, "temperature")?;
     request.top_p = take_number(&mut map, "top_p")?;
-    request.user = take_text(&mut map, "user")?;
+    // The newer name for the same.
+    let older = take_text(&mut map, "user")?;
+    request.user = take_text(&mut map, "safety_identifier")?.or(older);
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
     drop(take(&mut map, "stream_options"));
@@ -103,31 +110,8 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
     }
 }
 
-fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
-    let mut hosted = Vec::new();
-    for tool in take_list(map, "tools")?.unwrap_or_default() {
-        match text(&tool, "type") {
-            "function" => request.tools.push(Tool {
-                name: owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
-                description: owned(&tool, "description"),
-                parameters: tool.get("parameters").filter(|p| p.is_object()).cloned(),
-                strict: tool.get("strict").and_then(Value::as_bool),
-            }),
-            "custom" => request
-                .tools
-                .push(free_text::function(&tool).ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?),
-            kind => hosted.push(format!("tools[{kind}]")),
-        }
-    }
-    leave_out_hosted(hosted, request);
-    if let Some(choice) = take(map, "tool_choice") {
-        request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
-    }
-    Ok(())
-}
-
-fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
-    let param = format!("input[{at}]");
+fn item(items: &[Value], at: usize, names: &Names, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
+    let (value, param) = (&items[at], format!("input[{at}]"));
     let kind = text(value, "type");
     let (role, parts) = match kind {
         "" | "message" => {
@@ -147,7 +131,10 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
             let free = kind == "custom_tool_call";
             let call = Part::ToolCall {
                 id: text(value, "call_id").to_owned(),
-                name: text(value, "name").to_owned(),
+                name: match value.get("namespace").and_then(Value::as_str) {
+                    Some(space) => names.flat(space, text(value, "name")),
+                    None => text(value, "name").to_owned(),
+                },
                 arguments: if free {
                     free_text::arguments(text(value, "input"))
                 } else {
@@ -161,21 +148,38 @@ fn item(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Option<Messa
             let parts = content(value.get("output"), &param, losses)?;
             (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
         }
+        "tool_search_call" if !is_providers(value) => {
+            let arguments = value.get("arguments").map_or_else(|| "{}".to_owned(), Value::to_string);
+            let (id, name) = (text(value, "call_id").to_owned(), SEARCH.to_owned());
+            (Role::Assistant, vec![Part::ToolCall { id, name, arguments, signature: None }])
+        }
+        "tool_search_output" if !is_providers(value) => {
+            let parts = vec![Part::text(tools_in::found(value, names))];
+            (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
+        }
+        // It is offered with the others.
+        "additional_tools" => return Ok(None),
         "reasoning" => (Role::Assistant, vec![reasoning(value)]),
         "item_reference" => {
             note(losses, "input[item_reference]", Weight::Answer);
             return Ok(None);
         }
         // What OpenAI's own tools left in the history tells how an answer came about; all else, such as the turns that a
-        // compaction stands for, is what to answer from.
+        // compaction stands for, or what the client ran, is what to answer from.
         other => {
             let left = other.ends_with("_call") || other.ends_with("_output") || other.starts_with("mcp_");
+            let left = left && !tools_in::is_clients_doing(value, items);
             let weight = if left { Weight::Hint } else { Weight::Answer };
             note(losses, format!("input[{other}]"), weight);
             return Ok(None);
         }
     };
     Ok(Some(Message { role, parts }))
+}
+
+/// Whether a search for tools was the provider's own.
+fn is_providers(search: &Value) -> bool {
+    text(search, "execution") == "server" || text(search, "call_id").is_empty()
 }
 
 /// Reads back what `reply_out` wrote: the summary is the thinking, the encrypted content its signature.
@@ -229,13 +233,14 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             Part::Image { source, detail: owned(value, "detail") }
         }
         "input_file" => {
+            let name = owned(value, "filename");
+            let mime = || mime::of_file(name.as_deref()).to_owned();
             let data = owned(value, "file_data").map(|data| {
-                let whole = data.starts_with("data:");
-                if whole { Source::from_url(&data) } else { Source::Data { mime: "application/pdf".to_owned(), data } }
+                if data.starts_with("data:") { Source::from_url(&data) } else { Source::Data { mime: mime(), data } }
             });
             let source = data.or_else(|| owned(value, "file_url").map(Source::Url)).or_else(stored);
             let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id".into()))?;
-            Part::File { source, name: owned(value, "filename") }
+            Part::File { source, name }
         }
         "input_audio" => {
             let inner = value.get("input_audio").unwrap_or(value);

@@ -12,7 +12,7 @@ use super::{
         translate::ReplyContext,
     },
     UNSIGNED,
-    calls_out::Call,
+    calls_out::{Call, Kind},
     reply_out,
 };
 
@@ -197,7 +197,7 @@ impl Writer {
     fn end_calls(&mut self, out: &mut Vec<u8>) {
         for mut call in std::mem::take(&mut self.calls) {
             let rest = call.rest(&self.ctx.id);
-            for (kind, members) in rest.into_iter().chain([call.done(&self.ctx.id)]) {
+            for (kind, members) in rest.into_iter().chain(call.done(&self.ctx.id)) {
                 self.send(kind, members, out);
             }
             self.done(call.at, call.item(&self.ctx.id), out);
@@ -231,13 +231,15 @@ impl StreamWriter for Writer {
                 self.close(None, out);
                 let at = self.output.len();
                 let call_id = ids::call(id.as_deref(), &self.ctx.id, *index);
+                let (space, own) = self.ctx.asked.names().own(name);
                 let call = Call {
                     number: *index,
                     at,
                     id: call_id,
-                    name: name.clone().into_owned(),
+                    name: (space.map(ToOwned::to_owned), own.to_owned()),
                     signature: signature.clone(),
-                    input: self.ctx.asked.is_free_text(name).then(Input::default),
+                    kind: Kind::of(name, &self.ctx.asked),
+                    input: Input::default(),
                     said: String::new(),
                 };
                 let mut item = call.item(&self.ctx.id);

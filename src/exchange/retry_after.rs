@@ -1,4 +1,4 @@
-//! Owns how long a provider wants to be left alone, in all the ways in which they say it. Pure, but for the time of day.
+//! Owns how long a provider wants to be left alone, in whichever of its words it says so.
 
 use std::time::{Duration, SystemTime};
 

@@ -1,5 +1,7 @@
 //! Owns the log: its set-up, and the one line a request.
 
+mod json;
+
 use std::{
     cell::RefCell,
     io::Write as _,
@@ -29,11 +31,23 @@ const MOST: usize = 4 << 20;
 /// Longest wait for another thread that writes.
 const PATIENCE: Duration = Duration::from_secs(1);
 
+/// How lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Form {
+    /// For people: time, level, target, words.
+    Text,
+    /// An object a line, with the same fields.
+    Json,
+}
+
 /// Sets up logging from `RUST_LOG`; `info` without it, and warnings only from the frameworks.
-pub fn init() {
+pub fn init(form: Form) {
     let default = "info,actix_server=warn";
     let logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))
-        .format(|out, record| {
+        .format(move |out, record| {
+            if form == Form::Json {
+                return json::record(out, record);
+            }
             let time = out.timestamp_millis();
             writeln!(out, "{time} {:5} {} {}", record.level(), record.target(), record.args())
         })
@@ -51,7 +65,8 @@ pub fn init() {
         }
     });
     // Fails only where it is set already, and this is reached once.
-    let _ = HELD_BACK.set(Buffer { lines: Mutex::default(), spare: Mutex::default(), writer: writer.thread().clone() });
+    let (lines, spare) = (Mutex::default(), Mutex::default());
+    let _ = HELD_BACK.set(Buffer { form, lines, spare, writer: writer.thread().clone() });
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         ::log::error!("panicked at {place}: {}", crate::error::panic_words(panic.payload()));
@@ -102,8 +117,14 @@ fn put(line: &str) {
 
 static HELD_BACK: OnceLock<Buffer> = OnceLock::new();
 
+/// Where lines are to be objects: the buffer that takes them.
+fn objects() -> Option<&'static Buffer> {
+    HELD_BACK.get().filter(|buffer| buffer.form == Form::Json)
+}
+
 /// Lines on their way to standard error.
 struct Buffer {
+    form: Form,
     lines: Mutex<Lines>,
     /// The lines before, written out and emptied: room for the next ones. Held while writing, so that lines stay in order;
     /// never by who adds a line.
@@ -161,7 +182,8 @@ struct Writer;
 impl std::io::Write for Writer {
     fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
         // Trouble is told at once; the lines of requests can wait for company.
-        let urgent = !line.windows(6).take(40).any(|word| word == b" INFO " || word == b"DEBUG ");
+        let urgent =
+            !line.windows(6).take(60).any(|word| matches!(word, b" INFO " | b"DEBUG " | b"\"INFO\"" | b"DEBUG\""));
         match HELD_BACK.get() {
             Some(buffer) => buffer.add(urgent, |lines| lines.extend_from_slice(line)),
             None => std::io::stderr().write_all(line)?,
@@ -183,6 +205,9 @@ pub fn request(story: &Story) {
     if !::log::log_enabled!(target: TARGET, ::log::Level::Info) {
         return;
     }
+    if let Some(buffer) = objects() {
+        return buffer.add(false, |lines| json::request(lines, story));
+    }
     let served = story.served();
     let (mut line, mut digits) = (String::with_capacity(512), itoa::Buffer::new());
     // Pushed word by word: this line is written for every request, and formatting machinery would be half its cost.
@@ -196,7 +221,7 @@ pub fn request(story: &Story) {
         (" route=", served.map_or("-", |a| a.route.as_str())),
         (" attempts=", digits.format(story.attempts.len())),
         (" status=", itoa::Buffer::new().format(story.status)),
-        (" class=", story.class.map_or("none", |class| class.as_str())),
+        (" class=", story.class_word()),
     ] {
         line.push_str(name);
         line.push_str(value);
@@ -224,6 +249,12 @@ pub fn request(story: &Story) {
 
 /// Writes the line of a request that was refused before it had a story.
 pub fn refused(id: &str, user: Option<&str>, error: &Error, took: Duration) {
+    if !::log::log_enabled!(target: TARGET, ::log::Level::Info) {
+        return;
+    }
+    if let Some(buffer) = objects() {
+        return buffer.add(false, |lines| json::refused(lines, id, user, error, took));
+    }
     let status = error.face().status.as_u16();
     ::log::info!(
         target: TARGET,
@@ -239,7 +270,14 @@ fn pin(story: &Story) {
     let pin = story.pin.as_deref().unwrap_or_default();
     let outcome = story.class.map_or("served", Class::as_str);
     // Once a provider was asked, the words may be its own, about the prompt: those appear in no log.
-    let said = story.message.as_deref().filter(|_| story.attempts.is_empty()).unwrap_or_default();
+    let said = story.message.as_deref().filter(|_| story.attempts.is_empty());
+    if let Some(buffer) = objects() {
+        if ::log::log_enabled!(target: PIN_TARGET, ::log::Level::Info) {
+            buffer.add(false, |lines| json::pin(lines, story, outcome, said));
+        }
+        return;
+    }
+    let said = said.unwrap_or_default();
     let mut backend = String::new();
     plain(pin, &mut backend);
     ::log::info!(

@@ -1,0 +1,140 @@
+//! Owns what of a backend's frames goes out: each is judged as it passes, translated, renamed, sewn on, or dropped.
+
+use bytes::{Bytes, BytesMut};
+
+use super::{
+    decode::Decoder,
+    relay::Reader,
+    rename::{push, rename},
+    retry::fault_in_stream,
+};
+use crate::{
+    error::{Class, Failed},
+    wire::{Observed, sse},
+};
+
+impl Reader {
+    /// Judges whole frames; returns those that the client shall get.
+    pub(super) fn read(&mut self, mut run: Bytes) -> Result<Bytes, Failed> {
+        if matches!(self.decoder, Decoder::Translated(_)) {
+            return self.translate(&run);
+        }
+        // Untouched frames go out as the upstream's own bytes; a copy is made only from the first one that is changed.
+        let mut changed: Option<BytesMut> = None;
+        let mut at = 0;
+        for frame in sse::frames(&run) {
+            let start = at;
+            at += frame.raw.len();
+            let keep = match &frame.data {
+                // Before the first content the keepalives are ours.
+                None => self.content || !frame.is_comment(),
+                Some(data) => match self.judge(data) {
+                    Ok(keep) => keep,
+                    Err(failed) if start == 0 => return Err(failed),
+                    Err(failed) => {
+                        self.pending = Some(failed);
+                        let good = changed.map_or_else(|| run.slice(..start), BytesMut::freeze);
+                        return self.sewn(good);
+                    }
+                },
+            };
+            let renamed = match (&self.terms.rename, &frame.data) {
+                (Some(name), Some(data)) if keep => rename(data, name),
+                _ => None,
+            };
+            if (!keep || renamed.is_some()) && changed.is_none() {
+                changed = Some(BytesMut::from(&run[..start]));
+            }
+            if let Some(out) = &mut changed {
+                match renamed {
+                    Some(data) => push(&frame, &data, out),
+                    None if keep => out.extend_from_slice(frame.raw),
+                    None => {}
+                }
+            }
+            if self.done {
+                // What follows the end is nobody's.
+                break;
+            }
+        }
+        run.truncate(at);
+        let run = changed.map_or(run, BytesMut::freeze);
+        self.sewn(run)
+    }
+
+    /// Translates whole frames; what was translated before a fault is passed on first.
+    fn translate(&mut self, run: &[u8]) -> Result<Bytes, Failed> {
+        let Decoder::Translated(translator) = &mut self.decoder else { return Ok(Bytes::new()) };
+        let mut out = Vec::with_capacity(run.len());
+        let mut seen_all = Vec::new();
+        let mut wrong = None;
+        for frame in sse::frames(run) {
+            let Some(data) = &frame.data else { continue };
+            match translator.frame(frame.event, data, &mut out) {
+                Ok(Observed { fault: Some(fault), .. }) => wrong = Some(fault_in_stream(&fault)),
+                Ok(seen) => seen_all.push(seen),
+                Err(_) if self.malformed == 0 => self.malformed += 1,
+                Err(_) => wrong = Some(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
+            }
+            if wrong.is_some() {
+                break;
+            }
+        }
+        for seen in &seen_all {
+            self.note(seen);
+        }
+        match wrong {
+            Some(failed) if out.is_empty() => return Err(failed),
+            wrong => self.pending = wrong,
+        }
+        let out = self.named(out);
+        self.sewn(out)
+    }
+
+    /// Of these frames, what the client does not have yet.
+    fn sewn(&mut self, run: Bytes) -> Result<Bytes, Failed> {
+        let run = match &mut self.seam {
+            Some(seam) if !seam.is_closed() => {
+                let new = seam.stitch(&run);
+                self.differs = new.is_err();
+                new?
+            }
+            _ => run,
+        };
+        self.added |= !run.is_empty();
+        Ok(run)
+    }
+
+    /// Whether a frame with this data goes to the client.
+    fn judge(&mut self, data: &[u8]) -> Result<bool, Failed> {
+        let seen = match self.decoder.glance(data) {
+            Ok(seen) => seen,
+            Err(_) if self.malformed == 0 => {
+                self.malformed += 1;
+                log::debug!("a malformed frame was dropped");
+                return Ok(false);
+            }
+            Err(_) => return Err(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
+        };
+        if let Some(fault) = &seen.fault {
+            return Err(fault_in_stream(fault));
+        }
+        // Behind words it goes to the client as it was said.
+        if let (Some(gave_up), false) = (seen.gave_up, self.content) {
+            return Err(fault_in_stream(&gave_up.fault()));
+        }
+        self.note(&seen);
+        Ok(!(self.terms.strip_usage && seen.usage_only))
+    }
+
+    fn note(&mut self, seen: &Observed<'_>) {
+        self.content |= seen.content;
+        self.course.note(seen.moves);
+        self.done |= seen.done;
+        self.intricate |= seen.intricate;
+        self.usage = seen.usage.map(|usage| usage.after(self.usage)).or(self.usage);
+        if let Some(text) = &mut self.text {
+            text.push_str(&seen.text);
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Owns doubts: what can be used, and yet may be meant otherwise; told as notes.
+
+use super::{Backend, Model, Problem, Settings, User};
+
+/// What metrics and history call what is at no backend, and names that no settings know.
+const THEIR_WORDS: [&str; 2] = ["none", "other"];
+
+/// Most names in one note.
+const NAMED: usize = 3;
+
+impl Settings {
+    /// What can be used, and yet may be meant otherwise.
+    pub fn doubts(&self) -> Vec<Problem> {
+        let backends = self.backends.iter().flat_map(|(name, backend)| self.of_backend(name, backend));
+        let users = self.users.values().flat_map(|user| self.of_user(user));
+        backends.chain(self.of_models()).chain(users).collect()
+    }
+
+    fn of_backend(&self, name: &str, backend: &Backend) -> Vec<Problem> {
+        let mut doubts = Vec::new();
+        if THEIR_WORDS.contains(&name) {
+            let text = "is also a word of metrics and history, for no backend or an unknown one; another name keeps them apart";
+            doubts.push(doubt(format!("backends.{name}"), text));
+        }
+        if !self.models.values().any(|model| model.targets.iter().any(|target| target.backend == name)) {
+            let text =
+                "serves no model, so that no request reaches it; name it in the backends of one, or leave it out";
+            doubts.push(doubt(format!("backends.{name}"), text));
+        }
+        let limits = &backend.deadlines;
+        if limits.first_token_soft >= limits.first_token_hard {
+            let text = "is not below first_token_hard: a second backend is never started beside this one; set it below, or \
+                        leave it so where that is meant";
+            doubts.push(doubt(format!("backends.{name}.first_token_soft"), text));
+        }
+        doubts
+    }
+
+    fn of_models(&self) -> impl Iterator<Item = Problem> {
+        let named = self.models.keys().filter(|name| *name == THEIR_WORDS[1]);
+        let text = "is also the word of metrics and history for unknown models; another name keeps them apart";
+        named.map(move |name| doubt(format!("models.{name}"), text))
+    }
+
+    fn of_user(&self, user: &User) -> Vec<Problem> {
+        let mut doubts = Vec::new();
+        let served: Vec<(&str, &Model)> =
+            self.models.iter().filter(|(name, model)| serves(user, name, model)).map(|(n, m)| (&**n, m)).collect();
+        if served.is_empty() {
+            let text =
+                "serve none of the user's models, so that each of its requests is refused; add a backend that does";
+            doubts.push(doubt(format!("users.{}.backends", user.name), text));
+        }
+        let telling: Vec<&str> =
+            served.iter().filter(|(_, model)| !model.rewrite_model).map(|(name, _)| *name).collect();
+        if !user.may_see_backends && !telling.is_empty() {
+            let text = format!(
+                "is false, and yet answers have the backend's own name of the model in their body; set rewrite_model = true for {}",
+                listed(&telling)
+            );
+            doubts.push(doubt(format!("users.{}.may_see_backends", user.name), text));
+        }
+        doubts
+    }
+}
+
+/// Whether one of the user's backends serves this model to the user.
+fn serves(user: &User, name: &str, model: &Model) -> bool {
+    let is_theirs = |backend: &str| user.backends.allows(backend);
+    user.models.allows(name) && model.targets.iter().any(|target| is_theirs(&target.backend))
+}
+
+fn doubt(key: String, text: impl Into<String>) -> Problem {
+    Problem { key, text: text.into() }
+}
+
+/// The first of these names, and how many more there are.
+fn listed(names: &[&str]) -> String {
+    let first = names[..names.len().min(NAMED)].join(", ");
+    let more = names.len().saturating_sub(NAMED);
+    if more == 0 { first } else { format!("{first} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    /// The notes on settings with these lines beside a backend, a model and a user that leave nothing to be noted.
+    fn notes(lines: &str) -> Vec<String> {
+        let text = format!(
+            "[backends.a]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\n\
+             [models.m]\nbackends = [{{ backend = \"a\" }}]\n\
+             [users.u]\ntoken = \"t\"\nmodels = [\"*\"]\nbackends = [\"*\"]\n{lines}\n"
+        );
+        let settings = super::super::parse("test", &text).expect("good settings");
+        settings.doubts().iter().map(ToString::to_string).collect()
+    }
+
+    fn backend(name: &str) -> String {
+        format!("[backends.{name}]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:1/v1\"\n")
+    }
+
+    #[test]
+    fn nothing_is_noted_where_nothing_is_in_doubt() {
+        assert_eq!(notes(""), [""; 0]);
+    }
+
+    #[test]
+    fn a_backend_without_a_model_and_a_user_whom_none_can_serve_are_noted() {
+        let idle = notes(&backend("z"));
+        assert!(matches!(&idle[..], [note] if note.starts_with("backends.z: serves no model")), "{idle:?}");
+        let user = "[users.v]\ntoken = \"t2\"\nmodels = [\"m\"]\nbackends = [\"z\"]\n";
+        let told = notes(&format!("{}[models.n]\nbackends = [{{ backend = \"z\" }}]\n{user}", backend("z")));
+        assert!(matches!(&told[..], [note] if note.starts_with("users.v.backends: serve none")), "{told:?}");
+    }
+
+    #[test]
+    fn names_that_metrics_use_for_something_else_are_noted() {
+        let lines = format!(
+            "{}{}[models.other]\nbackends = [{{ backend = \"none\" }}, {{ backend = \"other\" }}]\n",
+            backend("none"),
+            backend("other")
+        );
+        let told = notes(&lines);
+        let keys: Vec<_> = told.iter().filter_map(|note| note.split_once(": ")).map(|(key, _)| key).collect();
+        assert_eq!(keys, ["backends.none", "backends.other", "models.other"], "{told:?}");
+    }
+
+    #[test]
+    fn a_user_who_may_not_see_backends_and_reads_their_names_of_models_is_noted() {
+        let user = "[users.v]\ntoken = \"t2\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_see_backends = false\n";
+        let told = notes(user);
+        let [note] = &told[..] else { panic!("{told:?}") };
+        assert!(
+            note.starts_with("users.v.may_see_backends: ") && note.ends_with("rewrite_model = true for m"),
+            "{note}"
+        );
+        assert_eq!(notes(&format!("[defaults.model]\nrewrite_model = true\n{user}")), [""; 0]);
+        let model = |n: usize| format!("[models.n{n}]\nbackends = [{{ backend = \"a\" }}]\n");
+        let told = notes(&(user.to_owned() + &(0..4).map(model).collect::<String>()));
+        assert!(matches!(&told[..], [note] if note.ends_with(" m, n0, n1 and 2 more")), "{told:?}");
+    }
+}

@@ -1,0 +1,109 @@
+//! Owns kinds of settings values: what each looks like, in words for the operator, and how it is read.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::Secret;
+
+/// What a settings value of some kind looks like and how it is read.
+pub(super) trait FromValue: Sized {
+    const WANT: &'static str;
+    fn from_value(value: &Value) -> Option<Self>;
+}
+
+impl FromValue for bool {
+    const WANT: &'static str = "true or false";
+    fn from_value(value: &Value) -> Option<Self> {
+        // The environment layer carries only text.
+        value.as_bool().or_else(|| value.as_str()?.parse().ok())
+    }
+}
+
+impl FromValue for u64 {
+    const WANT: &'static str = "a whole number, zero or more";
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    }
+}
+
+impl FromValue for u32 {
+    const WANT: &'static str = "a whole number from 0 to 4294967295";
+    fn from_value(value: &Value) -> Option<Self> {
+        u64::from_value(value)?.try_into().ok()
+    }
+}
+
+impl FromValue for usize {
+    const WANT: &'static str = "a whole number, zero or more";
+    fn from_value(value: &Value) -> Option<Self> {
+        u64::from_value(value)?.try_into().ok()
+    }
+}
+
+impl FromValue for f64 {
+    const WANT: &'static str = "a number";
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|number| number.is_finite())
+    }
+}
+
+impl FromValue for String {
+    const WANT: &'static str = "a string";
+    fn from_value(value: &Value) -> Option<Self> {
+        value.as_str().map(ToOwned::to_owned)
+    }
+}
+
+impl FromValue for Secret {
+    const WANT: &'static str = "a string such as \"${VARIABLE}\"";
+    fn from_value(value: &Value) -> Option<Self> {
+        String::from_value(value).map(Secret::new)
+    }
+}
+
+/// The longest time that is taken: clocks count on for a few of these, and not for all that can be written.
+const LONGEST: Duration = Duration::from_hours(100 * 366 * 24);
+
+impl FromValue for Duration {
+    const WANT: &'static str = "a duration such as \"15s\" or \"250ms\", at most 100 years";
+    fn from_value(value: &Value) -> Option<Self> {
+        humantime::parse_duration(value.as_str()?).ok().filter(|time| *time <= LONGEST)
+    }
+}
+
+impl FromValue for Vec<String> {
+    const WANT: &'static str = "a list of strings such as [\"*\"]";
+    fn from_value(value: &Value) -> Option<Self> {
+        list(value)?.iter().map(String::from_value).collect()
+    }
+}
+
+/// The items of a list. The environment layer carries only text: there a list is written as in the file.
+pub(super) fn list(value: &Value) -> Option<Vec<Value>> {
+    match value {
+        Value::Array(items) => Some(items.clone()),
+        Value::String(text) if text.trim_start().starts_with('[') => {
+            Vec::deserialize(toml::de::ValueDeserializer::parse(text.trim()).ok()?).ok()
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_list_may_come_as_text_and_nothing_else_passes_for_one() {
+        let read = |text: &str| Vec::<String>::from_value(&json!(text));
+        assert_eq!(read(r#" ["a", 'b'] "#), Some(vec!["a".to_owned(), "b".to_owned()]));
+        assert_eq!(read("[]"), Some(Vec::new()));
+        for bad in ["a", "[1]", "[\"a\"", "[\"a\"]\nb = 1", "[a]", ""] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Owns the log's lines as JSON, an object each, for those who collect logs rather than read them.
+
+use std::{
+    io::{self, Write},
+    time::{Duration, SystemTime},
+};
+
+use serde::Serialize;
+
+use super::{PIN_TARGET, TARGET};
+use crate::{
+    error::Error,
+    telemetry::story::{AttemptNote, Story, ms},
+};
+
+/// What every line has, and what it has beside that.
+#[derive(Serialize)]
+struct Line<'a, T> {
+    time: String,
+    level: &'a str,
+    target: &'a str,
+    #[serde(flatten)]
+    rest: T,
+}
+
+/// A line of any other kind: its words.
+#[derive(Serialize)]
+struct Words {
+    message: String,
+}
+
+/// A request that has ended. No message: some are a provider's own words, about the prompt.
+#[derive(Serialize)]
+struct Request<'a> {
+    id: &'a str,
+    user: &'a str,
+    model: &'a str,
+    backend: Option<&'a str>,
+    upstream_model: Option<&'a str>,
+    route: Option<&'a str>,
+    attempts: Vec<Attempt<'a>>,
+    status: u16,
+    class: &'a str,
+    total_ms: f64,
+    ttft_ms: Option<f64>,
+    /// What Greenroom itself took, microseconds.
+    overhead_us: u64,
+    tokens_in: Option<u64>,
+    tokens_out: Option<u64>,
+    rescue: Option<&'a str>,
+    stream: bool,
+    pinned: bool,
+}
+
+#[derive(Serialize)]
+struct Attempt<'a> {
+    backend: &'a str,
+    route: &'a str,
+    outcome: Option<&'a str>,
+    status: Option<u16>,
+    duration_ms: Option<f64>,
+}
+
+/// A request that was refused before it had a story.
+#[derive(Serialize)]
+struct Refused<'a> {
+    id: &'a str,
+    user: Option<&'a str>,
+    status: u16,
+    class: &'a str,
+    total_ms: f64,
+}
+
+/// Who pinned where, and what came of it.
+#[derive(Serialize)]
+struct Pinned<'a> {
+    event: &'a str,
+    id: &'a str,
+    user: &'a str,
+    backend: &'a str,
+    status: u16,
+    outcome: &'a str,
+    said: Option<&'a str>,
+}
+
+/// Writes a line that is no request's.
+pub(super) fn record(out: &mut impl Write, record: &log::Record<'_>) -> io::Result<()> {
+    let rest = Words { message: record.args().to_string() };
+    write(out, record.level().as_str(), record.target(), rest)
+}
+
+/// Writes the line of a request that has ended.
+pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
+    let served = story.served();
+    put(
+        out,
+        TARGET,
+        Request {
+            id: &story.id,
+            user: &story.user.name,
+            model: &story.model,
+            backend: served.map(|attempt| &*attempt.backend),
+            upstream_model: served.map(|attempt| &*attempt.upstream_model),
+            route: served.map(|attempt| attempt.route.as_str()),
+            attempts: story.attempts.iter().map(attempt).collect(),
+            status: story.status,
+            class: story.class_word(),
+            total_ms: ms(story.total()),
+            ttft_ms: story.first_token.map(ms),
+            overhead_us: story.spent.iter().sum::<Duration>().as_micros() as u64,
+            tokens_in: story.usage.map(|usage| usage.input),
+            tokens_out: story.usage.map(|usage| usage.output),
+            rescue: story.rescue,
+            stream: story.stream,
+            pinned: story.pin.is_some(),
+        },
+    );
+}
+
+fn attempt(note: &AttemptNote) -> Attempt<'_> {
+    Attempt {
+        backend: &note.backend,
+        route: note.route.as_str(),
+        outcome: note.outcome,
+        status: note.status,
+        duration_ms: note.duration.map(ms),
+    }
+}
+
+/// Writes the line of a request that was refused before it had a story.
+pub(super) fn refused(out: &mut Vec<u8>, id: &str, user: Option<&str>, error: &Error, took: Duration) {
+    let (status, class) = (error.face().status.as_u16(), error.class().as_str());
+    put(out, TARGET, Refused { id, user, status, class, total_ms: ms(took) });
+}
+
+/// Writes the audit line of a pin.
+pub(super) fn pin(out: &mut Vec<u8>, story: &Story, outcome: &str, said: Option<&str>) {
+    let (backend, event) = (story.pin.as_deref().unwrap_or_default(), "pin");
+    let (id, user, status) = (&*story.id, &*story.user.name, story.status);
+    put(out, PIN_TARGET, Pinned { event, id, user, backend, status, outcome, said });
+}
+
+fn put(out: &mut Vec<u8>, target: &str, rest: impl Serialize) {
+    // Writing to a vector cannot fail, and plain data always serialises.
+    let _ = write(out, "INFO", target, rest);
+}
+
+fn write(out: &mut impl Write, level: &str, target: &str, rest: impl Serialize) -> io::Result<()> {
+    let time = humantime::format_rfc3339_millis(SystemTime::now()).to_string();
+    serde_json::to_writer(&mut *out, &Line { time, level, target, rest })?;
+    out.write_all(b"\n")
+}

@@ -1,0 +1,116 @@
+//! Owns writing the tools of a Messages request, and what of its schemas Anthropic is to hold the model to.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    super::{
+        chat::{ChatRequest, Message, Part, Tool, ToolChoice, Weight},
+        json::note,
+        schema::fitted,
+    },
+    models::Generation,
+};
+
+/// What one request may have enforced: beyond it Anthropic refuses the whole (guide to structured outputs).
+#[derive(Debug)]
+pub(super) struct Enforced {
+    /// The model takes any at all.
+    able: bool,
+    tools: usize,
+    optional: usize,
+    unions: usize,
+}
+
+impl Enforced {
+    /// What a model takes. Other makers' servers of this protocol may not know strict tools.
+    pub(super) fn by(generation: Generation, model: &str) -> Self {
+        let tools = if model.contains("claude") { 20 } else { 0 };
+        Self { able: generation.schemas, tools, optional: 24, unions: 16 }
+    }
+
+    /// The schema in the part of the language that is enforced; `None` where it does not fit, or no longer does.
+    pub(super) fn schema(&mut self, schema: &Value) -> Option<Value> {
+        let fitted = self.able.then(|| fitted(schema))??;
+        let left = (self.optional.checked_sub(fitted.optional)?, self.unions.checked_sub(fitted.unions)?);
+        (self.optional, self.unions) = left;
+        Some(fitted.schema)
+    }
+}
+
+/// Writes tools and the choice among them. Strict ones come before the answer's format: what follows a thought must not
+/// depend on how the next answer is to look.
+pub(super) fn tools(
+    request: &mut ChatRequest,
+    turns: &[Message],
+    enforced: &mut Enforced,
+    out: &mut Map<String, Value>,
+) {
+    let mut tools: Vec<Value> = Vec::with_capacity(request.tools.len());
+    for tool in &request.tools {
+        let mut written = write(tool);
+        if tool.strict == Some(true) && !strictly(tool, &mut written, enforced) {
+            note(&mut request.losses, "tools[].strict", Weight::Hint);
+        }
+        tools.push(written);
+    }
+    let mut choice = request.tool_choice.clone();
+    if tools.is_empty() {
+        // Calls in the history need their tools declared, though none may be called now.
+        let mut names: Vec<&str> = Vec::new();
+        for part in turns.iter().flat_map(|m| &m.parts) {
+            if let Part::ToolCall { name, .. } = part
+                && !names.contains(&name.as_str())
+            {
+                names.push(name);
+            }
+        }
+        if names.is_empty() {
+            return;
+        }
+        tools = names.iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect();
+        choice = Some(ToolChoice::None);
+    }
+    out.insert("tools".into(), Value::Array(tools));
+    let single = request.one_call || request.parallel_tool_calls == Some(false);
+    let mut written = match &choice {
+        Some(ToolChoice::None) => json!({"type": "none"}),
+        Some(ToolChoice::Required) => json!({"type": "any"}),
+        Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
+        Some(ToolChoice::Auto) => json!({"type": "auto"}),
+        None if single => json!({"type": "auto"}),
+        None => return,
+    };
+    if single && choice != Some(ToolChoice::None) {
+        written["disable_parallel_tool_use"] = true.into();
+    }
+    out.insert("tool_choice".into(), written);
+}
+
+/// Has a tool's schema enforced, if it can be.
+fn strictly(tool: &Tool, written: &mut Value, enforced: &mut Enforced) -> bool {
+    let none = json!({"type": "object", "properties": {}, "additionalProperties": false});
+    let parameters = tool.parameters.as_ref().unwrap_or(&none);
+    if enforced.tools == 0 || parameters["type"] != "object" {
+        return false;
+    }
+    let Some(schema) = enforced.schema(parameters) else { return false };
+    enforced.tools -= 1;
+    written["input_schema"] = schema;
+    written["strict"] = true.into();
+    true
+}
+
+fn write(tool: &Tool) -> Value {
+    let mut out = Map::new();
+    out.insert("name".into(), tool.name.as_str().into());
+    if let Some(description) = &tool.description {
+        out.insert("description".into(), description.as_str().into());
+    }
+    let mut schema = tool.parameters.clone().unwrap_or_else(|| json!({}));
+    if let Some(map) = schema.as_object_mut() {
+        map.insert("type".into(), "object".into());
+    }
+    out.insert("input_schema".into(), schema);
+    out.extend(tool.cache.clone().map(|mark| ("cache_control".to_owned(), mark)));
+    Value::Object(out)
+}

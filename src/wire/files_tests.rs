@@ -1,0 +1,55 @@
+//! Files, documents and pictures on their way to other protocols.
+
+use serde_json::json;
+
+use super::{
+    Protocol,
+    losses_tests::{CLAUDE, GPT, asked, blocks, is_unsupported, made, sent},
+    translate::Dialect,
+};
+
+#[test]
+fn files_that_are_text_go_to_anthropic_as_text_and_others_but_pdf_do_not_go() {
+    let file = |data: &str| {
+        let part = json!({"type": "file", "file": {"filename": "a.csv", "file_data": data}});
+        asked(Dialect::Chat, json!({"messages": [{"role": "user", "content": [part]}]}))
+    };
+    let (body, _) = sent(Dialect::Chat, CLAUDE, &file("data:text/csv;base64,YSxiCg=="));
+    let want = json!({"type": "document", "source": {"type": "text", "media_type": "text/plain", "data": "a,b\n"}, "title": "a.csv"});
+    assert_eq!(body["messages"][0]["content"][0], want);
+    for other in ["data:application/zip;base64,QUE=", "data:text/csv;base64,/w==", "data:text/csv;base64,%"] {
+        let got = made(Dialect::Chat, CLAUDE, &file(other));
+        assert!(is_unsupported(&got, "messages[].content[].file"), "{other}");
+    }
+    assert!(made(Dialect::Chat, CLAUDE, &file("data:application/pdf;base64,QUE=")).is_ok());
+}
+
+#[test]
+fn a_documents_title_and_context_reach_models_that_know_no_documents() {
+    let document = json!({"type": "document", "title": "Tides", "context": "A school book.",
+        "source": {"type": "text", "media_type": "text/plain", "data": "Twice a day."}});
+    let (body, dropped) = sent(Dialect::Messages, GPT, &blocks(&json!([document, {"type": "text", "text": "When?"}])));
+    assert_eq!(body["messages"][0]["content"], "Tides\n\nA school book.\n\nTwice a day.\n\nWhen?");
+    assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn an_image_that_is_an_upload_at_another_provider_is_refused() {
+    let image = json!({"type": "input_image", "file_id": "file-1"});
+    let got = made(Dialect::Responses, CLAUDE, &json!({"input": [{"role": "user", "content": [image]}]}));
+    assert!(is_unsupported(&got, "messages[].content[].image.file_id"), "{got:?}");
+}
+
+#[test]
+fn a_file_whose_sender_does_not_say_what_it_is_is_known_by_its_name() {
+    let part = |name: &str| json!({"type": "input_file", "filename": name, "file_data": "YSxiCg=="});
+    for (name, want) in [("a.CSV", "text/csv"), ("a.pdf", "application/pdf"), ("a", "application/pdf")] {
+        let body = json!({"input": [{"role": "user", "content": [part(name)]}]});
+        let data = sent(Dialect::Responses, GPT, &body).0["messages"][0]["content"][0]["file"]["file_data"].clone();
+        assert_eq!(data, format!("data:{want};base64,YSxiCg=="));
+        let file = json!({"type": "file", "file": {"filename": name, "file_data": "YSxiCg=="}});
+        let body = json!({"messages": [{"role": "user", "content": [file]}]});
+        let (gemini, _) = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &body);
+        assert_eq!(gemini["contents"][0]["parts"][0]["inlineData"]["mimeType"], want);
+    }
+}

@@ -1,0 +1,159 @@
+//! Owns the cases of an answer's end in translated streams: finishes that are none, that come too early, or not at all.
+
+use serde_json::{Value, json};
+
+use super::{
+    Malformed, Observed, Protocol,
+    course::Course,
+    translate::{Dialect, ReplyContext, StreamTranslator},
+};
+
+/// A stream being translated, and how far it has come.
+struct Stream {
+    translator: StreamTranslator,
+    course: Course,
+    out: Vec<u8>,
+}
+
+impl Stream {
+    fn of(from: Protocol) -> Self {
+        let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
+        let translator = StreamTranslator::new(from, Dialect::Chat, context, true);
+        Self { translator, course: Course::new(1), out: Vec::new() }
+    }
+
+    fn data(&mut self, data: &[u8]) -> Result<Observed<'static>, Malformed> {
+        let seen = self.translator.frame(None, data, &mut self.out)?;
+        self.course.note(seen.moves);
+        Ok(seen)
+    }
+
+    fn frame(&mut self, frame: &Value) {
+        self.data(frame.to_string().as_bytes()).expect("a frame");
+    }
+
+    /// Whether it may end here: the translator and who watches over it are of one mind.
+    fn may_end(&mut self) -> bool {
+        let finished = self.course.is_finished();
+        assert_eq!(self.translator.end(&mut self.out), finished);
+        finished
+    }
+
+    /// The finish reason that the client was told.
+    fn finish(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.out);
+        let data = text.lines().filter_map(|line| line.strip_prefix("data: "));
+        let chunks = data.filter_map(|data| serde_json::from_str::<Value>(data).ok());
+        chunks.filter_map(|chunk| Some(chunk["choices"][0]["finish_reason"].as_str()?.to_owned())).next_back()
+    }
+}
+
+fn chat(delta: &Value, finish: &Value) -> Value {
+    json!({"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]})
+}
+
+fn says(text: &str) -> Value {
+    json!({"candidates": [{"content": {"parts": [{"text": text}]}}]})
+}
+
+#[test]
+fn a_reason_that_is_empty_is_none() {
+    for (from, frames) in [
+        (Protocol::Openai, vec![chat(&json!({"content": "a"}), &json!("")), chat(&json!({}), &json!(""))]),
+        (
+            Protocol::Anthropic,
+            vec![
+                json!({"type": "message_start", "message": {"id": "x", "stop_reason": ""}}),
+                json!({"type": "message_delta", "delta": {"stop_reason": ""}}),
+            ],
+        ),
+        (Protocol::Gemini, vec![json!({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": ""}]})]),
+    ] {
+        let mut stream = Stream::of(from);
+        for frame in &frames {
+            stream.frame(frame);
+        }
+        assert!(!stream.may_end(), "{from:?}");
+    }
+}
+
+#[test]
+fn what_is_said_behind_a_finish_takes_it_back() {
+    let stop = json!({"candidates": [{"content": {"parts": []}, "finishReason": "STOP"}]});
+    let call = json!({"candidates": [{"content": {"parts": [{"functionCall": {"name": "f", "args": {}}}]}}]});
+    for (early, more) in [
+        (&stop, &says("a")),
+        (&stop, &call),
+        (&json!({"candidates": [], "usageMetadata": {"promptTokenCount": 3}}), &says("a")),
+    ] {
+        let mut stream = Stream::of(Protocol::Gemini);
+        stream.frame(early);
+        stream.frame(more);
+        assert!(!stream.may_end(), "{early} {more}");
+        stream.frame(&stop);
+        assert!(stream.may_end(), "{early} {more}");
+        let reason = if more == &call { "tool_calls" } else { "stop" };
+        assert_eq!(stream.finish().as_deref(), Some(reason), "{early} {more}");
+    }
+    let mut stream = Stream::of(Protocol::Openai);
+    stream.frame(&chat(&json!({"content": "a"}), &json!("stop")));
+    stream.frame(&chat(&json!({"content": "b"}), &Value::Null));
+    assert!(!stream.may_end());
+}
+
+#[test]
+fn a_list_without_candidates_behind_words_blocks_nothing() {
+    let mut stream = Stream::of(Protocol::Gemini);
+    stream.frame(&says("a"));
+    stream.frame(&json!({"candidates": [], "usageMetadata": {"promptTokenCount": 3}}));
+    assert!(!stream.may_end());
+}
+
+#[test]
+fn a_block_that_ends_behind_the_finish_takes_nothing_back() {
+    let mut stream = Stream::of(Protocol::Anthropic);
+    for frame in [
+        json!({"type": "message_start", "message": {"id": "x"}}),
+        json!({"type": "content_block_start", "index": 0, "content_block": {"type": "tool_use", "id": "t", "name": "f", "input": {}}}),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}}),
+        json!({"type": "content_block_stop", "index": 0}),
+    ] {
+        stream.frame(&frame);
+    }
+    assert!(stream.may_end());
+    assert_eq!(stream.finish().as_deref(), Some("tool_calls"));
+}
+
+#[test]
+fn the_end_marker_stands_for_a_finish_behind_words_and_whole_calls() {
+    let call = |arguments: &str| {
+        chat(
+            &json!({"tool_calls": [{"index": 0, "id": "t", "function": {"name": "f", "arguments": arguments}}]}),
+            &Value::Null,
+        )
+    };
+    for (said, reason) in [
+        (chat(&json!({"content": "a"}), &json!("")), Some("stop")),
+        (call("{}"), Some("tool_calls")),
+        (call("{\"a\":"), None),
+        (chat(&json!({"role": "assistant", "content": ""}), &Value::Null), None),
+    ] {
+        let mut stream = Stream::of(Protocol::Openai);
+        stream.frame(&said);
+        assert_eq!(stream.data(b"[DONE]").is_ok_and(|seen| seen.done && seen.finish), reason.is_some(), "{said}");
+        assert_eq!((stream.may_end(), stream.finish().as_deref()), (reason.is_some(), reason), "{said}");
+    }
+    let mut stream = Stream::of(Protocol::Openai);
+    stream.frame(&chat(&json!({"content": "a"}), &json!("length")));
+    stream.data(b"[DONE]").expect("the end");
+    assert_eq!(stream.finish().as_deref(), Some("length"), "the reason that was given stands");
+}
+
+#[test]
+fn an_empty_delta_written_as_a_list_brings_its_finish() {
+    let mut stream = Stream::of(Protocol::Openai);
+    stream.frame(&chat(&json!({"content": "a"}), &Value::Null));
+    stream.frame(&chat(&json!([]), &json!("length")));
+    assert!(stream.may_end());
+    assert_eq!(stream.finish().as_deref(), Some("length"));
+}

@@ -1,0 +1,138 @@
+//! Owns reading the thinking of an assistant's chat message back into the places where it stood: `reply_out` tells them.
+
+use std::{collections::VecDeque, mem};
+
+use serde_json::Value;
+
+use super::super::{
+    Protocol,
+    chat::{Part, Signature},
+    json::{list, owned, text},
+};
+
+/// Blocks of thinking that have not found their place yet.
+#[derive(Debug)]
+pub(super) struct Thoughts {
+    waiting: VecDeque<Thought>,
+    /// Calls so far.
+    calls: u64,
+}
+
+#[derive(Debug)]
+struct Thought {
+    part: Part,
+    /// Bytes of text before it.
+    text: u64,
+    /// Calls before it.
+    calls: u64,
+}
+
+impl Thoughts {
+    /// Those of a message.
+    pub(super) fn of(message: &Value) -> Self {
+        Self { waiting: list(message, "thinking_blocks").iter().map(thought).collect(), calls: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
+    /// The message's text, with the thinking that came before its calls.
+    pub(super) fn among(&mut self, said: Vec<Part>) -> Vec<Part> {
+        let (mut out, mut passed) = (Vec::with_capacity(said.len()), 0);
+        while let Some(thought) = self.due(1) {
+            out.push(thought.part);
+        }
+        for mut part in said {
+            if let Part::Text { text, .. } = &mut part {
+                while let Some(thought) = self.due(passed + text.len() as u64) {
+                    let at = floor(text, thought.text.saturating_sub(passed));
+                    let rest = text.split_off(at);
+                    let before = mem::replace(text, rest);
+                    passed += before.len() as u64;
+                    out.extend(Some(before).filter(|text| !text.is_empty()).map(Part::text));
+                    out.push(thought.part);
+                }
+                passed += text.len() as u64;
+            }
+            out.push(part);
+        }
+        while let Some(thought) = self.due(u64::MAX) {
+            out.push(thought.part);
+        }
+        out
+    }
+
+    /// A call has been read: appends the thinking behind it.
+    pub(super) fn after_call(&mut self, out: &mut Vec<Part>) {
+        self.calls += 1;
+        while let Some(thought) = self.due(u64::MAX) {
+            out.push(thought.part);
+        }
+    }
+
+    /// What names a place beyond the end.
+    pub(super) fn rest(&mut self) -> impl Iterator<Item = Part> + '_ {
+        self.waiting.drain(..).map(|thought| thought.part)
+    }
+
+    /// The next one, if it came before any further call and before so many bytes of text.
+    fn due(&mut self, text: u64) -> Option<Thought> {
+        let first = self.waiting.front()?;
+        if first.calls <= self.calls && first.text < text { self.waiting.pop_front() } else { None }
+    }
+}
+
+fn thought(block: &Value) -> Thought {
+    let after = |what: &str| block.pointer(what).and_then(Value::as_u64).unwrap_or(0);
+    let part = match text(block, "type") {
+        "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
+        _ => Part::Thinking {
+            text: text(block, "thinking").to_owned(),
+            signature: owned(block, "signature")
+                .filter(|s| !s.is_empty())
+                .map(|s| Signature::untagged(&s, Protocol::Anthropic)),
+        },
+    };
+    Thought { part, text: after("/after/text"), calls: after("/after/calls") }
+}
+
+/// The place in a text at or before a number of bytes, between two characters.
+fn floor(text: &str, bytes: u64) -> usize {
+    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(text.len());
+    (0..=bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_text_and_no_thought_is_lost_wherever_they_say_they_stood(
+            said in proptest::collection::vec("[aä€ ]{0,5}", 0..4),
+            places in proptest::collection::vec((0_u64..20, 0_u64..4), 0..5),
+        ) {
+            let blocks: Vec<Value> = places.iter().enumerate()
+                .map(|(n, (text, calls))| json!({"thinking": n.to_string(), "after": {"text": text, "calls": calls}}))
+                .collect();
+            let mut thoughts = Thoughts::of(&json!({"thinking_blocks": blocks}));
+            let mut parts = thoughts.among(said.iter().map(Part::text).collect());
+            thoughts.after_call(&mut parts);
+            parts.extend(thoughts.rest());
+            let (mut text, mut order) = (String::new(), Vec::new());
+            for part in parts {
+                match part {
+                    Part::Text { text: more, .. } => text += &more,
+                    Part::Thinking { text, .. } => order.push(text),
+                    _ => {}
+                }
+            }
+            prop_assert_eq!(text, said.concat());
+            prop_assert_eq!(order, (0..places.len()).map(|n| n.to_string()).collect::<Vec<_>>());
+        }
+    }
+}

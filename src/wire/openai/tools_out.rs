@@ -1,0 +1,86 @@
+//! Owns writing the schemas of a chat completions request: those of its tools, and that of the answer's form.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    chat::{ChatRequest, Format, Tool, ToolChoice, Weight},
+    json::note,
+};
+use super::{enforced::is_enforceable, models::Model};
+
+/// Writes the tools and the choice among them.
+pub(super) fn tools(request: &mut ChatRequest, out: &mut Map<String, Value>) {
+    if request.tools.is_empty() {
+        // OpenAI refuses a choice, and the parallel switch, without tools.
+        return;
+    }
+    let mut loose = false;
+    let tools = request.tools.iter().map(|tool| {
+        let mut inner = Map::new();
+        inner.insert("name".into(), tool.name.as_str().into());
+        if let Some(description) = &tool.description {
+            inner.insert("description".into(), description.as_str().into());
+        }
+        let parameters = parameters(tool);
+        let strict = tool.strict.filter(|strict| !strict || is_enforceable(&parameters));
+        loose |= strict != tool.strict;
+        inner.insert("parameters".into(), parameters);
+        if let Some(strict) = strict {
+            inner.insert("strict".into(), strict.into());
+        }
+        json!({"type": "function", "function": inner})
+    });
+    out.insert("tools".into(), tools.collect());
+    if loose {
+        note(&mut request.losses, "tools[].strict", Weight::Hint);
+    }
+    if let Some(choice) = &request.tool_choice {
+        let choice = match choice {
+            ToolChoice::Auto => json!("auto"),
+            ToolChoice::None => json!("none"),
+            ToolChoice::Required => json!("required"),
+            ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
+        };
+        out.insert("tool_choice".into(), choice);
+    }
+    if let Some(parallel) = request.parallel_tool_calls {
+        out.insert("parallel_tool_calls".into(), parallel.into());
+    }
+}
+
+/// The schema of a tool's arguments: OpenAI refuses an object whose properties are not named, if only to say that there are
+/// none (spring-projects/spring-ai#4776).
+fn parameters(tool: &Tool) -> Value {
+    let mut schema = match &tool.parameters {
+        Some(Value::Object(schema)) => schema.clone(),
+        _ => Map::new(),
+    };
+    if !schema.contains_key("type") {
+        schema.insert("type".into(), "object".into());
+    }
+    if schema.get("properties").is_none_or(Value::is_null) {
+        schema.insert("properties".into(), json!({}));
+    }
+    Value::Object(schema)
+}
+
+/// Writes the form of the answer. Not every server takes a word on strictness, and some are strict without.
+pub(super) fn format(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    let format = match &request.format {
+        None => return,
+        Some(Format::Json) => json!({"type": "json_object"}),
+        Some(Format::Schema { name, schema, strict }) => {
+            let mut inner = json!({"name": name, "schema": schema});
+            let binds = (request.format_binds && model.is_openais()).then_some(true);
+            match strict.or(binds) {
+                Some(true) if !is_enforceable(schema) => {
+                    note(&mut request.losses, "response_format.strict", Weight::Hint);
+                }
+                Some(strict) => inner["strict"] = strict.into(),
+                None => {}
+            }
+            json!({"type": "json_schema", "json_schema": inner})
+        }
+    };
+    out.insert("response_format".into(), format);
+}

@@ -1,0 +1,172 @@
+//! Owns reading the tools of a Responses request: those of its list, of namespaces, and such as came in with its input.
+
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    chat::{ChatRequest, Loss, Tool, Weight, leave_out_hosted},
+    free_text,
+    json::{invalid, list, note, owned, take, take_list, text},
+    openai::request_in::tool_choice,
+    tool_names::{Names, is_namespace, short},
+    translate::Refused,
+};
+
+/// The function that stands for a search of the client's own for further tools. What it finds comes with the input.
+pub(crate) const SEARCH: &str = "tool_search";
+
+/// Kinds of tools that the client runs, and the model knows without being told. `shell` may be the provider's, too.
+const CLIENTS: [&str; 4] = ["local_shell", "apply_patch", "computer", "computer_use_preview"];
+
+/// Whether an item of the input brings tools along.
+fn brings_tools(kind: &str) -> bool {
+    matches!(kind, "tool_search_output" | "additional_tools")
+}
+
+/// The tools that came with an input, read from its text.
+pub(crate) fn brought(input: &str) -> Vec<Value> {
+    #[derive(Deserialize)]
+    struct Item {
+        #[serde(default)]
+        r#type: Value,
+        #[serde(default)]
+        tools: Value,
+    }
+    let items: Vec<Item> = serde_json::from_str(input).unwrap_or_default();
+    let bringing = items.into_iter().filter(|item| item.r#type.as_str().is_some_and(brings_tools));
+    bringing.flat_map(|item| if let Value::Array(tools) = item.tools { tools } else { Vec::new() }).collect()
+}
+
+/// Whether the client itself searches for tools.
+pub(crate) fn is_clients_search(tool: &Value) -> bool {
+    text(tool, "type") == "tool_search" && text(tool, "execution") == "client"
+}
+
+/// Reads them and the choice among them; tells their names.
+pub(super) fn read(map: &mut Map<String, Value>, input: &[Value], request: &mut ChatRequest) -> Result<Names, Refused> {
+    let mut offered = take_list(map, "tools")?.unwrap_or_default();
+    offered
+        .extend(input.iter().filter(|item| brings_tools(text(item, "type"))).flat_map(|i| list(i, "tools")).cloned());
+    let names = Names::of(&offered);
+    let mut hosted = Vec::new();
+    for offer in &offered {
+        if is_namespace(offer) {
+            group(offer, &names, request)?;
+        } else if let Some(tool) = tool(offer)? {
+            add(tool, request);
+        } else {
+            alone(offer, &mut hosted, &mut request.losses);
+        }
+    }
+    leave_out_hosted(hosted, request);
+    if let Some(mut choice) = take(map, "tool_choice") {
+        spell(&mut choice, &names);
+        request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
+    }
+    Ok(names)
+}
+
+/// What a search of the client's found, in words.
+pub(super) fn found(output: &Value, names: &Names) -> String {
+    let of = |tool: &Value| -> Vec<String> {
+        if !is_namespace(tool) {
+            return vec![short(text(tool, "name")).into_owned()];
+        }
+        list(tool, "tools").iter().map(|inner| names.flat(text(tool, "name"), text(inner, "name"))).collect()
+    };
+    let found: Vec<String> = list(output, "tools").iter().flat_map(of).collect();
+    if found.is_empty() { "No tool was found.".to_owned() } else { format!("Can be called now: {}.", found.join(", ")) }
+}
+
+/// Whether an item tells what the client did for the model, or what came of it.
+pub(super) fn is_clients_doing(item: &Value, items: &[Value]) -> bool {
+    let kind = text(item, "type");
+    let is_hosted = |call: &Value| call.pointer("/environment/type").is_some_and(|kind| kind != "local");
+    let calls = |call: &&Value| text(call, "type") == "shell_call" && call.get("call_id") == item.get("call_id");
+    match kind.strip_suffix("_output").unwrap_or(kind) {
+        "shell_call" => !items.iter().find(calls).is_some_and(is_hosted),
+        kind => kind.strip_suffix("_call").is_some_and(|tool| CLIENTS.contains(&tool)),
+    }
+}
+
+/// A tool that can be told to every provider.
+fn tool(offer: &Value) -> Result<Option<Tool>, Refused> {
+    let nameless = || invalid(Some("tools"), "a tool has no name");
+    let function = |name: String| Tool {
+        name,
+        description: owned(offer, "description"),
+        parameters: offer.get("parameters").filter(|p| p.is_object()).cloned(),
+        strict: offer.get("strict").and_then(Value::as_bool),
+        cache: None,
+    };
+    Ok(match text(offer, "type") {
+        "function" => Some(function(owned(offer, "name").ok_or_else(nameless)?)),
+        "custom" => Some(free_text::function(offer).ok_or_else(nameless)?),
+        _ if is_clients_search(offer) => Some(function(SEARCH.to_owned())),
+        _ => None,
+    })
+}
+
+/// Adds a tool, unless it is there: a search may find what an earlier one found.
+fn add(tool: Tool, request: &mut ChatRequest) {
+    if request.tools.iter().all(|known| known.name != tool.name) {
+        request.tools.push(tool);
+    }
+}
+
+/// Adds the tools of a namespace; the first tells what it is about.
+fn group(offer: &Value, names: &Names, request: &mut ChatRequest) -> Result<(), Refused> {
+    let (space, mut about) = (text(offer, "name"), text(offer, "description"));
+    for inner in list(offer, "tools") {
+        let Some(mut tool) = tool(inner)? else {
+            note(&mut request.losses, format!("tools[{}]", text(inner, "type")), Weight::Answer);
+            continue;
+        };
+        tool.name = names.flat(space, &tool.name);
+        if !about.is_empty() {
+            let own = tool.description.unwrap_or_default();
+            tool.description = Some(format!("{own}\n\nAbout {space}: {about}").trim_start().to_owned());
+            about = "";
+        }
+        add(tool, request);
+    }
+    Ok(())
+}
+
+/// Weighs a tool that has no place in other protocols.
+fn alone(offer: &Value, hosted: &mut Vec<String>, losses: &mut Vec<Loss>) {
+    let kind = text(offer, "type");
+    let field = format!("tools[{kind}]");
+    let is_local = offer.pointer("/environment/type").is_none_or(|kind| kind == "local");
+    if kind == "tool_search" {
+        // Whatever the provider would search is offered from the start.
+        note(losses, field, Weight::Note);
+    } else if CLIENTS.contains(&kind) || (kind == "shell" && is_local) {
+        // A client that has nothing else to work with gets nothing done without.
+        note(losses, field, Weight::Answer);
+    } else {
+        hosted.push(field);
+    }
+}
+
+/// Writes a choice in the names that tools are offered under.
+fn spell(choice: &mut Value, names: &Names) {
+    let named = |value: &mut Value| {
+        let name = text(value, "name");
+        let flat = match value.get("namespace").and_then(Value::as_str) {
+            Some(space) => Some(names.flat(space, name)),
+            None => names.chosen(name).map(ToOwned::to_owned),
+        };
+        if let (Some(flat), Some(tool)) = (flat, value.as_object_mut()) {
+            tool.insert("name".into(), flat.into());
+        }
+    };
+    if let Some(allowed) = choice.get_mut("tools").and_then(Value::as_array_mut) {
+        let groups: Vec<Value> = allowed.extract_if(.., |tool| is_namespace(tool)).collect();
+        allowed.iter_mut().for_each(named);
+        let inner = groups.iter().flat_map(|group| names.within(text(group, "name")));
+        allowed.extend(inner.map(|flat| json!({"type": "function", "name": flat})));
+    } else {
+        named(choice);
+    }
+}

@@ -1,0 +1,96 @@
+//! Owns the cases of schemas that Anthropic is asked to enforce: on tools, on the answer, and where it cannot.
+
+use serde_json::{Value, json};
+
+use super::{
+    Protocol,
+    translate::{Dialect, Target, request},
+};
+
+fn sent(from: Dialect, model: &str, body: &Value) -> (Value, Vec<String>) {
+    let target = Target { protocol: Protocol::Anthropic, model, max_tokens: 4096, refuse_unsupported: false };
+    let made = request(from, body.to_string().as_bytes(), &target).expect("a request");
+    (serde_json::from_slice(&made.body).expect("JSON"), made.dropped)
+}
+
+/// A chat request with tools of these parameters, all strict.
+fn tools(parameters: &[Value]) -> Value {
+    let tools = parameters.iter().enumerate().map(|(n, parameters)| {
+        let function = json!({"name": format!("f{n}"), "parameters": parameters, "strict": true});
+        json!({"type": "function", "function": function})
+    });
+    json!({"messages": [{"role": "user", "content": "q"}], "tools": tools.collect::<Vec<_>>()})
+}
+
+/// Parameters of which some may be left out and some may be null.
+fn parameters(optional: usize, nullable: usize) -> Value {
+    let optional = (0..optional).map(|n| (format!("o{n}"), json!({"type": "string"})));
+    let nullable: Vec<_> = (0..nullable).map(|n| (format!("n{n}"), json!({"type": ["string", "null"]}))).collect();
+    let required: Vec<&String> = nullable.iter().map(|(name, _)| name).collect();
+    let required = json!(required);
+    let members: serde_json::Map<_, _> = optional.chain(nullable).collect();
+    json!({"type": "object", "properties": members, "required": required})
+}
+
+fn strict(body: &Value) -> Vec<bool> {
+    body["tools"].as_array().expect("tools").iter().map(|tool| tool["strict"] == true).collect()
+}
+
+#[test]
+fn a_strict_tool_is_strict_for_claudes_that_hold_to_schemas() {
+    let given = json!({"type": "object", "properties": {"a": {"type": "integer", "minimum": 1}}, "required": ["a"],
+        "additionalProperties": false});
+    let responses =
+        json!({"input": "q", "tools": [{"type": "function", "name": "f0", "parameters": given, "strict": true}]});
+    for (dialect, body) in [(Dialect::Chat, tools(std::slice::from_ref(&given))), (Dialect::Responses, responses)] {
+        let (out, dropped) = sent(dialect, "claude-sonnet-4-5", &body);
+        let schema = json!({"type": "object", "properties": {"a": {"type": "integer", "description": "(minimum: 1)"}},
+            "required": ["a"], "additionalProperties": false});
+        assert_eq!(out["tools"][0], json!({"name": "f0", "input_schema": schema, "strict": true}));
+        assert_eq!(dropped, Vec::<String>::new());
+        for model in ["claude-sonnet-4-20250514", "house-model"] {
+            let (out, dropped) = sent(dialect, model, &body);
+            assert_eq!(out["tools"][0], json!({"name": "f0", "input_schema": given}));
+            assert_eq!(dropped, ["tools[].strict"]);
+        }
+    }
+}
+
+#[test]
+fn what_anthropic_would_refuse_to_enforce_is_left_to_the_model() {
+    let map =
+        json!({"type": "object", "properties": {"m": {"type": "object", "additionalProperties": {"type": "string"}}}});
+    let plain = parameters(0, 0);
+    let many = vec![parameters(1, 0); 21];
+    for (given, want) in [
+        (vec![map.clone(), parameters(1, 1)], vec![false, true]),
+        (vec![parameters(20, 0), parameters(5, 0), parameters(4, 0)], vec![true, false, true]),
+        (vec![parameters(0, 17), parameters(0, 16)], vec![false, true]),
+        (many, [vec![true; 20], vec![false]].concat()),
+        // Without members it may be anything.
+        (vec![plain], vec![false]),
+    ] {
+        let (out, dropped) = sent(Dialect::Chat, "claude-sonnet-4-5", &tools(&given));
+        assert_eq!(strict(&out), want);
+        assert_eq!(dropped, ["tools[].strict"]);
+    }
+    let (out, _) = sent(Dialect::Chat, "claude-sonnet-4-5", &tools(std::slice::from_ref(&map)));
+    assert_eq!(out["tools"][0]["input_schema"], map, "what is not enforced stays as it was");
+}
+
+#[test]
+fn an_answers_schema_that_cannot_be_enforced_is_told_in_words() {
+    let format = |schema: &Value| {
+        json!({"messages": [{"role": "user", "content": "q"}],
+            "response_format": {"type": "json_schema", "json_schema": {"name": "n", "schema": schema}}})
+    };
+    let map = json!({"type": "object", "additionalProperties": {"type": "integer"}});
+    for schema in [map, parameters(25, 0)] {
+        let (out, _) = sent(Dialect::Chat, "claude-sonnet-4-5", &format(&schema));
+        assert_eq!(out.get("output_config"), None);
+        assert!(out["system"][0]["text"].as_str().is_some_and(|text| text.ends_with(&schema.to_string())), "{out}");
+    }
+    let (out, _) = sent(Dialect::Chat, "claude-sonnet-4-5", &format(&parameters(24, 0)));
+    assert_eq!(out["output_config"]["format"]["schema"]["additionalProperties"], false);
+    assert_eq!(out.get("system"), None);
+}

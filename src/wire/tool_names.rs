@@ -1,0 +1,225 @@
+//! Owns the names under which tools are offered to providers: none too long, and flat where the client groups its tools in
+//! namespaces. What is called is told under the client's own names again.
+
+use std::borrow::Cow;
+
+use memchr::memmem;
+use serde_json::Value;
+
+use super::{
+    chat::{ChatRequest, Part, ToolChoice},
+    end_user::digest,
+    ids::is_plain,
+    json::{list, owned, text},
+};
+
+/// Longest that everybody takes, characters.
+// OpenAI and DeepSeek (mrexodia/ida-pro-mcp#129), Qwen (QwenLM/Qwen3-VL#2069), Gemini (google-gemini/gemini-cli#2966).
+// Anthropic takes 128 in one place and 64 in another (anthropics/claude-code#96152, #21492).
+const LONGEST: usize = 64;
+/// Digits of the digest that tells names apart which begin alike.
+const DIGITS: usize = 8;
+
+/// The name itself, or its beginning and a digest: the same for the same, whatever else is offered.
+pub(crate) fn short(name: &str) -> Cow<'_, str> {
+    if name.chars().count() <= LONGEST { Cow::Borrowed(name) } else { Cow::Owned(told_apart(name, name)) }
+}
+
+fn told_apart(name: &str, by: &str) -> String {
+    let mut apart: String = name.chars().take(LONGEST - 1 - DIGITS).collect();
+    apart.push('_');
+    apart.extend(digest(by).chars().take(DIGITS));
+    apart
+}
+
+/// Whether a look at the bytes finds a name that is too long.
+pub(crate) fn has_long(body: &[u8]) -> bool {
+    const KEY: &[u8] = b"\"name\"";
+    memmem::find_iter(body, KEY).any(|at| {
+        let rest = body[at + KEY.len()..].trim_ascii_start();
+        let Some(name) = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start).and_then(|r| r.strip_prefix(b"\""))
+        else {
+            return false;
+        };
+        name.len() > LONGEST && !name[..=LONGEST].contains(&b'"')
+    })
+}
+
+/// Shortens the names in a request, wherever they stand.
+pub(crate) fn shorten(request: &mut ChatRequest) {
+    let calls = request.messages.iter_mut().flat_map(|m| &mut m.parts).filter_map(|part| match part {
+        Part::ToolCall { name, .. } => Some(name),
+        _ => None,
+    });
+    let chosen = match &mut request.tool_choice {
+        Some(ToolChoice::Named(name)) => Some(name),
+        _ => None,
+    };
+    for name in request.tools.iter_mut().map(|tool| &mut tool.name).chain(chosen).chain(calls) {
+        if let Cow::Owned(short) = short(name) {
+            *name = short;
+        }
+    }
+}
+
+/// The client's names for its tools.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Names {
+    /// Of tools that stand by themselves.
+    plain: Vec<String>,
+    /// Of tools in namespaces.
+    spaced: Vec<Spaced>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+struct Spaced {
+    /// What the provider is told.
+    flat: String,
+    space: String,
+    name: String,
+}
+
+impl Names {
+    /// Those of a request's `tools`, in any dialect.
+    pub(crate) fn of(tools: &[Value]) -> Self {
+        let inner = |tool: &Value| {
+            let inner = tool.get("function").or_else(|| tool.get("custom")).unwrap_or(tool);
+            owned(inner, "name")
+        };
+        let (groups, alone): (Vec<&Value>, Vec<&Value>) = tools.iter().partition(|tool| is_namespace(tool));
+        let mut names = Self { plain: alone.into_iter().filter_map(inner).collect(), spaced: Vec::new() };
+        for group in groups {
+            let space = text(group, "name");
+            for name in list(group, "tools").iter().map(|tool| text(tool, "name")).filter(|name| !name.is_empty()) {
+                if names.find(space, name).is_none() {
+                    let flat = names.unused(space, name);
+                    names.spaced.push(Spaced { flat, space: space.to_owned(), name: name.to_owned() });
+                }
+            }
+        }
+        names
+    }
+
+    fn find(&self, space: &str, name: &str) -> Option<&Spaced> {
+        self.spaced.iter().find(|spaced| spaced.space == space && spaced.name == name)
+    }
+
+    fn unused(&self, space: &str, name: &str) -> String {
+        let flat = joined(space, name);
+        let taken = self.plain.contains(&flat) || self.spaced.iter().any(|other| other.flat == flat);
+        if taken { told_apart(&flat, &format!("{space}\n{name}")) } else { flat }
+    }
+
+    /// What the provider is told for a tool of the client's. In a history are calls of tools that are offered no more, and such
+    /// as have been given a namespace for their answer only.
+    pub(crate) fn flat(&self, space: &str, name: &str) -> String {
+        match self.find(space, name) {
+            Some(spaced) => spaced.flat.clone(),
+            None if self.plain.iter().any(|plain| plain == name) => name.to_owned(),
+            None => joined(space, name),
+        }
+    }
+
+    /// The same for a name that a choice of tools gives without its namespace.
+    pub(crate) fn chosen(&self, name: &str) -> Option<&str> {
+        let mut named = self.spaced.iter().filter(|spaced| spaced.name == name);
+        match (named.next(), named.next()) {
+            (Some(one), None) if !self.plain.iter().any(|plain| plain == name) => Some(&one.flat),
+            _ => None,
+        }
+    }
+
+    /// What the provider is told for the tools of a namespace.
+    pub(crate) fn within(&self, space: &str) -> impl Iterator<Item = &str> {
+        self.spaced.iter().filter(move |spaced| spaced.space == space).map(|spaced| spaced.flat.as_str())
+    }
+
+    /// The namespace of what a provider calls, and the name in it.
+    pub(crate) fn own<'a>(&'a self, called: &'a str) -> (Option<&'a str>, &'a str) {
+        let flat = self.told(called);
+        let spaced = self.spaced.iter().find(|spaced| spaced.flat == flat);
+        spaced.map_or((None, called), |spaced| (Some(&spaced.space), &spaced.name))
+    }
+
+    /// The name that the provider was told, where it calls a tool without its namespace, as some models do
+    /// (router-for-me/CLIProxyAPI#4106).
+    pub(crate) fn told<'a>(&'a self, called: &'a str) -> &'a str {
+        let is_told = self.spaced.iter().any(|spaced| spaced.flat == called);
+        if is_told { called } else { self.chosen(called).unwrap_or(called) }
+    }
+
+    /// Tells calls by the whole of names that were shortened.
+    pub(crate) fn restore(&self, parts: &mut [Part]) {
+        for part in parts {
+            if let Part::ToolCall { name, .. } = part
+                && let Some(whole) = self.whole(name)
+            {
+                whole.clone_into(name);
+            }
+        }
+    }
+
+    /// The whole of a name that was shortened.
+    pub(crate) fn whole(&self, called: &str) -> Option<&str> {
+        let is_its = |name: &&String| matches!(short(name), Cow::Owned(short) if short == called);
+        self.plain.iter().find(is_its).map(String::as_str)
+    }
+}
+
+/// Whether a tool is a group of tools.
+pub(crate) fn is_namespace(tool: &Value) -> bool {
+    text(tool, "type") == "namespace"
+}
+
+/// A tool's name with its namespace before it, in letters that everybody takes.
+fn joined(space: &str, name: &str) -> String {
+    let between = if space.is_empty() || space.ends_with("__") { "" } else { "__" };
+    let plain: String = [space, between, name].concat().chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
+    short(&plain).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn every_tool_of_a_namespace_has_a_name_of_its_own_that_leads_back_to_it(
+            groups in proptest::collection::vec(("[a_]{0,3}", proptest::collection::vec("[a_.]{1,3}", 0..4)), 0..5),
+            alone in proptest::collection::hash_set("[a_]{3,6}", 0..4),
+        ) {
+            let mut tools: Vec<Value> = groups.iter().map(|(space, names)| {
+                let inner: Vec<Value> = names.iter().map(|name| json!({"type": "function", "name": name})).collect();
+                json!({"type": "namespace", "name": space, "tools": inner})
+            }).collect();
+            tools.extend(alone.iter().map(|name| json!({"type": "function", "name": name})));
+            let names = Names::of(&tools);
+            let mut seen: Vec<String> = alone.iter().cloned().collect();
+            for (space, name) in groups.iter().flat_map(|(space, names)| names.iter().map(move |name| (space, name))) {
+                let flat = names.flat(space, name);
+                prop_assert_eq!(names.own(&flat), (Some(space.as_str()), name.as_str()), "{}", flat);
+                prop_assert!(flat.chars().all(is_plain) && flat.len() <= LONGEST);
+                seen.push(flat);
+            }
+            let pairs: std::collections::HashSet<_> =
+                groups.iter().flat_map(|(space, names)| names.iter().map(move |name| (space, name))).collect();
+            let distinct: std::collections::HashSet<_> = seen.iter().collect();
+            prop_assert_eq!(distinct.len(), pairs.len() + alone.len());
+        }
+    }
+
+    #[test]
+    fn long_names_that_begin_alike_stay_apart_and_lead_back() {
+        let long = |end: &str| format!("mcp__{}{end}", "é".repeat(60));
+        let names = Names { plain: vec![long("a"), long("b"), "c".into()], spaced: Vec::new() };
+        for name in [long("a"), long("b")] {
+            let short = short(&name);
+            assert!(short.chars().count() == LONGEST && short.starts_with("mcp__é"), "{short}");
+            assert_eq!(names.whole(&short), Some(name.as_str()));
+        }
+        assert_eq!((short("c").as_ref(), names.whole("c")), ("c", None));
+    }
+}
