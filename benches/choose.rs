@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use greenroom::{
     backend::{
         estimate::Usual,
-        gate::{Admission, GateCell},
+        gate::{ALONE, Admission, GateCell},
         learner::Learner,
         load::{self, Busy},
     },
@@ -43,7 +43,7 @@ fn choosing(c: &mut Criterion) {
         let now = Duration::from_secs(20);
         let bid = |index: usize| {
             let one = &field[index];
-            match one.gate.admission(now, one.busy.waiting + one.busy.streaming, false) {
+            match one.gate.admission(now, one.busy.waiting + one.busy.streaming, false, ALONE) {
                 Admission::Refused(..) => None,
                 admission => Some(Bid {
                     reluctant: admission == Admission::Reluctant,

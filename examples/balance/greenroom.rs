@@ -7,7 +7,7 @@ use greenroom::{
     backend::{
         breaker::{Blow, Breaker},
         estimate::Usual,
-        gate::{Admission, Gate, GateCell},
+        gate::{ALONE, Admission, Gate, GateCell},
         learner::Learner,
         load::{self, Busy, Cost},
     },
@@ -38,6 +38,8 @@ struct Backend {
     breaker: Breaker,
     gate: GateCell,
     probing: bool,
+    /// When it was last probed.
+    probed: Duration,
     successes: u64,
 }
 
@@ -59,7 +61,7 @@ impl Backend {
     fn publish(&mut self, probe: bool) {
         if probe {
             self.probing = false;
-            self.gate.end_probe();
+            self.gate.end_probe(self.probed);
         }
         self.gate.publish(self.breaker.gate());
     }
@@ -103,6 +105,7 @@ impl Policy for Greenroom {
             breaker: Breaker::new(breaker_settings(), known.slots, Gate::Open),
             gate: GateCell::default(),
             probing: false,
+            probed: Duration::ZERO,
             successes: 0,
         };
         self.backends = known.iter().map(new).collect();
@@ -112,7 +115,7 @@ impl Policy for Greenroom {
         let now = Duration::from_secs_f64(view.now);
         let usual = Usual::of(self.backends.iter().map(|b| b.learner.estimate));
         let usual = usual.unwrap_or_else(|| Usual::guessed(EXPECTED_FIRST_TOKEN));
-        let admission = |b: &Backend| b.gate.admission(now, b.busy.waiting + b.busy.streaming, false);
+        let admission = |b: &Backend| b.gate.admission(now, b.busy.waiting + b.busy.streaming, false, ALONE);
         let bid = |index: usize| {
             let b = &self.backends[index];
             let estimate = b.learner.estimate.expected(now, usual);
@@ -131,7 +134,7 @@ impl Policy for Greenroom {
         }
         let backend = &mut self.backends[chosen];
         if admission(backend) == Admission::Probe {
-            backend.probing = backend.gate.start_probe();
+            (backend.probing, backend.probed) = (backend.gate.start_probe(now, ALONE), now);
         }
         backend.take(view.request.prompt);
         Some(chosen)
@@ -143,6 +146,10 @@ impl Policy for Greenroom {
         backend.busy.streaming += 1;
         let (first_token, now) = (Duration::from_secs_f64(seconds), Duration::from_secs_f64(now));
         backend.learner.sample(first_token, work, now);
+        if backend.probing || backend.breaker.gate() != Gate::Open {
+            backend.breaker.begun(backend.probing);
+            backend.publish(backend.probing);
+        }
     }
 
     fn done(&mut self, backend: usize, request: &Request, outcome: &Outcome, now: f64) {
@@ -155,10 +162,9 @@ impl Policy for Greenroom {
         }
         backend.busy.streaming -= 1;
         backend.successes += 1;
-        let probe = backend.probing;
-        if probe || backend.breaker.gate() != Gate::Open {
-            backend.breaker.succeeded(probe);
-            backend.publish(probe);
+        if backend.breaker.gate() != Gate::Open {
+            backend.breaker.completed();
+            backend.publish(false);
         }
     }
 

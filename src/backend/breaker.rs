@@ -1,8 +1,11 @@
 //! Owns when a gate shuts, for how long, and how it opens again: a function of (state, outcome, now).
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-use super::gate::{Gate, Why};
+use super::{
+    gate::{Gate, Why},
+    window::Window,
+};
 use crate::settings::BreakerSettings;
 
 /// Time shut for bad credentials, an exhausted account or an unknown model: only an operator cures these, so ask rarely.
@@ -12,17 +15,16 @@ pub const HARD_DOWN: Duration = Duration::from_secs(30 * 60);
 /// Longest `Retry-After` taken at its word; a provider that says more is asked once a day all the same.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
-/// Log entries kept for the error ratio.
-const LOG: usize = 512;
-
 /// A failure, as far as the breaker cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Blow {
     /// Counts towards consecutive failures and the ratio.
     Counted {
-        /// What the provider asked to wait, if it did.
+        /// What the provider asked to wait, if it did; no time at all is none.
         retry_after: Option<Duration>,
     },
+    /// Nothing came, and nobody waited any longer: counts towards consecutive failures alone, since more might have come.
+    Silence,
     /// Shuts for the time the provider asked for, or a backoff.
     CoolDown(Option<Duration>),
     /// Shuts for long.
@@ -39,15 +41,22 @@ pub struct Breaker {
     /// Trips since the gate was last fully open; the exponent of the backoff.
     trips: u32,
     successes_at_last_failure: u64,
-    /// Failures and ticks: when, and how many successes there had been.
-    log: VecDeque<(Duration, u64, bool)>,
+    window: Window,
     full_ramp: u32,
 }
 
 impl Breaker {
     /// A breaker that starts from a gate as published before, so that a rebuilt actor forgets nothing.
     pub fn new(settings: BreakerSettings, full_ramp: u32, gate: Gate) -> Self {
-        Self { settings, gate, consecutive: 0, trips: 0, successes_at_last_failure: 0, log: VecDeque::new(), full_ramp }
+        Self {
+            settings,
+            gate,
+            consecutive: 0,
+            trips: 0,
+            successes_at_last_failure: 0,
+            window: Window::default(),
+            full_ramp,
+        }
     }
 
     /// The gate as it should be published.
@@ -65,21 +74,24 @@ impl Breaker {
         if matches!(self.gate, Gate::Held(_)) {
             return;
         }
-        if successes != self.successes_at_last_failure {
+        // Where a reload has taken a model away there are fewer than before: that is no success.
+        if successes > self.successes_at_last_failure {
             self.consecutive = 0;
-            self.successes_at_last_failure = successes;
         }
+        self.successes_at_last_failure = successes;
         self.consecutive = self.consecutive.saturating_add(1);
-        self.note(now, successes, true);
+        if blow != Blow::Silence {
+            self.window.note(now, successes, true, &self.settings);
+        }
         let (trips, least, why) = match blow {
             Blow::Hard(why) => (true, HARD_DOWN, why),
             Blow::CoolDown(wait) => (true, wait.unwrap_or(Duration::ZERO), Why::RateLimit),
-            Blow::Counted { retry_after: Some(wait) } => (true, wait, Why::RateLimit),
-            Blow::Counted { retry_after: None } => (
-                probe || self.too_many_in_a_row() || self.too_many_of_all(now, successes),
-                Duration::ZERO,
-                Why::Failures,
-            ),
+            Blow::Counted { retry_after: Some(wait) } if !wait.is_zero() => (true, wait, Why::RateLimit),
+            Blow::Counted { .. } => {
+                let bad = self.window.is_bad(now, successes, &self.settings);
+                (probe || self.too_many_in_a_row() || bad, Duration::ZERO, Why::Failures)
+            }
+            Blow::Silence => (probe || self.too_many_in_a_row(), Duration::ZERO, Why::Failures),
         };
         if !trips {
             return;
@@ -87,6 +99,9 @@ impl Breaker {
         // Requests that were under way when the gate shut fail one after the other: they prolong nothing on their own.
         let straggler = matches!(self.gate, Gate::Shut(..)) && !probe;
         let named = least.min(LONGEST_WAIT);
+        if straggler && named.is_zero() {
+            return;
+        }
         let wait = if straggler || !named.is_zero() { named } else { self.backoff(jitter) };
         let until = now + wait;
         match self.gate {
@@ -103,20 +118,48 @@ impl Breaker {
         self.consecutive = 0;
         self.gate = match self.gate {
             Gate::Shut(..) if probe => Gate::Ramp(1),
-            Gate::Ramp(limit) if limit.saturating_mul(2) >= self.full_ramp => {
-                self.trips = 0;
-                self.log.clear();
-                Gate::Open
-            }
+            Gate::Ramp(limit) if self.is_last_step(limit) => self.opened(),
             Gate::Ramp(limit) => Gate::Ramp(limit.max(1) * 2),
             // A success of a request that was under way when the gate shut proves nothing about now.
             other => other,
         };
     }
 
+    /// The first token of an answer, told while the gate is not fully open. Others are let in, but a backend that breaks off what
+    /// it begins has not recovered: failures in a row count on, and the last step is that of a complete answer.
+    pub fn begun(&mut self, probe: bool) {
+        self.gate = match self.gate {
+            Gate::Shut(..) if probe => {
+                self.consecutive = 0;
+                // It still has a place itself, and keeps it for as long as its answer takes.
+                Gate::Ramp(2)
+            }
+            Gate::Ramp(limit) if !self.is_last_step(limit) => Gate::Ramp(limit.max(1) * 2),
+            other => other,
+        };
+    }
+
+    /// The answer whose first token was told is complete: its own step of the ramp was made then.
+    pub fn completed(&mut self) {
+        self.consecutive = 0;
+        if matches!(self.gate, Gate::Ramp(limit) if self.is_last_step(limit)) {
+            self.gate = self.opened();
+        }
+    }
+
+    fn is_last_step(&self, limit: u32) -> bool {
+        limit.saturating_mul(2) >= self.full_ramp
+    }
+
+    fn opened(&mut self) -> Gate {
+        self.trips = 0;
+        self.window.clear();
+        Gate::Open
+    }
+
     /// Notes the count of successes, so that the ratio's window has a beginning.
     pub fn tick(&mut self, now: Duration, successes: u64) {
-        self.note(now, successes, false);
+        self.window.note(now, successes, false, &self.settings);
     }
 
     /// Holds the gate until an operator releases it.
@@ -141,25 +184,8 @@ impl Breaker {
         self.full_ramp = full_ramp;
     }
 
-    fn note(&mut self, now: Duration, successes: u64, failure: bool) {
-        let start = now.saturating_sub(self.settings.window);
-        // The last entry before the window stays: it tells the successes at its beginning.
-        while self.log.len() > LOG || self.log.get(1).is_some_and(|(at, ..)| *at <= start) {
-            self.log.pop_front();
-        }
-        self.log.push_back((now, successes, failure));
-    }
-
     fn too_many_in_a_row(&self) -> bool {
         self.settings.failures > 0 && self.consecutive >= self.settings.failures
-    }
-
-    fn too_many_of_all(&self, now: Duration, successes: u64) -> bool {
-        let start = now.saturating_sub(self.settings.window);
-        let failures = self.log.iter().filter(|(at, _, failure)| *failure && *at >= start).count() as u64;
-        let before = self.log.front().map_or(successes, |(_, count, _)| *count);
-        let all = failures + successes.saturating_sub(before);
-        all >= u64::from(self.settings.min_samples.max(1)) && failures as f64 / all as f64 >= self.settings.error_ratio
     }
 
     /// `min × 2^trips`, at most `max`, less up to half of it by jitter, so that several proxies do not probe in step.
@@ -253,24 +279,6 @@ mod tests {
         breaker.succeeded(true);
         breaker.failed(Blow::CoolDown(None), false, 1, secs(4), 0.0);
         assert_eq!(breaker.gate(), Gate::Shut(secs(8), Why::RateLimit));
-    }
-
-    #[test]
-    fn retry_after_shuts_for_exactly_that_long_and_is_never_shortened() {
-        let mut breaker = open();
-        breaker.failed(Blow::CoolDown(Some(secs(20))), false, 0, secs(1), 1.0);
-        breaker.failed(Blow::CoolDown(Some(secs(5))), false, 0, secs(2), 1.0);
-        breaker.failed(FAIL, false, 0, secs(3), 1.0);
-        assert_eq!(breaker.gate(), Gate::Shut(secs(21), Why::RateLimit));
-    }
-
-    #[test]
-    fn requests_under_way_when_the_gate_shut_do_not_prolong_it() {
-        let mut breaker = open();
-        for _ in 0..50 {
-            breaker.failed(FAIL, false, 0, secs(1), 0.0);
-        }
-        assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Failures));
     }
 
     proptest! {

@@ -9,6 +9,13 @@ use super::{
 };
 use crate::clock;
 
+/// Opens the gate of a backend whose actor was given up and is started anew.
+pub fn revive(vitals: &Vitals) {
+    let (before, after) = (vitals.gate.read(), Gate::Ramp(1));
+    vitals.gate.publish(after);
+    GateChange { before, after, model: None, said: None }.tell(vitals);
+}
+
 /// A change of a gate.
 pub(super) struct GateChange<'a> {
     pub(super) before: Gate,
@@ -44,8 +51,22 @@ impl GateChange<'_> {
                 log::warn!("gate shut: backend={name} model={of} for_ms={ms} because {why}{colon}{said}");
             }
             Gate::Held(why) => log::warn!("gate held: backend={name} model={of} because {}", why.words()),
-            Gate::Ramp(1) => log::info!("gate opens: backend={name} model={of}"),
+            Gate::Ramp(_) if before.kind() != after.kind() => log::info!("gate opens: backend={name} model={of}"),
             Gate::Open | Gate::Ramp(_) => log::debug!("gate ramps: backend={name} model={of} to {after:?}"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::gate::Why, *};
+
+    #[test]
+    fn who_comes_back_after_it_was_given_up_is_not_last_heard_of_as_given_up() {
+        let vitals = Vitals::new("one");
+        vitals.gate.publish(Gate::Held(Why::GivenUp));
+        revive(&vitals);
+        let told: Vec<_> = vitals.journal.since(0).0.iter().map(|note| (note.event, note.state)).collect();
+        assert_eq!((told, vitals.gate.read()), (vec![("gate", "ramping")], Gate::Ramp(1)));
     }
 }

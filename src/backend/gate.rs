@@ -1,7 +1,7 @@
 //! Owns the gate of a backend or of one model on it: what it says, and the one word of memory in which it is published.
 
 use std::{
-    sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::Duration,
 };
 
@@ -90,8 +90,9 @@ impl Gate {
     }
 }
 
-/// The kinds of gate as metrics and events name them, in the order of `Gate::kind`.
-pub const KINDS: [&str; 5] = ["healthy", "half_open", "open", "draining", "gave_up"];
+/// The kinds of gate as metrics and events name them, in the order of `Gate::kind`. `half_open`, the state of one that is shut
+/// and due, is none of them: no gate changes by the passing of time.
+pub const KINDS: [&str; 5] = ["healthy", "ramping", "open", "draining", "gave_up"];
 
 impl Gate {
     /// Its kind, an index of `KINDS`.
@@ -109,6 +110,9 @@ impl Gate {
 /// While a probe is under way, how long everybody else is told to wait for what comes of it.
 const PROBE_TAKES: Duration = Duration::from_secs(1);
 
+/// How long a probe has a gate for itself at most: a whole answer may take minutes, and nothing is seen of it before its end.
+pub const ALONE: Duration = Duration::from_secs(10);
+
 /// What a gate answers to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Admission {
@@ -122,11 +126,13 @@ pub enum Admission {
     Refused(Why, Option<Duration>),
 }
 
-/// The published gate: written by its Backend actor alone, read by every router without a message.
+/// The published gate: written by its Backend actor, and by those who start one and give it up; read by every router without
+/// a message.
 #[derive(Debug, Default)]
 pub struct GateCell {
     word: AtomicU64,
-    probing: AtomicBool,
+    /// When its probe began, in milliseconds, plus one; 0: there is none.
+    probe: AtomicU64,
     /// How often it became each of `KINDS`.
     transitions: [AtomicU64; KINDS.len()],
 }
@@ -155,13 +161,14 @@ impl GateCell {
         Gate::unpack(self.word.load(Relaxed))
     }
 
-    /// What the gate answers at `now` with `in_flight` requests under way behind it. A pinned request may probe early.
-    pub fn admission(&self, now: Duration, in_flight: u32, pinned: bool) -> Admission {
+    /// What the gate answers at `now` with `in_flight` requests under way behind it. A pinned request may probe early. A probe
+    /// has it for itself for the time of `alone`.
+    pub fn admission(&self, now: Duration, in_flight: u32, pinned: bool, alone: Duration) -> Admission {
         match self.read() {
             Gate::Open => Admission::Welcome,
             Gate::Ramp(limit) if in_flight < limit => Admission::Welcome,
             Gate::Ramp(_) => Admission::Reluctant,
-            Gate::Shut(until, why) if self.probing.load(Relaxed) => {
+            Gate::Shut(until, why) if is_taken(self.probe.load(Relaxed), now, alone) => {
                 Admission::Refused(why, Some(until.max(now + PROBE_TAKES)))
             }
             // An operator's pin may look early, but not at a provider that has said when to come back.
@@ -171,15 +178,28 @@ impl GateCell {
         }
     }
 
-    /// Takes the single place of the probe; false if it is taken.
-    pub fn start_probe(&self) -> bool {
-        !self.probing.swap(true, Relaxed)
+    /// Takes the single place of the probe at `now`; false if it is taken, by one that has not had it for `alone` yet.
+    pub fn start_probe(&self, now: Duration, alone: Duration) -> bool {
+        let before = self.probe.load(Relaxed);
+        let free = !is_taken(before, now, alone);
+        free && self.probe.compare_exchange(before, began(now), Relaxed, Relaxed).is_ok()
     }
 
-    /// Gives the probe's place back.
-    pub fn end_probe(&self) {
-        self.probing.store(false, Relaxed);
+    /// Gives the probe's place back that was taken at `since`, unless another has it by now.
+    pub fn end_probe(&self, since: Duration) {
+        // One that has taken longer than it may is not in the way of its successor.
+        let _ = self.probe.compare_exchange(began(since), 0, Relaxed, Relaxed);
     }
+}
+
+/// A probe's beginning, as it is kept.
+fn began(at: Duration) -> u64 {
+    at.as_millis() as u64 + 1
+}
+
+/// Whether a probe that began then keeps others out.
+fn is_taken(probe: u64, now: Duration, alone: Duration) -> bool {
+    probe.checked_sub(1).is_some_and(|since| now.saturating_sub(Duration::from_millis(since)) < alone)
 }
 
 #[cfg(test)]
@@ -222,11 +242,36 @@ mod tests {
             let until = Duration::from_millis(ms);
             cell.publish(Gate::Shut(until, Why::Failures));
             let now = Duration::from_millis(before % ms);
-            prop_assert_eq!(cell.admission(now, 0, false), Admission::Refused(Why::Failures, Some(until)));
-            prop_assert_eq!(cell.admission(until, 0, false), Admission::Probe);
-            prop_assert!(cell.start_probe());
-            prop_assert!(!cell.start_probe());
-            prop_assert!(matches!(cell.admission(until, 0, false), Admission::Refused(..)));
+            prop_assert_eq!(cell.admission(now, 0, false, ALONE), Admission::Refused(Why::Failures, Some(until)));
+            prop_assert_eq!(cell.admission(until, 0, false, ALONE), Admission::Probe);
+            prop_assert!(cell.start_probe(until, ALONE));
+            prop_assert!(!cell.start_probe(until, ALONE));
+            prop_assert!(matches!(cell.admission(until, 0, false, ALONE), Admission::Refused(..)));
+        }
+
+        #[test]
+        fn a_probe_keeps_others_out_for_its_time_and_gives_back_no_place_but_its_own(
+            times in proptest::collection::vec((0..200_u64, any::<bool>()), 1..60), alone in 1..100_u64,
+        ) {
+            let cell = GateCell::starting(Gate::Shut(Duration::ZERO, Why::Failures));
+            let ms = Duration::from_millis;
+            let (mut now, mut begun, mut latest) = (0, Vec::new(), None::<u64>);
+            for (later, starts) in times {
+                now += later;
+                if starts {
+                    let free = latest.is_none_or(|since| now - since >= alone);
+                    let welcome = cell.admission(ms(now), 0, false, ms(alone)) == Admission::Probe;
+                    prop_assert_eq!((welcome, cell.start_probe(ms(now), ms(alone))), (free, free));
+                    if free {
+                        latest = Some(now);
+                        begun.push(now);
+                    }
+                } else if !begun.is_empty() {
+                    let since = begun.remove(0);
+                    cell.end_probe(ms(since));
+                    latest = latest.filter(|latest| *latest != since);
+                }
+            }
         }
     }
 }

@@ -35,8 +35,11 @@ const END: f64 = 0.2;
 pub struct Learner {
     /// As of the last sample.
     pub estimate: Estimate,
-    /// First tokens that the estimate is of, and tokens that the pace is of.
+    /// First tokens that were measured.
+    measured: u32,
+    /// What the estimate of seconds is of: these, and the waits without one that were longer than it.
     samples: u32,
+    /// Tokens that the pace is of.
     tokens: u32,
     /// When a pace was last measured.
     paced: Duration,
@@ -50,9 +53,10 @@ pub struct Learner {
 impl Default for Learner {
     fn default() -> Self {
         let estimate = Estimate::UNKNOWN;
-        let (samples, tokens, mean_work, mean_time) = (0, 0, 0.0, 0.0);
+        let (measured, samples, tokens, mean_work, mean_time) = (0, 0, 0, 0.0, 0.0);
         Self {
             estimate,
+            measured,
             samples,
             tokens,
             paced: Duration::ZERO,
@@ -71,11 +75,12 @@ impl Learner {
     pub fn sample(&mut self, first_token: Duration, work: f64, now: Duration) {
         let work = work.max(1.0);
         let (log_work, log_time) = (work.ln(), first_token.as_secs_f64().max(1e-6).ln());
-        if self.estimate.seconds <= 0.0 {
+        if self.measured == 0 {
             (self.mean_work, self.mean_time) = (log_work, log_time);
         }
         let (more_work, more_time) = (log_work - self.mean_work, log_time - self.mean_time);
-        let gain = SLOW.max(1.0 / (PRIOR_SAMPLES + 1.0 + f64::from(self.samples)));
+        let gain = SLOW.max(1.0 / (PRIOR_SAMPLES + 1.0 + f64::from(self.measured)));
+        self.measured = self.measured.saturating_add(1);
         self.mean_work += gain * more_work;
         self.mean_time += gain * more_time;
         self.variance = (1.0 - gain) * (self.variance + gain * more_work * more_work);
@@ -87,10 +92,11 @@ impl Learner {
         self.blend(first_token, work, now);
     }
 
-    /// Takes a wait that was given up without a first token: it can only raise.
-    pub fn at_least(&mut self, waited: Duration, work: f64, now: Duration) {
-        let known = self.estimate;
-        if known.seconds > 0.0 && self.own(waited, work) > known.seconds {
+    /// Takes a wait that was given up without a first token: it can only raise. Who was never measured is `expected` to take so
+    /// many seconds; a longer wait stands in for the first sample, or who says nothing would look faster than all others for good.
+    pub fn at_least(&mut self, waited: Duration, work: f64, expected: f64, now: Duration) {
+        let known = if self.samples > 0 { self.estimate.seconds } else { expected };
+        if self.own(waited, work) > known {
             self.blend(waited, work, now);
         }
     }
@@ -223,13 +229,26 @@ mod tests {
     #[test]
     fn a_wait_without_a_first_token_only_raises() {
         let mut learner = Learner::default();
-        learner.at_least(secs(5.0), 1.0, secs(0.0));
+        learner.at_least(secs(5.0), 1.0, 6.0, secs(0.0));
         assert_eq!(learner.estimate, Estimate::UNKNOWN);
         learner.sample(secs(1.0), 1.0, secs(1.0));
-        learner.at_least(secs(0.5), 1.0, secs(2.0));
+        learner.at_least(secs(0.5), 1.0, 0.1, secs(2.0));
         assert!((learner.estimate.seconds - 1.0).abs() < 1e-9);
-        learner.at_least(secs(6.0), 1.0, secs(1.0));
+        learner.at_least(secs(6.0), 1.0, 9.0, secs(1.0));
         assert!((learner.estimate.seconds - 3.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_wait_that_is_longer_than_expected_stands_in_for_the_first_sample_but_for_no_slope() {
+        let (mut learner, mut other) = (Learner::default(), Learner::default());
+        learner.at_least(secs(8.0), 1.0, 0.8, secs(0.0));
+        assert!((learner.estimate.seconds - 8.0).abs() < 1e-9, "{learner:?}");
+        for work in works() {
+            learner.sample(secs(0.1 * work), work, secs(1.0));
+            other.sample(secs(0.1 * work), work, secs(1.0));
+            assert!((learner.estimate.serial - other.estimate.serial).abs() < 1e-9, "{learner:?} {other:?}");
+        }
+        assert!((learner.estimate.seconds - 0.1).abs() < 0.02, "{learner:?}");
     }
 
     proptest! {

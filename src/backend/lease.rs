@@ -7,14 +7,15 @@ use std::{
 
 use super::{
     Handle,
+    entry::{Entry, Probe, Want},
     gate::Gate,
     load,
-    messages::{Observed, Verdict},
-    vitals::{Lane, LastError, Vitals},
+    messages::{Observed, SILENT, Verdict},
+    vitals::{Lane, LastError},
 };
 use crate::{
     clock,
-    error::{Failed, Owner, Weight},
+    error::{Class, Failed, Owner, Weight},
     wire::Usage,
 };
 
@@ -27,7 +28,9 @@ pub enum Outcome<'a> {
     Failed(&'a Failed),
     /// The client left.
     Cancelled,
-    /// Another attempt was quicker, or what ended it was none of the backend's doing.
+    /// Another attempt was quicker.
+    Beaten,
+    /// What ended it was none of the backend's doing.
     LetGo,
 }
 
@@ -37,57 +40,27 @@ pub struct Lease {
     handle: Arc<Handle>,
     lane: Arc<Lane>,
     taken: Duration,
+    want: Want,
     first_token: Option<Duration>,
     prompt_tokens: u64,
     /// Until its first token when it was taken: its own and what was in front of it.
     work: f64,
     /// Which gates this lease probes: the backend's, the model's.
     probe: Probe,
+    /// Its first token was told to the actor.
+    begun: bool,
     done: bool,
-}
-
-/// The gates that a lease passed as their single probe.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Probe {
-    /// The gate of the whole backend.
-    pub backend: bool,
-    /// The gate of the model on it.
-    pub model: bool,
-}
-
-impl Probe {
-    /// Gives the places back.
-    pub(super) fn end(self, backend: &Vitals, lane: &Lane) {
-        if self.backend {
-            backend.gate.end_probe();
-        }
-        if self.model {
-            lane.gate.end_probe();
-        }
-    }
 }
 
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
-    pub fn take(
-        handle: &Arc<Handle>,
-        lane: &Arc<Lane>,
-        probe: Probe,
-        prompt_tokens: u64,
-        now: Duration,
-    ) -> Option<Self> {
+    pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, entry: Entry) -> Option<Self> {
+        let Entry { want, probe, prompt_tokens, at } = entry;
         let vitals = &handle.vitals;
         if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
         }
-        if probe.backend && !vitals.gate.start_probe() {
-            vitals.load.give_back(false, prompt_tokens);
-            return None;
-        }
-        if probe.model && !lane.gate.start_probe() {
-            if probe.backend {
-                vitals.gate.end_probe();
-            }
+        if !probe.begin(vitals, lane, at, handle.alone()) {
             vitals.load.give_back(false, prompt_tokens);
             return None;
         }
@@ -95,11 +68,13 @@ impl Lease {
         Some(Self {
             handle: handle.clone(),
             lane: lane.clone(),
-            taken: now,
+            taken: at,
+            want,
             first_token: None,
             prompt_tokens,
             work: vitals.load.busy().work(),
             probe,
+            begun: false,
             done: false,
         })
     }
@@ -130,17 +105,24 @@ impl Lease {
         let waited = now.saturating_sub(self.taken);
         self.lane.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
-        if self.probe != Probe::default() {
-            // The backend answers: others need not wait for the end of a long answer to be let in.
-            self.observed(Verdict::Success, now);
+        if !self.probe.is_none() || !self.is_open() {
+            // The backend answers: others need not wait for the end of a long answer to be let in, as its probe or as its ramp
+            // goes up.
+            self.begun = true;
+            self.observed(Verdict::Begun, now);
         }
     }
 
-    /// The answer is complete and cost this much; for `held_up` of its time the client did not take what was there.
-    pub fn used(&self, usage: Usage, held_up: Duration, now: Duration) {
+    fn is_open(&self) -> bool {
+        self.handle.vitals.gate.read() == Gate::Open && self.lane.gate.read() == Gate::Open
+    }
+
+    /// The answer is complete and cost this much, with so many tokens before its first content that nobody saw; for `held_up`
+    /// of its time the client did not take what was there.
+    pub fn used(&self, usage: Usage, unseen: u64, held_up: Duration, now: Duration) {
         self.lane.add_tokens(usage);
         // The first token came at the beginning of this time, so it is not one of those that filled it.
-        let rest = u32::try_from(usage.output.saturating_sub(1)).unwrap_or(u32::MAX);
+        let rest = u32::try_from(usage.output.saturating_sub(unseen).saturating_sub(1)).unwrap_or(u32::MAX);
         if let Some(first) = self.first_token
             && rest > 0
         {
@@ -171,50 +153,87 @@ impl Lease {
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),
-            Outcome::Cancelled | Outcome::LetGo => {
-                let outcomes = &self.lane.outcomes;
-                let left = matches!(outcome, Outcome::Cancelled);
-                (if left { &outcomes.cancelled } else { &outcomes.let_go }).fetch_add(1, Relaxed);
-                if !streamed {
-                    let waited = now.saturating_sub(self.taken);
-                    self.lane.estimate.learn(|learner| learner.at_least(waited, self.work, now));
-                }
-                self.probe.end(&self.handle.vitals, &self.lane);
-            }
+            Outcome::Cancelled | Outcome::Beaten | Outcome::LetGo => self.given_up(outcome, now),
         }
     }
 
     fn succeeded(&mut self, now: Duration) {
+        if self.want == Want::Count {
+            // That its prompts are counted says nothing of a model: it neither ends a row of failures nor outweighs any.
+            self.lane.outcomes.counted.fetch_add(1, Relaxed);
+            return;
+        }
         self.lane.outcomes.success.fetch_add(1, Relaxed);
         self.lane.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
-        let open = self.handle.vitals.gate.read() == Gate::Open && self.lane.gate.read() == Gate::Open;
         // Two counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
         // place to give back.
-        if !open || self.probe != Probe::default() || self.handle.vitals.consecutive.load(Relaxed) > 0 {
-            self.observed(Verdict::Success, now);
+        if !self.is_open() || !self.probe.is_none() || self.handle.vitals.consecutive.load(Relaxed) > 0 {
+            let begun = self.begun;
+            self.observed(Verdict::Success { begun }, now);
         }
     }
 
     fn failed(&mut self, failed: &Failed, now: Duration) {
         self.lane.outcomes.count(failed.class);
-        match failed.class.disposition().weight {
-            Weight::None => return self.probe.end(&self.handle.vitals, &self.lane),
-            Weight::Alive => {
-                if self.probe == Probe::default() {
-                    return;
-                }
-                self.observed(Verdict::Success, now);
-            }
+        let weight = match failed.class.disposition().weight {
+            // Nor does it that they are not; and limits on counting are others than those on answers.
+            weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
+            weight => weight,
+        };
+        match weight {
+            Weight::None => self.let_others_probe(),
+            Weight::Alive if self.probe.is_none() => {}
+            Weight::Alive => self.observed(Verdict::Success { begun: false }, now),
             _ => {
                 let (class, retry_after, said) = (failed.class, failed.retry_after, failed.message.clone());
                 self.observed(Verdict::Failure { class, retry_after, said }, now);
             }
         }
-        if failed.class.owner() != Owner::Caller {
-            let last = LastError { class: failed.class, message: failed.message.clone(), at: now };
-            self.handle.vitals.last_error.store(Some(Arc::new(last)));
+        if failed.class.owner() == Owner::Backend {
+            self.note_error(failed.class, &failed.message, now);
         }
+    }
+
+    /// It ended without a verdict of the backend's own.
+    fn given_up(&mut self, outcome: &Outcome<'_>, now: Duration) {
+        let left = matches!(outcome, Outcome::Cancelled);
+        let outcomes = &self.lane.outcomes;
+        (if left { &outcomes.cancelled } else { &outcomes.let_go }).fetch_add(1, Relaxed);
+        let waited = now.saturating_sub(self.taken);
+        if self.first_token.is_none() && self.want == Want::Stream {
+            let expected = self.lane.estimate.at(now, self.handle.settings.expected_first_token).seconds;
+            self.lane.estimate.learn(|learner| learner.at_least(waited, self.work, expected, now));
+        }
+        if self.was_silent(outcome, waited) {
+            self.note_error(Class::ProviderTimeoutTtft, SILENT, now);
+            self.observed(Verdict::Silence, now);
+        } else {
+            self.let_others_probe();
+        }
+    }
+
+    /// Whether it was waited for beyond `first_token_soft` in vain, and that is held against the backend. Where another has
+    /// answered meanwhile it is; of whole answers, of which nothing is seen until they are complete, only a probe's. That a
+    /// client has left shuts nothing: it may never have waited for as long as this model thinks. But it opens nothing either.
+    fn was_silent(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
+        let (streams, probes) = (self.want == Want::Stream, !self.probe.is_none());
+        let counts = match outcome {
+            Outcome::Beaten => streams || probes,
+            Outcome::Cancelled => streams && probes,
+            _ => false,
+        };
+        counts && self.first_token.is_none() && waited >= self.handle.settings.deadlines.first_token_soft
+    }
+
+    fn note_error(&self, class: Class, said: &str, at: Duration) {
+        let last = LastError { class, message: said.to_owned(), at };
+        self.handle.vitals.last_error.store(Some(Arc::new(last)));
+    }
+
+    /// Gives the probe's places back without a verdict.
+    fn let_others_probe(&self) {
+        self.probe.end(&self.handle.vitals, &self.lane, self.taken);
     }
 
     /// Tells the actor; the probe's places go along.

@@ -14,14 +14,6 @@ const LINE: f64 = 20.0;
 /// How much longer a full house of streams makes a token; 0.1 and 0.3 are equally good.
 const CROWD: f64 = 0.3;
 
-/// Bytes of a request body that make one prompt token, near enough.
-const BYTES_PER_TOKEN: usize = 4;
-
-/// The prompt tokens in a body of so many bytes, estimated.
-pub fn prompt_tokens(body_bytes: usize) -> u64 {
-    (body_bytes / BYTES_PER_TOKEN) as u64
-}
-
 /// What is under way at a backend.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Busy {

@@ -6,7 +6,7 @@ use actix::Message;
 
 use super::{
     diagnose::Step,
-    lease::Probe,
+    entry::Probe,
     report::Report,
     vitals::{Lane, Vitals},
 };
@@ -36,16 +36,23 @@ pub struct Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        self.probe.end(&self.vitals, &self.lane);
+        self.probe.end(&self.vitals, &self.lane, self.since);
     }
 }
 
 /// An attempt's end as the breaker sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
+    /// The backend answers: the first token of a stream, told while a gate is not fully open.
+    Begun,
     /// The backend works.
-    Success,
-    /// It does not.
+    Success {
+        /// That its answer had begun was told.
+        begun: bool,
+    },
+    /// It was no longer waited for, having said nothing for longer than `first_token_soft`.
+    Silence,
+    /// It does not work.
     Failure {
         /// Why.
         class: Class,
@@ -55,6 +62,9 @@ pub enum Verdict {
         said: String,
     },
 }
+
+/// What is told of a silence.
+pub(super) const SILENT: &str = "nothing came within first_token_soft";
 
 /// Answered once all that was told before is judged, so that the gates show it. Asked by the exchange before it tells a client
 /// when to come back.
@@ -116,10 +126,11 @@ mod tests {
         let vitals = Arc::new(Vitals::new("one"));
         vitals.serve(&[("m", "m")]);
         let lane = vitals.lane("m").expect("it is served");
-        assert!(vitals.gate.start_probe() && lane.gate.start_probe());
+        let (at, alone) = (Duration::ZERO, Duration::MAX);
         let probe = Probe { backend: true, model: true };
-        let (verdict, at) = (Verdict::Success, Duration::ZERO);
+        assert!(probe.begin(&vitals, &lane, at, alone) && !probe.begin(&vitals, &lane, at, alone));
+        let verdict = Verdict::Success { begun: false };
         drop(Observed { vitals: vitals.clone(), lane: lane.clone(), verdict, probe, since: at, at });
-        assert!(vitals.gate.start_probe() && lane.gate.start_probe());
+        assert!(probe.begin(&vitals, &lane, at, alone));
     }
 }

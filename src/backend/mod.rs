@@ -1,8 +1,11 @@
-//! Owns the Backend actor: the judge of one backend's health and the only writer of its gates.
+//! Owns the Backend actor: the judge of one backend's health, and as long as it lives the only writer of its gates.
 
 pub mod breaker;
-mod change;
+#[cfg(test)]
+mod breaker_tests;
+pub mod change;
 pub mod diagnose;
+pub mod entry;
 pub mod estimate;
 pub mod gate;
 pub mod histogram;
@@ -11,13 +14,16 @@ pub mod learner;
 pub mod lease;
 pub mod load;
 pub mod messages;
+mod operate;
 pub mod places;
 mod probe;
+pub mod prompt;
 pub mod report;
 pub mod state;
 mod trial;
 pub mod vitals;
 mod vouch;
+mod window;
 
 use std::{
     collections::HashMap,
@@ -26,14 +32,14 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, ResponseFuture, Supervised};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
 
 use self::{
     breaker::{Blow, Breaker},
     change::GateChange,
-    diagnose::Step,
-    gate::{Gate, GateCell, Why},
-    messages::{Adopt, AskReport, Crash, Diagnose, Drain, Observed, ResetBreaker, Resume, Retire, Settle, Verdict},
+    entry::Probe,
+    gate::{ALONE, Gate, GateCell, Why},
+    messages::{Adopt, AskReport, Observed, Retire, SILENT, Settle, Verdict},
     report::Report,
     vitals::{Lane, Vitals},
 };
@@ -64,6 +70,11 @@ impl Handle {
     /// The configured name.
     pub fn name(&self) -> &Arc<str> {
         &self.vitals.name
+    }
+
+    /// How long a probe has a gate of it for itself.
+    pub fn alone(&self) -> Duration {
+        self.settings.deadlines.first_token_soft.clamp(Duration::from_millis(1), ALONE)
     }
 }
 
@@ -134,17 +145,31 @@ impl Backend {
             Weight::Model | Weight::Backend => Blow::Counted { retry_after },
             Weight::None | Weight::Alive => return,
         };
+        self.strike(seen, blow, matches!(weight, Weight::Backend | Weight::HardDown), said);
+    }
+
+    /// Lets the gate of the whole backend, or else of the model, take a blow.
+    fn strike(&mut self, seen: &Observed, blow: Blow, whole: bool, said: &str) {
         let (lane, jitter) = (&seen.lane, rand::random());
-        // A pin may look early. That it fails is no news, and nobody else waits longer for it.
-        let is_due = |cell: &GateCell| !matches!(cell.read(), Gate::Shut(until, _) if seen.since < until);
-        if matches!(weight, Weight::Backend | Weight::HardDown) {
-            let (probe, successes) = (seen.probe.backend && is_due(&self.vitals.gate), self.vitals.successes());
+        // A pin may look early. That it fails is no news, and nobody else waits longer for it. Who came when it was due has
+        // looked, as its probe or beside it.
+        let tries = |cell: &GateCell, probe: bool| match cell.read() {
+            Gate::Shut(until, _) => seen.since >= until,
+            _ => probe,
+        };
+        if whole {
+            let (probe, successes) = (tries(&self.vitals.gate, seen.probe.backend), self.vitals.successes());
             self.judge_backend(Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         } else {
-            let (probe, successes) = (seen.probe.model && is_due(&lane.gate), lane.outcomes.success.load(Relaxed));
+            let (probe, successes) = (tries(&lane.gate, seen.probe.model), lane.outcomes.success.load(Relaxed));
             self.judge_lane(lane, Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         }
-        let consecutive = self.lanes.get(&lane.model).map_or(0, |(_, breaker)| breaker.consecutive());
+        self.count(&lane.model);
+    }
+
+    /// Publishes how many failures in a row there are, of the backend or of one of its models.
+    fn count(&self, model: &str) {
+        let consecutive = self.lanes.get(model).map_or(0, |(_, breaker)| breaker.consecutive());
         self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
     }
 }
@@ -157,7 +182,10 @@ impl Actor for Backend {
             let now = clock::now();
             let successes = this.vitals.successes();
             this.breaker.tick(now, successes);
-            for lane in this.vitals.lanes().iter() {
+            // Of models that a reload has taken away nothing is kept.
+            let served = this.vitals.lanes();
+            this.lanes.retain(|_, (lane, _)| served.iter().any(|known| Arc::ptr_eq(known, lane)));
+            for lane in served.iter() {
                 if let Some((_, breaker)) = this.lanes.get_mut(&lane.model) {
                     breaker.tick(now, lane.outcomes.success.load(Relaxed));
                 }
@@ -179,10 +207,25 @@ impl Handler<Observed> for Backend {
 
     fn handle(&mut self, seen: Observed, _: &mut Self::Context) {
         match &seen.verdict {
-            Verdict::Success => {
-                self.judge_backend(None, |b| b.succeeded(seen.probe.backend));
-                self.judge_lane(&seen.lane, None, |b| b.succeeded(seen.probe.model));
+            Verdict::Begun => {
+                self.judge_backend(None, |b| b.begun(seen.probe.backend));
+                self.judge_lane(&seen.lane, None, |b| b.begun(seen.probe.model));
+                self.count(&seen.lane.model);
+            }
+            Verdict::Success { begun } => {
+                let good = |b: &mut Breaker, probe| if *begun { b.completed() } else { b.succeeded(probe) };
+                self.judge_backend(None, |b| good(b, seen.probe.backend));
+                self.judge_lane(&seen.lane, None, |b| good(b, seen.probe.model));
                 self.vitals.consecutive.store(0, Relaxed);
+            }
+            Verdict::Silence => {
+                let Probe { backend, model } = seen.probe;
+                if backend {
+                    self.strike(&seen, Blow::Silence, true, SILENT);
+                }
+                if model || !backend {
+                    self.strike(&seen, Blow::Silence, false, SILENT);
+                }
             }
             Verdict::Failure { class, retry_after, said } => self.failed(&seen, *class, *retry_after, said),
         }
@@ -196,34 +239,6 @@ impl Handler<Settle> for Backend {
     fn handle(&mut self, _: Settle, _: &mut Self::Context) {}
 }
 
-impl Handler<Drain> for Backend {
-    type Result = ();
-
-    fn handle(&mut self, _: Drain, _: &mut Self::Context) {
-        self.judge_backend(None, |b| b.hold(Why::Drained));
-    }
-}
-
-impl Handler<Resume> for Backend {
-    type Result = ();
-
-    fn handle(&mut self, _: Resume, _: &mut Self::Context) {
-        self.judge_backend(None, Breaker::release);
-    }
-}
-
-impl Handler<ResetBreaker> for Backend {
-    type Result = ();
-
-    fn handle(&mut self, _: ResetBreaker, _: &mut Self::Context) {
-        self.judge_backend(None, Breaker::reset);
-        for lane in self.vitals.lanes().iter() {
-            self.judge_lane(lane, None, Breaker::reset);
-        }
-        self.vitals.consecutive.store(0, Relaxed);
-    }
-}
-
 impl Handler<Adopt> for Backend {
     type Result = ();
 
@@ -233,15 +248,6 @@ impl Handler<Adopt> for Backend {
         }
         self.settings = settings;
         self.client = None;
-    }
-}
-
-impl Handler<Diagnose> for Backend {
-    type Result = ResponseFuture<Vec<Step>>;
-
-    fn handle(&mut self, _: Diagnose, _: &mut Self::Context) -> Self::Result {
-        let model = self.vitals.lanes().first().map_or_else(|| Arc::from(""), |lane| lane.upstream_model());
-        Box::pin(diagnose::diagnose(self.settings.clone(), model))
     }
 }
 
@@ -258,13 +264,5 @@ impl Handler<AskReport> for Backend {
 
     fn handle(&mut self, _: AskReport, _: &mut Self::Context) -> Self::Result {
         MessageResult(Report::of(&self.vitals, &self.settings))
-    }
-}
-
-impl Handler<Crash> for Backend {
-    type Result = ();
-
-    fn handle(&mut self, _: Crash, _: &mut Self::Context) {
-        panic!("crashed on request of an operator");
     }
 }

@@ -47,7 +47,7 @@ pub struct Report {
     pub first_token_ms: Quantiles,
     /// First-token estimate of the model asked for most, seconds.
     pub first_token_estimate_s: f64,
-    /// Cost of one more request to it, as routers compare it.
+    /// Cost of one more request to it for the model asked for most, as routers compare it.
     pub cost: f64,
     /// The last failure.
     pub last_error: Option<LastErrorReport>,
@@ -72,7 +72,7 @@ pub struct Report {
 pub struct Requests {
     /// All that ended; what Greenroom itself failed at is in none of the others.
     pub total: u64,
-    /// Complete answers.
+    /// Complete answers, and prompts that were counted.
     pub success: u64,
     /// The request was at fault.
     pub caller_fault: u64,
@@ -161,6 +161,7 @@ impl Report {
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
+        let weight = settings.weight * busiest.map_or(1.0, |lane| lane.weight());
         let busy = vitals.load.busy();
         let own = reopens_in_ms(vitals.gate.read(), now);
         Self {
@@ -177,7 +178,7 @@ impl Report {
             latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.snapshot()).as_ref()),
             first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.snapshot()).as_ref()),
             first_token_estimate_s: estimate.seconds,
-            cost: load::cost(estimate, busy, settings.slots, settings.weight).line,
+            cost: load::cost(estimate, busy, settings.slots, weight).line,
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
                 class: last.class.as_str(),
                 message: last.message.clone(),
@@ -222,7 +223,7 @@ impl LaneReport {
 fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
     let sum = |of: &dyn Fn(&Lane) -> u64| lanes.iter().map(|lane| of(lane)).sum::<u64>();
     let owned = |owner| sum(&|lane| lane.outcomes.sum(|class: Class| class.owner() == owner));
-    let success = sum(&|lane| lane.outcomes.success.load(Relaxed));
+    let success = sum(&|lane| lane.outcomes.good());
     let (caller_fault, failure) = (owned(Owner::Caller), owned(Owner::Backend));
     let cancelled = sum(&|lane| lane.outcomes.cancelled.load(Relaxed));
     let let_go = sum(&|lane| lane.outcomes.let_go.load(Relaxed));

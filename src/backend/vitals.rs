@@ -66,6 +66,8 @@ pub struct Lane {
     pub model: Arc<str>,
     /// The backend's own name for it.
     upstream_model: Arc<str>,
+    /// The target's own weight, as the bits of a float.
+    weight: AtomicU64,
     /// The gate of this model on this backend.
     pub gate: GateCell,
     /// Places of the model's requests.
@@ -89,6 +91,8 @@ pub struct Lane {
 pub struct Outcomes {
     /// Complete answers.
     pub success: AtomicU64,
+    /// Prompts whose tokens were counted: no answers of a model.
+    pub counted: AtomicU64,
     /// Clients that left.
     pub cancelled: AtomicU64,
     /// Given up by Greenroom: another attempt was quicker, or what ended it was none of the backend's doing.
@@ -99,6 +103,11 @@ pub struct Outcomes {
 impl Outcomes {
     pub(super) fn count(&self, class: Class) {
         self.failed[class as usize].fetch_add(1, Relaxed);
+    }
+
+    /// Attempts that did what they were to do.
+    pub fn good(&self) -> u64 {
+        self.success.load(Relaxed) + self.counted.load(Relaxed)
     }
 
     /// Attempts that failed with this class.
@@ -117,6 +126,7 @@ impl Lane {
         Self {
             model: model.into(),
             upstream_model: upstream_model.into(),
+            weight: AtomicU64::new(1.0_f64.to_bits()),
             gate: GateCell::starting(Gate::Ramp(1)),
             places: Places::default(),
             estimate: EstimateCell::default(),
@@ -131,6 +141,16 @@ impl Lane {
     /// The backend's own name for the model.
     pub fn upstream_model(&self) -> Arc<str> {
         self.upstream_model.clone()
+    }
+
+    /// The target's own weight, which divides its costs beside the backend's.
+    pub fn weight(&self) -> f64 {
+        f64::from_bits(self.weight.load(Relaxed))
+    }
+
+    /// Takes the target's weight.
+    pub fn weigh(&self, weight: f64) {
+        self.weight.store(weight.to_bits(), Relaxed);
     }
 
     /// Adds what an answer cost.

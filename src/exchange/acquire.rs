@@ -1,15 +1,13 @@
-//! Owns getting an answer: attempts until one has content, beside a slow one a second, waits where waiting helps.
+//! Owns getting an answer: attempts until one has content, waits where waiting helps.
 
 use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
-    task::Poll,
     time::Duration,
 };
 
-use futures_util::future::{Either, poll_fn, select};
 use tokio::time::sleep;
 
-use super::{Exchange, attempt, attempt::Opened, budget::Extra, leg::Leg, patience::pause, queue};
+use super::{Exchange, attempt::Opened, budget::Extra, patience::pause, queue};
 use crate::{
     clock,
     error::{Class, Error, Failed},
@@ -72,7 +70,7 @@ impl Exchange {
     }
 
     /// Attempts that may be made in all.
-    fn most(&self) -> u32 {
+    pub(super) fn most(&self) -> u32 {
         if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts }
     }
 
@@ -122,7 +120,7 @@ impl Exchange {
             && route.targets.iter().any(|target| able(&target.handle.settings))
     }
 
-    async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
+    pub(super) async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
         let request = &self.request;
         let began = request.checked.take().unwrap_or_else(clock::now);
         let (user, model) = request.telling.read(|story| (story.user.clone(), story.model.clone()));
@@ -134,6 +132,7 @@ impl Exchange {
             tried: self.tried.clone(),
             context_above: self.context_above,
             able: request.surface.able(),
+            want: request.surface.want(request.stream),
             prompt_tokens: request.prompt_tokens,
             affinity: request.affinity,
             explain: request.explain,
@@ -145,95 +144,30 @@ impl Exchange {
         answer.map_err(|_| Error::Internal)
     }
 
-    /// One attempt; beside a slow one a second, whichever has content first.
-    async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
-        self.attempts += 1;
-        if let Some(extra) = self.extra.take() {
-            extra.made();
-        }
-        let (worker, request) = (self.worker.clone(), self.request.clone());
-        let first_id = grant.target.handle.id;
-        let (leg, target) = Leg::begin(&request, grant, false);
-        let (slow, first_note) = (leg.slow.clone(), leg.note);
-        let mut first = std::pin::pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
-        let may_hedge = request.pin.is_none();
-        let done = poll_fn(|cx| match first.as_mut().poll(cx) {
-            Poll::Ready(done) => Poll::Ready(Some(done)),
-            Poll::Pending if may_hedge && slow.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        if let Some(done) = done.await {
-            return done.map_err(|fell| vec![fell]);
-        }
-        let Some(second) = Box::pin(self.second(first_id)).await else {
-            return first.await.map_err(|fell| vec![fell]);
-        };
-        let (leg, target) = Leg::begin(&request, second, true);
-        let second_note = leg.note;
-        let beaten = |note| {
-            let why = "another attempt was quicker".to_owned();
-            request.telling.attempt_ended(note, "let_go", None, Some(why), clock::now());
-        };
-        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
-        let second = Box::pin(attempt::open(&worker, &request, leg, target, self.owed.clone()));
-        match select(first, second).await {
-            Either::Left((Ok(opened), _)) => {
-                beaten(second_note);
-                Ok(opened)
-            }
-            Either::Right((Ok(opened), _)) => {
-                beaten(first_note);
-                Ok(opened)
-            }
-            // What no other backend can help with is known as soon as one has said so.
-            Either::Left((Err(fell), _)) if is_hopeless(&fell.1) => {
-                beaten(second_note);
-                Err(vec![fell])
-            }
-            Either::Right((Err(fell), _)) if is_hopeless(&fell.1) => {
-                beaten(first_note);
-                Err(vec![fell])
-            }
-            Either::Left((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
-            Either::Right((Err(fell), other)) => other.await.map_err(|too| vec![fell, too]),
-        }
-    }
-
-    /// A second backend beside a slow one, if one is free and the budget allows it.
-    async fn second(&mut self, first: u64) -> Option<Grant> {
-        if self.attempts >= self.most() {
-            return None;
-        }
-        let extra = Extra::of(&self.worker.hedges)?;
-        self.tried.push(first);
-        let grant = self.assign().await.ok().and_then(Result::ok);
-        self.tried.retain(|id| *id != first);
-        let grant = grant?;
-        self.attempts += 1;
-        extra.made();
-        Some(grant)
-    }
-
     /// Takes note of failed attempts; an error if no other backend can help.
     pub(super) fn fell(&mut self, fallen: Vec<(Arc<Target>, Failed)>) -> Result<(), Error> {
         for (target, failed) in fallen {
-            if failed.class == Class::ProviderContextLength {
-                // A smaller one that was tried later takes nothing back.
-                self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
-            }
-            let hopeless = is_hopeless(&failed);
-            let id = target.handle.id;
-            let unable = failed.class == Class::CallerUnsupported;
-            if !(unable && self.owed.as_ref().is_some_and(|owed| owed.may_start_over(id))) {
-                self.tried.push(id);
-            }
-            let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
-            self.fallen.push(Fallen { id, tries, failed: failed.clone() });
-            if hopeless {
+            self.note_fallen(&target, failed.clone());
+            if is_hopeless(&failed) {
                 return Err(Error::Upstream(Box::new(failed)));
             }
         }
         Ok(())
+    }
+
+    /// Takes note of a failed attempt.
+    pub(super) fn note_fallen(&mut self, target: &Target, failed: Failed) {
+        if failed.class == Class::ProviderContextLength {
+            // A smaller one that was tried later takes nothing back.
+            self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
+        }
+        let id = target.handle.id;
+        let unable = failed.class == Class::CallerUnsupported;
+        if !(unable && self.owed.as_ref().is_some_and(|owed| owed.may_start_over(id))) {
+            self.tried.push(id);
+        }
+        let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
+        self.fallen.push(Fallen { id, tries, failed });
     }
 
     /// The first backend that fell and may be asked again: in what time, and whether its provider named that.
@@ -270,6 +204,6 @@ impl Exchange {
 }
 
 /// No other backend can help.
-fn is_hopeless(failed: &Failed) -> bool {
+pub(super) fn is_hopeless(failed: &Failed) -> bool {
     !failed.class.disposition().other
 }

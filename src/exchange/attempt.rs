@@ -13,7 +13,9 @@ use super::{
     leg::Leg,
     relay::{Reader, Step, Terms},
     request::Request,
+    retry_after::named_in,
     surface::{Surface, Way},
+    thoughts::shows,
     watch::Watch,
     worker::Worker,
 };
@@ -149,12 +151,15 @@ async fn try_open(
         let first = first_content(&mut reader, &mut watch, surface.dialect(), resumed).await;
         leg.blameless = reader.differs;
         let (held, over) = first.map_err(|failed| {
-            let failed = Failed { request_id: request_id(&headers), ..failed };
+            let failed = Failed { request_id: request_id(&headers), ..named_in(failed, |name| reader.header(name)) };
             match &owed {
                 Some(debt) if resumed && reader.differs => unable(debt, leg, target, failed),
                 _ => failed,
             }
         })?;
+        // What is plain text from the start shows no reasoning; Messages as they pass through count none.
+        let counts = matches!(way, Way::Translated(_)) || surface.dialect() != Dialect::Messages;
+        leg.mused = !reader.intricate || counts && !shows(&held);
         leg.first_token();
         watch.answered();
         return Ok(Ready::Live { reader, watch, headers, held, over, resumed });

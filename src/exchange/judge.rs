@@ -7,6 +7,7 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
+use tokio::time::timeout;
 
 use super::{
     attempt::Ready,
@@ -14,8 +15,9 @@ use super::{
     rename::rename,
     request::Request,
     retry::{classify, fault_in_stream, told, words},
-    retry_after::retry_after,
+    retry_after::{named_in, retry_after},
     surface::Way,
+    torn::mended,
     watch::Watch,
 };
 use crate::{
@@ -28,8 +30,11 @@ use crate::{
     },
 };
 
-/// Longest error body read, bytes.
-const ERROR_BODY: usize = 64 << 10;
+/// Of an error body so many bytes are read; of a longer one what came first is judged.
+const ERROR_BODY: usize = 1 << 20;
+
+/// So long an error body may take: the status alone says enough to go elsewhere.
+const ERROR_TAKES: Duration = Duration::from_secs(1);
 
 /// Longest whole answer held for checking before its head goes out, bytes.
 const WHOLE_BODY: usize = 64 << 20;
@@ -37,15 +42,16 @@ const WHOLE_BODY: usize = 64 << 20;
 /// An answer that is not a 2xx: reads what it says and judges it.
 pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
     let status = answer.status();
-    // Without a body the status alone says enough.
-    let body = collect(&mut answer, watch, None, ERROR_BODY).await.unwrap_or_default();
+    let body = said(&mut answer, watch).await;
+    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
+    let legible = if is_json { None } else { mended(&body) };
+    let legible = legible.as_deref().unwrap_or(&body);
     let fault = match protocol {
-        Protocol::Openai => peek::error_body(status, &body),
-        Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, &body),
+        Protocol::Openai => peek::error_body(status, legible),
+        Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, legible),
     };
     let class = classify(&fault);
     let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
-    let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
     let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {
         class,
@@ -55,6 +61,21 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
         told: told(class, &fault, passes_through.then_some(body)),
         request_id: request_id(&answer.headers_for_client(true)),
     }
+}
+
+/// What an error body says, as far as it comes in time and is not endless.
+async fn said(answer: &mut Answer, watch: &mut Watch) -> Bytes {
+    let mut body = BytesMut::new();
+    let all = async {
+        while body.len() < ERROR_BODY
+            && let Ok(Some(Ok(piece))) = watch.guard(pin!(answer.chunk())).await
+        {
+            body.extend_from_slice(&piece);
+        }
+    };
+    // What has come by then is judged.
+    let _ = timeout(ERROR_TAKES, all).await;
+    sse::unmarked(body.freeze())
 }
 
 /// A whole answer, checked before anything of it goes out.
@@ -87,14 +108,14 @@ async fn check(
     rename_to: Option<Arc<str>>,
 ) -> Result<(Bytes, Option<Usage>), Failed> {
     let idle = target.handle.settings.deadlines.idle;
-    let body = collect(answer, watch, Some(idle), WHOLE_BODY).await?;
+    let body = collect(answer, watch, idle).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| {
                 Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0))
             })?;
     if let Some(fault) = &seen.fault {
-        return Err(fault_in_stream(fault));
+        return Err(named_in(fault_in_stream(fault), |name| answer.header(name)));
     }
     if request.stream {
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
@@ -128,12 +149,7 @@ pub(super) fn empty() -> Failed {
 
 /// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied; a
 /// byte order mark in front of it, which JSON must not have (RFC 8259, 8.1), is taken off.
-async fn collect(
-    answer: &mut Answer,
-    watch: &mut Watch,
-    idle: Option<Duration>,
-    limit: usize,
-) -> Result<Bytes, Failed> {
+async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration) -> Result<Bytes, Failed> {
     let mut first: Option<Bytes> = None;
     let mut more: Option<BytesMut> = None;
     let mut size = 0;
@@ -142,17 +158,21 @@ async fn collect(
     loop {
         let next = watch.guard_within(between, pin!(answer.chunk())).await?;
         let Some(chunk) = next else { break };
-        between = idle;
+        between = Some(idle);
         let chunk = chunk.map_err(|broken| Failed::new(Class::ProviderStreamCut, broken.0))?;
+        // Some send blanks until they have an answer.
+        if !chunk.trim_ascii_start().is_empty() {
+            watch.answered();
+        }
         size += chunk.len();
-        if size > limit {
-            return Err(Failed::new(Class::ProviderInvalid, format!("its answer is longer than {limit} bytes")));
+        if size > WHOLE_BODY {
+            return Err(Failed::new(Class::ProviderInvalid, format!("its answer is longer than {WHOLE_BODY} bytes")));
         }
         match (&mut first, &mut more) {
             (None, _) => first = Some(chunk),
             (Some(start), None) => {
                 let rest = answer.length().unwrap_or(0) as usize;
-                let mut joined = BytesMut::with_capacity((size + rest.min(limit)).max(2 * size));
+                let mut joined = BytesMut::with_capacity((size + rest.min(WHOLE_BODY)).max(2 * size));
                 joined.extend_from_slice(start);
                 joined.extend_from_slice(&chunk);
                 more = Some(joined);

@@ -25,6 +25,8 @@ pub(super) struct Leg {
     pub(super) slow: Rc<Cell<bool>>,
     /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
     pub(super) blameless: bool,
+    /// Tokens of reasoning, if there were any, came before the first content, and nobody saw them.
+    pub(super) mused: bool,
     /// Time in which the client did not take what was there for it.
     pub(super) held_up: Duration,
 }
@@ -58,7 +60,8 @@ impl Leg {
         });
         let begun = clock::instant(grant.lease.taken());
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
-        let leg = Self { lease, telling, note, begun, slow: Rc::default(), blameless: false, held_up: Duration::ZERO };
+        let (slow, held_up) = (Rc::default(), Duration::ZERO);
+        let leg = Self { lease, telling, note, begun, slow, blameless: false, mused: false, held_up };
         (leg, grant.target)
     }
 
@@ -73,7 +76,8 @@ impl Leg {
         self.telling.attempt_ended(self.note, "success", Some(200), None, now);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = usage {
-                lease.used(usage, self.held_up, now);
+                let unseen = if self.mused { usage.reasoning } else { 0 };
+                lease.used(usage, unseen, self.held_up, now);
             }
             lease.finish(&Outcome::Success, now);
         }
@@ -112,7 +116,7 @@ impl Drop for Leg {
             // Whose end was told already was beaten by another attempt; nobody tells of a client that has left.
             let beaten = self.telling.read(|s| s.attempts.get(self.note).is_some_and(|note| note.outcome.is_some()));
             self.telling.attempt_ended(self.note, "cancelled", None, None, now);
-            lease.finish(if beaten { &Outcome::LetGo } else { &Outcome::Cancelled }, now);
+            lease.finish(if beaten { &Outcome::Beaten } else { &Outcome::Cancelled }, now);
         }
     }
 }

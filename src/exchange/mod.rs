@@ -13,6 +13,7 @@ mod judge;
 mod leg;
 mod patience;
 mod queue;
+mod race;
 mod relay;
 mod rename;
 pub mod reply;
@@ -24,6 +25,8 @@ pub mod retry_after;
 mod sieve;
 pub mod stage;
 pub mod surface;
+mod thoughts;
+mod torn;
 mod watch;
 mod worker;
 

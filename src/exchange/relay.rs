@@ -98,6 +98,11 @@ impl Reader {
         self.seam = Some(Seam::new(owed));
     }
 
+    /// A header of the answer.
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        self.answer.header(name)
+    }
+
     /// Whether all that the client has of a broken answer has been said again.
     pub(super) fn is_sewn(&self) -> bool {
         self.seam.as_ref().is_none_or(Seam::is_closed)

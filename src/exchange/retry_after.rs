@@ -2,7 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::{backend::breaker::LONGEST_WAIT, wire::Fault};
+use crate::{
+    backend::breaker::LONGEST_WAIT,
+    error::{Class, Failed},
+    wire::Fault,
+};
 
 /// When the provider wants to be asked again: the first of the known headers that says so, else the body.
 pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, wall: SystemTime) -> Option<Duration> {
@@ -29,12 +33,15 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, 
         };
         ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().filter_map(of).max()
     };
+    // To be asked again at once, or in the past, is to be left alone for no time at all: that names none.
+    let some = |wait: &Duration| !wait.is_zero();
     millis("retry-after-ms")
-        .or_else(|| millis("x-ms-retry-after-ms"))
-        .or_else(plain)
-        .or_else(openai)
-        .or_else(anthropic)
-        .or(fault.retry_after)
+        .filter(some)
+        .or_else(|| millis("x-ms-retry-after-ms").filter(some))
+        .or_else(|| plain().filter(some))
+        .or_else(|| openai().filter(some))
+        .or_else(|| anthropic().filter(some))
+        .or(fault.retry_after.filter(some))
         .map(|wait| wait.min(LONGEST_WAIT))
 }
 
@@ -68,6 +75,18 @@ fn go_duration(text: &str) -> Option<Duration> {
     seconds(total)
 }
 
+/// A failure that a provider has told of inside of its answer, with the wait that its head names. What its head says of limits
+/// is of those alone that the failure is one of: an answer's head tells them as they were before.
+pub(super) fn named_in<'a>(failed: Failed, header: impl Fn(&str) -> Option<&'a str>) -> Failed {
+    let limited = matches!(failed.class, Class::ProviderRatelimit | Class::ProviderOverloaded);
+    if !limited && failed.class != Class::ProviderServer {
+        return failed;
+    }
+    let header = |name: &str| if limited || !name.contains("ratelimit") { header(name) } else { None };
+    let said = Fault { retry_after: failed.retry_after, ..Fault::default() };
+    Failed { retry_after: retry_after(header, &said, SystemTime::now()), ..failed }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::UNIX_EPOCH;
@@ -77,12 +96,31 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_error_within_an_answer_waits_as_its_head_says_and_as_limits_do_only_where_it_is_one() {
+        let head = |name: &str| match name {
+            "x-ratelimit-remaining-requests" => Some("0"),
+            "x-ratelimit-reset-requests" => Some("7s"),
+            _ => None,
+        };
+        let waits = |class, own: Option<u64>, asks: bool| {
+            let failed = Failed { retry_after: own.map(Duration::from_secs), ..Failed::new(class, "") };
+            let header = |name: &str| if asks && name == "retry-after" { Some("9") } else { head(name) };
+            named_in(failed, header).retry_after.map(|wait| wait.as_secs())
+        };
+        assert_eq!(waits(Class::ProviderRatelimit, None, false), Some(7));
+        assert_eq!(waits(Class::ProviderServer, None, false), None);
+        assert_eq!(waits(Class::ProviderServer, Some(3), false), Some(3));
+        assert_eq!(waits(Class::ProviderServer, Some(3), true), Some(9));
+        assert_eq!(waits(Class::ProviderStreamCut, None, true), None);
+    }
+
+    #[test]
     fn every_form_of_retry_after_is_read_in_order() {
         /// Headers, and the seconds to read from them.
         type Case<'a> = (&'a [(&'a str, &'a str)], Option<f64>);
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(107));
         let wall = UNIX_EPOCH + Duration::from_secs(100);
-        let cases: [Case<'_>; 9] = [
+        let cases: [Case<'_>; 12] = [
             (&[("retry-after-ms", "1500"), ("retry-after", "9")], Some(1.5)),
             (&[("x-ms-retry-after-ms", "20")], Some(0.02)),
             (&[("retry-after", "2")], Some(2.0)),
@@ -98,6 +136,9 @@ mod tests {
                 Some(10.0),
             ),
             (&[("retry-after", "soon")], None),
+            (&[("retry-after", "0")], None),
+            (&[("retry-after-ms", "0"), ("retry-after", "9")], Some(9.0)),
+            (&[("retry-after", "Thu, 01 Jan 1970 00:00:09 GMT")], None),
         ];
         for (headers, want) in cases {
             let get = |name: &str| headers.iter().find(|(n, _)| *n == name).map(|(_, v)| *v);

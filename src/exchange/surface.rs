@@ -1,6 +1,7 @@
 //! Owns what a client can ask for, and by which way each kind of backend serves it: untouched, translated, or not at all.
 
 use crate::{
+    backend::entry::Want,
     settings::Backend,
     upstream::Endpoint,
     wire::{Protocol, translate::Dialect},
@@ -71,6 +72,15 @@ impl Surface {
             (Self::Completions, Protocol::Openai) => Way::Native(Endpoint::Completions),
             (Self::CountTokens | Self::Embeddings | Self::Completions, _) => return None,
         })
+    }
+
+    /// What it wants of a backend.
+    pub fn want(self, stream: bool) -> Want {
+        match self {
+            Self::CountTokens => Want::Count,
+            _ if stream => Want::Stream,
+            _ => Want::Whole,
+        }
     }
 
     /// Tells the router which backends can serve it.

@@ -18,7 +18,7 @@ use super::{
     connection::{Door, Head},
 };
 use crate::{
-    backend::load,
+    backend::prompt,
     clock,
     error::{Error, panic_words},
     exchange::{self, Request, reply::Reply, response, surface::Surface},
@@ -154,7 +154,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         pin,
         surface,
         stream,
-        prompt_tokens: load::prompt_tokens(body.len()),
+        prompt_tokens: if surface == Surface::CountTokens { 0 } else { prompt::tokens(&body) },
         envelope,
         body,
         extra: anthropic_headers(head, surface),

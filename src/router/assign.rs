@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     backend::{
+        entry::{Entry, Probe, Want},
         gate::{Admission, Why},
-        lease::{Lease, Probe},
+        lease::Lease,
         load::{self, Cost},
     },
     error::Error,
@@ -58,8 +59,8 @@ impl Assigner {
             return Err(refuse(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
         };
         let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
-        let error = match gates(target, ask.now, true) {
-            Ok(pass) => match Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, ask.now) {
+        let error = match gates(ask, target, ask.now, true) {
+            Ok(pass) => match take(ask, target, pass, ask.now) {
                 Some(lease) => {
                     return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
                 }
@@ -80,7 +81,7 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
     route.settle(now);
     let bid = |target: &Target| match standing(ask, target, now) {
         // A backend whose time is up is probed at once: one request tells whether it is back for all others.
-        Standing::Can(pass) if pass.probe != Probe::default() => Some(Bid { reluctant: false, cost: Cost::default() }),
+        Standing::Can(pass) if !pass.probe.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
         Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now) }),
         _ => None,
     };
@@ -94,7 +95,7 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
             });
             let target = &targets[index];
             let Standing::Can(pass) = standing(ask, target, now) else { continue };
-            if let Some(lease) = Lease::take(&target.handle, &target.lane, pass.probe, ask.prompt_tokens, now) {
+            if let Some(lease) = take(ask, target, pass, now) {
                 let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
                 // Only whether there was another matters, so a large field is not counted out.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
@@ -197,7 +198,7 @@ impl Standing {
 }
 
 /// Leave to pass both gates.
-#[derive(Default)]
+#[derive(Clone, Copy, Default)]
 struct Pass {
     reluctant: bool,
     probe: Probe,
@@ -218,24 +219,32 @@ fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
     {
         return Standing::Barred("its context window is no larger");
     }
-    match gates(target, now, false) {
+    match gates(ask, target, now, false) {
         Err((why, until)) => Standing::Shut(why, until),
         Ok(_) if target.handle.vitals.load.places.in_flight() >= target.handle.settings.max_in_flight => Standing::Full,
         Ok(pass) => Standing::Can(pass),
     }
 }
 
+/// Takes the place.
+fn take(ask: &Assign, target: &Target, pass: Pass, at: Duration) -> Option<Lease> {
+    let entry = Entry { want: ask.want, probe: pass.probe, prompt_tokens: ask.prompt_tokens, at };
+    Lease::take(&target.handle, &target.lane, entry)
+}
+
 /// Asks the backend's gate, then the model's.
-fn gates(target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
-    let vitals = &target.handle.vitals;
+fn gates(ask: &Assign, target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
+    let (vitals, alone) = (&target.handle.vitals, target.handle.alone());
     let mut pass = Pass::default();
     for (backend_wide, answer) in [
-        (true, vitals.gate.admission(now, vitals.load.places.in_flight(), pinned)),
-        (false, target.lane.gate.admission(now, target.lane.places.in_flight(), pinned)),
+        (true, vitals.gate.admission(now, vitals.load.places.in_flight(), pinned, alone)),
+        (false, target.lane.gate.admission(now, target.lane.places.in_flight(), pinned, alone)),
     ] {
         match answer {
             Admission::Welcome => {}
             Admission::Reluctant => pass.reluctant = true,
+            // A prompt that is counted proves nothing: it goes there only where nobody else can take it.
+            Admission::Probe if ask.want == Want::Count => pass.reluctant = true,
             Admission::Probe if backend_wide => pass.probe.backend = true,
             Admission::Probe => pass.probe.model = true,
             Admission::Refused(why, until) => return Err((why, until)),

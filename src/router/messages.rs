@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::table::{Table, Target};
 use crate::{
-    backend::lease::Lease,
+    backend::{entry::Want, lease::Lease},
     error::Error,
     settings::{self, User},
 };
@@ -33,6 +33,8 @@ pub struct Assign {
     pub context_above: Option<u64>,
     /// Whether a backend can serve this kind of request at all.
     pub able: fn(&settings::Backend) -> bool,
+    /// What is wanted.
+    pub want: Want,
     /// Estimated prompt tokens.
     pub prompt_tokens: u64,
     /// What requests share that should go to the same backend, load permitting: a hash of the prompt's head.

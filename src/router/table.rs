@@ -143,11 +143,12 @@ impl Route {
 
     /// Whether one of the backends has a place free for somebody, be it a probe's.
     pub fn has_room(&self, now: Duration) -> bool {
-        let lets_in = |gate: &GateCell| !matches!(gate.admission(now, 0, false), Admission::Refused(..));
-        let free =
-            |target: &Target| target.handle.vitals.load.places.in_flight() < target.handle.settings.max_in_flight;
-        let has_room =
-            |target: &Target| lets_in(&target.handle.vitals.gate) && lets_in(&target.lane.gate) && free(target);
+        let has_room = |Target { handle, lane, .. }: &Target| {
+            let lets_in =
+                |gate: &GateCell| !matches!(gate.admission(now, 0, false, handle.alone()), Admission::Refused(..));
+            let free = handle.vitals.load.places.in_flight() < handle.settings.max_in_flight;
+            lets_in(&handle.vitals.gate) && lets_in(&lane.gate) && free
+        };
         self.targets.iter().any(|target| has_room(target))
     }
 

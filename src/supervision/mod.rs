@@ -26,7 +26,7 @@ use self::{
     staff::{start_backend, table},
 };
 use crate::{
-    backend::{self, Handle, diagnose::Step, gate::Gate, messages::AskReport, report::Report},
+    backend::{self, Handle, change::revive, diagnose::Step, messages::AskReport, report::Report},
     error::Failed,
     router::{
         Router,
@@ -127,7 +127,7 @@ impl Overseer {
     /// Starts a given-up backend's actor anew; its facts stay.
     fn revive(&self, handle: &Handle, me: &Addr<Self>) {
         let old = self.installed.load_full();
-        handle.vitals.gate.publish(Gate::Ramp(1));
+        revive(&handle.vitals);
         let fresh = start_backend(handle.name(), handle.settings.clone(), handle.vitals.clone(), me);
         let mut handles = old.handles.clone();
         handles.insert(handle.name().to_string(), fresh);

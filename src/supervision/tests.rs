@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::{start, start_router};
 use crate::{
+    backend::entry::Want,
     clock,
     router::{local::LocalRouter, messages::Assign},
     settings::{self, Backend, Settings},
@@ -38,6 +39,7 @@ fn ask(settings: &Settings, able: fn(&Backend) -> bool) -> Assign {
         tried: Vec::new(),
         context_above: None,
         able,
+        want: Want::Whole,
         prompt_tokens: 1,
         affinity: None,
         explain: false,

@@ -155,7 +155,7 @@ impl Scrape {
                 // A loser of a race has not failed, and nobody has left: the closed set has no word of its own for it.
                 let let_go = ("other", get(&outcomes.let_go));
                 let mut counts =
-                    vec![("none", get(&outcomes.success)), ("caller_cancelled", get(&outcomes.cancelled)), let_go];
+                    vec![("none", outcomes.good()), ("caller_cancelled", get(&outcomes.cancelled)), let_go];
                 for class in Class::ALL {
                     // Two classes share a label.
                     match counts.iter_mut().find(|(label, _)| *label == class.as_str()) {

@@ -49,7 +49,7 @@ impl Seen {
                 lane: lane.clone(),
                 // A backend that is shut as a whole is shut for each of its models.
                 state: own.filter(|_| !whole).map_or(report.state, |own| own.state),
-                score: load::cost(estimate, vitals.load.busy(), settings.slots, settings.weight).line,
+                score: load::cost(estimate, vitals.load.busy(), settings.slots, settings.weight * lane.weight()).line,
                 first_token: estimate.seconds,
                 cooldown: cooldown(&vitals.gate).max(cooldown(&lane.gate)),
             }

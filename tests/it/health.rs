@@ -8,13 +8,15 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::support::{
+    client::Ask,
     eventually,
     proxy::{HELLO, HELLO_STREAM, Proxy},
     script::{Answer, Gate},
-    settings::Settings,
+    settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
 };
@@ -183,4 +185,111 @@ async fn a_stream_that_probes_opens_the_gate_with_its_first_content() {
     eventually("others are let in", async || (proxy.hello().await.status() == 200).then_some(())).await;
     gate.open();
     assert!(sse::is_done(&probe.rest().await.0));
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_probes_keeps_others_out_no_longer_than_first_token_soft() {
+    let gate = Gate::new();
+    let well = gate.clone();
+    let script = move |n: usize, _: &_| match n {
+        0..3 => Answer::json(503, "{}"),
+        3 => Answer::new().wait(&well).then(Answer::says("long")),
+        _ => Answer::says("well"),
+    };
+    let upstream = Upstream::start(script).await;
+    let settings = settings(&upstream, "100ms").set("backends.one", "first_token_soft = \"400ms\"");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.hello().await.status(), 503);
+    }
+    proxy.until("one", "the end of the backoff", |r| r["state"] == "half_open").await;
+    let mut probe = proxy.begin(HELLO).await;
+    upstream.until("the probe", |seen| seen.busy == 1).await;
+    assert_eq!(proxy.hello().await.error("code"), "no_healthy_backend");
+    // Long before the probe's own end.
+    eventually("others are let in", async || (proxy.hello().await.status() == 200).then_some(())).await;
+    gate.open();
+    assert_eq!(probe.reply().await.status(), 200);
+}
+
+#[tokio::test]
+async fn streams_lead_up_the_ramp_by_their_beginnings() {
+    let gate = Gate::new();
+    let wait = gate.clone();
+    let script = move |n: usize, _: &_| match n {
+        0..3 => Answer::json(500, "{}"),
+        _ => Answer::stream().chunk(sse::text("begun ")).wait(&wait).finished(),
+    };
+    let upstream = Upstream::start(script).await;
+    let proxy = Proxy::start(&settings(&upstream, "100ms")).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    proxy.until("one", "the time to probe", |r| r["state"] == "half_open").await;
+    let mut clients = Vec::new();
+    for streams in 1..=5 {
+        let mut client = proxy.begin(HELLO_STREAM).await;
+        assert_eq!(client.head().await.status(), 200);
+        clients.push(client);
+        proxy.until("one", "an open gate", |r| r["state"] == "healthy" && r["streaming"] == streams).await;
+    }
+    let says = |report: &Value| report["models"][0]["reason"].as_str().is_some_and(|r| r.contains("32 at a time"));
+    proxy.until("one", "the fifth step", says).await;
+    // What they have told is not told again at their end.
+    gate.open_for_all();
+    for client in &mut clients {
+        assert!(sse::is_done(&client.rest().await.0));
+    }
+    let report = proxy.until("one", "their ends", |r| r["requests"]["success"] == 5).await;
+    assert!(says(&report), "{report}");
+}
+
+/// An Anthropic backend that answers as told, and counts tokens as told; what is asked of it.
+async fn claude(answers: u16, counts: u16) -> (Upstream, Proxy) {
+    let upstream = Upstream::start(move |_, ask| match ask.head.line.contains("count_tokens") {
+        true if counts == 200 => Answer::json(200, r#"{"input_tokens":3}"#),
+        true => Answer::json(counts, "{}"),
+        false if answers == 200 => Answer::json(200, r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#),
+        false => Answer::json(answers, "{}"),
+    })
+    .await;
+    let lines = "protocol = \"anthropic\"\nbackoff_min = \"100ms\"";
+    let settings = Settings::only(upstream.addr, "/v1", "m", lines).set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    (upstream, proxy)
+}
+
+async fn ask(proxy: &Proxy, path: &str) -> u16 {
+    let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hello!"}]}"#;
+    proxy.ask(&Ask::post(path, body).bearer(TOKEN)).await.status()
+}
+
+#[tokio::test]
+async fn prompts_that_are_counted_hide_no_failures_and_are_no_probes() {
+    let (upstream, proxy) = claude(500, 200).await;
+    for _ in 0..2 {
+        for (path, status) in
+            [("/v1/messages", 502), ("/v1/messages/count_tokens", 200), ("/v1/messages/count_tokens", 200)]
+        {
+            assert_eq!(ask(&proxy, path).await, status);
+        }
+    }
+    assert_eq!(ask(&proxy, "/v1/messages").await, 502);
+    let report = proxy.until("only", "the time to probe", |r| r["state"] == "half_open").await;
+    assert_eq!((&report["requests"]["success"], &report["latency_ms"]["p50"]), (&4.into(), &Value::Null), "{report}");
+    assert_eq!((ask(&proxy, "/v1/messages/count_tokens").await, upstream.asked()), (200, 8));
+    let report = proxy.until("only", "the count", |r| r["requests"]["success"] == 5).await;
+    assert_eq!(report["state"], "half_open", "{report}");
+}
+
+#[tokio::test]
+async fn a_backend_that_cannot_count_tokens_is_not_shut_for_it() {
+    for status in [404, 429, 500] {
+        let (_upstream, proxy) = claude(200, status).await;
+        for _ in 0..4 {
+            assert_ne!(ask(&proxy, "/v1/messages/count_tokens").await, 200);
+        }
+        assert_eq!(ask(&proxy, "/v1/messages").await, 200);
+        assert_eq!(proxy.report("only").await["state"], "healthy");
+    }
 }

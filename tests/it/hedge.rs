@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{
     heard::{Heard, WAYS, hear, hello},
     proxy::Proxy,
-    script::{Answer, Gate},
+    script::{Answer, Gate, completion},
     settings::Settings,
     upstream::{Received, Upstream},
 };
@@ -158,4 +158,80 @@ async fn hedging_is_budgeted_and_can_be_switched_off() {
         }
         assert_eq!((slow.asked(), peer.asked()), (6, hedged));
     }
+}
+
+#[tokio::test]
+async fn who_says_nothing_and_is_beaten_each_time_is_shut_and_its_probes_back_off() {
+    let (slow, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
+    let lines = "breaker_failures = 3\nbackoff_min = \"200ms\"\nexpected_first_token = \"10ms\"";
+    let proxy = Proxy::start(&settings(&slow, &peer).set("backends.slow", lines)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+    let report = proxy.until("slow", "its first silence", |r| r["consecutive_failures"] == 1).await;
+    assert!(report["first_token_estimate_s"].as_f64() > Some(0.1), "it is expected to be as slow as it was: {report}");
+    assert!(report["last_error"]["message"].as_str().is_some_and(|said| said.contains("first_token_soft")), "{report}");
+    for _ in 0..2 {
+        assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+    }
+    proxy.until("slow", "a shut gate", |r| r["state"] == "open").await;
+    let mut waits = Vec::new();
+    for probes in 1..=3 {
+        proxy.until("slow", "the end of the backoff", |r| r["state"] == "half_open").await;
+        // A whole one is a probe like any other.
+        assert_eq!(hear(&proxy, probes % 2 == 0).await, Heard::said("hi", "peer"));
+        assert_eq!(slow.asked(), 3 + probes);
+        let report = proxy.until("slow", "a shut gate", |r| r["state"] == "open").await;
+        waits.push(report["reopens_in_ms"].as_u64().unwrap());
+    }
+    // Jitter may halve each; doubling three times still shows.
+    assert!(waits[2] > 400, "{waits:?}");
+}
+
+#[tokio::test]
+async fn clients_that_leave_a_silent_backend_do_not_shut_it() {
+    let silent = Upstream::always(Answer::new().hang()).await;
+    let lines = "first_token_soft = \"50ms\"\nbreaker_failures = 2";
+    let proxy = Proxy::start(&Settings::new().backend("one", silent.addr).set("backends.one", lines)).await;
+    for left in 1..=4 {
+        let client = proxy.begin(hello(true)).await;
+        silent.until("the request", |seen| seen.busy == 1).await;
+        // As long as this client has patience.
+        sleep(Duration::from_millis(120)).await;
+        drop(client);
+        silent.until("its end", |seen| seen.abandoned == left).await;
+    }
+    let report = proxy.until("one", "the leases given back", |r| r["requests"]["cancelled"] == 4).await;
+    assert_eq!((&report["state"], &report["consecutive_failures"]), (&json!("healthy"), &json!(0)), "{report}");
+}
+
+#[tokio::test]
+async fn where_the_second_fails_at_once_a_third_is_asked() {
+    for stream in WAYS {
+        let (slow, good) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
+        let bad = Upstream::always(Answer::json(500, "{}")).await;
+        let settings = Settings::new()
+            .backend("slow", slow.addr)
+            .target("bad", bad.addr, "priority = 2")
+            .target("good", good.addr, "priority = 3")
+            .set("backends.slow", "first_token_soft = \"150ms\"")
+            .set("failover", "hedge_budget = 1.0");
+        let proxy = Proxy::start(&settings).await;
+        let reply = proxy.chat(hello(stream)).await;
+        assert_eq!(Heard::of(&reply), Heard::said("hi", "good"));
+        assert_eq!((reply.header("x-greenroom-route"), reply.header("x-greenroom-attempts")), ("hedged", "3"));
+        assert_eq!((slow.asked(), bad.asked(), good.asked()), (1, 1, 1));
+        slow.until("the loser to be let go", |seen| seen.abandoned == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_whole_answer_that_is_arriving_is_not_slow_but_blanks_are_no_answer() {
+    const CHUNKED: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let json = completion("late");
+    let begun = Answer::new().raw(CHUNKED).chunk(&json[..20]).work(Duration::from_millis(500));
+    let (slow, peer) = (Upstream::always(begun.chunk(&json[20..]).end()).await, Upstream::saying("hi").await);
+    let proxy = Proxy::start(&settings(&slow, &peer)).await;
+    assert_eq!((hear(&proxy, false).await, peer.asked()), (Heard::said("late", "slow"), 0));
+    let slow = Upstream::always(Answer::new().raw(CHUNKED).chunk("\r\n").hang()).await;
+    let proxy = Proxy::start(&settings(&slow, &peer)).await;
+    assert_eq!(hear(&proxy, false).await, Heard::said("hi", "peer"));
 }

@@ -260,3 +260,30 @@ async fn an_answer_with_log_probabilities_is_not_sewn_together() {
     assert_broken(&proxy.chat(HELLO_STREAM).await, "word0 ");
     assert_eq!((bad.asked(), peer.asked()), (1, 0));
 }
+
+#[tokio::test]
+async fn who_lost_to_the_broken_stream_is_asked_to_rescue_it_only_where_nobody_else_is_left() {
+    let silent_once = async || {
+        let story = begun(60).finished();
+        Upstream::start(move |n, _| if n == 0 { Answer::new().hang() } else { story.clone() }).await
+    };
+    let (slow, bad, peer) = (silent_once().await, Upstream::always(cut(40)).await, peer().await);
+    let settings = Settings::new()
+        .backend("slow", slow.addr)
+        .target("bad", bad.addr, "priority = 2")
+        .target("peer", peer.addr, "priority = 3")
+        .set("backends.slow", "first_token_soft = \"100ms\"")
+        .set("failover", "hedge_budget = 1.0");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!((slow.asked(), bad.asked(), peer.asked()), (1, 1, 1));
+    let slow = silent_once().await;
+    let settings = Settings::new()
+        .backend("slow", slow.addr)
+        .target("bad", bad.addr, "priority = 2")
+        .set("backends.slow", "first_token_soft = \"100ms\"")
+        .set("failover", "hedge_budget = 1.0");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
+    assert_eq!((slow.asked(), bad.asked()), (2, 2));
+}

@@ -158,3 +158,29 @@ async fn a_wait_is_a_floor_for_probes_and_the_backend_is_asked_right_after_it() 
 async fn shut(proxy: &Proxy, name: &str) {
     proxy.until(name, "a shut gate", |report| report["state"] == "open").await;
 }
+
+#[tokio::test]
+async fn to_be_asked_again_at_once_shuts_nobody_out() {
+    for lines in ["retry-after: 0\r\n", "retry-after-ms: 0\r\n", "retry-after: Thu, 01 Jan 1970 00:00:09 GMT\r\n"] {
+        let (one, proxy) = alone(Answer::json_with(500, lines, NO), "max_attempts = 1").await;
+        for failures in 1..=2 {
+            assert_eq!(proxy.hello().await.status(), 502, "{lines}");
+            let report = proxy.until("one", "the failure", |r| r["consecutive_failures"] == failures).await;
+            assert_eq!(report["state"], "degraded", "{lines}{report}");
+        }
+        assert_eq!(one.asked(), 2);
+    }
+}
+
+#[tokio::test]
+async fn an_error_within_an_answer_asks_to_wait_by_the_answers_head() {
+    const LIMITED: &str = r#"{"error":{"message":"no","type":"rate_limit_error","param":null,"code":null}}"#;
+    for stream in WAYS {
+        let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nretry-after: 70\r\ntransfer-encoding: chunked\r\n\r\n";
+        let streamed = Answer::new().raw(head).chunk(format!("data: {LIMITED}\n\n")).end();
+        let answer = if stream { streamed } else { Answer::json_with(200, "retry-after: 70\r\n", LIMITED) };
+        let (one, proxy) = alone(answer, "max_attempts = 1").await;
+        let reply = proxy.chat(hello(stream)).await;
+        assert_eq!((reply.status(), reply.header("retry-after"), one.asked()), (429, "70", 1), "{reply:?}");
+    }
+}

@@ -1,6 +1,6 @@
 //! Actors that are killed on purpose: they come back, under the same address, and nobody else notices.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::support::{
     eventually,
@@ -22,7 +22,8 @@ async fn stage(chaos: bool, gate: &Gate) -> (Upstream, Upstream, Proxy) {
         .backend("one", one.addr)
         .backend("two", two.addr)
         .set("server", &format!("chaos = {chaos}"))
-        .set("models.m", "rescue = \"off\"");
+        .set("models.m", "rescue = \"off\"")
+        .set("history", "path = \":memory:\"\nflush_every = \"10ms\"");
     let proxy = Proxy::start(&settings).await;
     (one, two, proxy)
 }
@@ -107,6 +108,13 @@ async fn a_given_up_backend_can_be_resumed_and_nothing_else_is_said_to_be_done()
     assert_eq!(proxy.post("/admin/backends/one/resume").await.status(), 200);
     proxy.until("one", "its return", |r| r["state"] != "gave_up").await;
     assert_eq!(proxy.chat(hello_at("one")).await.status(), 200);
+    let returned = |history: &Value| {
+        let all = history["events"].as_array()?.iter().filter(|event| event["model"].is_null() || event["model"] == "");
+        let states: Vec<_> = all.filter_map(|event| event["state"].as_str()).collect();
+        (states.contains(&"gave_up") && states.last() == Some(&"ramping")).then_some(())
+    };
+    let history = async || returned(&proxy.get("/admin/history?backend=one").await.json());
+    eventually("its return in history", history).await;
     assert_eq!(proxy.post("/admin/backends/one/drain").await.status(), 200);
     proxy.until("one", "the drain", |r| r["state"] == "draining").await;
 }

@@ -1,0 +1,103 @@
+//! Owns the tests of what names a wait, of silences, and of the way back to an open gate.
+
+use std::time::Duration;
+
+use super::{
+    breaker::{Blow, Breaker},
+    gate::{Gate, Why},
+};
+use crate::settings::BreakerSettings;
+
+const FAIL: Blow = Blow::Counted { retry_after: None };
+
+fn settings() -> BreakerSettings {
+    BreakerSettings {
+        failures: 3,
+        window: secs(30),
+        min_samples: 10,
+        error_ratio: 0.5,
+        backoff_min: secs(1),
+        backoff_max: secs(60),
+    }
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn open() -> Breaker {
+    Breaker::new(settings(), 8, Gate::Open)
+}
+
+#[test]
+fn retry_after_shuts_for_exactly_that_long_and_is_never_shortened() {
+    let mut breaker = open();
+    breaker.failed(Blow::CoolDown(Some(secs(20))), false, 0, secs(1), 1.0);
+    breaker.failed(Blow::CoolDown(Some(secs(5))), false, 0, secs(2), 1.0);
+    breaker.failed(FAIL, false, 0, secs(3), 1.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(21), Why::RateLimit));
+}
+
+#[test]
+fn to_be_asked_again_at_once_is_to_be_asked_for_no_wait() {
+    let mut breaker = open();
+    breaker.failed(Blow::Counted { retry_after: Some(Duration::ZERO) }, false, 0, secs(1), 0.0);
+    assert_eq!(breaker.gate(), Gate::Open);
+    breaker.failed(Blow::CoolDown(Some(Duration::ZERO)), false, 0, secs(1), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::RateLimit));
+}
+
+#[test]
+fn silences_in_a_row_shut_and_a_silent_probe_doubles_the_backoff_but_no_ratio_knows_of_them() {
+    let mut breaker = open();
+    for n in 0..100 {
+        breaker.failed(Blow::Silence, false, n / 2, secs(40), 0.0);
+        assert_eq!(breaker.gate(), Gate::Open);
+    }
+    breaker.failed(FAIL, false, 50, secs(41), 0.0);
+    assert_eq!(breaker.gate(), Gate::Open);
+    (0..2).for_each(|_| breaker.failed(Blow::Silence, false, 50, secs(41), 0.0));
+    assert_eq!(breaker.gate(), Gate::Shut(secs(42), Why::Failures));
+    breaker.failed(Blow::Silence, true, 50, secs(42), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(44), Why::Failures));
+}
+
+#[test]
+fn first_tokens_lead_up_the_ramp_and_a_complete_answer_opens() {
+    let mut breaker = Breaker::new(settings(), 8, Gate::Shut(secs(1), Why::Failures));
+    breaker.begun(false);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(1), Why::Failures));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        breaker.begun(true);
+        seen.push(breaker.gate());
+    }
+    assert_eq!(seen, [Gate::Ramp(2), Gate::Ramp(4), Gate::Ramp(4), Gate::Ramp(4), Gate::Ramp(4)]);
+    breaker.completed();
+    assert_eq!(breaker.gate(), Gate::Open);
+}
+
+#[test]
+fn who_breaks_off_whatever_it_begins_is_shut_for_longer_each_time() {
+    let mut breaker = open();
+    (0..3).for_each(|_| breaker.failed(FAIL, false, 0, secs(0), 0.0));
+    for wait in [2, 4, 8] {
+        for n in 0..3 {
+            breaker.begun(n == 0);
+            breaker.failed(FAIL, false, 0, secs(100), 0.0);
+        }
+        assert_eq!(breaker.gate(), Gate::Shut(secs(100 + wait), Why::Failures));
+    }
+}
+
+#[test]
+fn requests_under_way_when_the_gate_shut_do_not_prolong_it() {
+    let mut breaker = open();
+    for _ in 0..50 {
+        breaker.failed(FAIL, false, 0, secs(1), 0.0);
+    }
+    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Failures));
+    // Nor later, when its probe is out: that one's failure would count as one of theirs.
+    breaker.failed(FAIL, false, 0, secs(9), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Failures));
+}

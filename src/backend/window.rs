@@ -1,0 +1,89 @@
+//! Owns the window over which a gate's error ratio is judged: when attempts failed, and how many had succeeded by then. Pure.
+
+use std::{collections::VecDeque, time::Duration};
+
+use crate::settings::BreakerSettings;
+
+/// Entries kept.
+const LONGEST: usize = 512;
+
+/// Failures and ticks: when, how many successes there had been, whether it was a failure.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Window(VecDeque<(Duration, u64, bool)>);
+
+impl Window {
+    /// Notes a failure, or only the count of successes so far, so that the window has a beginning.
+    pub(super) fn note(&mut self, now: Duration, successes: u64, failure: bool, settings: &BreakerSettings) {
+        if self.0.back().is_some_and(|(_, before, _)| *before > successes) {
+            // A reload has taken a model away, and its successes with it: nothing before compares with what follows.
+            self.0.clear();
+        }
+        let start = now.saturating_sub(settings.window);
+        // The last entry before the window stays: it tells the successes at its beginning.
+        while self.0.len() > LONGEST || self.0.get(1).is_some_and(|(at, ..)| *at <= start) {
+            self.0.pop_front();
+        }
+        self.0.push_back((now, successes, failure));
+    }
+
+    /// Whether too many of all have failed.
+    pub(super) fn is_bad(&self, now: Duration, successes: u64, settings: &BreakerSettings) -> bool {
+        let start = now.saturating_sub(settings.window);
+        let failures = self.0.iter().filter(|(at, _, failure)| *failure && *at >= start).count() as u64;
+        let before = self.0.front().map_or(successes, |(_, count, _)| *count);
+        let all = failures + successes.saturating_sub(before);
+        all >= u64::from(settings.min_samples.max(1)) && failures as f64 / all as f64 >= settings.error_ratio
+    }
+
+    /// Forgets all.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secs(n: u64) -> Duration {
+        Duration::from_secs(n)
+    }
+
+    fn settings() -> BreakerSettings {
+        BreakerSettings {
+            failures: 3,
+            window: secs(30),
+            min_samples: 4,
+            error_ratio: 0.5,
+            backoff_min: secs(1),
+            backoff_max: secs(60),
+        }
+    }
+
+    #[test]
+    fn a_reload_that_takes_successes_away_does_not_make_failures_of_now_and_then_too_many() {
+        let (mut window, settings) = (Window::default(), settings());
+        for n in 0..4 {
+            window.note(secs(2 * n), 1000 + 9 * n, true, &settings);
+            assert!(!window.is_bad(secs(2 * n), 1000 + 9 * n, &settings));
+        }
+        for n in 0..4 {
+            // All but one model are gone: the sum of successes begins anew.
+            window.note(secs(10 + 2 * n), 20 + 9 * n, true, &settings);
+            assert!(!window.is_bad(secs(10 + 2 * n), 20 + 9 * n, &settings), "{window:?}");
+        }
+    }
+
+    #[test]
+    fn only_failures_within_the_window_count_and_enough_are_enough() {
+        let (mut window, settings) = (Window::default(), settings());
+        for n in 0..3 {
+            window.note(secs(n), 0, true, &settings);
+        }
+        assert!(!window.is_bad(secs(3), 0, &settings));
+        window.note(secs(3), 0, true, &settings);
+        assert!(window.is_bad(secs(3), 0, &settings) && !window.is_bad(secs(32), 0, &settings));
+        window.clear();
+        assert!(!window.is_bad(secs(3), 0, &settings));
+    }
+}

@@ -1,0 +1,139 @@
+//! Owns attempts side by side: beside one that is slow another, whichever has content first.
+
+use std::{
+    cell::Cell,
+    future::{Future, poll_fn},
+    pin::{Pin, pin},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+};
+
+use super::{
+    Exchange, acquire::is_hopeless, attempt, attempt::Opened, budget::Extra, leg::Leg, request::Request, worker::Worker,
+};
+use crate::{
+    clock,
+    error::Failed,
+    router::{messages::Grant, table::Target},
+};
+
+/// How an attempt ends.
+type Ended = Result<Opened, (Arc<Target>, Failed)>;
+
+/// An attempt under way.
+struct Runner<'a> {
+    /// The backend.
+    id: u64,
+    /// Its entry in the story.
+    note: usize,
+    /// The soft first-token threshold has passed.
+    slow: Rc<Cell<bool>>,
+    ending: Pin<Box<dyn Future<Output = Ended> + 'a>>,
+}
+
+impl Runner<'_> {
+    /// Its end, if that comes before it is slow.
+    async fn unless_slow(&mut self) -> Option<Ended> {
+        poll_fn(|cx| match self.ending.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if self.slow.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        })
+        .await
+    }
+}
+
+/// The end of whichever ends first, and the other.
+async fn first<'a>(mut one: Runner<'a>, mut two: Runner<'a>) -> (Ended, Runner<'a>) {
+    let (ended, is_one) = poll_fn(|cx| match one.ending.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready((ended, true)),
+        Poll::Pending => two.ending.as_mut().poll(cx).map(|ended| (ended, false)),
+    })
+    .await;
+    (ended, if is_one { two } else { one })
+}
+
+impl Exchange {
+    /// One attempt; beside a slow one a second, whichever has content first.
+    pub(super) async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
+        self.attempts += 1;
+        if let Some(extra) = self.extra.take() {
+            extra.made();
+        }
+        let (worker, request) = (self.worker.clone(), self.request.clone());
+        let id = grant.target.handle.id;
+        let (leg, target) = Leg::begin(&request, grant, false);
+        let (slow, note) = (leg.slow.clone(), leg.note);
+        let mut ending = pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
+        let may_hedge = request.pin.is_none();
+        let ended = poll_fn(|cx| match ending.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(Some(ended)),
+            Poll::Pending if may_hedge && slow.get() => Poll::Ready(None),
+            Poll::Pending => Poll::Pending,
+        });
+        if let Some(ended) = ended.await {
+            return ended.map_err(|fell| vec![fell]);
+        }
+        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
+        let runner = Runner { id, note, slow, ending: Box::pin(ending) };
+        Box::pin(self.hedge(&worker, &request, runner)).await.map_err(|fell| vec![fell])
+    }
+
+    /// Another beside an attempt that is slow, and whichever is left of two is not left alone once it is slow, either.
+    async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Runner<'a>) -> Ended {
+        loop {
+            if let Some(ended) = runner.unless_slow().await {
+                return ended;
+            }
+            let Some(grant) = self.another(runner.id).await else {
+                return runner.ending.await;
+            };
+            let id = grant.target.handle.id;
+            let (leg, target) = Leg::begin(request, grant, true);
+            let (slow, note) = (leg.slow.clone(), leg.note);
+            let ending = Box::pin(attempt::open(worker, request, leg, target, self.owed.clone()));
+            let (ended, other) = first(runner, Runner { id, note, slow, ending }).await;
+            match ended {
+                Ok(opened) => {
+                    self.beaten(&other);
+                    return Ok(opened);
+                }
+                // What no other backend can help with is known as soon as one has said so.
+                Err(fell) if is_hopeless(&fell.1) => {
+                    self.beaten(&other);
+                    return Err(fell);
+                }
+                Err((target, failed)) => {
+                    self.note_fallen(&target, failed);
+                    runner = other;
+                }
+            }
+        }
+    }
+
+    /// Lets the loser go. It is asked again for this request only where nobody else is left: it may still be as slow.
+    fn beaten(&mut self, loser: &Runner<'_>) {
+        let why = "another attempt was quicker".to_owned();
+        self.request.telling.attempt_ended(loser.note, "let_go", None, Some(why), clock::now());
+        if !self.tried.contains(&loser.id) {
+            self.tried.push(loser.id);
+            self.avoided.push(loser.id);
+        }
+    }
+
+    /// Another backend beside a slow one, if one is free and the budget allows it.
+    async fn another(&mut self, slow: u64) -> Option<Grant> {
+        if self.attempts >= self.most() {
+            return None;
+        }
+        let extra = Extra::of(&self.worker.hedges)?;
+        self.tried.push(slow);
+        let grant = self.assign().await.ok().and_then(Result::ok);
+        self.tried.retain(|id| *id != slow);
+        let grant = grant?;
+        self.attempts += 1;
+        extra.made();
+        Some(grant)
+    }
+}

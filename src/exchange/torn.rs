@@ -1,0 +1,80 @@
+//! Owns what can be read of a JSON text that was torn off: all but what its end was to tell. Pure.
+
+use serde::de::IgnoredAny;
+
+/// A text like the beginning of one that was torn off, but whole: what was open is closed, and a member that cannot be is left
+/// out. `None`: it is none of a JSON text.
+pub(super) fn mended(torn: &[u8]) -> Option<Vec<u8>> {
+    let torn = String::from_utf8_lossy(torn);
+    let mut open = Vec::new();
+    let (mut quoted, mut escaped) = (false, false);
+    // Before the last comma all is complete but for the brackets that were open there.
+    let mut complete = None;
+    for (at, byte) in torn.bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            _ if quoted => {}
+            b'{' => open.push(b'}'),
+            b'[' => open.push(b']'),
+            b'}' | b']' => drop(open.pop()),
+            b',' => complete = Some((at, open.len())),
+            _ => {}
+        }
+    }
+    let closed = |text: &str, end: &[u8], open: &[u8]| {
+        let text: Vec<u8> = text.bytes().chain(end.iter().copied()).chain(open.iter().rev().copied()).collect();
+        serde_json::from_slice::<IgnoredAny>(&text).is_ok().then_some(text)
+    };
+    // Of an escape that was torn the beginning is no letter.
+    let text = if escaped { &torn[..torn.len() - 1] } else { &torn[..] };
+    let end: &[u8] = if quoted { b"\"" } else { b"" };
+    closed(text, end, &open).or_else(|| complete.and_then(|(at, depth)| closed(&torn[..at], b"", open.get(..depth)?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(torn: &str) -> Option<Value> {
+        mended(torn.as_bytes()).map(|text| serde_json::from_slice(&text).expect("it is whole"))
+    }
+
+    #[test]
+    fn what_came_before_the_tear_is_kept() {
+        let whole = r#"{"error":{"code":"rate_limit_exceeded","list":[1,{"a":2}],"message":"wait \"a\" bit\\"}}"#;
+        let code = json!({"error": {"code": "rate_limit_exceeded"}});
+        assert_eq!(read(&whole[..whole.find(",\"li").expect("there")]), Some(code.clone()));
+        assert_eq!(read(&whole[..whole.find("st\":").expect("there")]), Some(code));
+        let torn = &whole[..whole.find(" bit").expect("there")];
+        assert_eq!(read(torn).expect("whole")["error"]["message"], "wait \"a\"");
+        assert_eq!(
+            read(r#"{"error":{"message":"long, long, long"#).expect("whole")["error"]["message"],
+            "long, long, long"
+        );
+        assert_eq!(read(r#"{"error":{"message":"a\"#).expect("whole")["error"]["message"], "a");
+        for nothing in ["", "<html>", "}", "{\"a\":tr"] {
+            assert_eq!(read(nothing), None, "{nothing}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn of_any_error_torn_anywhere_what_is_read_was_said(code in ".{0,20}", message in ".{0,60}", at in any::<prop::sample::Index>()) {
+            let whole = json!({"error": {"code": code, "message": message, "param": null}}).to_string();
+            let torn = &whole.as_bytes()[..at.index(whole.len())];
+            if let Some(text) = mended(torn) {
+                let read: Value = serde_json::from_slice(&text).expect("it is whole");
+                for (name, said) in [("code", &code), ("message", &message)] {
+                    // A letter that was torn in two is read as another.
+                    let part = read["error"][name].as_str().unwrap_or_default().trim_end_matches('\u{fffd}');
+                    prop_assert!(said.starts_with(part), "{} of {}", part, said);
+                }
+            }
+        }
+    }
+}
