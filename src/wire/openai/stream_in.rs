@@ -105,7 +105,7 @@ impl Reader {
         for (member, text) in echo::MEMBERS.into_iter().zip([some(delta.reasoning_content), some(delta.reasoning)]) {
             // Some servers say the same in both.
             if let Some(text) = text.filter(|_| self.thinking.is_none_or(|m| m == member)) {
-                self.calls.end(out);
+                self.calls.leave(out);
                 self.thinking = Some(member);
                 out.push(ChatEvent::Thinking(text));
             }
@@ -121,7 +121,7 @@ impl Reader {
         }
         if let Some(text) = some(delta.refusal) {
             self.stop_thinking(out);
-            self.calls.end(out);
+            self.calls.leave(out);
             self.refused = true;
             out.push(ChatEvent::Refusal(text));
         }
@@ -137,7 +137,7 @@ impl Reader {
             };
             self.calls.take(piece, out)?;
         }
-        if !self.calls.is_under_way() {
+        if !self.held.is_empty() && self.calls.are_settled() {
             self.release(out);
         }
         Ok(())
@@ -145,16 +145,19 @@ impl Reader {
 
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
-        if self.calls.is_under_way() {
+        // Words end a call that has no arguments; a line end may come ahead of them.
+        if self.calls.are_cut() || (!self.calls.are_settled() && text.trim().is_empty()) {
             self.held.push_str(&text);
             return;
         }
-        self.calls.end(out);
+        self.release(out);
+        self.calls.leave(out);
         out.push(ChatEvent::Text(text));
     }
 
     fn release(&mut self, out: &mut Vec<ChatEvent<'_>>) {
         if !self.held.is_empty() {
+            self.calls.leave(out);
             out.push(ChatEvent::Text(Cow::Owned(std::mem::take(&mut self.held))));
         }
     }
