@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Fault, Malformed, counts,
+        Fault, Malformed, counts, course,
         events::{ChatEvent, Finish, StreamReader},
         json::{list, text},
         peek::{self, GaveUp},
@@ -72,17 +72,17 @@ impl StreamReader for Reader {
         for choice in chunk.choices.into_iter().filter(|c| c.index == 0) {
             self.delta(choice.delta.unwrap_or_default(), out)?;
             self.open |= seen.content;
-            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.0.is_empty()) {
+            if let Some(reason) = course::said(choice.finish_reason.map(|t| t.0)) {
                 self.stop_thinking(out);
                 self.calls.end(out);
                 self.release(out);
-                if let Some(gave_up) = GaveUp::read(&reason.0) {
+                if let Some(gave_up) = GaveUp::read(&reason) {
                     out.push(ChatEvent::Fault(gave_up.fault()));
                     return Ok(());
                 }
                 self.open = false;
                 let stopped = choice.stop_reason.as_str().map(|stop| Cow::Owned(stop.to_owned()));
-                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason.0)), stop_sequence: stopped });
+                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason)), stop_sequence: stopped });
             }
         }
         out.extend(seen.usage.map(ChatEvent::Usage));
