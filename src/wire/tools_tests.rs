@@ -246,3 +246,18 @@ fn texts_alone_are_one_string_for_servers_that_take_no_parts() {
     let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
     assert_eq!(said(json!([text("a"), image]))[0], text("a"));
 }
+
+#[test]
+fn tools_lead_back_by_the_names_that_they_were_offered_under() {
+    // `functions` are of chat completions: in a Responses request nobody offers them.
+    let body = json!({"input": [{"role": "user", "content": "q"},
+            {"type": "additional_tools", "tools": [namespace("n", &[function("g")])]}],
+        "functions": [{"name": "n__f"}, {"name": "n__g"}], "tools": [namespace("n", &[function("f")])]});
+    let offer = sent(Dialect::Responses, PROTOCOLS[0], &body);
+    assert_eq!(offered(&offer), ["n__f", "n__g"]);
+    let [whole, _] = heard(Dialect::Responses, &body, &[("n__f", "{}"), ("n__g", "{}")]);
+    for (at, name) in ["f", "g"].into_iter().enumerate() {
+        let call = &whole["output"][at];
+        assert_eq!((&call["namespace"], &call["name"]), (&json!("n"), &json!(name)), "{call}");
+    }
+}
