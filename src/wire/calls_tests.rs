@@ -4,16 +4,13 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, ReplyContext, StreamTranslator, Target, asked, reply, request},
+    tests_support::{self, context, events},
+    translate::{Dialect, ReplyContext, StreamTranslator, asked, reply},
 };
 
 /// What a tree of values would write otherwise.
 const DIGITS: &str =
     r#"{"id":12345678901234567890123,"safe":9007199254740993,"price":1.10,"big":1E5,"in":[{"x":-0.0}]}"#;
-
-fn context() -> ReplyContext {
-    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
-}
 
 /// The reply's own text: a test that parsed it would lose the digits, too.
 fn whole(from: Protocol, to: Dialect, body: &str) -> String {
@@ -27,8 +24,7 @@ fn streamed(from: Protocol, to: Dialect, frames: &[&str]) -> Vec<Value> {
         translator.frame(None, frame.as_bytes(), &mut out).expect("a frame");
     }
     assert!(translator.end(&mut out));
-    let text = String::from_utf8(out).expect("UTF-8");
-    text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok()).collect()
+    events(&out)
 }
 
 #[test]
@@ -94,10 +90,9 @@ fn older() -> Value {
 }
 
 fn sent(protocol: Protocol, model: &str, body: &Value) -> Value {
-    let target = Target { protocol, model, max_tokens: 9, refuse_unsupported: true };
-    let out = request(Dialect::Chat, body.to_string().as_bytes(), &target).expect("a request");
-    assert!(out.dropped.is_empty(), "{:?}", out.dropped);
-    serde_json::from_slice(&out.body).expect("JSON")
+    let (body, dropped) = tests_support::sent(Dialect::Chat, (protocol, model), body);
+    assert!(dropped.is_empty(), "{dropped:?}");
+    body
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
-    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, asked, reply, request},
+    Protocol, tests_support,
+    translate::{Dialect, Refused, ReplyContext, StreamTranslator, asked, reply},
 };
 
 const PROTOCOLS: [(Protocol, &str); 3] = [
@@ -13,9 +13,8 @@ const PROTOCOLS: [(Protocol, &str); 3] = [
     (Protocol::Gemini, "gemini-2.5-pro"),
 ];
 
-fn made(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Result<(Value, Vec<String>), Refused> {
-    let target = Target { protocol, model, max_tokens: 9, refuse_unsupported: false };
-    let out = request(from, body.to_string().as_bytes(), &target)?;
+fn made(from: Dialect, to: (Protocol, &str), body: &Value) -> Result<(Value, Vec<String>), Refused> {
+    let out = tests_support::made(from, to, body)?;
     Ok((serde_json::from_slice(&out.body).expect("JSON"), out.dropped))
 }
 
