@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     free_text,
-    responses::tools_in::{SEARCH, brought, is_clients_search},
+    responses::tools_in::{SEARCH, bringing, is_clients_search, offered},
     scan::{self, Cursor},
     tool_names::{self, Names},
     translate::Dialect,
@@ -117,15 +117,15 @@ fn tools(dialect: Dialect, body: &[u8], custom: bool) -> Vec<Value> {
     if !(custom || brings || grouped || tool_names::has_long(body)) {
         return Vec::new();
     }
-    let (mut tools, mut later): (Vec<Value>, Vec<Value>) = (Vec::new(), Vec::new());
+    let (mut listed, mut input) = ([Vec::new(), Vec::new()], Vec::new());
+    let read = |value: &str| serde_json::from_str::<Vec<Value>>(value).unwrap_or_default();
     members(body, |key, value| match key {
-        "tools" => tools.extend(serde_json::from_str::<Vec<Value>>(value).unwrap_or_default()),
-        "functions" => later.extend(serde_json::from_str::<Vec<Value>>(value).unwrap_or_default()),
-        "input" if brings => later.extend(brought(value)),
+        "tools" => listed[0] = read(value),
+        "functions" if dialect == Dialect::Chat => listed[1] = read(value),
+        "input" if brings => input = bringing(value),
         _ => {}
     });
-    tools.append(&mut later);
-    tools
+    offered(listed.concat(), &input)
 }
 
 fn is_list(value: &str) -> bool {

@@ -4,16 +4,13 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, ReplyContext, StreamTranslator, Target, asked, reply, request},
+    tests_support::{self, context, events},
+    translate::{Dialect, ReplyContext, StreamTranslator, asked, reply},
 };
 
 /// What a tree of values would write otherwise.
 const DIGITS: &str =
     r#"{"id":12345678901234567890123,"safe":9007199254740993,"price":1.10,"big":1E5,"in":[{"x":-0.0}]}"#;
-
-fn context() -> ReplyContext {
-    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
-}
 
 /// The reply's own text: a test that parsed it would lose the digits, too.
 fn whole(from: Protocol, to: Dialect, body: &str) -> String {
@@ -27,8 +24,7 @@ fn streamed(from: Protocol, to: Dialect, frames: &[&str]) -> Vec<Value> {
         translator.frame(None, frame.as_bytes(), &mut out).expect("a frame");
     }
     assert!(translator.end(&mut out));
-    let text = String::from_utf8(out).expect("UTF-8");
-    text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok()).collect()
+    events(&out)
 }
 
 #[test]
@@ -94,10 +90,9 @@ fn older() -> Value {
 }
 
 fn sent(protocol: Protocol, model: &str, body: &Value) -> Value {
-    let target = Target { protocol, model, max_tokens: 9, refuse_unsupported: true };
-    let out = request(Dialect::Chat, body.to_string().as_bytes(), &target).expect("a request");
-    assert!(out.dropped.is_empty(), "{:?}", out.dropped);
-    serde_json::from_slice(&out.body).expect("JSON")
+    let (body, dropped) = tests_support::sent(Dialect::Chat, (protocol, model), body);
+    assert!(dropped.is_empty(), "{dropped:?}");
+    body
 }
 
 #[test]
@@ -188,6 +183,7 @@ fn text_amid_the_arguments_of_a_call_does_not_cut_them() {
         ([call("{\"x\""), said.clone(), rest.clone(), end.clone()], "{\"x\":1}"),
         ([call("{\"x\":1}"), said.clone(), piece(&json!({})), end.clone()], "{\"x\":1}"),
         ([call(""), said.clone(), piece(&json!({})), end.clone()], ""),
+        ([call("{\"x\""), rest.clone(), said.clone(), end.clone()], "{\"x\":1}"),
     ] {
         let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
         let events = streamed(Protocol::Openai, Dialect::Messages, &frames);
@@ -198,4 +194,29 @@ fn text_amid_the_arguments_of_a_call_does_not_cut_them() {
         let arguments = if want.is_empty() { "{}" } else { want };
         assert_eq!((&output[0]["arguments"], &output[1]["content"][0]["text"]), (&json!(arguments), &json!("hm")));
     }
+}
+
+#[test]
+fn a_call_without_arguments_holds_up_no_text_behind_it() {
+    let piece = |delta: &Value| json!({"choices": [{"index": 0, "delta": delta}]}).to_string();
+    let call = |at: u8| {
+        let function = json!({"name": "f", "arguments": ""});
+        piece(&json!({"tool_calls": [{"index": at, "id": format!("c{at}"), "function": function}]}))
+    };
+    let rest = piece(&json!({"tool_calls": [{"index": 0, "function": {"arguments": "{\"x\":1}"}}]}));
+    let [blank, word] = ["\n", "hm"].map(|said| piece(&json!({"content": said})));
+    let mut translator = StreamTranslator::new(Protocol::Openai, Dialect::Messages, context(), true);
+    let mut told = |frame: &str| {
+        let mut out = Vec::new();
+        let seen = translator.frame(None, frame.as_bytes(), &mut out);
+        seen.map(|seen| seen.text.into_owned())
+    };
+    for (frame, said) in [(&call(0), ""), (&call(1), ""), (&blank, ""), (&word, "\nhm"), (&word, "hm")] {
+        assert_eq!(told(frame).as_deref(), Ok(said), "{frame}");
+    }
+    // The client has been told that the call is over: what it would make of it is another call.
+    assert!(told(&rest).is_err());
+    let mut late = StreamTranslator::new(Protocol::Openai, Dialect::Messages, context(), true);
+    let frames = [call(0), blank, rest].map(|frame| late.frame(None, frame.as_bytes(), &mut Vec::new()));
+    assert_eq!(frames.map(|seen| seen.map(|seen| seen.text.into_owned())), ["", "", "\n"].map(|t| Ok(t.to_owned())));
 }

@@ -3,6 +3,11 @@
 /// The place of the last bit, which all choices from there on share: of those no finish is believed, only an end marker.
 const BEYOND: u32 = u64::BITS - 1;
 
+/// A finish reason, unless it is empty: some servers send that until there is one.
+pub(crate) fn said<T: AsRef<str>>(reason: Option<T>) -> Option<T> {
+    reason.filter(|reason| !reason.as_ref().is_empty())
+}
+
 /// What a frame does to an answer's choices, a bit for each.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Moves {

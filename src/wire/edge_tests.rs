@@ -4,12 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     Observed, Protocol,
-    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, fault, reply, request},
+    tests_support::{context, events, made},
+    translate::{Dialect, Refused, StreamTranslator, fault, reply},
 };
-
-fn context() -> ReplyContext {
-    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
-}
 
 /// Translates frames; the client's events and what each frame meant. Ends cleanly unless a fault was seen.
 fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> (Vec<Value>, Vec<Observed<'static>>) {
@@ -20,9 +17,7 @@ fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> (Vec<Value>, Vec<O
     }
     let faulty = seen.iter().any(|s| s.fault.is_some());
     assert_ne!(translator.end(&mut out), faulty);
-    let text = String::from_utf8(out).expect("UTF-8");
-    let data = text.lines().filter_map(|l| l.strip_prefix("data: "));
-    (data.filter_map(|l| serde_json::from_str(l).ok()).collect(), seen)
+    (events(&out), seen)
 }
 
 fn piece(call: &Value) -> Value {
@@ -164,9 +159,8 @@ fn an_error_about_our_account_is_not_taken_for_the_callers() {
 }
 
 fn sent(from: Dialect, protocol: Protocol, model: &str, body: &Value) -> Result<Value, Refused> {
-    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
-    let out = request(from, body.to_string().as_bytes(), &target)?;
-    Ok(serde_json::from_slice(&out.body).expect("JSON"))
+    let made = made(from, (protocol, model), body)?;
+    Ok(serde_json::from_slice(&made.body).expect("JSON"))
 }
 
 fn asked(more: &Value) -> Value {

@@ -4,7 +4,8 @@ use serde_json::json;
 
 use super::{
     Protocol,
-    losses_tests::{CLAUDE, GPT, asked, blocks, is_unsupported, made, sent},
+    losses_tests::{CLAUDE, GPT, asked, blocks, is_unsupported},
+    tests_support::{made, sent},
     translate::Dialect,
 };
 

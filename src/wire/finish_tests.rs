@@ -135,6 +135,7 @@ fn the_end_marker_stands_for_a_finish_behind_words_and_whole_calls() {
     for (said, reason) in [
         (chat(&json!({"content": "a"}), &json!("")), Some("stop")),
         (call("{}"), Some("tool_calls")),
+        (call(""), Some("tool_calls")),
         (call("{\"a\":"), None),
         (chat(&json!({"role": "assistant", "content": ""}), &Value::Null), None),
     ] {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
+    tests_support::kept,
     translate::{Dialect, ReplyContext, StreamTranslator, Target, asked, reply, request},
 };
 
@@ -28,10 +29,7 @@ fn context(dialect: Dialect) -> ReplyContext {
 }
 
 fn sent(from: Dialect, body: &Value) -> Value {
-    let target =
-        Target { protocol: Protocol::Anthropic, model: "claude-opus-4-6", max_tokens: 9, refuse_unsupported: true };
-    let out = request(from, body.to_string().as_bytes(), &target).expect("a request");
-    serde_json::from_slice(&out.body).expect("JSON")
+    kept(from, (Protocol::Anthropic, "claude-opus-4-6"), body)
 }
 
 #[test]

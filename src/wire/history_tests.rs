@@ -4,21 +4,16 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, ReplyContext, StreamTranslator, Target, reply, request},
+    tests_support::{self, context},
+    translate::{Dialect, reply},
 };
 
 const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-5-5");
 const GOOGLES: (Protocol, &str) = (Protocol::Openai, "gemini-3-pro-preview");
 const GEMINI: (Protocol, &str) = (Protocol::Gemini, "gemini-3-pro-preview");
 
-fn context() -> ReplyContext {
-    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
-}
-
-fn sent(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Value {
-    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
-    let out = request(from, body.to_string().as_bytes(), &target).expect("a request");
-    serde_json::from_slice(&out.body).expect("JSON")
+fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> Value {
+    tests_support::sent(from, to, body).0
 }
 
 fn replied(from: Protocol, to: Dialect, body: &Value) -> Value {
@@ -27,13 +22,7 @@ fn replied(from: Protocol, to: Dialect, body: &Value) -> Value {
 }
 
 fn events(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
-    let (mut translator, mut out) = (StreamTranslator::new(from, to, context(), true), Vec::new());
-    for frame in frames {
-        translator.frame(None, frame.to_string().as_bytes(), &mut out).expect("a frame");
-    }
-    assert!(translator.end(&mut out));
-    let text = String::from_utf8(out).expect("UTF-8");
-    text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok()).collect()
+    tests_support::streamed(from, to, context(), frames)
 }
 
 #[test]

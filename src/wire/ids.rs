@@ -1,6 +1,6 @@
 //! Owns the ids that replies carry in a client's dialect, the provider's own under the dialect's prefix, and those of calls.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// An id with a dialect's prefix.
 pub(crate) fn prefixed(prefix: &str, id: &str) -> String {
@@ -12,12 +12,15 @@ pub(crate) fn plain(id: &str) -> String {
     id.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
 }
 
+/// The ids of one request, and for each the number that might come behind it next.
+pub(crate) type Used = HashMap<String, usize>;
+
 /// Plain ids for those of one request, the same for the same and another for another. Who comes first keeps its own, so that
 /// a conversation that goes on begins with the same bytes, which is what caches of prompts go by.
 #[derive(Debug, Default)]
 pub(crate) struct PlainIds {
     given: HashMap<String, String>,
-    used: HashSet<String>,
+    used: Used,
 }
 
 impl PlainIds {
@@ -28,13 +31,14 @@ impl PlainIds {
 }
 
 /// The id, with a number behind it where it is used already.
-pub(crate) fn unique(id: &str, used: &mut HashSet<String>) -> String {
-    let mut unique = id.to_owned();
-    let mut count = 2_usize;
-    while !used.insert(unique.clone()) {
+pub(crate) fn unique(id: &str, used: &mut Used) -> String {
+    let (mut unique, mut count) = (id.to_owned(), used.get(id).copied().unwrap_or(2));
+    while used.contains_key(&unique) {
         unique = format!("{id}_{count}");
         count += 1;
     }
+    used.insert(id.to_owned(), count);
+    used.entry(unique.clone()).or_insert(2);
     unique
 }
 
@@ -77,6 +81,16 @@ mod tests {
                 for (other, theirs) in ids.iter().zip(&given) {
                     prop_assert_eq!(id == other, plain == theirs, "{} {}", id, other);
                 }
+            }
+        }
+
+        #[test]
+        fn an_id_that_is_used_gets_the_first_number_that_is_free(ids in proptest::collection::vec("[a_2]{1,4}", 0..40)) {
+            let (mut used, mut all) = (Used::new(), std::collections::HashSet::new());
+            for id in ids {
+                let numbered = (2..).map(|number| format!("{id}_{number}"));
+                let free = std::iter::once(id.clone()).chain(numbered).find(|one| all.insert(one.clone()));
+                prop_assert_eq!(Some(unique(&id, &mut used)), free);
             }
         }
     }

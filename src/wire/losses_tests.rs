@@ -5,21 +5,12 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, Refused, Target, Translated, code, request},
+    tests_support::{made, sent},
+    translate::{Dialect, Refused, Translated, code},
 };
 
 pub(super) const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
 pub(super) const GPT: (Protocol, &str) = (Protocol::Openai, "gpt-4o");
-
-pub(super) fn made(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Result<Translated, Refused> {
-    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
-    request(from, body.to_string().as_bytes(), &target)
-}
-
-pub(super) fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> (Value, Vec<String>) {
-    let made = made(from, to, body).expect("a request that translates");
-    (serde_json::from_slice(&made.body).expect("JSON"), made.dropped)
-}
 
 /// A request of each dialect with further members.
 pub(super) fn asked(dialect: Dialect, more: Value) -> Value {

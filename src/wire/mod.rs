@@ -49,6 +49,8 @@ pub mod sse;
 #[cfg(test)]
 mod strict_tests;
 #[cfg(test)]
+mod tests_support;
+#[cfg(test)]
 mod thinking_tests;
 mod tool_names;
 #[cfg(test)]

@@ -2,15 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Protocol,
-    translate::{Dialect, Target, request},
-};
+use super::{Protocol, tests_support, translate::Dialect};
 
 fn sent(from: Dialect, model: &str, body: &Value) -> (Value, Vec<String>) {
-    let target = Target { protocol: Protocol::Anthropic, model, max_tokens: 4096, refuse_unsupported: false };
-    let made = request(from, body.to_string().as_bytes(), &target).expect("a request");
-    (serde_json::from_slice(&made.body).expect("JSON"), made.dropped)
+    tests_support::sent(from, (Protocol::Anthropic, model), body)
 }
 
 /// A chat request with tools of these parameters, all strict.

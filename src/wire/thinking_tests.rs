@@ -5,31 +5,18 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, reply, request},
+    tests_support::{self, context},
+    translate::{Dialect, Refused, reply},
 };
 
-fn context() -> ReplyContext {
-    ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
-}
-
 fn sent(from: Dialect, protocol: Protocol, model: &str, body: &Value) -> Value {
-    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: true };
-    let out = request(from, body.to_string().as_bytes(), &target).expect("a request");
-    serde_json::from_slice(&out.body).expect("JSON")
+    tests_support::kept(from, (protocol, model), body)
 }
 
 /// The last whole object of a stream: the Messages blocks, or the Responses output, that a client has at its end.
 fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
-    let (mut translator, mut out) = (StreamTranslator::new(from, to, context(), true), Vec::new());
-    for frame in frames {
-        translator.frame(None, frame.to_string().as_bytes(), &mut out).expect("a frame");
-    }
-    assert!(translator.end(&mut out));
-    let text = String::from_utf8(out).expect("UTF-8");
-    let events = text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok());
     let mut blocks: Vec<Value> = Vec::new();
-    for event in events {
-        let event: Value = event;
+    for event in tests_support::streamed(from, to, context(), frames) {
         let at = event["index"].as_u64().unwrap_or(0) as usize;
         match event["type"].as_str().unwrap_or_default() {
             "content_block_start" => blocks.push(event["content_block"].clone()),
@@ -140,8 +127,7 @@ fn a_thought_signature_before_text_comes_back_on_the_text() {
 fn asked(protocol: Protocol, model: &str, more: &Value) -> Result<(Value, Vec<String>), Refused> {
     let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
     body.as_object_mut().expect("an object").extend(more.as_object().expect("members").clone());
-    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
-    let made = request(Dialect::Chat, body.to_string().as_bytes(), &target)?;
+    let made = tests_support::made(Dialect::Chat, (protocol, model), &body)?;
     Ok((serde_json::from_slice(&made.body).expect("JSON"), made.dropped))
 }
 

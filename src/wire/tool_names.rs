@@ -1,7 +1,10 @@
 //! Owns the names under which tools are offered to providers: none too long, and flat where the client groups its tools in
 //! namespaces. What is called is told under the client's own names again.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use memchr::memmem;
 use serde_json::Value;
@@ -62,21 +65,19 @@ pub(crate) fn shorten(request: &mut ChatRequest) {
     }
 }
 
-/// The client's names for its tools.
+/// The client's names for its tools. A request may offer as many as its body holds, so none is searched for among all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Names {
     /// Of tools that stand by themselves.
-    plain: Vec<String>,
-    /// Of tools in namespaces.
-    spaced: Vec<Spaced>,
-}
-
-#[derive(Debug, Clone, PartialEq)]
-struct Spaced {
-    /// What the provider is told.
-    flat: String,
-    space: String,
-    name: String,
+    plain: HashSet<String>,
+    /// Those of them that are too long, by what the provider is told.
+    whole: HashMap<String, String>,
+    /// What the provider is told for a tool in a namespace, by that and its name there.
+    flat: HashMap<String, HashMap<String, String>>,
+    /// The same by its name alone, if one namespace only has it.
+    alone: HashMap<String, Option<String>>,
+    /// Namespace and name, by what the provider is told.
+    own: HashMap<String, (String, String)>,
 }
 
 impl Names {
@@ -87,26 +88,39 @@ impl Names {
             owned(inner, "name")
         };
         let (groups, alone): (Vec<&Value>, Vec<&Value>) = tools.iter().partition(|tool| is_namespace(tool));
-        let mut names = Self { plain: alone.into_iter().filter_map(inner).collect(), spaced: Vec::new() };
+        let mut names = Self::default();
+        for name in alone.into_iter().filter_map(inner) {
+            if let Cow::Owned(short) = short(&name) {
+                names.whole.entry(short).or_insert_with(|| name.clone());
+            }
+            names.plain.insert(name);
+        }
         for group in groups {
             let space = text(group, "name");
             for name in list(group, "tools").iter().map(|tool| text(tool, "name")).filter(|name| !name.is_empty()) {
                 if names.find(space, name).is_none() {
-                    let flat = names.unused(space, name);
-                    names.spaced.push(Spaced { flat, space: space.to_owned(), name: name.to_owned() });
+                    names.add(space, name);
                 }
             }
         }
         names
     }
 
-    fn find(&self, space: &str, name: &str) -> Option<&Spaced> {
-        self.spaced.iter().find(|spaced| spaced.space == space && spaced.name == name)
+    fn find(&self, space: &str, name: &str) -> Option<&String> {
+        self.flat.get(space)?.get(name)
+    }
+
+    fn add(&mut self, space: &str, name: &str) {
+        let flat = self.unused(space, name);
+        let alone = self.alone.entry(name.to_owned());
+        alone.and_modify(|several| *several = None).or_insert_with(|| Some(flat.clone()));
+        self.own.entry(flat.clone()).or_insert_with(|| (space.to_owned(), name.to_owned()));
+        self.flat.entry(space.to_owned()).or_default().insert(name.to_owned(), flat);
     }
 
     fn unused(&self, space: &str, name: &str) -> String {
         let flat = joined(space, name);
-        let taken = self.plain.contains(&flat) || self.spaced.iter().any(|other| other.flat == flat);
+        let taken = self.plain.contains(&flat) || self.own.contains_key(&flat);
         if taken { told_apart(&flat, &format!("{space}\n{name}")) } else { flat }
     }
 
@@ -114,38 +128,33 @@ impl Names {
     /// as have been given a namespace for their answer only.
     pub(crate) fn flat(&self, space: &str, name: &str) -> String {
         match self.find(space, name) {
-            Some(spaced) => spaced.flat.clone(),
-            None if self.plain.iter().any(|plain| plain == name) => name.to_owned(),
+            Some(flat) => flat.clone(),
+            None if self.plain.contains(name) => name.to_owned(),
             None => joined(space, name),
         }
     }
 
     /// The same for a name that a choice of tools gives without its namespace.
     pub(crate) fn chosen(&self, name: &str) -> Option<&str> {
-        let mut named = self.spaced.iter().filter(|spaced| spaced.name == name);
-        match (named.next(), named.next()) {
-            (Some(one), None) if !self.plain.iter().any(|plain| plain == name) => Some(&one.flat),
-            _ => None,
-        }
+        let one = self.alone.get(name)?.as_deref();
+        one.filter(|_| !self.plain.contains(name))
     }
 
-    /// What the provider is told for the tools of a namespace.
+    /// What the provider is told for the tools of a namespace, in any order.
     pub(crate) fn within(&self, space: &str) -> impl Iterator<Item = &str> {
-        self.spaced.iter().filter(move |spaced| spaced.space == space).map(|spaced| spaced.flat.as_str())
+        self.flat.get(space).into_iter().flatten().map(|(_, flat)| flat.as_str())
     }
 
     /// The namespace of what a provider calls, and the name in it.
     pub(crate) fn own<'a>(&'a self, called: &'a str) -> (Option<&'a str>, &'a str) {
-        let flat = self.told(called);
-        let spaced = self.spaced.iter().find(|spaced| spaced.flat == flat);
-        spaced.map_or((None, called), |spaced| (Some(&spaced.space), &spaced.name))
+        let own = self.own.get(self.told(called));
+        own.map_or((None, called), |(space, name)| (Some(space), name))
     }
 
     /// The name that the provider was told, where it calls a tool without its namespace, as some models do
     /// (router-for-me/CLIProxyAPI#4106).
     pub(crate) fn told<'a>(&'a self, called: &'a str) -> &'a str {
-        let is_told = self.spaced.iter().any(|spaced| spaced.flat == called);
-        if is_told { called } else { self.chosen(called).unwrap_or(called) }
+        if self.own.contains_key(called) { called } else { self.chosen(called).unwrap_or(called) }
     }
 
     /// Tells calls by the whole of names that were shortened.
@@ -161,8 +170,7 @@ impl Names {
 
     /// The whole of a name that was shortened.
     pub(crate) fn whole(&self, called: &str) -> Option<&str> {
-        let is_its = |name: &&String| matches!(short(name), Cow::Owned(short) if short == called);
-        self.plain.iter().find(is_its).map(String::as_str)
+        self.whole.get(called).map(String::as_str)
     }
 }
 
@@ -214,7 +222,7 @@ mod tests {
     #[test]
     fn long_names_that_begin_alike_stay_apart_and_lead_back() {
         let long = |end: &str| format!("mcp__{}{end}", "é".repeat(60));
-        let names = Names { plain: vec![long("a"), long("b"), "c".into()], spaced: Vec::new() };
+        let names = Names::of(&[long("a"), long("b"), "c".into()].map(|name| json!({"name": name})));
         for name in [long("a"), long("b")] {
             let short = short(&name);
             assert!(short.chars().count() == LONGEST && short.starts_with("mcp__é"), "{short}");

@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
-    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, asked, reply, request},
+    Protocol, tests_support,
+    translate::{Dialect, Refused, ReplyContext, StreamTranslator, asked, reply},
 };
 
 const PROTOCOLS: [(Protocol, &str); 3] = [
@@ -13,9 +13,8 @@ const PROTOCOLS: [(Protocol, &str); 3] = [
     (Protocol::Gemini, "gemini-2.5-pro"),
 ];
 
-fn made(from: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> Result<(Value, Vec<String>), Refused> {
-    let target = Target { protocol, model, max_tokens: 9, refuse_unsupported: false };
-    let out = request(from, body.to_string().as_bytes(), &target)?;
+fn made(from: Dialect, to: (Protocol, &str), body: &Value) -> Result<(Value, Vec<String>), Refused> {
+    let out = tests_support::made(from, to, body)?;
     Ok((serde_json::from_slice(&out.body).expect("JSON"), out.dropped))
 }
 
@@ -245,4 +244,19 @@ fn texts_alone_are_one_string_for_servers_that_take_no_parts() {
     assert_eq!(said(json!([text("a"), document, text("b")])), "a\n\nT\n\nd\n\nb");
     let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
     assert_eq!(said(json!([text("a"), image]))[0], text("a"));
+}
+
+#[test]
+fn tools_lead_back_by_the_names_that_they_were_offered_under() {
+    // `functions` are of chat completions: in a Responses request nobody offers them.
+    let body = json!({"input": [{"role": "user", "content": "q"},
+            {"type": "additional_tools", "tools": [namespace("n", &[function("g")])]}],
+        "functions": [{"name": "n__f"}, {"name": "n__g"}], "tools": [namespace("n", &[function("f")])]});
+    let offer = sent(Dialect::Responses, PROTOCOLS[0], &body);
+    assert_eq!(offered(&offer), ["n__f", "n__g"]);
+    let [whole, _] = heard(Dialect::Responses, &body, &[("n__f", "{}"), ("n__g", "{}")]);
+    for (at, name) in ["f", "g"].into_iter().enumerate() {
+        let call = &whole["output"][at];
+        assert_eq!((&call["namespace"], &call["name"]), (&json!("n"), &json!(name)), "{call}");
+    }
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Observed, Protocol,
+    Observed, Protocol, tests_support,
     translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, fault, reply, request},
 };
 
@@ -17,8 +17,7 @@ fn target(protocol: Protocol) -> Target<'static> {
 }
 
 fn sent(from: Dialect, protocol: Protocol, body: &Value) -> (Value, Vec<String>) {
-    let out = request(from, body.to_string().as_bytes(), &target(protocol)).expect("a request that translates");
-    (serde_json::from_slice(&out.body).expect("JSON"), out.dropped)
+    tests_support::sent(from, (protocol, target(protocol).model), body)
 }
 
 fn chat(extra: &Value) -> Value {
@@ -39,13 +38,7 @@ fn replied(from: Protocol, to: Dialect, body: &Value) -> (Value, Observed<'stati
 }
 
 fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
-    let (mut translator, mut out) = (StreamTranslator::new(from, to, context(), true), Vec::new());
-    for frame in frames {
-        translator.frame(None, frame.to_string().as_bytes(), &mut out).expect("a frame");
-    }
-    assert!(translator.end(&mut out));
-    let text = String::from_utf8(out).expect("UTF-8");
-    text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok()).collect()
+    tests_support::streamed(from, to, context(), frames)
 }
 
 #[test]

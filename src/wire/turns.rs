@@ -1,6 +1,6 @@
 //! Owns turning any list of messages into what strict providers take: alternating roles, paired tool calls, nothing empty.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 
 use super::{
     Protocol,
@@ -54,12 +54,14 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
     }
     let mut system: Vec<Part> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
+    let mut begun = false;
+    let begins = |m: &Message| !m.parts.is_empty() && (takes.asides || m.role == Role::Assistant);
     for message in messages {
         let instructs = message.role == Role::System;
         let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p));
         let parts = message.parts.iter().filter(said).cloned();
-        let later = |m: &Message| !m.parts.is_empty() && (takes.asides || m.role == Role::Assistant);
-        let later = instructs && merged.iter().any(later);
+        begun |= merged.last().is_some_and(begins);
+        let later = instructs && begun;
         if instructs && !(later && (takes.asides || takes.marked)) {
             system.extend(parts);
             continue;
@@ -99,7 +101,7 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
 /// Gives each tool call one result, in the calls' order, and turns results without a call into text.
 fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
     let mut turns: Vec<Message> = Vec::with_capacity(messages.len() + 1);
-    let mut used = HashSet::new();
+    let mut used = ids::Used::new();
     // Ids as the client wrote them, to the unique ones sent on, for the calls still open.
     let mut open: Vec<(String, String)> = Vec::new();
     // Instructions that came between calls and their results: those may not be parted.
@@ -132,7 +134,7 @@ fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
 }
 
 /// Makes call ids unique, and plain where the provider takes no others; returns old and new.
-fn rename(parts: &mut [Part], used: &mut HashSet<String>, target: Protocol) -> Vec<(String, String)> {
+fn rename(parts: &mut [Part], used: &mut ids::Used, target: Protocol) -> Vec<(String, String)> {
     let mut open = Vec::new();
     for part in parts {
         let Part::ToolCall { id, .. } = part else { continue };
@@ -147,7 +149,7 @@ fn rename(parts: &mut [Part], used: &mut HashSet<String>, target: Protocol) -> V
 }
 
 fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Vec<Part> {
-    let mut given: HashMap<String, Vec<(Vec<Part>, bool)>> = HashMap::new();
+    let mut given: HashMap<String, VecDeque<(Vec<Part>, bool)>> = HashMap::new();
     let mut rest = Vec::new();
     let mut wanted: HashMap<&str, usize> = HashMap::new();
     for (old, _) in &open {
@@ -158,7 +160,7 @@ fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Ve
             Part::ToolResult { id, parts, error } => match wanted.get_mut(id.as_str()) {
                 Some(left) if *left > 0 => {
                     *left -= 1;
-                    given.entry(id).or_default().push((parts, error));
+                    given.entry(id).or_default().push_back((parts, error));
                 }
                 _ => {
                     rest.push(Part::text(format!("Result of an earlier tool call ({id}):")));
@@ -170,7 +172,7 @@ fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Ve
     }
     let mut all = Vec::new();
     for (old, unique) in open {
-        let found = given.get_mut(&old).filter(|g| !g.is_empty()).map(|g| g.remove(0));
+        let found = given.get_mut(&old).and_then(VecDeque::pop_front);
         let (parts, error) = found.unwrap_or_else(|| (vec![Part::text(NO_RESULT)], true));
         all.push(Part::ToolResult { id: unique, parts, error });
     }

@@ -9,6 +9,7 @@ use super::{
     super::{
         Malformed, Protocol,
         chat::Signature,
+        course,
         events::{ChatEvent, Finish, StreamReader},
     },
     fault,
@@ -59,8 +60,8 @@ impl StreamReader for Reader {
                         close(block, out);
                     }
                 }
-                if let Some(reason) = said(message.stop_reason) {
-                    out.push(ChatEvent::Finish { reason: finish(&reason.0), stop_sequence: None });
+                if let Some(reason) = course::said(message.stop_reason.map(|t| t.0)) {
+                    out.push(ChatEvent::Finish { reason: finish(&reason), stop_sequence: None });
                 }
                 out.push(ChatEvent::Usage(self.usage.into()));
             }
@@ -85,12 +86,12 @@ impl StreamReader for Reader {
                 self.usage.merge(event.usage.unwrap_or_default());
                 let delta = event.delta.unwrap_or_default();
                 let details = delta.stop_details.and_then(|d| d.explanation);
-                if let Some(reason) = said(delta.stop_reason) {
-                    if let Some(text) = details.filter(|_| reason.0 == "refusal") {
+                if let Some(reason) = course::said(delta.stop_reason.map(|t| t.0)) {
+                    if let Some(text) = details.filter(|_| reason == "refusal") {
                         out.push(ChatEvent::Refusal(text.0));
                     }
                     out.push(ChatEvent::Finish {
-                        reason: finish(&reason.0),
+                        reason: finish(&reason),
                         stop_sequence: delta.stop_sequence.map(|t| t.0),
                     });
                 }
@@ -184,11 +185,6 @@ fn close(block: Block, out: &mut Vec<ChatEvent<'_>>) {
         }
         _ => {}
     }
-}
-
-/// A reason that is empty stands for none.
-fn said(reason: Option<Text<'_>>) -> Option<Text<'_>> {
-    reason.filter(|reason| !reason.0.is_empty())
 }
 
 /// Reads a stop reason. Unknown ones are ends of turn.

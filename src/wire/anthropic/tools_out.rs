@@ -1,5 +1,7 @@
 //! Owns writing the tools of a Messages request, and what of its schemas Anthropic is to hold the model to.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -56,14 +58,12 @@ pub(super) fn tools(
     let mut choice = request.tool_choice.clone();
     if tools.is_empty() {
         // Calls in the history need their tools declared, though none may be called now.
-        let mut names: Vec<&str> = Vec::new();
-        for part in turns.iter().flat_map(|m| &m.parts) {
-            if let Part::ToolCall { name, .. } = part
-                && !names.contains(&name.as_str())
-            {
-                names.push(name);
-            }
-        }
+        let called = turns.iter().flat_map(|m| &m.parts).filter_map(|part| match part {
+            Part::ToolCall { name, .. } => Some(name.as_str()),
+            _ => None,
+        });
+        let mut seen = HashSet::new();
+        let names: Vec<&str> = called.filter(|name| seen.insert(*name)).collect();
         if names.is_empty() {
             return;
         }

@@ -165,6 +165,8 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
     let mut parts = Vec::with_capacity(message.parts.len());
     // In clients that know thinking blocks only, a call's signature travels in the block before it.
     let mut carried: Option<String> = None;
+    // One that still waits before a call belongs to that call.
+    let calling = message.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
     let mut first_call = true;
     for part in &message.parts {
         match part {
@@ -187,9 +189,7 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
             Part::Text { text, signature } => {
                 let mut written = json!({"text": text});
                 let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
-                // One that still waits before a call belongs to that call.
-                let waits = message.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
-                if let Some(value) = own.or_else(|| carried.take_if(|_| !waits)) {
+                if let Some(value) = own.or_else(|| carried.take_if(|_| !calling)) {
                     written["thoughtSignature"] = value.into();
                 }
                 parts.push(written);

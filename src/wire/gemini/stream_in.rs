@@ -9,7 +9,7 @@ use super::{
     super::{
         Malformed, Protocol, Usage,
         chat::Signature,
-        counts,
+        counts, course,
         events::{ChatEvent, Finish, StreamReader},
     },
     args::{Arguments, PartialArg},
@@ -59,15 +59,15 @@ impl StreamReader for Reader {
             for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
                 self.part(part, out)?;
             }
-            if let Some(reason) = candidate.finish_reason.filter(|reason| !reason.0.is_empty()) {
-                if let Some(fault) = fault::broken(&reason.0, candidate.finish_message.as_ref().map(|t| &*t.0)) {
+            if let Some(reason) = course::said(candidate.finish_reason.map(|t| t.0)) {
+                if let Some(fault) = fault::broken(&reason, candidate.finish_message.as_ref().map(|t| &*t.0)) {
                     out.push(ChatEvent::Fault(fault));
                     return Ok(());
                 }
                 let silent = self.calls == 0 && !self.spoke;
-                finish_now = Some(match finish(&reason.0) {
+                finish_now = Some(match finish(&reason) {
                     // An end without a word, for a reason of its own, is no success.
-                    Finish::Stop if silent && reason.0 != "STOP" => Finish::ContentFilter,
+                    Finish::Stop if silent && reason != "STOP" => Finish::ContentFilter,
                     other => other,
                 });
             }

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use super::super::{Malformed, chat::Signature, events::ChatEvent};
+use super::{
+    super::{Malformed, chat::Signature, events::ChatEvent},
+    extent::Extent,
+};
 
 /// The calls of one reply, in the order they began.
 #[derive(Debug, Default)]
@@ -17,15 +20,14 @@ struct Call {
     number: u64,
     id: String,
     name: String,
+    /// Arguments that wait until the call is passed on.
     arguments: String,
+    /// How far all of them have come.
+    extent: Extent,
+    /// Something else was said before they were whole: what might still come of them has no place.
+    left: bool,
     /// Google's proof of the thought behind it.
     signature: Option<Signature>,
-}
-
-impl Call {
-    fn is_complete(&self) -> bool {
-        !self.arguments.is_empty() && serde_json::from_str::<serde::de::IgnoredAny>(&self.arguments).is_ok()
-    }
 }
 
 /// A piece of a call, as it came; what is empty was not there.
@@ -43,14 +45,24 @@ impl Calls {
         self.begun.is_empty()
     }
 
-    /// Whether the arguments of each are whole, as far as can be told.
+    /// Whether the arguments of none break off. A function without parameters may be called without any.
     pub(super) fn are_whole(&self) -> bool {
-        self.begun.iter().all(Call::is_complete)
+        !self.begun.iter().any(|call| call.extent.is_cut())
     }
 
-    /// Whether arguments are still to come of the call that goes out.
-    pub(super) fn is_under_way(&self) -> bool {
-        self.begun[..self.passed].last().is_some_and(|call| !call.is_complete())
+    /// Whether what comes now comes amid arguments: of the call that goes out, or of one that waits.
+    pub(super) fn are_cut(&self) -> bool {
+        self.current().iter().any(|call| call.extent.is_cut())
+    }
+
+    /// Whether no more arguments are to come of these calls, by the look of them.
+    pub(super) fn are_settled(&self) -> bool {
+        self.current().iter().all(|call| call.extent.is_whole())
+    }
+
+    /// The call that goes out, and those that wait for it.
+    fn current(&self) -> &[Call] {
+        &self.begun[self.passed.saturating_sub(1)..]
     }
 
     /// Takes a piece; appends what can be told now. A call begun before the last one is complete waits for it.
@@ -68,20 +80,25 @@ impl Calls {
             if name.is_empty() {
                 return Err(Malformed("a tool call without a name".into()));
             }
-            let (id, name) = (id.into_owned(), name.into_owned());
-            self.begun.push(Call { number, id, name, arguments: arguments.into_owned(), signature });
+            let (id, name, arguments) = (id.into_owned(), name.into_owned(), arguments.into_owned());
+            let mut extent = Extent::default();
+            extent.add(&arguments);
+            self.begun.push(Call { number, id, name, arguments, extent, left: false, signature });
             self.pass_on(out);
             return Ok(());
         };
         if !arguments.is_empty() {
-            if at + 1 < self.passed {
+            let call = &mut self.begun[at];
+            if at + 1 < self.passed || call.left {
                 // It was complete; blanks change nothing.
                 let blank = arguments.trim().is_empty();
                 return if blank { Ok(()) } else { Err(Malformed("arguments of a call that is over".into())) };
             }
-            self.begun[at].arguments.push_str(&arguments);
+            call.extent.add(&arguments);
             if at + 1 == self.passed {
                 out.push(ChatEvent::Arguments { index: at as u32, text: arguments });
+            } else {
+                call.arguments.push_str(&arguments);
             }
             self.pass_on(out);
         }
@@ -95,8 +112,16 @@ impl Calls {
         }
     }
 
+    /// Something else is said: appends what waited, and takes no more of what is not whole.
+    pub(super) fn leave(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        self.end(out);
+        if let Some(last) = self.begun.last_mut() {
+            last.left = !last.extent.is_whole();
+        }
+    }
+
     fn pass_on(&mut self, out: &mut Vec<ChatEvent<'_>>) {
-        while self.passed < self.begun.len() && (self.passed == 0 || self.begun[self.passed - 1].is_complete()) {
+        while self.passed < self.begun.len() && (self.passed == 0 || self.begun[self.passed - 1].extent.is_whole()) {
             self.pass(out);
         }
     }
@@ -108,7 +133,8 @@ impl Calls {
         let signature = call.signature.take();
         out.push(ChatEvent::ToolCall { index, id, name: Cow::Owned(call.name.clone()), signature });
         if !call.arguments.is_empty() {
-            out.push(ChatEvent::Arguments { index, text: Cow::Owned(call.arguments.clone()) });
+            let text = Cow::Owned(std::mem::take(&mut call.arguments));
+            out.push(ChatEvent::Arguments { index, text });
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Owns knowing which JSON schemas OpenAI would enforce rather than refuse.
 
+use std::collections::HashSet;
+
 use serde_json::Value;
 
 use super::super::json::list;
@@ -57,11 +59,11 @@ fn fits(schema: &Value) -> bool {
     };
     let typed = map.contains_key("type") || map.contains_key("anyOf");
     let members = |key: &str| map.get(key).and_then(Value::as_object).into_iter().flatten();
-    let required = |name: &String| list(schema, "required").iter().any(|other| other == name);
+    let required: HashSet<&str> = list(schema, "required").iter().filter_map(Value::as_str).collect();
     let closed = !is_object(schema)
         || (schema.get("additionalProperties") == Some(&Value::Bool(false))
             && schema.get("properties").is_some_and(Value::is_object)
-            && members("properties").all(|(name, _)| required(name)));
+            && members("properties").all(|(name, _)| required.contains(name.as_str())));
     let itemised = map.get("type").is_none_or(|kind| kind != "array") || map.contains_key("items");
     let inner = ["properties", "$defs", "definitions"].into_iter().flat_map(members).map(|(_, inner)| inner);
     let mut inner = inner.chain(map.get("items")).chain(list(schema, "anyOf"));

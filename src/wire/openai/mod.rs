@@ -3,6 +3,7 @@
 mod calls_in;
 mod echo;
 mod enforced;
+mod extent;
 mod messages_in;
 mod models;
 pub(crate) mod reply_in;

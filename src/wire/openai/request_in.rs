@@ -1,5 +1,7 @@
 //! Owns reading a chat completions request.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -186,7 +188,7 @@ pub(crate) fn tool_choice(choice: &Value, tools: &mut Vec<Tool>) -> Result<ToolC
         Value::String(text) => word(text),
         Value::Object(_) if text(choice, "type") == "allowed_tools" => {
             let inner = choice.get("allowed_tools").unwrap_or(choice);
-            let names: Vec<String> = list(inner, "tools").iter().filter_map(name_of).collect();
+            let names: HashSet<String> = list(inner, "tools").iter().filter_map(name_of).collect();
             tools.retain(|t| names.contains(&t.name));
             word(text(inner, "mode"))
         }

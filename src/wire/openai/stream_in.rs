@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Fault, Malformed, counts,
+        Fault, Malformed, counts, course,
         events::{ChatEvent, Finish, StreamReader},
         json::{list, text},
         peek::{self, GaveUp},
@@ -72,17 +72,17 @@ impl StreamReader for Reader {
         for choice in chunk.choices.into_iter().filter(|c| c.index == 0) {
             self.delta(choice.delta.unwrap_or_default(), out)?;
             self.open |= seen.content;
-            if let Some(reason) = choice.finish_reason.filter(|reason| !reason.0.is_empty()) {
+            if let Some(reason) = course::said(choice.finish_reason.map(|t| t.0)) {
                 self.stop_thinking(out);
                 self.calls.end(out);
                 self.release(out);
-                if let Some(gave_up) = GaveUp::read(&reason.0) {
+                if let Some(gave_up) = GaveUp::read(&reason) {
                     out.push(ChatEvent::Fault(gave_up.fault()));
                     return Ok(());
                 }
                 self.open = false;
                 let stopped = choice.stop_reason.as_str().map(|stop| Cow::Owned(stop.to_owned()));
-                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason.0)), stop_sequence: stopped });
+                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason)), stop_sequence: stopped });
             }
         }
         out.extend(seen.usage.map(ChatEvent::Usage));
@@ -105,7 +105,7 @@ impl Reader {
         for (member, text) in echo::MEMBERS.into_iter().zip([some(delta.reasoning_content), some(delta.reasoning)]) {
             // Some servers say the same in both.
             if let Some(text) = text.filter(|_| self.thinking.is_none_or(|m| m == member)) {
-                self.calls.end(out);
+                self.calls.leave(out);
                 self.thinking = Some(member);
                 out.push(ChatEvent::Thinking(text));
             }
@@ -121,7 +121,7 @@ impl Reader {
         }
         if let Some(text) = some(delta.refusal) {
             self.stop_thinking(out);
-            self.calls.end(out);
+            self.calls.leave(out);
             self.refused = true;
             out.push(ChatEvent::Refusal(text));
         }
@@ -137,7 +137,7 @@ impl Reader {
             };
             self.calls.take(piece, out)?;
         }
-        if !self.calls.is_under_way() {
+        if !self.held.is_empty() && self.calls.are_settled() {
             self.release(out);
         }
         Ok(())
@@ -145,16 +145,19 @@ impl Reader {
 
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
-        if self.calls.is_under_way() {
+        // Words end a call that has no arguments; a line end may come ahead of them.
+        if self.calls.are_cut() || (!self.calls.are_settled() && text.trim().is_empty()) {
             self.held.push_str(&text);
             return;
         }
-        self.calls.end(out);
+        self.release(out);
+        self.calls.leave(out);
         out.push(ChatEvent::Text(text));
     }
 
     fn release(&mut self, out: &mut Vec<ChatEvent<'_>>) {
         if !self.held.is_empty() {
+            self.calls.leave(out);
             out.push(ChatEvent::Text(Cow::Owned(std::mem::take(&mut self.held))));
         }
     }

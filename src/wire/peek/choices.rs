@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{GaveUp, small};
 use crate::wire::{
-    course::Moves,
+    course::{self, Moves},
     scan::{Cursor, Malformed},
 };
 
@@ -54,8 +54,7 @@ pub(super) fn read<'t>(json: &mut Cursor<'t>) -> Result<Choices<'t>, Malformed> 
 impl<'t> Choices<'t> {
     fn add(&mut self, choice: Choice<'t>) {
         self.count += 1;
-        // Empty stands for none: some servers send it until there is one.
-        let finish = choice.finish.filter(|reason| !reason.is_empty());
+        let finish = course::said(choice.finish);
         let said = choice.delta.or(choice.message);
         let other = said.as_ref().is_some_and(|said| said.other || said.parts);
         self.intricate |= choice.index != 0 || self.count > 1 || choice.scored || other;

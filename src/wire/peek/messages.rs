@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::IgnoredAny};
 
 use super::parsed;
-use crate::wire::{Fault, Malformed, Observed, Usage, counts, course::Moves};
+use crate::wire::{
+    Fault, Malformed, Observed, Usage, counts,
+    course::{self, Moves},
+};
 
 /// What one event's data means.
 pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
@@ -20,11 +23,11 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
             let message = event.message.unwrap_or_default();
             // One that the provider's own tools made comes whole.
             seen.content = message.content.is_some_and(|blocks| !blocks.is_empty());
-            seen.finish = is_said(message.stop_reason.as_deref());
+            seen.finish = course::said(message.stop_reason).is_some();
             seen.usage = message.usage.map(Into::into);
         }
         "message_delta" => {
-            seen.finish = is_said(event.delta.and_then(|delta| delta.stop_reason).as_deref());
+            seen.finish = course::said(event.delta.and_then(|delta| delta.stop_reason)).is_some();
             seen.usage = event.usage.map(Into::into);
         }
         "message_stop" => seen.done = true,
@@ -33,11 +36,6 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     }
     seen.moves = Moves::of(0, seen.content, seen.finish);
     Ok(seen)
-}
-
-/// Empty stands for none.
-fn is_said(reason: Option<&str>) -> bool {
-    reason.is_some_and(|reason| !reason.is_empty())
 }
 
 /// What a whole answer means.

@@ -13,10 +13,9 @@ use super::super::{
     mime,
     openai::request_in::schema,
     responses::UNSIGNED,
-    tool_names::Names,
     translate::Refused,
 };
-use super::tools_in::{self, SEARCH};
+use super::tools_in::{self, Known, SEARCH};
 
 /// Reads a body.
 pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
@@ -35,14 +34,14 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     }
     let input = take(&mut map, "input");
     let items = input.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let names = tools_in::read(&mut map, items, &mut request)?;
+    let known = tools_in::read(&mut map, items, &mut request)?;
     match &input {
         Some(Value::String(text)) => {
             request.messages.push(Message { role: Role::User, parts: vec![Part::text(text.as_str())] });
         }
         Some(Value::Array(items)) => {
-            for at in 0..items.len() {
-                let found = item(items, at, &names, &mut request.losses)?;
+            for (at, value) in items.iter().enumerate() {
+                let found = item(value, at, &known, &mut request.losses)?;
                 request.messages.extend(found);
             }
         }
@@ -55,8 +54,8 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     if request.messages.is_empty() && request.losses.iter().all(|loss| loss.weight != Weight::Answer) {
         return Err(invalid(Some("input"), "'input' is empty"));
     }
-    for known in ["model", "backend", "truncation"] {
-        map.remove(known);
+    for read in ["model", "backend", "truncation"] {
+        map.remove(read);
     }
     // The rest of what can be included are details of OpenAI's own tools, and reasoning, which always is.
     if take_texts(&mut map, "include")?.iter().any(|kind| kind.ends_with(".logprobs")) {
@@ -110,8 +109,8 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
     }
 }
 
-fn item(items: &[Value], at: usize, names: &Names, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
-    let (value, param) = (&items[at], format!("input[{at}]"));
+fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
+    let param = format!("input[{at}]");
     let kind = text(value, "type");
     let (role, parts) = match kind {
         "" | "message" => {
@@ -132,7 +131,7 @@ fn item(items: &[Value], at: usize, names: &Names, losses: &mut Vec<Loss>) -> Re
             let call = Part::ToolCall {
                 id: text(value, "call_id").to_owned(),
                 name: match value.get("namespace").and_then(Value::as_str) {
-                    Some(space) => names.flat(space, text(value, "name")),
+                    Some(space) => known.names.flat(space, text(value, "name")),
                     None => text(value, "name").to_owned(),
                 },
                 arguments: if free {
@@ -154,7 +153,7 @@ fn item(items: &[Value], at: usize, names: &Names, losses: &mut Vec<Loss>) -> Re
             (Role::Assistant, vec![Part::ToolCall { id, name, arguments, signature: None }])
         }
         "tool_search_output" if !is_providers(value) => {
-            let parts = vec![Part::text(tools_in::found(value, names))];
+            let parts = vec![Part::text(tools_in::found(value, &known.names))];
             (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
         }
         // It is offered with the others.
@@ -168,7 +167,7 @@ fn item(items: &[Value], at: usize, names: &Names, losses: &mut Vec<Loss>) -> Re
         // compaction stands for, or what the client ran, is what to answer from.
         other => {
             let left = other.ends_with("_call") || other.ends_with("_output") || other.starts_with("mcp_");
-            let left = left && !tools_in::is_clients_doing(value, items);
+            let left = left && !tools_in::is_clients_doing(value, known);
             let weight = if left { Weight::Hint } else { Weight::Answer };
             note(losses, format!("input[{other}]"), weight);
             return Ok(None);

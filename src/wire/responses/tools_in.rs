@@ -1,5 +1,7 @@
 //! Owns reading the tools of a Responses request: those of its list, of namespaces, and such as came in with its input.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -23,8 +25,8 @@ fn brings_tools(kind: &str) -> bool {
     matches!(kind, "tool_search_output" | "additional_tools")
 }
 
-/// The tools that came with an input, read from its text.
-pub(crate) fn brought(input: &str) -> Vec<Value> {
+/// The items of an input that bring tools along, read from its text without a tree of all else.
+pub(crate) fn bringing(input: &str) -> Vec<Value> {
     #[derive(Deserialize)]
     struct Item {
         #[serde(default)]
@@ -34,7 +36,22 @@ pub(crate) fn brought(input: &str) -> Vec<Value> {
     }
     let items: Vec<Item> = serde_json::from_str(input).unwrap_or_default();
     let bringing = items.into_iter().filter(|item| item.r#type.as_str().is_some_and(brings_tools));
-    bringing.flat_map(|item| if let Value::Array(tools) = item.tools { tools } else { Vec::new() }).collect()
+    bringing.map(|item| json!({"type": item.r#type, "tools": item.tools})).collect()
+}
+
+/// All tools that are offered: those of the list, then those that came with the input. Names are given in this order, so that
+/// request and answer have to be of one mind.
+pub(crate) fn offered(mut listed: Vec<Value>, input: &[Value]) -> Vec<Value> {
+    let bringing = input.iter().filter(|item| brings_tools(text(item, "type")));
+    listed.extend(bringing.flat_map(|item| list(item, "tools")).cloned());
+    listed
+}
+
+/// What the items of an input have to know of all others.
+pub(super) struct Known<'a> {
+    pub(super) names: Names,
+    /// Whether the shell that a call went to is the provider's, by the call's id.
+    shells: HashMap<&'a str, bool>,
 }
 
 /// Whether the client itself searches for tools.
@@ -42,28 +59,38 @@ pub(crate) fn is_clients_search(tool: &Value) -> bool {
     text(tool, "type") == "tool_search" && text(tool, "execution") == "client"
 }
 
-/// Reads them and the choice among them; tells their names.
-pub(super) fn read(map: &mut Map<String, Value>, input: &[Value], request: &mut ChatRequest) -> Result<Names, Refused> {
-    let mut offered = take_list(map, "tools")?.unwrap_or_default();
-    offered
-        .extend(input.iter().filter(|item| brings_tools(text(item, "type"))).flat_map(|i| list(i, "tools")).cloned());
+/// Reads them and the choice among them.
+pub(super) fn read<'a>(
+    map: &mut Map<String, Value>,
+    input: &'a [Value],
+    request: &mut ChatRequest,
+) -> Result<Known<'a>, Refused> {
+    let offered = offered(take_list(map, "tools")?.unwrap_or_default(), input);
     let names = Names::of(&offered);
     let mut hosted = Vec::new();
     for offer in &offered {
         if is_namespace(offer) {
             group(offer, &names, request)?;
         } else if let Some(tool) = tool(offer)? {
-            add(tool, request);
+            request.tools.push(tool);
         } else {
             alone(offer, &mut hosted, &mut request.losses);
         }
     }
+    // A search may find what an earlier one found.
+    let mut seen = HashSet::new();
+    request.tools.retain(|tool| seen.insert(tool.name.clone()));
     leave_out_hosted(hosted, request);
     if let Some(mut choice) = take(map, "tool_choice") {
         spell(&mut choice, &names);
         request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
     }
-    Ok(names)
+    let mut shells = HashMap::new();
+    for call in input.iter().filter(|item| text(item, "type") == "shell_call") {
+        let is_hosted = call.pointer("/environment/type").is_some_and(|kind| kind != "local");
+        shells.entry(text(call, "call_id")).or_insert(is_hosted);
+    }
+    Ok(Known { names, shells })
 }
 
 /// What a search of the client's found, in words.
@@ -79,12 +106,10 @@ pub(super) fn found(output: &Value, names: &Names) -> String {
 }
 
 /// Whether an item tells what the client did for the model, or what came of it.
-pub(super) fn is_clients_doing(item: &Value, items: &[Value]) -> bool {
+pub(super) fn is_clients_doing(item: &Value, known: &Known<'_>) -> bool {
     let kind = text(item, "type");
-    let is_hosted = |call: &Value| call.pointer("/environment/type").is_some_and(|kind| kind != "local");
-    let calls = |call: &&Value| text(call, "type") == "shell_call" && call.get("call_id") == item.get("call_id");
     match kind.strip_suffix("_output").unwrap_or(kind) {
-        "shell_call" => !items.iter().find(calls).is_some_and(is_hosted),
+        "shell_call" => known.shells.get(text(item, "call_id")) != Some(&true),
         kind => kind.strip_suffix("_call").is_some_and(|tool| CLIENTS.contains(&tool)),
     }
 }
@@ -107,13 +132,6 @@ fn tool(offer: &Value) -> Result<Option<Tool>, Refused> {
     })
 }
 
-/// Adds a tool, unless it is there: a search may find what an earlier one found.
-fn add(tool: Tool, request: &mut ChatRequest) {
-    if request.tools.iter().all(|known| known.name != tool.name) {
-        request.tools.push(tool);
-    }
-}
-
 /// Adds the tools of a namespace; the first tells what it is about.
 fn group(offer: &Value, names: &Names, request: &mut ChatRequest) -> Result<(), Refused> {
     let (space, mut about) = (text(offer, "name"), text(offer, "description"));
@@ -128,7 +146,7 @@ fn group(offer: &Value, names: &Names, request: &mut ChatRequest) -> Result<(), 
             tool.description = Some(format!("{own}\n\nAbout {space}: {about}").trim_start().to_owned());
             about = "";
         }
-        add(tool, request);
+        request.tools.push(tool);
     }
     Ok(())
 }
@@ -162,9 +180,10 @@ fn spell(choice: &mut Value, names: &Names) {
         }
     };
     if let Some(allowed) = choice.get_mut("tools").and_then(Value::as_array_mut) {
-        let groups: Vec<Value> = allowed.extract_if(.., |tool| is_namespace(tool)).collect();
+        let groups = allowed.extract_if(.., |tool| is_namespace(tool));
+        let groups: HashSet<String> = groups.map(|group| text(&group, "name").to_owned()).collect();
         allowed.iter_mut().for_each(named);
-        let inner = groups.iter().flat_map(|group| names.within(text(group, "name")));
+        let inner = groups.iter().flat_map(|space| names.within(space));
         allowed.extend(inner.map(|flat| json!({"type": "function", "name": flat})));
     } else {
         named(choice);

@@ -23,6 +23,7 @@ const FORMATS: [&str; 10] =
 const SILENT: [&str; 3] = ["$schema", "$id", "$comment"];
 /// Keywords that name a value without constraining it.
 const WORDS: [&str; 2] = ["title", "description"];
+
 /// Closes every object to unnamed members and moves what is not enforced into descriptions, as Anthropic's SDKs do. `None`
 /// where the answer would be another one: a member of any type or of any name has no place in a closed schema, nor has one
 /// that holds itself.
@@ -173,7 +174,8 @@ fn object(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &m
     let names = |value: &Value| value.as_array().is_some_and(|names| names.iter().all(Value::is_string));
     let required = rest.shift_remove("required").filter(names);
     let needed = required.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    count.optional += members.keys().filter(|name| needed.iter().all(|one| one != name.as_str())).count();
+    let needed: HashSet<&str> = needed.iter().filter_map(Value::as_str).collect();
+    count.optional += members.keys().filter(|name| !needed.contains(name.as_str())).count();
     out.insert("properties".into(), each(&members, count)?);
     out.extend(required.map(|names| ("required".to_owned(), names)));
     out.insert("additionalProperties".into(), false.into());
