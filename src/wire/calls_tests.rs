@@ -199,3 +199,36 @@ fn text_amid_the_arguments_of_a_call_does_not_cut_them() {
         assert_eq!((&output[0]["arguments"], &output[1]["content"][0]["text"]), (&json!(arguments), &json!("hm")));
     }
 }
+
+#[test]
+fn a_failed_tool_says_so_unless_its_words_begin_with_that() {
+    let told = |text: &str| {
+        let target = Target { protocol: Protocol::Openai, model: "gpt-4o", max_tokens: 9, refuse_unsupported: true };
+        let result = json!({"type": "tool_result", "tool_use_id": "t", "content": text, "is_error": true});
+        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+            {"role": "user", "content": [result]}]});
+        let out = request(Dialect::Messages, body.to_string().as_bytes(), &target).expect("a request");
+        let out: Value = serde_json::from_slice(&out.body).expect("JSON");
+        out["messages"][2]["content"].as_str().expect("a text").to_owned()
+    };
+    for (text, want) in
+        [("no file errors.log", "Error: no file errors.log"), (" ERROR: no file", " ERROR: no file"), ("é", "Error: é")]
+    {
+        assert_eq!(told(text), want);
+    }
+}
+
+#[test]
+fn a_search_for_tools_keeps_the_signature_that_went_out_with_it() {
+    let target = Target { protocol: Protocol::Gemini, model: "gemini-3-pro", max_tokens: 9, refuse_unsupported: true };
+    let signed = json!({"google": {"thought_signature": "c2ln"}});
+    let search =
+        json!({"type": "tool_search", "execution": "client", "parameters": {"type": "object", "properties": {}}});
+    let body = json!({"tools": [search], "input": [{"role": "user", "content": "q"},
+        {"type": "tool_search_call", "call_id": "s", "execution": "client", "arguments": {}, "extra_content": signed},
+        {"type": "tool_search_output", "call_id": "s", "execution": "client", "tools": []}]});
+    let out = request(Dialect::Responses, body.to_string().as_bytes(), &target).expect("a request");
+    let out: Value = serde_json::from_slice(&out.body).expect("JSON");
+    assert_eq!(out["contents"][1]["parts"][0]["thoughtSignature"], "c2ln", "{out}");
+}
