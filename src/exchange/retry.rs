@@ -164,6 +164,11 @@ mod tests {
             (fault(429, "rate_limit_error", "enforced_spend_limit_reached", ""), Class::ProviderQuota),
             (fault(402, "", "", ""), Class::ProviderQuota),
             (fault(400, "invalid_request_error", "", "Your credit balance is too low to access"), Class::ProviderQuota),
+            (
+                fault(400, "", "", "You have reached your specified API usage limits. You will regain"),
+                Class::ProviderQuota,
+            ),
+            (fault(400, "", "", "No tool 'You have reached your specified API usage limits'"), Class::CallerInvalid),
             (fault(529, "overloaded_error", "", ""), Class::ProviderOverloaded),
             (fault(500, "", "context_length_exceeded", ""), Class::ProviderServer),
             (fault(400, "", "context_length_exceeded", ""), Class::ProviderContextLength),
