@@ -44,8 +44,9 @@ impl Decoder {
     }
 
     /// What a frame that is passed on means.
-    pub(super) fn glance<'a>(&mut self, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
+    pub(super) fn glance<'a>(&mut self, event: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
         match self {
+            Self::Chat(_) if event == Some("error") => peek::event(event, data),
             Self::Chat(pattern) => pattern.read(data, peek::frame),
             Self::Messages(pattern) => pattern.read(data, peek::messages::frame),
             Self::Responses => peek::responses::frame(data),

@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// Codes and types of an account without money or quota: a wait does not cure these.
-const QUOTA: [&str; 9] = [
+const QUOTA: [&str; 10] = [
+    "arrearage",
     "insufficient_quota",
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
@@ -19,6 +20,8 @@ const QUOTA: [&str; 9] = [
     "billing_hard_limit_reached",
     "billing_not_active",
 ];
+/// Of a model that is not there, or no more, told with a status that does not say so.
+const MODEL: [&str; 3] = ["model_not_found", "model_decommissioned", "invalid_model"];
 const OVERLOAD: [&str; 4] = ["server_is_overloaded", "overloaded_error", "overloaded", "engine_overloaded"];
 const RATE: [&str; 5] = ["rate_limit_exceeded", "rate_limit_error", "slow_down", "requests", "resource_exhausted"];
 const CONTEXT: [&str; 3] = ["context_length_exceeded", "string_above_max_length", "exceed_context_size_error"];
@@ -70,13 +73,13 @@ pub fn classify(fault: &Fault) -> Class {
         Some(code @ (408 | 429 | 500..)) if matches!(code, 503 | 529) || says(&OVERLOAD) => Class::ProviderOverloaded,
         Some(429) => Class::ProviderRatelimit,
         Some(408 | 500..) => Class::ProviderServer,
-        Some(400..500) if code == "model_not_found" || kind == "invalid_model" => Class::ProviderModelMissing,
+        Some(400..500) if says(&MODEL) || faults::misses_the_model(fault) => Class::ProviderModelMissing,
         Some(400..500) => Class::CallerInvalid,
         Some(_) => Class::ProviderInvalid,
         None if says(&OVERLOAD) => Class::ProviderOverloaded,
         None if says(&RATE) => Class::ProviderRatelimit,
         None if says(&CREDENTIALS) => Class::ProviderAuth,
-        None if code == "model_not_found" => Class::ProviderModelMissing,
+        None if says(&MODEL) => Class::ProviderModelMissing,
         None if kind == "invalid_request_error" => Class::CallerInvalid,
         None => Class::ProviderServer,
     }
@@ -161,6 +164,11 @@ mod tests {
             (fault(429, "rate_limit_error", "enforced_spend_limit_reached", ""), Class::ProviderQuota),
             (fault(402, "", "", ""), Class::ProviderQuota),
             (fault(400, "invalid_request_error", "", "Your credit balance is too low to access"), Class::ProviderQuota),
+            (
+                fault(400, "", "", "You have reached your specified API usage limits. You will regain"),
+                Class::ProviderQuota,
+            ),
+            (fault(400, "", "", "No tool 'You have reached your specified API usage limits'"), Class::CallerInvalid),
             (fault(529, "overloaded_error", "", ""), Class::ProviderOverloaded),
             (fault(500, "", "context_length_exceeded", ""), Class::ProviderServer),
             (fault(400, "", "context_length_exceeded", ""), Class::ProviderContextLength),
@@ -171,6 +179,13 @@ mod tests {
             (fault(400, "invalid_request_error", "content_policy_violation", ""), Class::ProviderContentFilter),
             (fault(404, "", "model_not_found", ""), Class::ProviderModelMissing),
             (fault(400, "invalid_model", "1500", "Invalid model: x"), Class::ProviderModelMissing),
+            (
+                fault(400, "invalid_request_error", "model_decommissioned", "The model `x` has been"),
+                Class::ProviderModelMissing,
+            ),
+            (fault(400, "invalid_request_error", "", "Model Not Exist"), Class::ProviderModelMissing),
+            (fault(400, "invalid_request_error", "", "Invalid value: 'Model Not Exist'"), Class::CallerInvalid),
+            (fault(400, "Arrearage", "Arrearage", "Access denied, please make sure"), Class::ProviderQuota),
             (fault(422, "", "", ""), Class::CallerInvalid),
             (fault(403, "", "", ""), Class::ProviderAuth),
             (fault(408, "", "", ""), Class::ProviderServer),

@@ -29,7 +29,7 @@ impl Reader {
                 // Before the first content the keepalives are ours. What has no data and is no comment means nothing, and some
                 // clients stumble over it.
                 None => self.content && frame.is_comment(),
-                Some(data) => match self.judge(data) {
+                Some(data) => match self.judge(frame.event, data) {
                     Ok(keep) => keep,
                     Err(failed) if start == 0 => return Err(failed),
                     Err(failed) => {
@@ -107,8 +107,8 @@ impl Reader {
     }
 
     /// Whether a frame with this data goes to the client.
-    fn judge(&mut self, data: &[u8]) -> Result<bool, Failed> {
-        let seen = match self.decoder.glance(data) {
+    fn judge(&mut self, event: Option<&str>, data: &[u8]) -> Result<bool, Failed> {
+        let seen = match self.decoder.glance(event, data) {
             Ok(seen) => seen,
             Err(_) if self.malformed == 0 => {
                 self.malformed += 1;

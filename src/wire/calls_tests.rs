@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    tests_support::{self, context, events},
+    tests_support::{self, context, events, kept},
     translate::{Dialect, ReplyContext, StreamTranslator, asked, reply},
 };
 
@@ -219,4 +219,33 @@ fn a_call_without_arguments_holds_up_no_text_behind_it() {
     let mut late = StreamTranslator::new(Protocol::Openai, Dialect::Messages, context(), true);
     let frames = [call(0), blank, rest].map(|frame| late.frame(None, frame.as_bytes(), &mut Vec::new()));
     assert_eq!(frames.map(|seen| seen.map(|seen| seen.text.into_owned())), ["", "", "\n"].map(|t| Ok(t.to_owned())));
+}
+
+#[test]
+fn a_failed_tool_says_so_unless_its_words_begin_with_that() {
+    let told = |text: &str| {
+        let result = json!({"type": "tool_result", "tool_use_id": "t", "content": text, "is_error": true});
+        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+            {"role": "user", "content": [result]}]});
+        let out = kept(Dialect::Messages, (Protocol::Openai, "gpt-4o"), &body);
+        out["messages"][2]["content"].as_str().expect("a text").to_owned()
+    };
+    for (text, want) in
+        [("no file errors.log", "Error: no file errors.log"), (" ERROR: no file", " ERROR: no file"), ("é", "Error: é")]
+    {
+        assert_eq!(told(text), want);
+    }
+}
+
+#[test]
+fn a_search_for_tools_keeps_the_signature_that_went_out_with_it() {
+    let signed = json!({"google": {"thought_signature": "c2ln"}});
+    let search =
+        json!({"type": "tool_search", "execution": "client", "parameters": {"type": "object", "properties": {}}});
+    let body = json!({"tools": [search], "input": [{"role": "user", "content": "q"},
+        {"type": "tool_search_call", "call_id": "s", "execution": "client", "arguments": {}, "extra_content": signed},
+        {"type": "tool_search_output", "call_id": "s", "execution": "client", "tools": []}]});
+    let out = kept(Dialect::Responses, (Protocol::Gemini, "gemini-3-pro"), &body);
+    assert_eq!(out["contents"][1]["parts"][0]["thoughtSignature"], "c2ln", "{out}");
 }

@@ -14,17 +14,28 @@ const TOO_LONG: [&str; 7] = [
 ];
 /// How Anthropic says that an account has no money, in lower case; servers that pass it on say it likewise.
 const NO_CREDIT: &str = "your credit balance is too low";
+/// How Anthropic says that an account has spent what its owner lets it, in lower case.
+const USED_UP: &str = "you have reached your specified api usage limits";
 /// How messages begin that tell of an account without money, in lower case. Only how they begin: further on a message may
 /// quote the client, who could shut a backend for everybody with the name of a tool.
-const NO_MONEY: [&str; 5] = [
+const NO_MONEY: [&str; 6] = [
     NO_CREDIT,
+    USED_UP,
     "gemini api free tier is not available",
     "this api method requires billing",
     "insufficient quota",
     "insufficient balance",
 ];
-/// How messages begin that tell of a key that is not valid, in lower case.
-const BAD_KEY: [&str; 4] = ["api key not valid", "api key expired", "invalid x-api-key", "invalid api key"];
+/// How messages begin that tell of a key that is not valid, or of its owner's account that is shut, in lower case.
+const BAD_KEY: [&str; 5] = [
+    "api key not valid",
+    "api key expired",
+    "invalid x-api-key",
+    "invalid api key",
+    "this organization has been disabled",
+];
+/// How `DeepSeek` begins to say, with status 400, that there is no such model, in lower case.
+const NO_MODEL: &str = "model not exist";
 /// How messages begin that tell of one request larger than the account's limit for a minute, in lower case: OpenAI, Groq.
 const OVERSIZED: &str = "request too large";
 /// What a "not found" is about if it is about the settings, in lower case.
@@ -71,7 +82,13 @@ pub(crate) fn refine(fault: &mut Fault) {
 
 /// Whether the account behind an OpenAI-style server has no money, as far as its words tell.
 pub fn is_out_of_money(fault: &Fault) -> bool {
-    fault.message.to_ascii_lowercase().starts_with(NO_CREDIT)
+    let message = fault.message.to_ascii_lowercase();
+    [NO_CREDIT, USED_UP].iter().any(|words| message.starts_with(words))
+}
+
+/// Whether the model that the settings name is not there, told with a status that means something else.
+pub fn misses_the_model(fault: &Fault) -> bool {
+    fault.message.get(..NO_MODEL.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(NO_MODEL))
 }
 
 /// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.

@@ -1,6 +1,6 @@
 //! Files, documents and pictures on their way to other protocols.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Protocol,
@@ -53,4 +53,18 @@ fn a_file_whose_sender_does_not_say_what_it_is_is_known_by_its_name() {
         let (gemini, _) = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &body);
         assert_eq!(gemini["contents"][0]["parts"][0]["inlineData"]["mimeType"], want);
     }
+}
+
+#[test]
+fn texts_alone_are_one_string_for_servers_that_take_no_parts() {
+    let said = |content: Value| {
+        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": content}]});
+        sent(Dialect::Messages, (Protocol::Openai, "deepseek-chat"), &body).0["messages"][0]["content"].clone()
+    };
+    let text = |text: &str| json!({"type": "text", "text": text});
+    let document =
+        json!({"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "d"}});
+    assert_eq!(said(json!([text("a"), document, text("b")])), "a\n\nT\n\nd\n\nb");
+    let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
+    assert_eq!(said(json!([text("a"), image]))[0], text("a"));
 }

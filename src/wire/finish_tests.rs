@@ -23,7 +23,11 @@ impl Stream {
     }
 
     fn data(&mut self, data: &[u8]) -> Result<Observed<'static>, Malformed> {
-        let seen = self.translator.frame(None, data, &mut self.out)?;
+        self.event(None, data)
+    }
+
+    fn event(&mut self, name: Option<&str>, data: &[u8]) -> Result<Observed<'static>, Malformed> {
+        let seen = self.translator.frame(name, data, &mut self.out)?;
         self.course.note(seen.moves);
         Ok(seen)
     }
@@ -148,6 +152,46 @@ fn the_end_marker_stands_for_a_finish_behind_words_and_whole_calls() {
     stream.frame(&chat(&json!({"content": "a"}), &json!("length")));
     stream.data(b"[DONE]").expect("the end");
     assert_eq!(stream.finish().as_deref(), Some("length"), "the reason that was given stands");
+}
+
+#[test]
+fn an_error_is_told_as_one_in_whatever_shape_it_comes() {
+    for (event, data) in [
+        (Some("error"), r#"{"code":500,"message":"boom"}"#),
+        (Some("error"), "boom"),
+        (None, r#"{"object":"error","message":"boom","type":"BadRequestError","param":null,"code":400}"#),
+        (None, r#"{"text":"boom","error_code":50001}"#),
+    ] {
+        let mut stream = Stream::of(Protocol::Openai);
+        stream.frame(&chat(&json!({"content": "a"}), &Value::Null));
+        let seen = stream.event(event, data.as_bytes()).expect("a frame");
+        assert!(seen.fault.is_some(), "{data}");
+    }
+}
+
+#[test]
+fn the_end_marker_stands_for_no_finish_where_a_frame_was_not_understood() {
+    let unknown = r#"{"message":"boom"}"#;
+    for (frame, understood) in [
+        (unknown, false),
+        (r#"{"choices":null}"#, false),
+        (r#"{"choices":"#, false),
+        (r#"{"choices":[{"delta":{"content":1}}]}"#, false),
+        (r#"{"choices":[],"prompt_filter_results":[]}"#, true),
+        (r#"{"usage":{"prompt_tokens":1}}"#, true),
+    ] {
+        let mut stream = Stream::of(Protocol::Openai);
+        // What it is does not matter then: the frames that follow are understood.
+        let _ = stream.data(frame.as_bytes());
+        stream.frame(&chat(&json!({"content": "a"}), &Value::Null));
+        assert_eq!(stream.data(b"[DONE]").is_ok_and(|seen| seen.done), understood, "{frame}");
+        assert_eq!(stream.may_end(), understood, "{frame}");
+    }
+    let mut stream = Stream::of(Protocol::Openai);
+    stream.data(unknown.as_bytes()).expect("a frame");
+    stream.frame(&chat(&json!({"content": "a"}), &json!("stop")));
+    stream.data(b"[DONE]").expect("a finish that was given stands");
+    assert!(stream.may_end());
 }
 
 #[test]

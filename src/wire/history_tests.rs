@@ -258,13 +258,12 @@ fn marks_of_a_cache_are_found_wherever_chat_clients_put_them() {
             {"role": "tool", "tool_call_id": "t2", "content": "two", "cache_control": mark}],
         "tools": [{"type": "function", "function": function, "cache_control": mark},
             {"type": "function", "function": inner}, {"type": "function", "function": function}]});
+    // Anthropic takes four: of the five that on the first tool does not go.
     let out = sent(Dialect::Chat, CLAUDE, &body);
-    for place in
-        ["/messages/1/content/0", "/messages/3/content/0", "/messages/4/content/1/content/0", "/tools/0", "/tools/1"]
-    {
+    for place in ["/messages/1/content/0", "/messages/3/content/0", "/messages/4/content/1/content/0", "/tools/1"] {
         assert_eq!(out.pointer(place).and_then(|block| block.get("cache_control")), Some(&mark), "{place}: {out}");
     }
-    assert_eq!(out.to_string().matches("cache_control").count(), 5, "{out}");
+    assert_eq!(out.to_string().matches("cache_control").count(), 4, "{out}");
     let gemini = sent(Dialect::Chat, GEMINI, &body);
     assert!(!gemini.to_string().contains("cache_control"), "{gemini}");
 }

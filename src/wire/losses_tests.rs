@@ -247,7 +247,7 @@ fn marks_for_the_cache_reach_anthropic_on_the_blocks_that_they_stand_on() {
     let text = |text: &str| json!({"type": "text", "text": text, "cache_control": mark});
     let body = asked(
         Dialect::Chat,
-        json!({"messages": [{"role": "system", "content": [{"type": "text", "text": "one"}, text("two")]},
+        json!({"messages": [{"role": "system", "content": [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]},
             {"role": "system", "content": "three", "cache_control": mark},
             {"role": "user", "content": [text("four"), {"type": "text", "text": "five"}, text(" ")]},
             {"role": "assistant", "tool_calls": [{"id": "c", "function": {"name": "f", "arguments": "{}"}}]},
@@ -255,7 +255,7 @@ fn marks_for_the_cache_reach_anthropic_on_the_blocks_that_they_stand_on() {
     );
     let (claude, dropped) = sent(Dialect::Chat, CLAUDE, &body);
     let plain = |text: &str| json!({"type": "text", "text": text});
-    assert_eq!(claude["system"], json!([plain("one"), text("two"), text("three")]));
+    assert_eq!(claude["system"], json!([plain("one"), plain("two"), text("three")]));
     assert_eq!(claude["messages"][0]["content"], json!([text("four"), text("five")]));
     assert_eq!(claude["messages"][2]["content"][0]["content"], json!([text("six")]));
     assert_eq!(dropped, Vec::<String>::new());

@@ -120,7 +120,7 @@ impl Splitter {
 pub struct Frame<'a> {
     /// Its bytes, the blank line included.
     pub raw: &'a [u8],
-    /// The `event` field.
+    /// The `event` field; `error` where a field of that name stands in place of `data`.
     pub event: Option<&'a str>,
     /// The `data` fields, joined by line feeds; `None` for a comment or an empty frame, and where they say nothing: the standard
     /// has such an event told to nobody.
@@ -189,6 +189,11 @@ impl<'a> Frame<'a> {
                 }
             },
             b"event" => self.event = std::str::from_utf8(value).ok(),
+            // No field of the standard's: older servers of llama.cpp tell their errors in it.
+            b"error" => {
+                self.event = Some("error");
+                self.data.get_or_insert(Cow::Borrowed(value));
+            }
             _ => {}
         }
     }
@@ -243,6 +248,12 @@ mod tests {
         assert_eq!(read(&[stream]), want);
         assert_eq!(read(&stream.chunks(1).collect::<Vec<_>>()), want);
         assert_eq!(read(&[b"\xef\xbb\xbfdata: a"]).1, [(None, b"a".to_vec())]);
+    }
+
+    #[test]
+    fn a_field_named_error_is_an_event_of_that_name() {
+        let error = (Some("error".to_owned()), b"{\"code\":500}".to_vec());
+        assert_eq!(read(&[b"data: a\n\nerror: {\"code\":500}\n\n"]).1, [(None, b"a".to_vec()), error]);
     }
 
     #[test]

@@ -89,3 +89,39 @@ fn an_answers_schema_that_cannot_be_enforced_is_told_in_words() {
     assert_eq!(out["output_config"]["format"]["schema"]["additionalProperties"], false);
     assert_eq!(out.get("system"), None);
 }
+
+#[test]
+fn a_strict_tool_is_an_object_at_its_root_or_is_not_strict() {
+    let object = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"],
+        "additionalProperties": false});
+    let by_name = |beside: &str| json!({"type": "object", "$ref": "#/$defs/N", "$defs": {"N": object}, beside: "d"});
+    let either = json!({"type": "object", "anyOf": [object, object]});
+    let itself = json!({"type": "object", "$ref": "#/$defs/N", "$defs": {"N": {"type": "object",
+        "properties": {"next": {"$ref": "#/$defs/N"}}, "additionalProperties": false}}});
+    let given = [either.clone(), by_name("description"), by_name("minProperties"), itself, object.clone()];
+    let (out, dropped) = sent(Dialect::Chat, "claude-sonnet-4-5", &tools(&given));
+    assert_eq!(strict(&out), [false, true, false, false, true]);
+    assert_eq!(dropped, ["tools[].strict"]);
+    let schema = |at: usize| &out["tools"][at]["input_schema"];
+    assert_eq!(schema(0), &either, "what is not enforced stays as it was");
+    assert_eq!((&schema(1)["type"], &schema(1)["properties"]), (&json!("object"), &object["properties"]));
+    assert_eq!((&schema(1)["description"], schema(1).get("$ref")), (&json!("d"), None));
+    let unions = vec![json!({"type": "object", "anyOf": [object]}); 17];
+    let (out, _) = sent(Dialect::Chat, "claude-sonnet-4-5", &tools(&[&unions[..], &[parameters(0, 16)]].concat()));
+    assert_eq!(strict(&out).last(), Some(&true), "what is not enforced counts nothing");
+}
+
+#[test]
+fn an_answers_schema_is_told_in_words_behind_a_beginning() {
+    let body = |last: Value| {
+        json!({"messages": [{"role": "user", "content": "q"}, last], "response_format":
+            {"type": "json_schema", "json_schema": {"name": "n", "schema": parameters(1, 0)}}})
+    };
+    let ask = |last| sent(Dialect::Chat, "claude-sonnet-4-5", &body(last)).0;
+    let begun = ask(json!({"role": "assistant", "content": "{"}));
+    assert_eq!(begun["messages"][1]["role"], "assistant");
+    assert_eq!(begun.get("output_config"), None);
+    assert!(begun["system"][0]["text"].as_str().is_some_and(|text| text.contains("JSON schema")), "{begun}");
+    let asked = ask(json!({"role": "user", "content": "r"}));
+    assert!(asked["output_config"]["format"].is_object(), "{asked}");
+}

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol, tests_support,
-    translate::{Dialect, Refused, ReplyContext, StreamTranslator, asked, reply},
+    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, asked, reply, request},
 };
 
 const PROTOCOLS: [(Protocol, &str); 3] = [
@@ -228,22 +228,55 @@ fn strict_is_said_to_openai_only_of_schemas_that_it_would_enforce() {
     let whole = schema(json!(["b", "a"]));
     assert_eq!(ask("gpt-4o", &whole), (Some(json!(true)), Some(json!(true)), Vec::new()));
     assert_eq!(ask("qwen3", &whole).1, None, "what nobody asked for is not said to others");
-    let lost = vec!["tools[].strict".to_owned(), "response_format.strict".to_owned()];
+    let lost = vec!["tools[].strict".to_owned(), "output_config.format".to_owned()];
     assert_eq!(ask("gpt-4o", &schema(json!(["a"]))), (None, None, lost));
+    assert_eq!(ask("openai/gpt-oss-120b", &whole).1, None, "open weights are served by others");
 }
 
 #[test]
-fn texts_alone_are_one_string_for_servers_that_take_no_parts() {
-    let said = |content: Value| {
-        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": content}]});
-        sent(Dialect::Messages, PROTOCOLS[0], &body)["messages"][0]["content"].clone()
+fn a_format_that_openai_cannot_enforce_is_refused_to_nobody_who_did_not_ask_for_that() {
+    let target = Target { protocol: Protocol::Openai, model: "gpt-4o", max_tokens: 9, refuse_unsupported: true };
+    let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false});
+    let messages = json!([{"role": "user", "content": "q"}]);
+    let format = json!({"format": {"type": "json_schema", "schema": schema}});
+    let body = json!({"max_tokens": 9, "messages": messages, "output_config": format});
+    let made = request(Dialect::Messages, body.to_string().as_bytes(), &target).expect("a request");
+    assert_eq!(made.dropped, ["output_config.format"]);
+    let format = json!({"type": "json_schema", "name": "n", "strict": true, "schema": schema});
+    let body = json!({"input": "q", "text": {"format": format}});
+    let refused = request(Dialect::Responses, body.to_string().as_bytes(), &target);
+    assert!(is_unsupported(&refused, "response_format.strict"));
+}
+
+#[test]
+fn values_without_a_type_are_enforced_with_the_type_they_have() {
+    let schema = json!({"type": "object", "properties": {"a": {"enum": ["x", "y"]}}, "required": ["a"],
+        "additionalProperties": false});
+    let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
+        "tools": [{"name": "f", "strict": true, "input_schema": schema}, {"name": "g", "input_schema": schema}],
+        "output_config": {"format": {"type": "json_schema", "schema": schema}}});
+    let out = sent(Dialect::Messages, (Protocol::Openai, "gpt-4o"), &body);
+    let (tool, format) = (&out["tools"][0]["function"], &out["response_format"]["json_schema"]);
+    assert_eq!((&tool["strict"], &format["strict"]), (&json!(true), &json!(true)));
+    for schema in [&tool["parameters"], &format["schema"]] {
+        assert_eq!(schema["properties"]["a"], json!({"enum": ["x", "y"], "type": "string"}));
+    }
+    assert_eq!(out["tools"][1]["function"]["parameters"], schema, "others stay as they are");
+}
+
+#[test]
+fn a_choice_of_a_tool_that_is_left_out_moves_on() {
+    let body = |choice: &str| {
+        json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
+            "tool_choice": {"type": "tool", "name": choice}, "tools": [
+                {"type": "web_search_20250305", "name": "web_search"},
+                {"name": "f", "input_schema": {"type": "object"}}]})
     };
-    let text = |text: &str| json!({"type": "text", "text": text});
-    let document =
-        json!({"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "d"}});
-    assert_eq!(said(json!([text("a"), document, text("b")])), "a\n\nT\n\nd\n\nb");
-    let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
-    assert_eq!(said(json!([text("a"), image]))[0], text("a"));
+    for to in PROTOCOLS {
+        assert!(made(Dialect::Messages, to, &body("f")).is_ok(), "{to:?}");
+        let made = made(Dialect::Messages, to, &body("web_search"));
+        assert!(is_unsupported(&made, "tool_choice"), "{to:?} {made:?}");
+    }
 }
 
 #[test]

@@ -217,3 +217,28 @@ async fn a_finish_whose_delta_is_written_as_a_list_is_not_lost() {
         assert!(reply.text().contains(finish) && reply.end == End::Clean, "{path}: {reply:?}");
     }
 }
+
+#[tokio::test]
+async fn an_error_in_front_of_the_end_marker_is_an_error_to_every_client() {
+    for error in [
+        "error: {\"code\":500,\"message\":\"boom\",\"type\":\"server_error\"}\n\n",
+        "event: error\ndata: {\"code\":500,\"message\":\"boom\"}\n\n",
+        "data: {\"object\":\"error\",\"message\":\"boom\",\"type\":\"InternalServerError\",\"code\":500}\n\n",
+        "data: {\"text\":\"boom\",\"error_code\":50001}\n\n",
+    ] {
+        let one = Upstream::always(all(&[of(0, "Hello", None), error.to_owned(), sse::DONE.to_owned()]).end()).await;
+        for (path, failed) in [
+            ("/v1/chat/completions", "\"error\""),
+            ("/v1/messages", "event: error"),
+            ("/v1/responses", "event: response.failed"),
+        ] {
+            let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+            let body: Value = json!({"model": "m", "stream": true, "max_tokens": 9, "input": "Hello!",
+                "messages": [{"role": "user", "content": "Hello!"}]});
+            let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+            let text = reply.text();
+            assert!(text.contains(failed) && !sse::is_done(&reply.body), "{path} {error}: {text}");
+            assert!(!text.contains("end_turn") && !text.contains("response.completed"), "{path} {error}: {text}");
+        }
+    }
+}

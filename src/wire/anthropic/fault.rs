@@ -72,10 +72,16 @@ mod tests {
     fn an_account_without_money_is_told_from_a_tool_that_is_named_after_it() {
         let poor = "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.";
         assert_eq!(said("invalid_request_error", poor).code, "insufficient_quota");
+        let spent =
+            "You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.";
+        assert_eq!(said("invalid_request_error", spent).code, "insufficient_quota");
+        let shut = said("invalid_request_error", "This organization has been disabled.");
+        assert_eq!((shut.status, shut.code.as_str()), (Some(401), "invalid_api_key"));
         for message in [
             "tool_choice: Tool 'get_billing_info' not found in provided tools",
             "billing_policy: Extra inputs are not permitted",
             "tools.0.name: 'invalid x-api-key' does not match",
+            "tools.0.name: 'This organization has been disabled' does not match",
         ] {
             let fault = said("invalid_request_error", message);
             assert_eq!((fault.status, fault.code.as_str()), (Some(400), "invalid_request_error"), "{message}");

@@ -2,6 +2,7 @@
 
 mod blocks_out;
 pub(crate) mod fault;
+mod marks;
 mod models;
 pub(crate) mod reply_in;
 pub(crate) mod reply_out;

@@ -100,7 +100,7 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
 const CLIENT_RUN: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
 
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
-    let mut hosted = Vec::new();
+    let (mut hosted, mut left) = (Vec::new(), Vec::new());
     for tool in take_list(map, "tools")?.unwrap_or_default() {
         let name = || owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"));
         match (text(&tool, "type"), tool.get("input_schema")) {
@@ -127,7 +127,10 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                 request.losses.push(Loss { field: format!("tools[{kind}]"), weight: Weight::Answer });
             }
             // Toolsets among them have no name.
-            (kind, _) => hosted.push(format!("tools[{kind}]")),
+            (kind, _) => {
+                hosted.push(format!("tools[{kind}]"));
+                left.extend(owned(&tool, "name"));
+            }
         }
     }
     leave_out_hosted(hosted, request);
@@ -139,6 +142,10 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         "tool" => ToolChoice::Named(text(&choice, "name").to_owned()),
         other => return Err(unknown("tool_choice", other, "'tool_choice.type' must be auto, any, tool or none")),
     });
+    if matches!(&request.tool_choice, Some(ToolChoice::Named(name)) if left.contains(name)) {
+        // The answer was to be made with it.
+        note(&mut request.losses, "tool_choice", Weight::Answer);
+    }
     if let Some(off) = choice.get("disable_parallel_tool_use").and_then(Value::as_bool) {
         request.parallel_tool_calls = Some(!off);
     }

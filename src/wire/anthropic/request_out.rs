@@ -9,9 +9,10 @@ use super::{
         end_user,
         json::note,
         translate::Target,
-        turns::{Takes, arrange},
+        turns::{Takes, Turns, arrange},
     },
     blocks_out::blocks,
+    marks,
     models::{Generation, Quiet},
     tools_out::{Enforced, tools},
 };
@@ -34,7 +35,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
     let mut enforced = Enforced::by(generation, target.model);
     tools(request, &arranged.turns, &mut enforced, &mut out);
-    format(request, &mut enforced, &mut arranged.system, &mut out);
+    format(request, &mut enforced, &mut arranged, &mut out);
     let system = blocks(&arranged.system, request);
     if !system.is_empty() {
         out.insert("system".into(), Value::Array(system));
@@ -51,6 +52,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         block["text"] = trimmed.into();
     }
     out.insert("messages".into(), Value::Array(messages));
+    marks::limit(&mut out, &mut request.losses);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {
         out.insert("metadata".into(), json!({"user_id": end_user::for_anthropic(user)}));
@@ -163,9 +165,12 @@ fn thinking(
 }
 
 /// Writes the form of the answer: natively with a schema that can be enforced, by instruction otherwise.
-fn format(request: &ChatRequest, enforced: &mut Enforced, system: &mut Vec<Part>, out: &mut Map<String, Value>) {
+fn format(request: &ChatRequest, enforced: &mut Enforced, arranged: &mut Turns, out: &mut Map<String, Value>) {
+    // A schema is enforced from the first word on, and so not behind a beginning (guide to structured outputs).
+    let begun = arranged.turns.last().is_some_and(|turn| turn.role == Role::Assistant);
+    let system = &mut arranged.system;
     let native = match &request.format {
-        Some(Format::Schema { schema, .. }) => enforced.schema(schema),
+        Some(Format::Schema { schema, .. }) if !begun => enforced.schema(schema),
         _ => None,
     };
     if let Some(schema) = native {

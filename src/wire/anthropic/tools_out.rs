@@ -1,6 +1,6 @@
 //! Owns writing the tools of a Messages request, and what of its schemas Anthropic is to hold the model to.
 
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 
 use serde_json::{Map, Value, json};
 
@@ -8,10 +8,13 @@ use super::{
     super::{
         chat::{ChatRequest, Message, Part, Tool, ToolChoice, Weight},
         json::note,
-        schema::fitted,
+        schema::{Fitted, fitted},
     },
     models::Generation,
 };
+
+/// What may stand beside a reference and adds nothing to it: at the root of arguments it is an object in any case.
+const SAYS_NOTHING: [&str; 4] = ["type", "$schema", "$id", "$comment"];
 
 /// What one request may have enforced: beyond it Anthropic refuses the whole (guide to structured outputs).
 #[derive(Debug)]
@@ -33,6 +36,16 @@ impl Enforced {
     /// The schema in the part of the language that is enforced; `None` where it does not fit, or no longer does.
     pub(super) fn schema(&mut self, schema: &Value) -> Option<Value> {
         let fitted = self.able.then(|| fitted(schema))??;
+        self.counted(fitted)
+    }
+
+    /// A tool's schema: an object at its root, and said to be one.
+    fn arguments(&mut self, schema: &Value) -> Option<Value> {
+        let fitted = self.able.then(|| fitted(&rooted(schema)))??;
+        if fitted.schema["type"] == "object" { self.counted(fitted) } else { None }
+    }
+
+    fn counted(&mut self, fitted: Fitted) -> Option<Value> {
         let left = (self.optional.checked_sub(fitted.optional)?, self.unions.checked_sub(fitted.unions)?);
         (self.optional, self.unions) = left;
         Some(fitted.schema)
@@ -93,11 +106,31 @@ fn strictly(tool: &Tool, written: &mut Value, enforced: &mut Enforced) -> bool {
     if enforced.tools == 0 || parameters["type"] != "object" {
         return false;
     }
-    let Some(schema) = enforced.schema(parameters) else { return false };
+    let Some(schema) = enforced.arguments(parameters) else { return false };
     enforced.tools -= 1;
     written["input_schema"] = schema;
     written["strict"] = true.into();
     true
+}
+
+/// The schema with what it is by reference in its place, if that is all it says beside its definitions.
+fn rooted(schema: &Value) -> Cow<'_, Value> {
+    let place = schema.get("$ref").and_then(Value::as_str).and_then(|place| place.strip_prefix('#'));
+    let Some((Value::Object(target), Value::Object(root))) =
+        place.and_then(|p| schema.pointer(p)).map(|to| (to, schema))
+    else {
+        return Cow::Borrowed(schema);
+    };
+    let mut joined = target.clone();
+    for (key, value) in root {
+        match key.as_str() {
+            "$ref" => {}
+            "$defs" | "definitions" | "title" | "description" => drop(joined.insert(key.clone(), value.clone())),
+            key if SAYS_NOTHING.contains(&key) => {}
+            _ => return Cow::Borrowed(schema),
+        }
+    }
+    Cow::Owned(Value::Object(joined))
 }
 
 fn write(tool: &Tool) -> Value {

@@ -14,3 +14,4 @@ pub(crate) mod stream_in;
 pub(crate) mod stream_out;
 mod thoughts_in;
 mod tools_out;
+mod typed;

@@ -43,7 +43,11 @@ impl Model {
         let kind = match (o, version) {
             (Some(number), _) => Kind::O(number),
             (None, Some(version)) => Kind::Gpt { version, line: Line::of(name, version) },
-            (None, None) => Kind::Plain { own: gpt.is_some() || name.starts_with("chatgpt-") },
+            (None, None) => {
+                // Others serve the open weights, with templates of their own.
+                let own = gpt.is_some_and(|rest| !rest.starts_with("oss")) || name.starts_with("chatgpt-");
+                Kind::Plain { own }
+            }
         };
         Self { kind }
     }
@@ -153,7 +157,11 @@ mod tests {
         {
             assert!(!Model::of(name).thinks(), "{name}");
         }
-        assert!(Model::of("gpt-4o").is_openais() && !Model::of("Qwen/Qwen3.6-27B").is_openais());
+        for (name, own) in
+            [("gpt-4o", true), ("Qwen/Qwen3.6-27B", false), ("openai/gpt-oss-120b", false), ("gpt-oss:20b", false)]
+        {
+            assert_eq!(Model::of(name).is_openais(), own, "{name}");
+        }
     }
 
     #[test]

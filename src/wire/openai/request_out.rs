@@ -153,7 +153,7 @@ fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: 
                     .filter(|p| !matches!(p, Part::CacheMark(_)))
                     .partition(|p| matches!(p, Part::Text { .. }));
                 let mut text = join(&texts);
-                if error && !text.to_ascii_lowercase().contains("error") {
+                if error && !tells_error(&text) {
                     text = format!("Error: {text}");
                 }
                 if text.is_empty() && !media.is_empty() {
@@ -167,6 +167,11 @@ fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: 
             }
         }
     }
+}
+
+/// Whether a failed tool's words begin with that. Further on it may stand for anything.
+fn tells_error(text: &str) -> bool {
+    text.trim_start().get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("error"))
 }
 
 fn join(parts: &[Part]) -> String {

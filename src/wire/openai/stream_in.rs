@@ -28,6 +28,8 @@ pub(crate) struct Reader {
     calls: Calls,
     /// Something was said since the latest finish.
     open: bool,
+    /// A frame was not understood: what it said is missing.
+    missed: bool,
     /// Text that came amid the arguments of a call, which no dialect but this one can part.
     held: String,
 }
@@ -35,15 +37,16 @@ pub(crate) struct Reader {
 impl StreamReader for Reader {
     fn frame<'a>(
         &mut self,
-        _event: Option<&str>,
+        event: Option<&str>,
         data: &'a [u8],
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
-        let seen = peek::frame(data)?;
+        let missed = std::mem::replace(&mut self.missed, true);
+        let seen = peek::event(event, data)?;
         if seen.done {
             self.stop_thinking(out);
             // Some servers give no reason, or an empty one to the last. The end marker is their word that nothing is missing.
-            if self.open && self.calls.are_whole() {
+            if self.open && !missed && self.calls.are_whole() {
                 self.calls.end(out);
                 self.release(out);
                 out.push(ChatEvent::Finish { reason: self.reason(Finish::Stop), stop_sequence: None });
@@ -56,8 +59,10 @@ impl StreamReader for Reader {
             return Ok(());
         }
         let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+        let unknown = chunk.choices.is_none() && seen.usage.is_none();
+        let choices = chunk.choices.unwrap_or_default();
         // Azure opens with a chunk of filter results, without choices and names.
-        if !self.started && (!chunk.choices.is_empty() || seen.usage.is_some()) {
+        if !self.started && (!choices.is_empty() || seen.usage.is_some()) {
             self.started = true;
             if let Some(Text(model)) = &chunk.model {
                 model.as_ref().clone_into(&mut self.model);
@@ -69,7 +74,7 @@ impl StreamReader for Reader {
             });
         }
         // Other choices than the first are never asked for.
-        for choice in chunk.choices.into_iter().filter(|c| c.index == 0) {
+        for choice in choices.into_iter().filter(|c| c.index == 0) {
             self.delta(choice.delta.unwrap_or_default(), out)?;
             self.open |= seen.content;
             if let Some(reason) = course::said(choice.finish_reason.map(|t| t.0)) {
@@ -85,6 +90,7 @@ impl StreamReader for Reader {
                 out.push(ChatEvent::Finish { reason: self.reason(finish(&reason)), stop_sequence: stopped });
             }
         }
+        self.missed = missed || unknown;
         out.extend(seen.usage.map(ChatEvent::Usage));
         Ok(())
     }
@@ -200,8 +206,8 @@ struct Chunk<'a> {
     model: Option<Text<'a>>,
     #[serde(default, deserialize_with = "counts::maybe")]
     created: Option<u64>,
-    #[serde(borrow, default, deserialize_with = "nullable")]
-    choices: Vec<Choice<'a>>,
+    #[serde(borrow, default)]
+    choices: Option<Vec<Choice<'a>>>,
 }
 
 #[derive(Deserialize)]
@@ -260,10 +266,6 @@ enum Content<'a> {
 
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-fn nullable<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(from: D) -> Result<Vec<T>, D::Error> {
-    Ok(Option::deserialize(from)?.unwrap_or_default())
-}
 
 /// Reads an error body of an OpenAI-style server.
 pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {

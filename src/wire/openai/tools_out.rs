@@ -6,7 +6,7 @@ use super::super::{
     chat::{ChatRequest, Format, Tool, ToolChoice, Weight},
     json::note,
 };
-use super::{enforced::is_enforceable, models::Model};
+use super::{enforced::is_enforceable, models::Model, typed::typed};
 
 /// Writes the tools and the choice among them.
 pub(super) fn tools(request: &mut ChatRequest, out: &mut Map<String, Value>) {
@@ -21,7 +21,10 @@ pub(super) fn tools(request: &mut ChatRequest, out: &mut Map<String, Value>) {
         if let Some(description) = &tool.description {
             inner.insert("description".into(), description.as_str().into());
         }
-        let parameters = parameters(tool);
+        let mut parameters = parameters(tool);
+        if tool.strict == Some(true) {
+            parameters = typed(&parameters);
+        }
         let strict = tool.strict.filter(|strict| !strict || is_enforceable(&parameters));
         loose |= strict != tool.strict;
         inner.insert("parameters".into(), parameters);
@@ -72,12 +75,19 @@ pub(super) fn format(request: &mut ChatRequest, model: Model, out: &mut Map<Stri
         Some(Format::Schema { name, schema, strict }) => {
             let mut inner = json!({"name": name, "schema": schema});
             let binds = (request.format_binds && model.is_openais()).then_some(true);
-            match strict.or(binds) {
-                Some(true) if !is_enforceable(schema) => {
+            let typed = strict.or(binds).filter(|strict| *strict).map(|_| typed(schema));
+            match (strict.or(binds), typed) {
+                (Some(true), Some(typed)) if is_enforceable(&typed) => {
+                    inner["schema"] = typed;
+                    inner["strict"] = true.into();
+                }
+                (Some(true), _) if strict.is_some() => {
                     note(&mut request.losses, "response_format.strict", Weight::Hint);
                 }
-                Some(strict) => inner["strict"] = strict.into(),
-                None => {}
+                // Nobody asked for it in words.
+                (Some(true), _) => note(&mut request.losses, "output_config.format", Weight::Note),
+                (Some(false), _) => inner["strict"] = false.into(),
+                (None, _) => {}
             }
             json!({"type": "json_schema", "json_schema": inner})
         }

@@ -49,13 +49,15 @@ pub(super) fn fault(error: Value) -> Option<Fault> {
         Value::Null => None,
         Value::Object(map) => {
             let get = |key| map.get(key).map(text).unwrap_or_default();
-            let code = get("code");
+            // FastChat has words of its own for both.
+            let either = |key, other| if map.contains_key(key) { get(key) } else { get(other) };
+            let code = either("code", "error_code");
             Some(Fault {
                 // Some servers put the HTTP status into `code`.
                 status: code.parse().ok().filter(|s| (400..600).contains(s)),
                 kind: get("type"),
                 code,
-                message: get("message"),
+                message: either("message", "text"),
                 param: map.get("param").and_then(Value::as_str).map(ToOwned::to_owned),
                 retry_after: None,
             })
@@ -66,7 +68,12 @@ pub(super) fn fault(error: Value) -> Option<Fault> {
 
 /// Reads an error body of an OpenAI-style server, whatever it is: never fails.
 pub fn error_body(status: u16, data: &[u8]) -> Fault {
-    let mut found = match serde_json::from_slice(data) {
+    Fault { status: Some(status), ..told(data) }
+}
+
+/// Reads an error that came without a status of its own, whatever it is: never fails.
+pub fn told(data: &[u8]) -> Fault {
+    match serde_json::from_slice(data) {
         Ok(Value::Object(mut map)) => {
             let detail = map.remove("error").or_else(|| map.remove("detail"));
             match detail {
@@ -77,7 +84,5 @@ pub fn error_body(status: u16, data: &[u8]) -> Fault {
         }
         Ok(Value::String(text)) => Fault { message: text, ..Fault::default() },
         _ => Fault::default(),
-    };
-    found.status = Some(status);
-    found
+    }
 }

@@ -12,7 +12,7 @@ use serde::Deserialize;
 
 use self::{choices::Choices, fault::fault};
 pub use self::{
-    fault::{GaveUp, error_body},
+    fault::{GaveUp, error_body, told},
     pattern::Pattern,
     whole::{other, whole},
 };
@@ -30,6 +30,14 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
         return Ok(Observed { done: true, ..Observed::default() });
     }
     body(data)
+}
+
+/// What a frame's data means under the name of its event: one named `error` tells nothing else, in whatever shape.
+pub fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
+    if name == Some("error") && data != DONE {
+        return Ok(Observed { fault: Some(told(data)), ..Observed::default() });
+    }
+    frame(data)
 }
 
 /// Reads JSON. As text first: what is skipped or borrowed is checked for UTF-8 nowhere else.
@@ -56,7 +64,7 @@ fn members<'t>(
     mut choices: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
 ) -> Result<Observed<'t>, Malformed> {
     let text = scan::text(data).map_err(Malformed)?;
-    let (mut json, mut seen) = (Cursor::new(text), Observed::default());
+    let (mut json, mut seen, mut failed) = (Cursor::new(text), Observed::default(), false);
     let read = json.object(|json, key| {
         match key {
             "choices" => drop(json.maybe(&mut choices)?),
@@ -64,11 +72,17 @@ fn members<'t>(
             "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
             "error" => seen.fault = json.maybe(small)?.and_then(fault),
             "model" => seen.model = json.maybe(Cursor::string)?,
+            // vLLM and FastChat tell an error without a member around it.
+            "object" => failed |= json.value()? == "\"error\"",
+            "error_code" => failed |= !matches!(json.value()?, "0" | "null" | "\"\""),
             _ => drop(json.value()?),
         }
         Ok(())
     });
     read.and_then(|()| json.end()).map_err(|scan::Malformed| Malformed(scan::why(text)))?;
+    if failed && seen.fault.is_none() {
+        seen.fault = Some(told(data));
+    }
     Ok(seen)
 }
 
@@ -119,6 +133,25 @@ mod tests {
         let fault = frame(br#"{"error":{"message":"busy","type":"server_error","code":503}}"#).expect("error").fault;
         assert_eq!(fault.expect("fault").status, Some(503));
         assert!(frame(b"{\"choices\":").is_err());
+    }
+
+    #[test]
+    fn an_error_is_known_without_a_member_around_it() {
+        let told = |event, data: &'static str| {
+            let fault = super::event(event, data.as_bytes()).expect("a frame").fault;
+            fault.map(|fault| (fault.status, fault.kind, fault.message))
+        };
+        let want = |status, kind: &str, message: &str| Some((status, kind.to_owned(), message.to_owned()));
+        let flat = r#"{"object":"error","message":"boom","type":"BadRequestError","param":null,"code":400}"#;
+        assert_eq!(told(None, flat), want(Some(400), "BadRequestError", "boom"));
+        assert_eq!(told(None, r#"{"text":"cuda","error_code":50001}"#), want(None, "", "cuda"));
+        assert_eq!(told(Some("error"), r#"{"code":500,"message":"boom"}"#), want(Some(500), "", "boom"));
+        assert_eq!(told(Some("error"), r#"{"error":{"message":"boom"}}"#), want(None, "", "boom"));
+        assert_eq!(told(Some("error"), "boom"), want(None, "", ""));
+        for fine in [r#"{"text":"a","error_code":0}"#, r#"{"object":"error.chunk","choices":[]}"#, "[DONE]"] {
+            assert_eq!(told(None, fine), None, "{fine}");
+        }
+        assert_eq!(told(Some("message"), r#"{"choices":[]}"#), None);
     }
 
     #[test]

@@ -112,6 +112,8 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
 fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
     let param = format!("input[{at}]");
     let kind = text(value, "type");
+    let signature = value.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
+    let signature = signature.map(|s| Signature::new(Protocol::Gemini, s));
     let (role, parts) = match kind {
         "" | "message" => {
             let role = match text(value, "role") {
@@ -126,7 +128,6 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
             (role, content(value.get("content"), &param, losses)?)
         }
         "function_call" | "custom_tool_call" => {
-            let signature = value.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
             let free = kind == "custom_tool_call";
             let call = Part::ToolCall {
                 id: text(value, "call_id").to_owned(),
@@ -139,7 +140,7 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
                 } else {
                     text(value, "arguments").to_owned()
                 },
-                signature: signature.map(|s| Signature::new(Protocol::Gemini, s)),
+                signature,
             };
             (Role::Assistant, vec![call])
         }
@@ -150,7 +151,7 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
         "tool_search_call" if !is_providers(value) => {
             let arguments = value.get("arguments").map_or_else(|| "{}".to_owned(), Value::to_string);
             let (id, name) = (text(value, "call_id").to_owned(), SEARCH.to_owned());
-            (Role::Assistant, vec![Part::ToolCall { id, name, arguments, signature: None }])
+            (Role::Assistant, vec![Part::ToolCall { id, name, arguments, signature }])
         }
         "tool_search_output" if !is_providers(value) => {
             let parts = vec![Part::text(tools_in::found(value, &known.names))];
