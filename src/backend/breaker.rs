@@ -23,8 +23,6 @@ pub enum Blow {
         /// What the provider asked to wait, if it did; no time at all is none.
         retry_after: Option<Duration>,
     },
-    /// Nothing came, and nobody waited any longer: counts towards consecutive failures alone, since more might have come.
-    Silence,
     /// Shuts for the time the provider asked for, or a backoff.
     CoolDown(Option<Duration>),
     /// Shuts for long.
@@ -80,9 +78,7 @@ impl Breaker {
         }
         self.successes_at_last_failure = successes;
         self.consecutive = self.consecutive.saturating_add(1);
-        if blow != Blow::Silence {
-            self.window.note(now, successes, true, &self.settings);
-        }
+        self.window.note(now, successes, true, &self.settings);
         let (trips, least, why) = match blow {
             Blow::Hard(why) => (true, HARD_DOWN, why),
             Blow::CoolDown(wait) => (true, wait.unwrap_or(Duration::ZERO), Why::RateLimit),
@@ -91,7 +87,6 @@ impl Breaker {
                 let bad = self.window.is_bad(now, successes, &self.settings);
                 (probe || self.too_many_in_a_row() || bad, Duration::ZERO, Why::Failures)
             }
-            Blow::Silence => (probe || self.too_many_in_a_row(), Duration::ZERO, Why::Failures),
         };
         if !trips {
             return;

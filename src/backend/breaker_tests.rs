@@ -48,21 +48,6 @@ fn to_be_asked_again_at_once_is_to_be_asked_for_no_wait() {
 }
 
 #[test]
-fn silences_in_a_row_shut_and_a_silent_probe_doubles_the_backoff_but_no_ratio_knows_of_them() {
-    let mut breaker = open();
-    for n in 0..100 {
-        breaker.failed(Blow::Silence, false, n / 2, secs(40), 0.0);
-        assert_eq!(breaker.gate(), Gate::Open);
-    }
-    breaker.failed(FAIL, false, 50, secs(41), 0.0);
-    assert_eq!(breaker.gate(), Gate::Open);
-    (0..2).for_each(|_| breaker.failed(Blow::Silence, false, 50, secs(41), 0.0));
-    assert_eq!(breaker.gate(), Gate::Shut(secs(42), Why::Failures));
-    breaker.failed(Blow::Silence, true, 50, secs(42), 0.0);
-    assert_eq!(breaker.gate(), Gate::Shut(secs(44), Why::Failures));
-}
-
-#[test]
 fn first_tokens_lead_up_the_ramp_and_a_complete_answer_opens() {
     let mut breaker = Breaker::new(settings(), 8, Gate::Shut(secs(1), Why::Failures));
     breaker.begun(false);

@@ -213,17 +213,13 @@ impl Lease {
         }
     }
 
-    /// Whether it was waited for beyond `first_token_soft` in vain, and that is held against the backend. Where another has
-    /// answered meanwhile it is; of whole answers, of which nothing is seen until they are complete, only a probe's. That a
-    /// client has left shuts nothing: it may never have waited for as long as this model thinks. But it opens nothing either.
+    /// Whether it probed a gate and was waited for beyond `first_token_soft` in vain. That shuts no open gate: beaten by another
+    /// is who is slower, too, and a client that leaves may never have waited for as long as this model thinks. Of whole answers
+    /// nothing is seen until they are complete.
     fn was_silent(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
-        let (streams, probes) = (self.want == Want::Stream, !self.probe.is_none());
-        let counts = match outcome {
-            Outcome::Beaten => streams || probes,
-            Outcome::Cancelled => streams && probes,
-            _ => false,
-        };
-        counts && self.first_token.is_none() && waited >= self.handle.settings.deadlines.first_token_soft
+        let probes = self.want == Want::Stream && !self.probe.is_none();
+        let given_up = matches!(outcome, Outcome::Beaten | Outcome::Cancelled);
+        probes && given_up && self.first_token.is_none() && waited >= self.handle.settings.deadlines.first_token_soft
     }
 
     fn note_error(&self, class: Class, said: &str, at: Duration) {

@@ -7,6 +7,7 @@ use actix::Message;
 use super::{
     diagnose::Step,
     entry::Probe,
+    gate::{Gate, GateCell},
     report::Report,
     vitals::{Lane, Vitals},
 };
@@ -34,6 +35,14 @@ pub struct Observed {
     pub at: Duration,
 }
 
+impl Observed {
+    /// Whether it has looked behind a gate that is still shut, as its probe or beside one: it came when that was due. A pin may
+    /// look early; that it fails is no news, and nobody else waits longer for it.
+    pub(super) fn looked(&self, gate: &GateCell) -> bool {
+        matches!(gate.read(), Gate::Shut(until, _) if self.since >= until)
+    }
+}
+
 impl Drop for Observed {
     fn drop(&mut self) {
         self.probe.end(&self.vitals, &self.lane, self.since);
@@ -50,7 +59,7 @@ pub enum Verdict {
         /// That its answer had begun was told.
         begun: bool,
     },
-    /// It was no longer waited for, having said nothing for longer than `first_token_soft`.
+    /// A probe that was no longer waited for, having said nothing for longer than `first_token_soft`.
     Silence,
     /// It does not work.
     Failure {

@@ -151,20 +151,24 @@ impl Backend {
     /// Lets the gate of the whole backend, or else of the model, take a blow.
     fn strike(&mut self, seen: &Observed, blow: Blow, whole: bool, said: &str) {
         let (lane, jitter) = (&seen.lane, rand::random());
-        // A pin may look early. That it fails is no news, and nobody else waits longer for it. Who came when it was due has
-        // looked, as its probe or beside it.
-        let tries = |cell: &GateCell, probe: bool| match cell.read() {
-            Gate::Shut(until, _) => seen.since >= until,
-            _ => probe,
-        };
         if whole {
-            let (probe, successes) = (tries(&self.vitals.gate, seen.probe.backend), self.vitals.successes());
+            let (probe, successes) = (seen.looked(&self.vitals.gate), self.vitals.successes());
             self.judge_backend(Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         } else {
-            let (probe, successes) = (tries(&lane.gate, seen.probe.model), lane.outcomes.success.load(Relaxed));
+            let (probe, successes) = (seen.looked(&lane.gate), lane.outcomes.success.load(Relaxed));
             self.judge_lane(lane, Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         }
         self.count(&lane.model);
+    }
+
+    /// Of the gates that a good answer probed, those that it opens. One whose provider has named a wait since stays shut for
+    /// as long: nobody comes back earlier than asked.
+    fn proves(&self, seen: &Observed) -> Probe {
+        let opens = |cell: &GateCell| !matches!(cell.read(), Gate::Shut(until, Why::RateLimit) if seen.since < until);
+        Probe {
+            backend: seen.probe.backend && opens(&self.vitals.gate),
+            model: seen.probe.model && opens(&seen.lane.gate),
+        }
     }
 
     /// Publishes how many failures in a row there are, of the backend or of one of its models.
@@ -208,23 +212,26 @@ impl Handler<Observed> for Backend {
     fn handle(&mut self, seen: Observed, _: &mut Self::Context) {
         match &seen.verdict {
             Verdict::Begun => {
-                self.judge_backend(None, |b| b.begun(seen.probe.backend));
-                self.judge_lane(&seen.lane, None, |b| b.begun(seen.probe.model));
+                let Probe { backend, model } = self.proves(&seen);
+                self.judge_backend(None, |b| b.begun(backend));
+                self.judge_lane(&seen.lane, None, |b| b.begun(model));
                 self.count(&seen.lane.model);
             }
             Verdict::Success { begun } => {
                 let good = |b: &mut Breaker, probe| if *begun { b.completed() } else { b.succeeded(probe) };
-                self.judge_backend(None, |b| good(b, seen.probe.backend));
-                self.judge_lane(&seen.lane, None, |b| good(b, seen.probe.model));
+                let Probe { backend, model } = self.proves(&seen);
+                self.judge_backend(None, |b| good(b, backend));
+                self.judge_lane(&seen.lane, None, |b| good(b, model));
                 self.vitals.consecutive.store(0, Relaxed);
             }
             Verdict::Silence => {
+                // Where others have looked meanwhile, what they saw holds.
                 let Probe { backend, model } = seen.probe;
-                if backend {
-                    self.strike(&seen, Blow::Silence, true, SILENT);
+                if backend && seen.looked(&self.vitals.gate) {
+                    self.strike(&seen, Blow::Counted { retry_after: None }, true, SILENT);
                 }
-                if model || !backend {
-                    self.strike(&seen, Blow::Silence, false, SILENT);
+                if model && seen.looked(&seen.lane.gate) {
+                    self.strike(&seen, Blow::Counted { retry_after: None }, false, SILENT);
                 }
             }
             Verdict::Failure { class, retry_after, said } => self.failed(&seen, *class, *retry_after, said),

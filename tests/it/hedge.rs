@@ -161,29 +161,35 @@ async fn hedging_is_budgeted_and_can_be_switched_off() {
 }
 
 #[tokio::test]
-async fn who_says_nothing_and_is_beaten_each_time_is_shut_and_its_probes_back_off() {
-    let (slow, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
-    let lines = "breaker_failures = 3\nbackoff_min = \"200ms\"\nexpected_first_token = \"10ms\"";
+async fn a_probe_that_says_nothing_and_is_beaten_has_failed_and_the_next_one_waits_longer() {
+    let slow = Upstream::start(|n, _| if n == 0 { Answer::json(500, "{}") } else { Answer::new().hang() }).await;
+    let peer = Upstream::saying("hi").await;
+    let lines = "breaker_failures = 1\nbackoff_min = \"200ms\"\nexpected_first_token = \"10ms\"";
     let proxy = Proxy::start(&settings(&slow, &peer).set("backends.slow", lines)).await;
     assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
-    let report = proxy.until("slow", "its first silence", |r| r["consecutive_failures"] == 1).await;
-    assert!(report["first_token_estimate_s"].as_f64() > Some(0.1), "it is expected to be as slow as it was: {report}");
-    assert!(report["last_error"]["message"].as_str().is_some_and(|said| said.contains("first_token_soft")), "{report}");
-    for _ in 0..2 {
-        assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
-    }
-    proxy.until("slow", "a shut gate", |r| r["state"] == "open").await;
     let mut waits = Vec::new();
     for probes in 1..=3 {
         proxy.until("slow", "the end of the backoff", |r| r["state"] == "half_open").await;
-        // A whole one is a probe like any other.
-        assert_eq!(hear(&proxy, probes % 2 == 0).await, Heard::said("hi", "peer"));
-        assert_eq!(slow.asked(), 3 + probes);
+        assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+        assert_eq!(slow.asked(), 1 + probes);
         let report = proxy.until("slow", "a shut gate", |r| r["state"] == "open").await;
+        let said = report["last_error"]["message"].as_str();
+        assert!(said.is_some_and(|said| said.contains("first_token_soft")), "{report}");
         waits.push(report["reopens_in_ms"].as_u64().unwrap());
     }
     // Jitter may halve each; doubling three times still shows.
     assert!(waits[2] > 400, "{waits:?}");
+}
+
+#[tokio::test]
+async fn who_is_only_slower_is_expected_to_be_and_not_shut_for_being_beaten() {
+    let (slow, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
+    let lines = "breaker_failures = 1\nexpected_first_token = \"10ms\"";
+    let proxy = Proxy::start(&settings(&slow, &peer).set("backends.slow", lines)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("hi", "peer"));
+    let report = proxy.until("slow", "its lease given back", |r| r["requests"]["let_go"] == 1).await;
+    assert!(report["first_token_estimate_s"].as_f64() > Some(0.1), "it is expected to be as slow as it was: {report}");
+    assert_eq!((&report["state"], &report["consecutive_failures"]), (&json!("healthy"), &json!(0)), "{report}");
 }
 
 #[tokio::test]
