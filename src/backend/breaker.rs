@@ -192,14 +192,14 @@ impl Breaker {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use proptest::prelude::*;
 
     use super::*;
 
-    const FAIL: Blow = Blow::Counted { retry_after: None };
+    pub(in crate::backend) const FAIL: Blow = Blow::Counted { retry_after: None };
 
-    fn settings() -> BreakerSettings {
+    pub(in crate::backend) fn settings() -> BreakerSettings {
         BreakerSettings {
             failures: 3,
             window: secs(30),
@@ -210,11 +210,11 @@ mod tests {
         }
     }
 
-    fn secs(n: u64) -> Duration {
+    pub(in crate::backend) fn secs(n: u64) -> Duration {
         Duration::from_secs(n)
     }
 
-    fn open() -> Breaker {
+    pub(in crate::backend) fn open() -> Breaker {
         Breaker::new(settings(), 8, Gate::Open)
     }
 

@@ -1,33 +1,14 @@
-//! Owns the tests of what names a wait, of silences, and of the way back to an open gate.
+//! Owns the tests of what names a wait, and of the way back to an open gate.
 
 use std::time::Duration;
 
 use super::{
-    breaker::{Blow, Breaker},
+    breaker::{
+        Blow, Breaker,
+        tests::{FAIL, open, secs, settings},
+    },
     gate::{Gate, Why},
 };
-use crate::settings::BreakerSettings;
-
-const FAIL: Blow = Blow::Counted { retry_after: None };
-
-fn settings() -> BreakerSettings {
-    BreakerSettings {
-        failures: 3,
-        window: secs(30),
-        min_samples: 10,
-        error_ratio: 0.5,
-        backoff_min: secs(1),
-        backoff_max: secs(60),
-    }
-}
-
-fn secs(n: u64) -> Duration {
-    Duration::from_secs(n)
-}
-
-fn open() -> Breaker {
-    Breaker::new(settings(), 8, Gate::Open)
-}
 
 #[test]
 fn retry_after_shuts_for_exactly_that_long_and_is_never_shortened() {
