@@ -1,8 +1,6 @@
 //! Owns the Backend actor: the judge of one backend's health, and as long as it lives the only writer of its gates.
 
 pub mod breaker;
-#[cfg(test)]
-mod breaker_tests;
 pub mod change;
 pub mod diagnose;
 pub mod entry;

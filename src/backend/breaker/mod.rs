@@ -1,5 +1,8 @@
 //! Owns when a gate shuts, for how long, and how it opens again: a function of (state, outcome, now).
 
+#[cfg(test)]
+mod tests;
+
 use std::time::Duration;
 
 use super::{
@@ -188,116 +191,5 @@ impl Breaker {
         let exponent = self.trips.min(20);
         let full = self.settings.backoff_min.saturating_mul(1 << exponent).min(self.settings.backoff_max);
         full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0))
-    }
-}
-
-#[cfg(test)]
-pub(super) mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    pub(in crate::backend) const FAIL: Blow = Blow::Counted { retry_after: None };
-
-    pub(in crate::backend) fn settings() -> BreakerSettings {
-        BreakerSettings {
-            failures: 3,
-            window: secs(30),
-            min_samples: 10,
-            error_ratio: 0.5,
-            backoff_min: secs(1),
-            backoff_max: secs(60),
-        }
-    }
-
-    pub(in crate::backend) fn secs(n: u64) -> Duration {
-        Duration::from_secs(n)
-    }
-
-    pub(in crate::backend) fn open() -> Breaker {
-        Breaker::new(settings(), 8, Gate::Open)
-    }
-
-    #[test]
-    fn the_third_failure_in_a_row_shuts_and_a_success_between_resets() {
-        let mut breaker = open();
-        breaker.failed(FAIL, false, 0, secs(1), 0.0);
-        breaker.failed(FAIL, false, 0, secs(1), 0.0);
-        breaker.failed(FAIL, false, 1, secs(1), 0.0);
-        assert_eq!(breaker.gate(), Gate::Open);
-        breaker.failed(FAIL, false, 1, secs(2), 0.0);
-        breaker.failed(FAIL, false, 1, secs(2), 0.0);
-        assert_eq!(breaker.gate(), Gate::Shut(secs(3), Why::Failures));
-    }
-
-    #[test]
-    fn half_of_the_requests_failing_shuts_though_never_three_in_a_row() {
-        let mut breaker = open();
-        for n in 0..9 {
-            breaker.failed(FAIL, false, n, secs(n), 0.0);
-        }
-        assert!(matches!(breaker.gate(), Gate::Shut(..)));
-    }
-
-    #[test]
-    fn a_failure_now_and_then_among_many_successes_does_not_shut() {
-        let mut breaker = open();
-        for n in 0..100 {
-            breaker.failed(FAIL, false, n * 9, secs(n), 0.0);
-            assert_eq!(breaker.gate(), Gate::Open);
-        }
-    }
-
-    #[test]
-    fn a_failed_probe_doubles_the_backoff_and_a_good_one_ramps() {
-        let mut breaker = open();
-        for _ in 0..3 {
-            breaker.failed(FAIL, false, 0, secs(0), 0.0);
-        }
-        breaker.failed(FAIL, true, 0, secs(1), 0.0);
-        assert_eq!(breaker.gate(), Gate::Shut(secs(3), Why::Failures));
-        breaker.failed(FAIL, true, 0, secs(3), 0.0);
-        assert_eq!(breaker.gate(), Gate::Shut(secs(7), Why::Failures));
-        let mut seen = Vec::new();
-        for _ in 0..4 {
-            breaker.succeeded(true);
-            seen.push(breaker.gate());
-        }
-        assert_eq!(seen, [Gate::Ramp(1), Gate::Ramp(2), Gate::Ramp(4), Gate::Open]);
-    }
-
-    #[test]
-    fn one_lucky_success_does_not_wipe_the_streak() {
-        let mut breaker = open();
-        breaker.failed(Blow::CoolDown(None), false, 0, secs(0), 0.0);
-        breaker.failed(Blow::CoolDown(None), true, 0, secs(1), 0.0);
-        breaker.succeeded(true);
-        breaker.failed(Blow::CoolDown(None), false, 1, secs(4), 0.0);
-        assert_eq!(breaker.gate(), Gate::Shut(secs(8), Why::RateLimit));
-    }
-
-    proptest! {
-        #[test]
-        fn the_backoff_stays_within_its_bounds(trips in 0u32..100, jitter in 0.0..1.0f64) {
-            let breaker = Breaker { trips, ..open() };
-            let wait = breaker.backoff(jitter);
-            prop_assert!(wait >= secs(1) / 2 && wait <= secs(60));
-        }
-
-        #[test]
-        fn whatever_happens_a_held_gate_stays_held_until_released(events in proptest::collection::vec((0..3, any::<bool>()), 0..50)) {
-            let mut breaker = open();
-            breaker.hold(Why::Drained);
-            for (event, probe) in events {
-                match event {
-                    0 => breaker.succeeded(probe),
-                    1 => breaker.failed(FAIL, probe, 0, secs(1), 0.5),
-                    _ => breaker.reset(),
-                }
-            }
-            prop_assert_eq!(breaker.gate(), Gate::Held(Why::Drained));
-            breaker.release();
-            prop_assert_eq!(breaker.gate(), Gate::Ramp(1));
-        }
     }
 }

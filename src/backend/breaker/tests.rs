@@ -1,0 +1,167 @@
+//! The breaker's tests: what shuts a gate and for how long, what names a wait, and the way back to an open gate.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const FAIL: Blow = Blow::Counted { retry_after: None };
+
+fn settings() -> BreakerSettings {
+    BreakerSettings {
+        failures: 3,
+        window: secs(30),
+        min_samples: 10,
+        error_ratio: 0.5,
+        backoff_min: secs(1),
+        backoff_max: secs(60),
+    }
+}
+
+fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn open() -> Breaker {
+    Breaker::new(settings(), 8, Gate::Open)
+}
+
+#[test]
+fn the_third_failure_in_a_row_shuts_and_a_success_between_resets() {
+    let mut breaker = open();
+    breaker.failed(FAIL, false, 0, secs(1), 0.0);
+    breaker.failed(FAIL, false, 0, secs(1), 0.0);
+    breaker.failed(FAIL, false, 1, secs(1), 0.0);
+    assert_eq!(breaker.gate(), Gate::Open);
+    breaker.failed(FAIL, false, 1, secs(2), 0.0);
+    breaker.failed(FAIL, false, 1, secs(2), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(3), Why::Failures));
+}
+
+#[test]
+fn half_of_the_requests_failing_shuts_though_never_three_in_a_row() {
+    let mut breaker = open();
+    for n in 0..9 {
+        breaker.failed(FAIL, false, n, secs(n), 0.0);
+    }
+    assert!(matches!(breaker.gate(), Gate::Shut(..)));
+}
+
+#[test]
+fn a_failure_now_and_then_among_many_successes_does_not_shut() {
+    let mut breaker = open();
+    for n in 0..100 {
+        breaker.failed(FAIL, false, n * 9, secs(n), 0.0);
+        assert_eq!(breaker.gate(), Gate::Open);
+    }
+}
+
+#[test]
+fn a_failed_probe_doubles_the_backoff_and_a_good_one_ramps() {
+    let mut breaker = open();
+    for _ in 0..3 {
+        breaker.failed(FAIL, false, 0, secs(0), 0.0);
+    }
+    breaker.failed(FAIL, true, 0, secs(1), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(3), Why::Failures));
+    breaker.failed(FAIL, true, 0, secs(3), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(7), Why::Failures));
+    let mut seen = Vec::new();
+    for _ in 0..4 {
+        breaker.succeeded(true);
+        seen.push(breaker.gate());
+    }
+    assert_eq!(seen, [Gate::Ramp(1), Gate::Ramp(2), Gate::Ramp(4), Gate::Open]);
+}
+
+#[test]
+fn one_lucky_success_does_not_wipe_the_streak() {
+    let mut breaker = open();
+    breaker.failed(Blow::CoolDown(None), false, 0, secs(0), 0.0);
+    breaker.failed(Blow::CoolDown(None), true, 0, secs(1), 0.0);
+    breaker.succeeded(true);
+    breaker.failed(Blow::CoolDown(None), false, 1, secs(4), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(8), Why::RateLimit));
+}
+
+#[test]
+fn retry_after_shuts_for_exactly_that_long_and_is_never_shortened() {
+    let mut breaker = open();
+    breaker.failed(Blow::CoolDown(Some(secs(20))), false, 0, secs(1), 1.0);
+    breaker.failed(Blow::CoolDown(Some(secs(5))), false, 0, secs(2), 1.0);
+    breaker.failed(FAIL, false, 0, secs(3), 1.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(21), Why::RateLimit));
+}
+
+#[test]
+fn to_be_asked_again_at_once_is_to_be_asked_for_no_wait() {
+    let mut breaker = open();
+    breaker.failed(Blow::Counted { retry_after: Some(Duration::ZERO) }, false, 0, secs(1), 0.0);
+    assert_eq!(breaker.gate(), Gate::Open);
+    breaker.failed(Blow::CoolDown(Some(Duration::ZERO)), false, 0, secs(1), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::RateLimit));
+}
+
+#[test]
+fn first_tokens_lead_up_the_ramp_and_a_complete_answer_opens() {
+    let mut breaker = Breaker::new(settings(), 8, Gate::Shut(secs(1), Why::Failures));
+    breaker.begun(false);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(1), Why::Failures));
+    let mut seen = Vec::new();
+    for _ in 0..5 {
+        breaker.begun(true);
+        seen.push(breaker.gate());
+    }
+    assert_eq!(seen, [Gate::Ramp(2), Gate::Ramp(4), Gate::Ramp(4), Gate::Ramp(4), Gate::Ramp(4)]);
+    breaker.completed();
+    assert_eq!(breaker.gate(), Gate::Open);
+}
+
+#[test]
+fn who_breaks_off_whatever_it_begins_is_shut_for_longer_each_time() {
+    let mut breaker = open();
+    (0..3).for_each(|_| breaker.failed(FAIL, false, 0, secs(0), 0.0));
+    for wait in [2, 4, 8] {
+        for n in 0..3 {
+            breaker.begun(n == 0);
+            breaker.failed(FAIL, false, 0, secs(100), 0.0);
+        }
+        assert_eq!(breaker.gate(), Gate::Shut(secs(100 + wait), Why::Failures));
+    }
+}
+
+#[test]
+fn requests_under_way_when_the_gate_shut_do_not_prolong_it() {
+    let mut breaker = open();
+    for _ in 0..50 {
+        breaker.failed(FAIL, false, 0, secs(1), 0.0);
+    }
+    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Failures));
+    // Nor later, when its probe is out: that one's failure would count as one of theirs.
+    breaker.failed(FAIL, false, 0, secs(9), 0.0);
+    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Failures));
+}
+
+proptest! {
+    #[test]
+    fn the_backoff_stays_within_its_bounds(trips in 0u32..100, jitter in 0.0..1.0f64) {
+        let breaker = Breaker { trips, ..open() };
+        let wait = breaker.backoff(jitter);
+        prop_assert!(wait >= secs(1) / 2 && wait <= secs(60));
+    }
+
+    #[test]
+    fn whatever_happens_a_held_gate_stays_held_until_released(events in proptest::collection::vec((0..3, any::<bool>()), 0..50)) {
+        let mut breaker = open();
+        breaker.hold(Why::Drained);
+        for (event, probe) in events {
+            match event {
+                0 => breaker.succeeded(probe),
+                1 => breaker.failed(FAIL, probe, 0, secs(1), 0.5),
+                _ => breaker.reset(),
+            }
+        }
+        prop_assert_eq!(breaker.gate(), Gate::Held(Why::Drained));
+        breaker.release();
+        prop_assert_eq!(breaker.gate(), Gate::Ramp(1));
+    }
+}
