@@ -34,7 +34,7 @@ impl Exchange {
         // Each round makes an attempt or waits, twice at most for each attempt: until the backend may be asked again, and
         // until its gate is open. The waits are bounded along with the attempts.
         let mut rounds = 3 * self.most();
-        if self.request.time_left().is_zero() {
+        if self.attempts == 0 && self.request.time_left().is_zero() {
             // It took all of its time to send the request.
             return Err(Error::Slow);
         }

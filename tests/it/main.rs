@@ -30,6 +30,7 @@ mod learning;
 mod logs;
 mod metrics;
 mod mixed;
+mod overtaken;
 mod passthrough;
 mod pin;
 mod probe;

@@ -1,5 +1,9 @@
 //! Waiting for a place while something changes: settings are read again, Greenroom stops.
 
+use std::time::Duration;
+
+use tokio::time::sleep;
+
 use crate::support::{
     eventually,
     proxy::{HELLO, Proxy},
@@ -59,6 +63,8 @@ async fn those_who_wait_stay_ahead_though_their_backend_is_another_one_now() {
     old_gate.open();
     assert_eq!(clients[0].reply().await.status(), 200);
     waits(&proxy, 1).await;
+    // Who is next looks every 5 ms. It sees that its old backend is idle now, and must not think that place no use to it.
+    sleep(Duration::from_millis(50)).await;
     clients.push(proxy.begin(numbered(3)).await);
     waits(&proxy, 2).await;
     for (n, client) in clients.iter_mut().enumerate().skip(1) {
@@ -71,11 +77,8 @@ async fn those_who_wait_stay_ahead_though_their_backend_is_another_one_now() {
 
 #[tokio::test]
 async fn who_stands_in_a_queue_is_served_while_it_stops() {
-    let gate = Gate::new();
-    let one = Upstream::always(Answer::new().wait(&gate).then(Answer::says("hi"))).await;
-    let settings =
-        Settings::new().backend("one", one.addr).set("backends.one", "max_in_flight = 1").set("models.m", "queue = 2");
-    let mut proxy = Proxy::start(&settings).await;
+    let (gate, one) = gated().await;
+    let mut proxy = Proxy::start(&one_at_a_time(&one, 2)).await;
     let mut clients = vec![proxy.begin(HELLO).await];
     one.until("the first", |seen| seen.busy == 1).await;
     clients.push(proxy.begin(HELLO).await);
