@@ -46,10 +46,7 @@ pub fn classify(fault: &Fault) -> Class {
     let caller = |status: Option<u16>| status.is_none_or(|s| matches!(s, 400 | 413 | 422));
     if caller(fault.status) {
         // Some providers have no code for it, so that the words must do.
-        let words = fault.message.to_ascii_lowercase();
-        if says(&CONTEXT)
-            || ["maximum context length", "prompt is too long", "context window"].iter().any(|w| words.contains(w))
-        {
+        if says(&CONTEXT) || faults::is_too_long(fault) {
             return Class::ProviderContextLength;
         }
         if says(&CONTENT) {

@@ -10,12 +10,9 @@ use super::{auth, header, refused, request_id, shared, worker};
 use crate::{
     error::{Class, Error},
     router,
-    settings::User,
+    settings::{NO_BACKEND, User},
     supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
-    telemetry::{
-        counts::NO_BACKEND,
-        ledger::{SIZE, Wanted},
-    },
+    telemetry::ledger::{SIZE, Wanted},
 };
 
 /// All backends, and what became of the other actors.

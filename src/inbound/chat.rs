@@ -27,7 +27,7 @@ use crate::{
     telemetry::{
         log,
         phase::Phase,
-        story::{Listener, Story, Telling},
+        story::{Listener, Story, Telling, shortened},
     },
     wire::envelope::{self, Envelope, Pin, Stream, Unreadable},
 };
@@ -173,8 +173,7 @@ const LONGEST_NAME: usize = 256;
 
 /// A name that no settings know, as it is remembered and told. Cut, it can be no name of the settings either.
 fn remembered(name: &str) -> Arc<str> {
-    let end = name.floor_char_boundary(LONGEST_NAME);
-    if end == name.len() { name.into() } else { format!("{}…", &name[..end]).into() }
+    shortened(name, LONGEST_NAME).into()
 }
 
 /// What a request must have, and have right.

@@ -2,8 +2,11 @@
 
 use super::{Backend, Model, Problem, Settings, User};
 
-/// What metrics and history call what is at no backend, and names that no settings know.
-const THEIR_WORDS: [&str; 2] = ["none", "other"];
+/// Label of requests that no backend was asked for, in metrics and history.
+pub const NO_BACKEND: &str = "none";
+
+/// Label of models and backends that are in no settings, whatever clients call them.
+pub const OTHER: &str = "other";
 
 /// Most names in one note.
 const NAMED: usize = 3;
@@ -18,7 +21,7 @@ impl Settings {
 
     fn of_backend(&self, name: &str, backend: &Backend) -> Vec<Problem> {
         let mut doubts = Vec::new();
-        if THEIR_WORDS.contains(&name) {
+        if [NO_BACKEND, OTHER].contains(&name) {
             let text = "is also a word of metrics and history, for no backend or an unknown one; another name keeps them apart";
             doubts.push(doubt(format!("backends.{name}"), text));
         }
@@ -37,7 +40,7 @@ impl Settings {
     }
 
     fn of_models(&self) -> impl Iterator<Item = Problem> {
-        let named = self.models.keys().filter(|name| *name == THEIR_WORDS[1]);
+        let named = self.models.keys().filter(|name| *name == OTHER);
         let text = "is also the word of metrics and history for unknown models; another name keeps them apart";
         named.map(move |name| doubt(format!("models.{name}"), text))
     }

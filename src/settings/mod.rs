@@ -19,6 +19,7 @@ use std::{collections::BTreeMap, fmt};
 pub use self::{
     address::Address,
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
+    doubts::{NO_BACKEND, OTHER},
     history::History,
     load::{Source, demo, load, parse},
     model::{Model, Rescue, Target},

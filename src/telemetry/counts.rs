@@ -23,13 +23,8 @@ use super::{
 use crate::{
     backend::histogram::{Histogram, OVERHEAD, REQUEST},
     error::{Class, Error, Weight},
+    settings::{NO_BACKEND, OTHER},
 };
-
-/// Label of requests that no backend was asked for.
-pub const NO_BACKEND: &str = "none";
-
-/// Label of models and backends that are in no settings, whatever clients call them.
-pub const OTHER: &str = "other";
 
 /// First digits of statuses as labels, in the order of `Cell::requests`.
 pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];

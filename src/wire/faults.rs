@@ -73,11 +73,15 @@ pub(crate) fn refine(fault: &mut Fault) {
         "invalid_api_key".clone_into(&mut fault.code);
     } else if begins(&NO_MONEY) && fault.status.is_none_or(|s| s < 500) {
         "insufficient_quota".clone_into(&mut fault.code);
-    } else if TOO_LONG.iter().any(|w| message.contains(w))
-        && fault.status.is_none_or(|s| s == 400 || s == 413 || s == 422)
-    {
+    } else if is_too_long(fault) && fault.status.is_none_or(|s| s == 400 || s == 413 || s == 422) {
         "context_length_exceeded".clone_into(&mut fault.code);
     }
+}
+
+/// Whether the prompt does not fit, as far as the words tell.
+pub fn is_too_long(fault: &Fault) -> bool {
+    let message = fault.message.to_ascii_lowercase();
+    TOO_LONG.iter().any(|words| message.contains(words))
 }
 
 /// Whether the account behind an OpenAI-style server has no money, as far as its words tell.

@@ -2,7 +2,7 @@
 
 mod report;
 
-use std::{cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -123,13 +123,17 @@ pub struct Story {
 const LONGEST_MESSAGE: usize = 512;
 
 /// A message as a story keeps it.
-fn remembered(mut message: String) -> String {
-    if message.len() > LONGEST_MESSAGE {
-        message.truncate(message.floor_char_boundary(LONGEST_MESSAGE));
-        message.push('…');
-        message.shrink_to_fit();
+fn remembered(message: String) -> String {
+    match shortened(&message, LONGEST_MESSAGE) {
+        Cow::Borrowed(_) => message,
+        Cow::Owned(short) => short,
     }
-    message
+}
+
+/// A text cut to so many bytes, which shows.
+pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
+    let end = text.floor_char_boundary(most);
+    if end == text.len() { text.into() } else { format!("{}…", &text[..end]).into() }
 }
 
 /// Hears of each request's end, and may keep the story: in its place, since it is large, and moved for every request.
