@@ -1,6 +1,6 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -187,8 +187,10 @@ async fn send(
     let client = worker.clients.get(target.handle.id, &target.handle.settings);
     let (Way::Native(endpoint) | Way::Translated(endpoint)) = way;
     // What the client says of a provider's own API is for that provider alone.
-    let extra: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
-    watch.guard(pin!(client.send(endpoint, &target.upstream_model, extra, body))).await?
+    let own: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
+    let trace: &[_] = if target.handle.settings.trace_context { &request.trace } else { &[] };
+    let extra = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, trace].concat()) };
+    watch.guard(pin!(client.send(endpoint, &target.upstream_model, &extra, body))).await?
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One

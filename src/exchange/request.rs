@@ -35,8 +35,10 @@ pub struct Request {
     pub envelope: Envelope,
     /// The body.
     pub body: Bytes,
-    /// Headers that go along to the backend.
+    /// Headers that go along to a backend of the same protocol.
     pub extra: Vec<(HeaderName, HeaderValue)>,
+    /// Headers that go along to a backend that is told of traces.
+    pub trace: Vec<(HeaderName, HeaderValue)>,
     /// When it had been checked, until somebody asks: no time has passed by then.
     pub checked: Cell<Option<Duration>>,
     /// When the client gives up.

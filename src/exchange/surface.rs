@@ -52,6 +52,14 @@ impl Surface {
         }
     }
 
+    /// The headers with which a client says something of the provider's API: which version of it, what trials.
+    pub fn own_headers(self) -> &'static [&'static str] {
+        match self.dialect() {
+            Dialect::Messages => &["anthropic-version", "anthropic-beta"],
+            Dialect::Chat | Dialect::Responses => &[],
+        }
+    }
+
     /// The members that tell where the prompt is, if the provider has it already.
     pub fn references(self) -> &'static [&'static str] {
         match self {

@@ -147,6 +147,7 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
     );
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
     let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
+    let is_traced = route.as_ref().is_some_and(|route| route.traced);
     let checked = telling.spent(Phase::Translate, began);
     // Not moved any more from here on: it would be held at each step of its way.
     Ok(Rc::new(Request {
@@ -157,7 +158,8 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         prompt_tokens: if surface == Surface::CountTokens { 0 } else { prompt::tokens(&body) },
         envelope,
         body,
-        extra: anthropic_headers(head, surface),
+        extra: passed_on(head, surface.own_headers()),
+        trace: if is_traced { passed_on(head, &["traceparent", "tracestate"]) } else { Vec::new() },
         checked: Cell::new(Some(checked)),
         deadline: clock::instant(received) + deadline,
         explain,
@@ -204,14 +206,13 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     Ok((model, stream))
 }
 
-/// What a client of the Messages API says of that API's version and trials.
-fn anthropic_headers(head: &Head, surface: Surface) -> Vec<(HeaderName, HeaderValue)> {
-    if !matches!(surface, Surface::Messages | Surface::CountTokens) {
-        return Vec::new();
-    }
-    let named =
-        |name: &'static str| Some((HeaderName::from_static(name), HeaderValue::from_str(head.text(name)?).ok()?));
-    ["anthropic-version", "anthropic-beta"].into_iter().filter_map(named).collect()
+/// The client's own headers of these names.
+fn passed_on(head: &Head, names: &[&'static str]) -> Vec<(HeaderName, HeaderValue)> {
+    let named = |name: &&'static str| {
+        let value = HeaderValue::from_str(head.text(name)?).ok()?;
+        Some((HeaderName::from_static(name), value))
+    };
+    names.iter().filter_map(named).collect()
 }
 
 /// Whether an SDK says that it sends this again after a failure.

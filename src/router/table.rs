@@ -49,6 +49,8 @@ pub struct Route {
     pub model: Arc<str>,
     /// Its settings.
     pub settings: settings::Model,
+    /// Whether one of its backends is told where in a trace a request stands.
+    pub traced: bool,
     /// Who serves it, higher tiers first.
     pub targets: Vec<Arc<Target>>,
     /// The tiers within `targets`.
@@ -125,9 +127,11 @@ impl Route {
                 _ => tiers.push(n..n + 1),
             }
         }
+        let traced = targets.iter().any(|target| target.handle.settings.trace_context);
         let targets = targets.into_iter().map(Arc::new).collect();
         Self {
             model: name.into(),
+            traced,
             settings: model.clone(),
             targets,
             tiers,

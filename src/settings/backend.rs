@@ -97,6 +97,8 @@ pub struct Backend {
     pub probe_every: Duration,
     /// Ask for usage in streams when the client did not.
     pub ask_usage: bool,
+    /// Hand on where in a trace the client stands: `traceparent` and `tracestate`.
+    pub trace_context: bool,
     /// Refuse hints that the protocol cannot express, too, rather than drop them.
     pub refuse_unsupported: bool,
     /// It offers OpenAI's Responses endpoint itself.
@@ -208,6 +210,7 @@ impl Backend {
             &[("off", ProbeKind::Off), ("models", ProbeKind::Models), ("completion", ProbeKind::Completion)],
         );
         let ask_usage = s.value("ask_usage");
+        let trace_context = s.value("trace_context");
         let native_responses = s.value("native_responses");
         let refuse_unsupported = s.word("unsupported", &[("drop", false), ("refuse", true)]);
         s.finish();
@@ -228,6 +231,7 @@ impl Backend {
             probe: probe?,
             probe_every,
             ask_usage,
+            trace_context,
             refuse_unsupported: refuse_unsupported?,
             max_tokens,
             native_responses,

@@ -192,3 +192,18 @@ async fn a_translated_answer_has_the_type_of_what_greenroom_wrote() {
         }
     }
 }
+
+#[tokio::test]
+async fn where_a_request_stands_in_a_trace_is_told_only_to_backends_that_are_to_know() {
+    let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let vectors = r#"{"object":"list","data":[]}"#;
+    for (lines, told) in [("trace_context = true", Some(parent)), ("", None)] {
+        let upstream = Upstream::always(Answer::json(200, vectors)).await;
+        let proxy = Proxy::start(&only(&upstream, "/v1", &format!("protocol = \"openai\"\n{lines}"))).await;
+        let body = json!({"model": "m", "input": "hi"}).to_string();
+        let ask = Ask::post("/v1/embeddings", body).bearer(TOKEN).header("traceparent", parent);
+        assert_eq!(proxy.ask(&ask.header("tracestate", "a=1")).await.status(), 200);
+        let head = upstream.last().head;
+        assert_eq!((head.get("traceparent"), head.get("tracestate")), (told, told.map(|_| "a=1")), "{lines}");
+    }
+}
