@@ -95,13 +95,14 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
             });
             let target = &targets[index];
             let Standing::Can(pass) = standing(ask, target, now) else { continue };
+            let by_affinity = index != cheapest;
+            // Before the place is taken: as it was compared, its own request not among those that wait.
+            let decision =
+                explain(ask, route, now, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
             if let Some(lease) = take(ask, target, pass, now) {
                 let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
                 // Only whether there was another matters, so a large field is not counted out.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
-                let by_affinity = index != cheapest;
-                let decision = explain(ask, route, now, |_| true, Some(target))
-                    .map(|decision| Decision { by_affinity, ..decision });
                 return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });
             }
         }
