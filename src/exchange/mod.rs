@@ -59,8 +59,6 @@ type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
 /// Serves a request.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
-    worker.retries.borrow_mut().earn();
-    worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();
     let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
     let dialect = request.surface.dialect();
@@ -173,6 +171,7 @@ impl Exchange {
                     story.usage = whole.usage;
                 });
                 telling.end(200, None, whole.at);
+                self.worker.earn();
                 Ok(whole)
             }
             // Only a stream request is given a stream.
@@ -220,6 +219,7 @@ impl Exchange {
                     let now = clock::now();
                     leg.succeeded(reader.usage, now);
                     telling.end(200, None, now);
+                    self.worker.earn();
                     reader.linger().await;
                     return Ok(());
                 }
