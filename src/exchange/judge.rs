@@ -15,7 +15,7 @@ use super::{
     rename::rename,
     request::Request,
     retry::{classify, fault_in_stream, told, words},
-    retry_after::{named_in, retry_after},
+    retry_after::{heeded, named_in, retry_after},
     surface::Way,
     torn::mended,
     watch::Watch,
@@ -51,7 +51,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
         Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, legible),
     };
     let class = classify(&fault);
-    let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
+    let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {
         class,
@@ -111,9 +111,7 @@ async fn check(
     let body = collect(answer, watch, idle).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
-            .map_err(|why| {
-                Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0))
-            })?;
+            .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer cannot be read ({})", why.0)))?;
     if let Some(fault) = &seen.fault {
         return Err(named_in(fault_in_stream(fault), |name| answer.header(name)));
     }

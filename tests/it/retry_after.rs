@@ -41,6 +41,7 @@ fn forms() -> Vec<(String, Range<u64>)> {
         form("retry-after: 72.5\r\n", 60_000, 72_500),
         form(&format!("retry-after: {date}\r\n"), 70_000, 90_000),
         form("x-ratelimit-remaining-requests: 0\r\nx-ratelimit-reset-requests: 1m15s\r\n", 60_000, 75_000),
+        form("x-ratelimit-reset-requests: 1m14s\r\n", 60_000, 74_000),
         form("x-ratelimit-remaining-tokens: 0\r\nx-ratelimit-reset-tokens: 76000ms\r\n", 60_000, 76_000),
         form(
             &format!("anthropic-ratelimit-tokens-remaining: 0\r\nanthropic-ratelimit-tokens-reset: {stamp}\r\n"),
