@@ -144,6 +144,11 @@ impl Failed {
 }
 
 impl Error {
+    /// Whether the request has a pin that names no backend, in whichever way.
+    pub fn is_bad_pin(&self) -> bool {
+        matches!(self, Self::BackendInvalid) || matches!(self, Self::Invalid { param, .. } if param == "backend")
+    }
+
     /// The class for metrics and logs.
     pub fn class(&self) -> Class {
         match self {
