@@ -127,6 +127,7 @@ async fn try_open(
         }
     };
     let answer = send(worker, request, target, way, body, &mut watch).await?;
+    leg.status = Some(answer.status());
     if !(200..300).contains(&answer.status()) {
         let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
         return Err(match &owed {

@@ -49,7 +49,7 @@ pub fn classify(fault: &Fault) -> Class {
         if says(&CONTEXT) || faults::is_too_long(fault) {
             return Class::ProviderContextLength;
         }
-        if says(&CONTENT) {
+        if says(&CONTENT) || faults::is_filtered(fault) {
             return Class::ProviderContentFilter;
         }
         if faults::is_out_of_money(fault) {
@@ -174,6 +174,14 @@ mod tests {
                 Class::ProviderContextLength,
             ),
             (fault(400, "invalid_request_error", "content_policy_violation", ""), Class::ProviderContentFilter),
+            (
+                fault(400, "invalid_request_error", "", "Output blocked by content filtering policy"),
+                Class::ProviderContentFilter,
+            ),
+            (
+                fault(400, "invalid_request_error", "", "No tool 'Output blocked by content filtering policy'"),
+                Class::CallerInvalid,
+            ),
             (fault(404, "", "model_not_found", ""), Class::ProviderModelMissing),
             (fault(400, "invalid_model", "1500", "Invalid model: x"), Class::ProviderModelMissing),
             (
