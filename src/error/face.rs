@@ -31,7 +31,7 @@ pub struct Face {
 }
 
 /// Wait suggested where the true one is unknown, for example until one of many running requests ends.
-const SOON: Duration = Duration::from_secs(1);
+pub const SOON: Duration = Duration::from_secs(1);
 
 impl Error {
     /// Status, words and headers.
@@ -150,8 +150,9 @@ impl Error {
                 format!("No backend of the model '{model}' takes requests now."),
                 *retry_after,
             ),
-            Self::Overloaded { model } => {
-                busy("gateway_overloaded", None, format!("All backends of the model '{model}' are full."), None)
+            Self::Overloaded { model, retry_after } => {
+                let wait = retry_after.map(|wait| wait.max(SOON));
+                busy("gateway_overloaded", None, format!("All backends of the model '{model}' are full."), wait)
             }
             Self::ShuttingDown => {
                 busy("shutting_down", None, "This Greenroom is shutting down. Try another instance.".into(), None)
@@ -218,7 +219,7 @@ impl Failed {
             },
             // The provider's text could tell about our account: it goes nowhere. Its type and code are in the log.
             Class::ProviderQuota | Class::ProviderAuth => Face {
-                hopeless: true,
+                hopeless: self.hopeless,
                 retry_after: None,
                 ..of(
                     StatusCode::BAD_GATEWAY,

@@ -63,6 +63,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
         retry_after: wait,
         told: told(class, &fault, passes_through.then_some(body)),
         request_id: request_id(&answer.headers_for_client(true)),
+        hopeless: false,
     }
 }
 

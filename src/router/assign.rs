@@ -112,13 +112,10 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
 
 /// Nobody can take it: why, and when somebody may.
 fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
-    let (mut soonest, mut full, mut shut): (Option<Duration>, _, _) = (None, false, false);
+    let (mut soonest, mut full): (Option<Duration>, _) = (None, false);
     for target in &route.targets {
         match standing(ask, target, now) {
-            Standing::Shut(_, until) => {
-                shut = true;
-                soonest = soonest.into_iter().chain(until).min();
-            }
+            Standing::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
             // One that can take it by now was full a moment ago.
             Standing::Full | Standing::Can(_) => full = true,
             Standing::Barred(_) => {}
@@ -131,8 +128,12 @@ fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
         let error = Error::Invalid { param: "model".to_owned(), message };
         return Refusal { error, soonest: None, full: false, decision: None };
     }
-    let error =
-        if full && !shut { Error::Overloaded { model } } else { Error::NoHealthyBackend { model, retry_after } };
+    // A place comes free sooner than most gates open.
+    let error = if full {
+        Error::Overloaded { model, retry_after: None }
+    } else {
+        Error::NoHealthyBackend { model, retry_after }
+    };
     Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
 }
 

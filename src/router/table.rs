@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use foldhash::HashMap;
 use tokio::sync::Semaphore;
 
+use super::pace::Pace;
 use crate::{
     backend::{
         Handle,
@@ -66,6 +67,8 @@ pub struct Queue {
     pub waiting: AtomicU32,
     /// Held by the one who is next.
     pub turn: Semaphore,
+    /// How fast it moves.
+    pub pace: Pace,
 }
 
 /// One backend for one public model.
@@ -131,7 +134,7 @@ impl Route {
             settings: model.clone(),
             targets,
             tiers,
-            queue: Arc::new(Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1) }),
+            queue: Arc::new(Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1), pace: Pace::default() }),
             settled: AtomicU32::new(u32::MAX),
         }
     }
@@ -143,9 +146,8 @@ impl Route {
 
     /// Whether one of the backends has a place free for somebody, be it a probe's.
     pub fn has_room(&self, now: Duration) -> bool {
-        let lets_in = |target: &Target| {
-            target.admissions(now, false).iter().all(|gate| !matches!(gate, Admission::Refused(..)))
-        };
+        let lets_in =
+            |target: &Target| target.admissions(now, false).iter().all(|gate| !matches!(gate, Admission::Refused(..)));
         self.targets.iter().any(|target| !target.is_full() && lets_in(target))
     }
 

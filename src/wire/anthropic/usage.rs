@@ -18,7 +18,7 @@ pub(crate) struct RawUsage {
     #[serde(deserialize_with = "counts::maybe")]
     output_tokens: Option<u64>,
     #[serde(rename = "output_tokens_details", deserialize_with = "thinking")]
-    thinking_tokens: Option<u64>,
+    thinking: Option<u64>,
 }
 
 /// Of the details of what was generated the tokens of thinking, if any can be read.
@@ -34,7 +34,7 @@ impl RawUsage {
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
-        self.thinking_tokens = later.thinking_tokens.or(self.thinking_tokens);
+        self.thinking = later.thinking.or(self.thinking);
     }
 }
 
@@ -48,7 +48,7 @@ impl From<RawUsage> for Usage {
             output: raw.output_tokens.unwrap_or(0),
             cached,
             written,
-            reasoning: raw.thinking_tokens.unwrap_or(0),
+            reasoning: raw.thinking.unwrap_or(0),
         }
     }
 }
