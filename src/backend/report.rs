@@ -1,12 +1,12 @@
 //! Owns what operators are told about a backend: facts and gates put into words.
 
-use std::{sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
 
 use serde::Serialize;
 
 use super::{
     estimate::{Estimate, Usual},
-    gate::Gate,
+    gate::{Gate, GateCell, KINDS},
     histogram::Snapshot,
     load,
     state::{State, reopens_in_ms, words},
@@ -39,6 +39,8 @@ pub struct Report {
     pub max_in_flight: u32,
     /// Attempts by outcome.
     pub requests: Requests,
+    /// Attempts that failed, whosever fault it was, by class; classes that none failed with are left out.
+    pub failures_by_class: BTreeMap<&'static str, u64>,
     /// Successes among successes and failures; null before the first.
     pub success_rate: Option<f64>,
     /// Whole successful attempts, milliseconds.
@@ -57,6 +59,8 @@ pub struct Report {
     pub reopens_in_ms: Option<u64>,
     /// Failures since the last success.
     pub consecutive_failures: u32,
+    /// How often the gate of the whole backend changed, by what it changed to.
+    pub transitions: Transitions,
     /// Its actor's restarts.
     pub restarts: Restarts,
     /// Since it was configured, seconds.
@@ -66,6 +70,9 @@ pub struct Report {
     /// Its models.
     pub models: Vec<LaneReport>,
 }
+
+/// Changes of a gate, by what it changed to; what it never changed to is left out.
+pub type Transitions = BTreeMap<&'static str, u64>;
 
 /// Attempts by outcome.
 #[derive(Debug, Clone, Serialize)]
@@ -135,6 +142,10 @@ pub struct LaneReport {
     pub reason: String,
     /// Until the gate lets a probe pass.
     pub reopens_in_ms: Option<u64>,
+    /// How often its gate changed, by what it changed to.
+    pub transitions: Transitions,
+    /// Requests that wait in the model's queue, for a place at any of its backends. Told by whoever has the table.
+    pub queued: u32,
     /// Requests before their first token.
     pub waiting: u32,
     /// Requests after it.
@@ -175,6 +186,7 @@ impl Report {
             max_in_flight: settings.max_in_flight,
             success_rate: (judged > 0).then(|| requests.success as f64 / judged as f64),
             requests,
+            failures_by_class: failures(&lanes),
             latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.snapshot()).as_ref()),
             first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.snapshot()).as_ref()),
             first_token_estimate_s: estimate.seconds,
@@ -190,6 +202,7 @@ impl Report {
                 models.iter().filter_map(|m| m.reopens_in_ms).min().filter(|_| shut)
             }),
             consecutive_failures: consecutive,
+            transitions: transitions(&vitals.gate),
             restarts: Restarts {
                 count: vitals.restarts.load(Relaxed),
                 last_cause: vitals.last_cause.load().as_ref().map(ToString::to_string),
@@ -211,6 +224,8 @@ impl LaneReport {
             state,
             reason,
             reopens_in_ms: reopens_in_ms(lane.gate.read(), now),
+            transitions: transitions(&lane.gate),
+            queued: 0,
             waiting: lane.places.waiting(),
             streaming: lane.places.streaming(),
             first_token_estimate_s: estimate.seconds,
@@ -218,6 +233,10 @@ impl LaneReport {
             token_estimate_s: estimate.pace,
         }
     }
+}
+
+fn transitions(gate: &GateCell) -> Transitions {
+    KINDS.into_iter().zip(gate.transitions()).filter(|(_, count)| *count > 0).collect()
 }
 
 fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
@@ -229,6 +248,18 @@ fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
     let let_go = sum(&|lane| lane.outcomes.let_go.load(Relaxed));
     let total = success + caller_fault + failure + owned(Owner::Greenroom) + cancelled + let_go;
     Requests { total, success, caller_fault, failure, cancelled, let_go }
+}
+
+fn failures(lanes: &[std::sync::Arc<Lane>]) -> BTreeMap<&'static str, u64> {
+    let mut by_class = BTreeMap::new();
+    for class in Class::ALL {
+        let count = lanes.iter().map(|lane| lane.outcomes.of(class)).sum::<u64>();
+        if count > 0 {
+            // Some share a label.
+            *by_class.entry(class.as_str()).or_default() += count;
+        }
+    }
+    by_class
 }
 
 fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Snapshot) -> Option<Snapshot> {

@@ -31,7 +31,7 @@ pub struct Face {
 }
 
 /// Wait suggested where the true one is unknown, for example until one of many running requests ends.
-const SOON: Duration = Duration::from_secs(1);
+pub const SOON: Duration = Duration::from_secs(1);
 
 impl Error {
     /// Status, words and headers.
@@ -150,8 +150,9 @@ impl Error {
                 format!("No backend of the model '{model}' takes requests now."),
                 *retry_after,
             ),
-            Self::Overloaded { model } => {
-                busy("gateway_overloaded", None, format!("All backends of the model '{model}' are full."), None)
+            Self::Overloaded { model, retry_after } => {
+                let wait = retry_after.map(|wait| wait.max(SOON));
+                busy("gateway_overloaded", None, format!("All backends of the model '{model}' are full."), wait)
             }
             Self::ShuttingDown => {
                 busy("shutting_down", None, "This Greenroom is shutting down. Try another instance.".into(), None)
@@ -218,7 +219,7 @@ impl Failed {
             },
             // The provider's text could tell about our account: it goes nowhere. Its type and code are in the log.
             Class::ProviderQuota | Class::ProviderAuth => Face {
-                hopeless: true,
+                hopeless: self.hopeless,
                 retry_after: None,
                 ..of(
                     StatusCode::BAD_GATEWAY,
@@ -233,7 +234,9 @@ impl Failed {
                 ..gateway("upstream_overloaded", "The backend is overloaded")
             },
             Class::ProviderServer | Class::ProviderStreamCut => gateway("upstream_error", "The backend failed"),
-            Class::ProviderTransport => gateway("upstream_unreachable", "The backend cannot be reached"),
+            Class::ProviderTransport | Class::ProviderTimeoutConnect => {
+                gateway("upstream_unreachable", "The backend cannot be reached")
+            }
             Class::GatewayOverload => Face {
                 retry_after: Some(SOON),
                 ..of(
@@ -247,10 +250,7 @@ impl Failed {
             Class::ProviderModelMissing => {
                 gateway("upstream_model_not_found", "The backend does not know the model it is configured for")
             }
-            Class::ProviderTimeoutConnect
-            | Class::ProviderTimeoutTtft
-            | Class::ProviderTimeoutIdle
-            | Class::ProviderTimeoutTotal => of(
+            Class::ProviderTimeoutTtft | Class::ProviderTimeoutIdle | Class::ProviderTimeoutTotal => of(
                 StatusCode::GATEWAY_TIMEOUT,
                 "timeout_error",
                 "upstream_timeout",
@@ -264,8 +264,9 @@ impl Failed {
     fn told_face(&self) -> Option<Face> {
         let told = self.told.as_ref()?;
         let code = match self.class {
-            Class::ProviderContentFilter if told.code.is_empty() => "content_filter",
-            Class::ProviderContextLength if told.code.is_empty() => "context_length_exceeded",
+            // In a body of ours the code is one that programs know, whichever word the provider has for it.
+            Class::ProviderContentFilter if told.code.is_empty() || told.body.is_none() => "content_filter",
+            Class::ProviderContextLength if told.code.is_empty() || told.body.is_none() => "context_length_exceeded",
             _ => &told.code,
         };
         Some(Face {
@@ -280,5 +281,21 @@ impl Failed {
             allow: None,
             body: told.body.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_backend_that_takes_no_connection_in_time_is_as_unreachable_as_one_that_refuses_it() {
+        for class in [Class::ProviderTransport, Class::ProviderTimeoutConnect] {
+            let face = Error::Upstream(Box::new(Failed::new(class, "why"))).face();
+            assert_eq!(
+                (face.status.as_u16(), &*face.kind, &*face.code),
+                (502, "upstream_error", "upstream_unreachable")
+            );
+        }
     }
 }

@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 pub use self::{
     class::{Again, Class, Disposition, Owner, Weight},
-    face::Face,
+    face::{Face, SOON},
 };
 
 /// A failure as the client will see it.
@@ -95,6 +95,8 @@ pub enum Error {
     Overloaded {
         /// The public model.
         model: String,
+        /// How long those take who wait for a place already, where that is known.
+        retry_after: Option<Duration>,
     },
     /// Greenroom is stopping.
     ShuttingDown,
@@ -119,6 +121,8 @@ pub struct Failed {
     pub told: Option<Told>,
     /// The provider's name for the request, if it told one.
     pub request_id: Option<Box<str>>,
+    /// Trying again cannot help: nobody else could have served it either, nor will anybody soon.
+    pub hopeless: bool,
 }
 
 /// A provider's error that is the caller's to read.
@@ -139,11 +143,24 @@ pub struct Told {
 impl Failed {
     /// A failure without a provider's answer.
     pub fn new(class: Class, message: impl Into<String>) -> Self {
-        Self { class, status: None, message: message.into(), retry_after: None, told: None, request_id: None }
+        Self {
+            class,
+            status: None,
+            message: message.into(),
+            retry_after: None,
+            told: None,
+            request_id: None,
+            hopeless: false,
+        }
     }
 }
 
 impl Error {
+    /// Whether the request has a pin that names no backend, in whichever way.
+    pub fn is_bad_pin(&self) -> bool {
+        matches!(self, Self::BackendInvalid) || matches!(self, Self::Invalid { param, .. } if param == "backend")
+    }
+
     /// The class for metrics and logs.
     pub fn class(&self) -> Class {
         match self {

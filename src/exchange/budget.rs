@@ -1,4 +1,4 @@
-//! Owns how many extra attempts a worker may make: a share of its recent requests, and a reserve.
+//! Owns how many extra attempts a worker may make: a share of its recent successes, and a reserve.
 
 use std::{cell::RefCell, rc::Rc, time::Duration};
 
@@ -20,7 +20,8 @@ pub(super) const RETRIES: Reserve = Reserve { most: 100.0, per_second: 10.0 };
 /// A hedge is a luxury: a few until some are earned.
 pub(super) const HEDGES: Reserve = Reserve { most: 3.0, per_second: 0.0 };
 
-/// A share of recent requests that may be spent on extra attempts, so that an outage does not multiply load.
+/// A share of recent requests that may be spent on extra attempts. Earned by those alone that ended well, so that an outage does
+/// not multiply load: it ends them otherwise.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     share: f64,
@@ -38,7 +39,7 @@ impl Budget {
         Self { share, reserve, tokens: reserve.most, most: reserve.most + share * 1000.0, filled: Duration::ZERO }
     }
 
-    /// One more request came in.
+    /// One more request has ended well.
     pub(super) fn earn(&mut self) {
         self.tokens = (self.tokens + self.share).min(self.most);
     }

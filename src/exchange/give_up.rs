@@ -1,13 +1,16 @@
 //! Owns what a client is told when nothing is left to try: the failure that helps it most, and when to come back.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::Exchange;
 use crate::{
-    backend::{gate::Gate, messages::Settle},
+    backend::{
+        gate::{Admission, Why},
+        messages::Settle,
+    },
     clock,
-    error::{Class, Error, Failed},
-    router::messages::Refusal,
+    error::{Class, Error, Failed, SOON},
+    router::{messages::Refusal, table::Target},
 };
 
 /// Time for a backend's actor to judge what it was told last. It takes a turn of its thread, unless it is being rebuilt.
@@ -25,13 +28,15 @@ impl Exchange {
             // Plain data always serialises.
             self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok().map(Box::new));
         }
-        let (ids, failures): (Vec<u64>, Vec<_>) =
-            std::mem::take(&mut self.fallen).into_iter().map(|fallen| (fallen.id, fallen.failed)).unzip();
-        match (most_useful(failures), refusal) {
+        let fallen = std::mem::take(&mut self.fallen);
+        let named: Vec<_> = fallen.iter().map(|fallen| (fallen.id, fallen.failed.retry_after)).collect();
+        match (most_useful(fallen.into_iter().map(|fallen| fallen.failed).collect()), refusal) {
             (Some(mut failed), _) => {
-                if failed.retry_after.is_some() || passes(&failed) {
-                    self.settle(&ids).await;
-                    failed.retry_after = self.reopens_in().or(failed.retry_after);
+                let is_shut_out = shuts_out(&failed);
+                if failed.retry_after.is_some() || passes(&failed) || is_shut_out {
+                    self.settle(&named).await;
+                    failed.retry_after = self.reopens_in(&named).or(failed.retry_after);
+                    failed.hopeless = is_shut_out && self.is_hopeless();
                 }
                 Error::Upstream(Box::new(failed))
             }
@@ -41,36 +46,60 @@ impl Exchange {
     }
 
     /// Waits until the backends that failed have judged that, so that their gates tell how long they are shut.
-    async fn settle(&self, fallen: &[u64]) {
+    async fn settle(&self, fallen: &[Named]) {
         let targets = self.request.route.iter().flat_map(|route| &route.targets);
-        for target in targets.filter(|target| fallen.contains(&target.handle.id)) {
+        for target in targets.filter(|target| fallen.iter().any(|(id, _)| *id == target.handle.id)) {
             // Without an answer the gate says what it said before: that is no reason to keep the client waiting.
             let _ = target.handle.addr.send(Settle).timeout(SETTLE).await;
         }
     }
 
-    /// Time until the first backend that could take this request opens again, tried or not; `None` if one is open now.
-    fn reopens_in(&self) -> Option<Duration> {
+    /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's.
+    fn gates(&self, now: Duration) -> impl Iterator<Item = (u64, [Admission; 2])> {
         let request = &self.request;
-        let user = request.telling.read(|story| story.user.clone());
-        let mut soonest: Option<Duration> = None;
-        for target in &request.route.as_ref()?.targets {
-            let handle = &target.handle;
-            let pinned_elsewhere = request.pin.as_ref().is_some_and(|pin| pin != handle.name());
-            if pinned_elsewhere || !user.backends.allows(handle.name()) || !(request.surface.able())(&handle.settings) {
-                continue;
-            }
-            let until = match [handle.vitals.gate.read(), target.lane.gate.read()] {
-                // It comes back when an operator says so.
-                [Gate::Held(_), _] | [_, Gate::Held(_)] => continue,
-                [Gate::Shut(one, _), Gate::Shut(other, _)] => one.max(other),
-                [Gate::Shut(until, _), _] | [_, Gate::Shut(until, _)] => until,
-                _ => return None,
-            };
-            soonest = soonest.into_iter().chain([until]).min();
-        }
-        soonest.map(|until| until.saturating_sub(clock::now()))
+        let (user, able) = (request.telling.read(|story| story.user.clone()), request.surface.able());
+        let targets = request.route.iter().flat_map(|route| &route.targets);
+        let is_meant = move |target: &&Arc<Target>| {
+            let pinned_elsewhere = request.pin.as_ref().is_some_and(|pin| pin != target.handle.name());
+            !pinned_elsewhere && target.is_for(&user, able)
+        };
+        // A pin may look earlier; when a gate opens is told to all alike.
+        targets.filter(is_meant).map(move |target| (target.handle.id, target.admissions(now, false)))
     }
+
+    /// Time until the first backend that could take this request may again, tried or not; `None` if only an operator can tell.
+    /// Of one that is open now it is short, full or not, unless it has just named another.
+    fn reopens_in(&self, named: &[Named]) -> Option<Duration> {
+        let now = clock::now();
+        let latest = |id: u64| named.iter().rev().find(|(fallen, _)| *fallen == id).and_then(|(_, wait)| *wait);
+        let waits = self.gates(now).filter_map(|(id, gates)| {
+            let until = match gates {
+                // It comes back when an operator says so.
+                [Admission::Refused(_, None), _] | [_, Admission::Refused(_, None)] => return None,
+                [Admission::Refused(_, one), Admission::Refused(_, other)] => one.max(other),
+                [Admission::Refused(_, until), _] | [_, Admission::Refused(_, until)] => until,
+                _ => return latest(id).or(Some(SOON)),
+            };
+            until.map(|until| until.saturating_sub(now))
+        });
+        waits.min()
+    }
+
+    /// Whether all that could take this request are out for long: nobody gets an answer by asking once more.
+    fn is_hopeless(&self) -> bool {
+        let out = |gate: &Admission| {
+            matches!(gate, Admission::Refused(Why::HardDown | Why::ModelMissing | Why::Drained | Why::GivenUp, _))
+        };
+        self.gates(clock::now()).all(|(_, gates)| gates.iter().any(out))
+    }
+}
+
+/// A backend that failed, by its id, and the wait that it named.
+type Named = (u64, Option<Duration>);
+
+/// A failure that shuts the backend for long: its account is not taken, or has no money.
+fn shuts_out(failed: &Failed) -> bool {
+    matches!(failed.class, Class::ProviderAuth | Class::ProviderQuota)
 }
 
 /// A failure that passes by waiting.
@@ -79,15 +108,17 @@ fn passes(failed: &Failed) -> bool {
 }
 
 /// Of several failures the one that helps the client most: what it can mend itself, else a limit that ends soonest, else the
-/// last.
+/// last that may be over the next time, else the last.
 fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
     let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
+    let lasts = |f: &Failed| shuts_out(f) || f.class == Class::ProviderModelMissing;
     let own = failures.iter().rposition(is_own);
     let soonest = || {
         let wait = |n: &usize| failures[*n].retry_after.unwrap_or(Duration::MAX);
         (0..failures.len()).filter(|n| passes(&failures[*n])).min_by_key(wait)
     };
-    let at = own.or_else(soonest).or(failures.len().checked_sub(1))?;
+    let mishap = || failures.iter().rposition(|failed| !lasts(failed));
+    let at = own.or_else(soonest).or_else(mishap).or(failures.len().checked_sub(1))?;
     failures.into_iter().nth(at)
 }
 
@@ -113,5 +144,17 @@ mod tests {
             assert_eq!(told, Some(own));
         }
         assert_eq!(most_useful(Vec::new()), None);
+    }
+
+    #[test]
+    fn what_may_be_over_the_next_time_is_told_before_what_lasts() {
+        for lasting in [Class::ProviderAuth, Class::ProviderQuota, Class::ProviderModelMissing] {
+            for mishap in [Class::ProviderServer, Class::ProviderTransport, Class::ProviderTimeoutTtft] {
+                let (lasting, mishap) = (Failed::new(lasting, ""), Failed::new(mishap, ""));
+                for order in [vec![mishap.clone(), lasting.clone()], vec![lasting, mishap.clone()]] {
+                    assert_eq!(most_useful(order), Some(mishap.clone()));
+                }
+            }
+        }
     }
 }

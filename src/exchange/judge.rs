@@ -14,8 +14,7 @@ use super::{
     decode,
     rename::rename,
     request::Request,
-    retry::{classify, fault_in_stream, told, words},
-    retry_after::{named_in, retry_after},
+    retry_after::{heeded, named_in, retry_after},
     surface::Way,
     torn::mended,
     watch::Watch,
@@ -23,7 +22,11 @@ use super::{
 use crate::{
     error::{Class, Failed},
     router::table::Target,
-    upstream::{Answer, request_id},
+    upstream::{
+        Answer,
+        classify::{classify, fault_in_stream, told, words},
+        request_id,
+    },
     wire::{
         Protocol, Usage, peek, sse,
         translate::{self, Dialect},
@@ -51,7 +54,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
         Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, legible),
     };
     let class = classify(&fault);
-    let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
+    let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {
         class,
@@ -60,6 +63,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
         retry_after: wait,
         told: told(class, &fault, passes_through.then_some(body)),
         request_id: request_id(&answer.headers_for_client(true)),
+        hopeless: false,
     }
 }
 
@@ -111,9 +115,7 @@ async fn check(
     let body = collect(answer, watch, idle).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
-            .map_err(|why| {
-                Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0))
-            })?;
+            .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer cannot be read ({})", why.0)))?;
     if let Some(fault) = &seen.fault {
         return Err(named_in(fault_in_stream(fault), |name| answer.header(name)));
     }

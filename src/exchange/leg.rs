@@ -23,6 +23,8 @@ pub(super) struct Leg {
     pub(super) begun: Instant,
     /// The soft first-token threshold has passed.
     pub(super) slow: Rc<Cell<bool>>,
+    /// The status of the backend's answer, once there is one: also of an answer that is judged a failure.
+    pub(super) status: Option<u16>,
     /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
     pub(super) blameless: bool,
     /// Tokens of reasoning, if there were any, came before the first content, and nobody saw them.
@@ -61,7 +63,7 @@ impl Leg {
         let begun = clock::instant(grant.lease.taken());
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
         let (slow, held_up) = (Rc::default(), Duration::ZERO);
-        let leg = Self { lease, telling, note, begun, slow, blameless: false, mused: false, held_up };
+        let leg = Self { lease, telling, note, begun, slow, status: None, blameless: false, mused: false, held_up };
         (leg, grant.target)
     }
 
@@ -101,7 +103,8 @@ impl Leg {
         let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
         // The same word as in the backend's own counts.
         let outcome = if blameless { "let_go" } else { failed.class.as_str() };
-        self.telling.attempt_ended(self.note, outcome, failed.status, Some(failed.message.clone()), now);
+        let status = failed.status.or(self.status);
+        self.telling.attempt_ended(self.note, outcome, status, Some(failed.message.clone()), now);
         if let Some(lease) = self.lease.take() {
             lease.finish(&if blameless { Outcome::LetGo } else { Outcome::Failed(failed) }, now);
         }

@@ -20,7 +20,6 @@ pub mod reply;
 mod request;
 mod rescue;
 pub mod response;
-pub mod retry;
 pub mod retry_after;
 mod sieve;
 pub mod stage;
@@ -59,8 +58,6 @@ type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
 /// Serves a request.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
-    worker.retries.borrow_mut().earn();
-    worker.hedges.borrow_mut().earn();
     let telling = request.telling.clone();
     let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
     let dialect = request.surface.dialect();
@@ -173,6 +170,7 @@ impl Exchange {
                     story.usage = whole.usage;
                 });
                 telling.end(200, None, whole.at);
+                self.worker.earn();
                 Ok(whole)
             }
             // Only a stream request is given a stream.
@@ -220,6 +218,7 @@ impl Exchange {
                     let now = clock::now();
                     leg.succeeded(reader.usage, now);
                     telling.end(200, None, now);
+                    self.worker.earn();
                     reader.linger().await;
                     return Ok(());
                 }

@@ -6,6 +6,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use tokio::time::{sleep, timeout};
 
 use crate::{
+    clock,
     error::Error,
     router::{
         messages::{Grant, Refusal},
@@ -36,11 +37,13 @@ pub(super) async fn wait<F>(
 where
     F: Future<Output = Result<Result<Grant, Refusal>, Error>>,
 {
-    let full = || Error::Overloaded { model: route.model.to_string() };
-    let queue = &route.queue;
-    let place = queue.waiting.fetch_add(1, Relaxed);
+    let (queue, left) = (&route.queue, left.min(route.settings.queue_timeout));
+    let ahead = queue.waiting.fetch_add(1, Relaxed);
     let _waiting = Waiting(queue);
-    if place >= route.settings.queue {
+    let expected = queue.pace.wait(ahead, clock::now());
+    let full = || Error::Overloaded { model: route.model.to_string(), retry_after: expected };
+    // Whose time will be up before its turn comes does better with an answer at once.
+    if ahead >= route.settings.queue || expected.is_some_and(|wait| wait > left) {
         // What is free may be of use to nobody who waits.
         let answer = if has_room() { Some(ask().await?) } else { None };
         return answer.filter(|answer| !answer.as_ref().is_err_and(|refusal| refusal.full)).ok_or_else(full);
@@ -49,6 +52,7 @@ where
         loop {
             // Fair: whoever has waited longest is next.
             let turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
+            let next_since = clock::now();
             loop {
                 let room = has_room();
                 match ask().await? {
@@ -56,12 +60,18 @@ where
                     // one that somebody else took meanwhile was as good for this one.
                     Err(refusal) if refusal.full && room && has_room() => break,
                     Err(refusal) if refusal.full => sleep(LOOK).await,
-                    answer => return Ok(answer),
+                    answer => {
+                        if answer.is_ok() {
+                            let now = clock::now();
+                            queue.pace.moved(now.saturating_sub(next_since), now);
+                        }
+                        return Ok(answer);
+                    }
                 }
             }
             drop(turn);
             sleep(LOOK).await;
         }
     };
-    timeout(left.min(route.settings.queue_timeout), turn).await.map_err(|_| full())?
+    timeout(left, turn).await.map_err(|_| full())?
 }

@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{decode::Decoder, rename::rename_frames, rescue::Seam, watch::Watch};
+use super::{decode::Decoder, judge::empty, rename::rename_frames, rescue::Seam, watch::Watch};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
@@ -203,6 +203,9 @@ impl Reader {
         }
         if self.empty {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
+        }
+        if !self.content {
+            return Err(empty());
         }
         Err(Failed::new(Class::ProviderStreamCut, "its stream ended before it was complete"))
     }

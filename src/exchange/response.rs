@@ -16,7 +16,7 @@ use crate::{
     error::{Error, Face},
     telemetry::{
         phase::Phase,
-        story::{Millis, RouteReason, Telling},
+        story::{AttemptNote, Millis, RouteReason, Story, Telling, ms},
     },
     upstream::HeaderLines,
     wire::translate::{Dialect, Received, THREAD_UNSUPPORTED, failed as failed_response},
@@ -60,7 +60,7 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
     }
     if let Error::Upstream(failed) = error {
         // What the backend asked last has said, whichever failure the client is told of.
-        let last = telling.read(|story| story.attempts.iter().rev().find_map(|attempt| attempt.status));
+        let last = telling.read(|story| story.attempts.last().and_then(|attempt| attempt.status));
         if let Some(status) = last {
             reply.count("x-greenroom-upstream-status", u64::from(status));
         }
@@ -69,13 +69,30 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
         }
     }
     let explanation = explanation(telling, explain);
-    telling.read(|story| finish(reply, &face, &story.id, explanation, dialect))
+    telling.read(|story| finish(reply, &face, &story.id, attempts(story), explanation, dialect))
 }
 
 /// The whole story, for a client that asked for it and may know.
 fn explanation(telling: &Telling, explain: bool) -> Option<Value> {
     // Plain data always serialises.
     explain.then(|| telling.read(|story| serde_json::to_value(story.report()).ok()))?
+}
+
+/// What was tried for a request that failed, for a client that may know; never in a provider's words.
+fn attempts(story: &Story) -> Option<Value> {
+    let may = story.user.may_see_backends && !story.attempts.is_empty();
+    may.then(|| {
+        let one = |attempt: &AttemptNote| {
+            let mut told = json!({
+                "backend": attempt.backend, "class": attempt.outcome, "ms": attempt.duration.map(ms),
+            });
+            if let Some(status) = attempt.status {
+                told["status"] = json!(status);
+            }
+            told
+        };
+        story.attempts.iter().map(one).collect()
+    })
 }
 
 /// The comment that explains a stream: SDKs pass over comments.
@@ -104,10 +121,17 @@ pub fn refused(id: &str, error: &Error, dialect: Dialect) -> Reply {
     let face = error.face();
     let mut reply = Reply::new(face.status, Vec::new());
     reply.line(REQUEST_ID, id);
-    finish(reply, &face, id, None, dialect)
+    finish(reply, &face, id, None, None, dialect)
 }
 
-fn finish(mut reply: Reply, face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> Reply {
+fn finish(
+    mut reply: Reply,
+    face: &Face,
+    id: &str,
+    attempts: Option<Value>,
+    explanation: Option<Value>,
+    dialect: Dialect,
+) -> Reply {
     if face.status == StatusCode::UNAUTHORIZED {
         reply.line("www-authenticate", "Bearer");
     }
@@ -125,17 +149,17 @@ fn finish(mut reply: Reply, face: &Face, id: &str, explanation: Option<Value>, d
     reply.line("content-type", "application/json");
     match (&face.body, explanation) {
         (Some(body), None) => reply.body(body.clone()),
-        (_, explanation) => reply.body(body(face, id, explanation, dialect)),
+        (_, explanation) => reply.body(body(face, id, attempts, explanation, dialect)),
     }
 }
 
 /// The error object that every client SDK knows.
-fn body(face: &Face, id: &str, explanation: Option<Value>, dialect: Dialect) -> String {
+fn body(face: &Face, id: &str, attempts: Option<Value>, explanation: Option<Value>, dialect: Dialect) -> String {
     let mut error = match dialect {
         Dialect::Messages => json!({
             "type": anthropic_kind(face.status), "message": face.message, "code": code(face), "param": face.param,
         }),
-        Dialect::Chat | Dialect::Responses => error_object(face, id),
+        Dialect::Chat | Dialect::Responses => error_object(face, id, attempts),
     };
     if dialect == Dialect::Messages && face.code == THREAD_UNSUPPORTED {
         error["details"] = json!({"error_code": face.code});
@@ -154,14 +178,18 @@ fn code(face: &Face) -> Option<&str> {
     (!face.code.is_empty()).then_some(&face.code)
 }
 
-fn error_object(face: &Face, id: &str) -> Value {
-    json!({
+fn error_object(face: &Face, id: &str, attempts: Option<Value>) -> Value {
+    let mut error = json!({
         "message": face.message,
         "type": face.kind,
         "param": face.param,
         "code": code(face),
         "request_id": id,
-    })
+    });
+    if let Some(attempts) = attempts {
+        error["attempts"] = attempts;
+    }
+    error
 }
 
 /// Anthropic's error types go by the status.
@@ -185,11 +213,13 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
     telling.read(|story| {
         let face = error.face();
         match dialect {
-            Dialect::Chat => format!("data: {}\n\n", body(&face, &story.id, None, dialect)).into(),
-            Dialect::Messages => format!("event: error\ndata: {}\n\n", body(&face, &story.id, None, dialect)).into(),
+            Dialect::Chat => format!("data: {}\n\n", body(&face, &story.id, attempts(story), None, dialect)).into(),
+            Dialect::Messages => {
+                format!("event: error\ndata: {}\n\n", body(&face, &story.id, None, None, dialect)).into()
+            }
             Dialect::Responses => {
                 let received = Received { first: &sent.first, latest: &sent.latest };
-                let error = error_object(&face, &story.id);
+                let error = error_object(&face, &story.id, attempts(story));
                 let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
                 failed_response(received, &error, &story.id, now, &story.model).into()
             }

@@ -16,18 +16,18 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, 
         let text = header("retry-after")?.trim();
         text.parse().ok().and_then(seconds).or_else(|| httpdate::parse_http_date(text).ok().map(until))
     };
-    // Of the resets, those whose budget is used up are meant.
+    // Of the resets, those whose budget is used up are meant, and those of which nothing tells how much is left.
     let text = |name: String| header(&name).map(str::trim);
     let openai = || {
         let of = |kind: &str| {
-            let spent = text(format!("x-ratelimit-remaining-{kind}"))? == "0";
+            let spent = text(format!("x-ratelimit-remaining-{kind}")).is_none_or(|left| left == "0");
             spent.then(|| go_duration(text(format!("x-ratelimit-reset-{kind}"))?))?
         };
         ["requests", "tokens"].into_iter().filter_map(of).max()
     };
     let anthropic = || {
         let of = |kind: &str| {
-            let spent = text(format!("anthropic-ratelimit-{kind}-remaining"))? == "0";
+            let spent = text(format!("anthropic-ratelimit-{kind}-remaining")).is_none_or(|left| left == "0");
             let at = text(format!("anthropic-ratelimit-{kind}-reset"))?;
             spent.then(|| humantime::parse_rfc3339_weak(at).ok().map(until))?
         };
@@ -75,16 +75,20 @@ fn go_duration(text: &str) -> Option<Duration> {
     seconds(total)
 }
 
-/// A failure that a provider has told of inside of its answer, with the wait that its head names. What its head says of limits
-/// is of those alone that the failure is one of: an answer's head tells them as they were before.
+/// The headers that count for a failure of this class. What a head says of limits is of those alone that the failure is one of:
+/// an answer's head tells them as they were before.
+pub(super) fn heeded<'a>(class: Class, header: impl Fn(&str) -> Option<&'a str>) -> impl Fn(&str) -> Option<&'a str> {
+    let limited = matches!(class, Class::ProviderRatelimit | Class::ProviderOverloaded);
+    move |name| if limited || !name.contains("ratelimit") { header(name) } else { None }
+}
+
+/// A failure that a provider has told of inside of its answer, with the wait that its head names.
 pub(super) fn named_in<'a>(failed: Failed, header: impl Fn(&str) -> Option<&'a str>) -> Failed {
-    let limited = matches!(failed.class, Class::ProviderRatelimit | Class::ProviderOverloaded);
-    if !limited && failed.class != Class::ProviderServer {
+    if !matches!(failed.class, Class::ProviderRatelimit | Class::ProviderOverloaded | Class::ProviderServer) {
         return failed;
     }
-    let header = |name: &str| if limited || !name.contains("ratelimit") { header(name) } else { None };
     let said = Fault { retry_after: failed.retry_after, ..Fault::default() };
-    Failed { retry_after: retry_after(header, &said, SystemTime::now()), ..failed }
+    Failed { retry_after: retry_after(heeded(failed.class, header), &said, SystemTime::now()), ..failed }
 }
 
 #[cfg(test)]
@@ -120,7 +124,7 @@ mod tests {
         type Case<'a> = (&'a [(&'a str, &'a str)], Option<f64>);
         let date = httpdate::fmt_http_date(UNIX_EPOCH + Duration::from_secs(107));
         let wall = UNIX_EPOCH + Duration::from_secs(100);
-        let cases: [Case<'_>; 12] = [
+        let cases: [Case<'_>; 15] = [
             (&[("retry-after-ms", "1500"), ("retry-after", "9")], Some(1.5)),
             (&[("x-ms-retry-after-ms", "20")], Some(0.02)),
             (&[("retry-after", "2")], Some(2.0)),
@@ -128,6 +132,16 @@ mod tests {
             (&[("x-ratelimit-reset-requests", "6m0s"), ("x-ratelimit-remaining-requests", "0")], Some(360.0)),
             (&[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-remaining-tokens", "0")], Some(0.02)),
             (&[("x-ratelimit-reset-tokens", "20ms"), ("x-ratelimit-remaining-tokens", "50")], None),
+            (&[("x-ratelimit-reset-tokens", "6s")], Some(6.0)),
+            (&[("anthropic-ratelimit-input-tokens-reset", "1970-01-01T00:01:50Z")], Some(10.0)),
+            (
+                &[
+                    ("x-ratelimit-reset-tokens", "6m0s"),
+                    ("x-ratelimit-remaining-tokens", "50"),
+                    ("x-ratelimit-reset-requests", "2s"),
+                ],
+                Some(2.0),
+            ),
             (
                 &[
                     ("anthropic-ratelimit-tokens-reset", "1970-01-01T00:01:50Z"),

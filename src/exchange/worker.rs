@@ -79,6 +79,12 @@ impl Worker {
         table.clone()
     }
 
+    /// A request has ended well.
+    pub(super) fn earn(&self) {
+        self.retries.borrow_mut().earn();
+        self.hedges.borrow_mut().earn();
+    }
+
     /// A worker's share of the world, with a router of its own.
     pub fn new(start_router: impl Fn() -> LocalRouter + 'static, installed: Installed, listener: Listener) -> Self {
         let failover = installed.load().settings.failover.clone();

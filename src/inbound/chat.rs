@@ -72,9 +72,10 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
     let received = arrival.received;
     let work = std::pin::pin!(async {
-        match body.and_then(|body| prepare(head, body, arrival, door.worker.listener.clone())) {
+        let mut asked = None;
+        match body.and_then(|body| prepare(head, body, arrival, door.worker.listener.clone(), &mut asked)) {
             Ok(prepared) => exchange::respond(door.worker.clone(), prepared).await,
-            Err(error) => refuse(&door.shared, &id, Some(&user), received, &error, surface),
+            Err(error) => refuse_model(&door.shared, &id, Some(&user), received, &error, surface, asked.as_ref()),
         }
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
@@ -93,12 +94,33 @@ pub(super) fn refuse(
     error: &Error,
     surface: Surface,
 ) -> Reply {
-    log::refused(id, user.map(|u| u.name.as_str()), error, clock::now().saturating_sub(received));
-    shared.counts.refused(error);
+    refuse_model(shared, id, user, received, error, surface, None)
+}
+
+/// The same, of a request that has got as far as to name a configured `model`.
+fn refuse_model(
+    shared: &Shared,
+    id: &str,
+    user: Option<&User>,
+    received: Duration,
+    error: &Error,
+    surface: Surface,
+    model: Option<&Arc<str>>,
+) -> Reply {
+    let name = user.map(|u| u.name.as_str());
+    log::refused(id, name, model.map(|model| &**model), error, clock::now().saturating_sub(received));
+    shared.counts.refused(error, model);
     response::refused(id, error, surface.dialect())
 }
 
-fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Result<Rc<Request>, Error> {
+/// Checks a request; `asked` is told the model that it names, once that is known to be a configured one.
+fn prepare(
+    head: &Head,
+    body: Bytes,
+    arrival: Arrival,
+    listener: Listener,
+    asked: &mut Option<Arc<str>>,
+) -> Result<Rc<Request>, Error> {
     let Arrival { surface, id, received, authorised, is_whole, table, user } = arrival;
     let began = if is_whole { authorised } else { clock::now() };
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
@@ -108,8 +130,12 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
             message: format!("'{key}' stands in the body twice. Send it once."),
         },
     })?;
-    let (model, stream) = check(&envelope, surface)?;
-    let route = table.routes.get(model).cloned();
+    let route = envelope.model.as_deref().and_then(|model| table.routes.get(model)).cloned();
+    let mut refuse = |error| {
+        *asked = route.as_ref().map(|route| route.model.clone());
+        error
+    };
+    let (model, stream) = check(&envelope, surface).map_err(&mut refuse)?;
     // A configured name is there already.
     let model = route.as_ref().map_or_else(|| remembered(model), |route| route.model.clone());
     let explain = user.may_explain && asks_to_explain(head);
@@ -117,10 +143,10 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
         Pin::None => None,
         Pin::To(name) if table.handles.contains_key(name) => Some(Arc::from(name.as_str())),
         Pin::To(name) => Some(remembered(name)),
-        Pin::Bad => return Err(Error::BackendInvalid),
+        Pin::Bad => return Err(refuse(Error::BackendInvalid)),
     };
     let failover = table.settings.failover.clone();
-    let deadline = deadline(head, failover.deadline)?;
+    let deadline = deadline(head, failover.deadline).map_err(refuse)?;
     let telling = Telling::new(
         Story {
             id,

@@ -95,13 +95,14 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
             });
             let target = &targets[index];
             let Standing::Can(pass) = standing(ask, target, now) else { continue };
+            let by_affinity = index != cheapest;
+            // Before the place is taken: as it was compared, its own request not among those that wait.
+            let decision =
+                explain(ask, route, now, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
             if let Some(lease) = take(ask, target, pass, now) {
                 let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
                 // Only whether there was another matters, so a large field is not counted out.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
-                let by_affinity = index != cheapest;
-                let decision = explain(ask, route, now, |_| true, Some(target))
-                    .map(|decision| Decision { by_affinity, ..decision });
                 return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });
             }
         }
@@ -111,13 +112,10 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
 
 /// Nobody can take it: why, and when somebody may.
 fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
-    let (mut soonest, mut full, mut shut): (Option<Duration>, _, _) = (None, false, false);
+    let (mut soonest, mut full): (Option<Duration>, _) = (None, false);
     for target in &route.targets {
         match standing(ask, target, now) {
-            Standing::Shut(_, until) => {
-                shut = true;
-                soonest = soonest.into_iter().chain(until).min();
-            }
+            Standing::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
             // One that can take it by now was full a moment ago.
             Standing::Full | Standing::Can(_) => full = true,
             Standing::Barred(_) => {}
@@ -125,13 +123,17 @@ fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
     }
     let model = ask.model.to_string();
     let retry_after = soonest.map(|until| until.saturating_sub(now));
-    if !route.targets.iter().any(|target| (ask.able)(&target.handle.settings)) {
+    if !route.targets.iter().any(|target| target.is_for(&ask.user, ask.able)) {
         let message = format!("No backend of the model '{model}' serves this endpoint.");
         let error = Error::Invalid { param: "model".to_owned(), message };
         return Refusal { error, soonest: None, full: false, decision: None };
     }
-    let error =
-        if full && !shut { Error::Overloaded { model } } else { Error::NoHealthyBackend { model, retry_after } };
+    // A place comes free sooner than most gates open.
+    let error = if full {
+        Error::Overloaded { model, retry_after: None }
+    } else {
+        Error::NoHealthyBackend { model, retry_after }
+    };
     Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
 }
 
@@ -221,7 +223,7 @@ fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
     }
     match gates(ask, target, now, false) {
         Err((why, until)) => Standing::Shut(why, until),
-        Ok(_) if target.handle.vitals.load.places.in_flight() >= target.handle.settings.max_in_flight => Standing::Full,
+        Ok(_) if target.is_full() => Standing::Full,
         Ok(pass) => Standing::Can(pass),
     }
 }
@@ -234,12 +236,8 @@ fn take(ask: &Assign, target: &Target, pass: Pass, at: Duration) -> Option<Lease
 
 /// Asks the backend's gate, then the model's.
 fn gates(ask: &Assign, target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
-    let (vitals, alone) = (&target.handle.vitals, target.handle.alone());
     let mut pass = Pass::default();
-    for (backend_wide, answer) in [
-        (true, vitals.gate.admission(now, vitals.load.places.in_flight(), pinned, alone)),
-        (false, target.lane.gate.admission(now, target.lane.places.in_flight(), pinned, alone)),
-    ] {
+    for (backend_wide, answer) in [true, false].into_iter().zip(target.admissions(now, pinned)) {
         match answer {
             Admission::Welcome => {}
             Admission::Reluctant => pass.reluctant = true,

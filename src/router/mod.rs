@@ -4,6 +4,7 @@ mod assign;
 pub mod choose;
 pub mod local;
 pub mod messages;
+pub mod pace;
 pub mod table;
 
 use std::{cell::RefCell, rc::Rc};

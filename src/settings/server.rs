@@ -101,9 +101,9 @@ pub struct Failover {
     pub max_attempts: u32,
     /// The whole request, over all attempts.
     pub deadline: Duration,
-    /// Retries allowed, as a share of recent requests.
+    /// Retries allowed, as a share of recent requests that ended well.
     pub retry_budget: f64,
-    /// Second backends started at the soft first-token threshold, as a share of recent requests.
+    /// Second backends started at the soft first-token threshold, as a share of recent requests that ended well.
     pub hedge_budget: f64,
     /// When the head and a comment go out though no content has come.
     pub keepalive_after: Duration,

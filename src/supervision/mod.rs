@@ -159,10 +159,17 @@ impl Handler<AskReports> for Overseer {
         let mut handles: Vec<_> =
             table.handles.values().filter(|h| name.as_deref().is_none_or(|n| **h.name() == *n)).cloned().collect();
         handles.sort_by(|a, b| a.name().cmp(b.name()));
-        Box::pin(join_all(handles.into_iter().map(|handle| async move {
-            let asked = handle.addr.send(AskReport).timeout(PATIENCE).await;
-            // An actor that is being rebuilt cannot answer; its facts can.
-            asked.unwrap_or_else(|_| Report::of(&handle.vitals, &handle.settings))
+        Box::pin(join_all(handles.into_iter().map(move |handle| {
+            let table = table.clone();
+            async move {
+                let asked = handle.addr.send(AskReport).timeout(PATIENCE).await;
+                // An actor that is being rebuilt cannot answer; its facts can.
+                let mut report = asked.unwrap_or_else(|_| Report::of(&handle.vitals, &handle.settings));
+                for lane in &mut report.models {
+                    lane.queued = table.routes.get(&lane.model).map_or(0, |route| route.queue.waiting.load(Relaxed));
+                }
+                report
+            }
         })))
     }
 }

@@ -242,10 +242,15 @@ impl Counts {
         }
     }
 
-    /// A request was refused before it had a story.
-    pub fn refused(&self, error: &Error) {
+    /// A request was refused before it had a story; `model`: a configured one, if it got as far as to name one.
+    pub fn refused(&self, error: &Error, model: Option<&Arc<str>>) {
         let outcome = if error.class() == Class::CallerCancelled { "cancelled" } else { "failure" };
-        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), outcome, false));
+        let model = model.unwrap_or(&self.other);
+        self.cell(&self.none, model, |cell| cell.count(error.face().status.as_u16(), outcome, false));
+        if error.is_bad_pin() {
+            let key = (self.other.clone(), model.clone(), "denied");
+            self.pins.of(&key, || key.clone(), plus_one);
+        }
     }
 
     /// The settings were read again, with or without success.

@@ -38,6 +38,8 @@ const BAD_KEY: [&str; 5] = [
 const NO_MODEL: &str = "model not exist";
 /// How messages begin that tell of one request larger than the account's limit for a minute, in lower case: OpenAI, Groq.
 const OVERSIZED: &str = "request too large";
+/// How Anthropic begins to say, with status 400 and no code of its own, that it keeps an answer back, in lower case.
+const FILTERED: &str = "output blocked by content filtering policy";
 /// What a "not found" is about if it is about the settings, in lower case.
 const CONFIGURED: [&str; 8] = ["model", "models", "deployment", "deployments", "endpoint", "endpoints", "url", "route"];
 /// What a "not found" is about if it is about something that the request names, in lower case.
@@ -98,6 +100,11 @@ pub fn misses_the_model(fault: &Fault) -> bool {
 /// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.
 pub fn is_oversized(fault: &Fault) -> bool {
     fault.message.get(..OVERSIZED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(OVERSIZED))
+}
+
+/// Whether an answer was kept back for its content, as far as the words tell.
+pub fn is_filtered(fault: &Fault) -> bool {
+    fault.message.get(..FILTERED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(FILTERED))
 }
 
 /// Whether a denial is a moderator's, who found something in the prompt: `OpenRouter` and xAI tell it so.

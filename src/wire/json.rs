@@ -3,16 +3,33 @@
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, value::RawValue};
 
-use super::chat::{Loss, Weight};
-use super::translate::Refused;
+use super::{
+    Malformed,
+    chat::{Loss, Weight},
+    translate::Refused,
+};
 
 /// Parses a request body into an object.
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(invalid(None, "the body is not a JSON object")),
+        Err(error) if is_deep(&error) => Err(invalid(None, format!("the body is {TOO_DEEP}"))),
         Err(error) => Err(invalid(None, format!("the body is not JSON: {error}"))),
     }
+}
+
+/// Of what is translated a tree is built; `serde_json` builds none deeper than this.
+const TOO_DEEP: &str = "nested too deep to be translated: more than 127 levels";
+
+/// Whether what was read may well be JSON, but is nested deeper than is read.
+fn is_deep(error: &serde_json::Error) -> bool {
+    error.to_string().starts_with("recursion limit")
+}
+
+/// What is wrong with an answer that cannot be read.
+pub(crate) fn malformed(error: &serde_json::Error) -> Malformed {
+    Malformed(if is_deep(error) { TOO_DEEP.to_owned() } else { format!("not JSON: {error}") })
 }
 
 pub(crate) fn invalid(param: Option<&str>, message: impl Into<String>) -> Refused {

@@ -65,6 +65,16 @@ fn a_way_to_think_that_is_not_known_is_told_of() {
 }
 
 #[test]
+fn a_search_without_options_is_no_wish_that_can_be_left_out_and_a_switch_that_is_off_is_noted() {
+    let made_of = |more: Value| made(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, more));
+    for options in [json!({}), json!({"search_context_size": "low"})] {
+        assert!(is_unsupported(&made_of(json!({"web_search_options": options})), "web_search_options"), "{options}");
+    }
+    let off = json!({"enable_thinking": false, "logprobs": false, "store": false, "logit_bias": {}});
+    assert_eq!(sent(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, off)).1, ["enable_thinking"]);
+}
+
+#[test]
 fn a_failed_tools_picture_is_not_lost() {
     let result = |content: Value| {
         let call = json!({"id": "t", "function": {"name": "f", "arguments": "{}"}});

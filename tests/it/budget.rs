@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use tokio::time::Instant;
 
 use crate::support::{
     heard::{Heard, hear},
-    proxy::{HELLO, Proxy},
+    proxy::{HELLO, Proxy, hello_at},
     script::{Answer, Gate},
     settings::Settings,
     upstream::{Received, Upstream},
@@ -59,6 +60,26 @@ async fn a_failing_model_with_one_backend_leaves_the_retries_to_others() {
     let helped = heard.iter().filter(|heard| heard.status == 200).count();
     assert!((100..140).contains(&helped), "{helped}");
     assert_eq!(peer.asked(), helped);
+}
+
+#[tokio::test]
+async fn retries_are_earned_by_requests_that_end_well_and_by_no_others() {
+    let (failing, peer) = (Upstream::always(Answer::json(500, "{}")).await, Upstream::saying("hi").await);
+    let never = "breaker_failures = 0\nbreaker_min_samples = 1000000";
+    let budget = "retry_budget = 1.0\nmax_attempts = 2";
+    let proxy = Proxy::start(&settings(&failing, &peer, never, budget)).await;
+    let began = Instant::now();
+    // The reserve, and what comes back of it with time: no request has earned anything.
+    let reserve = |since: Instant| 101 + 10 * (since.elapsed().as_secs() as usize + 1);
+    join_all((0..200).map(|_| proxy.chat(lone()))).await;
+    let extra = failing.asked() - 200;
+    assert!((100..=reserve(began)).contains(&extra), "{extra}");
+    for reply in join_all((0..50).map(|_| proxy.chat(hello_at("peer")))).await {
+        assert_eq!(reply.status(), 200, "{reply:?}");
+    }
+    let before = failing.asked();
+    join_all((0..50).map(|_| proxy.chat(lone()))).await;
+    assert_eq!(failing.asked() - before, 100, "fifty answers have earned fifty retries");
 }
 
 #[tokio::test]

@@ -74,6 +74,18 @@ async fn each_backend_can_be_pinned_and_the_problematic_one_fails() {
 }
 
 #[tokio::test]
+async fn instructions_between_the_turns_are_taken_by_every_backend() {
+    let proxy = Launch::demo().start().await;
+    let turns = json!([{"role": "system", "content": "Be short."}, {"role": "user", "content": "Hello!"}]);
+    let said = with(with(body("gpt-4o"), "messages", turns), "max_tokens", 20);
+    for backend in ["openai_official", "anthropic_claude", "google_gemini"] {
+        let pinned = with(said.clone(), "backend", backend).to_string();
+        let reply = proxy.ask(&Ask::post("/v1/messages", pinned).bearer(TOKEN)).await;
+        assert_eq!((reply.status(), reply.backend()), (200, backend), "{reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_failing_backend_among_the_four_costs_no_client_an_answer() {
     let proxy = Launch::demo().start().await;
     for _ in 0..12 {

@@ -256,3 +256,18 @@ async fn an_explanation_names_no_backend_that_is_not_on_the_users_list() {
     let told = told("token-of-some").await;
     assert!(told.contains("\"one\"") && !told.contains("hidden"), "{told}");
 }
+
+#[tokio::test]
+async fn an_explanation_shows_the_chosen_backend_without_the_request_itself() {
+    for stream in WAYS {
+        let peer = Upstream::saying("hi").await;
+        let proxy = Proxy::start(&Settings::new().backend("one", peer.addr).backend("two", peer.addr)).await;
+        let why = explanation(&proxy.ask(&explained(stream, TOKEN)).await);
+        let decision = &why["attempts"][0]["decision"];
+        let candidates = decision["candidates"].as_array().cloned().unwrap_or_default();
+        let chosen = candidates.iter().find(|c| c["backend"] == decision["chosen"]).cloned().unwrap_or_default();
+        assert_eq!((&chosen["waiting"], &chosen["waiting_tokens"]), (&json!(0), &json!(0)), "{why}");
+        let cost = |of: &Value| of["cost"].as_f64().unwrap_or(f64::NAN);
+        assert!(candidates.len() == 2 && candidates.iter().all(|other| cost(&chosen) <= cost(other)), "{why}");
+    }
+}

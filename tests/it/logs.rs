@@ -246,5 +246,7 @@ async fn as_json_each_line_is_an_object_with_the_same_fields_and_no_secrets() {
         (&line("broken", "greenroom::request")["status"], &line("broken", "greenroom::request")["class"]),
         (&json!(400), &json!("caller_invalid"))
     );
+    let names = |line: &Value| line.as_object().expect("an object").keys().cloned().collect::<Vec<_>>();
+    assert_eq!(names(line("broken", "greenroom::request")), names(served), "what it does not have is null");
     assert!(!log.contains(TOKEN) && !log.contains("Hello!"), "{log}");
 }

@@ -103,6 +103,8 @@ async fn what_clients_make_up_is_counted_under_other() {
     assert_eq!(proxy.chat(hello_at("good")).await.status(), 200);
     assert_eq!(proxy.chat(hello_at("bad")).await.status(), 502);
     assert_eq!(proxy.ask(&Ask::chat(HELLO)).await.status(), 401);
+    assert_eq!(proxy.chat(r#"{"model":"m"}"#).await.status(), 400, "no messages, but a model that there is");
+    until(&proxy, "greenroom_requests_total{backend=\"none\",model=\"m\",status_class=\"4xx\",outcome=\"failure\",stream=\"false\"}", 2.0).await;
     let refused = "greenroom_requests_total{backend=\"none\",model=\"other\",status_class=\"4xx\",outcome=\"failure\",stream=\"false\"}";
     let page = until(&proxy, refused, 2.0).await;
     for (labels, value) in [

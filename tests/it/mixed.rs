@@ -8,8 +8,8 @@ use tokio::time::Instant;
 use crate::support::{
     client::Reply,
     heard::{WAYS, hello},
-    proxy::Proxy,
-    script::Answer,
+    proxy::{Proxy, hello_at},
+    script::{Answer, Gate},
     settings::Settings,
     sse,
     upstream::Upstream,
@@ -56,6 +56,60 @@ async fn not_every_backend_is_limited_where_one_failed_otherwise() {
         (told(429, "upstream_rate_limited"), "500")
     );
     assert!(!reply.error("message").contains("very"), "{reply:?}");
+}
+
+/// Backends that are asked in this order, three of them for one request.
+async fn in_order(answers: &[Answer]) -> Proxy {
+    let mut settings = Settings::new();
+    for (n, answer) in answers.iter().enumerate() {
+        let upstream = Upstream::always(answer.clone()).await;
+        settings = settings.target(&format!("b{n}"), upstream.addr, &format!("priority = {}", n + 1));
+    }
+    Proxy::start(&settings.set("failover", "max_attempts = 3")).await
+}
+
+#[tokio::test]
+async fn a_backend_that_is_free_or_merely_full_is_a_reason_to_come_back_soon() {
+    let limited = Answer::json_with(429, "retry-after: 70\r\n", "{}");
+    for stream in WAYS {
+        // Nobody has asked the fourth: the attempts are used up.
+        let proxy = in_order(&[limited.clone(), limited.clone(), limited.clone(), Answer::says("hi")]).await;
+        let reply = proxy.chat(hello(stream)).await;
+        assert_eq!((face(&reply), reply.header("retry-after")), (told(429, "upstream_rate_limited"), "1"), "{reply:?}");
+        for (first, code) in [(limited.clone(), 429), (Answer::json(401, "{}"), 502)] {
+            let (gate, free) = (Gate::new(), Upstream::always(first).await);
+            let full = Upstream::always(Answer::new().wait(&gate)).await;
+            let settings =
+                Settings::new().backend("first", free.addr).peer(full.addr).set("backends.peer", "max_in_flight = 1");
+            let proxy = Proxy::start(&settings).await;
+            let _held = proxy.begin(hello_at("peer")).await;
+            full.until("a request", |seen| seen.busy == 1).await;
+            let failed = proxy.chat(hello(stream)).await;
+            assert_eq!((failed.status(), failed.head.get("x-should-retry")), (code, None), "{failed:?}");
+            if code == 429 {
+                assert_eq!(failed.header("retry-after"), "1", "{failed:?}");
+            }
+            proxy.until("first", "a shut gate", |report| report["reopens_in_ms"].as_u64() > Some(50_000)).await;
+            let reply = proxy.chat(hello(stream)).await;
+            let said = (face(&reply), reply.header("retry-after"));
+            assert_eq!(said, (told(503, "gateway_overloaded"), "1"), "{reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn trying_again_is_given_up_only_where_every_backend_is_out_for_long() {
+    let refused = || Answer::json(401, "{}");
+    let hint = |reply: &Reply| (face(reply), reply.head.get("x-should-retry").map(ToOwned::to_owned));
+    for stream in WAYS {
+        // What may be over the next time is told, whichever came last.
+        let proxy = in_order(&[Answer::json(500, "{}"), refused()]).await;
+        assert_eq!(hint(&proxy.chat(hello(stream)).await), (told(502, "upstream_error"), None));
+        let proxy = in_order(&[refused(), refused(), refused(), refused()]).await;
+        let refused = told(502, "upstream_auth_failed");
+        assert_eq!(hint(&proxy.chat(hello(stream)).await), (refused.clone(), None), "the fourth was not asked");
+        assert_eq!(hint(&proxy.chat(hello(stream)).await), (refused, Some("false".to_owned())));
+    }
 }
 
 const NO_FILE: &str = r#"{"error":{"message":"No such File object: file-1","type":"invalid_request_error","param":"file_id","code":null}}"#;

@@ -63,6 +63,16 @@ async fn a_pin_that_is_not_a_name_is_refused() {
     for pin in [json!(7), json!(""), json!([]), json!(["one"]), json!({"name": "one"}), json!(null), json!(true)] {
         let reply = proxy.chat(pinned_to(&pin)).await;
         assert_eq!(face(&reply), refusal(400, "invalid_request_error", "invalid_backend"), "{pin}");
+        let id = format!("id={} ", reply.header("x-request-id"));
+        proxy.logged(&["event=pin", &id, "user=tester", "backend=- status=400 outcome=caller_invalid"]).await;
+    }
+    let twice = proxy.chat(r#"{"model":"m","messages":[],"backend":"one","backend":"one"}"#).await;
+    assert_eq!(face(&twice), refusal(400, "invalid_request_error", "invalid_value"));
+    proxy.logged(&["event=pin", &format!("id={} ", twice.header("x-request-id")), "backend=-"]).await;
+    let page = proxy.get("/metrics").await.text();
+    for (model, count) in [("m", 7), ("other", 1)] {
+        let pins = format!("pinned_requests_total{{backend=\"other\",model=\"{model}\",outcome=\"denied\"}} {count}");
+        assert!(page.contains(&pins), "no {pins} in {page}");
     }
     assert_eq!((one.asked(), two.asked()), (0, 0));
 }

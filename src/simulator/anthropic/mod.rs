@@ -110,10 +110,11 @@ fn parts(message: &Value) -> &[Value] {
     message["content"].as_array().map_or(&[], Vec::as_slice)
 }
 
-/// Refuses what the provider refuses in a message: a foreign role, and thinking that it did not sign.
+/// Refuses what the provider refuses in a message: a foreign role, and thinking that it did not sign. Instructions may stand
+/// between the turns, as its own agents send them.
 fn check(at: usize, message: &Value) -> Result<(), Fault> {
-    if !matches!(message["role"].as_str(), Some("user" | "assistant")) {
-        return Err(Fault::Bad(format!("messages.{at}.role: Input should be 'user' or 'assistant'")));
+    if !matches!(message["role"].as_str(), Some("user" | "assistant" | "system")) {
+        return Err(Fault::Bad(format!("messages.{at}.role: Input should be 'user', 'assistant' or 'system'")));
     }
     for (part_at, part) in parts(message).iter().enumerate() {
         let signed = part["thinking"].as_str().map(answer::signature);

@@ -7,7 +7,10 @@ use std::{
 
 use serde::Serialize;
 
-use super::{PIN_TARGET, TARGET};
+use super::{
+    TARGET,
+    audit::{self, Audit},
+};
 use crate::{
     error::Error,
     telemetry::story::{AttemptNote, Story, ms},
@@ -29,12 +32,13 @@ struct Words {
     message: String,
 }
 
-/// A request that has ended. No message: some are a provider's own words, about the prompt.
-#[derive(Serialize)]
+/// A request that has ended; what one does not have that was refused before it had a story is null. No message: some are a
+/// provider's own words, about the prompt.
+#[derive(Default, Serialize)]
 struct Request<'a> {
     id: &'a str,
-    user: &'a str,
-    model: &'a str,
+    user: Option<&'a str>,
+    model: Option<&'a str>,
     backend: Option<&'a str>,
     upstream_model: Option<&'a str>,
     route: Option<&'a str>,
@@ -44,12 +48,12 @@ struct Request<'a> {
     total_ms: f64,
     ttft_ms: Option<f64>,
     /// What Greenroom itself took, microseconds.
-    overhead_us: u64,
+    overhead_us: Option<u64>,
     tokens_in: Option<u64>,
     tokens_out: Option<u64>,
     rescue: Option<&'a str>,
-    stream: bool,
-    pinned: bool,
+    stream: Option<bool>,
+    pinned: Option<bool>,
 }
 
 #[derive(Serialize)]
@@ -59,28 +63,6 @@ struct Attempt<'a> {
     outcome: Option<&'a str>,
     status: Option<u16>,
     duration_ms: Option<f64>,
-}
-
-/// A request that was refused before it had a story.
-#[derive(Serialize)]
-struct Refused<'a> {
-    id: &'a str,
-    user: Option<&'a str>,
-    status: u16,
-    class: &'a str,
-    total_ms: f64,
-}
-
-/// Who pinned where, and what came of it.
-#[derive(Serialize)]
-struct Pinned<'a> {
-    event: &'a str,
-    id: &'a str,
-    user: &'a str,
-    backend: &'a str,
-    status: u16,
-    outcome: &'a str,
-    said: Option<&'a str>,
 }
 
 /// Writes a line that is no request's.
@@ -97,8 +79,8 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
         TARGET,
         Request {
             id: &story.id,
-            user: &story.user.name,
-            model: &story.model,
+            user: Some(&story.user.name),
+            model: Some(&story.model),
             backend: served.map(|attempt| &*attempt.backend),
             upstream_model: served.map(|attempt| &*attempt.upstream_model),
             route: served.map(|attempt| attempt.route.as_str()),
@@ -107,12 +89,12 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
             class: story.class_word(),
             total_ms: ms(story.total()),
             ttft_ms: story.first_token.map(ms),
-            overhead_us: story.spent.iter().sum::<Duration>().as_micros() as u64,
+            overhead_us: Some(story.spent.iter().sum::<Duration>().as_micros() as u64),
             tokens_in: story.usage.map(|usage| usage.input),
             tokens_out: story.usage.map(|usage| usage.output),
             rescue: story.rescue,
-            stream: story.stream,
-            pinned: story.pin.is_some(),
+            stream: Some(story.stream),
+            pinned: Some(story.pin.is_some()),
         },
     );
 }
@@ -128,16 +110,21 @@ fn attempt(note: &AttemptNote) -> Attempt<'_> {
 }
 
 /// Writes the line of a request that was refused before it had a story.
-pub(super) fn refused(out: &mut Vec<u8>, id: &str, user: Option<&str>, error: &Error, took: Duration) {
+pub(super) fn refused(
+    out: &mut Vec<u8>,
+    id: &str,
+    user: Option<&str>,
+    model: Option<&str>,
+    error: &Error,
+    took: Duration,
+) {
     let (status, class) = (error.face().status.as_u16(), error.class().as_str());
-    put(out, TARGET, Refused { id, user, status, class, total_ms: ms(took) });
+    put(out, TARGET, Request { id, user, model, status, class, total_ms: ms(took), ..Request::default() });
 }
 
 /// Writes the audit line of a pin.
-pub(super) fn pin(out: &mut Vec<u8>, story: &Story, outcome: &str, said: Option<&str>) {
-    let (backend, event) = (story.pin.as_deref().unwrap_or_default(), "pin");
-    let (id, user, status) = (&*story.id, &*story.user.name, story.status);
-    put(out, PIN_TARGET, Pinned { event, id, user, backend, status, outcome, said });
+pub(super) fn pin(out: &mut Vec<u8>, audit: &Audit<'_>) {
+    put(out, audit::TARGET, audit);
 }
 
 fn put(out: &mut Vec<u8>, target: &str, rest: impl Serialize) {

@@ -1,5 +1,6 @@
 //! Owns the log: its set-up, and the one line a request.
 
+mod audit;
 mod json;
 
 use std::{
@@ -13,13 +14,10 @@ use std::{
 use parking_lot::Mutex;
 
 use super::story::{Millis, Story, ms};
-use crate::error::{Class, Error};
+use crate::error::Error;
 
 /// Log target of the request line.
 const TARGET: &str = "greenroom::request";
-
-/// Log target of the audit line of pinned requests.
-const PIN_TARGET: &str = "greenroom::pin";
 
 /// Lines are held back up to this size, bytes, and this time: one system call for many requests.
 const BUFFER: usize = 32 << 10;
@@ -200,7 +198,7 @@ impl std::io::Write for Writer {
 /// Writes the line of a request that has ended.
 pub fn request(story: &Story) {
     if story.pin.is_some() {
-        pin(story);
+        audit::pin(story);
     }
     if !::log::log_enabled!(target: TARGET, ::log::Level::Info) {
         return;
@@ -247,45 +245,25 @@ pub fn request(story: &Story) {
     put(&line);
 }
 
-/// Writes the line of a request that was refused before it had a story.
-pub fn refused(id: &str, user: Option<&str>, error: &Error, took: Duration) {
+/// Writes the line of a request that was refused before it had a story; `model`: a configured one that it names.
+pub fn refused(id: &str, user: Option<&str>, model: Option<&str>, error: &Error, took: Duration) {
+    let status = error.face().status.as_u16();
+    if error.is_bad_pin() {
+        audit::bad_pin(id, user, error);
+    }
     if !::log::log_enabled!(target: TARGET, ::log::Level::Info) {
         return;
     }
     if let Some(buffer) = objects() {
-        return buffer.add(false, |lines| json::refused(lines, id, user, error, took));
+        return buffer.add(false, |lines| json::refused(lines, id, user, model, error, took));
     }
-    let status = error.face().status.as_u16();
     ::log::info!(
         target: TARGET,
-        "id={id} user={} model=- backend=- route=- attempts=0 status={status} class={} total_ms={:.1} stream=- pinned=-",
+        "id={id} user={} model={} backend=- route=- attempts=0 status={status} class={} total_ms={:.1} stream=- pinned=-",
         user.unwrap_or("-"),
+        model.unwrap_or("-"),
         error.class(),
         ms(took),
-    );
-}
-
-/// The audit line: who pinned where, and what came of it.
-fn pin(story: &Story) {
-    let pin = story.pin.as_deref().unwrap_or_default();
-    let outcome = story.class.map_or("served", Class::as_str);
-    // Once a provider was asked, the words may be its own, about the prompt: those appear in no log.
-    let said = story.message.as_deref().filter(|_| story.attempts.is_empty());
-    if let Some(buffer) = objects() {
-        if ::log::log_enabled!(target: PIN_TARGET, ::log::Level::Info) {
-            buffer.add(false, |lines| json::pin(lines, story, outcome, said));
-        }
-        return;
-    }
-    let said = said.unwrap_or_default();
-    let mut backend = String::new();
-    plain(pin, &mut backend);
-    ::log::info!(
-        target: PIN_TARGET,
-        "event=pin id={} user={} backend={backend} status={} outcome={outcome} said={said:?}",
-        story.id,
-        story.user.name,
-        story.status,
     );
 }
 

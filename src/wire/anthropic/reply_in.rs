@@ -8,7 +8,7 @@ use super::{
         Malformed, Protocol,
         chat::{Part, Signature},
         events::ChatReply,
-        json::{owned, text},
+        json::{malformed, owned, text},
     },
     fault,
     stream_in::finish,
@@ -17,7 +17,7 @@ use super::{
 
 /// Reads a body; an error body gives a reply with a fault.
 pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     if text(&value, "type") == "error" || value.get("error").is_some_and(|e| !e.is_null()) {
         let fault = fault::detail(value.get("error").unwrap_or(&Value::Null));
         return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });

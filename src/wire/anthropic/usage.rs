@@ -1,6 +1,7 @@
 //! Owns reading Anthropic's token counts.
 
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use super::super::{Usage, counts};
 
@@ -16,14 +17,14 @@ pub(crate) struct RawUsage {
     cache_creation_input_tokens: Option<u64>,
     #[serde(deserialize_with = "counts::maybe")]
     output_tokens: Option<u64>,
-    output_tokens_details: Option<OutputDetails>,
+    #[serde(rename = "output_tokens_details", deserialize_with = "thinking")]
+    thinking: Option<u64>,
 }
 
-#[derive(Debug, Deserialize, Default, Clone, Copy)]
-#[serde(default)]
-struct OutputDetails {
-    #[serde(deserialize_with = "counts::maybe")]
-    thinking_tokens: Option<u64>,
+/// Of the details of what was generated the tokens of thinking, if any can be read.
+fn thinking<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
+    let details = Value::deserialize(from)?;
+    Ok(details.get("thinking_tokens").and_then(|count| counts::maybe(count).ok().flatten()))
 }
 
 impl RawUsage {
@@ -33,11 +34,12 @@ impl RawUsage {
         self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
         self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
         self.output_tokens = later.output_tokens.or(self.output_tokens);
-        self.output_tokens_details = later.output_tokens_details.or(self.output_tokens_details);
+        self.thinking = later.thinking.or(self.thinking);
     }
 }
 
 impl From<RawUsage> for Usage {
+    /// Anthropic counts cached prompt tokens beside the others; here they are part of the prompt.
     fn from(raw: RawUsage) -> Self {
         let cached = raw.cache_read_input_tokens.unwrap_or(0);
         let written = raw.cache_creation_input_tokens.unwrap_or(0);
@@ -46,7 +48,7 @@ impl From<RawUsage> for Usage {
             output: raw.output_tokens.unwrap_or(0),
             cached,
             written,
-            reasoning: raw.output_tokens_details.and_then(|d| d.thinking_tokens).unwrap_or(0),
+            reasoning: raw.thinking.unwrap_or(0),
         }
     }
 }

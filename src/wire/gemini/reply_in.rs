@@ -7,13 +7,14 @@ use super::{
         Malformed,
         chat::Part,
         events::{ChatEvent, ChatReply, Finish, StreamReader},
+        json::malformed,
     },
     stream_in::Reader,
 };
 
 /// Reads a body; an error body gives a reply with a fault, an empty one is a block.
 pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     let known = ["candidates", "promptFeedback", "error", "usageMetadata"];
     if !known.iter().any(|k| value.get(k).is_some()) {
         return Err(Malformed("a reply without candidates".into()));

@@ -7,7 +7,7 @@ use super::{
         Malformed,
         chat::Part,
         events::{ChatReply, Finish},
-        json::{list, owned, text},
+        json::{list, malformed, owned, text},
         peek::{self, GaveUp},
     },
     echo,
@@ -22,7 +22,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
     }
     let usage = seen.usage;
-    let value: Value = serde_json::from_slice(body).map_err(|error| Malformed(error.to_string()))?;
+    let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     let Some(choice) = list(&value, "choices").first() else {
         return Err(Malformed("a completion without choices".into()));
     };

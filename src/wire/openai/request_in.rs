@@ -77,8 +77,10 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
     for (key, value) in map.iter() {
         let idle = match value {
             Value::Null => true,
-            Value::Bool(on) => !on,
-            Value::Object(map) => map.is_empty(),
+            // What is off anyway. Of an unknown switch nobody knows: a model may think unless it is told not to.
+            Value::Bool(on) => !on && matches!(key.as_str(), "logprobs" | "store"),
+            // With no options at all the web is searched all the same.
+            Value::Object(map) => map.is_empty() && key != "web_search_options",
             Value::Array(list) => list.is_empty(),
             Value::Number(number) => key == "top_logprobs" && number.as_u64() == Some(0),
             Value::String(_) => false,

@@ -1,4 +1,4 @@
-//! Owns judging failures: what class an answer is of, and what of it may be told.
+//! Owns judging failures: what class an answer is of, and what of it may be told. Pure.
 
 use bytes::Bytes;
 
@@ -49,7 +49,7 @@ pub fn classify(fault: &Fault) -> Class {
         if says(&CONTEXT) || faults::is_too_long(fault) {
             return Class::ProviderContextLength;
         }
-        if says(&CONTENT) {
+        if says(&CONTENT) || faults::is_filtered(fault) {
             return Class::ProviderContentFilter;
         }
         if faults::is_out_of_money(fault) {
@@ -82,8 +82,13 @@ pub fn classify(fault: &Fault) -> Class {
     }
 }
 
+/// Whether an answer to the question for a models list says that there is none here: nothing is wrong with such a server.
+pub fn has_no_models_list(status: u16) -> bool {
+    matches!(status, 404 | 405 | 501)
+}
+
 /// A provider's error inside of a stream or of a 200.
-pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
+pub fn fault_in_stream(fault: &Fault) -> Failed {
     let class = classify(fault);
     Failed {
         status: fault.status,
@@ -94,7 +99,7 @@ pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
 }
 
 /// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
-pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
+pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
     let is_callers = matches!(
         class,
         Class::CallerInvalid | Class::CallerMisdirected | Class::ProviderContextLength | Class::ProviderContentFilter
@@ -129,7 +134,7 @@ pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<T
 const LONGEST_WORD: usize = 64;
 
 /// A fault's type and code, which are safe to show; never its free text, not where a type or a code should be either.
-pub(super) fn words(fault: &Fault) -> String {
+pub fn words(fault: &Fault) -> String {
     let is_word = |text: &&str| {
         (1..=LONGEST_WORD).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
@@ -174,6 +179,14 @@ mod tests {
                 Class::ProviderContextLength,
             ),
             (fault(400, "invalid_request_error", "content_policy_violation", ""), Class::ProviderContentFilter),
+            (
+                fault(400, "invalid_request_error", "", "Output blocked by content filtering policy"),
+                Class::ProviderContentFilter,
+            ),
+            (
+                fault(400, "invalid_request_error", "", "No tool 'Output blocked by content filtering policy'"),
+                Class::CallerInvalid,
+            ),
             (fault(404, "", "model_not_found", ""), Class::ProviderModelMissing),
             (fault(400, "invalid_model", "1500", "Invalid model: x"), Class::ProviderModelMissing),
             (

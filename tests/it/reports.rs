@@ -1,0 +1,49 @@
+//! What operators are told of one backend beside its state: failures by class, changes of its gates, who waits for a place.
+
+use serde_json::json;
+
+use crate::support::{
+    eventually,
+    proxy::{HELLO, Proxy},
+    script::{Answer, Gate},
+    settings::Settings,
+    upstream::Upstream,
+};
+
+#[tokio::test]
+async fn failures_are_told_by_class_and_changes_of_gates_by_what_they_changed_to() {
+    let one = Upstream::start(|n, _| Answer::json(if n == 0 { 400 } else { 401 }, "{}")).await;
+    let settings = Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.report("one").await["failures_by_class"], json!({}));
+    assert_eq!((proxy.hello().await.status(), proxy.hello().await.status()), (400, 502));
+    let report = proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    assert_eq!(report["failures_by_class"], json!({"caller_invalid": 1, "provider_auth": 1}), "{report}");
+    assert_eq!(report["transitions"], json!({"open": 1}), "{report}");
+    assert_eq!((&report["models"][0]["transitions"], &report["models"][0]["queued"]), (&json!({}), &json!(0)));
+    assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
+    let report = proxy.until("one", "an open gate", |report| report["state"] != "open").await;
+    assert!(report["transitions"].as_object().is_some_and(|to| to.len() > 1), "{report}");
+}
+
+#[tokio::test]
+async fn a_models_queue_is_told_at_each_of_its_backends() {
+    let gate = Gate::new();
+    let full = Upstream::always(Answer::new().wait(&gate).then(Answer::says("hi"))).await;
+    let settings = Settings::new()
+        .backend("one", full.addr)
+        .set("defaults.backend", "max_in_flight = 1")
+        .set("models.m", "queue = 4\nqueue_timeout = \"15s\"");
+    let proxy = Proxy::start(&settings).await;
+    let mut first = proxy.begin(HELLO).await;
+    full.until("the first request", |seen| seen.busy == 1).await;
+    let mut second = proxy.begin(HELLO).await;
+    proxy.until("one", "one who waits", |report| report["models"][0]["queued"] == 1).await;
+    gate.open_for_all();
+    assert_eq!((first.reply().await.status(), second.reply().await.status()), (200, 200));
+    eventually("an empty queue", async || {
+        let report = proxy.report("one").await;
+        (report["models"][0]["queued"] == 0).then_some(())
+    })
+    .await;
+}

@@ -1,0 +1,144 @@
+//! What an error tells beside its words: the status that was seen last, a code that programs know, the attempts behind it.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::{Ask, Reply},
+    heard::{WAYS, hello},
+    proxy::Proxy,
+    script::Answer,
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+};
+
+const NO: &str = r#"{"error":{"message":"words of the provider","type":"server_error","code":null}}"#;
+
+/// One backend that answers so.
+async fn one(answer: Answer) -> (Upstream, Proxy) {
+    let one = Upstream::always(answer).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;
+    (one, proxy)
+}
+
+/// A request of each surface that a backend of OpenAI's protocol serves.
+async fn post(proxy: &Proxy, path: &str, stream: bool) -> Reply {
+    let said = json!([{"role": "user", "content": "Hello!"}]);
+    let prompt = if path == "/v1/responses" { "input" } else { "messages" };
+    let body = json!({"model": "m", "stream": stream, "max_tokens": 9, prompt: said});
+    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+}
+
+#[tokio::test]
+async fn the_status_of_an_answer_that_was_judged_a_failure_is_told() {
+    for stream in WAYS {
+        let failed =
+            if stream { Answer::stream().chunk(format!("data: {NO}\n\n")).end() } else { Answer::json(200, NO) };
+        let (_one, proxy) = one(failed).await;
+        let reply = proxy.chat(hello(stream)).await;
+        assert_eq!((reply.status(), reply.header("x-greenroom-upstream-status")), (502, "200"), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn no_status_is_told_where_the_backend_asked_last_sent_none() {
+    let (first, last) = (Upstream::always(Answer::json(500, NO)).await, Upstream::always(Answer::new().reset()).await);
+    let settings = Settings::new().backend("first", first.addr).peer(last.addr).set("failover", "max_attempts = 2");
+    let proxy = Proxy::start(&settings).await;
+    let reply = proxy.hello().await;
+    assert_eq!((reply.status(), reply.header("x-greenroom-attempts")), (502, "2"), "{reply:?}");
+    assert_eq!(reply.head.get("x-greenroom-upstream-status"), None, "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_stream_without_content_is_the_same_failure_on_every_surface() {
+    let empty = Answer::stream().chunk(sse::DONE).end();
+    for nothing in [empty, Answer::stream().chunk(sse::role()).chunk(sse::DONE).end()] {
+        let (_one, proxy) = one(nothing).await;
+        for path in ["/v1/chat/completions", "/v1/messages", "/v1/responses"] {
+            let reply = post(&proxy, path, true).await;
+            assert_eq!((reply.status(), reply.error("code").as_str()), (502, "upstream_invalid_response"), "{path}");
+            assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_a_provider_calls_in_its_own_way_has_one_code_where_it_is_translated() {
+    let error = |code: Value, said: &str| {
+        json!({"error": {"message": said, "type": "BadRequestError", "param": null, "code": code}}).to_string()
+    };
+    let long = "This model's maximum context length is 10 tokens.";
+    for (error, code, own) in [
+        (error(json!("content_policy_violation"), "No."), "content_filter", "content_policy_violation"),
+        (error(json!(400), long), "context_length_exceeded", "400"),
+    ] {
+        let (_one, proxy) = one(Answer::json(400, &error)).await;
+        for path in ["/v1/messages", "/v1/responses"] {
+            let reply = post(&proxy, path, false).await;
+            assert_eq!((reply.status(), reply.error("code").as_str()), (400, code), "{path}");
+        }
+        let native = post(&proxy, "/v1/chat/completions", false).await;
+        assert_eq!(native.json()["error"]["code"].to_string().trim_matches('"'), own, "{native:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_lists_the_attempts_behind_it_for_those_who_may_see_backends() {
+    let (first, last) = (Upstream::always(Answer::json(500, NO)).await, Upstream::always(Answer::new().reset()).await);
+    let unseeing = "token = \"token-of-plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_see_backends = false";
+    let settings = Settings::new()
+        .backend("first", first.addr)
+        .peer(last.addr)
+        .set("users.plain", unseeing)
+        .set("defaults.backend", "breaker_failures = 0")
+        .set("failover", "max_attempts = 2");
+    let proxy = Proxy::start(&settings).await;
+    for stream in WAYS {
+        let reply = proxy.chat(hello(stream)).await;
+        let attempts = reply.json()["error"]["attempts"].clone();
+        let told = |n: usize| (&attempts[n]["backend"], &attempts[n]["class"], &attempts[n]["status"]);
+        assert_eq!(told(0), (&json!("first"), &json!("provider_server"), &json!(500)), "{reply:?}");
+        assert_eq!(told(1), (&json!("peer"), &json!("provider_transport"), &Value::Null), "{reply:?}");
+        assert!(attempts[0]["ms"].as_f64() > Some(0.0) && attempts[2].is_null(), "{attempts}");
+        assert!(!reply.text().contains("words of the provider"), "{reply:?}");
+        let reply = proxy.ask(&Ask::chat(hello(stream)).bearer("token-of-plain")).await;
+        assert_eq!((reply.status(), reply.json()["error"].get("attempts").cloned()), (502, None), "{reply:?}");
+    }
+    // Where no backend was asked there is nothing to list.
+    let reply = proxy.chat(hello(false).replace("\"m\"", "\"absent\"")).await;
+    assert_eq!((reply.status(), reply.json()["error"].get("attempts").cloned()), (404, None), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_off_lists_its_attempts_in_its_last_frame() {
+    let (_one, proxy) = one(Answer::stream().chunk(sse::text("a ")).reset()).await;
+    let reply = proxy.chat(hello(true)).await;
+    let error = sse::error_of(&reply.body).unwrap_or_default();
+    let told = (&error["attempts"][0]["backend"], &error["attempts"][0]["class"], &error["attempts"][0]["status"]);
+    assert_eq!(told, (&json!("one"), &json!("provider_stream_cut"), &json!(200)), "{error}");
+}
+
+#[tokio::test]
+async fn what_is_nested_too_deep_to_be_translated_is_told_so() {
+    let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+    let answer = |levels| {
+        let choice = r#"[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]"#;
+        Answer::json(200, &format!("{{\"id\":\"c\",\"choices\":{choice},\"more\":{}}}", deep(levels)))
+    };
+    let body = |levels| {
+        format!(
+            "{{\"model\":\"m\",\"max_tokens\":9,\"messages\":[{{\"role\":\"user\",\"content\":\"q\"}}],\"x\":{}}}",
+            deep(levels)
+        )
+    };
+    let (_one, proxy) = one(answer(200)).await;
+    let ask = async |path: &str, levels| proxy.ask(&Ask::post(path, body(levels)).bearer(TOKEN)).await;
+    assert_eq!(ask("/v1/chat/completions", 200).await.status(), 200, "what is passed on may be as deep as it likes");
+    for (levels, status) in [(200, 400), (9, 502)] {
+        let reply = ask("/v1/messages", levels).await;
+        let said = reply.error("message");
+        assert_eq!(reply.status(), status, "{reply:?}");
+        assert!(said.contains("more than 127 levels") && !said.contains("not JSON"), "{said}");
+    }
+}
