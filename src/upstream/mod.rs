@@ -2,6 +2,7 @@
 //! truncated end from a clean one.
 
 mod answer;
+mod dial;
 mod endpoint;
 mod head;
 mod headers;
@@ -28,7 +29,8 @@ use tokio::io::{AsyncWrite, AsyncWriteExt};
 
 use self::{
     answer::poll_fill,
-    pool::{Io, Place, Pool, Taken, Wire, io_words},
+    dial::Place,
+    pool::{Io, Pool, Taken, Wire, io_words},
 };
 pub use self::{
     answer::{Answer, BrokenOff, HeaderLines},

@@ -42,6 +42,7 @@ mod rescue;
 mod resume;
 mod retry_after;
 mod reuse;
+mod secure;
 mod settings;
 mod sixteen;
 mod stainless;
