@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::diagnose::Wrong;
 use crate::{
@@ -49,7 +50,7 @@ impl Trial {
     }
 
     pub(super) async fn list(&self) -> Result<String, Wrong> {
-        let answer = self.client.send(Endpoint::Models, &self.model, &[], Vec::new()).await?;
+        let answer = self.client.send(Instant::now(), Endpoint::Models, &self.model, &[], Vec::new()).await?;
         match answer.status() {
             200..300 => Ok("the models list was given".to_owned()),
             404 | 405 | 501 => Ok("no models list here; the next steps tell".to_owned()),
@@ -141,7 +142,7 @@ impl Trial {
             let translated = translate::request(Dialect::Chat, &body, &target);
             translated.map_err(|_| "the question cannot be put in its protocol")?.body
         };
-        let answer = self.client.send(endpoint, &self.model, &[], vec![Bytes::from(body)]).await?;
+        let answer = self.client.send(Instant::now(), endpoint, &self.model, &[], vec![Bytes::from(body)]).await?;
         if (200..300).contains(&answer.status()) { Ok(answer) } else { Err(self.refusal(answer).await) }
     }
 

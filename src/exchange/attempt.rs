@@ -3,6 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     adapt::{native, translated},
@@ -126,7 +127,7 @@ async fn try_open(
             body?
         }
     };
-    let answer = send(worker, request, target, way, body, &mut watch).await?;
+    let answer = send(worker, request, target, way, body, leg.begun, &mut watch).await?;
     if !(200..300).contains(&answer.status()) {
         let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
         return Err(match &owed {
@@ -182,13 +183,14 @@ async fn send(
     target: &Target,
     way: Way,
     body: Vec<Bytes>,
+    now: Instant,
     watch: &mut Watch,
 ) -> Result<Answer, Failed> {
     let client = worker.clients.get(target.handle.id, &target.handle.settings);
     let (Way::Native(endpoint) | Way::Translated(endpoint)) = way;
     // What the client says of a provider's own API is for that provider alone.
     let extra: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
-    watch.guard(pin!(client.send(endpoint, &target.upstream_model, extra, body))).await?
+    watch.guard(pin!(client.send(now, endpoint, &target.upstream_model, extra, body))).await?
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
