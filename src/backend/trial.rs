@@ -76,7 +76,7 @@ impl Trial {
             extra["stream_options"] = json!({"include_usage": true});
         }
         let mut answer = self.send(Endpoint::ChatStream, extra).await?;
-        if !answer.is_event_stream() {
+        if !answer.is_event_stream().await.map_err(|broken| broken.0)? {
             return Err("it answered a stream request without a stream".into());
         }
         let mut reader = StreamTranslator::new(self.backend.protocol, Dialect::Chat, self.context(), true);
@@ -143,7 +143,10 @@ impl Trial {
             translated.map_err(|_| "the question cannot be put in its protocol")?.body
         };
         let answer = self.client.send(Instant::now(), endpoint, &self.model, &[], vec![Bytes::from(body)]).await?;
-        if (200..300).contains(&answer.status()) { Ok(answer) } else { Err(self.refusal(answer).await) }
+        if !(200..300).contains(&answer.status()) {
+            return Err(self.refusal(answer).await);
+        }
+        answer.packed().map_or(Ok(answer), |why| Err(why.into()))
     }
 
     fn context(&self) -> ReplyContext {

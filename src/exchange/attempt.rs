@@ -26,7 +26,7 @@ use crate::{
     router::table::Target,
     settings::Rescue,
     telemetry::phase::Phase,
-    upstream::{Answer, HeaderLines, request_id},
+    upstream::{Answer, BrokenOff, HeaderLines, request_id},
     wire::{Protocol, Usage, envelope::Change, translate::Dialect},
 };
 
@@ -127,7 +127,7 @@ async fn try_open(
             body?
         }
     };
-    let answer = send(worker, request, target, way, body, leg.begun, &mut watch).await?;
+    let mut answer = send(worker, request, target, way, body, leg.begun, &mut watch).await?;
     if !(200..300).contains(&answer.status()) {
         let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
         return Err(match &owed {
@@ -135,8 +135,11 @@ async fn try_open(
             _ => failed,
         });
     }
+    if let Some(why) = answer.packed() {
+        return Err(Failed::new(Class::ProviderInvalid, why));
+    }
     let rename = request.shown_model();
-    if request.stream && answer.is_event_stream() {
+    if request.stream && is_stream(&mut answer, &mut watch).await? {
         let headers = answer.headers_for_client(true);
         let include_usage = request.envelope.include_usage;
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
@@ -191,6 +194,12 @@ async fn send(
     // What the client says of a provider's own API is for that provider alone.
     let extra: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
     watch.guard(pin!(client.send(now, endpoint, &target.upstream_model, extra, body))).await?
+}
+
+/// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.
+async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Failed> {
+    let told = watch.guard(pin!(answer.is_event_stream())).await?;
+    told.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One

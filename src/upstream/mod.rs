@@ -8,6 +8,7 @@ mod head;
 mod headers;
 pub mod plain;
 mod pool;
+mod sniff;
 mod upload;
 
 use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
@@ -118,6 +119,8 @@ impl Client {
         let mut fixed = vec![
             (HeaderName::from_static("host"), host),
             (HeaderName::from_static("accept"), HeaderValue::from_static(accept)),
+            // Without it an answer may come in any coding (RFC 9110, 12.5.3), and none is unpacked here.
+            (HeaderName::from_static("accept-encoding"), HeaderValue::from_static("identity")),
         ];
         for (name, value) in headers::of_backend(&self.backend) {
             fixed.retain(|(known, _)| *known != name);

@@ -51,6 +51,7 @@ mod streams;
 mod supervision;
 mod tools;
 mod torn;
+mod untold;
 mod uploads;
 mod users;
 mod waiting;
