@@ -9,7 +9,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::has_budget_remaining,
+    time::{Instant, Sleep, sleep_until},
+};
 
 /// A deadline that moves. The runtime's timer behind it is moved only when it has fired too early, or would fire too late.
 pub struct Timer {
@@ -50,7 +53,8 @@ impl Timer {
         }
         loop {
             if self.sleep.as_mut().poll(cx).is_pending() {
-                self.armed = Some((cx.waker().clone(), self.sleep.deadline()));
+                // A task that has used up its budget is told to wait without being noted.
+                self.armed = has_budget_remaining().then(|| (cx.waker().clone(), self.sleep.deadline()));
                 return Poll::Pending;
             }
             if Instant::now() >= self.due {
@@ -120,7 +124,10 @@ impl Drop for Lent {
 mod tests {
     use std::{future::poll_fn, time::Duration};
 
-    use tokio::time::{sleep, timeout};
+    use tokio::{
+        task::coop::poll_proceed,
+        time::{sleep, timeout},
+    };
 
     use super::*;
 
@@ -211,5 +218,27 @@ mod tests {
         timer.set(begin, begin + 3 * SECOND);
         let fired = timeout(9 * SECOND, poll_fn(|cx| timer.poll(cx))).await;
         assert_eq!((fired, begin.elapsed()), (Ok(()), 3 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_set_behind_a_question_that_the_runtime_did_not_hear_wakes_all_the_same() {
+        let begin = Instant::now();
+        let (mut timer, mut turn) = (Timer::new(begin + SECOND), 0);
+        let asked = poll_fn(|cx| {
+            turn += 1;
+            match turn {
+                // Told to wait, since this turn has taken too much, and to come again.
+                1 => {
+                    while let Poll::Ready(spent) = poll_proceed(cx) {
+                        spent.made_progress();
+                    }
+                }
+                2 => timer.set(begin, begin + 2 * SECOND),
+                _ => {}
+            }
+            timer.poll(cx)
+        });
+        let fired = timeout(9 * SECOND, asked).await;
+        assert_eq!((fired, begin.elapsed()), (Ok(()), 2 * SECOND));
     }
 }

@@ -8,6 +8,7 @@ use std::{
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use bytes::Bytes;
 use serde_json::json;
+use tokio::time::Instant;
 
 use super::{
     Backend,
@@ -110,7 +111,7 @@ async fn ask(
         ProbeKind::Models | ProbeKind::Off => (Endpoint::Models, Vec::new()),
     };
     let limit = backend.deadlines.first_token_soft;
-    let answer = tokio::time::timeout(limit, client.send(endpoint, &model, &[], body)).await;
+    let answer = tokio::time::timeout(limit, client.send(Instant::now(), endpoint, &model, &[], body)).await;
     let late = || Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}"));
     let answer = answer.map_err(|_| late())??;
     let status = answer.status();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::diagnose::Wrong;
 use crate::{
@@ -49,7 +50,7 @@ impl Trial {
     }
 
     pub(super) async fn list(&self) -> Result<String, Wrong> {
-        let answer = self.client.send(Endpoint::Models, &self.model, &[], Vec::new()).await?;
+        let answer = self.client.send(Instant::now(), Endpoint::Models, &self.model, &[], Vec::new()).await?;
         match answer.status() {
             200..300 => Ok("the models list was given".to_owned()),
             status if has_no_models_list(status) => Ok("no models list here; the next steps tell".to_owned()),
@@ -75,7 +76,7 @@ impl Trial {
             extra["stream_options"] = json!({"include_usage": true});
         }
         let mut answer = self.send(Endpoint::ChatStream, extra).await?;
-        if !answer.is_event_stream() {
+        if !answer.is_event_stream().await.map_err(|broken| broken.0)? {
             return Err("it answered a stream request without a stream".into());
         }
         let mut reader = StreamTranslator::new(self.backend.protocol, Dialect::Chat, self.context(), true);
@@ -141,8 +142,11 @@ impl Trial {
             let translated = translate::request(Dialect::Chat, &body, &target);
             translated.map_err(|_| "the question cannot be put in its protocol")?.body
         };
-        let answer = self.client.send(endpoint, &self.model, &[], vec![Bytes::from(body)]).await?;
-        if (200..300).contains(&answer.status()) { Ok(answer) } else { Err(self.refusal(answer).await) }
+        let answer = self.client.send(Instant::now(), endpoint, &self.model, &[], vec![Bytes::from(body)]).await?;
+        if !(200..300).contains(&answer.status()) {
+            return Err(self.refusal(answer).await);
+        }
+        answer.packed().map_or(Ok(answer), |why| Err(why.into()))
     }
 
     fn context(&self) -> ReplyContext {

@@ -3,6 +3,7 @@
 use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use tokio::time::Instant;
 
 use super::{
     adapt::{native, translated},
@@ -25,7 +26,7 @@ use crate::{
     router::table::Target,
     settings::Rescue,
     telemetry::phase::Phase,
-    upstream::{Answer, HeaderLines, request_id},
+    upstream::{Answer, BrokenOff, HeaderLines, request_id},
     wire::{Protocol, Usage, envelope::Change, translate::Dialect},
 };
 
@@ -126,7 +127,7 @@ async fn try_open(
             body?
         }
     };
-    let answer = send(worker, request, target, way, body, &mut watch).await?;
+    let mut answer = send(worker, request, target, way, body, leg.begun, &mut watch).await?;
     leg.status = Some(answer.status());
     if !(200..300).contains(&answer.status()) {
         let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
@@ -135,8 +136,11 @@ async fn try_open(
             _ => failed,
         });
     }
+    if let Some(why) = answer.packed() {
+        return Err(Failed::new(Class::ProviderInvalid, why));
+    }
     let rename = request.shown_model();
-    if request.stream && answer.is_event_stream() {
+    if request.stream && is_stream(&mut answer, &mut watch).await? {
         let headers = answer.headers_for_client(true);
         let include_usage = request.envelope.include_usage;
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
@@ -182,6 +186,7 @@ async fn send(
     target: &Target,
     way: Way,
     body: Vec<Bytes>,
+    now: Instant,
     watch: &mut Watch,
 ) -> Result<Answer, Failed> {
     let client = worker.clients.get(target.handle.id, &target.handle.settings);
@@ -190,7 +195,13 @@ async fn send(
     let own: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
     let trace: &[_] = if target.handle.settings.trace_context { &request.trace } else { &[] };
     let extra = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, trace].concat()) };
-    watch.guard(pin!(client.send(endpoint, &target.upstream_model, &extra, body))).await?
+    watch.guard(pin!(client.send(now, endpoint, &target.upstream_model, &extra, body))).await?
+}
+
+/// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.
+async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Failed> {
+    let told = watch.guard(pin!(answer.is_event_stream())).await?;
+    told.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One

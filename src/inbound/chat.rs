@@ -12,6 +12,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::FutureExt;
 use smallvec::SmallVec;
+use tokio::time::Instant;
 
 use super::{
     Shared, auth,
@@ -48,6 +49,11 @@ impl Arrival {
     /// The largest body that is taken, bytes.
     pub(super) fn body_limit(&self) -> usize {
         self.table.settings.server.body_limit
+    }
+
+    /// When the request has used up its time, whether or not it has come whole by then.
+    pub(super) fn deadline(&self) -> Instant {
+        clock::instant(self.received + self.table.settings.failover.deadline)
     }
 }
 

@@ -34,8 +34,10 @@ pub type HeaderLines = Vec<u8>;
 
 /// An answer.
 pub struct Answer {
-    head: head::Answer,
+    pub(super) head: head::Answer,
     body: Option<Body>,
+    /// What was looked at ahead of its reader, who is given it first; in a box, since few answers have any.
+    pub(super) seen: Option<Box<Bytes>>,
 }
 
 /// What the rest of the answer comes from.
@@ -55,7 +57,7 @@ impl Answer {
     /// `sound`: the request went out whole, so that the connection can carry another.
     pub(super) fn new(head: head::Answer, wire: Wire, opened: Instant, pool: Rc<Pool>, sound: bool) -> Self {
         let reusable = sound && head.keep_alive;
-        let mut answer = Self { head, body: Some(Body { wire, opened, pool, reusable }) };
+        let mut answer = Self { head, body: Some(Body { wire, opened, pool, reusable }), seen: None };
         if answer.head.framing == Framing::Ended {
             answer.release();
         }
@@ -72,11 +74,14 @@ impl Answer {
         self.head.lines.text(name)
     }
 
-    /// Whether the body is a stream of server-sent events.
-    pub fn is_event_stream(&self) -> bool {
-        const TYPE: &str = "text/event-stream";
-        let found = self.header("content-type").and_then(|text| text.trim_start().get(..TYPE.len()));
-        found.is_some_and(|text| text.eq_ignore_ascii_case(TYPE))
+    /// What is wrong with a body that came packed, though that was not asked for.
+    pub fn packed(&self) -> Option<String> {
+        // Its own words are told where they are a plain name.
+        let is_plain = |text: &&str| text.len() <= 16 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        let coding = || self.header("content-encoding").filter(is_plain).unwrap_or("unknown");
+        self.head
+            .packed
+            .then(|| format!("its answer is packed (content-encoding: {}), which it was not asked for", coding()))
     }
 
     /// The headers that the client may see, but for the type where that is ours: of streams and of translations.
@@ -98,6 +103,9 @@ impl Answer {
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BrokenOff>>> {
+        if let Some(seen) = self.seen.take() {
+            return Poll::Ready(Some(Ok(*seen)));
+        }
         loop {
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
             match self.head.framing.take(&mut body.wire.buffer) {

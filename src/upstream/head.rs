@@ -74,6 +74,8 @@ pub(super) struct Answer {
     pub(super) framing: Framing,
     /// The connection may carry another request.
     pub(super) keep_alive: bool,
+    /// The body is packed, which nobody has asked for.
+    pub(super) packed: bool,
     /// The header lines.
     pub(super) lines: Lines,
 }
@@ -96,19 +98,25 @@ impl Answer {
             Err(_) => return Err(Garbled("its answer is not HTTP")),
         };
         let status = parsed.code.ok_or(Garbled("it has no status"))?;
-        let (framing, keep_alive) = framing(&parsed, status)?;
+        let Ends { framing, keep_alive, packed } = ends(&parsed, status)?;
         let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
-        Ok(Some(Self { status, framing, keep_alive, lines }))
+        Ok(Some(Self { status, framing, keep_alive, packed, lines }))
     }
+}
+
+struct Ends {
+    framing: Framing,
+    keep_alive: bool,
+    packed: bool,
 }
 
 /// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
 /// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
-fn framing(head: &httparse::Response<'_, '_>, status: u16) -> Result<(Framing, bool), Garbled> {
+fn ends(head: &httparse::Response<'_, '_>, status: u16) -> Result<Ends, Garbled> {
     let mut told = None;
     let mut coding: Option<&[u8]> = None;
-    let mut keep_alive = head.version == Some(1);
+    let (mut stays, mut closes, mut packed) = (head.version == Some(1), false, false);
     for line in &*head.headers {
         if line.name.eq_ignore_ascii_case("content-length") {
             let value = length(line.value).ok_or(Garbled("its length is no number"))?;
@@ -118,18 +126,23 @@ fn framing(head: &httparse::Response<'_, '_>, status: u16) -> Result<(Framing, b
         } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
             coding = Some(line.value);
         } else if line.name.eq_ignore_ascii_case("connection") {
-            keep_alive |= head.version == Some(0) && is_list_with(line.value, b"keep-alive");
-            keep_alive &= !is_list_with(line.value, b"close");
+            stays |= head.version == Some(0) && is_list_with(line.value, b"keep-alive");
+            closes |= is_list_with(line.value, b"close");
+        } else if line.name.eq_ignore_ascii_case("content-encoding") {
+            let value = line.value.trim_ascii();
+            packed |= !value.is_empty() && !value.eq_ignore_ascii_case(b"identity");
         }
     }
+    // Who says both, in whatever order, closes (RFC 9112, 9.3).
+    let keep_alive = stays && !closes;
     if matches!(status, 100..200 | 204 | 304) {
-        return Ok((Framing::Ended, keep_alive));
+        return Ok(Ends { framing: Framing::Ended, keep_alive, packed });
     }
-    let Some(coding) = coding else { return Ok((Framing::of(told, false), keep_alive)) };
+    let Some(coding) = coding else { return Ok(Ends { framing: Framing::of(told, false), keep_alive, packed }) };
     let last = coding.rsplit(|b| *b == b',').next().unwrap_or_default().trim_ascii();
     let chunked = last.eq_ignore_ascii_case(b"chunked");
     // Beside a length it may be an attempt at smuggling: this answer is read, and the connection not used again.
-    Ok((Framing::of(None, chunked), keep_alive && told.is_none()))
+    Ok(Ends { framing: Framing::of(None, chunked), keep_alive: keep_alive && told.is_none(), packed })
 }
 
 #[cfg(test)]
@@ -155,10 +168,29 @@ mod tests {
         assert_eq!(framed("Transfer-Encoding: gzip, Chunked"), (Framing::Chunked(Chunk::Size), true));
         assert_eq!(framed("transfer-encoding: chunked\r\ncontent-length: 7"), (Framing::Chunked(Chunk::Size), false));
         assert_eq!(framed("x: y"), (Framing::UntilClose, true));
-        let old = take("HTTP/1.0 200 OK\r\ncontent-length: 1\r\n\r\n").expect("sound").expect("whole");
-        assert!(!old.keep_alive);
         let none = take("HTTP/1.1 204 No\r\ncontent-length: 9\r\n\r\n").expect("sound").expect("whole");
         assert_eq!(none.framing, Framing::Ended);
+    }
+
+    #[test]
+    fn a_connection_is_kept_where_its_version_or_its_server_says_so_and_nobody_closes() {
+        let kept = |version: &str, lines: &str| {
+            let head = format!("HTTP/{version} 200 OK\r\ncontent-length: 1\r\n{lines}\r\n");
+            take(&head).expect("sound").expect("whole").keep_alive
+        };
+        assert!(kept("1.1", "") && kept("1.0", "connection: Keep-Alive\r\n"));
+        for both in ["connection: close\r\nconnection: keep-alive\r\n", "connection: keep-alive, close\r\n"] {
+            assert!(!kept("1.0", both) && !kept("1.1", both), "{both:?}");
+        }
+        assert!(!kept("1.0", ""));
+    }
+
+    #[test]
+    fn a_packed_body_is_one_whose_coding_says_something() {
+        let packed =
+            |lines: &str| take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).expect("sound").expect("whole").packed;
+        assert!(packed("Content-Encoding: gzip") && packed("content-encoding: identity\r\ncontent-encoding: br"));
+        assert!(!packed("content-encoding: Identity ") && !packed("content-encoding:") && !packed("x: gzip"));
     }
 
     #[test]

@@ -3,20 +3,16 @@
 
 mod answer;
 pub mod classify;
+mod dial;
 mod endpoint;
 mod head;
 mod headers;
 pub mod plain;
 mod pool;
+mod sniff;
+mod upload;
 
-use std::{
-    cell::RefCell,
-    io,
-    pin::Pin,
-    rc::Rc,
-    sync::Arc,
-    task::{Poll, ready},
-};
+use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::http::{
     Uri,
@@ -25,11 +21,13 @@ use actix_web::http::{
 use bytes::Bytes;
 use foldhash::HashMap;
 use futures_util::future::poll_fn;
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use self::{
     answer::poll_fill,
-    pool::{Io, Place, Pool, Taken, Wire, io_words},
+    dial::Place,
+    pool::{Io, Pool, Taken, Wire, io_words},
+    upload::{Heard, pour},
 };
 pub use self::{
     answer::{Answer, BrokenOff, HeaderLines},
@@ -43,6 +41,10 @@ use crate::{
 
 /// Bodies up to this size go out with the head in one write; larger ones follow it as they are, uncopied.
 const INLINE: usize = 12 << 10;
+
+/// A connection that was dead when its request went out shows that within this: the news is on its way already, or comes back
+/// after one journey there and back. Who closes later has had the request, and may have worked on it.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The clients of one worker, by backend.
 #[derive(Default)]
@@ -79,29 +81,6 @@ struct Head {
     endpoint: Endpoint,
     model: Option<Arc<str>>,
     request: Rc<head::Request>,
-}
-
-/// What has come while a request went out.
-#[derive(Default)]
-struct Heard {
-    /// Anything at all: the request has arrived. Sent again, it would be done, and paid for, twice.
-    any: bool,
-    /// The answer, ahead of the request's end.
-    early: Option<Result<head::Answer, head::Garbled>>,
-    /// The answer did not wait for the rest, and so the rest was kept.
-    kept_rest: bool,
-}
-
-impl Heard {
-    /// The head of the answer, if it has come; what is said ahead of it is passed over.
-    fn head(&mut self, wire: &mut Wire) -> Result<Option<head::Answer>, head::Garbled> {
-        loop {
-            match head::Answer::take(&mut wire.buffer)? {
-                Some(head) if (100..200).contains(&head.status) => self.any = true,
-                found => return Ok(found),
-            }
-        }
-    }
 }
 
 /// A request that got no answer.
@@ -141,6 +120,8 @@ impl Client {
         let mut fixed = vec![
             (HeaderName::from_static("host"), host),
             (HeaderName::from_static("accept"), HeaderValue::from_static(accept)),
+            // Without it an answer may come in any coding (RFC 9110, 12.5.3), and none is unpacked here.
+            (HeaderName::from_static("accept-encoding"), HeaderValue::from_static("identity")),
         ];
         for (name, value) in headers::of_backend(&self.backend) {
             fixed.retain(|(known, _)| *known != name);
@@ -152,9 +133,10 @@ impl Client {
     }
 
     /// Sends a request and waits for the head of the answer; once more, on a new connection, if the one taken from the pool
-    /// turned out to be dead. The caller sets the deadline.
+    /// turned out to be dead. The caller sets the deadline, and tells the time, `now` or a moment ago.
     pub async fn send(
         &self,
+        now: Instant,
         endpoint: Endpoint,
         model: &Arc<str>,
         extra: &[(HeaderName, HeaderValue)],
@@ -162,10 +144,10 @@ impl Client {
     ) -> Result<Answer, Failed> {
         let head = self.head(endpoint, model)?;
         let taken = self.pool.take(false).await?;
-        match self.ask(taken, head.clone(), extra, &body).await {
+        match self.ask(now, taken, head.clone(), extra, &body).await {
             Err(Unanswered { stale: true, .. }) => {
                 let taken = self.pool.take(true).await?;
-                self.ask(taken, head, extra, &body).await.map_err(|second| second.failed)
+                self.ask(now, taken, head, extra, &body).await.map_err(|second| second.failed)
             }
             answer => answer.map_err(|first| first.failed),
         }
@@ -173,6 +155,7 @@ impl Client {
 
     async fn ask(
         &self,
+        begun: Instant,
         taken: Taken,
         head: Rc<head::Request>,
         extra: &[(HeaderName, HeaderValue)],
@@ -181,6 +164,8 @@ impl Client {
         let Taken { mut wire, opened, reused } = taken;
         let mut heard = Heard::default();
         let written = self.write(&mut wire, &head, extra, body, &mut heard).await;
+        // What goes out in one write is out at once.
+        let sent = if size(body) <= INLINE { begun } else { Instant::now() };
         loop {
             // Whatever became of the writing: a backend may have answered before it had read all of a request.
             match heard.early.take().map_or_else(|| heard.head(&mut wire), |early| early.map(Some)) {
@@ -200,7 +185,8 @@ impl Client {
                 (Ok(0), Ok(())) if wire.buffer.is_empty() => "it closed the connection without an answer".to_owned(),
                 (Ok(0), Ok(())) => "it closed the connection within the head of its answer".to_owned(),
             };
-            let stale = reused && !heard.any && wire.buffer.is_empty();
+            let in_time = written.is_err() || sent.elapsed() < SOON;
+            let stale = reused && in_time && !heard.any && wire.buffer.is_empty();
             return Err(Unanswered { failed: Failed::new(Class::ProviderTransport, ended), stale });
         }
     }
@@ -213,7 +199,7 @@ impl Client {
         body: &[Bytes],
         heard: &mut Heard,
     ) -> io::Result<()> {
-        let size: usize = body.iter().map(Bytes::len).sum();
+        let size = size(body);
         let inline = size <= INLINE;
         let begin = |out: &mut Vec<u8>| {
             head.render(extra, size, out);
@@ -240,32 +226,6 @@ impl Client {
     }
 }
 
-/// Writes a part of a large body. A backend that takes no more of it may have answered already: that it is too large, that
-/// there are too many requests. Then the rest is kept; an answer that goes on is one that still reads.
-async fn pour(wire: &mut Wire, part: &[u8], heard: &mut Heard) -> io::Result<()> {
-    let mut left = part;
-    while !left.is_empty() && !heard.kept_rest {
-        let written = poll_fn(|cx| {
-            if let Poll::Ready(done) = Pin::new(&mut wire.io).poll_write(cx, left) {
-                return Poll::Ready(Some(
-                    done.and_then(|n| if n > 0 { Ok(n) } else { Err(io::ErrorKind::WriteZero.into()) }),
-                ));
-            }
-            if heard.early.is_some() {
-                return Poll::Pending;
-            }
-            match ready!(poll_fill(wire, cx)) {
-                Ok(0) => Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))),
-                read => Poll::Ready(read.err().map(Err)),
-            }
-        });
-        if let Some(done) = written.await {
-            left = &left[done?..];
-        } else {
-            heard.early = heard.head(wire).transpose();
-            let goes_on = |head: &head::Answer| head.status < 300;
-            heard.kept_rest = heard.early.as_ref().is_some_and(|early| !early.as_ref().is_ok_and(goes_on));
-        }
-    }
-    Ok(())
+fn size(body: &[Bytes]) -> usize {
+    body.iter().map(Bytes::len).sum()
 }

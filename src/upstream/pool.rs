@@ -6,24 +6,21 @@ use std::{
     pin::Pin,
     rc::{Rc, Weak},
     sync::{Arc, OnceLock},
-    task::{Context, Poll},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use actix_rt::net::TcpStream;
-use actix_service::Service;
-use actix_tls::connect::{
-    ConnectError, ConnectInfo, Connection, Connector, ConnectorService, Host,
-    rustls_0_23::{TlsConnector, reexports::AsyncTlsStream},
-};
+use actix_tls::connect::rustls_0_23::reexports::AsyncTlsStream;
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep},
 };
 
+use super::dial::Place;
 use crate::{
-    error::{Class, Failed},
+    error::Failed,
     turn::{self, Socket},
 };
 
@@ -44,25 +41,6 @@ pub(super) struct Wire {
     pub(super) buffer: BytesMut,
 }
 
-/// A host's name or its IP address without brackets. The framework's own reading of a string ends at the first colon, and
-/// so takes an IPv6 address for a port; a certificate is checked against this as well.
-struct Name(String);
-
-impl Host for Name {
-    fn hostname(&self) -> &str {
-        &self.0
-    }
-}
-
-/// Where a backend is.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    pub(super) host: String,
-    pub(super) port: u16,
-    pub(super) secure: bool,
-    pub(super) connect_within: Duration,
-}
-
 /// A connection taken from the pool, or new.
 pub(super) struct Taken {
     pub(super) wire: Wire,
@@ -74,7 +52,6 @@ pub(super) struct Taken {
 /// The pool.
 pub(super) struct Pool {
     place: Place,
-    connector: ConnectorService,
     idle: Rc<RefCell<Vec<Idle>>>,
     /// Somebody looks after the idle ones.
     swept: Rc<Cell<bool>>,
@@ -91,8 +68,7 @@ struct Idle {
 
 impl Pool {
     pub(super) fn new(place: Place) -> Self {
-        let connector = Connector::default().service();
-        Self { place, connector, idle: Rc::default(), swept: Rc::default(), opened: Cell::new(0) }
+        Self { place, idle: Rc::default(), swept: Rc::default(), opened: Cell::new(0) }
     }
 
     /// The connection used last that is still alive, or a new one.
@@ -103,37 +79,21 @@ impl Pool {
             }
         }
         // Boxed, since most requests have no need of it and all would carry it.
-        let io = match Box::pin(timeout(self.place.connect_within, self.connect())).await {
-            Ok(connected) => connected?,
-            Err(_) => return Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time")),
-        };
+        let io = Box::pin(self.place.connect()).await?;
         self.opened.set(self.opened.get() + 1);
         Ok(Taken { wire: Wire { io, buffer: BytesMut::new() }, opened: Instant::now(), reused: false })
     }
 
     /// Keeps a connection whose answer has been read to its end.
-    pub(super) fn give_back(&self, wire: Wire, opened: Instant) {
+    pub(super) fn give_back(&self, mut wire: Wire, opened: Instant) {
+        // It would be read as the next request's answer, and nothing would come on the socket to tell of it.
+        if wire.io.has_decrypted() {
+            return;
+        }
         self.idle.borrow_mut().push(Idle { wire, opened, sweeps: 0 });
         if !self.swept.replace(true) {
             actix_rt::spawn(sweep(Rc::downgrade(&self.idle), self.swept.clone()));
         }
-    }
-
-    async fn connect(&self) -> Result<Io, Failed> {
-        let to = ConnectInfo::new(Name(self.place.host.clone())).set_port(self.place.port);
-        let tcp: Connection<Name, TcpStream> = self.connector.call(to).await.map_err(|error| unreachable(&error))?;
-        // Without it a small request can wait for the acknowledgement of the one before.
-        if let Err(error) = tcp.io_ref().set_nodelay(true) {
-            log::debug!("nodelay not set: {error}");
-        }
-        if !self.place.secure {
-            return Ok(Io::Plain(Socket::new(tcp.into_parts().0)));
-        }
-        let secured = TlsConnector::service(tls())
-            .call(tcp)
-            .await
-            .map_err(|error| Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})")))?;
-        Ok(Io::Secure(Box::new(secured.into_parts().0)))
     }
 }
 
@@ -159,26 +119,6 @@ async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
 /// a system call.
 fn is_quiet(wire: &Wire) -> bool {
     wire.buffer.is_empty() && wire.io.is_drained() && !wire.io.is_readable()
-}
-
-/// The process, or the system, has no file descriptor left: `EMFILE`, `ENFILE` in Linux's errno(3).
-const NO_DESCRIPTOR: [i32; 2] = [24, 23];
-
-fn unreachable(error: &ConnectError) -> Failed {
-    if let ConnectError::Io(error) = error
-        && error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code))
-    {
-        // No backend's fault: another one could not be reached either.
-        return Failed::new(Class::GatewayOverload, "it has no file descriptor left for another connection");
-    }
-    let text = match error {
-        ConnectError::Resolver(_) | ConnectError::NoRecords | ConnectError::Unresolved => {
-            "its host name does not resolve".to_owned()
-        }
-        ConnectError::Io(error) => io_words(error),
-        ConnectError::InvalidInput => "its address cannot be used".to_owned(),
-    };
-    Failed::new(Class::ProviderTransport, text)
 }
 
 /// An input/output error in words that name the side at fault.
@@ -226,6 +166,17 @@ impl Io {
             Self::Plain(io) => io.is_drained(),
             // Flushed with each request.
             Self::Secure(_) => true,
+        }
+    }
+
+    /// Whether something stands behind what has been read that has left the socket already: TLS is decrypted by the record.
+    fn has_decrypted(&mut self) -> bool {
+        match self {
+            Self::Plain(_) => false,
+            Self::Secure(io) => {
+                let (mut byte, mut nobody) = ([0], Context::from_waker(Waker::noop()));
+                Pin::new(io).poll_read(&mut nobody, &mut ReadBuf::new(&mut byte)).is_ready()
+            }
         }
     }
 

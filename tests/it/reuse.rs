@@ -1,5 +1,7 @@
 //! Connections to backends that are used again: one that has died is made up for silently, an answer that has begun is not.
 
+use std::time::Duration;
+
 use crate::support::{proxy::Proxy, script::Answer, settings::Settings, upstream::Upstream};
 
 /// A backend that answers the first request, then `second`, then all others, and what the second one of two clients got.
@@ -25,4 +27,11 @@ async fn a_request_whose_answer_has_begun_is_not_sent_again_in_secret() {
         let (one, status) = second(Answer::new().raw(begun).close()).await;
         assert_eq!((status, one.asked()), (502, 2), "{begun:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_on_which_a_backend_has_worked_is_not_sent_again_in_secret() {
+    // Longer than the news of a dead connection takes.
+    let (one, status) = second(Answer::new().work(Duration::from_millis(1200)).close()).await;
+    assert_eq!((status, one.asked()), (502, 2));
 }

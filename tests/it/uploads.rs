@@ -59,6 +59,27 @@ async fn a_backend_that_answers_before_it_has_read_a_request_is_heard_at_once() 
 }
 
 #[tokio::test]
+async fn an_answer_that_is_whole_before_its_request_is_needs_no_more_of_it() {
+    const BODY: &str =
+        r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]}"#;
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let long = " ".repeat(1000);
+    for answer in [
+        format!("{head}content-length: {}\r\n\r\n{BODY}", BODY.len()),
+        format!("{head}transfer-encoding: chunked\r\n\r\n{:x}\r\n{BODY}\r\n3e8\r\n{long}\r\n0\r\n\r\n", BODY.len()),
+    ] {
+        let (addr, serving) = impatient(answer.leak()).await;
+        let settings = Settings::new().backend("one", addr).set("server", "body_limit = 20000000");
+        let proxy = Proxy::start(&settings).await;
+        for _ in 0..2 {
+            let reply = proxy.chat(large()).await;
+            assert!(reply.status() == 200 && reply.text().contains("hi"), "{reply:?}");
+        }
+        serving.abort();
+    }
+}
+
+#[tokio::test]
 async fn a_request_that_took_all_of_its_time_to_be_sent_asks_no_backend() {
     let one = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;

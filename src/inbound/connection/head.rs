@@ -109,7 +109,8 @@ struct Ends {
 /// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: who
 /// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
 fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
-    let (mut told, mut chunked, mut keep_alive, mut expects) = (None, false, is_1_1, false);
+    let (mut told, mut chunked, mut expects) = (None, false, false);
+    let (mut stays, mut closes) = (is_1_1, false);
     let mut hosts = 0;
     for line in headers {
         // The first letter rules out most lines.
@@ -121,8 +122,8 @@ fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
                 }
             }
             Some(b'c') if line.name.eq_ignore_ascii_case("connection") => {
-                keep_alive |= is_list_with(line.value, b"keep-alive");
-                keep_alive &= !is_list_with(line.value, b"close");
+                stays |= is_list_with(line.value, b"keep-alive");
+                closes |= is_list_with(line.value, b"close");
             }
             Some(b't') if line.name.eq_ignore_ascii_case("transfer-encoding") => {
                 if chunked || !is_1_1 || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -145,8 +146,9 @@ fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
     if chunked && told.is_some() {
         return Err(Unfit::Bad("it has a content-length beside its transfer-encoding"));
     }
-    // A request that tells neither has no body.
-    Ok(Ends { framing: Framing::of(told.or((!chunked).then_some(0)), chunked), keep_alive, expects })
+    // A request that tells neither has no body. Who wants both, in whatever order, closes (RFC 9112, 9.3).
+    let framing = Framing::of(told.or((!chunked).then_some(0)), chunked);
+    Ok(Ends { framing, keep_alive: stays && !closes, expects })
 }
 
 #[cfg(test)]
@@ -214,6 +216,9 @@ mod tests {
         };
         assert!(kept("1.1", "") && kept("1.0", "connection: Keep-Alive\r\n"));
         assert!(!kept("1.0", "") && !kept("1.1", "connection: x, Close\r\n"));
+        for both in ["connection: close\r\nconnection: keep-alive\r\n", "connection: close, keep-alive\r\n"] {
+            assert!(!kept("1.0", both) && !kept("1.1", both), "{both:?}");
+        }
     }
 
     proptest! {

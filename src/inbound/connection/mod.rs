@@ -7,6 +7,7 @@ mod bridge;
 mod closing;
 mod head;
 mod intake;
+mod leaving;
 mod output;
 
 use std::{
@@ -21,17 +22,15 @@ use actix_rt::net::TcpStream;
 use actix_web::web::ServiceConfig;
 use bytes::Bytes;
 use futures_util::future::{Either, select};
-use tokio::{
-    io::AsyncWriteExt,
-    time::{Instant, timeout},
-};
+use tokio::time::Instant;
 
 pub(super) use self::head::Head;
 use self::{
     bridge::Bridge,
     closing::Closing,
     head::{Method, Unfit},
-    intake::{Begun, Intake},
+    intake::{Begun, HEAD, Intake},
+    leaving::{break_off, handed_over, leave},
     output::Manner,
 };
 use super::{Shared, chat};
@@ -48,14 +47,11 @@ use crate::{
     wire::{http1::Framing, translate::Dialect},
 };
 
-/// Time a client has to take its leave.
-const LEAVE: Duration = Duration::from_secs(1);
-
-/// Time a client has to finish sending what nobody reads any more, so that it can read its answer: nginx's.
-const LINGER: Duration = Duration::from_secs(5);
-
 /// Largest body read of a request that needs none, bytes: its connection can carry another request after it.
 const UNASKED: u64 = 16 << 10;
+
+/// Time within which all of it has to come: nobody vouches for its sender, and each piece would be granted its own.
+const UNASKED_TAKES: Duration = HEAD;
 
 /// What the connections of a worker have in common.
 #[derive(Clone)]
@@ -107,7 +103,14 @@ impl Door {
         loop {
             let mut head = match intake.head(&self.closing, is_first).await {
                 Begun::Head(head) => head,
-                Begun::Over => break,
+                Begun::Over => {
+                    // Its time began when the last answer was written, whose end the client may still be taking.
+                    if intake.socket.is_drained() || handed_over(&mut intake.socket).await.is_err() {
+                        break;
+                    }
+                    intake.allow(Instant::now(), self.keep_alive);
+                    continue;
+                }
                 Begun::Unfit(unfit) => {
                     let error = match unfit {
                         Unfit::Bad(why) => Error::BadRequest(why),
@@ -145,9 +148,7 @@ impl Door {
         let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
         let sent = self.send(intake, reply, manner).await?;
         if close {
-            // While Greenroom stops nobody waits for those who linger.
-            let patience = if unread && !self.closing.is_closed() { LINGER } else { LEAVE };
-            leave(intake, unread, patience).await;
+            leave(intake, unread, manner, &self.closing).await;
             return Err(());
         }
         intake.allow(sent, self.keep_alive);
@@ -179,7 +180,7 @@ impl Door {
         };
         let limit = arrival.body_limit();
         self.allow(intake, head, limit);
-        let body = self.until_cut(pin!(intake.body(&mut head.framing, limit))).await;
+        let body = self.until_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await;
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
     }
 
@@ -198,7 +199,7 @@ impl Door {
         let body = match head.framing {
             Framing::Length(..=UNASKED) => {
                 self.allow(intake, head, UNASKED as usize);
-                intake.body(&mut head.framing, UNASKED as usize).await
+                intake.body(&mut head.framing, UNASKED as usize, Instant::now() + UNASKED_TAKES).await
             }
             _ => Ok(Bytes::new()),
         };
@@ -232,7 +233,7 @@ impl Door {
         let reply = chat::refuse(&self.shared, &chat::new_id(), None, clock::now(), error, Surface::Chat);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
-            leave(intake, true, LINGER).await;
+            leave(intake, true, manner, &self.closing).await;
         }
     }
 }
@@ -261,26 +262,4 @@ async fn served<T>(intake: &mut Intake, mut work: Pin<&mut impl Future<Output = 
         Poll::Ready(Err(()))
     })
     .await
-}
-
-/// Lets the last words of an answer go out, without the end that would make them a whole one.
-async fn break_off(intake: &mut Intake, manner: Manner) {
-    let _ = timeout(LEAVE, intake.socket.flush()).await;
-    if manner.old {
-        // Without chunks an orderly end of the connection is the end of the answer. A reset may overtake the last words on
-        // their way, and some systems throw away what was not read by then: their reader has time to take them, and to go.
-        intake.socket.reset_at_end();
-        let _ = timeout(LEAVE, poll_fn(|cx| intake.poll_gone(cx))).await;
-    }
-}
-
-/// Closes a connection behind its last answer.
-async fn leave(intake: &mut Intake, unread: bool, patience: Duration) {
-    let closed = async {
-        if intake.socket.shutdown().await.is_ok() && unread {
-            intake.drain().await;
-        }
-    };
-    // A client that does not take its leave is left.
-    let _ = timeout(patience, closed).await;
 }

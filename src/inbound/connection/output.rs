@@ -25,7 +25,7 @@ use crate::{
 const INLINE: usize = 12 << 10;
 
 /// Time within which a client has to take something of what waits for it; what nginx allows, too (`send_timeout`).
-const TAKE: Duration = Duration::from_secs(60);
+pub(super) const TAKE: Duration = Duration::from_secs(60);
 
 /// How a body is framed, and what becomes of the connection.
 #[derive(Debug, Clone, Copy, Default)]

@@ -1,5 +1,8 @@
 //! Owns what comes in on a client's connection: heads and bodies within their time, and the news that the client has left.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     future::poll_fn,
     io,
@@ -15,6 +18,7 @@ use tokio_util::io::poll_read_buf;
 use super::{
     closing::Closing,
     head::{Head, Unfit},
+    leaving::LEAVE,
 };
 use crate::{error::Error, timer::Timer, turn::Socket, wire::http1::Framing};
 
@@ -23,6 +27,11 @@ pub(super) const HEAD: Duration = Duration::from_secs(10);
 
 /// Time within which the next piece of a body has to come.
 const PIECE: Duration = Duration::from_secs(30);
+
+/// Time without a byte that a client has while it finishes sending what nobody reads any more, so that it can read its answer,
+/// and time for all of that: nginx's (`lingering_timeout`, `lingering_time`).
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
 /// Room for reading, bytes: an ordinary request at once.
 const ROOM: usize = 4 << 10;
@@ -112,9 +121,10 @@ impl Intake {
         .await
     }
 
-    /// Reads on, within the time for a piece.
-    async fn fill(&mut self) -> Result<(), Error> {
-        self.allow(Instant::now(), PIECE);
+    /// Reads on, within the time for a piece, and `until` at the latest.
+    async fn fill(&mut self, until: Instant) -> Result<(), Error> {
+        let now = Instant::now();
+        self.late.set(now, until.min(now + PIECE));
         poll_fn(|cx| match self.poll_fill(cx) {
             Poll::Ready(Ok(1..)) => Poll::Ready(Ok(())),
             Poll::Ready(_) => Poll::Ready(Err(Error::CutShort)),
@@ -129,7 +139,8 @@ impl Intake {
     }
 
     /// The body of a request, in one piece; as it came where it came at once, else in a buffer of its own.
-    pub(super) async fn body(&mut self, framing: &mut Framing, limit: usize) -> Result<Bytes, Error> {
+    /// All of it has to be there by `until`: a client that sends a byte now and then would hold its connection for ever.
+    pub(super) async fn body(&mut self, framing: &mut Framing, limit: usize, until: Instant) -> Result<Bytes, Error> {
         match *framing {
             Framing::Length(length) => {
                 let length = usize::try_from(length).ok().filter(|length| *length <= limit);
@@ -138,7 +149,7 @@ impl Intake {
                     // What is read beyond the body is the beginning of the next request.
                     self.input.reserve(length - self.input.len() + 1);
                     while self.input.len() < length {
-                        self.fill().await?;
+                        self.fill(until).await?;
                     }
                 }
                 *framing = Framing::Ended;
@@ -151,7 +162,7 @@ impl Intake {
                         Ok(Some(piece)) if whole.len() + piece.len() > limit => return Err(Error::TooLarge(limit)),
                         Ok(Some(piece)) => whole.extend_from_slice(&piece),
                         Ok(None) if *framing == Framing::Ended => return Ok(whole.freeze()),
-                        Ok(None) => self.fill().await?,
+                        Ok(None) => self.fill(until).await?,
                         Err(_) => return Err(Error::BadRequest("the chunks of its body are garbled")),
                     }
                 }
@@ -179,117 +190,28 @@ impl Intake {
     }
 
     /// Takes in and drops what still comes: a connection closed before that is reset, and its client may not see the answer.
-    pub(super) async fn drain(&mut self) {
+    pub(super) async fn drain(&mut self, closing: &Closing) {
+        let now = Instant::now();
+        let (end, mut stopping) = (now + LINGER_IN_ALL, false);
+        self.allow(now, LINGER);
         poll_fn(|cx| {
             loop {
                 self.input.clear();
-                match ready!(self.poll_fill(cx)) {
-                    Ok(1..) => {}
-                    Ok(0) | Err(_) => return Poll::Ready(()),
+                // While Greenroom stops nobody waits for those who linger.
+                if closing.is_closed() && !std::mem::replace(&mut stopping, true) {
+                    self.allow(Instant::now(), LEAVE);
+                }
+                match self.poll_fill(cx) {
+                    Poll::Ready(Ok(1..)) if stopping => {}
+                    Poll::Ready(Ok(1..)) => {
+                        let now = Instant::now();
+                        self.late.set(now, end.min(now + LINGER));
+                    }
+                    Poll::Ready(_) => return Poll::Ready(()),
+                    Poll::Pending => return self.late.poll(cx),
                 }
             }
         })
         .await;
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::{
-        io::AsyncWriteExt,
-        net::{TcpListener, TcpStream},
-        time::{pause, resume},
-    };
-
-    use super::*;
-
-    async fn pair() -> (TcpStream, Intake) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let (server, _) = listener.accept().await.expect("a client");
-        (client, Intake::new(Socket::new(server)))
-    }
-
-    /// What comes of a client that sends `bytes` and then nothing, and how long that took. The clock runs ahead while nothing
-    /// happens, so the bytes are waited for first.
-    async fn after(bytes: &[u8], begun: bool) -> (Begun, Duration) {
-        let (mut client, mut intake) = pair().await;
-        client.write_all(bytes).await.expect("it reads");
-        if !bytes.is_empty() {
-            poll_fn(|cx| intake.poll_fill(cx)).await.expect("bytes");
-        }
-        pause();
-        let now = Instant::now();
-        intake.allow(now, if begun { HEAD } else { Duration::from_secs(75) });
-        let came = intake.head(&Closing::default(), begun).await;
-        let took = now.elapsed();
-        resume();
-        (came, took)
-    }
-
-    #[tokio::test]
-    async fn a_head_has_ten_seconds_from_its_first_byte() {
-        let (came, took) = after(b"POST / HTTP/1.1\r\nhost:", false).await;
-        assert!(matches!(came, Begun::Late) && took.abs_diff(HEAD) < Duration::from_millis(5), "{took:?}");
-        // A new connection on which nothing comes is no request that came too late.
-        let (came, took) = after(b"", true).await;
-        assert!(matches!(came, Begun::Over) && took.abs_diff(HEAD) < Duration::from_millis(5), "{took:?}");
-    }
-
-    #[tokio::test]
-    async fn line_ends_in_front_of_a_request_begin_none() {
-        for blank in ["\r\n", "\n", "\r\n\r\n\r"] {
-            let (came, took) = after(blank.as_bytes(), false).await;
-            let idle = Duration::from_secs(75);
-            assert!(
-                matches!(came, Begun::Over) && took.abs_diff(idle) < Duration::from_millis(5),
-                "{blank:?} {took:?}"
-            );
-            let (came, _) = after(format!("{blank}\nGET /x HTTP/1.1\r\nhost: h\r\n\r\n").as_bytes(), false).await;
-            assert!(matches!(came, Begun::Head(head) if head.path() == "/x"), "{blank:?}");
-        }
-    }
-
-    #[tokio::test]
-    async fn a_body_has_time_for_each_piece() {
-        let (mut client, mut intake) = pair().await;
-        client.write_all(b"abc").await.expect("it reads");
-        poll_fn(|cx| intake.poll_fill(cx)).await.expect("bytes");
-        pause();
-        let now = Instant::now();
-        let came = intake.body(&mut Framing::Length(4), 10).await;
-        assert_eq!(came, Err(Error::Slow));
-        assert!(now.elapsed().abs_diff(PIECE) < Duration::from_millis(5), "{:?}", now.elapsed());
-    }
-
-    #[tokio::test]
-    async fn that_a_client_has_left_is_seen_behind_all_that_it_sent_ahead() {
-        let (mut client, mut intake) = pair().await;
-        let ahead = async {
-            client.write_all(&vec![b'x'; 300 << 10]).await.expect("it reads");
-            drop(client);
-        };
-        let gone = async { tokio::join!(ahead, poll_fn(|cx| intake.poll_gone(cx))) };
-        tokio::time::timeout(Duration::from_secs(20), gone).await.expect("it has left");
-    }
-
-    #[tokio::test]
-    async fn a_client_that_sends_ahead_without_end_counts_as_gone() {
-        let (mut client, mut intake) = pair().await;
-        let flood = async { while client.write_all(&[b'x'; 4096]).await.is_ok() {} };
-        let gone = poll_fn(|cx| intake.poll_gone(cx));
-        let first = async {
-            tokio::select! { () = flood => panic!("it was cut off"), () = gone => {} }
-        };
-        tokio::time::timeout(Duration::from_secs(20), first).await.expect("it is gone");
-    }
-
-    #[tokio::test]
-    async fn what_follows_a_body_is_kept_for_the_next_request() {
-        let (mut client, mut intake) = pair().await;
-        client.write_all(b"abcGET /x HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("it reads");
-        assert_eq!(intake.body(&mut Framing::Length(3), 10).await, Ok(Bytes::from_static(b"abc")));
-        let Begun::Head(head) = intake.head(&Closing::default(), false).await else { panic!("no head") };
-        assert_eq!(head.path(), "/x");
     }
 }

@@ -1,0 +1,112 @@
+//! Owns how a client's connection ends: in order once its client has had all of the answer, or broken off.
+
+use std::{future::poll_fn, io, time::Duration};
+
+use tokio::{io::AsyncWriteExt, time::timeout};
+
+use super::{
+    closing::Closing,
+    intake::Intake,
+    output::{Manner, TAKE},
+};
+use crate::turn::Socket;
+
+/// Time a client has to take its leave.
+pub(super) const LEAVE: Duration = Duration::from_secs(1);
+
+/// Waits until the kernel has taken over what is held for a client, as long as that takes something of it within its time. A
+/// connection closed before loses the end of the answer.
+pub(super) async fn handed_over(socket: &mut Socket) -> io::Result<()> {
+    loop {
+        let held = socket.held();
+        match timeout(TAKE, socket.flush()).await {
+            Ok(done) => return done,
+            Err(_) if socket.held() < held => {}
+            Err(late) => return Err(late.into()),
+        }
+    }
+}
+
+/// Closes a connection behind its last answer; `unread`: something of the request has not been read.
+pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner, closing: &Closing) {
+    if handed_over(&mut intake.socket).await.is_err() {
+        // Without chunks an orderly end would make what has gone out the whole answer.
+        if manner.old {
+            intake.socket.reset_at_end();
+        }
+        return;
+    }
+    if intake.socket.shutdown().await.is_ok() && unread {
+        intake.drain(closing).await;
+    }
+}
+
+/// Lets the last words of an answer go out, without the end that would make them a whole one.
+pub(super) async fn break_off(intake: &mut Intake, manner: Manner) {
+    let _ = timeout(LEAVE, intake.socket.flush()).await;
+    if manner.old {
+        // Without chunks an orderly end of the connection is the end of the answer. A reset may overtake the last words on
+        // their way, and some systems throw away what was not read by then: their reader has time to take them, and to go.
+        intake.socket.reset_at_end();
+        let _ = timeout(LEAVE, poll_fn(|cx| intake.poll_gone(cx))).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+        time::{Instant, pause, sleep},
+    };
+
+    use super::*;
+
+    /// More than the kernel takes over from one who writes to nobody.
+    const LARGE: usize = 64 << 20;
+
+    async fn held_for_a_client() -> (TcpStream, Intake) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0));
+        intake.socket.hold(|out| out.resize(LARGE, b'x'));
+        pause();
+        (client, intake)
+    }
+
+    #[actix::test]
+    async fn a_client_that_reads_slowly_has_the_end_of_its_answer_before_the_connection_ends() {
+        let (mut client, mut intake) = held_for_a_client().await;
+        let began = Instant::now();
+        let leaving = async move { leave(&mut intake, false, Manner::default(), &Closing::default()).await };
+        let take = async {
+            let (mut some, mut had) = (vec![0; LARGE / 16], 0);
+            loop {
+                sleep(TAKE / 4).await;
+                match client.read_exact(&mut some).await {
+                    Ok(_) => had += some.len(),
+                    Err(_) => return had,
+                }
+            }
+        };
+        let ((), had) = futures_util::future::join(leaving, take).await;
+        assert_eq!(had, LARGE);
+        assert!(began.elapsed() > 3 * TAKE, "{:?}", began.elapsed());
+    }
+
+    #[actix::test]
+    async fn an_answer_without_chunks_that_is_not_taken_to_its_end_does_not_end_in_order() {
+        for old in [true, false] {
+            let (mut client, mut intake) = held_for_a_client().await;
+            let began = Instant::now();
+            leave(&mut intake, false, Manner { old, ..Manner::default() }, &Closing::default()).await;
+            // Once more than its time, if the kernel has taken something at first.
+            assert!((TAKE..3 * TAKE).contains(&began.elapsed()), "{:?}", began.elapsed());
+            drop(intake);
+            let mut had = Vec::new();
+            assert_eq!(client.read_to_end(&mut had).await.is_err(), old);
+            assert!(had.len() < LARGE);
+            tokio::time::resume();
+        }
+    }
+}

@@ -1,0 +1,188 @@
+//! Owns the way to a backend: the addresses of its host, tried side by side, and TLS on the first that answers.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use actix_rt::net::TcpStream;
+use actix_service::Service;
+use actix_tls::connect::{Connection, Host, rustls_0_23::TlsConnector};
+use futures_util::{StreamExt, stream::FuturesUnordered};
+use tokio::{net::lookup_host, time::timeout};
+
+use super::pool::{Io, io_words, tls};
+use crate::{
+    error::{Class, Failed},
+    turn::Socket,
+};
+
+/// An address that has not answered within this is no longer waited for alone: what RFC 8305, 5, recommends.
+const HEAD_START: Duration = Duration::from_millis(250);
+
+/// A host's name or its IP address without brackets, as a certificate is checked against it. The framework's own reading of a
+/// string ends at the first colon, and so takes an IPv6 address for a port.
+struct Name(String);
+
+impl Host for Name {
+    fn hostname(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Where a backend is.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) secure: bool,
+    pub(super) connect_within: Duration,
+}
+
+impl Place {
+    /// Opens a connection, within the place's time for that.
+    pub(super) async fn connect(&self) -> Result<Io, Failed> {
+        let late = |_| Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time"));
+        timeout(self.connect_within, self.open()).await.unwrap_or_else(late)
+    }
+
+    async fn open(&self) -> Result<Io, Failed> {
+        let found = lookup_host((&*self.host, self.port)).await.map_or_else(|_| Vec::new(), in_turn);
+        let Some(tcp) = first(found, TcpStream::connect).await else {
+            return Err(Failed::new(Class::ProviderTransport, "its host name does not resolve"));
+        };
+        let tcp = tcp.map_err(|error| unreachable(&error))?;
+        // Without it a small request can wait for the acknowledgement of the one before.
+        if let Err(error) = tcp.set_nodelay(true) {
+            log::debug!("nodelay not set: {error}");
+        }
+        if !self.secure {
+            return Ok(Io::Plain(Socket::new(tcp)));
+        }
+        let secured = TlsConnector::service(tls())
+            .call(Connection::new(Name(self.host.clone()), tcp))
+            .await
+            .map_err(|error| Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})")))?;
+        Ok(Io::Secure(Box::new(secured.into_parts().0)))
+    }
+}
+
+/// The addresses in the system's order, but for the families, which take turns (RFC 8305, 4): where all of one are out of
+/// reach the other is not the last to be tried.
+fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
+    let all: Vec<_> = addresses.collect();
+    let preferred = all.first().is_some_and(SocketAddr::is_ipv6);
+    let (one, other): (Vec<SocketAddr>, Vec<SocketAddr>) =
+        all.iter().partition(|address| address.is_ipv6() == preferred);
+    let (mut one, mut other) = (one.into_iter(), other.into_iter());
+    let mut turns = Vec::with_capacity(all.len());
+    while turns.len() < all.len() {
+        turns.extend([one.next(), other.next()].into_iter().flatten());
+    }
+    turns
+}
+
+/// The first connection that is made. The next address is tried as soon as one has failed, or has said nothing for
+/// `HEAD_START`: one that drops what it is sent would else use up the time for all of them. `None`: there is no address.
+async fn first<T, F: Future<Output = io::Result<T>>>(
+    addresses: Vec<SocketAddr>,
+    connect: impl Fn(SocketAddr) -> F,
+) -> Option<io::Result<T>> {
+    let mut addresses = addresses.into_iter();
+    let mut tried = FuturesUnordered::new();
+    let mut failed = None;
+    loop {
+        tried.extend(addresses.next().map(&connect));
+        let outcome = match addresses.len() {
+            0 => tried.next().await,
+            _ => match timeout(HEAD_START, tried.next()).await {
+                Ok(outcome) => outcome,
+                Err(_) => continue,
+            },
+        };
+        match outcome {
+            Some(Err(error)) => failed = Some(Err(error)),
+            Some(made) => return Some(made),
+            None => return failed,
+        }
+    }
+}
+
+/// The process, or the system, has no file descriptor left: `EMFILE`, `ENFILE` in Linux's errno(3).
+const NO_DESCRIPTOR: [i32; 2] = [24, 23];
+
+fn unreachable(error: &io::Error) -> Failed {
+    if error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code)) {
+        // No backend's fault: another one could not be reached either.
+        return Failed::new(Class::GatewayOverload, "it has no file descriptor left for another connection");
+    }
+    Failed::new(Class::ProviderTransport, io_words(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, future::pending};
+
+    use tokio::time::{Instant, sleep};
+
+    use super::*;
+
+    fn addresses(all: &[&str]) -> Vec<SocketAddr> {
+        all.iter().map(|address| address.parse().expect("an address")).collect()
+    }
+
+    #[test]
+    fn the_families_take_turns_and_the_systems_choice_is_first() {
+        for (found, turns) in [
+            (&["[::1]:1", "[::2]:1", "[::3]:1", "1.1.1.1:1"][..], &["[::1]:1", "1.1.1.1:1", "[::2]:1", "[::3]:1"][..]),
+            (&["1.1.1.1:1", "1.1.1.2:1", "[::1]:1"], &["1.1.1.1:1", "[::1]:1", "1.1.1.2:1"]),
+            (&["1.1.1.1:1"], &["1.1.1.1:1"]),
+            (&[], &[]),
+        ] {
+            assert_eq!(in_turn(addresses(found).into_iter()), addresses(turns));
+        }
+    }
+
+    /// Which address is taken, and after what time, of addresses that do as `ports` say: answer after so many milliseconds;
+    /// 0 is silent for ever, 1 refuses.
+    async fn taken(ports: &[u16]) -> (Option<io::Result<u16>>, Duration, Vec<u16>) {
+        let (begin, tried) = (Instant::now(), RefCell::new(Vec::new()));
+        let connect = |to: SocketAddr| {
+            tried.borrow_mut().push(to.port());
+            async move {
+                match to.port() {
+                    0 => pending().await,
+                    1 => return Err(io::ErrorKind::ConnectionRefused.into()),
+                    after => sleep(Duration::from_millis(after.into())).await,
+                }
+                Ok(to.port())
+            }
+        };
+        let all = ports.iter().map(|port| SocketAddr::from(([127, 0, 0, 1], *port))).collect();
+        let taken = first(all, connect).await;
+        (taken, begin.elapsed(), tried.into_inner())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_says_nothing_holds_up_the_next_for_a_moment_only() {
+        for (ports, port, after, tried) in [
+            (&[0, 0, 40, 50][..], 40, 540, &[0, 0, 40][..]),
+            // Refused is known at once.
+            (&[1, 1, 40], 40, 40, &[1, 1, 40]),
+            (&[0, 1, 40], 40, 290, &[0, 1, 40]),
+            // Slow is not silent: the first is not given up for the second.
+            (&[300, 400], 300, 300, &[300, 400]),
+            (&[200, 10], 200, 200, &[200]),
+            (&[900], 900, 900, &[900]),
+        ] {
+            let (taken, time, asked) = taken(ports).await;
+            assert_eq!(taken.map(Result::ok), Some(Some(port)), "{ports:?}");
+            assert_eq!((time, &asked[..]), (Duration::from_millis(after), tried), "{ports:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_is_out_of_reach_when_all_of_its_addresses_are() {
+        let (none, time, asked) = taken(&[1, 1]).await;
+        assert!(matches!(none, Some(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused));
+        assert_eq!((time, asked), (Duration::ZERO, vec![1, 1]));
+        assert!(taken(&[]).await.0.is_none());
+    }
+}

@@ -1,0 +1,86 @@
+//! Owns telling a stream of server-sent events from another body, by its type or, where that says nothing, by how it begins.
+
+use bytes::BytesMut;
+
+use super::answer::{Answer, BrokenOff};
+
+/// What a type is called by whoever has not thought of one. Frameworks send these, or none, with a stream of any kind.
+const TYPES_OF_ANYTHING: [&str; 2] = ["text/plain", "application/octet-stream"];
+
+/// How lines of server-sent events begin (WHATWG HTML, 9.2.6); a comment begins with its colon.
+const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b":", b"id:", b"retry:"];
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+/// Bytes that are held while they decide nothing: blanks behind a byte order mark.
+const UNDECIDED: usize = 1 << 10;
+
+impl Answer {
+    /// Whether the body is a stream of server-sent events. Its first bytes are waited for only where its type does not say; they
+    /// are the first that `chunk` gives. The caller sets the deadline.
+    pub async fn is_event_stream(&mut self) -> Result<bool, BrokenOff> {
+        match self.header("content-type") {
+            Some(text) if is(text, "text/event-stream") => return Ok(true),
+            Some(text) if !text.trim().is_empty() && !TYPES_OF_ANYTHING.iter().any(|known| is(text, known)) => {
+                return Ok(false);
+            }
+            _ => {}
+        }
+        let mut seen = BytesMut::new();
+        let verdict = loop {
+            let Some(piece) = self.chunk().await else { break false };
+            let piece = piece?;
+            // Blanks in front mean nothing to either reader, and some send them for as long as their model thinks.
+            seen.extend_from_slice(if seen.is_empty() { piece.trim_ascii_start() } else { &piece });
+            match begins_events(&seen) {
+                Some(verdict) => break verdict,
+                None if seen.len() > UNDECIDED => break false,
+                None => {}
+            }
+        };
+        self.seen = (!seen.is_empty()).then(|| Box::new(seen.freeze()));
+        Ok(verdict)
+    }
+}
+
+/// Whether this is the type `known`, with or without parameters.
+fn is(text: &str, known: &str) -> bool {
+    text.split(';').next().is_some_and(|text| text.trim().eq_ignore_ascii_case(known))
+}
+
+/// Whether a body that begins so is a stream of events; `None`: too little of it has come.
+fn begins_events(bytes: &[u8]) -> Option<bool> {
+    if BYTE_ORDER_MARK.starts_with(bytes) {
+        return None;
+    }
+    let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes).trim_ascii_start();
+    if FIELDS.iter().any(|field| bytes.starts_with(field)) {
+        return Some(true);
+    }
+    FIELDS.iter().all(|field| !field.starts_with(bytes)).then_some(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_are_known_by_their_first_field_cut_anywhere() {
+        for whole in ["data: {}", "\u{feff}event: x", "\n\r\nid: 7", ": hello", "retry: 5", "\u{feff}\n data:"] {
+            let bytes = whole.as_bytes();
+            assert_eq!(begins_events(bytes), Some(true), "{whole:?}");
+            let first = (0..bytes.len()).find_map(|cut| begins_events(&bytes[..cut]));
+            assert!(first.is_none_or(|verdict| verdict), "{whole:?}");
+        }
+        for other in ["{\"error\":1}", "<html>", "dat: x", "data", "\u{feff}{", "\"data: \"", "event :", "I am"] {
+            let verdict = begins_events(other.as_bytes());
+            assert_eq!(verdict, if other == "data" { None } else { Some(false) }, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_type_is_known_with_its_parameters_and_in_any_case() {
+        assert!(is(" Text/Event-Stream; charset=utf-8", "text/event-stream") && is("text/plain", "text/plain"));
+        assert!(!is("text/plainer", "text/plain") && !is("", "text/plain"));
+    }
+}
