@@ -59,13 +59,14 @@ async fn not_every_backend_is_limited_where_one_failed_otherwise() {
 }
 
 /// Backends that are asked in this order, three of them for one request.
-async fn in_order(answers: &[Answer]) -> Proxy {
-    let mut settings = Settings::new();
+async fn in_order(answers: &[Answer]) -> (Vec<Upstream>, Proxy) {
+    let (mut all, mut settings) = (Vec::new(), Settings::new().set("failover", "max_attempts = 3"));
     for (n, answer) in answers.iter().enumerate() {
         let upstream = Upstream::always(answer.clone()).await;
         settings = settings.target(&format!("b{n}"), upstream.addr, &format!("priority = {}", n + 1));
+        all.push(upstream);
     }
-    Proxy::start(&settings.set("failover", "max_attempts = 3")).await
+    (all, Proxy::start(&settings).await)
 }
 
 #[tokio::test]
@@ -73,7 +74,7 @@ async fn a_backend_that_is_free_or_merely_full_is_a_reason_to_come_back_soon() {
     let limited = Answer::json_with(429, "retry-after: 70\r\n", "{}");
     for stream in WAYS {
         // Nobody has asked the fourth: the attempts are used up.
-        let proxy = in_order(&[limited.clone(), limited.clone(), limited.clone(), Answer::says("hi")]).await;
+        let (_all, proxy) = in_order(&[limited.clone(), limited.clone(), limited.clone(), Answer::says("hi")]).await;
         let reply = proxy.chat(hello(stream)).await;
         assert_eq!((face(&reply), reply.header("retry-after")), (told(429, "upstream_rate_limited"), "1"), "{reply:?}");
         for (first, code) in [(limited.clone(), 429), (Answer::json(401, "{}"), 502)] {
@@ -103,9 +104,9 @@ async fn trying_again_is_given_up_only_where_every_backend_is_out_for_long() {
     let hint = |reply: &Reply| (face(reply), reply.head.get("x-should-retry").map(ToOwned::to_owned));
     for stream in WAYS {
         // What may be over the next time is told, whichever came last.
-        let proxy = in_order(&[Answer::json(500, "{}"), refused()]).await;
+        let (_all, proxy) = in_order(&[Answer::json(500, "{}"), refused()]).await;
         assert_eq!(hint(&proxy.chat(hello(stream)).await), (told(502, "upstream_error"), None));
-        let proxy = in_order(&[refused(), refused(), refused(), refused()]).await;
+        let (_all, proxy) = in_order(&[refused(), refused(), refused(), refused()]).await;
         let refused = told(502, "upstream_auth_failed");
         assert_eq!(hint(&proxy.chat(hello(stream)).await), (refused.clone(), None), "the fourth was not asked");
         assert_eq!(hint(&proxy.chat(hello(stream)).await), (refused, Some("false".to_owned())));
