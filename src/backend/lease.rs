@@ -105,6 +105,7 @@ impl Lease {
         let waited = now.saturating_sub(self.taken);
         self.lane.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
+        self.lane.in_vain.answered();
         if !self.probe.is_none() || !self.is_open() {
             // The backend answers: others need not wait for the end of a long answer to be let in, as its probe or as its ramp
             // goes up.
@@ -164,6 +165,7 @@ impl Lease {
             return;
         }
         self.lane.outcomes.success.fetch_add(1, Relaxed);
+        self.lane.in_vain.answered();
         self.lane.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
         // Two counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
@@ -205,6 +207,9 @@ impl Lease {
             let expected = self.lane.estimate.at(now, self.handle.settings.expected_first_token).seconds;
             self.lane.estimate.learn(|learner| learner.at_least(waited, self.work, expected, now));
         }
+        if self.want == Want::Whole && self.was_long(outcome, waited) {
+            self.lane.in_vain.one_more(now);
+        }
         if self.was_silent(outcome, waited) {
             self.note_error(Class::ProviderTimeoutTtft, SILENT, now);
             self.observed(Verdict::Silence, now);
@@ -218,8 +223,13 @@ impl Lease {
     /// nothing is seen until they are complete.
     fn was_silent(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
         let probes = self.want == Want::Stream && !self.probe.is_none();
+        probes && self.first_token.is_none() && self.was_long(outcome, waited)
+    }
+
+    /// Whether its client or Greenroom gave it up only after `first_token_soft`.
+    fn was_long(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
         let given_up = matches!(outcome, Outcome::Beaten | Outcome::Cancelled);
-        probes && given_up && self.first_token.is_none() && waited >= self.handle.settings.deadlines.first_token_soft
+        given_up && waited >= self.handle.settings.deadlines.first_token_soft
     }
 
     fn note_error(&self, class: Class, said: &str, at: Duration) {

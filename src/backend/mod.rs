@@ -7,6 +7,7 @@ pub mod entry;
 pub mod estimate;
 pub mod gate;
 pub mod histogram;
+pub mod in_vain;
 pub mod journal;
 pub mod learner;
 pub mod lease;

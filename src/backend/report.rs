@@ -216,7 +216,13 @@ impl Report {
 
 impl LaneReport {
     fn of(lane: &Lane, now: Duration, expected: Duration, consecutive: u32) -> Self {
-        let (state, reason) = words(lane.gate.read(), now, consecutive);
+        let in_vain = lane.in_vain.at(now);
+        let (state, reason) = match words(lane.gate.read(), now, consecutive) {
+            (State::Healthy, _) if in_vain > 1 => {
+                (State::Degraded, format!("{in_vain} answers waited for in vain since its last"))
+            }
+            told => told,
+        };
         let estimate = lane.estimate.at(now, expected);
         Self {
             model: lane.model.to_string(),
@@ -276,7 +282,8 @@ fn overall(gate: Gate, now: Duration, consecutive: u32, models: &[LaneReport]) -
         return own;
     }
     let out: Vec<_> = models.iter().filter(|m| matches!(m.state, State::Open | State::HalfOpen)).collect();
-    match out.first() {
+    let slow = models.iter().find(|m| m.state == State::Degraded).filter(|_| own.0 == State::Healthy);
+    match out.first().or(slow.as_ref()) {
         None => own,
         Some(first) if out.len() == models.len() => (first.state, first.reason.clone()),
         Some(first) => (State::Degraded, format!("{}: {}", first.model, first.reason)),

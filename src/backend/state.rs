@@ -12,7 +12,7 @@ use super::gate::{Gate, Why};
 pub enum State {
     /// Takes requests.
     Healthy,
-    /// Takes requests, with care: it failed a short while ago, or one of its models is out.
+    /// Takes requests, with care: it failed a short while ago, one of its models is out, or whole answers were waited for in vain.
     Degraded,
     /// The breaker is open: takes none.
     Open,

@@ -15,6 +15,7 @@ use super::{
     estimate::EstimateCell,
     gate::{Gate, GateCell},
     histogram::{FIRST_TOKEN, Histogram, PER_TOKEN, REQUEST},
+    in_vain::InVain,
     journal::Journal,
     places::{Load, Places},
 };
@@ -74,6 +75,8 @@ pub struct Lane {
     pub places: Places,
     /// Time to first token, as routers see it.
     pub estimate: EstimateCell,
+    /// Whole answers waited for in vain.
+    pub in_vain: InVain,
     /// How requests ended.
     pub outcomes: Outcomes,
     /// Whole attempts that succeeded.
@@ -130,6 +133,7 @@ impl Lane {
             gate: GateCell::starting(Gate::Ramp(1)),
             places: Places::default(),
             estimate: EstimateCell::default(),
+            in_vain: InVain::default(),
             outcomes: Outcomes::default(),
             latency: Histogram::new(REQUEST),
             first_token: Histogram::new(FIRST_TOKEN),

@@ -82,7 +82,7 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
     let bid = |target: &Target| match standing(ask, target, now) {
         // A backend whose time is up is probed at once: one request tells whether it is back for all others.
         Standing::Can(pass) if !pass.probe.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
-        Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(target, now) }),
+        Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(ask, target, now) }),
         _ => None,
     };
     for tier in &route.tiers {
@@ -154,7 +154,7 @@ fn explain(
             backend: t.handle.name().to_string(),
             upstream_model: t.upstream_model.to_string(),
             excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
-            cost: cost(t, now).line,
+            cost: cost(ask, t, now).line,
             first_token_s: estimate.seconds,
             serial: estimate.serial,
             token_s: estimate.pace,
@@ -251,7 +251,11 @@ fn gates(ask: &Assign, target: &Target, now: Duration, pinned: bool) -> Result<P
     Ok(pass)
 }
 
-fn cost(target: &Target, now: Duration) -> Cost {
-    let slots = target.handle.settings.slots;
-    load::cost(target.estimate(now), target.handle.vitals.load.busy(), slots, target.weight)
+fn cost(ask: &Assign, target: &Target, now: Duration) -> Cost {
+    let (slots, mut busy) = (target.handle.settings.slots, target.handle.vitals.load.busy());
+    if ask.want == Want::Whole {
+        // As far as anybody knows they still stand in front.
+        busy.waiting += target.lane.in_vain.at(now);
+    }
+    load::cost(target.estimate(now), busy, slots, target.weight)
 }

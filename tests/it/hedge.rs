@@ -241,3 +241,36 @@ async fn a_whole_answer_that_is_arriving_is_not_slow_but_blanks_are_no_answer() 
     let proxy = Proxy::start(&settings(&slow, &peer)).await;
     assert_eq!(hear(&proxy, false).await, Heard::said("hi", "peer"));
 }
+
+#[tokio::test]
+async fn who_lets_whole_answers_be_waited_for_in_vain_is_left_to_others_until_it_says_something() {
+    let hangs = Upstream::start(|_, ask| if ask.wants_stream() { says(ask, "hi") } else { Answer::new().hang() }).await;
+    let well = Upstream::saying("hi").await;
+    let proxy = Proxy::start(
+        &Settings::new()
+            .backend("hangs", hangs.addr)
+            .backend("well", well.addr)
+            .set("backends.hangs", "first_token_soft = \"100ms\"")
+            .set("failover", "hedge_budget = 1.0"),
+    )
+    .await;
+    let whole = async || assert_eq!(proxy.hello().await.status(), 200);
+    for in_vain in 1..=2 {
+        // Nothing speaks against it, until it is asked.
+        let before = hangs.asked();
+        while hangs.asked() == before {
+            whole().await;
+        }
+        hangs.until("the loser to be let go", |seen| seen.abandoned == in_vain).await;
+        proxy.until("hangs", "the lease given back", |r| r["requests"]["let_go"] == in_vain).await;
+        for _ in 0..20 {
+            whole().await;
+        }
+        assert_eq!(hangs.asked(), before + 1);
+        if in_vain == 1 {
+            // A word of it, and it is asked again.
+            let word = json!({"model": "m", "stream": true, "backend": "hangs", "messages": []}).to_string();
+            assert_eq!(proxy.chat(word).await.status(), 200);
+        }
+    }
+}
