@@ -76,7 +76,11 @@ impl Trial {
             extra["stream_options"] = json!({"include_usage": true});
         }
         let mut answer = self.send(Endpoint::ChatStream, extra).await?;
-        if !answer.is_event_stream().await.map_err(|broken| broken.0)? {
+        let is_stream = match answer.is_event_stream() {
+            Some(told) => told,
+            None => answer.begins_events().await.map_err(|broken| broken.0)?,
+        };
+        if !is_stream {
             return Err("it answered a stream request without a stream".into());
         }
         let mut reader = StreamTranslator::new(self.backend.protocol, Dialect::Chat, self.context(), true);

@@ -200,8 +200,12 @@ async fn send(
 
 /// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.
 async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Failed> {
-    let told = watch.guard(pin!(answer.is_event_stream())).await?;
-    told.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
+    if let Some(told) = answer.is_event_stream() {
+        return Ok(told);
+    }
+    // Boxed, since most streams have no need of it and all would carry it.
+    let begins = Box::pin(watch.guard(pin!(answer.begins_events()))).await?;
+    begins.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One

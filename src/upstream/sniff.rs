@@ -16,16 +16,18 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 const UNDECIDED: usize = 1 << 10;
 
 impl Answer {
-    /// Whether the body is a stream of server-sent events. Its first bytes are waited for only where its type does not say; they
-    /// are the first that `chunk` gives. The caller sets the deadline.
-    pub async fn is_event_stream(&mut self) -> Result<bool, BrokenOff> {
-        match self.header("content-type") {
-            Some(text) if is(text, "text/event-stream") => return Ok(true),
-            Some(text) if !text.trim().is_empty() && !TYPES_OF_ANYTHING.iter().any(|known| is(text, known)) => {
-                return Ok(false);
-            }
-            _ => {}
+    /// Whether the body is a stream of server-sent events by its type; `None`: that does not say.
+    pub fn is_event_stream(&self) -> Option<bool> {
+        let text = self.header("content-type").filter(|text| !text.trim().is_empty())?;
+        if is(text, "text/event-stream") {
+            return Some(true);
         }
+        TYPES_OF_ANYTHING.iter().all(|known| !is(text, known)).then_some(false)
+    }
+
+    /// Whether the body begins as a stream of server-sent events does. What is waited for is the first that `chunk` gives
+    /// afterwards. The caller sets the deadline.
+    pub async fn begins_events(&mut self) -> Result<bool, BrokenOff> {
         let mut seen = BytesMut::new();
         let verdict = loop {
             let Some(piece) = self.chunk().await else { break false };

@@ -82,6 +82,7 @@ async fn proxy(addr: SocketAddr) -> (Proxy, tempfile::TempDir) {
     let file = roots.path().join("roots.pem");
     std::fs::write(&file, CERTIFICATE).expect("a temporary file can be written");
     let settings = Settings::new()
+        .set("failover", "max_attempts = 1")
         .set("backends.one", &format!("protocol = \"openai\"\nbase_url = \"https://{addr}/v1\""))
         .set("models.m", "backends = [{ backend = \"one\" }]");
     let proxy = Launch::new(&settings).env("SSL_CERT_FILE", &file.to_string_lossy()).start().await;

@@ -89,7 +89,8 @@ mod tests {
                 }
             }
         };
-        let ((), had) = futures_util::future::join(leaving, take).await;
+        let both = timeout(99 * TAKE, futures_util::future::join(leaving, take));
+        let ((), had) = both.await.expect("it comes to an end");
         assert_eq!(had, LARGE);
         assert!(began.elapsed() > 3 * TAKE, "{:?}", began.elapsed());
     }
@@ -99,7 +100,8 @@ mod tests {
         for old in [true, false] {
             let (mut client, mut intake) = held_for_a_client().await;
             let began = Instant::now();
-            leave(&mut intake, false, Manner { old, ..Manner::default() }, &Closing::default()).await;
+            let (manner, closing) = (Manner { old, ..Manner::default() }, Closing::default());
+            timeout(99 * TAKE, leave(&mut intake, false, manner, &closing)).await.expect("it comes to an end");
             // Once more than its time, if the kernel has taken something at first.
             assert!((TAKE..3 * TAKE).contains(&began.elapsed()), "{:?}", began.elapsed());
             drop(intake);
