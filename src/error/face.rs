@@ -290,12 +290,7 @@ mod tests {
 
     #[test]
     fn a_backend_that_takes_no_connection_in_time_is_as_unreachable_as_one_that_refuses_it() {
-        for class in [Class::ProviderTransport, Class::ProviderTimeoutConnect] {
-            let face = Error::Upstream(Box::new(Failed::new(class, "why"))).face();
-            assert_eq!(
-                (face.status.as_u16(), &*face.kind, &*face.code),
-                (502, "upstream_error", "upstream_unreachable")
-            );
-        }
+        let face = |class| Error::Upstream(Box::new(Failed::new(class, "why"))).face();
+        assert_eq!(face(Class::ProviderTimeoutConnect), face(Class::ProviderTransport));
     }
 }
