@@ -204,7 +204,7 @@ async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Faile
         return Ok(told);
     }
     // Boxed, since most streams have no need of it and all would carry it.
-    let begins = Box::pin(watch.guard(pin!(answer.begins_events()))).await?;
+    let begins = Box::pin(async { watch.guard(pin!(answer.begins_events())).await }).await?;
     begins.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
 }
 

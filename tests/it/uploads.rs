@@ -94,6 +94,17 @@ async fn a_request_that_took_all_of_its_time_to_be_sent_asks_no_backend() {
 }
 
 #[tokio::test]
+async fn a_body_that_does_not_come_to_its_end_has_the_time_of_its_request_and_no_more() {
+    let one = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "deadline = \"300ms\"")).await;
+    let mut connection = Connection::open(proxy.addr).await;
+    let whole = Ask::chat(HELLO).bearer(TOKEN).bytes();
+    connection.send_bytes(&whole[..whole.len() - 5]).await;
+    let reply = connection.reply().await;
+    assert_eq!((reply.status(), reply.error("code").as_str(), one.asked()), (408, "request_timeout", 0));
+}
+
+#[tokio::test]
 async fn a_client_that_still_sends_can_finish_and_read_that_it_was_refused() {
     let one = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
