@@ -157,9 +157,8 @@ async fn try_open(
                 _ => failed,
             }
         })?;
-        // What is plain text from the start shows no reasoning; Messages as they pass through count none.
-        let counts = matches!(way, Way::Translated(_)) || surface.dialect() != Dialect::Messages;
-        leg.mused = !reader.intricate || counts && !shows(&held);
+        // What is plain text from the start shows no reasoning.
+        leg.mused = !reader.intricate || !shows(&held);
         leg.first_token();
         watch.answered();
         return Ok(Ready::Live { reader, watch, headers, held, over, resumed });

@@ -89,3 +89,53 @@ pub(super) fn whole(
     };
     Ok((None, seen))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::{error::Class, exchange::retry::classify, wire::Usage};
+
+    /// What Anthropic's data mean in a stream and whole, each passed on and translated.
+    fn readings(data: &[u8]) -> [Observed<'_>; 4] {
+        let context = ReplyContext::default();
+        let mut translator = StreamTranslator::new(Protocol::Anthropic, Dialect::Chat, context.clone(), false);
+        let translated = translate::reply(Protocol::Anthropic, Dialect::Chat, data, &context);
+        [
+            peek::messages::frame(data).expect("an event"),
+            translator.frame(None, data, &mut Vec::new()).expect("an event"),
+            peek::messages::whole(data).expect("an answer"),
+            translated.expect("an answer").1,
+        ]
+    }
+
+    #[test]
+    fn an_error_of_anthropics_is_of_one_class_whether_it_is_passed_on_or_translated() {
+        let spent = json!({"error_code": "enforced_spend_limit_reached"});
+        for (kind, details, message, class) in [
+            ("not_found_error", json!(null), "model: claude-9", Class::ProviderModelMissing),
+            ("request_too_large", json!(null), "Request exceeds the maximum size", Class::CallerInvalid),
+            ("rate_limit_error", spent, "You have reached a limit", Class::ProviderQuota),
+            ("invalid_request_error", json!(null), "This organization has been disabled.", Class::ProviderAuth),
+        ] {
+            let error = json!({"type": kind, "message": message, "details": details});
+            let data = json!({"type": "error", "error": error}).to_string();
+            for seen in readings(data.as_bytes()) {
+                assert_eq!(seen.fault.as_ref().map(classify), Some(class), "{kind}: {seen:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn anthropics_tokens_of_thinking_are_counted_in_what_is_passed_on_too() {
+        for (details, reasoning) in [(json!({"thinking_tokens": 4}), 4), (json!([]), 0), (json!(null), 0), (json!(7), 0)] {
+            let usage = json!({"input_tokens": 3, "output_tokens": 9, "output_tokens_details": details});
+            let data = json!({"type": "message_delta", "content": [], "usage": usage}).to_string();
+            let want = Some(Usage { input: 3, output: 9, reasoning, ..Usage::default() });
+            for seen in readings(data.as_bytes()) {
+                assert_eq!(seen.usage, want, "{details}");
+            }
+        }
+    }
+}

@@ -11,7 +11,7 @@ pub(crate) mod request_out;
 pub(crate) mod stream_in;
 pub(crate) mod stream_out;
 mod tools_out;
-mod usage;
+pub(crate) mod usage;
 
 /// Whether a model goes on with a message of the assistant's that stands last. Unknown ones count as current, which do not.
 pub(crate) fn takes_prefill(model: &str) -> bool {

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, de::IgnoredAny};
+use serde_json::Value;
 
 use super::parsed;
 use crate::wire::{
-    Fault, Malformed, Observed, Usage, counts,
+    Malformed, Observed,
+    anthropic::{fault, usage::RawUsage},
     course::{self, Moves},
 };
 
@@ -31,7 +33,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
             seen.usage = event.usage.map(Into::into);
         }
         "message_stop" => seen.done = true,
-        "error" => seen.fault = Some(event.error.unwrap_or_default().into()),
+        "error" => seen.fault = Some(fault::detail(&event.error.unwrap_or_default())),
         _ => {}
     }
     seen.moves = Moves::of(0, seen.content, seen.finish);
@@ -41,7 +43,8 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
 /// What a whole answer means.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let event: Event<'_> = parsed(data)?;
-    let fault = (event.kind == "error").then(|| event.error.unwrap_or_default().into());
+    let failed = event.kind == "error" || event.error.is_some();
+    let fault = failed.then(|| fault::detail(&event.error.unwrap_or_default()));
     Ok(Observed { usage: event.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }
 
@@ -53,7 +56,7 @@ struct Event<'a> {
     #[serde(borrow)]
     delta: Option<Delta<'a>>,
     usage: Option<RawUsage>,
-    error: Option<RawError>,
+    error: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -74,54 +77,10 @@ struct Delta<'a> {
 #[derive(Deserialize)]
 struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
-#[derive(Deserialize, Default)]
-struct RawError {
-    #[serde(rename = "type", default)]
-    kind: String,
-    #[serde(default)]
-    message: String,
-}
-
-impl From<RawError> for Fault {
-    fn from(raw: RawError) -> Self {
-        Self { kind: raw.kind, message: raw.message, ..Self::default() }
-    }
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawUsage {
-    #[serde(rename = "input_tokens")]
-    #[serde(deserialize_with = "counts::maybe")]
-    input: Option<u64>,
-    #[serde(rename = "output_tokens")]
-    #[serde(deserialize_with = "counts::maybe")]
-    output: Option<u64>,
-    #[serde(rename = "cache_read_input_tokens")]
-    #[serde(deserialize_with = "counts::maybe")]
-    cache_read: Option<u64>,
-    #[serde(rename = "cache_creation_input_tokens")]
-    #[serde(deserialize_with = "counts::maybe")]
-    cache_creation: Option<u64>,
-}
-
-impl From<RawUsage> for Usage {
-    /// Anthropic counts cached prompt tokens beside the others; here they are part of the prompt.
-    fn from(raw: RawUsage) -> Self {
-        let (cached, written) = (raw.cache_read.unwrap_or(0), raw.cache_creation.unwrap_or(0));
-        Self {
-            input: raw.input.unwrap_or(0).saturating_add(cached).saturating_add(written),
-            output: raw.output.unwrap_or(0),
-            cached,
-            written,
-            reasoning: 0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::wire::Usage;
 
     #[test]
     fn an_anthropic_streams_milestones_are_seen() {
@@ -146,5 +105,8 @@ mod tests {
             frame(br#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#).expect("error").fault;
         assert_eq!(fault.expect("fault").kind, "overloaded_error");
         assert!(frame(b"{").is_err());
+        let told = |data: &'static str| super::whole(data.as_bytes()).expect("an answer").fault.map(|f| f.message);
+        assert_eq!(told(r#"{"error":{"message":"x"}}"#).as_deref(), Some("x"), "some leave the type out");
+        assert_eq!(told(r#"{"type":"message","error":null}"#), None);
     }
 }
