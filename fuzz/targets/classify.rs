@@ -4,7 +4,8 @@
 use std::time::{Duration, UNIX_EPOCH};
 
 use greenroom::{
-    exchange::{retry::classify, retry_after::retry_after},
+    exchange::retry_after::retry_after,
+    upstream::classify::classify,
     wire::{Protocol, peek, translate},
 };
 

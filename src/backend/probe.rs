@@ -3,7 +3,6 @@
 use std::{
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
 };
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
@@ -19,10 +18,13 @@ use super::{
 };
 use crate::{
     clock,
-    error::{Class, Failed},
+    error::{Class, Failed, Owner},
     settings::{self, ProbeKind},
-    upstream::{Client, Endpoint},
-    wire::Protocol,
+    upstream::{
+        Client, Endpoint,
+        classify::{classify, has_no_models_list},
+    },
+    wire::{Fault, Protocol},
 };
 
 impl Backend {
@@ -115,21 +117,15 @@ async fn ask(
     if (200..300).contains(&status) {
         return Ok(if endpoint == Endpoint::Models { Shown::List } else { Shown::Completion });
     }
-    let class = match status {
-        401 | 403 => Class::ProviderAuth,
-        402 => Class::ProviderQuota,
-        429 => Class::ProviderRatelimit,
-        503 | 529 => Class::ProviderOverloaded,
-        500.. => Class::ProviderServer,
-        404 | 405 if endpoint == Endpoint::Models => return Ok(Shown::Reachable),
-        _ => Class::ProviderInvalid,
+    if endpoint == Endpoint::Models && has_no_models_list(status) {
+        return Ok(Shown::Reachable);
+    }
+    let class = match classify(&Fault { status: Some(status), ..Fault::default() }) {
+        // A probe is nobody's request: that it is refused lies between its provider and the settings.
+        class if class.owner() == Owner::Caller => Class::ProviderInvalid,
+        class => class,
     };
-    let wait = answer.header("retry-after").and_then(|v| v.parse().ok()).map(Duration::from_secs);
-    Err(Failed {
-        status: Some(status),
-        retry_after: wait,
-        ..Failed::new(class, format!("the probe was answered {status}"))
-    })
+    Err(Failed { status: Some(status), ..Failed::new(class, format!("the probe was answered {status}")) })
 }
 
 /// The smallest request that makes the model answer.

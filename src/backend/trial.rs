@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::diagnose::Wrong;
 use crate::{
     settings::Backend,
-    upstream::{Answer, Client, Endpoint},
+    upstream::{Answer, Client, Endpoint, classify::has_no_models_list},
     wire::{
         Fault, Malformed, Protocol, sse,
         translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
@@ -52,7 +52,7 @@ impl Trial {
         let answer = self.client.send(Endpoint::Models, &self.model, &[], Vec::new()).await?;
         match answer.status() {
             200..300 => Ok("the models list was given".to_owned()),
-            404 | 405 | 501 => Ok("no models list here; the next steps tell".to_owned()),
+            status if has_no_models_list(status) => Ok("no models list here; the next steps tell".to_owned()),
             _ => Err(self.refusal(answer).await),
         }
     }

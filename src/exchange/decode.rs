@@ -95,7 +95,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{error::Class, exchange::retry::classify, wire::Usage};
+    use crate::{error::Class, upstream::classify::classify, wire::Usage};
 
     /// What Anthropic's data mean in a stream and whole, each passed on and translated.
     fn readings(data: &[u8]) -> [Observed<'_>; 4] {

@@ -14,7 +14,6 @@ use super::{
     decode,
     rename::rename,
     request::Request,
-    retry::{classify, fault_in_stream, told, words},
     retry_after::{named_in, retry_after},
     surface::Way,
     torn::mended,
@@ -23,7 +22,11 @@ use super::{
 use crate::{
     error::{Class, Failed},
     router::table::Target,
-    upstream::{Answer, request_id},
+    upstream::{
+        Answer,
+        classify::{classify, fault_in_stream, told, words},
+        request_id,
+    },
     wire::{
         Protocol, Usage, peek, sse,
         translate::{self, Dialect},

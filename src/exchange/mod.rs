@@ -20,7 +20,6 @@ pub mod reply;
 mod request;
 mod rescue;
 pub mod response;
-pub mod retry;
 pub mod retry_after;
 mod sieve;
 pub mod stage;

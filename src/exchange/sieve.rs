@@ -6,10 +6,10 @@ use super::{
     decode::Decoder,
     relay::Reader,
     rename::{push, rename},
-    retry::fault_in_stream,
 };
 use crate::{
     error::{Class, Failed},
+    upstream::classify::fault_in_stream,
     wire::{Observed, sse},
 };
 

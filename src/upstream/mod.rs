@@ -2,6 +2,7 @@
 //! truncated end from a clean one.
 
 mod answer;
+pub mod classify;
 mod endpoint;
 mod head;
 mod headers;

@@ -216,9 +216,23 @@ async fn a_models_list_says_nothing_of_a_limit_an_account_or_a_model() {
 
 #[tokio::test]
 async fn a_provider_without_a_models_list_is_not_well_for_that() {
-    let (_one, proxy, report) = refused_but_listed(Answer::json(500, "{}"), Answer::json(404, "{}"), "models").await;
-    assert_eq!(report["state"], "open", "{report}");
-    let said = proxy.post("/admin/backends/one/probe").await.json();
-    assert_eq!((&said["healthy"], &said["status"]), (&json!(false), &json!(404)), "{said}");
-    assert_eq!(proxy.report("one").await["state"], "open");
+    for status in [404, 405, 501] {
+        let (chat, list) = (Answer::json(500, "{}"), Answer::json(status, "{}"));
+        let (_one, proxy, report) = refused_but_listed(chat, list, "models").await;
+        assert_eq!(report["state"], "open", "{report}");
+        let said = proxy.post("/admin/backends/one/probe").await.json();
+        assert_eq!((&said["healthy"], &said["class"]), (&json!(false), &json!("provider_invalid")), "{said}");
+        assert!(said["message"].as_str().is_some_and(|why| why.contains("it is there")), "{said}");
+        assert_eq!(proxy.report("one").await["state"], "open");
+    }
+}
+
+#[tokio::test]
+async fn a_probe_judges_a_status_as_a_request_does() {
+    for (status, class) in [(408, "provider_server"), (451, "provider_auth"), (422, "provider_invalid")] {
+        let one = Upstream::always(Answer::json(status, "{}")).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let said = proxy.post("/admin/backends/one/probe").await.json();
+        assert_eq!((&said["class"], &said["status"]), (&json!(class), &json!(status)), "{said}");
+    }
 }

@@ -1,4 +1,4 @@
-//! Owns judging failures: what class an answer is of, and what of it may be told.
+//! Owns judging failures: what class an answer is of, and what of it may be told. Pure.
 
 use bytes::Bytes;
 
@@ -82,8 +82,13 @@ pub fn classify(fault: &Fault) -> Class {
     }
 }
 
+/// Whether an answer to the question for a models list says that there is none here: nothing is wrong with such a server.
+pub fn has_no_models_list(status: u16) -> bool {
+    matches!(status, 404 | 405 | 501)
+}
+
 /// A provider's error inside of a stream or of a 200.
-pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
+pub fn fault_in_stream(fault: &Fault) -> Failed {
     let class = classify(fault);
     Failed {
         status: fault.status,
@@ -94,7 +99,7 @@ pub(super) fn fault_in_stream(fault: &Fault) -> Failed {
 }
 
 /// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
-pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
+pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
     let is_callers = matches!(
         class,
         Class::CallerInvalid | Class::CallerMisdirected | Class::ProviderContextLength | Class::ProviderContentFilter
@@ -129,7 +134,7 @@ pub(super) fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<T
 const LONGEST_WORD: usize = 64;
 
 /// A fault's type and code, which are safe to show; never its free text, not where a type or a code should be either.
-pub(super) fn words(fault: &Fault) -> String {
+pub fn words(fault: &Fault) -> String {
     let is_word = |text: &&str| {
         (1..=LONGEST_WORD).contains(&text.len())
             && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
