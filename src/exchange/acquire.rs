@@ -116,8 +116,9 @@ impl Exchange {
         let able = request.surface.able();
         comes
             && route.queue.waiting.load(Relaxed) > 0
-            && request.telling.read(|story| route.is_open_to(&story.user))
-            && route.targets.iter().any(|target| able(&target.handle.settings))
+            && request.telling.read(|story| {
+                route.is_open_to(&story.user) && route.targets.iter().any(|target| target.is_for(&story.user, able))
+            })
     }
 
     pub(super) async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Exchange;
 use crate::{
-    backend::{gate::Gate, messages::Settle},
+    backend::{gate::Admission, messages::Settle},
     clock,
     error::{Class, Error, Failed},
     router::messages::Refusal,
@@ -51,25 +51,25 @@ impl Exchange {
 
     /// Time until the first backend that could take this request opens again, tried or not; `None` if one is open now.
     fn reopens_in(&self) -> Option<Duration> {
-        let request = &self.request;
-        let user = request.telling.read(|story| story.user.clone());
+        let (request, now) = (&self.request, clock::now());
+        let (user, able) = (request.telling.read(|story| story.user.clone()), request.surface.able());
         let mut soonest: Option<Duration> = None;
         for target in &request.route.as_ref()?.targets {
-            let handle = &target.handle;
-            let pinned_elsewhere = request.pin.as_ref().is_some_and(|pin| pin != handle.name());
-            if pinned_elsewhere || !user.backends.allows(handle.name()) || !(request.surface.able())(&handle.settings) {
+            let pinned_elsewhere = request.pin.as_ref().is_some_and(|pin| pin != target.handle.name());
+            if pinned_elsewhere || !target.is_for(&user, able) {
                 continue;
             }
-            let until = match [handle.vitals.gate.read(), target.lane.gate.read()] {
+            // A pin may look earlier; when the gate opens is told to all alike.
+            let until = match target.admissions(now, false) {
                 // It comes back when an operator says so.
-                [Gate::Held(_), _] | [_, Gate::Held(_)] => continue,
-                [Gate::Shut(one, _), Gate::Shut(other, _)] => one.max(other),
-                [Gate::Shut(until, _), _] | [_, Gate::Shut(until, _)] => until,
+                [Admission::Refused(_, None), _] | [_, Admission::Refused(_, None)] => continue,
+                [Admission::Refused(_, one), Admission::Refused(_, other)] => one.max(other),
+                [Admission::Refused(_, until), _] | [_, Admission::Refused(_, until)] => until,
                 _ => return None,
             };
-            soonest = soonest.into_iter().chain([until]).min();
+            soonest = soonest.into_iter().chain(until).min();
         }
-        soonest.map(|until| until.saturating_sub(clock::now()))
+        soonest.map(|until| until.saturating_sub(now))
     }
 }
 

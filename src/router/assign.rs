@@ -125,7 +125,7 @@ fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
     }
     let model = ask.model.to_string();
     let retry_after = soonest.map(|until| until.saturating_sub(now));
-    if !route.targets.iter().any(|target| (ask.able)(&target.handle.settings)) {
+    if !route.targets.iter().any(|target| target.is_for(&ask.user, ask.able)) {
         let message = format!("No backend of the model '{model}' serves this endpoint.");
         let error = Error::Invalid { param: "model".to_owned(), message };
         return Refusal { error, soonest: None, full: false, decision: None };
@@ -221,7 +221,7 @@ fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
     }
     match gates(ask, target, now, false) {
         Err((why, until)) => Standing::Shut(why, until),
-        Ok(_) if target.handle.vitals.load.places.in_flight() >= target.handle.settings.max_in_flight => Standing::Full,
+        Ok(_) if target.is_full() => Standing::Full,
         Ok(pass) => Standing::Can(pass),
     }
 }
@@ -234,12 +234,8 @@ fn take(ask: &Assign, target: &Target, pass: Pass, at: Duration) -> Option<Lease
 
 /// Asks the backend's gate, then the model's.
 fn gates(ask: &Assign, target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
-    let (vitals, alone) = (&target.handle.vitals, target.handle.alone());
     let mut pass = Pass::default();
-    for (backend_wide, answer) in [
-        (true, vitals.gate.admission(now, vitals.load.places.in_flight(), pinned, alone)),
-        (false, target.lane.gate.admission(now, target.lane.places.in_flight(), pinned, alone)),
-    ] {
+    for (backend_wide, answer) in [true, false].into_iter().zip(target.admissions(now, pinned)) {
         match answer {
             Admission::Welcome => {}
             Admission::Reluctant => pass.reluctant = true,

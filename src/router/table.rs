@@ -21,7 +21,7 @@ use crate::{
         gate::{Admission, Gate, GateCell},
         vitals::Lane,
     },
-    settings::{self, Settings, TokenDigest, User},
+    settings::{self, Backend, Settings, TokenDigest, User},
 };
 
 /// The table in force, shared by all workers.
@@ -143,13 +143,10 @@ impl Route {
 
     /// Whether one of the backends has a place free for somebody, be it a probe's.
     pub fn has_room(&self, now: Duration) -> bool {
-        let has_room = |Target { handle, lane, .. }: &Target| {
-            let lets_in =
-                |gate: &GateCell| !matches!(gate.admission(now, 0, false, handle.alone()), Admission::Refused(..));
-            let free = handle.vitals.load.places.in_flight() < handle.settings.max_in_flight;
-            lets_in(&handle.vitals.gate) && lets_in(&lane.gate) && free
+        let lets_in = |target: &Target| {
+            target.admissions(now, false).iter().all(|gate| !matches!(gate, Admission::Refused(..)))
         };
-        self.targets.iter().any(|target| has_room(target))
+        self.targets.iter().any(|target| !target.is_full() && lets_in(target))
     }
 
     /// Tells every target's estimate what is usual in the pool, anew at most every 100 ms.
@@ -186,6 +183,25 @@ impl Target {
             lane,
             handle,
         })
+    }
+
+    /// Whether this user's requests of this kind could ever be served by it.
+    pub fn is_for(&self, user: &User, able: fn(&Backend) -> bool) -> bool {
+        user.backends.allows(self.handle.name()) && able(&self.handle.settings)
+    }
+
+    /// What its gates answer to one more request: the backend's, then the model's.
+    pub fn admissions(&self, now: Duration, pinned: bool) -> [Admission; 2] {
+        let (vitals, lane, alone) = (&self.handle.vitals, &self.lane, self.handle.alone());
+        [
+            vitals.gate.admission(now, vitals.load.places.in_flight(), pinned, alone),
+            lane.gate.admission(now, lane.places.in_flight(), pinned, alone),
+        ]
+    }
+
+    /// Whether all of the backend's places are taken.
+    pub fn is_full(&self) -> bool {
+        self.handle.vitals.load.places.in_flight() >= self.handle.settings.max_in_flight
     }
 
     /// What to expect of its answers now.

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use crate::support::{
     eventually,
     heard::{Heard, WAYS, hear, hello},
-    proxy::Proxy,
+    proxy::{HELLO, Proxy},
     script::Answer,
     settings::Settings,
     upstream::{Received, Upstream},
@@ -183,4 +183,24 @@ async fn an_error_within_an_answer_asks_to_wait_by_the_answers_head() {
         let reply = proxy.chat(hello(stream)).await;
         assert_eq!((reply.status(), reply.header("retry-after"), one.asked()), (429, "70", 1), "{reply:?}");
     }
+}
+
+#[tokio::test]
+async fn while_a_probe_is_under_way_a_client_is_told_to_wait_for_what_comes_of_it() {
+    let one = Upstream::start(|n, _| if n == 0 { Answer::json(500, NO) } else { Answer::new().hang() }).await;
+    let two = Upstream::always(limited("retry-after: 70\r\n")).await;
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .peer(two.addr)
+        .set("failover", "max_attempts = 1")
+        .set("backends.one", "breaker_failures = 1\nbackoff_min = \"50ms\"\nfirst_token_soft = \"20s\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    proxy.until("one", "the end of the backoff", |r| r["state"] == "half_open").await;
+    let _probe = proxy.begin(HELLO).await;
+    one.until("the probe", |seen| seen.busy == 1).await;
+    let reply = proxy.hello().await;
+    assert_eq!((reply.status(), two.asked()), (429, 1), "{reply:?}");
+    let millis: u64 = reply.header("retry-after-ms").parse().expect("a wait");
+    assert!((500..=1000).contains(&millis), "{reply:?}");
 }

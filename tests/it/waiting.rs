@@ -1,10 +1,11 @@
-//! Waiting for a place while something changes: settings are read again, Greenroom stops.
+//! Waiting for a place while something changes: settings are read again, Greenroom stops; and who waits for none.
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::support::{
+    client::{Ask, Connection},
     eventually,
     proxy::{HELLO, Proxy},
     script::{Answer, Gate},
@@ -90,4 +91,38 @@ async fn who_stands_in_a_queue_is_served_while_it_stops() {
         assert_eq!(client.reply().await.status(), 200);
     }
     assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn whose_only_backend_has_no_such_endpoint_is_told_so_and_waits_for_nobody_elses() {
+    let ((gate, one), two) = (gated().await, Upstream::saying("hi").await);
+    let backend = |protocol, upstream: &Upstream| {
+        format!("protocol = \"{protocol}\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\nmax_in_flight = 1", upstream.addr)
+    };
+    let user = |name: &str, backend| {
+        format!("token = \"token-of-{name}\"\nmodels = [\"*\"]\nbackends = [\"{backend}\"]")
+    };
+    let settings = Settings::new()
+        .set("backends.one", &backend("openai", &one))
+        .set("backends.two", &backend("anthropic", &two))
+        .set("models.m", "backends = [{ backend = \"one\" }, { backend = \"two\" }]\nqueue = 8\nqueue_timeout = \"9s\"")
+        .set("users.eager", &user("eager", "one"))
+        .set("users.picky", &user("picky", "two"));
+    let proxy = Proxy::start(&settings).await;
+    let eager = Ask::chat(HELLO).bearer("token-of-eager");
+    let mut clients = [Connection::open(proxy.addr).await, Connection::open(proxy.addr).await];
+    clients[0].send(&eager).await;
+    one.until("a request", |seen| seen.busy == 1).await;
+    clients[1].send(&eager).await;
+    waits(&proxy, 1).await;
+    let asked = Instant::now();
+    let vectors = Ask::post("/v1/embeddings", r#"{"model":"m","input":"hi"}"#);
+    let reply = proxy.ask(&vectors.bearer("token-of-picky")).await;
+    assert_eq!((reply.status(), reply.error("param").as_str()), (400, "model"), "{reply:?}");
+    assert!(reply.error("message").contains("serves this endpoint"), "{reply:?}");
+    assert!(asked.elapsed() < Duration::from_secs(2), "{:?}", asked.elapsed());
+    gate.open_for_all();
+    for client in &mut clients {
+        assert_eq!(client.reply().await.status(), 200);
+    }
 }
