@@ -129,7 +129,9 @@ mod tests {
 
     #[test]
     fn anthropics_tokens_of_thinking_are_counted_in_what_is_passed_on_too() {
-        for (details, reasoning) in [(json!({"thinking_tokens": 4}), 4), (json!([]), 0), (json!(null), 0), (json!(7), 0)] {
+        for (details, reasoning) in
+            [(json!({"thinking_tokens": 4}), 4), (json!([]), 0), (json!(null), 0), (json!(7), 0)]
+        {
             let usage = json!({"input_tokens": 3, "output_tokens": 9, "output_tokens_details": details});
             let data = json!({"type": "message_delta", "content": [], "usage": usage}).to_string();
             let want = Some(Usage { input: 3, output: 9, reasoning, ..Usage::default() });

@@ -49,10 +49,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
     let legible = if is_json { None } else { mended(&body) };
     let legible = legible.as_deref().unwrap_or(&body);
-    let fault = match protocol {
-        Protocol::Openai => peek::error_body(status, legible),
-        Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, legible),
-    };
+    let fault = translate::fault(protocol, status, legible);
     let class = classify(&fault);
     let wait = retry_after(|name| answer.header(name), &fault, SystemTime::now());
     let passes_through = is_json && matches!(way, Way::Native(_));

@@ -143,9 +143,8 @@ impl Route {
 
     /// Whether one of the backends has a place free for somebody, be it a probe's.
     pub fn has_room(&self, now: Duration) -> bool {
-        let lets_in = |target: &Target| {
-            target.admissions(now, false).iter().all(|gate| !matches!(gate, Admission::Refused(..)))
-        };
+        let lets_in =
+            |target: &Target| target.admissions(now, false).iter().all(|gate| !matches!(gate, Admission::Refused(..)));
         self.targets.iter().any(|target| !target.is_full() && lets_in(target))
     }
 

@@ -62,7 +62,8 @@ mod turns;
 
 use std::{borrow::Cow, time::Duration};
 
-use self::{course::Moves, peek::GaveUp};
+use self::course::Moves;
+pub use self::openai::fault::GaveUp;
 
 /// What a backend speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -172,7 +172,7 @@ fn observe(reply: ChatReply) -> Observed<'static> {
 /// Reads a provider's error, whatever its body is.
 pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
     match protocol {
-        Protocol::Openai => openai::stream_in::fault(status, body),
+        Protocol::Openai => openai::fault::read(status, body),
         Protocol::Anthropic => anthropic::fault::read(status, body),
         Protocol::Gemini => gemini::fault::read(status, body),
     }

@@ -97,11 +97,13 @@ async fn who_stands_in_a_queue_is_served_while_it_stops() {
 async fn whose_only_backend_has_no_such_endpoint_is_told_so_and_waits_for_nobody_elses() {
     let ((gate, one), two) = (gated().await, Upstream::saying("hi").await);
     let backend = |protocol, upstream: &Upstream| {
-        format!("protocol = \"{protocol}\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\nmax_in_flight = 1", upstream.addr)
+        format!(
+            "protocol = \"{protocol}\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"\nmax_in_flight = 1",
+            upstream.addr
+        )
     };
-    let user = |name: &str, backend| {
-        format!("token = \"token-of-{name}\"\nmodels = [\"*\"]\nbackends = [\"{backend}\"]")
-    };
+    let user =
+        |name: &str, backend| format!("token = \"token-of-{name}\"\nmodels = [\"*\"]\nbackends = [\"{backend}\"]");
     let settings = Settings::new()
         .set("backends.one", &backend("openai", &one))
         .set("backends.two", &backend("anthropic", &two))

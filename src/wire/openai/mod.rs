@@ -4,6 +4,7 @@ mod calls_in;
 mod echo;
 mod enforced;
 mod extent;
+pub(crate) mod fault;
 mod messages_in;
 mod models;
 pub(crate) mod reply_in;
