@@ -1,6 +1,10 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 
@@ -151,7 +155,8 @@ async fn try_open(
         let first = first_content(&mut reader, &mut watch, surface.dialect(), resumed).await;
         leg.blameless = reader.differs;
         let (held, over) = first.map_err(|failed| {
-            let failed = Failed { request_id: request_id(&headers), ..named_in(failed, |name| reader.header(name)) };
+            let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
+            let failed = Failed { request_id: request_id(&headers), ..failed };
             match &owed {
                 Some(debt) if resumed && reader.differs => unable(debt, leg, target, failed),
                 _ => failed,

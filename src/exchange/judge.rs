@@ -115,7 +115,7 @@ async fn check(
                 Failed::new(Class::ProviderInvalid, format!("its answer is not a JSON object ({})", why.0))
             })?;
     if let Some(fault) = &seen.fault {
-        return Err(named_in(fault_in_stream(fault), |name| answer.header(name)));
+        return Err(named_in(fault_in_stream(fault), |name| answer.header(name), SystemTime::now()));
     }
     if request.stream {
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));

@@ -77,14 +77,14 @@ fn go_duration(text: &str) -> Option<Duration> {
 
 /// A failure that a provider has told of inside of its answer, with the wait that its head names. What its head says of limits
 /// is of those alone that the failure is one of: an answer's head tells them as they were before.
-pub(super) fn named_in<'a>(failed: Failed, header: impl Fn(&str) -> Option<&'a str>) -> Failed {
+pub(super) fn named_in<'a>(failed: Failed, header: impl Fn(&str) -> Option<&'a str>, wall: SystemTime) -> Failed {
     let limited = matches!(failed.class, Class::ProviderRatelimit | Class::ProviderOverloaded);
     if !limited && failed.class != Class::ProviderServer {
         return failed;
     }
     let header = |name: &str| if limited || !name.contains("ratelimit") { header(name) } else { None };
     let said = Fault { retry_after: failed.retry_after, ..Fault::default() };
-    Failed { retry_after: retry_after(header, &said, SystemTime::now()), ..failed }
+    Failed { retry_after: retry_after(header, &said, wall), ..failed }
 }
 
 #[cfg(test)]
@@ -105,7 +105,7 @@ mod tests {
         let waits = |class, own: Option<u64>, asks: bool| {
             let failed = Failed { retry_after: own.map(Duration::from_secs), ..Failed::new(class, "") };
             let header = |name: &str| if asks && name == "retry-after" { Some("9") } else { head(name) };
-            named_in(failed, header).retry_after.map(|wait| wait.as_secs())
+            named_in(failed, header, UNIX_EPOCH).retry_after.map(|wait| wait.as_secs())
         };
         assert_eq!(waits(Class::ProviderRatelimit, None, false), Some(7));
         assert_eq!(waits(Class::ProviderServer, None, false), None);
