@@ -78,8 +78,6 @@ pub(super) struct Pool {
     idle: Rc<RefCell<Vec<Idle>>>,
     /// Somebody looks after the idle ones.
     swept: Rc<Cell<bool>>,
-    /// Connections opened so far.
-    opened: Cell<u64>,
 }
 
 struct Idle {
@@ -92,7 +90,7 @@ struct Idle {
 impl Pool {
     pub(super) fn new(place: Place) -> Self {
         let connector = Connector::default().service();
-        Self { place, connector, idle: Rc::default(), swept: Rc::default(), opened: Cell::new(0) }
+        Self { place, connector, idle: Rc::default(), swept: Rc::default() }
     }
 
     /// The connection used last that is still alive, or a new one.
@@ -107,7 +105,6 @@ impl Pool {
             Ok(connected) => connected?,
             Err(_) => return Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time")),
         };
-        self.opened.set(self.opened.get() + 1);
         Ok(Taken { wire: Wire { io, buffer: BytesMut::new() }, opened: Instant::now(), reused: false })
     }
 

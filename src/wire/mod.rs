@@ -154,8 +154,6 @@ pub struct Observed<'a> {
     /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice, log
     /// probabilities.
     pub intricate: bool,
-    /// The model that answers, as the provider calls it.
-    pub model: Option<Cow<'a, str>>,
 }
 
 /// Bytes that are not what the protocol says.

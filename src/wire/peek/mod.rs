@@ -70,7 +70,6 @@ fn members<'t>(
             // Whatever else stands there counts nothing.
             "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
             "error" => seen.fault = json.maybe(small)?.and_then(detail),
-            "model" => seen.model = json.maybe(Cursor::string)?,
             // vLLM and FastChat tell an error without a member around it.
             "object" => failed |= json.value()? == "\"error\"",
             "error_code" => failed |= !matches!(json.value()?, "0" | "null" | "\"\""),
