@@ -1,10 +1,6 @@
 //! Owns a client's request on its way through the exchange.
 
-use std::{
-    cell::Cell,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -12,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{blame, surface::Surface};
 use crate::{
+    clock,
     router::table::{Route, Target},
     settings::{Failover, Rescue},
     telemetry::story::Telling,
@@ -74,10 +71,9 @@ impl Request {
 
     /// What a translated answer says where the backend's own says nothing.
     pub(super) fn context(&self, target: &Target) -> ReplyContext {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         ReplyContext {
             id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
-            created: now.map_or(0, |since| since.as_secs()),
+            created: clock::unix(),
             model: target.upstream_model.to_string(),
             asked: asked(self.surface.dialect(), &self.body),
         }

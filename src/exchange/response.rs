@@ -1,6 +1,6 @@
 //! Owns the responses that clients get: heads with Greenroom's own headers, error bodies, error frames.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -190,8 +190,7 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
             Dialect::Responses => {
                 let received = Received { first: &sent.first, latest: &sent.latest };
                 let error = error_object(&face, &story.id);
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                failed_response(received, &error, &story.id, now, &story.model).into()
+                failed_response(received, &error, &story.id, clock::unix(), &story.model).into()
             }
         }
     })

@@ -1,11 +1,8 @@
 //! Owns starting the backends' actors that a table needs, and keeping those that run already.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
 use actix::Addr;
@@ -62,8 +59,7 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, 
         }
         handles.insert(name.clone(), handle);
     }
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Table::build(settings, handles, created)
+    Table::build(settings, handles, clock::unix())
 }
 
 /// Whether what was learned of the one holds for the other: same server, same account.

@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -22,6 +21,7 @@ use super::{
 };
 use crate::{
     backend::histogram::{Histogram, OVERHEAD, REQUEST},
+    clock,
     error::{Class, Error, Weight},
     settings::{NO_BACKEND, OTHER},
 };
@@ -187,7 +187,7 @@ impl Default for Counts {
             pins: Grown::default(),
             reloads: Default::default(),
             last_reload_succeeded: AtomicBool::new(true),
-            settings_since: AtomicU64::new(seconds()),
+            settings_since: AtomicU64::new(clock::unix()),
             toll: Toll::default(),
             users: Users::default(),
             dropped: AtomicU64::new(0),
@@ -253,7 +253,7 @@ impl Counts {
         self.reloads[usize::from(success)].fetch_add(1, Relaxed);
         self.last_reload_succeeded.store(success, Relaxed);
         if success {
-            self.settings_since.store(seconds(), Relaxed);
+            self.settings_since.store(clock::unix(), Relaxed);
         }
     }
 }
@@ -280,8 +280,4 @@ fn pin_outcome(story: &Story) -> &'static str {
 
 fn plus_one(count: &AtomicU64) {
     count.fetch_add(1, Relaxed);
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
