@@ -18,7 +18,7 @@ use super::{
     relay::{Reader, Step, Terms},
     request::Request,
     retry_after::named_in,
-    surface::{Surface, Way},
+    surface::Way,
     thoughts::shows,
     watch::Watch,
     worker::Worker,
@@ -108,10 +108,9 @@ async fn try_open(
     let now = leg.begun;
     let left = request.deadline.saturating_duration_since(now);
     let mut watch = Watch::new(&worker.timers, now, limits, left, leg.slow.clone());
-    let native_chat =
-        matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
-    let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
     let surface = request.surface;
+    let native_chat = surface.has_choices() && backend.protocol == Protocol::Openai;
+    let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
     let way = surface
         .way(backend, request.stream)
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;

@@ -56,17 +56,14 @@ impl Request {
     /// What to do with a stream that breaks.
     pub fn rescue(&self) -> Rescue {
         // Only chunks with one text can be sewn together.
-        let sewable = matches!(self.surface, Surface::Chat | Surface::Completions);
+        let sewable = self.surface.has_choices();
         let route = self.route.as_ref().filter(|_| sewable);
         route.map_or(Rescue::Off, |route| route.settings.rescue)
     }
 
     /// How many choices its answer has.
     pub(super) fn choices(&self) -> u32 {
-        match self.surface {
-            Surface::Chat | Surface::Completions => self.envelope.choices(&self.body),
-            _ => 1,
-        }
+        if self.surface.has_choices() { self.envelope.choices(&self.body) } else { 1 }
     }
 
     /// What a translated answer says where the backend's own says nothing.

@@ -29,7 +29,10 @@ use crate::{
         phase::Phase,
         story::{Listener, Story, Telling, shortened},
     },
-    wire::envelope::{self, Envelope, Pin, Stream, Unreadable},
+    wire::{
+        envelope::{self, Envelope, Pin, Stream, Unreadable},
+        translate::Dialect,
+    },
 };
 
 /// A request whose sender is known.
@@ -206,7 +209,7 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
 
 /// What a client of the Messages API says of that API's version and trials.
 fn anthropic_headers(head: &Head, surface: Surface) -> Vec<(HeaderName, HeaderValue)> {
-    if !matches!(surface, Surface::Messages | Surface::CountTokens) {
+    if surface.dialect() != Dialect::Messages {
         return Vec::new();
     }
     let named =
