@@ -106,6 +106,11 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// The header that carries the key.
+    pub fn key_header(&self) -> &'static str {
+        key_header(self.protocol, self.style)
+    }
+
     /// Whether `OpenAI` itself, or Azure for it, answers here: they refuse members of messages that they do not know.
     pub fn is_openais_own(&self) -> bool {
         let host = self.address.host.as_str();
@@ -271,7 +276,6 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
     headers
 }
 
-/// The header that carries the key.
 fn key_header(protocol: Protocol, style: Style) -> &'static str {
     match (protocol, style) {
         (Protocol::Openai, Style::Openai) => "authorization",
