@@ -13,9 +13,7 @@ use super::{
     exposition::Page,
     story::Story,
 };
-
-/// Kinds of tokens as labels, in the order of `Spent::tokens`.
-const DIRECTIONS: [&str; 4] = ["input", "output", "cached", "reasoning"];
+use crate::wire::Usage;
 
 /// What users asked for. Their names are the settings', so that there are no more series than an operator has written down.
 #[derive(Debug, Default)]
@@ -29,7 +27,7 @@ pub struct Users {
 #[derive(Debug, Default)]
 struct Spent {
     requests: [AtomicU64; OUTCOMES.len()],
-    tokens: [AtomicU64; DIRECTIONS.len()],
+    tokens: [AtomicU64; Usage::KINDS.len()],
 }
 
 impl Users {
@@ -46,8 +44,7 @@ impl Users {
                 let outcome = OUTCOMES.iter().position(|known| *known == story.outcome()).unwrap_or(1);
                 spent.requests[outcome].fetch_add(1, Relaxed);
                 if let Some(usage) = story.usage {
-                    let tokens = [usage.input, usage.output, usage.cached, usage.reasoning];
-                    for (count, n) in spent.tokens.iter().zip(tokens) {
+                    for (count, n) in spent.tokens.iter().zip(usage.counts()) {
                         count.fetch_add(n, Relaxed);
                     }
                 }
@@ -75,7 +72,7 @@ impl Users {
         page.counters(
             "user_tokens_total",
             "Tokens as providers counted them, by the user that asked.",
-            each("direction", &DIRECTIONS, |spent| &spent.tokens),
+            each("direction", &Usage::KINDS, |spent| &spent.tokens),
         )
     }
 }

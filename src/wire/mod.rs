@@ -103,6 +103,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What is counted of answers, as labels name it.
+    pub const KINDS: [&str; 4] = ["input", "output", "cached", "reasoning"];
+
+    /// The counts of these kinds.
+    pub fn counts(self) -> [u64; Self::KINDS.len()] {
+        [self.input, self.output, self.cached, self.reasoning]
+    }
+
     /// Counts of a later event; one that counts no prompt leaves it as it was counted.
     #[must_use]
     pub fn after(self, earlier: Option<Self>) -> Self {

@@ -145,7 +145,7 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
         tally.first_token.add(first.saturating_sub(attempt.started));
     }
     if let Some(usage) = story.usage {
-        for (count, n) in tally.tokens.iter_mut().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
+        for (count, n) in tally.tokens.iter_mut().zip(usage.counts()) {
             *count += n;
         }
     }
