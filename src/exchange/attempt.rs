@@ -13,7 +13,7 @@ use super::{
     debt::{Debt, Owed},
     decode::Decoder,
     held::Held,
-    judge::{empty, refused, says_finish, whole},
+    judge::{empty, refused, whole},
     leg::Leg,
     relay::{Reader, Step, Terms},
     request::Request,
@@ -30,7 +30,7 @@ use crate::{
     settings::Rescue,
     telemetry::phase::Phase,
     upstream::{Answer, HeaderLines, request_id},
-    wire::{Protocol, Usage, envelope::Change, translate::Dialect},
+    wire::{Protocol, Usage, envelope::Change},
 };
 
 /// An attempt that succeeded so far.
@@ -151,7 +151,7 @@ async fn try_open(
             reader.sew_onto(begun.map_or(debt.text(), |begun| begun.blank).to_owned());
         }
         let resumed = begun.is_some();
-        let first = first_content(&mut reader, &mut watch, surface.dialect(), resumed).await;
+        let first = first_content(&mut reader, &mut watch, resumed).await;
         leg.blameless = reader.differs;
         let (held, over) = first.map_err(|failed| {
             let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
@@ -196,20 +196,14 @@ async fn send(
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
 /// that goes on with a text has to have shown by then that it does, and one that has failed in the same breath is none either.
-async fn first_content(
-    reader: &mut Reader,
-    watch: &mut Watch,
-    dialect: Dialect,
-    resumed: bool,
-) -> Result<(Bytes, bool), Failed> {
+async fn first_content(reader: &mut Reader, watch: &mut Watch, resumed: bool) -> Result<(Bytes, bool), Failed> {
     let mut held = Held::default();
     loop {
         match reader.step(watch).await? {
             Step::Frames(frames) => held.add(frames)?,
             Step::End(tail) => {
                 held.add(tail)?;
-                let held = held.take();
-                return if says_finish(&held, dialect) { Ok((held, true)) } else { Err(empty()) };
+                return if reader.course.has_finish() { Ok((held.take(), true)) } else { Err(empty()) };
             }
         }
         if reader.content && !reader.has_failed() && (!resumed || reader.is_sewn()) {

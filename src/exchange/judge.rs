@@ -27,10 +27,7 @@ use crate::{
         classify::{classify, fault_in_stream, told, words},
         request_id,
     },
-    wire::{
-        Protocol, Usage, peek, sse,
-        translate::{self, Dialect},
-    },
+    wire::{Protocol, Usage, sse, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -127,19 +124,6 @@ async fn check(
         None => body,
     };
     Ok((body, usage))
-}
-
-/// Whether frames for the client, which carry no content, say that the answer is finished all the same.
-pub(super) fn says_finish(frames: &[u8], dialect: Dialect) -> bool {
-    let finishes = |data: &[u8]| {
-        let seen = match dialect {
-            Dialect::Chat => peek::frame(data),
-            Dialect::Messages => peek::messages::frame(data),
-            Dialect::Responses => peek::responses::frame(data),
-        };
-        seen.is_ok_and(|seen| seen.finish)
-    };
-    sse::frames(frames).any(|frame| frame.data.is_some_and(|data| finishes(&data)))
 }
 
 /// An end marker behind nothing: no answer, whatever it claims.
