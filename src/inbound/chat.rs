@@ -11,7 +11,6 @@ use std::{
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use smallvec::SmallVec;
 
 use super::{
     Shared, auth,
@@ -124,30 +123,9 @@ fn prepare(head: &Head, body: Bytes, arrival: Arrival, listener: Listener) -> Re
     };
     let failover = table.settings.failover.clone();
     let deadline = deadline(head, failover.deadline)?;
-    let telling = Telling::new(
-        Story {
-            id,
-            user,
-            model,
-            pin: pin.clone(),
-            stream,
-            received,
-            early_head: false,
-            attempts: SmallVec::new(),
-            served_by: None,
-            first_token: None,
-            usage: None,
-            status: 0,
-            class: None,
-            message: None,
-            decision: None,
-            rescue: None,
-            ended: None,
-            queued: None,
-            spent: [authorised.saturating_sub(received), Duration::ZERO, Duration::ZERO],
-        },
-        listener,
-    );
+    let mut story = Story::begun(id, user, model, pin.clone(), stream, received);
+    story.spent[Phase::Auth as usize] = authorised.saturating_sub(received);
+    let telling = Telling::new(story, listener);
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
     let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
     let checked = telling.spent(Phase::Translate, began);
