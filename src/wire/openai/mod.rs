@@ -5,7 +5,7 @@ mod echo;
 mod enforced;
 mod extent;
 pub(crate) mod fault;
-mod messages_in;
+pub(crate) mod messages_in;
 mod models;
 pub(crate) mod reply_in;
 pub(crate) mod reply_out;

@@ -9,7 +9,7 @@ use super::{
     super::{
         Malformed, counts, course,
         events::{ChatEvent, Finish, StreamReader},
-        json::{list, text},
+        json::{Text, list, text},
         peek,
     },
     calls_in::{Calls, Piece},
@@ -264,6 +264,3 @@ enum Content<'a> {
     Text(#[serde(borrow)] Cow<'a, str>),
     Parts(Vec<Value>),
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
