@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     attempt::Whole,
-    reply::Reply,
+    reply::{REQUEST_ID, Reply},
     stage::{Play, Sent},
 };
 use crate::{
@@ -21,9 +21,6 @@ use crate::{
     upstream::HeaderLines,
     wire::translate::{Dialect, Received, THREAD_UNSUPPORTED, failed as failed_response},
 };
-
-/// The header that names a request.
-const REQUEST_ID: &str = "x-request-id";
 
 /// The answer in one piece.
 pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> Reply {

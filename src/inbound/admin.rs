@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{auth, header, refused, request_id, shared, worker};
+use super::{answer, auth, header, refused, request_id, shared, worker};
 use crate::{
     error::{Class, Error},
     router,
@@ -221,12 +221,10 @@ pub(super) async fn reply(
     request: &HttpRequest,
     work: impl Future<Output = Result<serde_json::Value, Error>>,
 ) -> HttpResponse {
-    let id = request_id(request);
+    // Before the work: behind a reload the caller may be a stranger, whose id is not taken over.
+    let mut answer = answer(request, StatusCode::OK);
     match work.await {
-        Ok(value) => HttpResponse::Ok()
-            .insert_header(("x-request-id", &*id))
-            .content_type("application/json")
-            .body(format!("{value:#}\n")),
+        Ok(value) => answer.content_type("application/json").body(format!("{value:#}\n")),
         Err(error) => refused(request, &error),
     }
 }

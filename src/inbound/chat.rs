@@ -20,7 +20,12 @@ use crate::{
     backend::prompt,
     clock,
     error::{Error, panic_words},
-    exchange::{self, Request, reply::Reply, response, surface::Surface},
+    exchange::{
+        self, Request,
+        reply::{REQUEST_ID, Reply},
+        response,
+        surface::Surface,
+    },
     router::table::{self, Table},
     settings::User,
     telemetry::{
@@ -214,9 +219,6 @@ fn deadline(head: &Head, most: Duration) -> Result<Duration, Error> {
     let millis = millis.ok_or(Error::InvalidHeader(NAME, "must be a whole number of milliseconds, at least 1"))?;
     Ok(most.min(Duration::from_millis(millis)))
 }
-
-/// The header that names a request.
-pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// The id of a request that is served or refused outside of the model endpoints: a stranger's own is not taken over, so that
 /// nobody can write another's into logs.
