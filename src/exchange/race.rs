@@ -16,6 +16,7 @@ use crate::{
     clock,
     error::Failed,
     router::{messages::Grant, table::Target},
+    telemetry::story::LET_GO,
 };
 
 /// How an attempt ends.
@@ -110,7 +111,7 @@ impl Exchange {
     /// Lets the loser go. It is asked again for this request only where nobody else is left: it may still be as slow.
     fn beaten(&mut self, loser: &Runner<'_>) {
         let why = "another attempt was quicker".to_owned();
-        self.request.telling.attempt_ended(loser.note, "let_go", None, Some(why), clock::now());
+        self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why), clock::now());
         if !self.tried.contains(&loser.id) {
             self.tried.push(loser.id);
             self.avoided.push(loser.id);

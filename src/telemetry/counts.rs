@@ -15,7 +15,7 @@ use hashbrown::{Equivalent, HashMap};
 
 use super::{
     phase::Phase,
-    story::{RouteReason, Story},
+    story::{Ending, RouteReason, Story},
     toll::Toll,
     users::Users,
 };
@@ -29,8 +29,7 @@ use crate::{
 /// First digits of statuses as labels, in the order of `Cell::requests`.
 pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How requests end, in the order of `Cell::requests`.
-pub const OUTCOMES: [&str; 3] = ["success", "failure", "cancelled"];
+const ENDINGS: usize = Ending::WORDS.len();
 
 /// When clients leave, in the order of `Cell::left`.
 pub const LEFT: [&str; 2] = ["waiting", "streaming"];
@@ -101,7 +100,7 @@ impl Equivalent<Pair> for Names<'_> {
 /// Requests of one model that ended at one backend.
 #[derive(Debug)]
 pub(super) struct Cell {
-    requests: [AtomicU64; STATUS_CLASSES.len() * OUTCOMES.len() * 2],
+    requests: [AtomicU64; STATUS_CLASSES.len() * ENDINGS * 2],
     /// Whole answers, streams.
     pub(super) duration: [Histogram; 2],
     /// By `Phase`.
@@ -113,7 +112,7 @@ pub(super) struct Cell {
 impl Default for Cell {
     fn default() -> Self {
         Self {
-            requests: [const { AtomicU64::new(0) }; STATUS_CLASSES.len() * OUTCOMES.len() * 2],
+            requests: [const { AtomicU64::new(0) }; STATUS_CLASSES.len() * ENDINGS * 2],
             duration: [Histogram::new(REQUEST), Histogram::new(REQUEST)],
             overhead: Phase::ALL.map(|_| Histogram::new(OVERHEAD)),
             queued: Histogram::new(REQUEST),
@@ -124,7 +123,7 @@ impl Default for Cell {
 
 impl Cell {
     fn record(&self, story: &Story) {
-        self.count(story.status, story.outcome(), story.stream);
+        self.count(story.status, Ending::of(story.class), story.stream);
         self.duration[usize::from(story.stream)].record(story.total());
         for (histogram, spent) in self.overhead.iter().zip(story.spent) {
             histogram.record(spent);
@@ -137,17 +136,16 @@ impl Cell {
         }
     }
 
-    fn count(&self, status: u16, outcome: &str, stream: bool) {
+    fn count(&self, status: u16, ending: Ending, stream: bool) {
         let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
-        let outcome = OUTCOMES.iter().position(|known| *known == outcome).unwrap_or(1);
-        self.requests[(class * OUTCOMES.len() + outcome) * 2 + usize::from(stream)].fetch_add(1, Relaxed);
+        self.requests[(class * ENDINGS + ending as usize) * 2 + usize::from(stream)].fetch_add(1, Relaxed);
     }
 
     /// Status class, outcome, streamed, count.
     pub(super) fn requests(&self) -> impl Iterator<Item = (&'static str, &'static str, bool, u64)> {
         self.requests.iter().enumerate().map(|(n, count)| {
-            let (class, outcome) = (n / 2 / OUTCOMES.len(), n / 2 % OUTCOMES.len());
-            (STATUS_CLASSES[class], OUTCOMES[outcome], n % 2 == 1, count.load(Relaxed))
+            let (class, outcome) = (n / 2 / ENDINGS, n / 2 % ENDINGS);
+            (STATUS_CLASSES[class], Ending::WORDS[outcome], n % 2 == 1, count.load(Relaxed))
         })
     }
 }
@@ -244,8 +242,8 @@ impl Counts {
 
     /// A request was refused before it had a story.
     pub fn refused(&self, error: &Error) {
-        let outcome = if error.class() == Class::CallerCancelled { "cancelled" } else { "failure" };
-        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), outcome, false));
+        let ending = Ending::of(Some(error.class()));
+        self.cell(&self.none, &self.other, |cell| cell.count(error.face().status.as_u16(), ending, false));
     }
 
     /// The settings were read again, with or without success.

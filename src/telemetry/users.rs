@@ -9,9 +9,9 @@ use std::{
 };
 
 use super::{
-    counts::{Grown, Names, OUTCOMES, Pair},
+    counts::{Grown, Names, Pair},
     exposition::Page,
-    story::Story,
+    story::{Ending, Story},
 };
 use crate::wire::Usage;
 
@@ -26,7 +26,7 @@ pub struct Users {
 
 #[derive(Debug, Default)]
 struct Spent {
-    requests: [AtomicU64; OUTCOMES.len()],
+    requests: [AtomicU64; Ending::WORDS.len()],
     tokens: [AtomicU64; Usage::KINDS.len()],
 }
 
@@ -41,8 +41,7 @@ impl Users {
             &Names(name, model),
             || (name.into(), model.clone()),
             |spent| {
-                let outcome = OUTCOMES.iter().position(|known| *known == story.outcome()).unwrap_or(1);
-                spent.requests[outcome].fetch_add(1, Relaxed);
+                spent.requests[Ending::of(story.class) as usize].fetch_add(1, Relaxed);
                 if let Some(usage) = story.usage {
                     for (count, n) in spent.tokens.iter().zip(usage.counts()) {
                         count.fetch_add(n, Relaxed);
@@ -67,7 +66,7 @@ impl Users {
         page.counters(
             "user_requests_total",
             "Client requests that have ended, by the user that sent them.",
-            each("outcome", &OUTCOMES, |spent| &spent.requests),
+            each("outcome", &Ending::WORDS, |spent| &spent.requests),
         )?;
         page.counters(
             "user_tokens_total",

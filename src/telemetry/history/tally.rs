@@ -10,7 +10,7 @@ use crate::{
     error::Class,
     telemetry::{
         counts::Labels,
-        story::{AttemptNote, RouteReason, Story},
+        story::{AttemptNote, CANCELLED, RouteReason, SUCCESS, Story},
     },
 };
 
@@ -19,11 +19,6 @@ pub const MINUTE: i64 = 60;
 
 /// Route of requests that no backend was found for.
 const NO_ROUTE: &str = "none";
-
-/// Outcome of an attempt that succeeded, of one whose client left, and of one that lost to a quicker one.
-pub(super) const SUCCESS: &str = "success";
-pub(super) const CANCELLED: &str = "cancelled";
-pub(super) const LET_GO: &str = "let_go";
 
 /// What a row is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -7,7 +7,7 @@ use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use serde::Serialize;
 use smallvec::SmallVec;
 
-pub use self::report::{Millis, StoryReport, ms};
+pub use self::report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms};
 use self::report::{as_maybe_ms, as_ms};
 use super::phase::Phase;
 use crate::{
