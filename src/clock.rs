@@ -49,6 +49,11 @@ pub fn wall(at: Duration) -> SystemTime {
     UNIX_EPOCH + Duration::from_nanos(BEGAN.load(Relaxed)) + at
 }
 
+/// Seconds from the epoch to now, by the wall clock.
+pub fn unix() -> u64 {
+    wall(now()).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
 /// A moment as RFC 3339 text in UTC, to the second.
 pub fn rfc3339(at: Duration) -> String {
     humantime::format_rfc3339_seconds(wall(at)).to_string()

@@ -6,7 +6,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use greenroom::{
     exchange::retry_after::retry_after,
     upstream::classify::classify,
-    wire::{Protocol, peek, translate},
+    wire::{Protocol, translate},
 };
 
 libfuzzer_sys::fuzz_target!(|input: &[u8]| {
@@ -20,8 +20,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let name = names[usize::from(choice / 4) % names.len()];
     let spent = |asked: &str| asked.contains("remaining").then_some("0");
     let fault = match choice % 4 {
-        0 => peek::error_body(status, body),
-        1 => translate::fault(Protocol::Openai, status, body),
+        0 | 1 => translate::fault(Protocol::Openai, status, body),
         2 => translate::fault(Protocol::Anthropic, status, body),
         _ => translate::fault(Protocol::Gemini, status, body),
     };

@@ -159,8 +159,7 @@ impl Lane {
 
     /// Adds what an answer cost.
     pub fn add_tokens(&self, usage: Usage) {
-        let spent = [usage.input, usage.output, usage.cached, usage.reasoning];
-        for (count, n) in self.tokens.iter().zip(spent).filter(|(_, n)| *n > 0) {
+        for (count, n) in self.tokens.iter().zip(usage.counts()).filter(|(_, n)| *n > 0) {
             count.fetch_add(n, Relaxed);
         }
     }

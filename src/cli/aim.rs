@@ -4,7 +4,10 @@ use actix_web::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Client, NO_ADMIN_HERE, UNKNOWN_TOKEN, error_words, is_no_endpoint};
+use super::{
+    client::{Client, NO_ADMIN_HERE, UNKNOWN_TOKEN, error_words, is_no_endpoint},
+    words::Lang,
+};
 
 /// Which backends to ask for which model.
 #[derive(Debug, Clone, Args)]
@@ -25,8 +28,8 @@ pub(super) struct Aim {
 }
 
 impl Client {
-    /// The backends to ask, each with a model that it serves.
-    pub(super) async fn aims(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
+    /// The backends to ask, each with a model that it serves: one at least.
+    pub(super) async fn aims(&self, whom: &Whom, lang: Lang) -> Result<Vec<Aim>, String> {
         if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
             // Asked for nothing else: a Greenroom that cannot be asked would look like backends that fail.
             self.models().await?;
@@ -49,7 +52,8 @@ impl Client {
         if !self.has_admin_url() {
             self.models().await?;
         }
-        aims(whom, &listed)
+        let aims = aims(whom, &listed)?;
+        if aims.is_empty() { Err(lang.no_backends().to_owned()) } else { Ok(aims) }
     }
 
     /// The models that the token may ask for.

@@ -43,10 +43,7 @@ pub(super) fn run(benchmark: &Benchmark) -> ExitCode {
     run_work(async {
         let client = Client::new(&benchmark.server);
         let lang = Lang::chosen(benchmark.lang);
-        let aims = client.aims(&benchmark.whom).await?;
-        if aims.is_empty() {
-            return Err(lang.no_backends().to_owned());
-        }
+        let aims = client.aims(&benchmark.whom, lang).await?;
         let question = Question {
             prompt: "Count from one to twenty in words.".to_owned(),
             max_tokens: TOKENS,

@@ -44,10 +44,7 @@ pub(super) fn run(check: &Check) -> ExitCode {
     run_work(async {
         let client = Client::new(&check.server);
         let lang = Lang::chosen(check.lang);
-        let aims = client.aims(&check.whom).await?;
-        if aims.is_empty() {
-            return Err(lang.no_backends().to_owned());
-        }
+        let aims = client.aims(&check.whom, lang).await?;
         let question = ping(check.streaming);
         let answers: Vec<Answer> = if check.serial {
             let mut answers = Vec::new();

@@ -10,6 +10,7 @@ use super::{
     client::{Client, Question, Server, run as run_work, verdict},
     say,
     table::{columns, table, width},
+    words::Lang,
 };
 
 /// Ask several backends the same question, answers side by side
@@ -39,10 +40,7 @@ pub(super) struct Compare {
 pub(super) fn run(compare: &Compare) -> ExitCode {
     run_work(async {
         let client = Client::new(&compare.server);
-        let aims = client.aims(&compare.whom).await?;
-        if aims.is_empty() {
-            return Err("there are no backends to ask".to_owned());
-        }
+        let aims = client.aims(&compare.whom, Lang::En).await?;
         let question =
             Question { prompt: compare.prompt.clone(), max_tokens: compare.max_tokens, stream: compare.stream };
         let answers = join_all(aims.iter().map(|aim| client.ask(aim, &question))).await;

@@ -1,9 +1,6 @@
 //! Owns getting an answer: attempts until one has content, waits where waiting helps.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use tokio::time::sleep;
 
@@ -48,8 +45,9 @@ impl Exchange {
             let refusal = match answer? {
                 Ok(grant) => match self.race(grant).await {
                     Ok(opened) => return Ok(opened),
-                    Err(fallen) => {
-                        self.fell(fallen)?;
+                    Err((_, failed)) if is_hopeless(&failed) => return Err(Error::Upstream(Box::new(failed))),
+                    Err((target, failed)) => {
+                        self.note_fallen(&target, failed);
                         if self.may_try_again() {
                             continue;
                         }
@@ -143,17 +141,6 @@ impl Exchange {
         let answer = self.worker.assign(ask).await;
         request.telling.spent(Phase::Route, began);
         answer.map_err(|_| Error::Internal)
-    }
-
-    /// Takes note of failed attempts; an error if no other backend can help.
-    pub(super) fn fell(&mut self, fallen: Vec<(Arc<Target>, Failed)>) -> Result<(), Error> {
-        for (target, failed) in fallen {
-            self.note_fallen(&target, failed.clone());
-            if is_hopeless(&failed) {
-                return Err(Error::Upstream(Box::new(failed)));
-            }
-        }
-        Ok(())
     }
 
     /// Takes note of a failed attempt.

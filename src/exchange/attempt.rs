@@ -1,6 +1,11 @@
 //! Owns one attempt at one backend: send, wait for the first content or the whole answer, judge what came.
 
-use std::{borrow::Cow, pin::pin, sync::Arc, time::Duration};
+use std::{
+    borrow::Cow,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use bytes::Bytes;
 use tokio::time::Instant;
@@ -10,12 +15,12 @@ use super::{
     debt::{Debt, Owed},
     decode::Decoder,
     held::Held,
-    judge::{empty, refused, says_finish, whole},
+    judge::{empty, refused, whole},
     leg::Leg,
     relay::{Reader, Step, Terms},
     request::Request,
     retry_after::named_in,
-    surface::{Surface, Way},
+    surface::Way,
     thoughts::shows,
     watch::Watch,
     worker::Worker,
@@ -27,7 +32,7 @@ use crate::{
     settings::Rescue,
     telemetry::phase::Phase,
     upstream::{Answer, BrokenOff, HeaderLines, request_id},
-    wire::{Protocol, Usage, envelope::Change, translate::Dialect},
+    wire::{Protocol, Usage, envelope::Change},
 };
 
 /// An attempt that succeeded so far.
@@ -105,10 +110,9 @@ async fn try_open(
     let now = leg.begun;
     let left = request.deadline.saturating_duration_since(now);
     let mut watch = Watch::new(&worker.timers, now, limits, left, leg.slow.clone());
-    let native_chat =
-        matches!(request.surface, Surface::Chat | Surface::Completions) && backend.protocol == Protocol::Openai;
-    let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
     let surface = request.surface;
+    let native_chat = surface.has_choices() && backend.protocol == Protocol::Openai;
+    let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
     let way = surface
         .way(backend, request.stream)
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;
@@ -153,10 +157,11 @@ async fn try_open(
             reader.sew_onto(begun.map_or(debt.text(), |begun| begun.blank).to_owned());
         }
         let resumed = begun.is_some();
-        let first = first_content(&mut reader, &mut watch, surface.dialect(), resumed).await;
+        let first = first_content(&mut reader, &mut watch, resumed).await;
         leg.blameless = reader.differs;
         let (held, over) = first.map_err(|failed| {
-            let failed = Failed { request_id: request_id(&headers), ..named_in(failed, |name| reader.header(name)) };
+            let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
+            let failed = Failed { request_id: request_id(&headers), ..failed };
             match &owed {
                 Some(debt) if resumed && reader.differs => unable(debt, leg, target, failed),
                 _ => failed,
@@ -210,20 +215,14 @@ async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Faile
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
 /// that goes on with a text has to have shown by then that it does, and one that has failed in the same breath is none either.
-async fn first_content(
-    reader: &mut Reader,
-    watch: &mut Watch,
-    dialect: Dialect,
-    resumed: bool,
-) -> Result<(Bytes, bool), Failed> {
+async fn first_content(reader: &mut Reader, watch: &mut Watch, resumed: bool) -> Result<(Bytes, bool), Failed> {
     let mut held = Held::default();
     loop {
         match reader.step(watch).await? {
             Step::Frames(frames) => held.add(frames)?,
             Step::End(tail) => {
                 held.add(tail)?;
-                let held = held.take();
-                return if says_finish(&held, dialect) { Ok((held, true)) } else { Err(empty()) };
+                return if reader.course.has_finish() { Ok((held.take(), true)) } else { Err(empty()) };
             }
         }
         if reader.content && !reader.has_failed() && (!resumed || reader.is_sewn()) {

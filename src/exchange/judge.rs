@@ -27,10 +27,7 @@ use crate::{
         classify::{classify, fault_in_stream, told, words},
         request_id,
     },
-    wire::{
-        Protocol, Usage, peek, sse,
-        translate::{self, Dialect},
-    },
+    wire::{Protocol, Usage, sse, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -49,10 +46,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
     let legible = if is_json { None } else { mended(&body) };
     let legible = legible.as_deref().unwrap_or(&body);
-    let fault = match protocol {
-        Protocol::Openai => peek::error_body(status, legible),
-        Protocol::Anthropic | Protocol::Gemini => translate::fault(protocol, status, legible),
-    };
+    let fault = translate::fault(protocol, status, legible);
     let class = classify(&fault);
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let passes_through = is_json && matches!(way, Way::Native(_));
@@ -117,7 +111,7 @@ async fn check(
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer cannot be read ({})", why.0)))?;
     if let Some(fault) = &seen.fault {
-        return Err(named_in(fault_in_stream(fault), |name| answer.header(name)));
+        return Err(named_in(fault_in_stream(fault), |name| answer.header(name), SystemTime::now()));
     }
     if request.stream {
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
@@ -129,19 +123,6 @@ async fn check(
         None => body,
     };
     Ok((body, usage))
-}
-
-/// Whether frames for the client, which carry no content, say that the answer is finished all the same.
-pub(super) fn says_finish(frames: &[u8], dialect: Dialect) -> bool {
-    let finishes = |data: &[u8]| {
-        let seen = match dialect {
-            Dialect::Chat => peek::frame(data),
-            Dialect::Messages => peek::messages::frame(data),
-            Dialect::Responses => peek::responses::frame(data),
-        };
-        seen.is_ok_and(|seen| seen.finish)
-    };
-    sse::frames(frames).any(|frame| frame.data.is_some_and(|data| finishes(&data)))
 }
 
 /// An end marker behind nothing: no answer, whatever it claims.

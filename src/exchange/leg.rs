@@ -10,7 +10,7 @@ use crate::{
     clock,
     error::{Class, Failed},
     router::{messages::Grant, table::Target},
-    telemetry::story::{AttemptNote, RouteReason, Telling},
+    telemetry::story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
     wire::Usage,
 };
 
@@ -75,7 +75,7 @@ impl Leg {
     }
 
     pub(super) fn succeeded(mut self, usage: Option<Usage>, now: Duration) {
-        self.telling.attempt_ended(self.note, "success", Some(200), None, now);
+        self.telling.attempt_ended(self.note, SUCCESS, Some(200), None, now);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = usage {
                 let unseen = if self.mused { usage.reasoning } else { 0 };
@@ -102,7 +102,7 @@ impl Leg {
     pub(super) fn failed(mut self, failed: &Failed) {
         let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
         // The same word as in the backend's own counts.
-        let outcome = if blameless { "let_go" } else { failed.class.as_str() };
+        let outcome = if blameless { LET_GO } else { failed.class.as_str() };
         let status = failed.status.or(self.status);
         self.telling.attempt_ended(self.note, outcome, status, Some(failed.message.clone()), now);
         if let Some(lease) = self.lease.take() {
@@ -118,7 +118,7 @@ impl Drop for Leg {
             let now = clock::now();
             // Whose end was told already was beaten by another attempt; nobody tells of a client that has left.
             let beaten = self.telling.read(|s| s.attempts.get(self.note).is_some_and(|note| note.outcome.is_some()));
-            self.telling.attempt_ended(self.note, "cancelled", None, None, now);
+            self.telling.attempt_ended(self.note, CANCELLED, None, None, now);
             lease.finish(if beaten { &Outcome::Beaten } else { &Outcome::Cancelled }, now);
         }
     }

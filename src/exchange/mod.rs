@@ -232,7 +232,7 @@ impl Exchange {
                     log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
                     self.owed = Some(debt);
                     self.broke.get_or_insert_with(|| Box::new(failed.clone()));
-                    self.fell(vec![(target, failed)])?;
+                    self.note_fallen(&target, failed);
                 }
             }
         }

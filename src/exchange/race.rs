@@ -16,6 +16,7 @@ use crate::{
     clock,
     error::Failed,
     router::{messages::Grant, table::Target},
+    telemetry::story::LET_GO,
 };
 
 /// How an attempt ends.
@@ -32,16 +33,16 @@ struct Runner<'a> {
     ending: Pin<Box<dyn Future<Output = Ended> + 'a>>,
 }
 
-impl Runner<'_> {
-    /// Its end, if that comes before it is slow.
-    async fn unless_slow(&mut self) -> Option<Ended> {
-        poll_fn(|cx| match self.ending.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if self.slow.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        })
-        .await
-    }
+/// An attempt's end, if that comes before it is slow.
+fn unless_slow<F: Future<Output = Ended> + ?Sized>(
+    mut ending: Pin<&mut F>,
+    is_slow: impl Fn() -> bool,
+) -> impl Future<Output = Option<Ended>> {
+    poll_fn(move |cx| match ending.as_mut().poll(cx) {
+        Poll::Ready(ended) => Poll::Ready(Some(ended)),
+        Poll::Pending if is_slow() => Poll::Ready(None),
+        Poll::Pending => Poll::Pending,
+    })
 }
 
 /// The end of whichever ends first, and the other.
@@ -56,7 +57,7 @@ async fn first<'a>(mut one: Runner<'a>, mut two: Runner<'a>) -> (Ended, Runner<'
 
 impl Exchange {
     /// One attempt; beside a slow one a second, whichever has content first.
-    pub(super) async fn race(&mut self, grant: Grant) -> Result<Opened, Vec<(Arc<Target>, Failed)>> {
+    pub(super) async fn race(&mut self, grant: Grant) -> Ended {
         self.attempts += 1;
         if let Some(extra) = self.extra.take() {
             extra.made();
@@ -67,23 +68,18 @@ impl Exchange {
         let (slow, note) = (leg.slow.clone(), leg.note);
         let mut ending = pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         let may_hedge = request.pin.is_none();
-        let ended = poll_fn(|cx| match ending.as_mut().poll(cx) {
-            Poll::Ready(ended) => Poll::Ready(Some(ended)),
-            Poll::Pending if may_hedge && slow.get() => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
-        });
-        if let Some(ended) = ended.await {
-            return ended.map_err(|fell| vec![fell]);
+        if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && slow.get()).await {
+            return ended;
         }
         // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
         let runner = Runner { id, note, slow, ending: Box::pin(ending) };
-        Box::pin(self.hedge(&worker, &request, runner)).await.map_err(|fell| vec![fell])
+        Box::pin(self.hedge(&worker, &request, runner)).await
     }
 
     /// Another beside an attempt that is slow, and whichever is left of two is not left alone once it is slow, either.
     async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Runner<'a>) -> Ended {
         loop {
-            if let Some(ended) = runner.unless_slow().await {
+            if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.slow.get()).await {
                 return ended;
             }
             let Some(grant) = self.another(runner.id).await else {
@@ -115,7 +111,7 @@ impl Exchange {
     /// Lets the loser go. It is asked again for this request only where nobody else is left: it may still be as slow.
     fn beaten(&mut self, loser: &Runner<'_>) {
         let why = "another attempt was quicker".to_owned();
-        self.request.telling.attempt_ended(loser.note, "let_go", None, Some(why), clock::now());
+        self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why), clock::now());
         if !self.tried.contains(&loser.id) {
             self.tried.push(loser.id);
             self.avoided.push(loser.id);

@@ -6,6 +6,9 @@ use tokio::time::Instant;
 
 use super::stage::Play;
 
+/// The header that names a request.
+pub const REQUEST_ID: &str = "x-request-id";
+
 /// An answer to a client.
 pub struct Reply {
     /// HTTP status.

@@ -1,10 +1,6 @@
 //! Owns a client's request on its way through the exchange.
 
-use std::{
-    cell::Cell,
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{cell::Cell, sync::Arc, time::Duration};
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
@@ -12,6 +8,7 @@ use tokio::time::Instant;
 
 use super::{blame, surface::Surface};
 use crate::{
+    clock,
     router::table::{Route, Target},
     settings::{Failover, Rescue},
     telemetry::story::Telling,
@@ -61,25 +58,21 @@ impl Request {
     /// What to do with a stream that breaks.
     pub fn rescue(&self) -> Rescue {
         // Only chunks with one text can be sewn together.
-        let sewable = matches!(self.surface, Surface::Chat | Surface::Completions);
+        let sewable = self.surface.has_choices();
         let route = self.route.as_ref().filter(|_| sewable);
         route.map_or(Rescue::Off, |route| route.settings.rescue)
     }
 
     /// How many choices its answer has.
     pub(super) fn choices(&self) -> u32 {
-        match self.surface {
-            Surface::Chat | Surface::Completions => self.envelope.choices(&self.body),
-            _ => 1,
-        }
+        if self.surface.has_choices() { self.envelope.choices(&self.body) } else { 1 }
     }
 
     /// What a translated answer says where the backend's own says nothing.
     pub(super) fn context(&self, target: &Target) -> ReplyContext {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
         ReplyContext {
             id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
-            created: now.map_or(0, |since| since.as_secs()),
+            created: clock::unix(),
             model: target.upstream_model.to_string(),
             asked: asked(self.surface.dialect(), &self.body),
         }

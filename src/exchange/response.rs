@@ -1,6 +1,6 @@
 //! Owns the responses that clients get: heads with Greenroom's own headers, error bodies, error frames.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     attempt::Whole,
-    reply::Reply,
+    reply::{REQUEST_ID, Reply},
     stage::{Play, Sent},
 };
 use crate::{
@@ -21,9 +21,6 @@ use crate::{
     upstream::HeaderLines,
     wire::translate::{Dialect, Received, THREAD_UNSUPPORTED, failed as failed_response},
 };
-
-/// The header that names a request.
-const REQUEST_ID: &str = "x-request-id";
 
 /// The answer in one piece.
 pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> Reply {
@@ -220,8 +217,7 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
             Dialect::Responses => {
                 let received = Received { first: &sent.first, latest: &sent.latest };
                 let error = error_object(&face, &story.id, attempts(story));
-                let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-                failed_response(received, &error, &story.id, now, &story.model).into()
+                failed_response(received, &error, &story.id, clock::unix(), &story.model).into()
             }
         }
     })

@@ -83,12 +83,12 @@ pub(super) fn heeded<'a>(class: Class, header: impl Fn(&str) -> Option<&'a str>)
 }
 
 /// A failure that a provider has told of inside of its answer, with the wait that its head names.
-pub(super) fn named_in<'a>(failed: Failed, header: impl Fn(&str) -> Option<&'a str>) -> Failed {
+pub(super) fn named_in<'a>(failed: Failed, header: impl Fn(&str) -> Option<&'a str>, wall: SystemTime) -> Failed {
     if !matches!(failed.class, Class::ProviderRatelimit | Class::ProviderOverloaded | Class::ProviderServer) {
         return failed;
     }
     let said = Fault { retry_after: failed.retry_after, ..Fault::default() };
-    Failed { retry_after: retry_after(heeded(failed.class, header), &said, SystemTime::now()), ..failed }
+    Failed { retry_after: retry_after(heeded(failed.class, header), &said, wall), ..failed }
 }
 
 #[cfg(test)]
@@ -109,7 +109,7 @@ mod tests {
         let waits = |class, own: Option<u64>, asks: bool| {
             let failed = Failed { retry_after: own.map(Duration::from_secs), ..Failed::new(class, "") };
             let header = |name: &str| if asks && name == "retry-after" { Some("9") } else { head(name) };
-            named_in(failed, header).retry_after.map(|wait| wait.as_secs())
+            named_in(failed, header, UNIX_EPOCH).retry_after.map(|wait| wait.as_secs())
         };
         assert_eq!(waits(Class::ProviderRatelimit, None, false), Some(7));
         assert_eq!(waits(Class::ProviderServer, None, false), None);

@@ -60,14 +60,12 @@ type Running = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// How an exchange that may stream stands when its head has to be decided.
 pub(super) enum Opening {
-    /// Content is there.
-    Content,
+    /// Content is there, or it ended without any, and that was all.
+    Begun,
     /// Nothing yet, and the client has waited for long enough.
     Silent,
     /// It failed, and the client has received nothing.
     Failed(Error),
-    /// It ended without content, and that was all.
-    Empty,
 }
 
 /// What becomes of an error after the head went out: the bytes of an error frame, which may go on from what went before.
@@ -132,12 +130,12 @@ impl Play {
             match self.drive(cx) {
                 Poll::Ready(Ok(())) => {
                     self.ended = true;
-                    return Poll::Ready(Opening::Empty);
+                    return Poll::Ready(Opening::Begun);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Opening::Failed(error)),
                 Poll::Pending if self.stage.is_set() => {
                     self.sending();
-                    return Poll::Ready(Opening::Content);
+                    return Poll::Ready(Opening::Begun);
                 }
                 Poll::Pending => {}
             }

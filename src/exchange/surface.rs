@@ -68,6 +68,11 @@ impl Surface {
         }
     }
 
+    /// Whether its answers have choices, which are texts.
+    pub fn has_choices(self) -> bool {
+        matches!(self, Self::Chat | Self::Completions)
+    }
+
     /// How `backend` serves it; `None` if it cannot.
     pub fn way(self, backend: &Backend, stream: bool) -> Option<Way> {
         let chat = if stream { Endpoint::ChatStream } else { Endpoint::Chat };
@@ -94,9 +99,12 @@ impl Surface {
     /// Tells the router which backends can serve it.
     pub fn able(self) -> fn(&Backend) -> bool {
         match self {
-            Self::Chat | Self::Messages | Self::Responses => |_| true,
-            Self::CountTokens => |backend| backend.protocol == Protocol::Anthropic,
-            Self::Embeddings | Self::Completions => |backend| backend.protocol == Protocol::Openai,
+            Self::Chat => |backend| Self::Chat.way(backend, false).is_some(),
+            Self::Messages => |backend| Self::Messages.way(backend, false).is_some(),
+            Self::CountTokens => |backend| Self::CountTokens.way(backend, false).is_some(),
+            Self::Responses => |backend| Self::Responses.way(backend, false).is_some(),
+            Self::Embeddings => |backend| Self::Embeddings.way(backend, false).is_some(),
+            Self::Completions => |backend| Self::Completions.way(backend, false).is_some(),
         }
     }
 }

@@ -2,17 +2,20 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{auth, header, refused, request_id, shared, worker};
+use super::{answer, auth, header, refused, request_id, shared, worker};
 use crate::{
     error::{Class, Error},
     router,
     settings::{NO_BACKEND, User},
     supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
-    telemetry::ledger::{SIZE, Wanted},
+    telemetry::{
+        ledger::{SIZE, Wanted},
+        story::Ending,
+    },
 };
 
 /// All backends, and what became of the other actors.
@@ -94,9 +97,6 @@ pub(super) fn never_heard_of(name: &str) -> Error {
     Error::Invalid { param: "backend".to_owned(), message }
 }
 
-/// How a request can have ended, beside the classes of failure.
-const OUTCOMES: [&str; 3] = ["success", "failure", "cancelled"];
-
 /// Classes that no request in the ledger has: strangers are refused before there is anything to remember, and Greenroom sets
 /// users no limit.
 const NEVER: [Class; 2] = [Class::PolicyAuth, Class::PolicyRatelimit];
@@ -106,12 +106,12 @@ fn classes() -> impl Iterator<Item = &'static str> {
 }
 
 fn is_outcome(word: &str) -> bool {
-    OUTCOMES.contains(&word) || classes().any(|class| class == word)
+    Ending::WORDS.contains(&word) || classes().any(|class| class == word)
 }
 
 fn no_outcome(word: &str) -> Error {
     let classes: BTreeSet<_> = classes().collect();
-    let known = OUTCOMES.into_iter().chain(classes).collect::<Vec<_>>().join(", ");
+    let known = Ending::WORDS.into_iter().chain(classes).collect::<Vec<_>>().join(", ");
     let message = format!("No request ends as {word:?}. Known are {known}.");
     Error::Invalid { param: "outcome".to_owned(), message }
 }
@@ -221,12 +221,10 @@ pub(super) async fn reply(
     request: &HttpRequest,
     work: impl Future<Output = Result<serde_json::Value, Error>>,
 ) -> HttpResponse {
-    let id = request_id(request);
+    // Before the work: behind a reload the caller may be a stranger, whose id is not taken over.
+    let mut answer = answer(request, StatusCode::OK);
     match work.await {
-        Ok(value) => HttpResponse::Ok()
-            .insert_header(("x-request-id", &*id))
-            .content_type("application/json")
-            .body(format!("{value:#}\n")),
+        Ok(value) => answer.content_type("application/json").body(format!("{value:#}\n")),
         Err(error) => refused(request, &error),
     }
 }

@@ -11,7 +11,6 @@ use std::{
 use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use futures_util::FutureExt;
-use smallvec::SmallVec;
 use tokio::time::Instant;
 
 use super::{
@@ -22,7 +21,12 @@ use crate::{
     backend::prompt,
     clock,
     error::{Error, panic_words},
-    exchange::{self, Request, reply::Reply, response, surface::Surface},
+    exchange::{
+        self, Request,
+        reply::{REQUEST_ID, Reply},
+        response,
+        surface::Surface,
+    },
     router::table::{self, Table},
     settings::User,
     telemetry::{
@@ -153,30 +157,9 @@ fn prepare(
     };
     let failover = table.settings.failover.clone();
     let deadline = deadline(head, failover.deadline).map_err(refuse)?;
-    let telling = Telling::new(
-        Story {
-            id,
-            user,
-            model,
-            pin: pin.clone(),
-            stream,
-            received,
-            early_head: false,
-            attempts: SmallVec::new(),
-            served_by: None,
-            first_token: None,
-            usage: None,
-            status: 0,
-            class: None,
-            message: None,
-            decision: None,
-            rescue: None,
-            ended: None,
-            queued: None,
-            spent: [authorised.saturating_sub(received), Duration::ZERO, Duration::ZERO],
-        },
-        listener,
-    );
+    let mut story = Story::begun(id, user, model, pin.clone(), stream, received);
+    story.spent[Phase::Auth as usize] = authorised.saturating_sub(received);
+    let telling = Telling::new(story, listener);
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
     let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
     let is_traced = route.as_ref().is_some_and(|route| route.traced);
@@ -266,9 +249,6 @@ fn deadline(head: &Head, most: Duration) -> Result<Duration, Error> {
     let millis = millis.ok_or(Error::InvalidHeader(NAME, "must be a whole number of milliseconds, at least 1"))?;
     Ok(most.min(Duration::from_millis(millis)))
 }
-
-/// The header that names a request.
-pub(super) const REQUEST_ID: &str = "x-request-id";
 
 /// The id of a request that is served or refused outside of the model endpoints: a stranger's own is not taken over, so that
 /// nobody can write another's into logs.

@@ -1,6 +1,6 @@
 //! Owns `GET /admin/history`: a question about the past, checked, and put to the Recorder.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
@@ -10,6 +10,7 @@ use super::{
     shared,
 };
 use crate::{
+    clock,
     error::Error,
     telemetry::history::{History, answer::Answer, messages::Ask, tally::MINUTE},
 };
@@ -42,7 +43,7 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
         let history = shared(&request).history.as_ref().ok_or_else(off)?;
         let wanted = web::Query::<Wanted>::from_query(request.query_string())
             .map_err(|error| invalid("query", &format!("{error}. Known are backend, model, from, to and step")))?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed());
+        let now = clock::unix().cast_signed();
         let ask = question(wanted.into_inner(), now)?;
         let answer = put(history, ask.clone()).await?;
         if let (true, Some(name)) = (is_empty(&answer), ask.backend)

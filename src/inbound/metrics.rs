@@ -2,9 +2,9 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
-use actix_web::{HttpRequest, HttpResponse, http::header::CONTENT_TYPE};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 
-use super::{auth, chat::REQUEST_ID, header, refused, request_id, shared, worker};
+use super::{answer, auth, header, refused, shared, worker};
 use crate::{
     error::Error,
     telemetry::{
@@ -27,10 +27,7 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
         queues: queues.map(|route| (route.model.clone(), route.queue.waiting.load(Relaxed))).collect(),
     };
     match page(&shared.counts, facts) {
-        Ok(text) => HttpResponse::Ok()
-            .insert_header((CONTENT_TYPE, exposition::CONTENT_TYPE))
-            .insert_header((REQUEST_ID, &*request_id(&request)))
-            .body(text),
+        Ok(text) => answer(&request, StatusCode::OK).content_type(exposition::CONTENT_TYPE).body(text),
         Err(fmt) => {
             log::error!("the metrics page could not be written: {fmt}");
             refused(&request, &Error::Internal)

@@ -19,12 +19,19 @@ use std::{
 };
 
 use actix::Addr;
-use actix_web::{FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, Resource, Responder, guard, web};
+use actix_web::{
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, guard,
+    http::StatusCode, web,
+};
 use tokio::sync::Notify;
 
 use crate::{
     error::Error,
-    exchange::{Worker, reply::Body, response},
+    exchange::{
+        Worker,
+        reply::{Body, REQUEST_ID},
+        response,
+    },
     router::table::{Installed, Table},
     settings::{Plan, Source},
     supervision::{Overseer, messages::Reload},
@@ -236,6 +243,13 @@ fn request_id(request: &HttpRequest) -> Arc<str> {
     let id = chat::id_of(header(request), &shared(request).table());
     request.extensions_mut().insert(Id(id.clone()));
     id
+}
+
+/// Begins an answer of the framework's, which names its request.
+fn answer(request: &HttpRequest, status: StatusCode) -> HttpResponseBuilder {
+    let mut answer = HttpResponse::build(status);
+    answer.insert_header((REQUEST_ID, &*request_id(request)));
+    answer
 }
 
 /// An error, as the framework's answer.

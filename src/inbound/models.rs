@@ -1,9 +1,9 @@
 //! Owns `GET /v1/models`: the models in the settings that the user may use; no backend is asked.
 
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use serde_json::{Value, json};
 
-use super::{auth, header, refused, request_id, shared};
+use super::{auth, header, refused, shared};
 use crate::{
     error::Error,
     router::table::{Route, Table},
@@ -36,10 +36,7 @@ pub(super) async fn one(request: HttpRequest, id: web::Path<String>) -> HttpResp
 }
 
 fn answer(request: &HttpRequest, value: &Value) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header(("x-request-id", &*request_id(request)))
-        .content_type("application/json")
-        .body(value.to_string())
+    super::answer(request, StatusCode::OK).content_type("application/json").body(value.to_string())
 }
 
 fn card(route: &Route, table: &Table) -> Value {

@@ -1,21 +1,20 @@
 //! Owns what load balancers and orchestrators ask: alive, ready.
 
-use actix_web::{HttpRequest, HttpResponse};
+use actix_web::{HttpRequest, HttpResponse, http::StatusCode};
 
-use super::{chat::REQUEST_ID, request_id, shared};
+use super::{answer, shared};
+
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// The process answers.
 pub(super) async fn live(request: HttpRequest) -> HttpResponse {
-    HttpResponse::Ok()
-        .insert_header((REQUEST_ID, &*request_id(&request)))
-        .content_type("text/plain; charset=utf-8")
-        .body("ok\n")
+    answer(&request, StatusCode::OK).content_type(TEXT).body("ok\n")
 }
 
 /// The process can serve.
 pub(super) async fn ready(request: HttpRequest) -> HttpResponse {
     let ready = shared(&request).is_ready();
-    let (mut response, text) =
-        if ready { (HttpResponse::Ok(), "ready\n") } else { (HttpResponse::ServiceUnavailable(), "not ready\n") };
-    response.insert_header((REQUEST_ID, &*request_id(&request))).content_type("text/plain; charset=utf-8").body(text)
+    let (status, text) =
+        if ready { (StatusCode::OK, "ready\n") } else { (StatusCode::SERVICE_UNAVAILABLE, "not ready\n") };
+    answer(&request, status).content_type(TEXT).body(text)
 }

@@ -108,6 +108,11 @@ pub struct Backend {
 }
 
 impl Backend {
+    /// The header that carries the key.
+    pub fn key_header(&self) -> &'static str {
+        key_header(self.protocol, self.style)
+    }
+
     /// Whether `OpenAI` itself, or Azure for it, answers here: they refuse members of messages that they do not know.
     pub fn is_openais_own(&self) -> bool {
         let host = self.address.host.as_str();
@@ -161,40 +166,23 @@ impl Backend {
                 );
             }
         }
-        let weight: f64 = s.value("weight");
-        if weight <= 0.0 {
-            s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
-        }
-        let mut at_least_one = |key: &'static str| {
-            let n: u32 = s.value(key);
-            if n == 0 {
-                s.problem(key, "must be at least 1");
-            }
-            n
-        };
-        let max_in_flight = at_least_one("max_in_flight");
-        let slots = at_least_one("slots");
-        let max_tokens = at_least_one("max_tokens");
-        let mut some_time = |key: &'static str| {
-            let time: Duration = s.value(key);
-            if time.is_zero() {
-                s.problem(key, "must be longer than 0; every wait has a deadline");
-            }
-            time
-        };
-        let expected_first_token = some_time("expected_first_token");
+        let weight = s.weight();
+        let max_in_flight = s.at_least_one("max_in_flight");
+        let slots = s.at_least_one("slots");
+        let max_tokens = s.at_least_one("max_tokens");
+        let expected_first_token = s.time("expected_first_token");
         let deadlines = Deadlines {
-            connect: some_time("connect_timeout"),
-            first_token_soft: some_time("first_token_soft"),
-            first_token_hard: some_time("first_token_hard"),
-            idle: some_time("idle_timeout"),
-            total: some_time("total_timeout"),
+            connect: s.time("connect_timeout"),
+            first_token_soft: s.time("first_token_soft"),
+            first_token_hard: s.time("first_token_hard"),
+            idle: s.time("idle_timeout"),
+            total: s.time("total_timeout"),
         };
-        let probe_every = some_time("probe_every");
+        let probe_every = s.time("probe_every");
         let breaker = BreakerSettings {
-            window: some_time("breaker_window"),
-            backoff_min: some_time("backoff_min"),
-            backoff_max: some_time("backoff_max"),
+            window: s.time("breaker_window"),
+            backoff_min: s.time("backoff_min"),
+            backoff_max: s.time("backoff_max"),
             failures: s.value("breaker_failures"),
             min_samples: s.value("breaker_min_samples"),
             error_ratio: s.value("breaker_error_ratio"),
@@ -275,7 +263,6 @@ fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap<String, Se
     headers
 }
 
-/// The header that carries the key.
 fn key_header(protocol: Protocol, style: Style) -> &'static str {
     match (protocol, style) {
         (Protocol::Openai, Style::Openai) => "authorization",

@@ -42,10 +42,7 @@ impl History {
         if retention < MINUTE {
             s.problem("retention", "must be at least \"1m\"");
         }
-        let flush_every: Duration = s.value("flush_every");
-        if flush_every.is_zero() {
-            s.problem("flush_every", "must be longer than 0");
-        }
+        let flush_every = s.time("flush_every");
         let queue = s.value("queue");
         if !(1..=MOST_ROWS).contains(&queue) {
             s.problem("queue", format!("must be from 1 to {MOST_ROWS}"));

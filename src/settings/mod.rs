@@ -30,6 +30,20 @@ pub use self::{
     user::{Allowed, TokenDigest, User, check_token, digest},
 };
 
+/// A file for tests: one backend, one model, one user.
+#[cfg(test)]
+pub(crate) const SMALL: &str = r#"
+    [backends.a]
+    protocol = "openai"
+    base_url = "http://127.0.0.1:9/v1"
+    [models.m]
+    backends = [{ backend = "a" }]
+    [users.u]
+    token = "t"
+    models = ["*"]
+    backends = ["*"]
+"#;
+
 /// Everything the operator decides.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Settings {

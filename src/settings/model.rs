@@ -95,10 +95,7 @@ impl Target {
             s.problem("model", "is empty; leave it out to use the public name");
         }
         let priority = s.optional("priority").unwrap_or(1);
-        let weight = s.optional("weight").unwrap_or(1.0);
-        if weight <= 0.0 {
-            s.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
-        }
+        let weight = s.weight();
         let context_window = s.optional("context_window");
         if context_window == Some(0) {
             s.problem("context_window", "must be at least 1; leave it out where it is not known");

@@ -92,27 +92,15 @@ impl fmt::Display for Plan {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::SMALL as BASE, *};
 
     fn settings(text: &str) -> Settings {
         super::super::parse("test", text).expect("good settings")
     }
 
-    const BASE: &str = r#"
-        [backends.a]
-        protocol = "openai"
-        base_url = "http://127.0.0.1:1/v1"
-        [models.m]
-        backends = [{ backend = "a" }]
-        [users.u]
-        token = "t"
-        models = ["*"]
-        backends = ["*"]
-    "#;
-
     #[test]
     fn a_plan_names_what_comes_goes_changes_and_stays() {
-        let more = BASE.replace("127.0.0.1:1", "127.0.0.1:2")
+        let more = BASE.replace("127.0.0.1:9", "127.0.0.1:2")
             + "[backends.b]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:3/v1\"\n[server]\nworkers = 7\n";
         let (base, more) = (settings(BASE), settings(&more));
         let plan = Plan::of(&base, &base, &more);

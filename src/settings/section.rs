@@ -1,6 +1,6 @@
 //! Owns reading one settings table key by key, so that every problem of a file is found in one run, each with its key and the fix.
 
-use std::{cell::RefCell, fmt};
+use std::{cell::RefCell, fmt, time::Duration};
 
 use serde_json::{Map, Value};
 
@@ -146,6 +146,33 @@ impl<'p> Section<'p> {
         self.required(key).unwrap_or_default()
     }
 
+    /// Takes a time that must not be nought.
+    pub(super) fn time(&mut self, key: &'static str) -> Duration {
+        let time: Duration = self.value(key);
+        if time.is_zero() {
+            self.problem(key, "must be longer than 0");
+        }
+        time
+    }
+
+    /// Takes a count that must not be nought.
+    pub(super) fn at_least_one(&mut self, key: &'static str) -> u32 {
+        let count = self.value(key);
+        if count == 0 {
+            self.problem(key, "must be at least 1");
+        }
+        count
+    }
+
+    /// Takes the weight of a backend.
+    pub(super) fn weight(&mut self) -> f64 {
+        let weight = self.optional("weight").unwrap_or(1.0);
+        if weight <= 0.0 {
+            self.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
+        }
+        weight
+    }
+
     /// Takes one of a few words.
     pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
         let text: String = self.required(key)?;
@@ -207,8 +234,6 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use serde_json::json;
 
     use super::*;

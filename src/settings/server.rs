@@ -114,10 +114,7 @@ pub struct Failover {
 impl Failover {
     pub(super) fn read(value: Value, problems: &Problems) -> Self {
         let mut s = Section::open("failover", value, problems);
-        let max_attempts = s.value("max_attempts");
-        if max_attempts == 0 {
-            s.problem("max_attempts", "must be at least 1");
-        }
+        let max_attempts = s.at_least_one("max_attempts");
         let mut share = |key: &'static str| {
             let share: f64 = s.value(key);
             if !(0.0..=1.0).contains(&share) {
@@ -127,16 +124,9 @@ impl Failover {
         };
         let retry_budget = share("retry_budget");
         let hedge_budget = share("hedge_budget");
-        let mut some_time = |key: &'static str| {
-            let time: Duration = s.value(key);
-            if time.is_zero() {
-                s.problem(key, "must be longer than 0");
-            }
-            time
-        };
-        let deadline = some_time("deadline");
-        let keepalive_after = some_time("keepalive_after");
-        let keepalive_every = some_time("keepalive_every");
+        let deadline = s.time("deadline");
+        let keepalive_after = s.time("keepalive_after");
+        let keepalive_every = s.time("keepalive_every");
         if keepalive_every < LEAST_PAUSE {
             s.problem(
                 "keepalive_every",

@@ -97,8 +97,3 @@ impl FromStr for Action {
             .ok_or_else(|| format!("There is no action '{word}'; use drain, resume, reset, probe or diagnose."))
     }
 }
-
-/// A backend's actor was given up. Sent by its guard.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct GaveUp(pub String);

@@ -8,12 +8,11 @@ mod staff;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, ResponseFuture, Supervised};
+use actix::{Actor, Addr, Context, Handler, ResponseFuture, Supervised};
 use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use foldhash::HashMap;
@@ -22,7 +21,7 @@ use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Diagnose, GaveUp, NotDone, Probe, Register, Reload},
+    messages::{Act, Action, AskReports, Diagnose, NotDone, Probe, Register, Reload},
     staff::{start_backend, table},
 };
 use crate::{
@@ -56,15 +55,11 @@ pub struct Overseer {
 
 /// Starts the Overseer and the backends of `settings` on this thread.
 pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Installed) {
-    let empty =
-        Table::build(Arc::new(Settings { models: BTreeMap::default(), ..settings.clone() }), HashMap::default(), 0);
-    let installed: Installed = Arc::new(ArcSwap::from_pointee(empty));
-    let (started, in_force) = (settings.clone(), installed.clone());
     counts.users.counted.store(settings.server.metrics_by_user, Relaxed);
-    let overseer = Overseer { started, installed: in_force, routers: Vec::new(), counts: counts.clone() };
-    let addr = guarded::start(overseer, entered(counts, Role::Overseer));
-    installed.store(Arc::new(table(settings, &HashMap::default(), &addr)));
-    (addr, installed)
+    let started = settings.clone();
+    let installed: Installed = Arc::new(ArcSwap::from_pointee(table(settings, &HashMap::default())));
+    let overseer = Overseer { started, installed: installed.clone(), routers: Vec::new(), counts: counts.clone() };
+    (guarded::start(overseer, entered(counts, Role::Overseer)), installed)
 }
 
 /// Enters and logs what the guard of an actor in this role tells.
@@ -125,10 +120,10 @@ impl Overseer {
     }
 
     /// Starts a given-up backend's actor anew; its facts stay.
-    fn revive(&self, handle: &Handle, me: &Addr<Self>) {
+    fn revive(&self, handle: &Handle) {
         let old = self.installed.load_full();
         revive(&handle.vitals);
-        let fresh = start_backend(handle.name(), handle.settings.clone(), handle.vitals.clone(), me);
+        let fresh = start_backend(handle.name(), handle.settings.clone(), handle.vitals.clone());
         let mut handles = old.handles.clone();
         handles.insert(handle.name().to_string(), fresh);
         self.install(Table::build(old.settings.clone(), handles, old.created));
@@ -177,10 +172,10 @@ impl Handler<AskReports> for Overseer {
 impl Handler<Act> for Overseer {
     type Result = Result<(), NotDone>;
 
-    fn handle(&mut self, Act { backend, action }: Act, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Act { backend, action }: Act, _: &mut Self::Context) -> Self::Result {
         let handle = self.handle_of(&backend)?;
         match action {
-            Action::Resume if !handle.addr.connected() => self.revive(&handle, &ctx.address()),
+            Action::Resume if !handle.addr.connected() => self.revive(&handle),
             _ if !handle.addr.connected() => return Err(NotDone::GivenUp),
             Action::Drain => handle.addr.do_send(backend::messages::Drain),
             Action::Resume => handle.addr.do_send(backend::messages::Resume),
@@ -194,11 +189,11 @@ impl Handler<Act> for Overseer {
 impl Handler<Reload> for Overseer {
     type Result = actix::MessageResult<Reload>;
 
-    fn handle(&mut self, Reload { settings, dry_run }: Reload, ctx: &mut Self::Context) -> Self::Result {
+    fn handle(&mut self, Reload { settings, dry_run }: Reload, _: &mut Self::Context) -> Self::Result {
         let old = self.installed.load_full();
         let plan = Plan::of(&self.started, &old.settings, &settings);
         if !dry_run {
-            let new = table(*settings, &old.handles, &ctx.address());
+            let new = table(*settings, &old.handles);
             for (name, handle) in &old.handles {
                 let stays = new.handles.get(name).is_some_and(|new| new.addr == handle.addr);
                 if !stays {
@@ -230,13 +225,5 @@ impl Handler<Diagnose> for Overseer {
     fn handle(&mut self, Diagnose(name): Diagnose, _: &mut Self::Context) -> Self::Result {
         let handle = self.living(&name);
         Box::pin(async move { handle?.addr.send(backend::messages::Diagnose).await.map_err(|_| NotDone::Crashed) })
-    }
-}
-
-impl Handler<GaveUp> for Overseer {
-    type Result = ();
-
-    fn handle(&mut self, GaveUp(name): GaveUp, _: &mut Self::Context) {
-        log::error!("backend given up: backend={name}; POST /admin/backends/{name}/resume starts it again");
     }
 }

@@ -1,21 +1,13 @@
 //! Owns starting the backends' actors that a table needs, and keeping those that run already.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{SystemTime, UNIX_EPOCH},
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use actix::Addr;
 use foldhash::HashMap;
 
-use super::{
-    Overseer,
-    guarded::{self, Notice},
-    messages::GaveUp,
-};
+use super::guarded::{self, Notice};
 use crate::{
     backend::{
         self, Backend, Handle,
@@ -29,7 +21,7 @@ use crate::{
 };
 
 /// Builds the table of `settings`; backends of `running` that stay the same keep their actors and facts.
-pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, overseer: &Addr<Overseer>) -> Table {
+pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) -> Table {
     let settings = Arc::new(settings);
     let mut handles = HashMap::default();
     for (name, backend) in &settings.backends {
@@ -50,7 +42,7 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, 
                 if let Some(held @ Gate::Held(Why::Drained)) = before.map(|handle| handle.vitals.gate.read()) {
                     vitals.gate.publish(held);
                 }
-                start_backend(name, Arc::new(backend.clone()), Arc::new(vitals), overseer)
+                start_backend(name, Arc::new(backend.clone()), Arc::new(vitals))
             }
         };
         handle.vitals.serve(&models);
@@ -62,8 +54,7 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>, 
         }
         handles.insert(name.clone(), handle);
     }
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    Table::build(settings, handles, created)
+    Table::build(settings, handles, clock::unix())
 }
 
 /// Whether what was learned of the one holds for the other: same server, same account.
@@ -85,14 +76,9 @@ fn next_id() -> u64 {
 }
 
 /// Starts a backend's actor, under guard.
-pub(super) fn start_backend(
-    name: &str,
-    settings: Arc<settings::Backend>,
-    vitals: Arc<Vitals>,
-    overseer: &Addr<Overseer>,
-) -> Arc<Handle> {
+pub(super) fn start_backend(name: &str, settings: Arc<settings::Backend>, vitals: Arc<Vitals>) -> Arc<Handle> {
     let facts = vitals.clone();
-    let (name, overseer) = (name.to_owned(), overseer.clone());
+    let name = name.to_owned();
     let addr = guarded::start(Backend::new(settings.clone(), vitals.clone()), move |notice| match notice {
         Notice::Restarted(cause) => {
             facts.restarts.fetch_add(1, Relaxed);
@@ -105,7 +91,7 @@ pub(super) fn start_backend(
             facts.gate.publish(Gate::Held(Why::GivenUp));
             note(&facts, "gave_up", &cause);
             facts.last_cause.store(Some(Arc::new(cause)));
-            overseer.do_send(GaveUp(name.clone()));
+            log::error!("backend given up: backend={name}; POST /admin/backends/{name}/resume starts it again");
         }
     });
     Arc::new(Handle { id: next_id(), settings, vitals, addr })

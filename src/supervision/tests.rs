@@ -15,19 +15,7 @@ use crate::{
 };
 
 fn settings() -> Settings {
-    let text = r#"
-        [backends.one]
-        protocol = "openai"
-        base_url = "http://127.0.0.1:9/v1"
-        api_key = "k"
-        [models.m]
-        backends = [{ backend = "one" }]
-        [users.u]
-        token = "a-token-for-tests-only"
-        models = ["*"]
-        backends = ["*"]
-    "#;
-    settings::parse("test", text).expect("sound settings")
+    settings::parse("test", settings::SMALL).expect("sound settings")
 }
 
 fn ask(settings: &Settings, able: fn(&Backend) -> bool) -> Assign {

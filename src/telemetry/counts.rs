@@ -7,7 +7,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
 };
 
 use arc_swap::ArcSwap;
@@ -16,12 +15,13 @@ use hashbrown::{Equivalent, HashMap};
 
 use super::{
     phase::Phase,
-    story::{RouteReason, Story},
+    story::{Ending, RouteReason, Story},
     toll::Toll,
     users::Users,
 };
 use crate::{
     backend::histogram::{Histogram, OVERHEAD, REQUEST},
+    clock,
     error::{Class, Error, Weight},
     settings::{NO_BACKEND, OTHER},
 };
@@ -29,8 +29,7 @@ use crate::{
 /// First digits of statuses as labels, in the order of `Cell::requests`.
 pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 
-/// How requests end, in the order of `Cell::requests`.
-pub const OUTCOMES: [&str; 3] = ["success", "failure", "cancelled"];
+const ENDINGS: usize = Ending::WORDS.len();
 
 /// When clients leave, in the order of `Cell::left`.
 pub const LEFT: [&str; 2] = ["waiting", "streaming"];
@@ -101,7 +100,7 @@ impl Equivalent<Pair> for Names<'_> {
 /// Requests of one model that ended at one backend.
 #[derive(Debug)]
 pub(super) struct Cell {
-    requests: [AtomicU64; STATUS_CLASSES.len() * OUTCOMES.len() * 2],
+    requests: [AtomicU64; STATUS_CLASSES.len() * ENDINGS * 2],
     /// Whole answers, streams.
     pub(super) duration: [Histogram; 2],
     /// By `Phase`.
@@ -113,7 +112,7 @@ pub(super) struct Cell {
 impl Default for Cell {
     fn default() -> Self {
         Self {
-            requests: [const { AtomicU64::new(0) }; STATUS_CLASSES.len() * OUTCOMES.len() * 2],
+            requests: [const { AtomicU64::new(0) }; STATUS_CLASSES.len() * ENDINGS * 2],
             duration: [Histogram::new(REQUEST), Histogram::new(REQUEST)],
             overhead: Phase::ALL.map(|_| Histogram::new(OVERHEAD)),
             queued: Histogram::new(REQUEST),
@@ -124,7 +123,7 @@ impl Default for Cell {
 
 impl Cell {
     fn record(&self, story: &Story) {
-        self.count(story.status, story.outcome(), story.stream);
+        self.count(story.status, Ending::of(story.class), story.stream);
         self.duration[usize::from(story.stream)].record(story.total());
         for (histogram, spent) in self.overhead.iter().zip(story.spent) {
             histogram.record(spent);
@@ -137,17 +136,16 @@ impl Cell {
         }
     }
 
-    fn count(&self, status: u16, outcome: &str, stream: bool) {
+    fn count(&self, status: u16, ending: Ending, stream: bool) {
         let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
-        let outcome = OUTCOMES.iter().position(|known| *known == outcome).unwrap_or(1);
-        self.requests[(class * OUTCOMES.len() + outcome) * 2 + usize::from(stream)].fetch_add(1, Relaxed);
+        self.requests[(class * ENDINGS + ending as usize) * 2 + usize::from(stream)].fetch_add(1, Relaxed);
     }
 
     /// Status class, outcome, streamed, count.
     pub(super) fn requests(&self) -> impl Iterator<Item = (&'static str, &'static str, bool, u64)> {
         self.requests.iter().enumerate().map(|(n, count)| {
-            let (class, outcome) = (n / 2 / OUTCOMES.len(), n / 2 % OUTCOMES.len());
-            (STATUS_CLASSES[class], OUTCOMES[outcome], n % 2 == 1, count.load(Relaxed))
+            let (class, outcome) = (n / 2 / ENDINGS, n / 2 % ENDINGS);
+            (STATUS_CLASSES[class], Ending::WORDS[outcome], n % 2 == 1, count.load(Relaxed))
         })
     }
 }
@@ -187,7 +185,7 @@ impl Default for Counts {
             pins: Grown::default(),
             reloads: Default::default(),
             last_reload_succeeded: AtomicBool::new(true),
-            settings_since: AtomicU64::new(seconds()),
+            settings_since: AtomicU64::new(clock::unix()),
             toll: Toll::default(),
             users: Users::default(),
             dropped: AtomicU64::new(0),
@@ -244,9 +242,8 @@ impl Counts {
 
     /// A request was refused before it had a story; `model`: a configured one, if it got as far as to name one.
     pub fn refused(&self, error: &Error, model: Option<&Arc<str>>) {
-        let outcome = if error.class() == Class::CallerCancelled { "cancelled" } else { "failure" };
-        let model = model.unwrap_or(&self.other);
-        self.cell(&self.none, model, |cell| cell.count(error.face().status.as_u16(), outcome, false));
+        let (ending, model) = (Ending::of(Some(error.class())), model.unwrap_or(&self.other));
+        self.cell(&self.none, model, |cell| cell.count(error.face().status.as_u16(), ending, false));
         if error.is_bad_pin() {
             let key = (self.other.clone(), model.clone(), "denied");
             self.pins.of(&key, || key.clone(), plus_one);
@@ -258,7 +255,7 @@ impl Counts {
         self.reloads[usize::from(success)].fetch_add(1, Relaxed);
         self.last_reload_succeeded.store(success, Relaxed);
         if success {
-            self.settings_since.store(seconds(), Relaxed);
+            self.settings_since.store(clock::unix(), Relaxed);
         }
     }
 }
@@ -285,8 +282,4 @@ fn pin_outcome(story: &Story) -> &'static str {
 
 fn plus_one(count: &AtomicU64) {
     count.fetch_add(1, Relaxed);
-}
-
-fn seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use parking_lot::Mutex;
 
-use super::story::Story;
+use super::story::{Ending, Story};
 
 /// Stories kept.
 pub const SIZE: usize = 1024;
@@ -56,7 +56,7 @@ impl Ledger {
             .filter(|story| wanted.backend.is_none() || story.attempts.iter().any(|a| is(&wanted.backend, &a.backend)))
             .filter(|story| {
                 let by_class = story.class.is_some_and(|class| is(&wanted.outcome, class.as_str()));
-                is(&wanted.outcome, story.outcome()) || by_class
+                is(&wanted.outcome, Ending::of(story.class).as_str()) || by_class
             })
             .filter(|story| is(&wanted.model, &story.model))
             .take(wanted.limit.unwrap_or(100))

@@ -24,6 +24,7 @@ use super::{
 use crate::{
     backend::{Handle, gate::KINDS, state::State},
     error::Class,
+    wire::Usage,
 };
 
 /// Label of what concerns all models of a backend.
@@ -181,7 +182,7 @@ impl Scrape {
             "tokens_total",
             "Tokens of complete answers as providers count them; cached and reasoning ones are part of input and output.",
             self.seen.iter().flat_map(|seen| {
-                let directions = ["input", "output", "cached", "reasoning"].into_iter().zip(&seen.lane.tokens);
+                let directions = Usage::KINDS.into_iter().zip(&seen.lane.tokens);
                 directions.map(|(direction, count)| (seen.labels_and("direction", direction), get(count)))
             }),
         )

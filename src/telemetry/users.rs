@@ -9,13 +9,11 @@ use std::{
 };
 
 use super::{
-    counts::{Grown, Names, OUTCOMES, Pair},
+    counts::{Grown, Names, Pair},
     exposition::Page,
-    story::Story,
+    story::{Ending, Story},
 };
-
-/// Kinds of tokens as labels, in the order of `Spent::tokens`.
-const DIRECTIONS: [&str; 4] = ["input", "output", "cached", "reasoning"];
+use crate::wire::Usage;
 
 /// What users asked for. Their names are the settings', so that there are no more series than an operator has written down.
 #[derive(Debug, Default)]
@@ -28,8 +26,8 @@ pub struct Users {
 
 #[derive(Debug, Default)]
 struct Spent {
-    requests: [AtomicU64; OUTCOMES.len()],
-    tokens: [AtomicU64; DIRECTIONS.len()],
+    requests: [AtomicU64; Ending::WORDS.len()],
+    tokens: [AtomicU64; Usage::KINDS.len()],
 }
 
 impl Users {
@@ -43,11 +41,9 @@ impl Users {
             &Names(name, model),
             || (name.into(), model.clone()),
             |spent| {
-                let outcome = OUTCOMES.iter().position(|known| *known == story.outcome()).unwrap_or(1);
-                spent.requests[outcome].fetch_add(1, Relaxed);
+                spent.requests[Ending::of(story.class) as usize].fetch_add(1, Relaxed);
                 if let Some(usage) = story.usage {
-                    let tokens = [usage.input, usage.output, usage.cached, usage.reasoning];
-                    for (count, n) in spent.tokens.iter().zip(tokens) {
+                    for (count, n) in spent.tokens.iter().zip(usage.counts()) {
                         count.fetch_add(n, Relaxed);
                     }
                 }
@@ -70,12 +66,12 @@ impl Users {
         page.counters(
             "user_requests_total",
             "Client requests that have ended, by the user that sent them.",
-            each("outcome", &OUTCOMES, |spent| &spent.requests),
+            each("outcome", &Ending::WORDS, |spent| &spent.requests),
         )?;
         page.counters(
             "user_tokens_total",
             "Tokens as providers counted them, by the user that asked.",
-            each("direction", &DIRECTIONS, |spent| &spent.tokens),
+            each("direction", &Usage::KINDS, |spent| &spent.tokens),
         )
     }
 }

@@ -3,10 +3,7 @@
 use actix_web::http::header::{HeaderName, HeaderValue};
 
 use super::{answer::HeaderLines, head::Field};
-use crate::{
-    settings::{Backend, Style},
-    wire::Protocol,
-};
+use crate::{settings::Backend, wire::Protocol};
 
 /// Answer headers that reach the client. Everything else, cookies and organisation names included, stays here.
 const ALLOWED: [&str; 12] = [
@@ -56,11 +53,9 @@ pub(super) fn of_backend(backend: &Backend) -> Vec<Field> {
         add("anthropic-version", ANTHROPIC_VERSION);
     }
     if let Some(key) = &backend.api_key {
-        match (backend.protocol, backend.style) {
-            (Protocol::Openai, Style::Openai) => add("authorization", &format!("Bearer {}", key.reveal())),
-            (Protocol::Openai, Style::Azure) => add("api-key", key.reveal()),
-            (Protocol::Anthropic, _) => add("x-api-key", key.reveal()),
-            (Protocol::Gemini, _) => add("x-goog-api-key", key.reveal()),
+        match backend.key_header() {
+            name @ "authorization" => add(name, &format!("Bearer {}", key.reveal())),
+            name => add(name, key.reveal()),
         }
     }
     for (name, value) in &backend.headers {

@@ -1,4 +1,4 @@
-//! Owns a plain HTTP client for the command line and for diagnosing: any URL, any headers, one deadline.
+//! Owns a plain HTTP client for the command line: any URL, any headers, one deadline.
 
 use std::time::Duration;
 

@@ -55,8 +55,6 @@ pub(super) struct Pool {
     idle: Rc<RefCell<Vec<Idle>>>,
     /// Somebody looks after the idle ones.
     swept: Rc<Cell<bool>>,
-    /// Connections opened so far.
-    opened: Cell<u64>,
 }
 
 struct Idle {
@@ -68,7 +66,7 @@ struct Idle {
 
 impl Pool {
     pub(super) fn new(place: Place) -> Self {
-        Self { place, idle: Rc::default(), swept: Rc::default(), opened: Cell::new(0) }
+        Self { place, idle: Rc::default(), swept: Rc::default() }
     }
 
     /// The connection used last that is still alive, or a new one.
@@ -80,7 +78,6 @@ impl Pool {
         }
         // Boxed, since most requests have no need of it and all would carry it.
         let io = Box::pin(self.place.connect()).await?;
-        self.opened.set(self.opened.get() + 1);
         Ok(Taken { wire: Wire { io, buffer: BytesMut::new() }, opened: Instant::now(), reused: false })
     }
 

@@ -26,14 +26,10 @@ const NO_MONEY: [&str; 6] = [
     "insufficient quota",
     "insufficient balance",
 ];
-/// How messages begin that tell of a key that is not valid, or of its owner's account that is shut, in lower case.
-const BAD_KEY: [&str; 5] = [
-    "api key not valid",
-    "api key expired",
-    "invalid x-api-key",
-    "invalid api key",
-    "this organization has been disabled",
-];
+/// How messages begin that tell of a key that is not valid, in lower case: Google, at its endpoint for OpenAI's clients too.
+const BAD_KEY: [&str; 3] = ["api key not valid", "api key expired", "invalid api key"];
+/// How Anthropic's begin that tell of a key, or of its owner's account that is shut, in lower case.
+const SHUT: [&str; 2] = ["invalid x-api-key", "this organization has been disabled"];
 /// How `DeepSeek` begins to say, with status 400, that there is no such model, in lower case.
 const NO_MODEL: &str = "model not exist";
 /// How messages begin that tell of one request larger than the account's limit for a minute, in lower case: OpenAI, Groq.
@@ -70,7 +66,7 @@ const UNABLE: &str = "found that support";
 pub(crate) fn refine(fault: &mut Fault) {
     let message = fault.message.to_ascii_lowercase();
     let begins = |words: &[&str]| words.iter().any(|w| message.starts_with(w));
-    if begins(&BAD_KEY) {
+    if begins(&BAD_KEY) || begins(&SHUT) {
         fault.status = Some(401);
         "invalid_api_key".clone_into(&mut fault.code);
     } else if begins(&NO_MONEY) && fault.status.is_none_or(|s| s < 500) {
@@ -84,6 +80,12 @@ pub(crate) fn refine(fault: &mut Fault) {
 pub fn is_too_long(fault: &Fault) -> bool {
     let message = fault.message.to_ascii_lowercase();
     TOO_LONG.iter().any(|words| message.contains(words))
+}
+
+/// Whether an OpenAI-style server says, with a status that means something else, that it does not take our key.
+pub fn refuses_the_key(fault: &Fault) -> bool {
+    let message = fault.message.to_ascii_lowercase();
+    BAD_KEY.iter().any(|words| message.starts_with(words))
 }
 
 /// Whether the account behind an OpenAI-style server has no money, as far as its words tell.

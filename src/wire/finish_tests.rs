@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 use super::{
     Malformed, Observed, Protocol,
     course::Course,
-    translate::{Dialect, ReplyContext, StreamTranslator},
+    tests_support::context,
+    translate::{Dialect, StreamTranslator},
 };
 
 /// A stream being translated, and how far it has come.
@@ -17,8 +18,7 @@ struct Stream {
 
 impl Stream {
     fn of(from: Protocol) -> Self {
-        let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
-        let translator = StreamTranslator::new(from, Dialect::Chat, context, true);
+        let translator = StreamTranslator::new(from, Dialect::Chat, context(), true);
         Self { translator, course: Course::new(1), out: Vec::new() }
     }
 

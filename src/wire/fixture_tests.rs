@@ -9,7 +9,8 @@ use super::{
     Protocol,
     second_readers::{Outcome, chat, gemini, messages, responses},
     sse,
-    translate::{Dialect, ReplyContext, StreamTranslator, reply},
+    tests_support::context,
+    translate::{Dialect, StreamTranslator, reply},
 };
 
 /// The recordings' folder; not there is a failure in CI and a note elsewhere.
@@ -70,10 +71,6 @@ fn sse_of(lines: &[String], protocol: Protocol, line_end: &str) -> Vec<u8> {
         out.extend(["data: [DONE]", line_end, line_end]);
     }
     out.into_bytes()
-}
-
-fn context() -> ReplyContext {
-    ReplyContext { id: "fallback".into(), created: 7, model: "m".into(), ..ReplyContext::default() }
 }
 
 fn translate(chunks: &[&[u8]], from: Protocol, to: Dialect) -> (Vec<u8>, bool) {

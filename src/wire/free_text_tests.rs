@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    tests_support::kept,
+    tests_support::{self, kept},
     translate::{Dialect, ReplyContext, StreamTranslator, Target, asked, reply, request},
 };
 
@@ -25,7 +25,7 @@ fn offer(dialect: Dialect) -> Value {
 
 fn context(dialect: Dialect) -> ReplyContext {
     let asked = asked(dialect, offer(dialect).to_string().as_bytes());
-    ReplyContext { id: "i".into(), created: 1, model: "m".into(), asked }
+    ReplyContext { asked, ..tests_support::context() }
 }
 
 fn sent(from: Dialect, body: &Value) -> Value {

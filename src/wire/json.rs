@@ -1,6 +1,8 @@
-//! Owns small readings of JSON values that every protocol's request reader shares.
+//! Owns small readings of JSON values that every protocol's readers share.
 
-use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
@@ -43,6 +45,10 @@ pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> R
     }
     Refused::Unsupported { param: param.to_owned(), message: message.into() }
 }
+
+/// A text, borrowed where it stands as it is, without escapes. Bare, a `Cow` in an `Option` would be copied.
+#[derive(Deserialize)]
+pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
 /// A member's text, empty if it is not there or no string.
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {

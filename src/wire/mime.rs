@@ -2,20 +2,51 @@
 
 /// The type of a file in base64: a PDF, which is what files mostly are, unless its name tells otherwise.
 pub(crate) fn of_file(name: Option<&str>) -> &'static str {
-    let ending = name.and_then(|name| name.rsplit_once('.')).map(|(_, ending)| ending.to_ascii_lowercase());
-    match ending.as_deref() {
-        Some("txt" | "text" | "log") => "text/plain",
-        Some("md") => "text/markdown",
-        Some("csv") => "text/csv",
-        Some("html" | "htm") => "text/html",
-        Some("xml") => "text/xml",
-        Some("json") => "application/json",
-        Some("png") => "image/png",
-        Some("jpg" | "jpeg") => "image/jpeg",
-        Some("webp") => "image/webp",
-        Some("gif") => "image/gif",
-        Some("docx") => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
-        Some("xlsx") => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
-        _ => "application/pdf",
+    name.and_then(by_ending).unwrap_or("application/pdf")
+}
+
+/// The type of what a URL leads to, if its path tells.
+pub(crate) fn of_url(url: &str) -> Option<&'static str> {
+    by_ending(url.split(['?', '#']).next()?.rsplit('/').next()?)
+}
+
+fn by_ending(name: &str) -> Option<&'static str> {
+    let (_, ending) = name.rsplit_once('.')?;
+    Some(match ending.to_ascii_lowercase().as_str() {
+        "txt" | "text" | "log" => "text/plain",
+        "md" => "text/markdown",
+        "csv" => "text/csv",
+        "html" | "htm" => "text/html",
+        "xml" => "text/xml",
+        "json" => "application/json",
+        "png" => "image/png",
+        "jpg" | "jpeg" => "image/jpeg",
+        "webp" => "image/webp",
+        "gif" => "image/gif",
+        "docx" => "application/vnd.openxmlformats-officedocument.wordprocessingml.document",
+        "xlsx" => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+        "pdf" => "application/pdf",
+        "heic" => "image/heic",
+        "mp4" => "video/mp4",
+        _ => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_and_a_url_are_told_by_the_same_endings() {
+        for (ending, want) in
+            [("md", "text/markdown"), ("CSV", "text/csv"), ("pdf", "application/pdf"), ("heic", "image/heic")]
+        {
+            assert_eq!(of_file(Some(&format!("a.b.{ending}"))), want);
+            assert_eq!(of_url(&format!("https://x.test/v1.0/a.{ending}?b=c.png#d.png")), Some(want));
+        }
+        assert_eq!(of_file(Some("a")), "application/pdf");
+        for url in ["https://x.test", "https://x.test/a.csv/b", "https://x.test/a.unknown", ""] {
+            assert_eq!(of_url(url), None, "{url}");
+        }
     }
 }

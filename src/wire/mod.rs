@@ -62,7 +62,8 @@ mod turns;
 
 use std::{borrow::Cow, time::Duration};
 
-use self::{course::Moves, peek::GaveUp};
+use self::course::Moves;
+pub use self::openai::fault::GaveUp;
 
 /// What a backend speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -102,6 +103,14 @@ pub struct Usage {
 }
 
 impl Usage {
+    /// What is counted of answers, as labels name it.
+    pub const KINDS: [&str; 4] = ["input", "output", "cached", "reasoning"];
+
+    /// The counts of these kinds.
+    pub fn counts(self) -> [u64; Self::KINDS.len()] {
+        [self.input, self.output, self.cached, self.reasoning]
+    }
+
     /// Counts of a later event; one that counts no prompt leaves it as it was counted.
     #[must_use]
     pub fn after(self, earlier: Option<Self>) -> Self {
@@ -153,8 +162,6 @@ pub struct Observed<'a> {
     /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice, log
     /// probabilities.
     pub intricate: bool,
-    /// The model that answers, as the provider calls it.
-    pub model: Option<Cow<'a, str>>,
 }
 
 /// Bytes that are not what the protocol says.

@@ -4,20 +4,14 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
+    tests_support::{self, context},
     translate::{Dialect, ReplyContext, StreamTranslator, reply},
 };
 
 const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Responses];
 
 fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
-    let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
-    let (mut translator, mut out) = (StreamTranslator::new(from, to, context, true), Vec::new());
-    for frame in frames {
-        translator.frame(None, frame.to_string().as_bytes(), &mut out).expect("a frame");
-    }
-    assert!(translator.end(&mut out));
-    let text = String::from_utf8(out).expect("UTF-8");
-    text.lines().filter_map(|l| l.strip_prefix("data: ")).filter_map(|l| serde_json::from_str(l).ok()).collect()
+    tests_support::streamed(from, to, context(), frames)
 }
 
 /// Text, calls as name and arguments, and finish of a chat stream.
@@ -151,8 +145,7 @@ fn calls_of_geminis_without_ids_get_ones_of_their_own() {
         let calls = body.pointer("/choices/0/message/tool_calls").and_then(Value::as_array).expect("calls");
         calls.iter().filter_map(|c| c["id"].as_str().map(ToOwned::to_owned)).collect()
     };
-    let context = ReplyContext { id: "i".into(), ..ReplyContext::default() };
-    let (whole, _) = reply(Protocol::Gemini, Dialect::Chat, frame.to_string().as_bytes(), &context).expect("a reply");
+    let (whole, _) = reply(Protocol::Gemini, Dialect::Chat, frame.to_string().as_bytes(), &context()).expect("a reply");
     let whole = ids(&serde_json::from_slice(&whole).expect("JSON"));
     assert!(whole.len() == 2 && whole[0] != whole[1]);
     let events = streamed(Protocol::Gemini, Dialect::Chat, &[frame]);

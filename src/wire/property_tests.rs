@@ -8,15 +8,12 @@ use serde_json::{Value, json};
 use super::{
     Protocol,
     course::Course,
-    translate::{Dialect, ReplyContext, StreamTranslator, Target, fault, reply, request},
+    tests_support::{context, target},
+    translate::{Dialect, StreamTranslator, fault, reply, request},
 };
 
 const PROTOCOLS: [Protocol; 3] = [Protocol::Openai, Protocol::Anthropic, Protocol::Gemini];
 const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Responses];
-
-fn target(protocol: Protocol, model: &str) -> Target<'_> {
-    Target { protocol, model, max_tokens: 4096, refuse_unsupported: false }
-}
 
 fn translated(from: Dialect, body: &Value, protocol: Protocol, model: &str) -> Value {
     let out = request(from, body.to_string().as_bytes(), &target(protocol, model)).expect("a valid request");
@@ -187,12 +184,11 @@ proptest! {
     ) {
         for from in PROTOCOLS {
             for to in DIALECTS {
-                let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
-                let mut translator = StreamTranslator::new(from, to, context.clone(), true);
+                let mut translator = StreamTranslator::new(from, to, context(), true);
                 let mut out = Vec::new();
                 for frame in &frames {
                     drop(translator.frame(None, frame, &mut out));
-                    drop(reply(from, to, frame, &context));
+                    drop(reply(from, to, frame, &context()));
                     drop(fault(from, 500, frame));
                     drop(request(to, frame, &target(from, "m")));
                 }
@@ -207,8 +203,7 @@ proptest! {
     ) {
         for from in PROTOCOLS {
             for to in DIALECTS {
-                let context = ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() };
-                let mut translator = StreamTranslator::new(from, to, context, false);
+                let mut translator = StreamTranslator::new(from, to, context(), false);
                 let mut out = Vec::new();
                 let mut course = Course::new(1);
                 for (pick, index) in &picks {

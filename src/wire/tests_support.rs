@@ -15,10 +15,14 @@ pub(super) fn context() -> ReplyContext {
     ReplyContext { id: "i".into(), created: 1, model: "m".into(), ..ReplyContext::default() }
 }
 
+/// Where a request goes, hints left out where they have no place there.
+pub(super) fn target(protocol: Protocol, model: &str) -> Target<'_> {
+    Target { protocol, model, max_tokens: 4096, refuse_unsupported: false }
+}
+
 /// A request in another protocol, hints left out where they have no place in it.
 pub(super) fn made(from: Dialect, (protocol, model): To<'_>, body: &Value) -> Result<Translated, Refused> {
-    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: false };
-    request(from, body.to_string().as_bytes(), &target)
+    request(from, body.to_string().as_bytes(), &target(protocol, model))
 }
 
 /// Its body, and what was left out.
@@ -29,7 +33,7 @@ pub(super) fn sent(from: Dialect, to: To<'_>, body: &Value) -> (Value, Vec<Strin
 
 /// The body of one of which nothing has to be left out.
 pub(super) fn kept(from: Dialect, (protocol, model): To<'_>, body: &Value) -> Value {
-    let target = Target { protocol, model, max_tokens: 4096, refuse_unsupported: true };
+    let target = Target { refuse_unsupported: true, ..target(protocol, model) };
     let made = request(from, body.to_string().as_bytes(), &target).expect("a request that translates whole");
     serde_json::from_slice(&made.body).expect("JSON")
 }

@@ -26,7 +26,7 @@ fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> Value {
 fn heard(dialect: Dialect, body: &Value, calls: &[(&str, &str)]) -> [Value; 2] {
     let context = || {
         let asked = asked(dialect, body.to_string().as_bytes());
-        ReplyContext { id: "i".into(), created: 1, model: "m".into(), asked }
+        ReplyContext { asked, ..tests_support::context() }
     };
     let call = |(at, (name, arguments)): (usize, &(&str, &str))| json!({"index": at, "id": format!("c{at}"), "type": "function", "function": {"name": name, "arguments": arguments}});
     let calls: Vec<Value> = calls.iter().enumerate().map(call).collect();

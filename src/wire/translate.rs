@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
-    chat::{Part, Weight},
+    chat::Weight,
     course::Moves,
-    events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter},
+    events::{ChatEvent, Finish, StreamReader, StreamWriter},
     gemini,
     json::push,
     openai, responses,
@@ -127,7 +127,8 @@ pub struct ReplyContext {
     pub asked: Asked,
 }
 
-/// Translates a whole reply. Of a provider's error only `Observed.fault` is given, the bytes being empty.
+/// Translates a whole reply. Of what it means the token counts are told; of a provider's error only
+/// `Observed.fault` is given, the bytes being empty.
 pub fn reply(
     from: Protocol,
     to: Dialect,
@@ -149,30 +150,13 @@ pub fn reply(
         Dialect::Messages => push(&mut written, &anthropic::reply_out::write(&reply, ctx)),
         Dialect::Responses => push(&mut written, &responses::reply_out::write(&reply, ctx)),
     }
-    Ok((written, observe(reply)))
-}
-
-fn observe(reply: ChatReply) -> Observed<'static> {
-    let text: String = reply
-        .parts
-        .iter()
-        .filter_map(|p| if let Part::Text { text, .. } = p { Some(text.as_str()) } else { None })
-        .collect();
-    Observed {
-        content: !reply.parts.is_empty(),
-        finish: reply.finish.is_some(),
-        usage: reply.usage,
-        intricate: reply.parts.iter().any(|p| !matches!(p, Part::Text { .. })),
-        text: Cow::Owned(text),
-        model: reply.model.map(Cow::Owned),
-        ..Observed::default()
-    }
+    Ok((written, Observed { usage: reply.usage, ..Observed::default() }))
 }
 
 /// Reads a provider's error, whatever its body is.
 pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
     match protocol {
-        Protocol::Openai => openai::stream_in::fault(status, body),
+        Protocol::Openai => openai::fault::read(status, body),
         Protocol::Anthropic => anthropic::fault::read(status, body),
         Protocol::Gemini => gemini::fault::read(status, body),
     }
@@ -233,12 +217,11 @@ impl StreamTranslator {
         }
         let mut events = Vec::with_capacity(4);
         self.reader.frame(event, data, &mut events)?;
-        let (goes_on, mut only_usage) = (events.iter().any(ChatEvent::goes_on), true);
+        let goes_on = events.iter().any(ChatEvent::goes_on);
         // A finish behind which more is said was none.
         self.finish.take_if(|_| goes_on);
         let mut text = String::new();
         for event in events {
-            only_usage &= matches!(event, ChatEvent::Usage(_));
             match event {
                 ChatEvent::Finish { reason, stop_sequence } => {
                     seen.finish = true;
@@ -260,9 +243,7 @@ impl StreamTranslator {
                 }
                 mut event => {
                     match &mut event {
-                        ChatEvent::Start { model, .. } => {
-                            seen.model = model.as_ref().map(|m| Cow::Owned(m.clone().into_owned()));
-                        }
+                        ChatEvent::Start { .. } => {}
                         ChatEvent::Text(more) => {
                             text.push_str(more);
                             seen.content |= !more.is_empty();
@@ -285,7 +266,6 @@ impl StreamTranslator {
         }
         seen.moves = Moves::of(0, goes_on, seen.finish);
         seen.text = Cow::Owned(text);
-        seen.usage_only = only_usage && seen.usage.is_some();
         Ok(seen)
     }
 

@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    Observed, Protocol, tests_support,
-    translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, fault, reply, request},
+    Observed, Protocol,
+    tests_support::{self, context},
+    translate::{Dialect, Refused, StreamTranslator, Target, fault, reply, request},
 };
 
 fn target(protocol: Protocol) -> Target<'static> {
@@ -13,7 +14,7 @@ fn target(protocol: Protocol) -> Target<'static> {
         Protocol::Anthropic => "claude-sonnet-4-5",
         Protocol::Gemini => "gemini-3-pro-preview",
     };
-    Target { protocol, model, max_tokens: 4096, refuse_unsupported: false }
+    tests_support::target(protocol, model)
 }
 
 fn sent(from: Dialect, protocol: Protocol, body: &Value) -> (Value, Vec<String>) {
@@ -26,10 +27,6 @@ fn chat(extra: &Value) -> Value {
         body[key] = value.clone();
     }
     body
-}
-
-fn context() -> ReplyContext {
-    ReplyContext { id: "fallback".into(), created: 7, model: "m".into(), ..ReplyContext::default() }
 }
 
 fn replied(from: Protocol, to: Dialect, body: &Value) -> (Value, Observed<'static>) {

@@ -242,3 +242,23 @@ async fn time_spent_waiting_for_another_backend_is_not_told_as_greenrooms_own() 
     let own = timing.split("gw;dur=").nth(1).and_then(|text| text.parse::<f64>().ok());
     assert!(own.is_some_and(|ms| ms < 200.0), "{timing}");
 }
+
+#[tokio::test]
+async fn a_key_that_is_refused_with_a_400_is_a_bad_key_to_requests_and_to_diagnose() {
+    // Google's endpoint for OpenAI's clients puts its errors into a list.
+    const GOOGLES: &str = r#"[{"error":{"code":400,"message":"API key not valid. Please pass a valid API key.","status":"INVALID_ARGUMENT"}}]"#;
+    let plain = GOOGLES.trim_matches(['[', ']']);
+    let other = r#"{"error":{"message":"Invalid API key","type":"invalid_request_error","code":null}}"#;
+    for body in [GOOGLES, plain, other] {
+        let (first, second, proxy) = both(Answer::json(400, body), Answer::says("hi")).await;
+        assert_eq!((proxy.hello().await.status(), first.asked(), second.asked()), (200, 1, 1), "{body}");
+        let report = proxy.until("first", "a shut gate", |report| report["state"] == "open").await;
+        assert!(report["reason"].as_str().is_some_and(|why| why.contains("credentials")), "{report}");
+        let steps = proxy.post("/admin/backends/first/diagnose").await.text();
+        assert!(steps.contains("invalid_api_key"), "{steps}");
+    }
+    let quoted = r#"{"error":{"message":"No tool 'API key not valid'","type":"invalid_request_error","code":null}}"#;
+    let (_first, second, proxy) = both(Answer::json(400, quoted), Answer::says("hi")).await;
+    assert_eq!((proxy.hello().await.status(), second.asked()), (400, 0));
+    assert_eq!(proxy.report("first").await["state"], "healthy");
+}

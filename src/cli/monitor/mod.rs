@@ -155,10 +155,7 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
     run_work(async {
         let client = Client::new(&monitor.server);
         let lang = Lang::chosen(monitor.lang);
-        let aims = client.aims(&monitor.whom).await?;
-        if aims.is_empty() {
-            return Err(lang.no_backends().to_owned());
-        }
+        let aims = client.aims(&monitor.whom, lang).await?;
         let mut watched: Vec<Watched> = aims.into_iter().map(Watched::new).collect();
         let show = match (monitor.once, io::stdout().is_terminal()) {
             (true, _) => Show::Table,

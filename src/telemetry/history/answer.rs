@@ -11,11 +11,12 @@ use serde::Serialize;
 
 use super::{
     messages::Ask,
-    tally::{CANCELLED, Key, LET_GO, SUCCESS, Tally},
+    tally::{Key, Tally},
 };
 use crate::{
     backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
     error::{Class, Owner},
+    telemetry::story::{CANCELLED, LET_GO, SUCCESS},
 };
 
 /// The answer to a question about history.

@@ -10,7 +10,7 @@ use crate::{
     error::Class,
     telemetry::{
         counts::Labels,
-        story::{AttemptNote, RouteReason, Story},
+        story::{AttemptNote, CANCELLED, RouteReason, SUCCESS, Story},
     },
 };
 
@@ -19,11 +19,6 @@ pub const MINUTE: i64 = 60;
 
 /// Route of requests that no backend was found for.
 const NO_ROUTE: &str = "none";
-
-/// Outcome of an attempt that succeeded, of one whose client left, and of one that lost to a quicker one.
-pub(super) const SUCCESS: &str = "success";
-pub(super) const CANCELLED: &str = "cancelled";
-pub(super) const LET_GO: &str = "let_go";
 
 /// What a row is about.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -145,7 +140,7 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
         tally.first_token.add(first.saturating_sub(attempt.started));
     }
     if let Some(usage) = story.usage {
-        for (count, n) in tally.tokens.iter_mut().zip([usage.input, usage.output, usage.cached, usage.reasoning]) {
+        for (count, n) in tally.tokens.iter_mut().zip(usage.counts()) {
             *count += n;
         }
     }

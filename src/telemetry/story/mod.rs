@@ -7,7 +7,7 @@ use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 use serde::Serialize;
 use smallvec::SmallVec;
 
-pub use self::report::{Millis, StoryReport, ms};
+pub use self::report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms};
 use self::report::{as_maybe_ms, as_ms};
 use super::phase::Phase;
 use crate::{
@@ -236,6 +236,38 @@ impl Drop for Inner {
 }
 
 impl Story {
+    /// Of a request that has come, and of which nothing has become yet.
+    pub fn begun(
+        id: Arc<str>,
+        user: Arc<User>,
+        model: Arc<str>,
+        pin: Option<Arc<str>>,
+        stream: bool,
+        received: Duration,
+    ) -> Self {
+        Self {
+            id,
+            user,
+            model,
+            pin,
+            stream,
+            received,
+            early_head: false,
+            attempts: SmallVec::new(),
+            served_by: None,
+            first_token: None,
+            usage: None,
+            status: 0,
+            class: None,
+            message: None,
+            decision: None,
+            rescue: None,
+            ended: None,
+            queued: None,
+            spent: [Duration::ZERO; Phase::ALL.len()],
+        }
+    }
+
     /// The attempt that served the client, else the last one.
     pub fn served(&self) -> Option<&AttemptNote> {
         self.served_by.and_then(|n| self.attempts.get(n)).or(self.attempts.last())

@@ -7,6 +7,43 @@ use serde::{Serialize, Serializer};
 use super::{AttemptNote, Story};
 use crate::{clock, error::Class};
 
+/// The outcome of what was answered.
+pub const SUCCESS: &str = "success";
+/// The outcome of what its client left.
+pub const CANCELLED: &str = "cancelled";
+/// The outcome of an attempt that came to nothing through no fault of its backend's, such as one that was beaten.
+pub const LET_GO: &str = "let_go";
+
+/// How a request ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was answered.
+    Success,
+    /// It was not.
+    Failure,
+    /// Its client left.
+    Cancelled,
+}
+
+impl Ending {
+    /// All of them in words, for tables indexed by ending.
+    pub const WORDS: [&str; 3] = [SUCCESS, "failure", CANCELLED];
+
+    /// What the class of its failure makes of it.
+    pub fn of(class: Option<Class>) -> Self {
+        match class {
+            None => Self::Success,
+            Some(Class::CallerCancelled) => Self::Cancelled,
+            Some(_) => Self::Failure,
+        }
+    }
+
+    /// The word.
+    pub fn as_str(self) -> &'static str {
+        Self::WORDS[self as usize]
+    }
+}
+
 /// A story as the ledger and explanations show it.
 #[derive(Debug, Serialize)]
 pub struct StoryReport<'a> {
@@ -50,14 +87,9 @@ pub struct StoryReport<'a> {
 }
 
 impl Story {
-    /// In one word, how it went.
-    pub fn outcome(&self) -> &'static str {
-        match self.class {
-            _ if self.ended.is_none() => "running",
-            None => "success",
-            Some(Class::CallerCancelled) => "cancelled",
-            Some(_) => "failure",
-        }
+    /// How it went, once it has ended.
+    pub fn outcome(&self) -> Option<Ending> {
+        self.ended.map(|_| Ending::of(self.class))
     }
 
     /// The story without secrets, for people.
@@ -71,7 +103,7 @@ impl Story {
             stream: self.stream,
             backend: self.served().map(|attempt| &*attempt.backend),
             status: self.status,
-            outcome: self.outcome(),
+            outcome: self.outcome().map_or("running", Ending::as_str),
             class: self.class.map(Class::as_str),
             message: self.message.as_deref(),
             first_token_ms: self.first_token.map(ms),

@@ -11,6 +11,7 @@ use super::{
         chat::Signature,
         course,
         events::{ChatEvent, Finish, StreamReader},
+        json::Text,
     },
     fault,
     usage::RawUsage,
@@ -274,6 +275,3 @@ struct StopDetails<'a> {
     #[serde(borrow, default)]
     explanation: Option<Text<'a>>,
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);

@@ -9,14 +9,14 @@ use super::super::{Usage, counts};
 #[derive(Debug, Deserialize, Default, Clone, Copy)]
 #[serde(default)]
 pub(crate) struct RawUsage {
-    #[serde(deserialize_with = "counts::maybe")]
-    input_tokens: Option<u64>,
-    #[serde(deserialize_with = "counts::maybe")]
-    cache_read_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "counts::maybe")]
-    cache_creation_input_tokens: Option<u64>,
-    #[serde(deserialize_with = "counts::maybe")]
-    output_tokens: Option<u64>,
+    #[serde(rename = "input_tokens", deserialize_with = "counts::maybe")]
+    input: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens", deserialize_with = "counts::maybe")]
+    cached: Option<u64>,
+    #[serde(rename = "cache_creation_input_tokens", deserialize_with = "counts::maybe")]
+    written: Option<u64>,
+    #[serde(rename = "output_tokens", deserialize_with = "counts::maybe")]
+    output: Option<u64>,
     #[serde(rename = "output_tokens_details", deserialize_with = "thinking")]
     thinking: Option<u64>,
 }
@@ -30,10 +30,10 @@ fn thinking<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error>
 impl RawUsage {
     /// Takes over what a later event counts.
     pub(crate) fn merge(&mut self, later: Self) {
-        self.input_tokens = later.input_tokens.or(self.input_tokens);
-        self.cache_read_input_tokens = later.cache_read_input_tokens.or(self.cache_read_input_tokens);
-        self.cache_creation_input_tokens = later.cache_creation_input_tokens.or(self.cache_creation_input_tokens);
-        self.output_tokens = later.output_tokens.or(self.output_tokens);
+        self.input = later.input.or(self.input);
+        self.cached = later.cached.or(self.cached);
+        self.written = later.written.or(self.written);
+        self.output = later.output.or(self.output);
         self.thinking = later.thinking.or(self.thinking);
     }
 }
@@ -41,11 +41,11 @@ impl RawUsage {
 impl From<RawUsage> for Usage {
     /// Anthropic counts cached prompt tokens beside the others; here they are part of the prompt.
     fn from(raw: RawUsage) -> Self {
-        let cached = raw.cache_read_input_tokens.unwrap_or(0);
-        let written = raw.cache_creation_input_tokens.unwrap_or(0);
+        let cached = raw.cached.unwrap_or(0);
+        let written = raw.written.unwrap_or(0);
         Self {
-            input: raw.input_tokens.unwrap_or(0).saturating_add(written).saturating_add(cached),
-            output: raw.output_tokens.unwrap_or(0),
+            input: raw.input.unwrap_or(0).saturating_add(written).saturating_add(cached),
+            output: raw.output.unwrap_or(0),
             cached,
             written,
             reasoning: raw.thinking.unwrap_or(0),

@@ -6,6 +6,7 @@ use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
     json::{arguments, note},
+    mime,
     translate::Target,
     turns::{Takes, arrange, words},
 };
@@ -244,7 +245,10 @@ fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut V
 
 fn media(source: &Source, assumed: &str, request: &mut ChatRequest) -> Option<Value> {
     match source {
-        Source::Url(url) => Some(json!({"fileData": {"mimeType": mime_of(url).unwrap_or(assumed), "fileUri": url}})),
+        Source::Url(url) => {
+            let mime = mime::of_url(url).unwrap_or(assumed);
+            Some(json!({"fileData": {"mimeType": mime, "fileUri": url}}))
+        }
         Source::Data { mime, data } => Some(json!({"inlineData": {"mimeType": mime, "data": data}})),
         Source::Text(text) => Some(json!({"text": text})),
         Source::Id(_) => {
@@ -252,21 +256,4 @@ fn media(source: &Source, assumed: &str, request: &mut ChatRequest) -> Option<Va
             None
         }
     }
-}
-
-/// The type a URL's ending tells.
-fn mime_of(url: &str) -> Option<&'static str> {
-    let path = url.split(['?', '#']).next()?;
-    let (_, ending) = path.rsplit('/').next()?.rsplit_once('.')?;
-    Some(match ending.to_ascii_lowercase().as_str() {
-        "png" => "image/png",
-        "jpg" | "jpeg" => "image/jpeg",
-        "webp" => "image/webp",
-        "gif" => "image/gif",
-        "heic" => "image/heic",
-        "pdf" => "application/pdf",
-        "txt" => "text/plain",
-        "mp4" => "video/mp4",
-        _ => return None,
-    })
 }

@@ -11,6 +11,7 @@ use super::{
         chat::Signature,
         counts, course,
         events::{ChatEvent, Finish, StreamReader},
+        json::Text,
     },
     args::{Arguments, PartialArg},
     fault,
@@ -259,9 +260,6 @@ struct RawCall<'a> {
     #[serde(default)]
     will_continue: bool,
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[derive(Deserialize, Default)]
 #[serde(default)]

@@ -68,7 +68,7 @@ fn cache_mark(value: &Value) -> Option<Part> {
 }
 
 /// The signature in an `extra_content`, where Google's own OpenAI endpoint puts it.
-pub(super) fn google_signature(extra: &Value) -> Option<Signature> {
+pub(crate) fn google_signature(extra: &Value) -> Option<Signature> {
     let signature = extra.pointer("/google/thought_signature")?.as_str()?;
     Some(Signature::new(Protocol::Gemini, signature))
 }

@@ -8,9 +8,10 @@ use super::{
         chat::Part,
         events::{ChatReply, Finish},
         json::{list, malformed, owned, text},
-        peek::{self, GaveUp},
+        peek,
     },
     echo,
+    fault::GaveUp,
     messages_in::google_signature,
     stream_in::finish,
 };

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Protocol,
-        chat::{ChatRequest, Message, Part, Reasoning, Role, Signature, Source, Weight},
+        chat::{ChatRequest, Message, Part, Reasoning, Role, Source, Weight},
         end_user,
         json::note,
         translate::Target,
@@ -15,6 +15,7 @@ use super::{
     },
     echo,
     models::Model,
+    reply_out::google,
     tools_out::{format, tools},
 };
 
@@ -192,10 +193,9 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
                 let mut call =
                     json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-                let own = Model::of(model).is_openais();
-                let signature = Signature::of(signature.as_ref(), Protocol::Gemini).filter(|_| !own);
-                if let (Some(value), Some(call)) = (signature, call.as_object_mut()) {
-                    call.insert("extra_content".into(), json!({"google": {"thought_signature": value}}));
+                let googles = signature.filter(|signature| signature.origin == Protocol::Gemini);
+                if let Some(signature) = googles.filter(|_| !Model::of(model).is_openais()) {
+                    call["extra_content"] = google(&signature);
                 }
                 calls.push(call);
             }

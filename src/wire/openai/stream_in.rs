@@ -7,13 +7,14 @@ use serde_json::Value;
 
 use super::{
     super::{
-        Fault, Malformed, counts, course,
+        Malformed, counts, course,
         events::{ChatEvent, Finish, StreamReader},
-        json::{list, text},
-        peek::{self, GaveUp},
+        json::{Text, list, text},
+        peek,
     },
     calls_in::{Calls, Piece},
     echo,
+    fault::GaveUp,
     messages_in::google_signature,
 };
 
@@ -262,16 +263,4 @@ struct Function<'a> {
 enum Content<'a> {
     Text(#[serde(borrow)] Cow<'a, str>),
     Parts(Vec<Value>),
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Reads an error body of an OpenAI-style server.
-pub(crate) fn fault(status: u16, body: &[u8]) -> Fault {
-    let mut fault = peek::error_body(status, body);
-    if fault.code.is_empty() || matches!(serde_json::from_str(&fault.code), Ok(Value::Number(_))) {
-        super::super::faults::refine(&mut fault);
-    }
-    fault
 }

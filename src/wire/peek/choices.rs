@@ -2,8 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{GaveUp, small};
+use super::small;
 use crate::wire::{
+    GaveUp,
     course::{self, Moves},
     scan::{Cursor, Malformed},
 };

@@ -10,6 +10,7 @@ use crate::wire::{
     Malformed, Observed,
     anthropic::{fault, usage::RawUsage},
     course::{self, Moves},
+    json::Text,
 };
 
 /// What one event's data means.
@@ -73,9 +74,6 @@ struct Delta<'a> {
     #[serde(borrow)]
     text: Option<Text<'a>>,
 }
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
 
 #[cfg(test)]
 mod tests {

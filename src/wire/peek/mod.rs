@@ -1,7 +1,6 @@
 //! Owns looking into OpenAI answers that pass through untouched: is this content, the end, an error, the token count?
 
 mod choices;
-mod fault;
 pub mod messages;
 mod pattern;
 pub mod responses;
@@ -10,14 +9,14 @@ mod whole;
 
 use serde::Deserialize;
 
-use self::{choices::Choices, fault::fault};
+use self::choices::Choices;
 pub use self::{
-    fault::{GaveUp, error_body, told},
     pattern::Pattern,
     whole::{other, whole},
 };
 use crate::wire::{
     Malformed, Observed,
+    openai::fault::{detail, told},
     scan::{self, Cursor},
 };
 
@@ -70,8 +69,7 @@ fn members<'t>(
             "choices" => drop(json.maybe(&mut choices)?),
             // Whatever else stands there counts nothing.
             "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
-            "error" => seen.fault = json.maybe(small)?.and_then(fault),
-            "model" => seen.model = json.maybe(Cursor::string)?,
+            "error" => seen.fault = json.maybe(small)?.and_then(detail),
             // vLLM and FastChat tell an error without a member around it.
             "object" => failed |= json.value()? == "\"error\"",
             "error_code" => failed |= !matches!(json.value()?, "0" | "null" | "\"\""),
@@ -159,14 +157,5 @@ mod tests {
         assert!(frame(b"{\"choices\":[],\"note\":\"\xff\"}").is_err());
         assert!(frame(b"{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xc3\"}}]}").is_err());
         assert!(messages::frame(b"{\"type\":\"ping\",\"x\":\"\xff\"}").is_err());
-    }
-
-    #[test]
-    fn error_bodies_of_every_server_are_read() {
-        assert_eq!(error_body(401, br#"{"error": "Unauthorized"}"#).message, "Unauthorized");
-        assert_eq!(error_body(404, br#"{"detail": "Not Found"}"#).message, "Not Found");
-        assert_eq!(error_body(400, br#"{"object":"error","message":"too long","code":400}"#).message, "too long");
-        assert_eq!(error_body(502, b"<html>").message, "");
-        assert_eq!(error_body(429, br#"{"error":{"code":"insufficient_quota"}}"#).code, "insufficient_quota");
     }
 }

@@ -34,11 +34,11 @@ mod tests {
     use crate::wire::Usage;
 
     #[test]
-    fn of_a_whole_answer_the_counts_the_model_and_the_error_are_read() {
+    fn of_a_whole_answer_the_counts_and_the_error_are_read() {
         let seen =
             whole(br#"{"model":"m","choices":[{"message":{"content":"h\u00e9"}}],"usage":{"completion_tokens":4}}"#);
         let usage = Some(Usage { output: 4, ..Usage::default() });
-        assert_eq!(seen, Ok(Observed { usage, model: Some("m".into()), ..Observed::default() }));
+        assert_eq!(seen, Ok(Observed { usage, ..Observed::default() }));
         assert_eq!(
             whole(br#"{"choices":[],"error":"busy"}"#).map(|seen| seen.fault.map(|f| f.message)),
             Ok(Some("busy".into()))

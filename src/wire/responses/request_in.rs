@@ -11,7 +11,7 @@ use super::super::{
         unknown, unread,
     },
     mime,
-    openai::request_in::schema,
+    openai::{messages_in::google_signature, request_in::schema},
     responses::UNSIGNED,
     translate::Refused,
 };
@@ -112,8 +112,7 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
 fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
     let param = format!("input[{at}]");
     let kind = text(value, "type");
-    let signature = value.pointer("/extra_content/google/thought_signature").and_then(Value::as_str);
-    let signature = signature.map(|s| Signature::new(Protocol::Gemini, s));
+    let signature = value.get("extra_content").and_then(google_signature);
     let (role, parts) = match kind {
         "" | "message" => {
             let role = match text(value, "role") {
