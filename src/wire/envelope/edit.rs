@@ -4,7 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Envelope, Member, Room};
+use super::{Envelope, Member};
 use crate::wire::partial::Partial;
 
 /// What to change on the way to a backend.
@@ -33,7 +33,7 @@ impl Envelope {
             cuts.push((member.value.clone(), Cow::Owned(serde_json::to_vec(name).unwrap_or_default())));
         }
         if change.ask_usage && self.usage_can_be_asked() {
-            cuts.extend(self.usage_edit());
+            cuts.extend(self.usage.ask(self.close).map(|(at, text)| (at, Cow::Borrowed(text))));
         }
         if let (Some(partial), Some((messages, b'['))) = (change.partial, self.place("messages")) {
             let inside = messages.end - 1;
@@ -62,18 +62,6 @@ impl Envelope {
             return vec![whole.freeze()];
         }
         parts
-    }
-
-    fn usage_edit(&self) -> Option<(Range<usize>, Cow<'static, [u8]>)> {
-        let (at, text): (_, &'static [u8]) = match &self.usage {
-            Room::Behind => (self.close..self.close, br#","stream_options":{"include_usage":true}"#),
-            Room::Instead(null) => (null.clone(), br#"{"include_usage":true}"#),
-            Room::Inside(at, true) => (*at..*at, br#""include_usage":true"#),
-            Room::Inside(at, false) => (*at..*at, br#""include_usage":true,"#),
-            Room::Flag(value) => (value.clone(), b"true"),
-            Room::Nowhere => return None,
-        };
-        Some((at, Cow::Borrowed(text)))
     }
 }
 

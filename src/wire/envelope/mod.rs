@@ -1,10 +1,12 @@
 //! Owns what Greenroom reads of a request body, in one pass over its top level with no tree built.
 
 mod edit;
+mod room;
 
 use std::ops::Range;
 
 pub use self::edit::Change;
+use self::room::{Room, options};
 use super::scan::{self, Cursor, Malformed};
 
 /// The top level of a request, as far as the gateway cares.
@@ -20,6 +22,8 @@ pub struct Envelope {
     prompts: [Option<(Range<usize>, u8)>; PROMPTS.len()],
     /// `n`, if it is a number.
     n: Option<u32>,
+    /// Most tokens that the answer may have, whichever of its names says so.
+    pub max_tokens: Option<u64>,
     /// The client asks for token usage in the stream.
     pub include_usage: bool,
     usage: Room,
@@ -53,22 +57,6 @@ pub enum Stream {
     On,
     /// Something else; never guessed.
     Bad,
-}
-
-/// Where a stream can be asked for token usage that its client did not ask for.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-enum Room {
-    /// Behind all members: there are no `stream_options`.
-    #[default]
-    Behind,
-    /// In place of this value: null.
-    Instead(Range<usize>),
-    /// Here, in `stream_options` that do not speak of it, or are empty.
-    Inside(usize, bool),
-    /// In place of this value: null or false.
-    Flag(Range<usize>),
-    /// Nowhere: it is asked for, or what stands there is the client's error, for the backend to tell.
-    Nowhere,
 }
 
 /// Why a body was not taken.
@@ -190,6 +178,9 @@ impl Reader<'_> {
                 Self::once(&mut found.options_at, member, "stream_options", &mut self.twice);
             }
             "n" => found.n = value.parse().ok(),
+            "max_tokens" | "max_completion_tokens" | "max_output_tokens" => {
+                found.max_tokens = value.parse().ok().or(found.max_tokens);
+            }
             _ => {
                 if let Some(prompt) = PROMPTS.iter().position(|p| *p == key) {
                     found.prompts[prompt] = value.bytes().next().map(|first| (member.value, first));
@@ -214,29 +205,6 @@ fn count(prompts: &str) -> u32 {
         json.value().map(drop)
     }));
     count
-}
-
-/// Where `stream_options`, which begin `from` bytes into the body, have room for token usage, and whether they ask for it.
-fn options(value: &str, from: usize) -> (Room, bool) {
-    if value == "null" {
-        return (Room::Instead(from..from + value.len()), false);
-    }
-    let (mut json, mut flag, mut times, mut empty) = (Cursor::new(value), 0..0, 0, true);
-    let read = json.object(|json, key| {
-        let at = json.at();
-        let len = json.value()?.len();
-        empty = false;
-        if key == "include_usage" {
-            times += 1;
-            flag = at..at + len;
-        }
-        Ok(())
-    });
-    match (read, times, &value[flag.clone()]) {
-        (Ok(()), 0, _) => (Room::Inside(from + 1, empty), false),
-        (Ok(()), 1, "null" | "false") => (Room::Flag(from + flag.start..from + flag.end), false),
-        (_, _, flag) => (Room::Nowhere, flag == "true"),
-    }
 }
 
 #[cfg(test)]
@@ -266,6 +234,21 @@ mod tests {
         }
         let long = format!(r#"{{"prompt":"{}"}}"#, "é".repeat(HEAD));
         assert_eq!(read(long.as_bytes()).expect("readable").head(long.as_bytes()).len(), HEAD);
+    }
+
+    #[test]
+    fn most_tokens_of_an_answer_are_read_under_each_of_their_names_and_what_is_no_number_says_nothing() {
+        for (body, want) in [
+            (r#"{"max_tokens":7}"#, Some(7)),
+            (r#"{"max_completion_tokens" : 8 }"#, Some(8)),
+            (r#"{"max_output_tokens":9,"max_tokens":null}"#, Some(9)),
+            (r#"{"max_tokens":"7"}"#, None),
+            (r#"{"max_tokens":-1,"max_completion_tokens":1e9}"#, None),
+            (r#"{"max_tokens":99999999999999999999}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(read(body.as_bytes()).expect("readable").max_tokens, want, "{body}");
+        }
     }
 
     #[test]
