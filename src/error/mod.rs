@@ -1,7 +1,9 @@
 //! Owns every failure a client can see, and its class; `face` tells what it looks like.
 
 mod class;
+mod dimension;
 mod face;
+mod failed;
 
 use std::{any::Any, time::Duration};
 
@@ -9,6 +11,7 @@ use bytes::Bytes;
 
 pub use self::{
     class::{Again, Class, Disposition, Owner, Weight},
+    dimension::{Dimension, Unit},
     face::{Face, SOON},
 };
 
@@ -57,6 +60,15 @@ pub enum Error {
     },
     /// The user may not use this endpoint.
     PermissionDenied,
+    /// The request goes beyond one of its user's own limits.
+    Limited {
+        /// Which.
+        dimension: Dimension,
+        /// Its size.
+        limit: u64,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// No such endpoint, or not with this method.
     NotFound(String),
     /// The endpoint is not asked this way.
@@ -182,6 +194,7 @@ impl Error {
             Self::CutShort => Class::CallerCancelled,
             Self::InvalidKey => Class::PolicyAuth,
             Self::BackendNotAllowed(_) | Self::PermissionDenied => Class::PolicyPermission,
+            Self::Limited { .. } => Class::PolicyRatelimit,
             Self::PinUnavailable { .. }
             | Self::PinOverloaded { .. }
             | Self::NoHealthyBackend { .. }
@@ -191,6 +204,11 @@ impl Error {
             Self::HistoryUnavailable(_) | Self::Internal => Class::GatewayInternal,
         }
     }
+}
+
+/// A wait in whole seconds, as `retry-after` tells it: rounded up, so that nobody comes too early, and at least one.
+pub fn seconds(wait: Duration) -> u64 {
+    wait.as_secs_f64().ceil().max(1.0) as u64
 }
 
 /// The text of a panic.

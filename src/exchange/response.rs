@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     clock,
-    error::{Error, Face},
+    error::{Error, Face, seconds},
     telemetry::{
         phase::Phase,
         story::{AttemptNote, Millis, RouteReason, Story, Telling, ms},
@@ -133,8 +133,8 @@ fn finish(
         reply.line("www-authenticate", "Bearer");
     }
     if let Some(wait) = face.retry_after {
-        // The SDKs read the milliseconds first; whole seconds are rounded up, so that nobody comes too early.
-        reply.count("retry-after", wait.as_secs_f64().ceil().max(1.0) as u64);
+        // The SDKs read the milliseconds first.
+        reply.count("retry-after", seconds(wait));
         reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
     }
     if let Some(allow) = face.allow {

@@ -4,6 +4,7 @@ mod address;
 mod backend;
 mod doubts;
 mod history;
+mod limits;
 mod load;
 mod model;
 mod plan;
@@ -21,6 +22,7 @@ pub use self::{
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
     doubts::{NO_BACKEND, OTHER},
     history::History,
+    limits::Limits,
     load::{Source, demo, load, parse},
     model::{Model, Rescue, Target},
     plan::Plan,

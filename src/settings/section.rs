@@ -113,6 +113,11 @@ impl<'p> Section<'p> {
         self.problems.add(if is_own { join(&self.path, key) } else { self.key(key) }, text);
     }
 
+    /// Whether no key stands there.
+    pub(super) fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
     /// Whether the key stands there, whatever its value.
     pub(super) fn has(&self, key: &str) -> bool {
         self.find(key).is_some()

@@ -4,7 +4,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use super::{
-    Secret,
+    Limits, Secret,
     section::{Problems, Section},
 };
 
@@ -54,6 +54,8 @@ pub struct User {
     pub may_see_backends: bool,
     /// May use the admin endpoints.
     pub admin: bool,
+    /// How much the user may ask for; `None`: as much as the backends take.
+    pub limits: Option<Limits>,
 }
 
 impl User {
@@ -73,6 +75,9 @@ impl User {
             );
         }
         let admin = s.optional("admin").unwrap_or(false);
+        let is_limited = s.has("limits");
+        let limits = s.raw("limits");
+        let limits = is_limited.then(|| Limits::read(&s.key("limits"), limits, problems)).flatten();
         s.finish();
         Some(Self {
             name: name.to_owned(),
@@ -83,6 +88,7 @@ impl User {
             may_explain,
             may_see_backends,
             admin,
+            limits,
         })
     }
 }

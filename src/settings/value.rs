@@ -1,6 +1,6 @@
 //! Owns kinds of settings values: what each looks like, in words for the operator, and how it is read.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -25,6 +25,13 @@ impl FromValue for u64 {
     const WANT: &'static str = "a whole number, zero or more";
     fn from_value(value: &Value) -> Option<Self> {
         value.as_u64().or_else(|| value.as_str()?.parse().ok())
+    }
+}
+
+impl FromValue for NonZeroU64 {
+    const WANT: &'static str = "a whole number, at least 1";
+    fn from_value(value: &Value) -> Option<Self> {
+        Self::new(u64::from_value(value)?)
     }
 }
 

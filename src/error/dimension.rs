@@ -1,0 +1,121 @@
+//! Owns the closed set of a user's limits: their keys, what they count, and over which time.
+
+use std::time::Duration;
+
+use super::seconds;
+
+/// One of a user's limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Dimension {
+    /// Requests at once.
+    MaxInFlight,
+    /// Requests a minute.
+    RequestsPerMinute,
+    /// Requests a day.
+    RequestsPerDay,
+    /// Tokens a minute, of prompts and answers.
+    TokensPerMinute,
+    /// Tokens a day, of prompts and answers.
+    TokensPerDay,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unit {
+    /// Requests.
+    Requests,
+    /// Tokens.
+    Tokens,
+}
+
+impl Unit {
+    /// The word in headers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Requests => "requests",
+            Self::Tokens => "tokens",
+        }
+    }
+}
+
+impl Dimension {
+    /// All of them, for tables indexed by dimension.
+    pub const ALL: [Self; 5] =
+        [Self::MaxInFlight, Self::RequestsPerMinute, Self::RequestsPerDay, Self::TokensPerMinute, Self::TokensPerDay];
+
+    /// The key in settings and the label in metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MaxInFlight => "max_in_flight",
+            Self::RequestsPerMinute => "requests_per_minute",
+            Self::RequestsPerDay => "requests_per_day",
+            Self::TokensPerMinute => "tokens_per_minute",
+            Self::TokensPerDay => "tokens_per_day",
+        }
+    }
+
+    /// What it counts.
+    pub fn unit(self) -> Unit {
+        match self {
+            Self::MaxInFlight | Self::RequestsPerMinute | Self::RequestsPerDay => Unit::Requests,
+            Self::TokensPerMinute | Self::TokensPerDay => Unit::Tokens,
+        }
+    }
+
+    /// The time over which it counts; `None`: what is there at once.
+    pub fn window(self) -> Option<Duration> {
+        match self {
+            Self::MaxInFlight => None,
+            Self::RequestsPerMinute | Self::TokensPerMinute => Some(Duration::from_secs(60)),
+            Self::RequestsPerDay | Self::TokensPerDay => Some(Duration::from_hours(24)),
+        }
+    }
+
+    /// `error.code` of a request that it refuses.
+    pub(super) fn code(self) -> &'static str {
+        match self {
+            Self::MaxInFlight => "concurrency_limit_exceeded",
+            _ => "rate_limit_exceeded",
+        }
+    }
+
+    /// What a client is told whose request it refuses: which limit, its size, and in what time to come back.
+    pub(super) fn message(self, limit: u64, wait: Duration) -> String {
+        let (key, unit) = (self.as_str(), self.unit().as_str());
+        let unit = if limit == 1 { unit.trim_end_matches('s') } else { unit };
+        let later = || format!("in {} s", seconds(wait));
+        let (pace, when) = match self {
+            Self::MaxInFlight => ("at once", "when one of yours has ended".to_owned()),
+            Self::RequestsPerMinute | Self::TokensPerMinute => ("per minute", later()),
+            Self::RequestsPerDay | Self::TokensPerDay => ("per day", later()),
+        };
+        format!("This request goes beyond your limit of {limit} {unit} {pace} ({key}). Try again {when}.")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tables_indexed_by_dimension_line_up() {
+        for (n, dimension) in Dimension::ALL.into_iter().enumerate() {
+            assert_eq!(n, dimension as usize);
+        }
+    }
+
+    #[test]
+    fn a_message_names_the_limit_its_size_and_when_to_come_back() {
+        let told = Dimension::TokensPerDay.message(5000, Duration::from_millis(6001));
+        assert_eq!(
+            told,
+            "This request goes beyond your limit of 5000 tokens per day (tokens_per_day). Try again in 7 s."
+        );
+        let told = Dimension::MaxInFlight.message(1, Duration::from_secs(1));
+        assert_eq!(
+            told,
+            "This request goes beyond your limit of 1 request at once (max_in_flight). Try again when one of yours has ended."
+        );
+    }
+}
