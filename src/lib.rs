@@ -9,6 +9,7 @@ pub mod router;
 pub mod supervision;
 
 pub mod backend;
+pub mod limits;
 pub mod telemetry;
 pub mod upstream;
 

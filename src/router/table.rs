@@ -22,6 +22,7 @@ use crate::{
         gate::{Admission, Gate, GateCell},
         vitals::Lane,
     },
+    limits::Allowance,
     settings::{self, Backend, Settings, TokenDigest, User},
 };
 
@@ -39,6 +40,8 @@ pub struct Table {
     pub handles: HashMap<String, Arc<Handle>>,
     /// Users by the digest of their token.
     pub users: HashMap<TokenDigest, Arc<User>>,
+    /// What limited users may use and have used, by their names.
+    pub allowances: HashMap<String, Arc<Allowance>>,
     /// Since when it is in force, seconds since the epoch; the `created` of models.
     pub created: u64,
 }
@@ -98,7 +101,12 @@ impl Table {
         let routes =
             settings.models.iter().map(|(name, model)| (name.clone(), Arc::new(Route::build(name, model, &handles))));
         let users = settings.users.values().map(|user| (user.token, Arc::new(user.clone())));
-        Self { routes: routes.collect(), users: users.collect(), handles, created, settings }
+        let allowances = settings.users.values().filter_map(|user| {
+            let limits = user.limits.as_ref()?;
+            Some((user.name.clone(), Arc::new(Allowance::new(limits))))
+        });
+        let allowances = allowances.collect();
+        Self { routes: routes.collect(), users: users.collect(), allowances, handles, created, settings }
     }
 }
 
@@ -110,6 +118,24 @@ impl Table {
                 route.queue = old.queue.clone();
             }
         }
+    }
+
+    /// Takes over what users have used from the table before it: the same account under the limits as they are now, so that requests
+    /// under way end in the account that they began in.
+    pub fn take_over_allowances(&mut self, before: &Self, now: Duration) {
+        for (name, allowance) in &mut self.allowances {
+            let limits = self.settings.users.get(name).and_then(|user| user.limits.as_ref());
+            if let Some((old, limits)) = before.allowances.get(name).zip(limits) {
+                old.adopt(limits, now);
+                *allowance = old.clone();
+            }
+        }
+    }
+
+    /// What this user may use and has used; `None`: as much as the backends take.
+    pub fn allowance(&self, user: &User) -> Option<Arc<Allowance>> {
+        user.limits.as_ref()?;
+        self.allowances.get(&user.name).cloned()
     }
 
     /// Whether at least one backend of some model could serve now.

@@ -26,6 +26,7 @@ use self::{
 };
 use crate::{
     backend::{self, Handle, change::revive, diagnose::Step, messages::AskReport, report::Report},
+    clock,
     error::Failed,
     router::{
         Router,
@@ -98,7 +99,9 @@ pub async fn start_recorder(
 
 impl Overseer {
     fn install(&self, mut table: Table) {
-        table.take_over_queues(&self.installed.load());
+        let before = self.installed.load();
+        table.take_over_queues(&before);
+        table.take_over_allowances(&before, clock::now());
         let table = Arc::new(table);
         self.counts.users.counted.store(table.settings.server.metrics_by_user, Relaxed);
         self.installed.store(table.clone());

@@ -6,7 +6,7 @@ use std::{fs, path::Path};
 const FLOORS: [&[&str]; 10] = [
     &["wire", "error", "clock", "simulator", "timer", "turn"],
     &["settings"],
-    &["upstream"],
+    &["upstream", "limits"],
     &["backend"],
     &["router", "telemetry"],
     &["exchange", "supervision"],

@@ -1,0 +1,62 @@
+//! Owns what limited users may use and have used: an account each, shared by all workers and carried over a reload.
+
+mod account;
+mod bucket;
+mod headers;
+
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use self::account::Account;
+pub use self::account::{Need, Refused};
+use crate::{error::Unit, settings::Limits};
+
+/// The account of one limited user. Its lock is held for a few sums; other users have none.
+#[derive(Debug)]
+pub struct Allowance(Mutex<Account>);
+
+impl Allowance {
+    /// One of which nothing was used.
+    pub fn new(limits: &Limits) -> Self {
+        Self(Mutex::new(Account::new(limits)))
+    }
+
+    /// From `now` on it has these limits; what was used stays used.
+    pub fn adopt(&self, limits: &Limits, now: Duration) {
+        let mut account = self.0.lock();
+        *account = account.under(limits, now);
+    }
+
+    /// Lets a request in, or says which limit keeps it out. Tells how many tokens were set aside for it. Who was let in has to
+    /// `leave`, and to `settle` where it uses tokens.
+    pub fn admit(&self, need: Option<Need>, now: Duration) -> Result<u64, Refused> {
+        self.0.lock().admit(need, now)
+    }
+
+    /// Puts the tokens that a request has used in the place of those set aside for it.
+    pub fn settle(&self, aside: u64, used: u64, now: Duration) {
+        self.0.lock().settle(aside, used, now);
+    }
+
+    /// A request that was let in has ended.
+    pub fn leave(&self) {
+        self.0.lock().leave();
+    }
+
+    /// Adds the header lines that tell the user what is left; with `as_anthropic` in that provider's words, too.
+    pub fn tell(&self, as_anthropic: bool, now: Duration, out: &mut Vec<u8>) {
+        let units = [Unit::Requests, Unit::Tokens];
+        let standings = {
+            let account = self.0.lock();
+            units.map(|unit| account.standing(unit, now))
+        };
+        for (unit, standing) in units.into_iter().zip(standings) {
+            let Some(standing) = standing else { continue };
+            headers::openai(unit, &standing, out);
+            if as_anthropic {
+                headers::anthropic(unit, &standing, now, out);
+            }
+        }
+    }
+}
