@@ -23,6 +23,7 @@ pub mod response;
 pub mod retry_after;
 mod sieve;
 pub mod stage;
+pub mod stay;
 pub mod surface;
 mod thoughts;
 mod torn;
@@ -101,6 +102,11 @@ pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
             response::stream(&telling, headers.take(), play)
         }
     }
+}
+
+/// Refuses a request that has a story, before anybody is asked.
+pub fn refuse(request: &Request, error: &Error) -> Reply {
+    response::failed(&request.telling, error, request.explain, request.surface.dialect())
 }
 
 struct Exchange {

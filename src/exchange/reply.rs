@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::stage::Play;
+use super::{stage::Play, stay::Stay};
 
 /// The header that names a request.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -19,6 +19,8 @@ pub struct Reply {
     pub body: Body,
     /// When it was there to be sent, if somebody has looked at the clock: no time has passed since.
     pub at: Option<Instant>,
+    /// A limited user's request: it lasts until this has been sent.
+    pub stay: Option<Box<Stay>>,
 }
 
 /// The body of an answer.
@@ -32,7 +34,7 @@ pub enum Body {
 impl Reply {
     /// An answer without a body; `lines` go out first.
     pub(super) fn new(status: StatusCode, lines: Vec<u8>) -> Self {
-        Self { status, lines, body: Body::Whole(Bytes::new()), at: None }
+        Self { status, lines, body: Body::Whole(Bytes::new()), at: None, stay: None }
     }
 
     /// Adds a header. Nothing in its value can end the line: what is no text of a header goes out as `_`.
@@ -55,6 +57,15 @@ impl Reply {
 
     pub(super) fn body(self, body: impl Into<Bytes>) -> Self {
         Self { body: Body::Whole(body.into()), ..self }
+    }
+
+    /// The answer to a limited user's request.
+    #[must_use]
+    pub fn during(self, mut stay: Stay) -> Self {
+        if let Body::Whole(_) = self.body {
+            stay.settle();
+        }
+        Self { stay: Some(Box::new(stay)), ..self }
     }
 
     pub(super) fn stream(self, play: Play) -> Self {

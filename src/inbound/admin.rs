@@ -97,12 +97,11 @@ pub(super) fn never_heard_of(name: &str) -> Error {
     Error::Invalid { param: "backend".to_owned(), message }
 }
 
-/// Classes that no request in the ledger has: strangers are refused before there is anything to remember, and Greenroom sets
-/// users no limit.
-const NEVER: [Class; 2] = [Class::PolicyAuth, Class::PolicyRatelimit];
+/// The class that no request in the ledger has: strangers are refused before there is anything to remember.
+const NEVER: Class = Class::PolicyAuth;
 
 fn classes() -> impl Iterator<Item = &'static str> {
-    Class::ALL.into_iter().filter(|class| !NEVER.contains(class)).map(Class::as_str)
+    Class::ALL.into_iter().filter(|class| *class != NEVER).map(Class::as_str)
 }
 
 fn is_outcome(word: &str) -> bool {

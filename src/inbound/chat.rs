@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     Shared, auth,
     connection::{Door, Head},
+    ids::{new_id, request_id},
 };
 use crate::{
     backend::prompt,
@@ -25,8 +26,10 @@ use crate::{
         self, Request,
         reply::{REQUEST_ID, Reply},
         response,
+        stay::Stay,
         surface::Surface,
     },
+    limits::Allowance,
     router::table::{self, Table},
     settings::User,
     telemetry::{
@@ -34,7 +37,10 @@ use crate::{
         phase::Phase,
         story::{Listener, Story, Telling, shortened},
     },
-    wire::envelope::{self, Envelope, Pin, Stream, Unreadable},
+    wire::{
+        envelope::{self, Envelope, Pin, Stream, Unreadable},
+        translate::Dialect,
+    },
 };
 
 /// A request whose sender is known.
@@ -47,6 +53,8 @@ pub(super) struct Arrival {
     is_whole: bool,
     table: Arc<Table>,
     user: Arc<User>,
+    /// The user's account, if the user is limited.
+    allowance: Option<Arc<Allowance>>,
 }
 
 impl Arrival {
@@ -68,10 +76,12 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
     match auth::user(|name| head.text(name), &table) {
         Ok(user) => {
             let id = request_id(head.text(REQUEST_ID));
+            let allowance = table.allowance(&user);
             if door.shared.closed.load(Relaxed) {
-                return Err(refuse(&door.shared, &id, Some(&user), received, &Error::ShuttingDown, surface));
+                let reply = refuse(&door.shared, &id, Some(&user), received, &Error::ShuttingDown, surface);
+                return Err(told(reply, allowance.as_deref(), surface));
             }
-            Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user })
+            Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user, allowance })
         }
         Err(error) => Err(refuse(&door.shared, &new_id(), None, received, &error, surface)),
     }
@@ -80,19 +90,37 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
 /// Serves a request. A panic anywhere on its way is a bug of ours: it costs this request a 500, and nobody else anything.
 pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Result<Bytes, Error>) -> Reply {
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
-    let received = arrival.received;
+    let (received, allowance) = (arrival.received, arrival.allowance.clone());
     let work = std::pin::pin!(async {
         let mut asked = None;
         match body.and_then(|body| prepare(head, body, arrival, door.worker.listener.clone(), &mut asked)) {
-            Ok(prepared) => exchange::respond(door.worker.clone(), prepared).await,
+            Ok(prepared) => match allowance.as_ref().map(|allowance| Stay::begin(allowance, &prepared)).transpose() {
+                Ok(stay) => {
+                    let reply = exchange::respond(door.worker.clone(), prepared).await;
+                    if let Some(stay) = stay { reply.during(stay) } else { reply }
+                }
+                Err(refused) => {
+                    door.shared.counts.limited.refused(refused.dimension);
+                    exchange::refuse(&prepared, &refused.into())
+                }
+            },
             Err(error) => refuse_model(&door.shared, &id, Some(&user), received, &error, surface, asked.as_ref()),
         }
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
-    served.unwrap_or_else(|panic| {
+    let reply = served.unwrap_or_else(|panic| {
         ::log::error!("request {id} panicked: {}", panic_words(&*panic));
         refuse(&door.shared, &id, None, received, &Error::Internal, surface)
-    })
+    });
+    told(reply, allowance.as_deref(), surface)
+}
+
+/// The answer, with what a limited user has left by now in its head.
+fn told(mut reply: Reply, allowance: Option<&Allowance>, surface: Surface) -> Reply {
+    if let Some(allowance) = allowance {
+        allowance.tell(surface.dialect() == Dialect::Messages, clock::now(), &mut reply.lines);
+    }
+    reply
 }
 
 /// Refuses a request that has no story yet.
@@ -131,7 +159,7 @@ fn prepare(
     listener: Listener,
     asked: &mut Option<Arc<str>>,
 ) -> Result<Rc<Request>, Error> {
-    let Arrival { surface, id, received, authorised, is_whole, table, user } = arrival;
+    let Arrival { surface, id, received, authorised, is_whole, table, user, .. } = arrival;
     let began = if is_whole { authorised } else { clock::now() };
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),
@@ -248,30 +276,4 @@ fn deadline(head: &Head, most: Duration) -> Result<Duration, Error> {
     let millis: Option<u64> = value.trim().parse().ok().filter(|ms| *ms > 0);
     let millis = millis.ok_or(Error::InvalidHeader(NAME, "must be a whole number of milliseconds, at least 1"))?;
     Ok(most.min(Duration::from_millis(millis)))
-}
-
-/// The id of a request that is served or refused outside of the model endpoints: a stranger's own is not taken over, so that
-/// nobody can write another's into logs.
-pub(super) fn id_of<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table) -> Arc<str> {
-    let given = header(REQUEST_ID);
-    request_id(given.filter(|_| auth::user(header, table).is_ok()))
-}
-
-/// A known client's own id of a request if it is a plain one, else a new one.
-fn request_id(given: Option<&str>) -> Arc<str> {
-    let plain = |id: &&str| {
-        (1..=128).contains(&id.len()) && id.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    };
-    given.filter(plain).map_or_else(new_id, Arc::from)
-}
-
-/// A new id.
-pub(super) fn new_id() -> Arc<str> {
-    let mut id = *b"req_00000000000000000000000000000000";
-    let mut rest = rand::random::<u128>();
-    for digit in id[4..].iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(rest & 15) as usize];
-        rest >>= 4;
-    }
-    std::str::from_utf8(&id).expect("digits are ASCII").into()
 }

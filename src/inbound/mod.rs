@@ -5,6 +5,7 @@ mod auth;
 mod chat;
 mod connection;
 mod history;
+mod ids;
 mod metrics;
 mod models;
 mod probes;
@@ -240,7 +241,7 @@ fn request_id(request: &HttpRequest) -> Arc<str> {
     if let Some(Id(known)) = request.extensions().get() {
         return known.clone();
     }
-    let id = chat::id_of(header(request), &shared(request).table());
+    let id = ids::id_of(header(request), &shared(request).table());
     request.extensions_mut().insert(Id(id.clone()));
     id
 }

@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
 use super::{
+    limited::Limited,
     phase::Phase,
     story::{Ending, RouteReason, Story},
     toll::Toll,
@@ -169,6 +170,8 @@ pub struct Counts {
     pub toll: Toll,
     /// By user.
     pub users: Users,
+    /// By the limit that refused.
+    pub limited: Limited,
     /// Requests that history does not know of, since its queue was full or it could not be written at the end.
     pub dropped: AtomicU64,
     /// History could not be written when it was last tried.
@@ -188,6 +191,7 @@ impl Default for Counts {
             settings_since: AtomicU64::new(clock::unix()),
             toll: Toll::default(),
             users: Users::default(),
+            limited: Limited::default(),
             dropped: AtomicU64::new(0),
             history_failing: AtomicBool::new(false),
             none: NO_BACKEND.into(),
@@ -274,7 +278,7 @@ fn pin_outcome(story: &Story) -> &'static str {
         }
         // A refusal of the request is an answer all the same.
         Some(class) if asked && class.disposition().weight == Weight::Alive => "served",
-        Some(Class::PolicyPermission) => "denied",
+        Some(Class::PolicyPermission | Class::PolicyRatelimit) => "denied",
         Some(Class::CallerInvalid) => "unknown",
         Some(_) => "unavailable",
     }

@@ -65,6 +65,7 @@ impl Collector for Scrape {
         self.requests(&mut page)?;
         self.special_requests(&mut page)?;
         self.counts.users.write(&mut page)?;
+        self.counts.limited.write(&mut page)?;
         self.attempts(&mut page)?;
         self.backends(&mut page)?;
         self.gates(&mut page)?;

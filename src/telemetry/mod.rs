@@ -4,6 +4,7 @@ pub mod counts;
 pub mod exposition;
 pub mod history;
 pub mod ledger;
+pub mod limited;
 pub mod log;
 pub mod metrics;
 pub mod phase;

@@ -45,12 +45,10 @@ async fn a_backend_that_never_was_is_refused_and_one_that_was_taken_away_is_not(
 async fn an_outcome_that_no_request_in_the_ledger_can_have_is_refused() {
     let upstream = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
-    for outcome in ["policy_auth", "policy_ratelimit"] {
-        let reply = proxy.get(&format!("/admin/requests?outcome={outcome}")).await;
-        assert_eq!((reply.status(), reply.error("param").as_str()), (400, "outcome"), "{reply:?}");
-        let known = reply.error("message");
-        assert!(!known.contains("policy_ratelimit,") && known.contains("policy_permission"), "{known}");
-    }
+    let reply = proxy.get("/admin/requests?outcome=policy_auth").await;
+    assert_eq!((reply.status(), reply.error("param").as_str()), (400, "outcome"), "{reply:?}");
+    let known = reply.error("message");
+    assert!(!known.contains("policy_auth,") && known.contains("policy_ratelimit, "), "{known}");
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ use self::{
     leaving::{break_off, handed_over, leave},
     output::Manner,
 };
-use super::{Shared, chat};
+use super::{Shared, chat, ids};
 use crate::{
     clock,
     error::Error,
@@ -212,7 +212,7 @@ impl Door {
             Err(error) => Err(error),
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
-        let id = || chat::id_of(|name| head.text(name), &self.worker.table());
+        let id = || ids::id_of(|name| head.text(name), &self.worker.table());
         Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect)))
     }
 
@@ -230,7 +230,7 @@ impl Door {
 
     /// Refuses what is no request.
     async fn turn_away(&self, intake: &mut Intake, error: &Error) {
-        let reply = chat::refuse(&self.shared, &chat::new_id(), None, clock::now(), error, Surface::Chat);
+        let reply = chat::refuse(&self.shared, &ids::new_id(), None, clock::now(), error, Surface::Chat);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
             leave(intake, true, manner, &self.closing).await;

@@ -222,7 +222,8 @@ mod tests {
         pause();
         let now = Instant::now();
         let body = Bytes::from(vec![b'x'; 64 << 20]);
-        let reply = Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(body.clone()), at: None };
+        let reply =
+            Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(body.clone()), at: None, stay: None };
         let written = whole(&mut socket, &reply, &body, Manner::default(), now).await;
         assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
@@ -238,7 +239,8 @@ mod tests {
         let now = Instant::now();
         let piece = Bytes::from(vec![b'x'; 64 << 10]);
         let mut given = 0;
-        let reply = Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None };
+        let reply =
+            Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None, stay: None };
         let pieces = |_: &mut Context<'_>| {
             given += piece.len();
             Poll::Ready(Piece::Bytes(piece.clone()))
@@ -258,7 +260,8 @@ mod tests {
         let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0));
         pause();
         let mut pieces = [Piece::End, Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
-        let reply = Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None };
+        let reply =
+            Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None, stay: None };
         let poll_piece = |_: &mut Context<'_>| Poll::Ready(pieces.next().expect("asked no more after the end"));
         let now = Instant::now();
         let send = async {

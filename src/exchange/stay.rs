@@ -1,0 +1,73 @@
+//! Owns a limited user's request while it is under way: its place among those at once, and the tokens set aside for it. Both are
+//! given back or settled on every path.
+
+use std::sync::Arc;
+
+use super::{request::Request, surface::Surface};
+use crate::{
+    clock,
+    error::Class,
+    limits::{Allowance, Need, Refused},
+    telemetry::story::{AttemptNote, Story, Telling},
+};
+
+/// A request that its user's limits have let in. It lasts as long as the answer is being sent; dropped, it ends, also where the
+/// client has left.
+pub struct Stay {
+    allowance: Arc<Allowance>,
+    telling: Telling,
+    /// Tokens set aside; `None` once they are settled, and where there are none to settle.
+    aside: Option<u64>,
+}
+
+impl Stay {
+    /// Has a request let in, or told which limit keeps it out.
+    pub fn begin(allowance: &Arc<Allowance>, request: &Request) -> Result<Self, Refused> {
+        // No model answers what counts tokens.
+        let need = (request.surface != Surface::CountTokens)
+            .then(|| Need { prompt: request.prompt_tokens, answer: request.envelope.max_tokens.unwrap_or(0) });
+        let aside = allowance.admit(need, clock::now())?;
+        let aside = need.map(|_| aside);
+        Ok(Self { allowance: allowance.clone(), telling: request.telling.clone(), aside })
+    }
+
+    /// The answer is complete: what it has used is known, or nobody will.
+    pub(super) fn settle(&mut self) {
+        let Some(aside) = self.aside.take() else { return };
+        if let Some(used) = self.telling.read(used) {
+            self.allowance.settle(aside, used, clock::now());
+        }
+    }
+}
+
+impl Drop for Stay {
+    fn drop(&mut self) {
+        self.settle();
+        self.allowance.leave();
+    }
+}
+
+/// The tokens that a request has used, as far as its story knows; those that the provider had in its cache count like others.
+fn used(story: &Story) -> Option<u64> {
+    let counted = story.usage.map(|usage| usage.input.saturating_add(usage.output)).filter(|tokens| *tokens > 0);
+    // What nobody has worked on has used none.
+    counted.or_else(|| story.attempts.iter().all(was_turned_away).then_some(0))
+}
+
+/// Classes of failure after which a backend has not worked on the request: it was not reached, or it refused. One that was left too early,
+/// was too slow or broke off has, and nobody knows how much.
+const TURNED_AWAY: [Class; 8] = [
+    Class::ProviderTransport,
+    Class::ProviderTimeoutConnect,
+    Class::ProviderRatelimit,
+    Class::ProviderQuota,
+    Class::ProviderAuth,
+    Class::ProviderOverloaded,
+    Class::ProviderContextLength,
+    Class::CallerInvalid,
+];
+
+fn was_turned_away(attempt: &AttemptNote) -> bool {
+    let is_refusal = attempt.status.is_some_and(|status| status >= 400);
+    is_refusal || attempt.outcome.is_some_and(|outcome| TURNED_AWAY.iter().any(|class| class.as_str() == outcome))
+}
