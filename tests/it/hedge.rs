@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::support::{
     heard::{Heard, WAYS, hear, hello},
-    proxy::Proxy,
+    proxy::{Proxy, hello_at},
     script::{Answer, Gate, completion},
     settings::Settings,
     upstream::{Received, Upstream},
@@ -273,4 +273,11 @@ async fn who_lets_whole_answers_be_waited_for_in_vain_is_left_to_others_until_it
             assert_eq!(proxy.chat(word).await.status(), 200);
         }
     }
+    let client = proxy.begin(hello_at("hangs")).await;
+    hangs.until("the request", |seen| seen.busy == 1).await;
+    // Longer than it has for a sign of life.
+    sleep(Duration::from_millis(150)).await;
+    drop(client);
+    let report = proxy.until("hangs", "a second vain wait", |r| r["state"] == "degraded").await;
+    assert_eq!(report["reason"], "m: 2 answers waited for in vain since its last");
 }

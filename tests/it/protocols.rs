@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::support::{
     client::{Ask, Connection, Reply},
-    proxy::{HELLO, HELLO_STREAM, Proxy},
+    proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate, completion},
     settings::{Settings, TOKEN},
     upstream::Upstream,
@@ -196,14 +196,13 @@ async fn a_translated_answer_has_the_type_of_what_greenroom_wrote() {
 #[tokio::test]
 async fn where_a_request_stands_in_a_trace_is_told_only_to_backends_that_are_to_know() {
     let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
-    let vectors = r#"{"object":"list","data":[]}"#;
-    for (lines, told) in [("trace_context = true", Some(parent)), ("", None)] {
-        let upstream = Upstream::always(Answer::json(200, vectors)).await;
-        let proxy = Proxy::start(&only(&upstream, "/v1", &format!("protocol = \"openai\"\n{lines}"))).await;
-        let body = json!({"model": "m", "input": "hi"}).to_string();
-        let ask = Ask::post("/v1/embeddings", body).bearer(TOKEN).header("traceparent", parent);
-        assert_eq!(proxy.ask(&ask.header("tracestate", "a=1")).await.status(), 200);
+    let (ours, theirs) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
+    let settings = Settings::new().backend("ours", ours.addr).backend("theirs", theirs.addr);
+    let proxy = Proxy::start(&settings.set("backends.ours", "trace_context = true")).await;
+    for (name, upstream, told) in [("ours", &ours, Some(parent)), ("theirs", &theirs, None)] {
+        let ask = Ask::chat(hello_at(name)).bearer(TOKEN).header("traceparent", parent).header("tracestate", "a=1");
+        assert_eq!(proxy.ask(&ask).await.status(), 200);
         let head = upstream.last().head;
-        assert_eq!((head.get("traceparent"), head.get("tracestate")), (told, told.map(|_| "a=1")), "{lines}");
+        assert_eq!((head.get("traceparent"), head.get("tracestate")), (told, told.map(|_| "a=1")), "{name}");
     }
 }
