@@ -40,15 +40,11 @@ impl Limits {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::SMALL, *};
 
     /// The limits of a user with these lines, or the problems with them.
     fn read(lines: &str) -> Result<Option<Limits>, String> {
-        let text = format!(
-            "[backends.a]\nprotocol = \"openai\"\nbase_url = \"http://127.0.0.1:1\"\n[models.m]\nbackends = [{{ backend = \"a\" }}]\n\
-             [users.u]\ntoken = \"t\"\nmodels = [\"*\"]\nbackends = [\"*\"]\n{lines}\n"
-        );
-        let settings = super::super::parse("test", &text);
+        let settings = super::super::parse("test", &format!("{SMALL}{lines}\n"));
         let problems =
             |bad: super::super::BadSettings| bad.problems.iter().map(ToString::to_string).collect::<Vec<_>>();
         settings.map(|settings| settings.users["u"].limits.clone()).map_err(|bad| problems(bad).join("\n"))
