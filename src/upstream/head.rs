@@ -105,6 +105,9 @@ impl Answer {
     }
 }
 
+/// Codings that pack (RFC 9110, 8.4.1, and zstd). Some servers write other words, `none` or a charset, and pack nothing.
+const PACKS: [&[u8]; 7] = [b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress", b"x-compress"];
+
 struct Ends {
     framing: Framing,
     keep_alive: bool,
@@ -129,8 +132,7 @@ fn ends(head: &httparse::Response<'_, '_>, status: u16) -> Result<Ends, Garbled>
             stays |= head.version == Some(0) && is_list_with(line.value, b"keep-alive");
             closes |= is_list_with(line.value, b"close");
         } else if line.name.eq_ignore_ascii_case("content-encoding") {
-            let value = line.value.trim_ascii();
-            packed |= !value.is_empty() && !value.eq_ignore_ascii_case(b"identity");
+            packed |= PACKS.iter().any(|coding| is_list_with(line.value, coding));
         }
     }
     // Who says both, in whatever order, closes (RFC 9112, 9.3).
@@ -186,11 +188,14 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_body_is_one_whose_coding_says_something() {
+    fn a_packed_body_is_one_whose_coding_packs() {
         let packed =
             |lines: &str| take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).expect("sound").expect("whole").packed;
         assert!(packed("Content-Encoding: gzip") && packed("content-encoding: identity\r\ncontent-encoding: br"));
-        assert!(!packed("content-encoding: Identity ") && !packed("content-encoding:") && !packed("x: gzip"));
+        assert!(packed("content-encoding: identity, GZIP"));
+        for harmless in ["content-encoding: Identity ", "content-encoding:", "content-encoding: none", "x: gzip"] {
+            assert!(!packed(harmless), "{harmless}");
+        }
     }
 
     #[test]

@@ -45,9 +45,11 @@ impl Answer {
     }
 }
 
-/// Whether this is the type `known`, with or without parameters.
+/// Whether this is the type `known`, with or without parameters. Some forget the semicolon, and some who stand between send a
+/// type twice.
 fn is(text: &str, known: &str) -> bool {
-    text.split(';').next().is_some_and(|text| text.trim().eq_ignore_ascii_case(known))
+    let mut parts = text.split([';', ',', ' ', '\t']);
+    parts.find(|part| !part.is_empty()).is_some_and(|first| first.eq_ignore_ascii_case(known))
 }
 
 /// Whether a body that begins so is a stream of events; `None`: too little of it has come.
@@ -83,6 +85,9 @@ mod tests {
     #[test]
     fn a_type_is_known_with_its_parameters_and_in_any_case() {
         assert!(is(" Text/Event-Stream; charset=utf-8", "text/event-stream") && is("text/plain", "text/plain"));
+        for odd in ["text/event-stream charset=utf-8", "text/event-stream, text/event-stream"] {
+            assert!(is(odd, "text/event-stream"), "{odd}");
+        }
         assert!(!is("text/plainer", "text/plain") && !is("", "text/plain"));
     }
 }

@@ -62,10 +62,10 @@ impl Stage {
 
     async fn opened(&self) {
         assert_eq!(self.overtake().await, 200);
+        self.proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
         for _ in 0..8 {
             assert_eq!(self.proxy.hello().await.status(), 200);
         }
-        self.proxy.until("one", "an open gate", |r| r["state"] == "healthy").await;
     }
 }
 
