@@ -34,9 +34,8 @@ impl Stay {
     /// The answer is complete: what it has used is known, or nobody will.
     pub(super) fn settle(&mut self) {
         let Some(aside) = self.aside.take() else { return };
-        if let Some(used) = self.telling.read(used) {
-            self.allowance.settle(aside, used, clock::now());
-        }
+        let used = self.telling.read(used).unwrap_or(aside);
+        self.allowance.settle(aside, used, clock::now());
     }
 }
 
@@ -49,10 +48,14 @@ impl Drop for Stay {
 
 /// The tokens that a request has used, as far as its story knows; those that the provider had in its cache count like others.
 fn used(story: &Story) -> Option<u64> {
-    let counted = story.usage.map(|usage| usage.input.saturating_add(usage.output)).filter(|tokens| *tokens > 0);
+    let counted = story.usage.map(|usage| usage.input.saturating_add(usage.output));
     // What nobody has worked on has used none.
-    counted.or_else(|| story.attempts.iter().all(was_turned_away).then_some(0))
+    let untouched = || story.first_token.is_none() && story.attempts.iter().all(was_turned_away);
+    counted.filter(|tokens| (1..=MOST).contains(tokens)).or_else(|| untouched().then_some(0))
 }
+
+/// Tokens beyond which a count is a backend's mistake: no model takes so many, and it would keep a user out for years.
+const MOST: u64 = 50_000_000;
 
 /// Classes of failure after which a backend has not worked on the request: it was not reached, or it refused. One that was left too early,
 /// was too slow or broke off has, and nobody knows how much.

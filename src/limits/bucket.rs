@@ -43,11 +43,6 @@ impl Bucket {
         Self { size, window, taken: 0, at: Duration::ZERO }
     }
 
-    /// Units that fit in when nothing has been taken.
-    pub(super) fn size(&self) -> u64 {
-        self.size.get()
-    }
-
     /// Time from `now` until so many units fit in; `None`: they do. More than there is room for fits in when nothing has been taken:
     /// refused for ever, whoever asks for it could never be served.
     pub(super) fn wait(&self, units: u64, now: Duration) -> Option<Duration> {

@@ -75,9 +75,28 @@ async fn tokens_are_set_aside_when_a_request_comes_and_settled_when_its_answer_e
             "a whole answer is settled before its head goes out"
         );
     }
-    // Of the Responses API, too, here on its way to be told that it was too much at once.
-    let body = with(r#"{"model":"m","input":"Hello!"}"#, "\"max_output_tokens\":950");
-    assert_eq!(ask(&proxy, "/v1/responses", &body).await.status(), 429);
+}
+
+#[tokio::test]
+async fn who_finds_all_tokens_set_aside_for_another_request_is_to_come_back_soon() {
+    let upstream = Upstream::always(Answer::new().hang()).await;
+    let proxy = stage(&upstream, 1000).await;
+    // No more than is left is set aside for an answer, however long it may be.
+    let body = with(r#"{"model":"m","input":"Hello!"}"#, "\"max_output_tokens\":32000");
+    let mut first = Connection::open(proxy.addr).await;
+    first.send(&Ask::post("/v1/responses", body).bearer(TOKEN)).await;
+    upstream.until("the first", |seen| seen.busy == 1).await;
+    let reply = chat(&proxy, HELLO).await;
+    assert_eq!((reply.status(), reply.header("retry-after"), left(&reply.head)), (429, "1", 0));
+}
+
+#[tokio::test]
+async fn a_count_that_no_model_can_have_used_keeps_nobody_out() {
+    let upstream = Upstream::always(using(1 << 62, 1 << 62)).await;
+    let proxy = stage(&upstream, 1000).await;
+    for _ in 0..3 {
+        assert_eq!(chat(&proxy, HELLO).await.status(), 200);
+    }
 }
 
 #[tokio::test]
@@ -103,19 +122,28 @@ async fn every_endpoint_counts_what_its_provider_counted() {
     }
 }
 
+fn overloaded() -> String {
+    sse::data(&json!({"error": {"type": "overloaded_error", "message": "later"}}))
+}
+
 #[tokio::test]
 async fn what_nobody_counted_costs_what_was_estimated() {
     let upstream = Upstream::start(|_, ask| match ask.text() {
         text if text.contains("cut") => Answer::stream().chunk(sse::text("a")).close(),
+        // It has said something before it found itself too busy.
+        text if text.contains("bad") => Answer::stream().chunk(sse::text("a")).chunk(overloaded()).end(),
         _ if ask.wants_stream() => Answer::streams("hi"),
         _ => Answer::json(200, r#"{"choices":[{"message":{"content":"hi"}}]}"#),
     })
     .await;
     let proxy = stage(&upstream, 1000).await;
     assert_eq!(left(&chat(&proxy, HELLO).await.head), 1000 - ESTIMATE);
-    let cut = with(HELLO_STREAM, "\"user\":\"cut\"");
-    let estimates = ESTIMATE + cut.len() as u64 / 4 + HELLO_STREAM.len() as u64 / 4;
-    chat(&proxy, &cut).await;
+    let mut estimates = ESTIMATE + HELLO_STREAM.len() as u64 / 4;
+    for broken in ["cut", "bad"] {
+        let body = with(HELLO_STREAM, &format!("\"user\":\"{broken}\""));
+        estimates += body.len() as u64 / 4;
+        chat(&proxy, &body).await;
+    }
     assert_eq!(left(&chat(&proxy, HELLO_STREAM).await.head), 1000 - estimates);
 }
 

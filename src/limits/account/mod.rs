@@ -1,0 +1,144 @@
+//! Owns what one user has used of all limits together: whether a request is let in, and which limit says no. Pure.
+
+#[cfg(test)]
+mod tests;
+
+use std::{num::NonZeroU64, time::Duration};
+
+use super::bucket::{Bucket, Standing};
+use crate::{
+    error::{Dimension, Error, Unit},
+    settings::Limits,
+};
+
+/// Wait that is named where requests under way are in the way: none of them has said when it ends.
+const SOON: Duration = Duration::from_secs(1);
+
+/// What a user has used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Account {
+    most_at_once: Option<NonZeroU64>,
+    in_flight: u64,
+    /// Tokens set aside for those under way: most of them may come back.
+    set_aside: u64,
+    buckets: Vec<(Dimension, Bucket)>,
+}
+
+/// The tokens that a request is expected to use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Need {
+    /// Estimated tokens of the prompt.
+    pub prompt: u64,
+    /// Most tokens that the answer may have; 0 where the request does not say.
+    pub answer: u64,
+}
+
+/// A request that is not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The limit that says no.
+    pub dimension: Dimension,
+    /// Its size.
+    pub limit: u64,
+    /// When to come back; in whole milliseconds, as clients are told it.
+    pub wait: Duration,
+}
+
+impl From<Refused> for Error {
+    fn from(Refused { dimension, limit, wait }: Refused) -> Self {
+        Self::Limited { dimension, limit, retry_after: wait }
+    }
+}
+
+impl Account {
+    /// One of which nothing was used.
+    pub(super) fn new(limits: &Limits) -> Self {
+        let bucket = |dimension: Dimension| Some((dimension, Bucket::new(limits.of(dimension)?, dimension.window()?)));
+        let buckets = Dimension::ALL.into_iter().filter_map(bucket).collect();
+        Self { most_at_once: limits.of(Dimension::MaxInFlight), in_flight: 0, set_aside: 0, buckets }
+    }
+
+    /// As it is under other limits. What was used of a limit that stays, if with another size, stays used.
+    #[must_use]
+    pub(super) fn under(&self, limits: &Limits, now: Duration) -> Self {
+        let mut new = Self { in_flight: self.in_flight, set_aside: self.set_aside, ..Self::new(limits) };
+        for (dimension, bucket) in &mut new.buckets {
+            let old = self.buckets.iter().find(|(known, _)| known == dimension);
+            if let Some(((_, old), size)) = old.zip(limits.of(*dimension)) {
+                *bucket = old.resized(size, now);
+            }
+        }
+        new
+    }
+
+    /// Lets a request in and sets its tokens aside, or says which limit keeps it out: of several the one that does so for longest. Tells
+    /// how many tokens were set aside. `need` is `None` for what uses no tokens.
+    pub(super) fn admit(&mut self, need: Option<Need>, now: Duration) -> Result<u64, Refused> {
+        let aside = need.map(|need| self.aside(need, now));
+        let crowd = self.most_at_once.filter(|most| self.in_flight >= most.get());
+        let crowd = crowd.map(|most| Refused { dimension: Dimension::MaxInFlight, limit: most.get(), wait: SOON });
+        let spent = self.buckets.iter().filter_map(|(dimension, bucket)| {
+            let units = units(*dimension, aside)?;
+            let wait = bucket.wait(units, now)?;
+            let without = match dimension.unit() {
+                Unit::Requests => wait,
+                Unit::Tokens => bucket.with(0, self.set_aside, now).wait(units, now).unwrap_or_default(),
+            };
+            let wait = whole_millis(wait.min(without.max(SOON)));
+            Some(Refused { dimension: *dimension, limit: bucket.standing(now).limit, wait })
+        });
+        if let Some(refused) = crowd.into_iter().chain(spent).max_by_key(|refused| refused.wait) {
+            return Err(refused);
+        }
+        for (dimension, bucket) in &mut self.buckets {
+            if let Some(units) = units(*dimension, aside) {
+                *bucket = bucket.with(units, 0, now);
+            }
+        }
+        self.in_flight += 1;
+        self.set_aside = self.set_aside.saturating_add(aside.unwrap_or(0));
+        Ok(aside.unwrap_or(0))
+    }
+
+    /// Tokens to set aside. What an answer may have is taken at its word only as far as there is any left: clients name millions, and
+    /// nobody shall owe, or wait for, what nobody has said. What a prompt has is there for all to see.
+    fn aside(&self, need: Need, now: Duration) -> u64 {
+        let of_tokens = self.buckets.iter().filter(|(dimension, _)| dimension.unit() == Unit::Tokens);
+        let left = of_tokens.map(|(_, bucket)| bucket.standing(now).remaining).min().unwrap_or(0);
+        need.prompt.saturating_add(need.answer.min(left.saturating_sub(need.prompt)))
+    }
+
+    /// Puts the tokens that a request has used in the place of those set aside for it.
+    pub(super) fn settle(&mut self, aside: u64, used: u64, now: Duration) {
+        self.set_aside = self.set_aside.saturating_sub(aside);
+        for (dimension, bucket) in &mut self.buckets {
+            if dimension.unit() == Unit::Tokens {
+                *bucket = bucket.with(used, aside, now);
+            }
+        }
+    }
+
+    /// A request that was let in has ended.
+    pub(super) fn leave(&mut self) {
+        self.in_flight = self.in_flight.saturating_sub(1);
+    }
+
+    /// How the tightest of the limits stands that count this over time.
+    pub(super) fn standing(&self, unit: Unit, now: Duration) -> Option<Standing> {
+        let of_unit = self.buckets.iter().filter(|(dimension, _)| dimension.unit() == unit);
+        of_unit.map(|(_, bucket)| bucket.standing(now)).min_by(Standing::tighter)
+    }
+}
+
+/// How much of a limit over time a request takes, if any.
+fn units(dimension: Dimension, aside: Option<u64>) -> Option<u64> {
+    match dimension.unit() {
+        Unit::Requests => Some(1),
+        Unit::Tokens => aside,
+    }
+}
+
+/// Rounded up: who comes back a fraction sooner would be refused again.
+fn whole_millis(wait: Duration) -> Duration {
+    Duration::from_millis(u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
+}
