@@ -112,6 +112,11 @@ mod tests {
         prop_oneof![0..10_u64, 0..1_000_000_000_u64, 0..90_000_000_000_u64].prop_map(Duration::from_nanos)
     }
 
+    /// A size from one of both ends.
+    fn extreme() -> impl Strategy<Value = u64> {
+        prop_oneof![1..9_u64, 1..=u64::MAX]
+    }
+
     #[test]
     fn seven_a_minute_are_seven_at_once_and_then_one_in_each_seventh_of_a_minute() {
         let now = Duration::from_secs(5);
@@ -192,7 +197,7 @@ mod tests {
         }
 
         #[test]
-        fn no_number_is_too_large(size in 1..=u64::MAX, other in 1..=u64::MAX, numbers in vec(any::<u64>(), 5)) {
+        fn no_number_is_too_large(size in extreme(), other in extreme(), numbers in vec(any::<u64>(), 5)) {
             let now = Duration::from_nanos(numbers[0]);
             let it = bucket(size).with(numbers[1], numbers[2], now).with(u64::MAX, numbers[3], Duration::ZERO);
             let it = it.resized(NonZeroU64::new(other).expect("not zero"), now);
