@@ -101,6 +101,18 @@ mod tests {
         }
 
         #[test]
+        fn a_time_of_day_that_is_told_is_never_too_early_and_less_than_a_second_too_late(nanos in 0..200_000_000_000_000_u64) {
+            let (now, reset) = (Duration::from_secs(5), Duration::from_nanos(nanos));
+            let mut out = Vec::new();
+            anthropic(Unit::Requests, &Standing { limit: 1, remaining: 0, reset }, now, &mut out);
+            let text = String::from_utf8(out).expect("text");
+            let told = text.lines().find_map(|line| line.strip_prefix("anthropic-ratelimit-requests-reset: "));
+            let told = humantime::parse_rfc3339(told.expect("a line")).expect("a moment");
+            let over = told.duration_since(clock::wall(now + reset)).expect("not before it is over");
+            prop_assert!(over < Duration::from_secs(1), "{over:?}");
+        }
+
+        #[test]
         fn no_standing_whatever_breaks_a_line(limit: u64, remaining: u64, reset: u64, now: u64) {
             let standing = Standing { limit, remaining, reset: Duration::from_nanos(reset) };
             let mut out = Vec::new();

@@ -6,7 +6,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     task::AbortHandle,
-    time::{Instant, sleep},
+    time::{Instant, sleep, timeout},
 };
 
 use crate::support::{
@@ -102,6 +102,17 @@ async fn a_body_that_does_not_come_to_its_end_has_the_time_of_its_request_and_no
     connection.send_bytes(&whole[..whole.len() - 5]).await;
     let reply = connection.reply().await;
     assert_eq!((reply.status(), reply.error("code").as_str(), one.asked()), (408, "request_timeout", 0));
+}
+
+#[tokio::test]
+async fn a_strangers_body_that_nobody_wants_is_not_waited_for_as_long_as_one_that_somebody_does() {
+    let one = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let mut connection = Connection::open(proxy.addr).await;
+    connection.send_bytes(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx").await;
+    // The next piece of a body that is wanted may take 30 s.
+    let reply = timeout(Duration::from_secs(20), connection.reply()).await.expect("its time is over");
+    assert_eq!((reply.status(), reply.error("code").as_str()), (408, "request_timeout"));
 }
 
 #[tokio::test]
