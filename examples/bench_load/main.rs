@@ -88,7 +88,7 @@ enum Mode {
         #[arg(long, default_value_t = 10_000)]
         interval_us: u64,
     },
-    /// Streams held open, one token a second; `--connections` of them
+    /// Streams held open at a slow pace; `--connections` of them
     Hold {
         /// Seconds to hold them once all are open
         #[arg(long, default_value_t = 4.0)]
@@ -96,6 +96,9 @@ enum Mode {
         /// Streams opened a second
         #[arg(long, default_value_t = 1000.0)]
         per_second: f64,
+        /// Microseconds between two tokens
+        #[arg(long, default_value_t = 1_000_000)]
+        interval_us: u64,
     },
 }
 
@@ -126,8 +129,8 @@ async fn run(options: &Options) -> io::Result<Value> {
     let (chunks, interval_us) = match options.mode {
         Mode::Closed { .. } | Mode::Rate { .. } => (0, 0),
         Mode::Streams { chunks, interval_us, .. } => (chunks.max(1), interval_us),
-        // An hour of tokens: longer than any hold.
-        Mode::Hold { .. } => (3600, 1_000_000),
+        // As a rule an hour of tokens: longer than any hold.
+        Mode::Hold { interval_us, .. } => (3600, interval_us),
     };
     let targets = request.targets(chunks, interval_us);
     let Some(target) = targets.first().cloned() else {
@@ -148,9 +151,9 @@ async fn run(options: &Options) -> io::Result<Value> {
             let all = targets.into_iter().map(|target| streams::rounds(target, request.connections, total, spread));
             by_target(join_all(all).await)
         }
-        Mode::Hold { secs, per_second } => {
-            let span = Duration::from_secs_f64(secs);
-            let (held, mut tally) = streams::hold(target, request.connections, per_second, span).await;
+        Mode::Hold { secs, per_second, interval_us } => {
+            let (span, pace) = (Duration::from_secs_f64(secs), Duration::from_micros(interval_us));
+            let (held, mut tally) = streams::hold(target, request.connections, per_second, pace, span).await;
             let mut report = tally.report();
             report.insert("open".to_owned(), json!(held.open));
             report.insert("lost".to_owned(), json!(held.lost));

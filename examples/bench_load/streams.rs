@@ -130,15 +130,22 @@ pub(crate) struct Held {
     pub open: usize,
     /// Streams that ended, or brought a wrong byte, before the hold was over.
     pub lost: usize,
-    /// Streams silent for longer than `STALL`.
+    /// Streams silent for longer than `STALL` tokens take.
     pub stalled: usize,
 }
 
-/// Silence after which a stream of one token a second counts as stalled.
-const STALL: Duration = Duration::from_secs(3);
+/// Tokens that are due while a stream is silent, and which make it count as stalled.
+const STALL: u32 = 3;
 
-/// Opens `streams`, `per_second` of them a second, prints a line of JSON once all are open, and holds them for `span`.
-pub(crate) async fn hold(target: Rc<Target>, streams: usize, per_second: f64, span: Duration) -> (Held, Tally) {
+/// Opens `streams`, `per_second` of them a second, prints a line of JSON once all are open, and holds them for `span`, with a
+/// token each `pace`.
+pub(crate) async fn hold(
+    target: Rc<Target>,
+    streams: usize,
+    per_second: f64,
+    pace: Duration,
+    span: Duration,
+) -> (Held, Tally) {
     let held = Rc::new(RefCell::new(Held::default()));
     let tally = Rc::new(RefCell::new(Tally::default()));
     let settled = Rc::new(Cell::new(0_usize));
@@ -165,7 +172,7 @@ pub(crate) async fn hold(target: Rc<Target>, streams: usize, per_second: f64, sp
             let mut check = Check::new(&target.expected);
             let mut silent = false;
             loop {
-                match timeout(STALL, client.more(&mut check)).await {
+                match timeout(STALL * pace, client.more(&mut check)).await {
                     Ok(Ok(false)) if check.same => tally.borrow_mut().reads += 1,
                     Ok(_) => {
                         held.borrow_mut().lost += 1;

@@ -20,6 +20,7 @@ MEASURES = [
     ("stream_kib_1000", "memory per open stream, 1,000 held, KiB", 1, None, None),
     ("stream_kib_5000", "memory per open stream, 5,000 held, KiB", 1, 1.5, 27.0),
     ("stream_kib_9900", "memory per open stream, 9,900 held, KiB", 1, None, None),
+    ("stream_kib_10000", "memory per open stream, 10,000 held, KiB", 1, None, None),
     ("hold_cpu_percent_5000", "CPU with 5,000 tokens/s on as many streams, %", 1, None, None),
     ("start_ms", "start to first answer, ms", 1, None, 50.0),
     ("binary_mb", "program, MB", 1, None, 15.0),
