@@ -6,7 +6,10 @@ use actix_rt::net::TcpStream;
 use actix_service::Service;
 use actix_tls::connect::{Connection, Host, rustls_0_23::TlsConnector};
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use tokio::{net::lookup_host, time::timeout};
+use tokio::{
+    net::{TcpSocket, lookup_host},
+    time::timeout,
+};
 
 use super::pool::{Io, io_words, tls};
 use crate::{
@@ -43,12 +46,16 @@ impl Place {
         timeout(self.connect_within, self.open()).await.unwrap_or_else(late)
     }
 
+    /// The addresses of its host, in the order in which they are tried.
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Failed> {
+        match lookup_host((&*self.host, self.port)).await.map(in_turn) {
+            Ok(found) if found.is_empty() => Err(addressless()),
+            found => found.map_err(|error| unresolved(&error)),
+        }
+    }
+
     async fn open(&self) -> Result<Io, Failed> {
-        let found = lookup_host((&*self.host, self.port)).await.map_or_else(|_| Vec::new(), in_turn);
-        let Some(tcp) = first(found, TcpStream::connect).await else {
-            return Err(Failed::new(Class::ProviderTransport, "its host name does not resolve"));
-        };
-        let tcp = tcp.map_err(|error| unreachable(&error))?;
+        let tcp = reach(self.resolve().await?).await?;
         // Without it a small request can wait for the acknowledgement of the one before.
         if let Err(error) = tcp.set_nodelay(true) {
             log::debug!("nodelay not set: {error}");
@@ -62,6 +69,12 @@ impl Place {
             .map_err(|error| Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})")))?;
         Ok(Io::Secure(Box::new(secured.into_parts().0)))
     }
+}
+
+/// Connects to the first of `addresses` that answers.
+pub(super) async fn reach(addresses: Vec<SocketAddr>) -> Result<TcpStream, Failed> {
+    let tcp = first(addresses, TcpStream::connect).await.ok_or_else(addressless)?;
+    tcp.map_err(|error| unreachable(&error))
 }
 
 /// The addresses in the system's order, but for the families, which take turns (RFC 8305, 4): where all of one are out of
@@ -108,12 +121,32 @@ async fn first<T, F: Future<Output = io::Result<T>>>(
 /// The process, or the system, has no file descriptor left: `EMFILE`, `ENFILE` in Linux's errno(3).
 const NO_DESCRIPTOR: [i32; 2] = [24, 23];
 
+fn lacks_descriptor(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code))
+}
+
 fn unreachable(error: &io::Error) -> Failed {
-    if error.raw_os_error().is_some_and(|code| NO_DESCRIPTOR.contains(&code)) {
-        // No backend's fault: another one could not be reached either.
-        return Failed::new(Class::GatewayOverload, "it has no file descriptor left for another connection");
-    }
-    Failed::new(Class::ProviderTransport, io_words(error))
+    if lacks_descriptor(error) { exhausted() } else { Failed::new(Class::ProviderTransport, io_words(error)) }
+}
+
+/// Resolvers open files and sockets, too. glibc says when it cannot, except in a process that has resolved nothing before: there it
+/// says that there is no such name. So the system is asked for a socket.
+fn unresolved(error: &io::Error) -> Failed {
+    let none_left = || TcpSocket::new_v4().is_err_and(|error| lacks_descriptor(&error));
+    if lacks_descriptor(error) || none_left() { exhausted() } else { nameless(&error.to_string()) }
+}
+
+/// No backend's fault: another one could not be reached either.
+fn exhausted() -> Failed {
+    Failed::new(Class::GatewayOverload, "it has no file descriptor left for another connection")
+}
+
+fn addressless() -> Failed {
+    nameless("it has no address")
+}
+
+fn nameless(why: &str) -> Failed {
+    Failed::new(Class::ProviderTransport, format!("its host name does not resolve ({why})"))
 }
 
 #[cfg(test)]

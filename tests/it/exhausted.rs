@@ -15,9 +15,23 @@ const FILES: usize = 96;
 
 #[tokio::test]
 async fn without_file_descriptors_it_says_so_blames_no_backend_and_recovers() {
+    run_dry("127.0.0.1").await;
+}
+
+#[tokio::test]
+async fn a_name_that_no_descriptor_is_left_to_look_up_is_no_backends_fault() {
+    run_dry("localhost").await;
+}
+
+async fn run_dry(host: &str) {
     // Each request needs a connection of its own.
     let upstream = Upstream::always(Answer::json_with(200, "connection: close\r\n", &completion("hi"))).await;
-    let settings = Settings::new().backend("one", upstream.addr).set("history", "enabled = false");
+    let backend =
+        format!("protocol = \"openai\"\nbase_url = \"http://{host}:{}/v1\"\napi_key = \"key\"", upstream.addr.port());
+    let settings = Settings::new()
+        .set("backends.one", &backend)
+        .set("models.m", "backends = [{ backend = \"one\" }]")
+        .set("history", "enabled = false");
     let proxy = Launch::new(&settings).files(FILES).start().await;
     let mut first = Connection::open(proxy.addr).await;
     eventually("the first client is let in", async || {
