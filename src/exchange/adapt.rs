@@ -7,7 +7,6 @@ use crate::{
     error::{Class, Failed, Told},
     router::table::Target,
     wire::{
-        Protocol,
         envelope::{self, Change},
         foreign,
         translate::{self, Dialect, Refused},
@@ -32,14 +31,6 @@ pub(super) fn native(request: &Request, target: &Target, change: Change<'_>) -> 
     }
 }
 
-/// The request with token counts asked for, as a request is that goes out in the client's own bytes.
-fn counted(body: Bytes, ask_usage: bool) -> Vec<Bytes> {
-    match envelope::read(&body) {
-        Ok(envelope) => envelope.edit(&body, Change { model: None, ask_usage, partial: None }),
-        Err(_) => vec![body],
-    }
-}
-
 /// The request in the backend's own protocol.
 pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Vec<Bytes>, Failed> {
     let backend = &target.handle.settings;
@@ -55,7 +46,8 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
             if !made.dropped.is_empty() {
                 log::debug!("not expressible for {}, dropped: {}", target.handle.name(), made.dropped.join(", "));
             }
-            Ok(counted(made.body.into(), backend.protocol == Protocol::Openai && backend.ask_usage))
+            let body = made.body.into();
+            Ok(if backend.asks_usage() { envelope::counted(body) } else { vec![body] })
         }
         Err(refused) => {
             let (class, param, message) = match refused {

@@ -112,7 +112,7 @@ async fn try_open(
     let mut watch = Watch::new(&worker.timers, now, limits, left, leg.slow.clone());
     let surface = request.surface;
     let native_chat = surface.has_choices() && backend.protocol == Protocol::Openai;
-    let strip_usage = native_chat && backend.ask_usage && request.envelope.usage_can_be_asked();
+    let strip_usage = native_chat && backend.asks_usage() && request.envelope.usage_can_be_asked();
     let way = surface
         .way(backend, request.stream)
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;

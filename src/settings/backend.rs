@@ -120,6 +120,11 @@ impl Backend {
             && (self.style == Style::Azure || host == "api.openai.com" || host.ends_with(".openai.azure.com"))
     }
 
+    /// Whether its streams are asked for token counts: only this protocol has to be asked.
+    pub fn asks_usage(&self) -> bool {
+        self.ask_usage && self.protocol == Protocol::Openai
+    }
+
     /// Whether its URLs name the model.
     pub fn names_model_in_urls(&self) -> bool {
         self.protocol == Protocol::Gemini || self.style == Style::Azure

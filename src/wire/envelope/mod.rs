@@ -5,7 +5,7 @@ mod room;
 
 use std::ops::Range;
 
-pub use self::edit::Change;
+pub use self::edit::{Change, counted};
 use self::room::{Room, options};
 use super::scan::{self, Cursor, Malformed};
 
