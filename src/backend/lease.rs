@@ -118,6 +118,11 @@ impl Lease {
         self.handle.vitals.gate.read() == Gate::Open && self.lane.gate.read() == Gate::Open
     }
 
+    /// Failures have come in a row, which a success ends.
+    fn is_failing(&self) -> bool {
+        self.handle.vitals.consecutive.load(Relaxed) > 0 || self.lane.consecutive.load(Relaxed) > 0
+    }
+
     /// The answer is complete and cost this much, with so many tokens before its first content that nobody saw; for `held_up`
     /// of its time the client did not take what was there.
     pub fn used(&self, usage: Usage, unseen: u64, held_up: Duration, now: Duration) {
@@ -170,7 +175,7 @@ impl Lease {
         self.handle.vitals.note_success(now);
         // Two counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
         // place to give back.
-        if !self.is_open() || !self.probe.is_none() || self.handle.vitals.consecutive.load(Relaxed) > 0 {
+        if !self.is_open() || !self.probe.is_none() || self.is_failing() {
             let begun = self.begun;
             self.observed(Verdict::Success { begun }, now);
         }

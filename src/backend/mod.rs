@@ -27,7 +27,10 @@ mod window;
 use std::{
     collections::HashMap,
     rc::Rc,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -100,7 +103,7 @@ impl Backend {
     /// Applies `change` to one breaker and publishes what comes of it; `said`: what happened, where that was a failure.
     fn judge(
         breaker: &mut Breaker,
-        cell: &GateCell,
+        (cell, consecutive): (&GateCell, &AtomicU32),
         vitals: &Vitals,
         model: Option<&Arc<str>>,
         said: Option<&str>,
@@ -109,6 +112,7 @@ impl Backend {
         let before = breaker.gate();
         change(breaker);
         let after = breaker.gate();
+        consecutive.store(breaker.consecutive(), Relaxed);
         if before != after {
             cell.publish(after);
             GateChange { before, after, model, said }.tell(vitals);
@@ -116,7 +120,8 @@ impl Backend {
     }
 
     fn judge_backend(&mut self, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
-        Self::judge(&mut self.breaker, &self.vitals.gate, &self.vitals, None, said, change);
+        let told = (&self.vitals.gate, &self.vitals.consecutive);
+        Self::judge(&mut self.breaker, told, &self.vitals, None, said, change);
     }
 
     fn judge_lane(&mut self, lane: &Arc<Lane>, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
@@ -132,7 +137,7 @@ impl Backend {
         if !Arc::ptr_eq(&known.0, lane) {
             *known = new();
         }
-        Self::judge(&mut known.1, &lane.gate, &self.vitals, Some(&lane.model), said, change);
+        Self::judge(&mut known.1, (&lane.gate, &lane.consecutive), &self.vitals, Some(&lane.model), said, change);
     }
 
     fn failed(&mut self, seen: &Observed, class: Class, retry_after: Option<Duration>, said: &str) {
@@ -157,7 +162,6 @@ impl Backend {
             let (probe, successes) = (seen.looked(&lane.gate), lane.outcomes.success.load(Relaxed));
             self.judge_lane(lane, Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         }
-        self.count(&lane.model);
     }
 
     /// Of the gates that a good answer probed, those that it opens. One whose provider has named a wait since stays shut for
@@ -168,12 +172,6 @@ impl Backend {
             backend: seen.probe.backend && opens(&self.vitals.gate),
             model: seen.probe.model && opens(&seen.lane.gate),
         }
-    }
-
-    /// Publishes how many failures in a row there are, of the backend or of one of its models.
-    fn count(&self, model: &str) {
-        let consecutive = self.lanes.get(model).map_or(0, |(_, breaker)| breaker.consecutive());
-        self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
     }
 }
 
@@ -214,14 +212,12 @@ impl Handler<Observed> for Backend {
                 let Probe { backend, model } = self.proves(&seen);
                 self.judge_backend(None, |b| b.begun(backend));
                 self.judge_lane(&seen.lane, None, |b| b.begun(model));
-                self.count(&seen.lane.model);
             }
             Verdict::Success { begun } => {
                 let good = |b: &mut Breaker, probe| if *begun { b.completed() } else { b.succeeded(probe) };
                 let Probe { backend, model } = self.proves(&seen);
                 self.judge_backend(None, |b| good(b, backend));
                 self.judge_lane(&seen.lane, None, |b| good(b, model));
-                self.vitals.consecutive.store(0, Relaxed);
             }
             Verdict::Silence => {
                 // Where others have looked meanwhile, what they saw holds.

@@ -1,6 +1,6 @@
 //! Owns what operators do to a backend: take it out and back, have its failures forgotten, try it step by step, crash it.
 
-use std::sync::{Arc, atomic::Ordering::Relaxed};
+use std::sync::Arc;
 
 use actix::{Handler, ResponseFuture};
 
@@ -36,7 +36,6 @@ impl Handler<ResetBreaker> for Backend {
         for lane in self.vitals.lanes().iter() {
             self.judge_lane(lane, None, Breaker::reset);
         }
-        self.vitals.consecutive.store(0, Relaxed);
     }
 }
 

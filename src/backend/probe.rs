@@ -1,9 +1,6 @@
 //! Owns asking a provider whether it is well: the free models list, or a paid completion of one token.
 
-use std::{
-    rc::Rc,
-    sync::{Arc, atomic::Ordering::Relaxed},
-};
+use std::{rc::Rc, sync::Arc};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 use bytes::Bytes;
@@ -75,8 +72,6 @@ impl Backend {
         for lane in lanes.iter() {
             self.judge_lane(lane, None, judged(if *lane.model == *model { Whose::Asked } else { Whose::Other }));
         }
-        let consecutive = self.lanes.values().map(|(_, breaker)| breaker.consecutive()).max().unwrap_or(0);
-        self.vitals.consecutive.store(consecutive.max(self.breaker.consecutive()), Relaxed);
         let shut = is_shut(&self.vitals.gate) || lanes.iter().any(|lane| is_shut(&lane.gate));
         if shut && shown == Shown::Reachable {
             let message = "it is there, but has no models list, which tells nothing of its answers";

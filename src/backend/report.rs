@@ -57,7 +57,7 @@ pub struct Report {
     pub last_success: Option<String>,
     /// Until the gate lets a probe pass.
     pub reopens_in_ms: Option<u64>,
-    /// Failures since the last success.
+    /// Failures since the last success, of the whole backend or of the model that has most.
     pub consecutive_failures: u32,
     /// How often the gate of the whole backend changed, by what it changed to.
     pub transitions: Transitions,
@@ -167,7 +167,7 @@ impl Report {
         let judged = requests.success + requests.failure;
         let expected = settings.expected_first_token;
         let consecutive = vitals.consecutive.load(Relaxed);
-        let models: Vec<_> = lanes.iter().map(|lane| LaneReport::of(lane, now, expected, consecutive)).collect();
+        let models: Vec<_> = lanes.iter().map(|lane| LaneReport::of(lane, now, expected)).collect();
         let (state, reason) = overall(vitals.gate.read(), now, consecutive, &models);
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
@@ -201,7 +201,7 @@ impl Report {
                 let shut = matches!(state, State::Open | State::HalfOpen);
                 models.iter().filter_map(|m| m.reopens_in_ms).min().filter(|_| shut)
             }),
-            consecutive_failures: consecutive,
+            consecutive_failures: lanes.iter().map(|l| l.consecutive.load(Relaxed)).fold(consecutive, u32::max),
             transitions: transitions(&vitals.gate),
             restarts: Restarts {
                 count: vitals.restarts.load(Relaxed),
@@ -215,9 +215,9 @@ impl Report {
 }
 
 impl LaneReport {
-    fn of(lane: &Lane, now: Duration, expected: Duration, consecutive: u32) -> Self {
+    fn of(lane: &Lane, now: Duration, expected: Duration) -> Self {
         let in_vain = lane.in_vain.at(now);
-        let (state, reason) = match words(lane.gate.read(), now, consecutive) {
+        let (state, reason) = match words(lane.gate.read(), now, lane.consecutive.load(Relaxed)) {
             (State::Healthy, _) if in_vain > 1 => {
                 (State::Degraded, format!("{in_vain} answers waited for in vain since its last"))
             }

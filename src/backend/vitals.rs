@@ -49,7 +49,7 @@ pub struct Vitals {
     pub last_error: ArcSwapOption<LastError>,
     /// Milliseconds on the process clock, plus one; 0: never.
     last_success: AtomicU64,
-    /// Failures since the last success, as its actor counts them.
+    /// Failures of the whole backend since the last success, as its actor counts them.
     pub consecutive: AtomicU32,
     /// Requests pinned to it.
     pub pins: AtomicU64,
@@ -71,6 +71,8 @@ pub struct Lane {
     weight: AtomicU64,
     /// The gate of this model on this backend.
     pub gate: GateCell,
+    /// The model's failures since its last success, as the backend's actor counts them.
+    pub consecutive: AtomicU32,
     /// Places of the model's requests.
     pub places: Places,
     /// Time to first token, as routers see it.
@@ -131,6 +133,7 @@ impl Lane {
             upstream_model: upstream_model.into(),
             weight: AtomicU64::new(1.0_f64.to_bits()),
             gate: GateCell::starting(Gate::Ramp(1)),
+            consecutive: AtomicU32::new(0),
             places: Places::default(),
             estimate: EstimateCell::default(),
             in_vain: InVain::default(),

@@ -1,4 +1,4 @@
-//! What operators are told of one backend beside its state: failures by class, changes of its gates, who waits for a place.
+//! What operators are told of one backend beside its state: failures by class and in a row, changes of its gates, who waits for a place.
 
 use serde_json::json;
 
@@ -7,7 +7,7 @@ use crate::support::{
     proxy::{HELLO, Proxy},
     script::{Answer, Gate},
     settings::Settings,
-    upstream::Upstream,
+    upstream::{Received, Upstream},
 };
 
 #[tokio::test]
@@ -46,4 +46,32 @@ async fn a_models_queue_is_told_at_each_of_its_backends() {
         (report["models"][0]["queued"] == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn one_models_success_hides_no_other_models_failures() {
+    let broken = || Answer::json(500, r#"{"error":{"message":"no","type":"x","code":null}}"#);
+    let script = move |_, ask: &Received| {
+        if ask.text().contains(r#""model":"m""#) { broken() } else { Answer::says("hi") }
+    };
+    let upstream = Upstream::start(script).await;
+    let settings = Settings::new()
+        .backend("one", upstream.addr)
+        .set("failover", "max_attempts = 1")
+        .set("models.n", "backends = [{ backend = \"one\" }]");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    proxy.until("one", "two failures", |r| r["consecutive_failures"] == 2).await;
+    let other = HELLO.replace(r#""model":"m""#, r#""model":"n""#);
+    for _ in 0..6 {
+        assert_eq!(proxy.chat(other.as_str()).await.status(), 200);
+    }
+    // An answer to an operator is told behind them.
+    assert_eq!(proxy.post("/admin/backends/one/probe").await.status(), 200);
+    let report = proxy.report("one").await;
+    assert_eq!((&report["state"], &report["consecutive_failures"]), (&json!("degraded"), &json!(2)), "{report}");
+    let states: Vec<_> = report["models"].as_array().expect("models").iter().map(|m| &m["state"]).collect();
+    assert_eq!(states, ["degraded", "healthy"], "{report}");
 }
