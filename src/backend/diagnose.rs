@@ -3,16 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::Serialize;
-use tokio::{
-    net,
-    time::{Instant, timeout},
-};
+use tokio::time::{Instant, timeout};
 
 use super::trial::Trial;
-use crate::{
-    error::Failed,
-    settings::{Address, Backend},
-};
+use crate::{error::Failed, settings::Backend};
 
 /// Longest time for one step.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -92,24 +86,20 @@ pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
 }
 
 async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
-    let Address { host, port, secure } = backend.address.clone();
-    let place = (host.as_str(), port);
+    let secure = backend.address.secure;
+    let trial = Trial::new(backend, model);
+    let mut addresses = Vec::new();
     let resolved = within(PATIENCE, async {
-        let found = net::lookup_host(place).await.map_err(|error| error.to_string())?;
-        let found: Vec<String> = found.map(|address| address.ip().to_string()).collect();
-        if found.is_empty() { Err("no address".into()) } else { Ok(found.join(", ")) }
+        addresses = trial.resolve().await?;
+        Ok(addresses.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(", "))
     });
     if !steps.enter(resolved.await, "check the host name in base_url, and this machine's DNS") {
         return;
     }
-    let connected = within(PATIENCE, async {
-        let connected = net::TcpStream::connect(place).await.map_err(|error| error.to_string())?;
-        Ok(connected.peer_addr().map_or_else(|_| "connected".to_owned(), |peer| format!("connected to {peer}")))
-    });
-    if !steps.enter(connected.await, "check the port in base_url, firewalls, and that the server runs") {
+    let connected = within(PATIENCE, trial.connect(addresses)).await;
+    if !steps.enter(connected, "check the port in base_url, firewalls, and that the server runs") {
         return;
     }
-    let trial = Trial::new(backend, model);
     if secure {
         let fix = "check the certificate of the server, or use http:// if it speaks no TLS";
         if !steps.enter(within(PATIENCE, trial.secure()).await, fix) {

@@ -1,6 +1,6 @@
 //! Owns the questions of a diagnosis: put in the backend's own protocol, answers read strictly.
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -42,6 +42,15 @@ impl Trial {
     /// Whether Greenroom asks its streams for usage: only this protocol has to be asked.
     pub(super) fn asks_usage(&self) -> bool {
         self.backend.ask_usage && self.backend.protocol == Protocol::Openai
+    }
+
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Wrong> {
+        Ok(self.client.resolve().await?)
+    }
+
+    pub(super) async fn connect(&self, addresses: Vec<SocketAddr>) -> Result<String, Wrong> {
+        let peer = self.client.reach(addresses).await?;
+        Ok(peer.map_or_else(|| "connected".to_owned(), |peer| format!("connected to {peer}")))
     }
 
     pub(super) async fn secure(&self) -> Result<String, Wrong> {

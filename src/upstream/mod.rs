@@ -12,7 +12,7 @@ mod pool;
 mod sniff;
 mod upload;
 
-use std::{cell::RefCell, io, rc::Rc, sync::Arc, time::Duration};
+use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use actix_web::http::{
     Uri,
@@ -25,7 +25,7 @@ use tokio::{io::AsyncWriteExt, time::Instant};
 
 use self::{
     answer::poll_fill,
-    dial::Place,
+    dial::{Place, reach},
     pool::{Io, Pool, Taken, Wire, io_words},
     upload::{Heard, pour},
 };
@@ -96,6 +96,16 @@ impl Client {
         let Address { host, port, secure } = backend.address.clone();
         let place = Place { host, port, secure, connect_within: backend.deadlines.connect };
         Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default() }
+    }
+
+    /// The addresses of its host, in the order in which they are tried.
+    pub async fn resolve(&self) -> Result<Vec<SocketAddr>, Failed> {
+        self.pool.place.resolve().await
+    }
+
+    /// Connects to the first of `addresses` that answers, and closes the connection again; with whom, where the system tells.
+    pub async fn reach(&self, addresses: Vec<SocketAddr>) -> Result<Option<SocketAddr>, Failed> {
+        reach(addresses).await.map(|tcp| tcp.peer_addr().ok())
     }
 
     /// Opens a connection, TLS included, and closes it again.

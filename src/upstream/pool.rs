@@ -51,7 +51,7 @@ pub(super) struct Taken {
 
 /// The pool.
 pub(super) struct Pool {
-    place: Place,
+    pub(super) place: Place,
     idle: Rc<RefCell<Vec<Idle>>>,
     /// Somebody looks after the idle ones.
     swept: Rc<Cell<bool>>,

@@ -64,6 +64,40 @@ fn imported(text: &str) -> Vec<String> {
     rooms
 }
 
+/// What opens sockets of backends, or asks who they are.
+const DIALLING: [&str; 4] = ["awc::", "TcpStream::connect", "lookup_host", "to_socket_addrs"];
+
+/// The lines of a source file that are neither comments nor its tests'.
+fn code(path: &Path) -> String {
+    let text = if path.file_name().is_some_and(|name| name == "tests.rs") {
+        String::new()
+    } else {
+        fs::read_to_string(path).expect("readable")
+    };
+    let own = text.split("#[cfg(test)]\nmod tests {").next().unwrap_or_default();
+    own.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn only_upstream_opens_connections_to_backends() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut sources, mut found) = (Vec::new(), Vec::new());
+    files(&root, &mut sources);
+    for path in sources {
+        let relative = path.strip_prefix(&root).expect("below src").to_owned();
+        let may = ["upstream", "simulator"].iter().any(|room| relative.starts_with(room));
+        let code = code(&path);
+        for word in DIALLING.into_iter().filter(|word| code.contains(word)) {
+            if may {
+                found.push(word);
+            } else {
+                panic!("{} says {word}", relative.display());
+            }
+        }
+    }
+    assert!(found.contains(&"lookup_host") && found.contains(&"awc::"), "it is seen where it may be: {found:?}");
+}
+
 fn first_word(text: &str) -> String {
     text.chars().take_while(|c| c.is_ascii_alphanumeric() || *c == '_').collect()
 }
