@@ -86,7 +86,7 @@ pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
 }
 
 async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
-    let secure = backend.address.secure;
+    let (secure, asked) = (backend.address.secure, backend.asks_usage());
     let trial = Trial::new(backend, model);
     let mut addresses = Vec::new();
     let resolved = within(PATIENCE, async {
@@ -131,8 +131,7 @@ async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
         Ok(if called { "it called the tool" } else { "it takes tools, and answered without" }.to_owned())
     });
     steps.enter(called.await, "the model or server takes no tools; leave it out for clients that need them");
-    let usage =
-        async { usage(counted, stream_counted, trial.asks_usage()).map(ToOwned::to_owned).map_err(Wrong::from) };
+    let usage = async { usage(counted, stream_counted, asked).map(ToOwned::to_owned).map_err(Wrong::from) };
     let fix = "the server counts no tokens, so metrics and history show none; set ask_usage = false for it";
     steps.enter(within(PATIENCE, usage).await, fix);
 }

@@ -3,7 +3,6 @@
 use std::{rc::Rc, sync::Arc};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use bytes::Bytes;
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -12,6 +11,7 @@ use super::{
     breaker::Breaker,
     gate::{Gate, GateCell},
     messages::ProbeNow,
+    trial::{ONE_TOKEN, question},
     vouch::{Shown, Whose},
 };
 use crate::{
@@ -22,7 +22,7 @@ use crate::{
         Client, Endpoint,
         classify::{classify, has_no_models_list},
     },
-    wire::{Fault, Protocol},
+    wire::Fault,
 };
 
 impl Backend {
@@ -102,7 +102,7 @@ async fn ask(
     model: Arc<str>,
 ) -> Result<Shown, Failed> {
     let (endpoint, body) = match kind {
-        ProbeKind::Completion => (Endpoint::Chat, vec![one_token(backend.protocol, &model)]),
+        ProbeKind::Completion => (Endpoint::Chat, question(&backend, &model, json!({"max_tokens": ONE_TOKEN}))?),
         ProbeKind::Models | ProbeKind::Off => (Endpoint::Models, Vec::new()),
     };
     let limit = backend.deadlines.first_token_soft;
@@ -122,17 +122,4 @@ async fn ask(
         class => class,
     };
     Err(Failed { status: Some(status), ..Failed::new(class, format!("the probe was answered {status}")) })
-}
-
-/// The smallest request that makes the model answer.
-fn one_token(protocol: Protocol, model: &str) -> Bytes {
-    let messages = json!([{"role": "user", "content": "ping"}]);
-    let body = match protocol {
-        Protocol::Openai | Protocol::Anthropic => json!({"model": model, "max_tokens": 1, "messages": messages}),
-        Protocol::Gemini => json!({
-            "contents": [{"role": "user", "parts": [{"text": "ping"}]}],
-            "generationConfig": {"maxOutputTokens": 1},
-        }),
-    };
-    body.to_string().into()
 }

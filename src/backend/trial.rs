@@ -8,16 +8,45 @@ use tokio::time::Instant;
 
 use super::diagnose::Wrong;
 use crate::{
+    error::{Class, Failed},
     settings::Backend,
     upstream::{Answer, Client, Endpoint, classify::has_no_models_list},
     wire::{
-        Fault, Malformed, Protocol, sse,
+        Fault, Malformed,
+        envelope::counted,
+        sse,
         translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
     },
 };
 
 /// Bytes of an answer that are looked at.
 const MOST: usize = 256 << 10;
+
+/// The limit of the smallest answer.
+pub(super) const ONE_TOKEN: u32 = 1;
+
+/// What a model that reasons may spend on that beside its answer. With less it may refuse the request (BerriAI/litellm#26987);
+/// what it does not use costs nothing.
+const THOUGHTS: u64 = 1024;
+
+/// A short question to `model` with `extra` members of a chat, put as a client's would be that is translated: models differ in
+/// what they take, also within one protocol.
+pub(super) fn question(backend: &Backend, model: &str, extra: Value) -> Result<Vec<Bytes>, Failed> {
+    let mut body = json!({"messages": [{"role": "user", "content": "What time is it?"}]});
+    if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
+        body.extend(extra);
+    }
+    let protocol = backend.protocol;
+    if let Some(limit) = body["max_tokens"].as_u64().filter(|_| translate::reasons(protocol, model)) {
+        body["max_tokens"] = (limit + THOUGHTS).into();
+        body["reasoning_effort"] = "minimal".into();
+    }
+    let target = Target { protocol, model, max_tokens: backend.max_tokens, refuse_unsupported: false };
+    let translated = translate::request(Dialect::Chat, body.to_string().as_bytes(), &target);
+    let unsaid = |_| Failed::new(Class::ProviderInvalid, "the question cannot be put in its protocol");
+    let body = translated.map_err(unsaid)?.body.into();
+    Ok(if backend.asks_usage() { counted(body) } else { vec![body] })
+}
 
 /// A backend on trial.
 pub(super) struct Trial {
@@ -37,11 +66,6 @@ pub(super) struct Reply {
 impl Trial {
     pub(super) fn new(backend: Arc<Backend>, model: Arc<str>) -> Self {
         Self { client: Client::new(backend.clone()), backend, model }
-    }
-
-    /// Whether Greenroom asks its streams for usage: only this protocol has to be asked.
-    pub(super) fn asks_usage(&self) -> bool {
-        self.backend.ask_usage && self.backend.protocol == Protocol::Openai
     }
 
     pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Wrong> {
@@ -68,7 +92,7 @@ impl Trial {
     }
 
     pub(super) async fn ask_for_one_token(&self) -> Result<Reply, Wrong> {
-        self.ask(json!({"max_tokens": 1})).await
+        self.ask(json!({"max_tokens": ONE_TOKEN})).await
     }
 
     pub(super) async fn call_a_tool(&self) -> Result<Reply, Wrong> {
@@ -80,11 +104,7 @@ impl Trial {
 
     /// Asks for a stream, which has to be whole; whether it counted its tokens.
     pub(super) async fn stream(&self) -> Result<bool, Wrong> {
-        let mut extra = json!({"max_tokens": 5, "stream": true});
-        if self.asks_usage() {
-            extra["stream_options"] = json!({"include_usage": true});
-        }
-        let mut answer = self.send(Endpoint::ChatStream, extra).await?;
+        let mut answer = self.send(Endpoint::ChatStream, json!({"max_tokens": 5, "stream": true})).await?;
         let is_stream = match answer.is_event_stream() {
             Some(told) => told,
             None => answer.begins_events().await.map_err(|broken| broken.0)?,
@@ -141,21 +161,8 @@ impl Trial {
 
     /// Sends a question; its answer is a 2xx.
     async fn send(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Wrong> {
-        let mut body = json!({"model": &*self.model, "messages": [{"role": "user", "content": "What time is it?"}]});
-        if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
-            body.extend(extra);
-        }
-        let body = body.to_string().into_bytes();
-        let protocol = self.backend.protocol;
-        let body = if protocol == Protocol::Openai {
-            body
-        } else {
-            let max_tokens = self.backend.max_tokens;
-            let target = Target { protocol, model: &self.model, max_tokens, refuse_unsupported: false };
-            let translated = translate::request(Dialect::Chat, &body, &target);
-            translated.map_err(|_| "the question cannot be put in its protocol")?.body
-        };
-        let answer = self.client.send(Instant::now(), endpoint, &self.model, &[], vec![Bytes::from(body)]).await?;
+        let body = question(&self.backend, &self.model, extra)?;
+        let answer = self.client.send(Instant::now(), endpoint, &self.model, &[], body).await?;
         if !(200..300).contains(&answer.status()) {
             return Err(self.refusal(answer).await);
         }

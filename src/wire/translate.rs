@@ -81,6 +81,11 @@ pub fn goes_on(protocol: Protocol, model: &str) -> bool {
     protocol == Protocol::Anthropic && anthropic::takes_prefill(model)
 }
 
+/// Whether a model is known to reason and to count that in an answer's limit, refusing one that leaves no room for it.
+pub fn reasons(protocol: Protocol, model: &str) -> bool {
+    protocol == Protocol::Openai && openai::reasons(model)
+}
+
 /// The code of a refusal. A conversation that its provider was to keep has one of its own, at which Anthropic's SDKs send all
 /// of it again (guide to message threads).
 pub fn code(from: Dialect, param: Option<&str>) -> &'static str {

@@ -16,7 +16,7 @@ use crate::support::{
     eventually,
     heard::{Heard, hear},
     proxy::{HELLO, Proxy},
-    script::{Answer, Gate},
+    script::{Answer, Gate, reasoning},
     settings::Settings,
     upstream::{Seen, Upstream},
 };
@@ -89,6 +89,38 @@ async fn a_completion_of_one_token_may_be_asked_for_instead() {
     well.store(true, SeqCst);
     opened(&proxy).await;
     assert_eq!(one.seen(lists), 0);
+}
+
+#[tokio::test]
+async fn a_model_that_reasons_is_asked_in_words_that_it_takes() {
+    let well = Arc::new(AtomicBool::new(false));
+    let cell = well.clone();
+    let one = Upstream::start(move |_, ask| {
+        if cell.load(SeqCst) {
+            reasoning(&serde_json::from_slice(&ask.body).unwrap_or_default())
+        } else {
+            Answer::json(500, "{}")
+        }
+    })
+    .await;
+    let lines = "probe = \"completion\"\nprobe_every = \"50ms\"\nbackoff_min = \"50s\"\nbreaker_failures = 2";
+    let settings = Settings::new()
+        .target("one", one.addr, "model = \"gpt-5\"")
+        .set("failover", "max_attempts = 1")
+        .set("backends.one", lines);
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..2 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    well.store(true, SeqCst);
+    opened(&proxy).await;
+    let steps = proxy.post("/admin/backends/one/diagnose").await.json();
+    let outcome = |name: &str| {
+        let step = steps["steps"].as_array().and_then(|all| all.iter().find(|step| step["step"] == name));
+        step.map_or(Value::Null, |step| step["outcome"].clone())
+    };
+    assert_eq!(["one token", "stream", "tool call"].map(outcome), ["ok"; 3], "{steps}");
 }
 
 #[tokio::test]

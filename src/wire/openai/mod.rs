@@ -16,3 +16,8 @@ pub(crate) mod stream_out;
 mod thoughts_in;
 mod tools_out;
 mod typed;
+
+/// Whether the model is one of OpenAI's that reason.
+pub(crate) fn reasons(model: &str) -> bool {
+    models::Model::of(model).thinks()
+}

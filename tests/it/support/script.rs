@@ -153,3 +153,18 @@ pub(crate) fn completion(text: &str) -> String {
         r#"{{"id":"chatcmpl-7","object":"chat.completion","created":1700000000,"model":"m","choices":[{{"index":0,"message":{{"role":"assistant","content":{text}}},"finish_reason":"stop"}}],"usage":{{"prompt_tokens":3,"completion_tokens":2,"total_tokens":5}}}}"#
     )
 }
+
+/// What a model of OpenAI's answers that reasons: it knows no `max_tokens`, and takes no limit that leaves its thoughts no room.
+pub(crate) fn reasoning(body: &serde_json::Value) -> Answer {
+    let room = body["max_completion_tokens"].as_u64().is_none_or(|limit| limit >= 500);
+    let refused = |param: &str| {
+        let error = r#"{"error":{"message":"no","type":"invalid_request_error","code":null,"param":PARAM}}"#;
+        Answer::json(400, &error.replace("PARAM", param))
+    };
+    match (body.get("max_tokens"), room) {
+        (Some(_), _) => refused(r#""max_tokens""#),
+        (None, false) => refused("null"),
+        (None, true) if body["stream"] == true => Answer::streams("hi"),
+        (None, true) => Answer::says("hi"),
+    }
+}
