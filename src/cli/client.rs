@@ -80,6 +80,35 @@ pub(super) struct Answer {
     pub(super) error: Option<String>,
 }
 
+#[cfg(test)]
+impl Answer {
+    /// A good answer of the backend `one`.
+    pub(super) fn healthy_after(seconds: f64) -> Self {
+        let aim = Aim { backend: "one".to_owned(), model: "m".to_owned() };
+        Self { healthy: true, seconds, ..Self::none(&aim) }
+    }
+}
+
+impl Answer {
+    /// None yet.
+    fn none(aim: &Aim) -> Self {
+        Self {
+            backend: aim.backend.clone(),
+            model: aim.model.clone(),
+            healthy: false,
+            status: None,
+            seconds: 0.0,
+            first_token_seconds: None,
+            tokens: None,
+            tokens_per_second: None,
+            finish_reason: None,
+            served_by: None,
+            text: String::new(),
+            error: None,
+        }
+    }
+}
+
 /// Asks a running Greenroom.
 pub(super) struct Client {
     plain: Plain,
@@ -141,20 +170,7 @@ impl Client {
     /// Asks one backend, by pin.
     pub(super) async fn ask(&self, aim: &Aim, question: &Question) -> Answer {
         let began = Instant::now();
-        let mut answer = Answer {
-            backend: aim.backend.clone(),
-            model: aim.model.clone(),
-            healthy: false,
-            status: None,
-            seconds: 0.0,
-            first_token_seconds: None,
-            tokens: None,
-            tokens_per_second: None,
-            finish_reason: None,
-            served_by: None,
-            text: String::new(),
-            error: None,
-        };
+        let mut answer = Answer::none(aim);
         let outcome = match timeout(self.server.timeout, self.try_ask(aim, question, began, &mut answer)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no complete answer within {:?}", self.server.timeout)),
