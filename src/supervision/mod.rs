@@ -98,7 +98,8 @@ pub async fn start_recorder(
 }
 
 impl Overseer {
-    fn install(&self, mut table: Table) {
+    fn install(&mut self, mut table: Table) {
+        self.routers.retain(Addr::connected);
         let before = self.installed.load();
         table.take_over_queues(&before);
         table.take_over_allowances(&before, clock::now());
@@ -123,7 +124,7 @@ impl Overseer {
     }
 
     /// Starts a given-up backend's actor anew; its facts stay.
-    fn revive(&self, handle: &Handle) {
+    fn revive(&mut self, handle: &Handle) {
         let old = self.installed.load_full();
         revive(&handle.vitals);
         let fresh = start_backend(handle.name(), handle.settings.clone(), handle.vitals.clone());

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use actix::MailboxError;
+use actix::{AsyncContext, Context, MailboxError};
+use arc_swap::ArcSwap;
+use foldhash::HashMap;
 use serde_json::Value;
 
-use super::{start, start_router};
+use super::{Overseer, start, start_router, table};
 use crate::{
     backend::entry::Want,
     clock,
@@ -60,4 +62,18 @@ async fn a_router_that_panics_while_it_is_asked_in_place_is_rebuilt_and_answers_
     }
     assert_eq!(entry(&counts)["given_up"], true);
     assert_eq!(answers(&router).await, Err(MailboxError::Closed));
+}
+
+#[actix::test]
+async fn a_router_that_is_no_more_is_told_of_no_further_table() {
+    let settings = settings();
+    let fresh = || table(settings.clone(), &HashMap::default());
+    let installed = Arc::new(ArcSwap::from_pointee(fresh()));
+    let (alive, gone) = (Context::new(), Context::new());
+    let routers = vec![gone.address(), alive.address()];
+    let (started, counts) = (settings.clone(), Arc::new(Counts::default()));
+    let mut overseer = Overseer { started, installed, routers, counts };
+    drop(gone);
+    overseer.install(fresh());
+    assert_eq!(overseer.routers, [alive.address()]);
 }
