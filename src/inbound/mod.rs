@@ -24,7 +24,7 @@ use actix_web::{
     FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, guard,
     http::StatusCode, web,
 };
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use crate::{
     error::Error,
@@ -64,6 +64,8 @@ pub struct Shared {
     ready: Arc<AtomicBool>,
     /// Where the settings are read again on reload.
     source: Option<Arc<Source>>,
+    /// Held from reading to installing: of two at once the later one would else be overtaken by what it has replaced.
+    reading: Arc<Mutex<()>>,
 }
 
 impl Shared {
@@ -87,6 +89,7 @@ impl Shared {
             history: None,
             ready,
             source,
+            reading: Arc::default(),
         }
     }
 
@@ -103,6 +106,7 @@ impl Shared {
         let no_file =
             || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
         let source = self.source.as_ref().ok_or_else(no_file)?;
+        let _turn = self.reading.lock().await;
         let settings = source.load().map_err(|bad| Error::Invalid {
             param: "settings".to_owned(),
             message: format!("Nothing was installed. {bad}"),

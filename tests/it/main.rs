@@ -39,6 +39,7 @@ mod protocols;
 mod queue;
 mod refusals;
 mod reload;
+mod reloads_at_once;
 mod reports;
 mod rescue;
 mod resume;
