@@ -33,6 +33,47 @@ fn nanos(wall: SystemTime) -> u64 {
     wall.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos() as u64)
 }
 
+/// A number and when it was written, in one word of memory: both change by one instruction, and are read as they stood together.
+#[derive(Debug, Default)]
+pub struct Stamped(AtomicU64);
+
+impl Stamped {
+    /// The number and its age, to the millisecond; 0 where nothing was written. Ages wrap around, every 49 days.
+    pub fn read(&self, now: Duration) -> (u32, Duration) {
+        unstamped(self.0.load(Relaxed), now)
+    }
+
+    /// Writes it.
+    pub fn write(&self, number: u32, now: Duration) {
+        self.0.store(stamped(number, now), Relaxed);
+    }
+
+    /// Writes what `change` makes of the number and its age.
+    pub fn change(&self, now: Duration, change: impl Fn(u32, Duration) -> u32) {
+        let changed = |word| {
+            let (number, age) = unstamped(word, now);
+            Some(stamped(change(number, age), now))
+        };
+        let _ = self.0.fetch_update(Relaxed, Relaxed, changed);
+    }
+
+    /// Writes 0, and nothing where nothing was written: what nobody writes is read without waiting for others.
+    pub fn clear(&self) {
+        if self.0.load(Relaxed) != 0 {
+            self.0.store(0, Relaxed);
+        }
+    }
+}
+
+fn stamped(number: u32, now: Duration) -> u64 {
+    u64::from(number) << 32 | u64::from(now.as_millis() as u32)
+}
+
+fn unstamped(word: u64, now: Duration) -> (u32, Duration) {
+    let age = (now.as_millis() as u32).wrapping_sub(word as u32);
+    ((word >> 32) as u32, Duration::from_millis(age.into()))
+}
+
 /// Time since the process first asked.
 pub fn now() -> Duration {
     start().elapsed()
@@ -77,7 +118,25 @@ fn followed(before: u64, now: Duration, wall: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_number_and_its_age_are_read_as_written(
+            number: u32, change in 0..1000u32, at in 0..u64::from(u32::MAX) * 3, later in 0..u64::from(u32::MAX),
+        ) {
+            let (stamped, at, later) = (Stamped::default(), Duration::from_millis(at), Duration::from_millis(later));
+            stamped.write(number, at);
+            prop_assert_eq!(stamped.read(at + later), (number, later));
+            stamped.change(at + later, |number, age| number.wrapping_add(change).wrapping_add(age.as_millis() as u32));
+            let changed = number.wrapping_add(change).wrapping_add(later.as_millis() as u32);
+            prop_assert_eq!(stamped.read(at + later), (changed, Duration::ZERO));
+            stamped.clear();
+            prop_assert_eq!(stamped.read(at).0, 0);
+        }
+    }
 
     #[test]
     fn a_wall_clock_that_is_set_is_followed_and_one_that_wavers_is_not() {

@@ -1,10 +1,9 @@
 //! Owns how often whole answers of a backend were waited for in vain since its last sign of life: nothing is seen of them before
 //! their end, so that a backend that hangs looks like one that takes its time.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
+
+use crate::clock::Stamped;
 
 /// Time in which half of it is forgotten: who hung may be well again, and only a request can tell.
 const HALF_LIFE: Duration = Duration::from_secs(30);
@@ -12,42 +11,33 @@ const HALF_LIFE: Duration = Duration::from_secs(30);
 /// Vain waits of one model on one backend.
 #[derive(Debug, Default)]
 pub struct InVain {
-    /// How many, and when the last one ended, milliseconds on the process clock; 0: none.
-    word: AtomicU64,
+    /// How many, and when the last one ended.
+    waits: Stamped,
 }
 
 impl InVain {
     /// One more was given up.
     pub fn one_more(&self, now: Duration) {
-        let grown = |word| Some(u64::from(left(word, now).saturating_add(1)) << 32 | u64::from(millis(now)));
-        let _ = self.word.fetch_update(Relaxed, Relaxed, grown);
+        self.waits.change(now, |count, age| left(count, age).saturating_add(1));
     }
 
     /// The backend has answered something.
     pub fn answered(&self) {
-        if self.word.load(Relaxed) != 0 {
-            self.word.store(0, Relaxed);
-        }
+        self.waits.clear();
     }
 
     /// How many count at `now`: half as many as `HALF_LIFE` before, in whole numbers.
     pub fn at(&self, now: Duration) -> u32 {
-        left(self.word.load(Relaxed), now)
+        let (count, age) = self.waits.read(now);
+        left(count, age)
     }
 }
 
-fn left(word: u64, now: Duration) -> u32 {
-    let count = (word >> 32) as u32;
+fn left(count: u32, age: Duration) -> u32 {
     if count == 0 {
         return 0;
     }
-    // Both wrap around alike, every 49 days.
-    let age = Duration::from_millis(millis(now).wrapping_sub(word as u32).into());
     (f64::from(count) * (-age.div_duration_f64(HALF_LIFE)).exp2()).round() as u32
-}
-
-fn millis(now: Duration) -> u32 {
-    now.as_millis() as u32
 }
 
 #[cfg(test)]

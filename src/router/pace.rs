@@ -1,9 +1,8 @@
 //! Owns how fast a queue moves: how long those who were next have waited for a place lately, and what that means for who comes.
 
-use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::Duration,
-};
+use std::time::Duration;
+
+use crate::clock::Stamped;
 
 /// Share of the way that one wait moves what is expected.
 const STEP: f64 = 0.25;
@@ -14,16 +13,15 @@ const STALE: Duration = Duration::from_secs(10);
 /// How fast a queue moves. Written only by whoever has the turn, read by all; by nobody while there are places.
 #[derive(Debug, Default)]
 pub struct Pace {
-    /// Milliseconds from one place to the next, and when that was last learned, milliseconds on the process clock; 0: unknown.
-    word: AtomicU64,
+    /// Milliseconds from one place to the next, and when that was last learned; 0: unknown.
+    usual: Stamped,
 }
 
 impl Pace {
     /// Who was next has been given a place, after `waited` at the head of the queue.
     pub fn moved(&self, waited: Duration, now: Duration) {
         let usual = self.usual(now).map_or(waited, |usual| usual.mul_f64(1.0 - STEP) + waited.mul_f64(STEP));
-        let usual = usual.as_millis().clamp(1, u128::from(u32::MAX)) as u64;
-        self.word.store(usual << 32 | u64::from(now.as_millis() as u32), Relaxed);
+        self.usual.write(usual.as_millis().clamp(1, u128::from(u32::MAX)) as u32, now);
     }
 
     /// How long `ahead` who stand in front will take at least; `None` where that is not known. Who stands there may give up, and
@@ -33,10 +31,8 @@ impl Pace {
     }
 
     fn usual(&self, now: Duration) -> Option<Duration> {
-        let word = self.word.load(Relaxed);
-        let usual = Duration::from_millis(word >> 32);
-        // Both wrap around alike, every 49 days.
-        let age = Duration::from_millis((now.as_millis() as u32).wrapping_sub(word as u32).into());
+        let (usual, age) = self.usual.read(now);
+        let usual = Duration::from_millis(usual.into());
         (!usual.is_zero() && age <= 2 * usual + STALE).then_some(usual)
     }
 }
