@@ -7,12 +7,9 @@ use std::{num::NonZeroU64, time::Duration};
 
 use super::bucket::{Bucket, Standing};
 use crate::{
-    error::{Dimension, Error, Unit},
+    error::{Dimension, Error, SOON, Unit},
     settings::Limits,
 };
-
-/// Wait that is named where requests under way are in the way: none of them has said when it ends.
-const SOON: Duration = Duration::from_secs(1);
 
 /// What a user has used.
 #[derive(Debug, Clone, PartialEq, Eq)]
