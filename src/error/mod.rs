@@ -168,6 +168,11 @@ impl Failed {
 }
 
 impl Error {
+    /// A member `param` with a value we cannot take; `message`: what is wrong and what to send instead.
+    pub fn invalid(param: &str, message: impl Into<String>) -> Self {
+        Self::Invalid { param: param.to_owned(), message: message.into() }
+    }
+
     /// Whether the request has a pin that names no backend, in whichever way.
     pub fn is_bad_pin(&self) -> bool {
         matches!(self, Self::BackendInvalid) || matches!(self, Self::Invalid { param, .. } if param == "backend")

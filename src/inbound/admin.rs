@@ -43,9 +43,8 @@ pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> Ht
 pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
         allowed(&request)?;
-        let filters = web::Query::<Filters>::from_query(request.query_string()).map_err(|error| Error::Invalid {
-            param: "query".to_owned(),
-            message: format!("{error}. Known are backend, outcome, model and limit."),
+        let filters = web::Query::<Filters>::from_query(request.query_string()).map_err(|error| {
+            Error::invalid("query", format!("{error}. Known are backend, outcome, model and limit."))
         })?;
         let wanted = filters.into_inner().wanted()?;
         let ledger = &shared(&request).ledger;
@@ -78,8 +77,7 @@ impl Filters {
         if let Some(outcome) = outcome.as_deref().filter(|outcome| !is_outcome(outcome)) {
             return Err(no_outcome(outcome));
         }
-        let bad =
-            |_| Error::Invalid { param: "limit".to_owned(), message: "'limit' must be a whole number.".to_owned() };
+        let bad = |_| Error::invalid("limit", "'limit' must be a whole number.");
         let limit = limit.map(|text| text.parse().map_err(bad)).transpose()?;
         Ok(Wanted { backend, outcome, model, limit })
     }
@@ -94,7 +92,7 @@ pub(super) fn is_known(request: &HttpRequest, name: &str) -> bool {
 /// had happened there.
 pub(super) fn never_heard_of(name: &str) -> Error {
     let message = format!("There is no backend {name:?}, and nothing is remembered of one.");
-    Error::Invalid { param: "backend".to_owned(), message }
+    Error::invalid("backend", message)
 }
 
 /// The class that no request in the ledger has: strangers are refused before there is anything to remember.
@@ -112,7 +110,7 @@ fn no_outcome(word: &str) -> Error {
     let classes: BTreeSet<_> = classes().collect();
     let known = Ending::WORDS.into_iter().chain(classes).collect::<Vec<_>>().join(", ");
     let message = format!("No request ends as {word:?}. Known are {known}.");
-    Error::Invalid { param: "outcome".to_owned(), message }
+    Error::invalid("outcome", message)
 }
 
 /// One request, by its id.
@@ -178,7 +176,7 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
             "dry_run=true" => true,
             _ => {
                 let message = "Known is dry_run=true.".to_owned();
-                return Err(Error::Invalid { param: "query".to_owned(), message });
+                return Err(Error::invalid("query", message));
             }
         };
         let plan = shared(&request).reload(dry_run).await;

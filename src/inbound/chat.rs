@@ -163,10 +163,7 @@ fn prepare(
     let began = if is_whole { authorised } else { clock::now() };
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),
-        Unreadable::Twice(key) => Error::Invalid {
-            param: key.to_owned(),
-            message: format!("'{key}' stands in the body twice. Send it once."),
-        },
+        Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice. Send it once.")),
     })?;
     let route = envelope.model.as_deref().and_then(|model| table.routes.get(model)).cloned();
     let mut refuse = |error| {
@@ -223,16 +220,15 @@ fn remembered(name: &str) -> Arc<str> {
 
 /// What a request must have, and have right.
 fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
-    let invalid = |param: &str, message: &str| Error::Invalid { param: param.to_owned(), message: message.to_owned() };
     let model = match &envelope.model {
         Some(model) if !model.is_empty() => model.as_str(),
-        _ if envelope.has_model() => return Err(invalid("model", "'model' must be a non-empty string.")),
+        _ if envelope.has_model() => return Err(Error::invalid("model", "'model' must be a non-empty string.")),
         _ => return Err(Error::Missing("model")),
     };
     let (prompt, is_list) = surface.prompt();
     match envelope.prompt(prompt) {
         Some(b'[') => {}
-        Some(_) if is_list => return Err(invalid(prompt, &format!("'{prompt}' must be a list of messages."))),
+        Some(_) if is_list => return Err(Error::invalid(prompt, format!("'{prompt}' must be a list of messages."))),
         Some(b'n') | None => {
             let is_there = |member: &&str| envelope.prompt(member).is_some_and(|first| first != b'n');
             if !surface.references().iter().any(is_there) {
@@ -244,7 +240,7 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     let stream = match envelope.stream {
         Stream::Off => false,
         Stream::On => true,
-        Stream::Bad => return Err(invalid("stream", "'stream' must be true or false.")),
+        Stream::Bad => return Err(Error::invalid("stream", "'stream' must be true or false.")),
     };
     Ok((model, stream))
 }

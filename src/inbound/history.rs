@@ -141,7 +141,7 @@ fn moment(text: &str, now: i64) -> Option<i64> {
 }
 
 fn invalid(param: &str, why: &str) -> Error {
-    Error::Invalid { param: param.to_owned(), message: format!("'{param}' {why}.") }
+    Error::invalid(param, format!("'{param}' {why}."))
 }
 
 #[cfg(test)]

@@ -34,9 +34,8 @@ impl Assigner {
 
     /// Takes a place at a backend for this request, or says why there is none.
     pub(super) fn assign(&mut self, ask: &Assign) -> Result<Grant, Refusal> {
-        let plain = |error| Refusal { error, soonest: None, full: false, decision: None };
         let Some(route) = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
-            return Err(plain(Error::ModelNotFound(ask.model.to_string())));
+            return Err(Refusal::plain(Error::ModelNotFound(ask.model.to_string())));
         };
         match &ask.pin {
             Some(name) => self.pinned(ask, route, name),
@@ -45,18 +44,17 @@ impl Assigner {
     }
 
     fn pinned(&self, ask: &Assign, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
-        let refuse = |error| Refusal { error, soonest: None, full: false, decision: None };
         let backend = name.to_string();
         // The right comes first: who has none is not told which names there are.
         if !ask.user.may_pin || !ask.user.backends.allows(name) {
-            return Err(refuse(Error::BackendNotAllowed(backend)));
+            return Err(Refusal::plain(Error::BackendNotAllowed(backend)));
         }
         if !self.table.handles.contains_key(&**name) {
-            return Err(refuse(Error::BackendNotFound(backend)));
+            return Err(Refusal::plain(Error::BackendNotFound(backend)));
         }
         let serves = |t: &&Arc<Target>| t.handle.name() == name && (ask.able)(&t.handle.settings);
         let Some(target) = route.targets.iter().find(serves) else {
-            return Err(refuse(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
+            return Err(Refusal::plain(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
         };
         let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
         let error = match gates(ask, target, ask.now, true) {
@@ -72,7 +70,7 @@ impl Assigner {
                 retry_after: until.map(|until| until.saturating_sub(ask.now)),
             },
         };
-        Err(Refusal { error, soonest: None, full: false, decision })
+        Err(Refusal { decision, ..Refusal::plain(error) })
     }
 }
 
@@ -125,8 +123,7 @@ fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
     let retry_after = soonest.map(|until| until.saturating_sub(now));
     if !route.targets.iter().any(|target| target.is_for(&ask.user, ask.able)) {
         let message = format!("No backend of the model '{model}' serves this endpoint.");
-        let error = Error::Invalid { param: "model".to_owned(), message };
-        return Refusal { error, soonest: None, full: false, decision: None };
+        return Refusal::plain(Error::invalid("model", message));
     }
     // A place comes free sooner than most gates open.
     let error = if full {

@@ -71,6 +71,13 @@ pub struct Refusal {
     pub decision: Option<Decision>,
 }
 
+impl Refusal {
+    /// One that no wait can change.
+    pub(super) fn plain(error: Error) -> Self {
+        Self { error, soonest: None, full: false, decision: None }
+    }
+}
+
 /// How a choice came about.
 #[derive(Debug, Clone, Serialize)]
 pub struct Decision {
