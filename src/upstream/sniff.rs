@@ -3,14 +3,13 @@
 use bytes::BytesMut;
 
 use super::answer::{Answer, BrokenOff};
+use crate::wire::sse::BYTE_ORDER_MARK;
 
 /// What a type is called by whoever has not thought of one. Frameworks send these, or none, with a stream of any kind.
 const TYPES_OF_ANYTHING: [&str; 2] = ["text/plain", "application/octet-stream"];
 
 /// How lines of server-sent events begin (WHATWG HTML, 9.2.6); a comment begins with its colon.
 const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b":", b"id:", b"retry:"];
-
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Bytes that are held while they decide nothing: blanks behind a byte order mark.
 const UNDECIDED: usize = 1 << 10;

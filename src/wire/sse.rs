@@ -9,7 +9,7 @@ use memchr::{memchr2, memchr2_iter};
 pub const MAX_FRAME: usize = 16 << 20;
 
 /// What some servers put in front of UTF-8. It is no part of a stream, nor of JSON.
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Without a byte order mark at its beginning.
 #[must_use]
