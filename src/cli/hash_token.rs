@@ -1,13 +1,12 @@
 //! Owns `greenroom hash-token`: the digest of a token, so that settings need not hold the token itself.
 
 use std::{
-    fmt::Write,
     io::{self, Read},
     process::ExitCode,
 };
 
 use super::{complain, say};
-use crate::settings;
+use crate::{settings, wire::end_user::hex};
 
 pub(super) fn run() -> ExitCode {
     let mut token = String::new();
@@ -25,11 +24,6 @@ pub(super) fn run() -> ExitCode {
         complain(format_args!("the token {why}"));
         return ExitCode::FAILURE;
     }
-    let hex = settings::digest(token).iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    });
-    say(hex);
+    say(hex(&settings::digest(token)));
     ExitCode::SUCCESS
 }

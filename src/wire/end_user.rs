@@ -32,8 +32,12 @@ fn is_telephone(name: &str) -> bool {
 
 /// SHA-256 in 64 hexadecimal digits.
 pub(crate) fn digest(name: &str) -> String {
-    let bytes = Sha256::digest(name.as_bytes());
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
+    hex(&Sha256::digest(name.as_bytes()))
+}
+
+/// Bytes in hexadecimal digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::with_capacity(2 * bytes.len()), |mut text, byte| {
         // A string takes every write.
         let _ = write!(text, "{byte:02x}");
         text

@@ -9,7 +9,7 @@ mod counts;
 pub mod course;
 #[cfg(test)]
 mod edge_tests;
-mod end_user;
+pub(crate) mod end_user;
 pub mod envelope;
 mod events;
 pub mod faults;
