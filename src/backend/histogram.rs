@@ -38,9 +38,7 @@ impl Histogram {
 
     /// Records one duration.
     pub fn record(&self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        self.counts[bucket].fetch_add(1, Relaxed);
+        self.counts[bucket(self.bounds, time.as_secs_f64())].fetch_add(1, Relaxed);
         self.nanos.fetch_add(time.as_nanos() as u64, Relaxed);
     }
 
@@ -52,6 +50,11 @@ impl Histogram {
             seconds: self.nanos.load(Relaxed) as f64 / 1e9,
         }
     }
+}
+
+/// Where a duration is counted: its bucket takes its upper bound.
+fn bucket(bounds: &[f64], seconds: f64) -> usize {
+    bounds.partition_point(|bound| *bound < seconds)
 }
 
 /// A histogram's counts at one moment.
@@ -74,8 +77,7 @@ impl Snapshot {
     /// Adds one duration.
     pub fn add(&mut self, time: Duration) {
         let seconds = time.as_secs_f64();
-        let bucket = self.bounds.partition_point(|bound| *bound < seconds);
-        self.counts[bucket] += 1;
+        self.counts[bucket(self.bounds, seconds)] += 1;
         self.seconds += seconds;
     }
 

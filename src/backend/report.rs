@@ -103,10 +103,16 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    fn of(snapshot: Option<&Snapshot>) -> Self {
-        let ms = |q| snapshot.and_then(|s| s.quantile(q)).map(|s| (s * 1e5).round() / 100.0);
-        Self { p50: ms(0.5), p95: ms(0.95), p99: ms(0.99) }
+    /// Of what was measured.
+    pub fn of(snapshot: Option<&Snapshot>) -> Self {
+        let at = |q| snapshot.and_then(|s| s.quantile(q)).map(millis);
+        Self { p50: at(0.5), p95: at(0.95), p99: at(0.99) }
     }
+}
+
+/// Seconds as milliseconds, to the hundredth.
+pub fn millis(seconds: f64) -> f64 {
+    (seconds * 1e5).round() / 100.0
 }
 
 /// The last failure.

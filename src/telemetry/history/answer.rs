@@ -14,7 +14,10 @@ use super::{
     tally::{Key, Tally},
 };
 use crate::{
-    backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
+    backend::{
+        histogram::{FIRST_TOKEN, REQUEST, Snapshot},
+        report::{Quantiles, millis},
+    },
     error::{Class, Owner},
     telemetry::story::{CANCELLED, LET_GO, SUCCESS},
 };
@@ -90,24 +93,16 @@ pub struct Point {
 pub struct Spread {
     /// Arithmetic mean.
     pub mean: Option<f64>,
-    /// Median.
-    pub p50: Option<f64>,
-    /// 95th percentile.
-    pub p95: Option<f64>,
-    /// 99th percentile.
-    pub p99: Option<f64>,
+    /// Quantiles.
+    #[serde(flatten)]
+    pub quantiles: Quantiles,
 }
 
 impl Spread {
     fn of(snapshot: &Snapshot) -> Self {
-        let ms = |seconds: Option<f64>| seconds.map(|s| (s * 1e5).round() / 100.0);
         let total = snapshot.total();
-        Self {
-            mean: ms((total > 0).then(|| snapshot.seconds / total as f64)),
-            p50: ms(snapshot.quantile(0.5)),
-            p95: ms(snapshot.quantile(0.95)),
-            p99: ms(snapshot.quantile(0.99)),
-        }
+        let mean = (total > 0).then(|| millis(snapshot.seconds / total as f64));
+        Self { mean, quantiles: Quantiles::of(Some(snapshot)) }
     }
 }
 

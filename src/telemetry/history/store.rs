@@ -206,7 +206,7 @@ mod tests {
         let point = &answer.points[0];
         assert_eq!((point.attempts, point.success, point.pins, point.tokens_in), (6, 6, 3, 30));
         assert_eq!(point.latency_counts.iter().sum::<u64>(), 6);
-        assert!(point.latency_ms.p50.is_some_and(|p50| (20.0..=40.0).contains(&p50)), "{point:?}");
+        assert!(point.latency_ms.quantiles.p50.is_some_and(|p50| (20.0..=40.0).contains(&p50)), "{point:?}");
     }
 
     #[test]
