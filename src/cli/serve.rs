@@ -73,7 +73,7 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
 }
 
 fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settings, BadSettings> {
-    let mut settings = if serve.demo {
+    if serve.demo {
         let mut urls = BTreeMap::new();
         for (name, path, provider) in simulator::demo() {
             let running = simulator::start(provider).map_err(|error| BadSettings {
@@ -86,14 +86,12 @@ fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settin
             urls.insert(name.to_owned(), format!("http://{}{path}", running.addr));
             providers.push(running);
         }
-        settings::demo(&urls)?
+        let mut settings = settings::demo(&urls)?;
+        settings.server.bind = serve.bind.unwrap_or(settings.server.bind);
+        Ok(settings)
     } else {
-        source(serve).load()?
-    };
-    if let Some(bind) = serve.bind {
-        settings.server.bind = bind;
+        source(serve).load()
     }
-    Ok(settings)
 }
 
 fn source(serve: &Serve) -> Source {
