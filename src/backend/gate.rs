@@ -24,6 +24,9 @@ pub enum Why {
 }
 
 impl Why {
+    const ALL: [Self; 6] =
+        [Self::Failures, Self::RateLimit, Self::HardDown, Self::ModelMissing, Self::Drained, Self::GivenUp];
+
     /// In words, for admin output and errors.
     pub fn words(self) -> &'static str {
         match self {
@@ -37,14 +40,7 @@ impl Why {
     }
 
     fn from_byte(byte: u8) -> Self {
-        match byte {
-            2 => Self::RateLimit,
-            3 => Self::HardDown,
-            4 => Self::ModelMissing,
-            5 => Self::Drained,
-            6 => Self::GivenUp,
-            _ => Self::Failures,
-        }
+        Self::ALL.into_iter().find(|why| *why as u8 == byte).unwrap_or(Self::Failures)
     }
 }
 

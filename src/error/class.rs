@@ -108,6 +108,9 @@ pub struct Disposition {
     pub weight: Weight,
 }
 
+// A table indexed by class has a place for the last of them.
+const _: () = assert!(Class::GatewayInternal as usize + 1 == Class::ALL.len());
+
 impl Class {
     /// All classes, for tables indexed by class.
     pub const ALL: [Self; 24] = [

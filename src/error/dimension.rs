@@ -39,6 +39,9 @@ impl Unit {
     }
 }
 
+// A table indexed by dimension has a place for the last of them.
+const _: () = assert!(Dimension::TokensPerDay as usize + 1 == Dimension::ALL.len());
+
 impl Dimension {
     /// All of them, for tables indexed by dimension.
     pub const ALL: [Self; 5] =

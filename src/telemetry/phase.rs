@@ -11,6 +11,9 @@ pub enum Phase {
     Translate,
 }
 
+// A table indexed by phase has a place for the last of them.
+const _: () = assert!(Phase::Translate as usize + 1 == Phase::ALL.len());
+
 impl Phase {
     /// All phases, for tables indexed by phase.
     pub const ALL: [Self; 3] = [Self::Auth, Self::Route, Self::Translate];

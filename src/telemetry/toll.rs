@@ -19,6 +19,9 @@ pub enum Role {
     Recorder,
 }
 
+// A table indexed by role has a place for the last of them.
+const _: () = assert!(Role::Recorder as usize + 1 == Role::ALL.len());
+
 impl Role {
     /// In the order of `Toll`.
     const ALL: [Self; 3] = [Self::Overseer, Self::Router, Self::Recorder];

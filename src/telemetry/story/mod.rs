@@ -4,7 +4,7 @@ mod report;
 
 use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use smallvec::SmallVec;
 
 pub use self::report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms};
@@ -18,8 +18,7 @@ use crate::{
 };
 
 /// Why this backend: the token in `x-greenroom-route`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RouteReason {
     /// It had the lowest cost of several.
     LeastLoaded,
@@ -46,6 +45,12 @@ impl RouteReason {
             Self::Failover => "failover",
             Self::Hedged => "hedged",
         }
+    }
+}
+
+impl Serialize for RouteReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
     }
 }
 
