@@ -52,7 +52,7 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<()> {
         // All fields are Unpin or boxed; nothing here is pinned in place.
-        let this = unpinned(self);
+        let this = self.get_mut();
         loop {
             if let Some((sleep, cause)) = &mut this.resting {
                 ready!(sleep.as_mut().poll(cx));
@@ -104,15 +104,6 @@ where
             }
         }
     }
-}
-
-fn unpinned<A, F>(pinned: Pin<&mut Guarded<A, F>>) -> &mut Guarded<A, F>
-where
-    A: Actor<Context = Context<A>> + Unpin,
-    F: 'static,
-    Guarded<A, F>: Unpin,
-{
-    pinned.get_mut()
 }
 
 impl<A: Actor<Context = Context<A>>, F> Unpin for Guarded<A, F> {}
