@@ -69,7 +69,7 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
-    /// No such endpoint, or not with this method.
+    /// No such endpoint, or nothing of that name for operators; what.
     NotFound(String),
     /// The endpoint is not asked this way.
     WrongMethod {

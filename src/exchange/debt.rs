@@ -1,4 +1,5 @@
-//! Owns what a rescue has to bring: all that the client has of a broken answer, again or gone on with, and by whom.
+//! Owns what a broken answer owes its client: the text it has sent already, which a rescue repeats or goes on from, and which
+//! backends may.
 
 use std::{cell::RefCell, rc::Rc};
 

@@ -75,7 +75,7 @@ impl Leg {
     }
 
     pub(super) fn succeeded(mut self, usage: Option<Usage>, now: Duration) {
-        self.telling.attempt_ended(self.note, SUCCESS, Some(200), None, now);
+        self.telling.attempt_ended(self.note, SUCCESS, self.status, None, now);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = usage {
                 let unseen = if self.mused { usage.reasoning } else { 0 };

@@ -1,12 +1,6 @@
 //! Owns doubts: what can be used, and yet may be meant otherwise; told as notes.
 
-use super::{Backend, Model, Problem, Settings, User};
-
-/// Label of requests that no backend was asked for, in metrics and history.
-pub const NO_BACKEND: &str = "none";
-
-/// Label of models and backends that are in no settings, whatever clients call them.
-pub const OTHER: &str = "other";
+use super::{Backend, Model, NO_BACKEND, OTHER, Problem, Settings, User};
 
 /// Most names in one note.
 const NAMED: usize = 3;

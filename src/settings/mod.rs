@@ -20,7 +20,6 @@ use std::{collections::BTreeMap, fmt};
 pub use self::{
     address::Address,
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
-    doubts::{NO_BACKEND, OTHER},
     history::History,
     limits::Limits,
     load::{Source, demo, load, parse},
@@ -31,6 +30,12 @@ pub use self::{
     server::{Failover, Server},
     user::{Allowed, TokenDigest, User, check_token, digest},
 };
+
+/// Label of requests that no backend was asked for, in metrics and history.
+pub const NO_BACKEND: &str = "none";
+
+/// Label of models and backends that are in no settings, whatever clients call them.
+pub const OTHER: &str = "other";
 
 /// A file for tests: one backend, one model, one user.
 #[cfg(test)]

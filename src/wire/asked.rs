@@ -1,4 +1,4 @@
-//! Owns what an answer has to know of its request: it is told in the words in which it was asked.
+//! Owns what a translated answer takes from its request: the names of its tools, and the settings that an answer repeats.
 
 use memchr::memmem;
 use serde_json::{Map, Value};

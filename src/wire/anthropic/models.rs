@@ -15,7 +15,7 @@ pub(crate) struct Generation {
     /// How it is kept from thinking.
     pub(crate) quiet: Quiet,
     /// Refuses a choice that forces a call.
-    pub(crate) chooses: bool,
+    pub(crate) refuses_force: bool,
 }
 
 /// How a model is kept from thinking.
@@ -49,7 +49,7 @@ impl Generation {
                 _ if version >= (5, 5) && model.contains("sonnet") => Quiet::By("between_tools"),
                 _ => Quiet::By("disabled"),
             },
-            chooses: if newest { version >= (5, 1) } else { version >= (5, 5) && !model.contains("haiku") },
+            refuses_force: if newest { version >= (5, 1) } else { version >= (5, 5) && !model.contains("haiku") },
         }
     }
 }
@@ -91,7 +91,7 @@ mod tests {
 
     #[test]
     fn the_fifth_generation_thinks_unless_it_is_kept_from_it() {
-        for (name, quiet, chooses) in [
+        for (name, quiet, refuses_force) in [
             ("claude-opus-4-8", Quiet::Anyway, false),
             ("house-model", Quiet::Anyway, false),
             ("claude-opus-5", Quiet::By("disabled"), false),
@@ -104,7 +104,7 @@ mod tests {
             ("claude-mythos-5-2", Quiet::Never, true),
         ] {
             let generation = Generation::of(name);
-            assert_eq!((generation.quiet, generation.chooses), (quiet, chooses), "{name}");
+            assert_eq!((generation.quiet, generation.refuses_force), (quiet, refuses_force), "{name}");
         }
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
 /// Leaves a call that is forced to the model, where it takes no force.
 fn choice(request: &mut ChatRequest, generation: Generation) {
     let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && generation.chooses {
+    if forced && generation.refuses_force {
         note(&mut request.losses, "tool_choice", Weight::Hint);
         request.tool_choice = Some(ToolChoice::Auto);
     }

@@ -101,7 +101,7 @@ impl Envelope {
         self.stream == Stream::On && self.usage != Room::Nowhere
     }
 
-    /// The first byte of the value of `messages`, `input` or `prompt`.
+    /// The first byte of the value of a member that makes up the prompt, one of `PROMPTS`.
     pub fn prompt(&self, member: &str) -> Option<u8> {
         self.place(member).map(|(_, first)| *first)
     }
