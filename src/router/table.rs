@@ -89,7 +89,7 @@ pub struct Target {
     pub renamed: bool,
     /// Backend's weight times the target's.
     pub weight: f64,
-    /// Hash of the backend's name, by which affinities find it again, also after a restart or from another proxy.
+    /// Hash of the backend's name, by which affinities find it again, also after a restart or from another proxy of the same build.
     pub hash: u64,
     /// What the operator wrote.
     pub settings: settings::Target,
@@ -194,7 +194,7 @@ impl Route {
     }
 }
 
-/// A hash that is the same in every process.
+/// A hash that is the same in every process of the same build: `std` does not fix it between releases.
 pub fn hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);

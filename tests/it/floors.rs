@@ -1,4 +1,4 @@
-//! Owns the house's order: each room imports only from floors below its own.
+//! Owns the house's order: each room imports only from floors below its own, only one opens connections, no file is too long.
 
 use std::{fs, path::Path};
 
@@ -62,6 +62,18 @@ fn imported(text: &str) -> Vec<String> {
     }
     rooms.retain(|room| !room.is_empty());
     rooms
+}
+
+#[test]
+fn no_file_is_longer_than_300_lines() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut sources = Vec::new();
+    for folder in ["src", "tests", "benches"] {
+        files(&root.join(folder), &mut sources);
+    }
+    let lines = |path: &Path| fs::read_to_string(path).expect("readable").lines().count();
+    let long: Vec<_> = sources.iter().map(|path| (path.display(), lines(path))).filter(|(_, n)| *n > 300).collect();
+    assert!(long.is_empty(), "split by noun: {long:?}");
 }
 
 /// What opens sockets of backends, or asks who they are.
