@@ -128,31 +128,33 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     let mut defaults = Section::open("defaults", root.raw("defaults"), problems);
     let [of_backends, of_models] = ["backend", "model"].map(|key| read_defaults(&mut defaults, key, problems));
     defaults.finish();
-    let backends = table(root.raw("backends"), "backends", problems, |path, value| {
+    let backends = table(root.raw("backends"), "backends", problems, |path, _, value| {
         Backend::read(&of_backends, path, value, problems)
     });
     let mut heirs = BTreeSet::new();
-    let models = table(root.raw("models"), "models", problems, |path, value| {
+    let models = table(root.raw("models"), "models", problems, |path, _, value| {
         if value.get(BACKENDS).is_none() && of_models.map.contains_key(BACKENDS) {
             heirs.insert(path.to_owned());
         }
         Model::read(&of_models, path, value, problems)
     });
-    let users = table(root.raw("users"), "users", problems, |path, value| {
-        let name = path.strip_prefix("users.").unwrap_or(path);
-        User::read(path, name, value, problems)
-    });
+    let users =
+        table(root.raw("users"), "users", problems, |path, name, value| User::read(path, name, value, problems));
     root.finish();
     References { backends: &backends, models: &models, users: &users, heirs: &heirs }.check(problems);
-    let unwrap = |(name, item): (String, Option<_>)| item.map(|item| (name, item));
     Some(Settings {
         server: server?,
         failover,
         history,
-        backends: backends.into_iter().filter_map(|(n, b)| Some((n, b?))).collect(),
-        models: models.into_iter().filter_map(|(n, m)| Some((n, m?))).collect(),
-        users: users.into_iter().filter_map(unwrap).collect(),
+        backends: sound(backends),
+        models: sound(models),
+        users: sound(users),
     })
+}
+
+/// The entries in which no problem was found.
+fn sound<T>(entries: Entries<T>) -> BTreeMap<String, T> {
+    entries.into_iter().filter_map(|(name, entry)| Some((name, entry?))).collect()
 }
 
 /// Reads `[defaults.KEY]`. Where that is no table, the defaults that are compiled in stand in: nothing is missing without it.
@@ -168,11 +170,12 @@ fn read_defaults(section: &mut Section<'_>, key: &'static str, problems: &Proble
     Defaults { path, map }
 }
 
+/// Reads the entries of `[PATH]`, each by its own path and its name.
 fn table<T>(
     value: Value,
     path: &str,
     problems: &Problems,
-    mut read: impl FnMut(&str, Value) -> Option<T>,
+    mut read: impl FnMut(&str, &str, Value) -> Option<T>,
 ) -> Entries<T> {
     let map = match value {
         Value::Object(map) => map,
@@ -187,5 +190,9 @@ fn table<T>(
     }
     // Sorted, so that of two entries at odds the same one is told of each time.
     let map: BTreeMap<String, Value> = map.into_iter().collect();
-    map.into_iter().map(|(name, value)| (read(&format!("{path}.{name}"), value), name)).map(|(t, n)| (n, t)).collect()
+    let read = |(name, value): (String, Value)| {
+        let entry = read(&format!("{path}.{name}"), &name, value);
+        (name, entry)
+    };
+    map.into_iter().map(read).collect()
 }
