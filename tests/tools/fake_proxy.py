@@ -50,7 +50,7 @@ class Quiet(BaseHTTPRequestHandler):
 
 
 class FakeProxy(Server):
-    """Backends by name, each with a behaviour: healthy, failing, nonsense, cut, drip, empty, no_done, error_frame, rude."""
+    """Backends by name, each with a behaviour: healthy, reasoning, failing, nonsense, cut, drip, empty, no_done, error_frame, rude."""
 
     def __init__(self, backends, models=("gpt-4o", "gpt-4o-mini"), delay=0.0, listens_for=("/v1/", "/admin/")):
         self.listens_for = listens_for
@@ -66,8 +66,8 @@ class ProxyHandler(Quiet):
     def token(self):
         return (self.headers.get("Authorization") or "").removeprefix("Bearer ")
 
-    def refuse(self, status, code, message):
-        error = {"message": message, "type": "invalid_request_error", "param": None, "code": code, "request_id": "req_1"}
+    def refuse(self, status, code, message, param=None):
+        error = {"message": message, "type": "invalid_request_error", "param": param, "code": code, "request_id": "req_1"}
         self.answer(status, {"error": error})
 
     def known(self):
@@ -102,6 +102,11 @@ class ProxyHandler(Quiet):
         time.sleep(proxy.delay)
         if behaviour is None:
             self.refuse(400, "backend_not_found", f"There is no backend {request.get('backend')!r}.")
+        elif behaviour == "reasoning" and "max_tokens" in request:
+            words = "'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead."
+            self.refuse(400, "unsupported_parameter", words, "max_tokens")
+        elif behaviour == "reasoning" and request.get("max_completion_tokens", 1000) < 1000:
+            self.refuse(400, None, "Could not finish the message because the limit was reached.")
         elif behaviour == "failing":
             self.refuse(502, "upstream_error", "The backend failed: it answered 500.")
         elif behaviour == "rude":

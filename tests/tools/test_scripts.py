@@ -54,6 +54,14 @@ def test_operators_endpoints_may_have_an_address_of_their_own(script, proxy, ope
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_a_model_that_reasons_is_asked_in_words_that_it_takes(script, proxy, webhook, name):
+    proxy.backends["openai_official"] = "reasoning"
+    done = script(name, "openai_official", "google_gemini", WEBHOOK_URL=webhook.url)
+    assert done.returncode == 0, done
+    assert proxy.asked() == ["google_gemini", "openai_official", "openai_official"]
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_an_answer_that_breaks_off_after_its_200_is_a_failure(script, proxy, webhook, name):
     proxy.backends["openai_official"] = "cut"
     done = script(name, "openai_official", WEBHOOK_URL=webhook.url)
@@ -174,5 +182,5 @@ def test_a_missing_or_odd_webhook_is_told_before_anything_is_asked(script, proxy
 
 
 def test_shellcheck_finds_nothing(run):
-    done = run("shellcheck", *(SCRIPTS / name for name in ALL))
+    done = run("shellcheck", *(SCRIPTS / name for name in [*ALL, "lib.sh"]))
     assert done.returncode == 0, done.stdout
