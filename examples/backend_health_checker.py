@@ -27,6 +27,8 @@ DEFAULT_TIMEOUT = 30.0
 # One token proves that a backend answers; a benchmark needs some more to have a pace to measure.
 CHECK_TOKENS = 1
 BENCHMARK_TOKENS = 32
+# What a model that reasons may spend on that beside: it counts both in its limit, and may refuse one that leaves no room.
+THOUGHTS = 1024
 # Larger than any answer of so few tokens; a backend that sends more than this is broken.
 MOST_BYTES = 4 * 1024 * 1024
 
@@ -123,14 +125,16 @@ class Proxy:
             raise CannotAsk(f"{self.url}{path} does not answer as Greenroom does; is the address right?") from None
 
     def ask(self, backend: str, model: str, prompt: str, tokens: int, streaming: bool) -> Outcome:
-        """One request pinned to `backend`. Never raises for what a backend does."""
+        """One request pinned to `backend`; another where its model reasons, and says so. Never raises for what a backend does."""
+        outcome = self.put(backend, model, prompt, {"max_tokens": tokens}, streaming)
+        if outcome.status == 400 and "max_completion_tokens" in outcome.detail:
+            # It knows the limit by that name only, and counts its thoughts in it.
+            outcome = self.put(backend, model, prompt, {"max_completion_tokens": tokens + THOUGHTS}, streaming)
+        return outcome
+
+    def put(self, backend: str, model: str, prompt: str, limit: dict, streaming: bool) -> Outcome:
         began = time.monotonic()
-        body = {
-            "model": model,
-            "backend": backend,
-            "messages": [{"role": "user", "content": prompt}],
-            "max_tokens": tokens,
-        }
+        body = {"model": model, "backend": backend, "messages": [{"role": "user", "content": prompt}], **limit}
         if streaming:
             body["stream"] = True
             body["stream_options"] = {"include_usage": True}

@@ -19,6 +19,8 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest, start_h
 
 PORT = 8000
 INTERVAL = 60.0
+# What a model that reasons may spend on that: it counts its thoughts in its limit, and may refuse one that leaves no room.
+THOUGHTS = 1024
 
 
 class CannotList(Exception):
@@ -64,17 +66,14 @@ class Exporter:
                 list(pool.map(self.probe, names))
 
     def probe(self, backend):
-        """One request of one token, pinned."""
-        body = {
-            "model": self.model,
-            "backend": backend,
-            "messages": [{"role": "user", "content": "ping"}],
-            "max_tokens": 1,
-        }
+        """One request of one token, pinned; another where its model reasons, and says so."""
         began = time.monotonic()
         try:
-            url = f"{self.url}/v1/chat/completions"
-            response = requests.post(url, json=body, headers=self._headers(), timeout=self.timeout)
+            response = self.put(backend, {"max_tokens": 1})
+            if response.status_code == 400 and response.json()["error"]["param"] == "max_tokens":
+                # It knows the limit by the newer name only, and counts its thoughts in it.
+                began = time.monotonic()
+                response = self.put(backend, {"max_completion_tokens": 1 + THOUGHTS})
             answered = response.status_code == 200 and bool(response.json()["choices"])
         except (requests.RequestException, ValueError, LookupError, TypeError):
             answered = False
@@ -82,6 +81,11 @@ class Exporter:
         self.health.labels(backend, self.model).set(1 if answered else 0)
         # A backend that fails in a millisecond must not look like the fastest one.
         self.seconds.labels(backend, self.model).set(took if answered else math.nan)
+
+    def put(self, backend, limit):
+        body = {"model": self.model, "backend": backend, "messages": [{"role": "user", "content": "ping"}], **limit}
+        url = f"{self.url}/v1/chat/completions"
+        return requests.post(url, json=body, headers=self._headers(), timeout=self.timeout)
 
     def _headers(self):
         return {"Authorization": f"Bearer {self.token}"}

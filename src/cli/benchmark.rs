@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     aim::{Aim, Whom},
-    client::{Answer, Client, Question, Server, first_words, run as run_work, verdict},
+    client::{Answer, Client, Server, first_words, run as run_work, verdict},
+    question::Question,
     say,
     table::{quantile, table, width},
     words::Lang,

@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 
 use super::{
     aim::Whom,
-    client::{Answer, Client, Question, Server, first_words, run as run_work, verdict},
+    client::{Answer, Client, Server, first_words, run as run_work, verdict},
+    question::Question,
     say,
     table::{table, tint, width},
     words::Lang,

@@ -5,10 +5,15 @@ use std::{process::ExitCode, time::Duration};
 use actix_web::http::Method;
 use clap::Args;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use super::{aim::Aim, complain, table::visible};
+use super::{
+    aim::Aim,
+    complain,
+    question::{Question, reasons},
+    table::visible,
+};
 use crate::{upstream::plain::Plain, wire::sse};
 
 /// Where Greenroom is, and who asks.
@@ -48,14 +53,6 @@ fn address(text: &str) -> Result<String, String> {
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| !time.is_zero()).ok_or_else(|| "must be a number of seconds above 0".to_owned())
-}
-
-/// What is asked.
-#[derive(Debug, Clone)]
-pub(super) struct Question {
-    pub(super) prompt: String,
-    pub(super) max_tokens: u32,
-    pub(super) stream: bool,
 }
 
 /// What came of it.
@@ -167,11 +164,11 @@ impl Client {
         done.map_err(|why: String| format!("{} cannot be asked: {why}", self.base(path)))
     }
 
-    /// Asks one backend, by pin.
+    /// Asks one backend, by pin; once more where its model knows the limit by another name.
     pub(super) async fn ask(&self, aim: &Aim, question: &Question) -> Answer {
-        let began = Instant::now();
+        let mut began = Instant::now();
         let mut answer = Answer::none(aim);
-        let outcome = match timeout(self.server.timeout, self.try_ask(aim, question, began, &mut answer)).await {
+        let outcome = match timeout(self.server.timeout, self.try_ask(aim, question, &mut began, &mut answer)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no complete answer within {:?}", self.server.timeout)),
         };
@@ -183,27 +180,34 @@ impl Client {
         answer
     }
 
-    async fn try_ask(&self, aim: &Aim, question: &Question, began: Instant, answer: &mut Answer) -> Result<(), String> {
-        let mut body = json!({
-            "model": aim.model,
-            "backend": aim.backend,
-            "max_tokens": question.max_tokens,
-            "messages": [{"role": "user", "content": question.prompt}],
-        });
-        if question.stream {
-            body["stream"] = true.into();
-            body["stream_options"] = json!({"include_usage": true});
-        }
+    async fn try_ask(
+        &self,
+        aim: &Aim,
+        question: &Question,
+        began: &mut Instant,
+        answer: &mut Answer,
+    ) -> Result<(), String> {
         let bearer = format!("Bearer {}", self.server.token);
         let headers = [("authorization", bearer.as_str())];
         let url = self.url("/v1/chat/completions");
-        let mut reply = self.plain.send(Method::POST, &url, &headers, Some(body.to_string())).await?;
+        let put = async |body| self.plain.send(Method::POST, &url, &headers, Some(body)).await;
+        let json = |text: String| {
+            serde_json::from_str::<Value>(&text).map_err(|_| format!("not JSON: {}", first_words(&text, 60)))
+        };
+        let mut reply = put(question.body(aim, false)).await?;
         answer.status = Some(reply.status);
+        if reply.status == 400 {
+            let refusal = json(reply.text().await?)?;
+            if !reasons(&refusal) {
+                return Err(error_words(&refusal, 400));
+            }
+            *began = Instant::now();
+            reply = put(question.body(aim, true)).await?;
+            answer.status = Some(reply.status);
+        }
         if reply.status != 200 || !question.stream {
             let status = reply.status;
-            let text = reply.text().await?;
-            let body: Value =
-                serde_json::from_str(&text).map_err(|_| format!("not JSON: {}", first_words(&text, 60)))?;
+            let body = json(reply.text().await?)?;
             if status != 200 {
                 return Err(error_words(&body, status));
             }

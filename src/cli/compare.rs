@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 
 use super::{
     aim::Whom,
-    client::{Client, Question, Server, run as run_work, verdict},
+    client::{Client, Server, run as run_work, verdict},
+    question::Question,
     say,
     table::{columns, table, width},
     words::Lang,

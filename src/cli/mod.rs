@@ -10,6 +10,7 @@ mod diagnose;
 mod hash_token;
 mod history;
 mod monitor;
+mod question;
 mod serve;
 mod table;
 mod validate;

@@ -1,10 +1,11 @@
-//! What is given to commands, taken for what it is: names, addresses and tokens, and a Greenroom that cannot be asked.
+//! What is given to commands, taken for what it is: names, addresses and tokens, a Greenroom that cannot be asked, and limits.
 
 use std::net::TcpListener;
 
 use crate::support::{
     process::{Said, run},
     proxy::Proxy,
+    script::reasoning,
     settings::{Settings, TOKEN},
     upstream::Upstream,
 };
@@ -69,4 +70,16 @@ async fn a_token_that_no_request_can_carry_has_no_digest() {
         let digest = "2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b\n";
         assert_eq!((said.code, &*said.out), (Some(0), digest), "{said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_model_that_reasons_is_asked_in_words_that_it_takes_once_it_has_said_so() {
+    let one = Upstream::start(|_, ask| reasoning(&serde_json::from_slice(&ask.body).unwrap_or_default())).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let url = format!("http://{}", proxy.addr);
+    for args in [&["check"][..], &["check", "--streaming"], &["compare", "--prompt", "Why?"], &["benchmark"]] {
+        let said = said(&[args, &["--url", &url, "--token", TOKEN]].concat(), "").await;
+        assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
+    }
+    assert_eq!(one.asked(), 2 * (1 + 1 + 1 + 3));
 }

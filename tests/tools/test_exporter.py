@@ -27,6 +27,13 @@ def test_one_round_shows_who_is_healthy(run, proxy):
     assert all(chat["max_tokens"] == 1 and chat["backend"] for chat in proxy.chats)
 
 
+def test_a_model_that_reasons_is_asked_in_words_that_it_takes(run, proxy):
+    proxy.backends["openai_official"] = "reasoning"
+    done = run(sys.executable, EXPORTER, "--once", "--backends", "openai_official")
+    assert values(done.stdout, "backend_health") == {"openai_official": 1}, done
+    assert len(proxy.chats) == 2
+
+
 def test_a_failing_backend_has_no_response_time(run):
     seconds = values(run(sys.executable, EXPORTER, "--once").stdout, "backend_response_time_seconds")
     assert seconds["problematic_backend"] != seconds["problematic_backend"], "NaN is what differs from itself"

@@ -51,6 +51,13 @@ def test_a_check_is_pinned_and_costs_one_token(tool, proxy):
     ]
 
 
+@pytest.mark.parametrize("streaming", [[], ["--streaming"]])
+def test_a_model_that_reasons_is_asked_in_words_that_it_takes(tool, proxy, streaming):
+    proxy.backends["openai_official"] = "reasoning"
+    done = tool("check", "--backends", "openai_official", *streaming)
+    assert done.returncode == 0 and len(proxy.chats) == 2, done
+
+
 def test_a_streaming_check_times_the_first_token(tool, proxy):
     done = tool("check", "--streaming", "--backends", *HEALTHY)
     assert done.returncode == 0, done
