@@ -27,7 +27,7 @@ impl Launch {
     pub(crate) fn new(settings: &Settings) -> Self {
         let mut launch = Self::bare();
         launch.write(settings);
-        let config = launch.config();
+        let config = config(&launch.dir);
         launch.command.args(["serve", "--bind", "127.0.0.1:0", "--config"]).arg(config);
         launch
     }
@@ -62,7 +62,13 @@ impl Launch {
     pub(crate) fn files(mut self, most: usize) -> Self {
         let mut limited = Command::new("prlimit");
         limited.arg(format!("--nofile={most}:{most}")).arg(self.command.get_program()).args(self.command.get_args());
-        limited.current_dir(self.dir.path()).env("RUST_LOG", "info").env_remove("RUST_BACKTRACE");
+        limited.current_dir(self.dir.path());
+        for (name, value) in self.command.get_envs() {
+            match value {
+                Some(value) => limited.env(name, value),
+                None => limited.env_remove(name),
+            };
+        }
         self.command = limited;
         self
     }
@@ -78,9 +84,8 @@ impl Launch {
             .expect("the binary starts");
         let said = collect(child.stdout.take().expect("stdout is piped"));
         let log = if self.unread { Text::default() } else { collect(child.stderr.take().expect("stderr is piped")) };
-        let config = self.config();
         let (child, addr) = (Process::of(child), ([127, 0, 0, 1], 0).into());
-        let mut proxy = Proxy { child, addr, said, log, config, dir: self.dir };
+        let mut proxy = Proxy { child, addr, said, log, dir: self.dir };
         eventually("the first words of the proxy", async || {
             let ended = proxy.child.status();
             assert!(ended.is_none(), "the proxy ended instead of listening: {ended:?}");
@@ -91,11 +96,12 @@ impl Launch {
         proxy
     }
 
-    fn config(&self) -> PathBuf {
-        self.dir.path().join("greenroom.toml")
-    }
-
     fn write(&self, settings: &Settings) {
-        std::fs::write(self.config(), settings.toml()).expect("a temporary file can be written");
+        std::fs::write(config(&self.dir), settings.toml()).expect("a temporary file can be written");
     }
+}
+
+/// The settings file of a proxy that runs in this folder.
+pub(super) fn config(dir: &TempDir) -> PathBuf {
+    dir.path().join("greenroom.toml")
 }

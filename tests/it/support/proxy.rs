@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::{
     client::{self, Ask, Connection, Reply},
     eventually,
-    launch::Launch,
+    launch::{Launch, config},
     process::{Process, Text, line},
     settings::{Settings, TOKEN},
 };
@@ -26,7 +26,6 @@ pub(crate) struct Proxy {
     pub(super) child: Process,
     pub(super) said: Text,
     pub(super) log: Text,
-    pub(super) config: PathBuf,
     pub(super) dir: TempDir,
 }
 
@@ -38,7 +37,7 @@ impl Proxy {
 
     /// The settings file.
     pub(crate) fn config(&self) -> PathBuf {
-        self.dir.path().join("greenroom.toml")
+        config(&self.dir)
     }
 
     /// A chat request of the user `tester`, and the whole answer.
@@ -109,7 +108,7 @@ impl Proxy {
 
     /// Writes another settings file over the one in force; nothing is told to the proxy.
     pub(crate) fn rewrite(&self, text: &str) {
-        std::fs::write(&self.config, text).expect("a temporary file can be written");
+        std::fs::write(self.config(), text).expect("a temporary file can be written");
     }
 
     /// Sends a signal by name, for example `TERM`.
