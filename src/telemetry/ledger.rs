@@ -46,25 +46,26 @@ impl Ledger {
 
     /// The story of a request id, the newest if the client used it more than once.
     pub fn find(&self, id: &str) -> Option<Story> {
-        self.newest_first().find(|story| *story.id == *id)
+        self.newest_first(|story| *story.id == *id).next()
     }
 
     /// The stories that are wanted, newest first.
     pub fn list(&self, wanted: &Wanted) -> Vec<Story> {
         let is = |wish: &Option<String>, found: &str| wish.as_deref().is_none_or(|wish| wish == found);
-        self.newest_first()
-            .filter(|story| wanted.backend.is_none() || story.attempts.iter().any(|a| is(&wanted.backend, &a.backend)))
-            .filter(|story| {
-                let by_class = story.class.is_some_and(|class| is(&wanted.outcome, class.as_str()));
-                is(&wanted.outcome, Ending::of(story.class).as_str()) || by_class
-            })
-            .filter(|story| is(&wanted.model, &story.model))
-            .take(wanted.limit.unwrap_or(100))
-            .collect()
+        let is_wanted = |story: &Story| {
+            let by_class = || story.class.is_some_and(|class| is(&wanted.outcome, class.as_str()));
+            is(&wanted.model, &story.model)
+                && (is(&wanted.outcome, Ending::of(story.class).as_str()) || by_class())
+                && (wanted.backend.is_none() || story.attempts.iter().any(|a| is(&wanted.backend, &a.backend)))
+        };
+        self.newest_first(is_wanted).take(wanted.limit.unwrap_or(100)).collect()
     }
 
-    fn newest_first(&self) -> impl Iterator<Item = Story> {
+    /// The stories that are wanted; others are not copied.
+    fn newest_first(&self, is_wanted: impl Fn(&Story) -> bool) -> impl Iterator<Item = Story> {
         let next = self.next.load(Relaxed);
-        (1..=SIZE).filter_map(move |back| self.slots[(next + SIZE - back) % SIZE].lock().clone())
+        (1..=SIZE).filter_map(move |back| {
+            self.slots[(next + SIZE - back) % SIZE].lock().as_ref().filter(|story| is_wanted(story)).cloned()
+        })
     }
 }
