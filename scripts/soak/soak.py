@@ -119,11 +119,10 @@ class Soak:
 
     async def recover(self):
         """Without faults everything has to be answered again, by every backend."""
+        self.proxy.write([b.port for b in self.backends], 1.0)
+        await self.operator("POST", "/admin/reload")
         for number, backend in enumerate(self.backends):
             backend.spoils, backend.asked = False, 0
-            self.proxy.write([b.port for b in self.backends], 1.0)
-            if number == 0:
-                await self.operator("POST", "/admin/reload")
             await self.operator("POST", f"/admin/backends/b{number}/resume")
             await self.operator("POST", f"/admin/backends/b{number}/reset")
         rng = random.Random(self.options.seed)
