@@ -7,7 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     Malformed,
-    chat::{Loss, Weight},
+    chat::{Loss, Part, Weight},
     translate::Refused,
 };
 
@@ -119,6 +119,28 @@ pub(crate) fn take_texts(map: &mut Map<String, Value>, key: &str) -> Result<Vec<
         Some(Value::String(text)) => Ok(vec![text]),
         Some(Value::Array(list)) => list.iter().map(|v| v.as_str().map(ToOwned::to_owned).ok_or_else(wrong)).collect(),
         Some(_) => Err(wrong()),
+    }
+}
+
+/// Reads a member that is a text, or a list of which `read` takes each.
+pub(crate) fn parts(
+    of: &Value,
+    member: &str,
+    param: &str,
+    mut read: impl FnMut(&Value, &mut Vec<Part>) -> Result<(), Refused>,
+) -> Result<Vec<Part>, Refused> {
+    match of.get(member) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
+        Some(Value::Array(list)) => {
+            let mut parts = Vec::with_capacity(list.len());
+            list.iter().try_for_each(|value| read(value, &mut parts))?;
+            Ok(parts)
+        }
+        Some(_) => {
+            let param = format!("{param}.{member}");
+            Err(invalid(Some(&param), format!("'{param}' must be a string or an array")))
+        }
     }
 }
 

@@ -23,7 +23,6 @@ use super::{
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    let thinks = model.thinks();
     out.insert("model".into(), target.model.into());
     let takes = Takes { prefill: true, asides: model.is_openais(), ..Takes::default() };
     if !model.is_openais() {
@@ -44,42 +43,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     out.insert("messages".into(), Value::Array(messages));
     tools(request, &mut out);
-    if let Some(max) = request.max_tokens {
-        // Anthropic takes none, to fill its cache (API reference of `max_tokens`).
-        let max = max.max(1);
-        // Reasoning models refuse the older name; most other servers know only that one.
-        out.insert(if thinks { "max_completion_tokens" } else { "max_tokens" }.into(), max.into());
-    }
-    for (name, value) in [
-        ("temperature", request.temperature),
-        ("top_p", request.top_p),
-        ("frequency_penalty", request.frequency_penalty),
-        ("presence_penalty", request.presence_penalty),
-    ] {
-        match value {
-            // These models take the default only.
-            Some(_) if thinks => note(&mut request.losses, name, Weight::Hint),
-            Some(value) => {
-                out.insert(name.into(), value.into());
-            }
-            None => {}
-        }
-    }
-    if request.top_k.is_some() {
-        note(&mut request.losses, "top_k", Weight::Hint);
-    }
-    match request.stop.len() {
-        0 => {}
-        _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
-        1..=4 => {
-            out.insert("stop".into(), json!(request.stop));
-        }
-        // OpenAI's limit.
-        _ => {
-            out.insert("stop".into(), json!(request.stop[..4]));
-            note(&mut request.losses, "stop_sequences[4..]", Weight::Answer);
-        }
-    }
+    sampling(request, model, &mut out);
+    stop(request, model, &mut out);
     if let Some(n) = request.n {
         out.insert("n".into(), n.into());
     }
@@ -113,6 +78,51 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         out.insert("stream".into(), true.into());
     }
     out
+}
+
+/// Writes the longest answer and what is drawn from.
+fn sampling(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    let thinks = model.thinks();
+    if let Some(max) = request.max_tokens {
+        // Anthropic takes none, to fill its cache (API reference of `max_tokens`).
+        let max = max.max(1);
+        // Reasoning models refuse the older name; most other servers know only that one.
+        out.insert(if thinks { "max_completion_tokens" } else { "max_tokens" }.into(), max.into());
+    }
+    for (name, value) in [
+        ("temperature", request.temperature),
+        ("top_p", request.top_p),
+        ("frequency_penalty", request.frequency_penalty),
+        ("presence_penalty", request.presence_penalty),
+    ] {
+        match value {
+            // These models take the default only.
+            Some(_) if thinks => note(&mut request.losses, name, Weight::Hint),
+            Some(value) => {
+                out.insert(name.into(), value.into());
+            }
+            None => {}
+        }
+    }
+    if request.top_k.is_some() {
+        note(&mut request.losses, "top_k", Weight::Hint);
+    }
+}
+
+/// Writes what ends an answer.
+fn stop(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    match request.stop.len() {
+        0 => {}
+        _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
+        1..=4 => {
+            out.insert("stop".into(), json!(request.stop));
+        }
+        // OpenAI's limit.
+        _ => {
+            out.insert("stop".into(), json!(request.stop[..4]));
+            note(&mut request.losses, "stop_sequences[4..]", Weight::Answer);
+        }
+    }
 }
 
 /// Writes how much to reason.
