@@ -33,6 +33,8 @@ pub(crate) struct ChatRequest {
     /// How many words to make: `low`, `medium`, `high`.
     pub(crate) verbosity: Option<String>,
     pub(crate) service_tier: Option<String>,
+    /// OpenAI's `prompt_cache_key` and `prompt_cache_retention`: where a prompt that begins alike is to be kept, and how long.
+    pub(crate) caching: Vec<(&'static str, String)>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     /// What the reader found and no representation here can hold.

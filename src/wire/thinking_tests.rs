@@ -93,6 +93,24 @@ fn reasoning_of_an_openai_style_server_comes_back_to_it_in_a_tool_loop() {
 }
 
 #[test]
+fn the_open_weights_are_told_how_much_to_think_and_take_sampling_all_the_same() {
+    let asked = |more: Value| {
+        let mut body = json!({"max_tokens": 9, "temperature": 0.5, "messages": [{"role": "user", "content": "q"}]});
+        body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        sent(Dialect::Messages, Protocol::Openai, "openai/gpt-oss-120b", &body)
+    };
+    let out = asked(json!({"output_config": {"effort": "max"}}));
+    assert_eq!(
+        (&out["reasoning_effort"], &out["temperature"], &out["max_tokens"]),
+        (&json!("high"), &json!(0.5), &json!(9))
+    );
+    assert_eq!(asked(json!({"thinking": {"type": "disabled"}}))["reasoning_effort"], "low");
+    assert!(asked(json!({})).get("reasoning_effort").is_none());
+    let body = json!({"input": "q", "reasoning": {"effort": "medium"}});
+    assert_eq!(sent(Dialect::Responses, Protocol::Openai, "gpt-oss:20b", &body)["reasoning_effort"], "medium");
+}
+
+#[test]
 fn a_signature_on_a_thought_of_geminis_comes_back_with_what_follows_it() {
     let parts = json!([{"text": "hm", "thought": true, "thoughtSignature": "sig"},
         {"functionCall": {"name": "f", "args": {}, "id": "own"}}]);

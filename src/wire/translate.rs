@@ -10,7 +10,7 @@ use super::{
     course::Moves,
     events::{ChatEvent, Finish, StreamReader, StreamWriter},
     gemini,
-    json::push,
+    json::{note, push},
     openai, responses,
     tool_names::{Names, shorten},
 };
@@ -101,6 +101,9 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),
         Protocol::Gemini => gemini::request_out::write(&mut chat, target),
     };
+    for (name, _) in std::mem::take(&mut chat.caching) {
+        note(&mut chat.losses, name, Weight::Note);
+    }
     let refused = chat.losses.iter().find(|loss| match loss.weight {
         Weight::Note => false,
         Weight::Hint => target.refuse_unsupported,

@@ -90,7 +90,7 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
         }
         let weight = match key.as_str() {
             "audio" | "logprobs" | "top_logprobs" | "logit_bias" | "web_search_options" => Weight::Answer,
-            "extra_body" | "extra_headers" => Weight::Note,
+            "extra_body" | "extra_headers" | "prompt_cache_key" | "prompt_cache_retention" => Weight::Note,
             // Bookkeeping, speed, and what this gateway has not heard of.
             _ => Weight::Hint,
         };

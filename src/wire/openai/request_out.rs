@@ -61,6 +61,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         Some(_) => note(&mut request.losses, "verbosity", Weight::Hint),
         None => {}
     }
+    if model.is_openais() {
+        out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));
+    }
     if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
         // Refused without the other (QwenLM/qwen-code#243).
         if request.store {

@@ -97,6 +97,9 @@ fn switches(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(
         request.verbosity = owned(&text, "verbosity");
         unread(&text, &["format", "verbosity"], "text", &mut request.losses);
     }
+    for name in ["prompt_cache_key", "prompt_cache_retention"] {
+        request.caching.extend(take_text(map, name)?.map(|said| (name, said)));
+    }
     // Nothing is stored here, whatever the client would like.
     request.store = take_flag(map, "store")? == Some(true);
     if request.store {
