@@ -16,7 +16,10 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
     match serde_json::from_slice(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(invalid(None, "the body is not a JSON object")),
-        Err(error) if is_deep(&error) => Err(invalid(None, format!("the body is {TOO_DEEP}"))),
+        // One that gets the client's own bytes may take it.
+        Err(error) if is_deep(&error) => {
+            Err(Refused::Unsupported { param: None, message: format!("the body is {TOO_DEEP}") })
+        }
         Err(error) => Err(invalid(None, format!("the body is not JSON: {error}"))),
     }
 }
@@ -43,7 +46,7 @@ pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> R
     if given.is_empty() {
         return invalid(Some(param), message);
     }
-    Refused::Unsupported { param: param.to_owned(), message: message.into() }
+    Refused::Unsupported { param: Some(param.to_owned()), message: message.into() }
 }
 
 /// A text, borrowed where it stands as it is, without escapes. Bare, a `Cow` in an `Option` would be copied.

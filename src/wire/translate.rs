@@ -68,8 +68,8 @@ pub enum Refused {
     },
     /// The provider has nothing like it.
     Unsupported {
-        /// The field.
-        param: String,
+        /// The field, if it is one.
+        param: Option<String>,
         /// What is wrong.
         message: String,
     },
@@ -81,11 +81,21 @@ pub fn goes_on(protocol: Protocol, model: &str) -> bool {
     protocol == Protocol::Anthropic && anthropic::takes_prefill(model)
 }
 
-/// The code of a refusal. A conversation that its provider was to keep has one of its own, at which Anthropic's SDKs send all
-/// of it again (guide to message threads).
-pub fn code(from: Dialect, param: Option<&str>) -> &'static str {
-    let thread = from == Dialect::Messages && param == Some(anthropic::request_in::THREAD);
-    if thread { THREAD_UNSUPPORTED } else { "unsupported_parameter" }
+impl Refused {
+    /// Its code for a client of this dialect. A conversation that its provider was to keep has one of its own, at which
+    /// Anthropic's SDKs send all of it again (guide to message threads).
+    pub fn code(&self, from: Dialect) -> &'static str {
+        match self {
+            Self::Invalid { param: None, .. } => "invalid_json",
+            Self::Invalid { .. } => "invalid_value",
+            Self::Unsupported { param: Some(param), .. }
+                if from == Dialect::Messages && param == anthropic::request_in::THREAD =>
+            {
+                THREAD_UNSUPPORTED
+            }
+            Self::Unsupported { .. } => "unsupported_parameter",
+        }
+    }
 }
 
 /// Translates a request. `backend` is never passed on.
@@ -111,7 +121,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
     });
     if let Some(loss) = refused {
         let message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
-        return Err(Refused::Unsupported { param: loss.field.clone(), message });
+        return Err(Refused::Unsupported { param: Some(loss.field.clone()), message });
     }
     let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();
     Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped })

@@ -44,7 +44,7 @@ fn what_changes_the_answer_is_refused_and_hints_are_dropped() {
         for protocol in [Protocol::Anthropic, Protocol::Gemini] {
             let body = chat(&json!({field: value})).to_string();
             let got = request(Dialect::Chat, body.as_bytes(), &target(protocol));
-            assert!(matches!(got, Err(Refused::Unsupported { param, .. }) if param == field), "{field}");
+            assert!(matches!(got, Err(Refused::Unsupported { param: Some(param), .. }) if param == field), "{field}");
         }
     }
     let hinted = chat(&json!({"seed": 3, "store": true, "n": 1, "backend": "b"}));
@@ -53,7 +53,7 @@ fn what_changes_the_answer_is_refused_and_hints_are_dropped() {
     assert_eq!(body["max_tokens"], 4096);
     let strict = Target { refuse_unsupported: true, ..target(Protocol::Anthropic) };
     let got = request(Dialect::Chat, hinted.to_string().as_bytes(), &strict);
-    assert!(matches!(got, Err(Refused::Unsupported { param, .. }) if param == "store"));
+    assert!(matches!(got, Err(Refused::Unsupported { param: Some(param), .. }) if param == "store"));
 }
 
 #[test]
