@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::{
     chat::Signature,
     ids::{self, PlainIds},
-    json::{list, text},
+    json::{list, read, text},
     responses::UNSIGNED,
     scan,
     translate::Dialect,
@@ -18,7 +18,7 @@ const ADDED: [&str; 3] = ["reasoning_content", "thinking_blocks", "extra_content
 
 /// The body without them; `None` where there are none, and the client's own bytes can go out.
 pub fn cleared(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
-    let mut map: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let mut map: Map<String, Value> = read(body).ok()?;
     let changed = match dialect {
         Dialect::Chat => chat(&mut map),
         Dialect::Messages => messages(&mut map),

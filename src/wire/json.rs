@@ -2,18 +2,27 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     Malformed,
     chat::{Loss, Part, Weight},
+    scan::halves,
     translate::Refused,
 };
 
+/// Reads JSON in which half a character may stand alone: it counts as one that is lost.
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text).or_else(|error| match halves::replaced(text) {
+        Some(legible) => serde_json::from_slice(&legible),
+        None => Err(error),
+    })
+}
+
 /// Parses a request body into an object.
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
-    match serde_json::from_slice(body) {
+    match read(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(invalid(None, "the body is not a JSON object")),
         // One that gets the client's own bytes may take it.
@@ -167,7 +176,7 @@ pub(crate) fn note(losses: &mut Vec<Loss>, field: impl Into<String>, weight: Wei
 
 /// Tool arguments as an object: models sometimes leave them out, and clients echo what they got.
 pub(crate) fn arguments(text: &str) -> Value {
-    match serde_json::from_str(text) {
+    match read(text.as_bytes()) {
         Ok(value @ Value::Object(_)) => value,
         Ok(Value::Null) => Value::Object(Map::new()),
         Ok(other) => serde_json::json!({ "value": other }),

@@ -70,6 +70,21 @@ fn a_field_of_the_wrong_type_names_itself() {
 }
 
 #[test]
+fn half_a_character_is_one_lost_character_and_no_reason_to_refuse_a_request() {
+    let said = |body: &str, dialect| {
+        let made = request(dialect, body.as_bytes(), &target(Protocol::Anthropic)).expect("a request that translates");
+        serde_json::from_slice::<Value>(&made.body).expect("JSON")
+    };
+    let chat = r#"{"messages":[{"role":"user","content":"a\ud83d"}]}"#;
+    assert_eq!(said(chat, Dialect::Chat)["messages"][0]["content"][0]["text"], "a\u{fffd}");
+    let call = r#"{"type":"function_call","call_id":"c","name":"f","arguments":"{\"x\":\"\\ude00b\"}"}"#;
+    let responses = format!(r#"{{"input":[{{"role":"user","content":"\ud83d\ude00"}},{call}]}}"#);
+    let out = said(&responses, Dialect::Responses);
+    assert_eq!(out["messages"][0]["content"][0]["text"], "😀");
+    assert_eq!(out["messages"][1]["content"][0]["input"], json!({"x": "\u{fffd}b"}));
+}
+
+#[test]
 fn sampling_format_and_choice_arrive_in_the_targets_words() {
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}});
     let body = chat(&json!({

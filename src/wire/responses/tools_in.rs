@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     chat::{ChatRequest, Loss, Tool, Weight, leave_out_hosted},
     free_text,
-    json::{list, note, take, take_list, text},
+    json::{self, list, note, take, take_list, text},
     openai::request_in::{function, name, nameless, tool_choice},
     tool_names::{Names, is_namespace, short},
     translate::Refused,
@@ -34,7 +34,7 @@ pub(crate) fn bringing(input: &str) -> Vec<Value> {
         #[serde(default)]
         tools: Value,
     }
-    let items: Vec<Item> = serde_json::from_str(input).unwrap_or_default();
+    let items: Vec<Item> = json::read(input.as_bytes()).unwrap_or_default();
     let bringing = items.into_iter().filter(|item| item.r#type.as_str().is_some_and(brings_tools));
     bringing.map(|item| json!({"type": item.r#type, "tools": item.tools})).collect()
 }

@@ -1,5 +1,6 @@
 //! Owns reading JSON with no tree built: what is not asked for is stepped over.
 
+pub(in crate::wire) mod halves;
 mod string;
 #[cfg(test)]
 mod tests;
