@@ -27,3 +27,24 @@ fn where_a_prompt_is_to_be_cached_is_told_openais_models_and_keeps_no_request_fr
     }
     assert!(!kept(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, wish)).to_string().contains("prompt_cache"));
 }
+
+#[test]
+fn what_claude_code_tells_anthropics_accounts_is_told_nobody_else() {
+    let line = "x-anthropic-billing-header: cc_version=2.1.177; cch=fa690;";
+    let block = |text: &str| json!({"type": "text", "text": text});
+    for (system, want) in [
+        (json!([block(line), block("You are Claude Code.")]), "You are Claude Code."),
+        (json!(format!("{line}\n\nYou are Claude Code.")), "You are Claude Code."),
+        (json!(line), ""),
+    ] {
+        let body = asked(Dialect::Messages, json!({"system": system}));
+        let vllm = kept(Dialect::Messages, QWEN, &body);
+        let said = vllm["messages"].as_array().expect("messages").iter().find(|m| m["role"] == "system");
+        assert_eq!(said.map_or("", |m| m["content"].as_str().expect("a text").trim()), want, "{vllm}");
+        let gemini = kept(Dialect::Messages, GEMINI, &body);
+        assert!(!gemini.to_string().contains("cch="), "{gemini}");
+    }
+    let later = json!({"system": [block("Brief."), block(line)]});
+    let vllm = kept(Dialect::Messages, QWEN, &asked(Dialect::Messages, later));
+    assert!(vllm.to_string().contains("cch="), "only where it heads the prompt: {vllm}");
+}

@@ -79,19 +79,30 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     Ok(request)
 }
 
+/// How the first line of Claude Code's instructions begins, which is for Anthropic's accounts and holds a number drawn for each
+/// request. Any other server would have to read the whole prompt anew behind it.
+pub(crate) const BILLING: &str = "x-anthropic-billing-header:";
+
 fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
-    let parts = match take(map, "system") {
+    let texts = match take(map, "system") {
         None => return Ok(()),
-        Some(Value::String(text)) => vec![Part::text(text)],
+        Some(Value::String(text)) => vec![text],
         Some(Value::Array(list)) => list
             .iter()
             .map(|block| {
                 unread(block, &["type", "text"], "system[]", &mut request.losses);
-                Part::text(text(block, "text"))
+                text(block, "text").to_owned()
             })
             .collect(),
         Some(_) => return Err(invalid(Some("system"), "'system' must be a string or an array of text blocks")),
     };
+    let mut parts: Vec<Part> = texts.into_iter().map(Part::text).collect();
+    if let Some(Part::Text { text, .. }) = parts.first_mut()
+        && text.starts_with(BILLING)
+    {
+        *text = text.split_once('\n').map_or_else(String::new, |(_, rest)| rest.trim_start().to_owned());
+        note(&mut request.losses, "system[] of billing", Weight::Note);
+    }
     request.messages.push(Message { role: Role::System, parts });
     Ok(())
 }
