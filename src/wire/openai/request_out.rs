@@ -11,7 +11,7 @@ use super::{
         end_user,
         json::note,
         translate::Target,
-        turns::{Takes, arrange},
+        turns::{Later, Takes, arrange},
     },
     echo,
     models::Model,
@@ -24,7 +24,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut out = Map::new();
     let model = Model::of(target.model);
     out.insert("model".into(), target.model.into());
-    let takes = Takes { prefill: true, asides: model.is_openais(), ..Takes::default() };
+    let takes = Takes { prefill: true, later: if model.is_openais() { Later::Told } else { Later::MarkedInResults } };
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }
