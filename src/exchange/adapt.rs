@@ -50,17 +50,13 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
             Ok(if backend.asks_usage() { envelope::counted(body) } else { vec![body] })
         }
         Err(refused) => {
+            let code = refused.code(request.surface.dialect()).to_owned();
             let (class, param, message) = match refused {
                 Refused::Invalid { param, message } => (Class::CallerInvalid, param, message),
-                Refused::Unsupported { param, message } => (Class::CallerUnsupported, Some(param), message),
+                Refused::Unsupported { param, message } => (Class::CallerUnsupported, param, message),
             };
-            let told = Told {
-                kind: "invalid_request_error".to_owned(),
-                code: translate::code(request.surface.dialect(), param.as_deref()).to_owned(),
-                message: message.clone(),
-                param,
-                body: None,
-            };
+            let told =
+                Told { kind: "invalid_request_error".to_owned(), code, message: message.clone(), param, body: None };
             Err(Failed { status: Some(400), told: Some(told), ..Failed::new(class, message) })
         }
     }

@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     free_text,
+    json::read,
     responses::tools_in::{SEARCH, bringing, is_clients_search, offered},
     scan::{self, Cursor},
     tool_names::{self, Names},
@@ -118,7 +119,7 @@ fn tools(dialect: Dialect, body: &[u8], custom: bool) -> Vec<Value> {
         return Vec::new();
     }
     let (mut listed, mut input) = ([Vec::new(), Vec::new()], Vec::new());
-    let read = |value: &str| serde_json::from_str::<Vec<Value>>(value).unwrap_or_default();
+    let read = |value: &str| read::<Vec<Value>>(value.as_bytes()).unwrap_or_default();
     members(body, |key, value| match key {
         "tools" => listed[0] = read(value),
         "functions" if dialect == Dialect::Chat => listed[1] = read(value),
@@ -136,7 +137,7 @@ fn repeated(body: &[u8]) -> Map<String, Value> {
     let mut found = Map::new();
     members(body, |key, value| {
         if REPEATED.contains(&key)
-            && let Ok(value) = serde_json::from_str::<Value>(value)
+            && let Ok(value) = read::<Value>(value.as_bytes())
             && !value.is_null()
         {
             found.insert(key.to_owned(), value);

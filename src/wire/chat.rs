@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::Protocol;
+use super::{Protocol, mime};
 
 /// A chat request, in whatever words it came.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -33,6 +33,8 @@ pub(crate) struct ChatRequest {
     /// How many words to make: `low`, `medium`, `high`.
     pub(crate) verbosity: Option<String>,
     pub(crate) service_tier: Option<String>,
+    /// OpenAI's `prompt_cache_key` and `prompt_cache_retention`: where a prompt that begins alike is to be kept, and how long.
+    pub(crate) caching: Vec<(&'static str, String)>,
     pub(crate) stream: bool,
     pub(crate) include_usage: bool,
     /// What the reader found and no representation here can hold.
@@ -191,13 +193,23 @@ pub(crate) enum Source {
 }
 
 impl Source {
+    /// Bytes in base64. The name that some clients have for JPEG is in no list of types, and both Gemini and Anthropic refuse it.
+    pub(crate) fn data(mime: &str, data: impl Into<String>) -> Self {
+        let mime = if mime.eq_ignore_ascii_case("image/jpg") { "image/jpeg" } else { mime };
+        Self::Data { mime: mime.to_owned(), data: data.into() }
+    }
+
+    /// Reads a file's data: a URL, or plain base64 of what the file's name tells.
+    pub(crate) fn of_file(data: String, name: Option<&str>) -> Self {
+        if data.starts_with("data:") { Self::from_url(&data) } else { Self::data(mime::of_file(name), data) }
+    }
+
     /// Reads a URL, `data:` ones into their parts.
     pub(crate) fn from_url(url: &str) -> Self {
         let data = url.strip_prefix("data:").and_then(|rest| {
             let (head, data) = rest.split_once(',')?;
-            let mime = head.strip_suffix(";base64")?;
-            let mime = mime.split(';').next().filter(|m| !m.is_empty()).unwrap_or("application/octet-stream");
-            Some(Self::Data { mime: mime.to_owned(), data: data.to_owned() })
+            let mime = head.strip_suffix(";base64")?.split(';').next().filter(|mime| !mime.is_empty());
+            Some(Self::data(mime.unwrap_or("application/octet-stream"), data))
         });
         data.unwrap_or_else(|| Self::Url(url.to_owned()))
     }

@@ -256,8 +256,9 @@ fn instructions_go_as_one_message_and_later_ones_stay_where_they_stand() {
     };
     let own = ["system One.\n\nTwo.", "user q", "assistant -", "tool r", "system Three.", "system Four."];
     assert_eq!(said("gpt-4o"), own);
-    // Templates of other servers refuse a system message that is not the first.
-    assert_eq!(said("qwen3"), ["system One.\n\nTwo.\n\nThree.\n\nFour.", "user q", "assistant -", "tool r"]);
+    // Templates of other servers refuse a system message that is not the first, or a user's behind a result.
+    let result = "tool r\n<system>\nThree.\n</system>\n<system>\nFour.\n</system>";
+    assert_eq!(said("qwen3"), ["system One.\n\nTwo.", "user q", "assistant -", result]);
 }
 
 #[test]

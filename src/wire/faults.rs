@@ -62,10 +62,14 @@ const NAMED: [&str; 18] = [
 /// What `OpenRouter` says if a model is there and no server of it takes what the request needs, in lower case.
 const UNABLE: &str = "found that support";
 
+/// Whether a message begins with one of these, whatever the case of its letters.
+fn begins(message: &str, words: &[&str]) -> bool {
+    words.iter().any(|words| message.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words)))
+}
+
 /// Sets code, and status where it misleads, by the message.
 pub(crate) fn refine(fault: &mut Fault) {
-    let message = fault.message.to_ascii_lowercase();
-    let begins = |words: &[&str]| words.iter().any(|w| message.starts_with(w));
+    let begins = |words: &[&str]| begins(&fault.message, words);
     if begins(&BAD_KEY) || begins(&SHUT) {
         fault.status = Some(401);
         "invalid_api_key".clone_into(&mut fault.code);
@@ -84,29 +88,27 @@ pub fn is_too_long(fault: &Fault) -> bool {
 
 /// Whether an OpenAI-style server says, with a status that means something else, that it does not take our key.
 pub fn refuses_the_key(fault: &Fault) -> bool {
-    let message = fault.message.to_ascii_lowercase();
-    BAD_KEY.iter().any(|words| message.starts_with(words))
+    begins(&fault.message, &BAD_KEY)
 }
 
 /// Whether the account behind an OpenAI-style server has no money, as far as its words tell.
 pub fn is_out_of_money(fault: &Fault) -> bool {
-    let message = fault.message.to_ascii_lowercase();
-    [NO_CREDIT, USED_UP].iter().any(|words| message.starts_with(words))
+    begins(&fault.message, &[NO_CREDIT, USED_UP])
 }
 
 /// Whether the model that the settings name is not there, told with a status that means something else.
 pub fn misses_the_model(fault: &Fault) -> bool {
-    fault.message.get(..NO_MODEL.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(NO_MODEL))
+    begins(&fault.message, &[NO_MODEL])
 }
 
 /// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.
 pub fn is_oversized(fault: &Fault) -> bool {
-    fault.message.get(..OVERSIZED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(OVERSIZED))
+    begins(&fault.message, &[OVERSIZED])
 }
 
 /// Whether an answer was kept back for its content, as far as the words tell.
 pub fn is_filtered(fault: &Fault) -> bool {
-    fault.message.get(..FILTERED.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(FILTERED))
+    begins(&fault.message, &[FILTERED])
 }
 
 /// Whether a denial is a moderator's, who found something in the prompt: `OpenRouter` and xAI tell it so.

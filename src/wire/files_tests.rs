@@ -56,6 +56,22 @@ fn a_file_whose_sender_does_not_say_what_it_is_is_known_by_its_name() {
 }
 
 #[test]
+fn a_jpeg_goes_out_by_the_name_that_providers_know_whatever_its_client_calls_it() {
+    let url = |mime: &str| json!({"type": "image_url", "image_url": {"url": format!("data:{mime};base64,QUE=")}});
+    let source = |mime: &str| json!({"type": "base64", "media_type": mime, "data": "QUE="});
+    for (mime, want) in [("image/jpg", "image/jpeg"), ("image/JPG", "image/jpeg"), ("image/png", "image/png")] {
+        let chat = asked(Dialect::Chat, json!({"messages": [{"role": "user", "content": [url(mime)]}]}));
+        let messages = blocks(&json!([{"type": "image", "source": source(mime)}]));
+        for (dialect, body) in [(Dialect::Chat, &chat), (Dialect::Messages, &messages)] {
+            let (gemini, _) = sent(dialect, (Protocol::Gemini, "gemini-3-pro"), body);
+            assert_eq!(gemini["contents"][0]["parts"][0]["inlineData"]["mimeType"], want, "{gemini}");
+        }
+        let (claude, _) = sent(Dialect::Chat, CLAUDE, &chat);
+        assert_eq!(claude["messages"][0]["content"][0]["source"], source(want));
+    }
+}
+
+#[test]
 fn texts_alone_are_one_string_for_servers_that_take_no_parts() {
     let said = |content: Value| {
         let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": content}]});

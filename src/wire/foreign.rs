@@ -7,8 +7,9 @@ use serde_json::{Map, Value};
 use super::{
     chat::Signature,
     ids::{self, PlainIds},
-    json::{list, text},
+    json::{list, read, text},
     responses::UNSIGNED,
+    scan,
     translate::Dialect,
 };
 
@@ -17,7 +18,7 @@ const ADDED: [&str; 3] = ["reasoning_content", "thinking_blocks", "extra_content
 
 /// The body without them; `None` where there are none, and the client's own bytes can go out.
 pub fn cleared(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
-    let mut map: Map<String, Value> = serde_json::from_slice(body).ok()?;
+    let mut map: Map<String, Value> = read(body).ok()?;
     let changed = match dialect {
         Dialect::Chat => chat(&mut map),
         Dialect::Messages => messages(&mut map),
@@ -38,14 +39,7 @@ pub fn suspected(dialect: Dialect, body: &[u8]) -> bool {
 
 /// Whether a tool's result is for a call whose id Anthropic would refuse, such as one of Kimi's.
 fn has_odd_id(body: &[u8]) -> bool {
-    const KEY: &[u8] = b"\"tool_use_id\"";
-    memmem::find_iter(body, KEY).any(|at| {
-        let rest = body[at + KEY.len()..].trim_ascii_start();
-        let Some(id) = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start).and_then(|r| r.strip_prefix(b"\"")) else {
-            return false;
-        };
-        id.iter().take_while(|byte| **byte != b'"').any(|byte| !ids::is_plain(char::from(*byte)))
-    })
+    scan::texts_of(body, "\"tool_use_id\"").flatten().any(|byte| !ids::is_plain(char::from(*byte)))
 }
 
 fn chat(map: &mut Map<String, Value>) -> bool {

@@ -2,21 +2,33 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
 use serde_json::{Map, Value, value::RawValue};
 
 use super::{
     Malformed,
-    chat::{Loss, Weight},
+    chat::{Loss, Part, Weight},
+    scan::halves,
     translate::Refused,
 };
 
+/// Reads JSON in which half a character may stand alone: it counts as one that is lost.
+pub(crate) fn read<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    serde_json::from_slice(text).or_else(|error| match halves::replaced(text) {
+        Some(legible) => serde_json::from_slice(&legible),
+        None => Err(error),
+    })
+}
+
 /// Parses a request body into an object.
 pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
-    match serde_json::from_slice(body) {
+    match read(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(invalid(None, "the body is not a JSON object")),
-        Err(error) if is_deep(&error) => Err(invalid(None, format!("the body is {TOO_DEEP}"))),
+        // One that gets the client's own bytes may take it.
+        Err(error) if is_deep(&error) => {
+            Err(Refused::Unsupported { param: None, message: format!("the body is {TOO_DEEP}") })
+        }
         Err(error) => Err(invalid(None, format!("the body is not JSON: {error}"))),
     }
 }
@@ -43,7 +55,7 @@ pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> R
     if given.is_empty() {
         return invalid(Some(param), message);
     }
-    Refused::Unsupported { param: param.to_owned(), message: message.into() }
+    Refused::Unsupported { param: Some(param.to_owned()), message: message.into() }
 }
 
 /// A text, borrowed where it stands as it is, without escapes. Bare, a `Cow` in an `Option` would be copied.
@@ -122,6 +134,28 @@ pub(crate) fn take_texts(map: &mut Map<String, Value>, key: &str) -> Result<Vec<
     }
 }
 
+/// Reads a member that is a text, or a list of which `read` takes each.
+pub(crate) fn parts(
+    of: &Value,
+    member: &str,
+    param: &str,
+    mut read: impl FnMut(&Value, &mut Vec<Part>) -> Result<(), Refused>,
+) -> Result<Vec<Part>, Refused> {
+    match of.get(member) {
+        None | Some(Value::Null) => Ok(Vec::new()),
+        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
+        Some(Value::Array(list)) => {
+            let mut parts = Vec::with_capacity(list.len());
+            list.iter().try_for_each(|value| read(value, &mut parts))?;
+            Ok(parts)
+        }
+        Some(_) => {
+            let param = format!("{param}.{member}");
+            Err(invalid(Some(&param), format!("'{param}' must be a string or an array")))
+        }
+    }
+}
+
 /// Lists members that nobody reads, under a path.
 pub(crate) fn unread(value: &Value, known: &[&str], path: &str, losses: &mut Vec<Loss>) {
     for (key, value) in value.as_object().into_iter().flatten() {
@@ -142,7 +176,7 @@ pub(crate) fn note(losses: &mut Vec<Loss>, field: impl Into<String>, weight: Wei
 
 /// Tool arguments as an object: models sometimes leave them out, and clients echo what they got.
 pub(crate) fn arguments(text: &str) -> Value {
-    match serde_json::from_str(text) {
+    match read(text.as_bytes()) {
         Ok(value @ Value::Object(_)) => value,
         Ok(Value::Null) => Value::Object(Map::new()),
         Ok(other) => serde_json::json!({ "value": other }),

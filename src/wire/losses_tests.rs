@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Protocol,
     tests_support::{made, sent},
-    translate::{Dialect, Refused, Translated, code},
+    translate::{Dialect, Refused, Translated},
 };
 
 pub(super) const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-sonnet-4-5");
@@ -31,7 +31,7 @@ pub(super) fn blocks(content: &Value) -> Value {
 }
 
 pub(super) fn is_unsupported(made: &Result<Translated, Refused>, field: &str) -> bool {
-    matches!(made, Err(Refused::Unsupported { param, .. }) if param == field)
+    matches!(made, Err(Refused::Unsupported { param: Some(param), .. }) if param == field)
 }
 
 #[test]
@@ -142,9 +142,12 @@ fn a_conversation_that_its_provider_keeps_is_never_answered_from_its_last_messag
         }
         assert!(made(Dialect::Messages, GPT, &asked(Dialect::Messages, json!({member: null}))).is_ok());
     }
-    assert_eq!(code(Dialect::Messages, Some("thread")), "thread_unsupported_request");
+    let code = |dialect, param: &str| {
+        Refused::Unsupported { param: Some(param.to_owned()), message: String::new() }.code(dialect)
+    };
+    assert_eq!(code(Dialect::Messages, "thread"), "thread_unsupported_request");
     for (dialect, param) in [(Dialect::Messages, "compaction"), (Dialect::Chat, "thread")] {
-        assert_eq!(code(dialect, Some(param)), "unsupported_parameter");
+        assert_eq!(code(dialect, param), "unsupported_parameter");
     }
 }
 

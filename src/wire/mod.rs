@@ -3,6 +3,8 @@
 mod anthropic;
 mod asked;
 #[cfg(test)]
+mod caching_tests;
+#[cfg(test)]
 mod calls_tests;
 mod chat;
 mod counts;

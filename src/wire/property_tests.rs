@@ -124,6 +124,26 @@ fn check_gemini(body: &Value) {
     assert!(body.get("backend").is_none() && body.get("model").is_none());
 }
 
+/// What templates of servers of OpenAI's protocol demand: one system message, at the beginning, then the user's and the assistant's
+/// in turn, with the results of its calls behind them.
+fn check_template(body: &Value) {
+    let messages = body["messages"].as_array().expect("messages");
+    let role = |m: &Value| m["role"].as_str().expect("a role").to_owned();
+    let rest = &messages[usize::from(messages.first().is_some_and(|m| role(m) == "system"))..];
+    let (mut before, mut open) = ("assistant".to_owned(), 0_usize);
+    for message in rest {
+        let role = role(message);
+        match role.as_str() {
+            "tool" => open = open.checked_sub(1).expect("a call"),
+            "user" | "assistant" => assert!(role != before && open == 0, "{body}"),
+            other => panic!("{other} amid {body}"),
+        }
+        open += message["tool_calls"].as_array().map_or(0, Vec::len);
+        before = role;
+    }
+    assert_eq!(open, 0, "{body}");
+}
+
 /// User, assistant and call contents in order, white space aside.
 fn gist(messages: &Value) -> String {
     let mut out = String::new();
@@ -148,6 +168,7 @@ proptest! {
         for model in ["gemini-2.5-flash", "gemini-3-pro-preview"] {
             check_gemini(&translated(Dialect::Chat, &body, Protocol::Gemini, model));
         }
+        check_template(&translated(Dialect::Chat, &body, Protocol::Openai, "mistral-small"));
     }
 
     #[test]

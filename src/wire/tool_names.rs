@@ -6,7 +6,6 @@ use std::{
     collections::{HashMap, HashSet},
 };
 
-use memchr::memmem;
 use serde_json::Value;
 
 use super::{
@@ -14,6 +13,7 @@ use super::{
     end_user::digest,
     ids::is_plain,
     json::{list, owned, text},
+    scan,
 };
 
 /// Longest that everybody takes, characters.
@@ -37,15 +37,7 @@ fn told_apart(name: &str, by: &str) -> String {
 
 /// Whether a look at the bytes finds a name that is too long.
 pub(crate) fn has_long(body: &[u8]) -> bool {
-    const KEY: &[u8] = b"\"name\"";
-    memmem::find_iter(body, KEY).any(|at| {
-        let rest = body[at + KEY.len()..].trim_ascii_start();
-        let Some(name) = rest.strip_prefix(b":").map(<[u8]>::trim_ascii_start).and_then(|r| r.strip_prefix(b"\""))
-        else {
-            return false;
-        };
-        name.len() > LONGEST && !name[..=LONGEST].contains(&b'"')
-    })
+    scan::texts_of(body, "\"name\"").any(|name| name.len() > LONGEST)
 }
 
 /// Shortens the names in a request, wherever they stand.

@@ -56,7 +56,7 @@ fn offered(body: &Value) -> Vec<&str> {
 }
 
 fn is_unsupported<T>(made: &Result<T, Refused>, field: &str) -> bool {
-    matches!(made, Err(Refused::Unsupported { param, .. }) if param == field)
+    matches!(made, Err(Refused::Unsupported { param: Some(param), .. }) if param == field)
 }
 
 #[test]

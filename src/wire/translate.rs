@@ -10,7 +10,7 @@ use super::{
     course::Moves,
     events::{ChatEvent, Finish, StreamReader, StreamWriter},
     gemini,
-    json::push,
+    json::{note, push},
     openai, responses,
     tool_names::{Names, shorten},
 };
@@ -68,8 +68,8 @@ pub enum Refused {
     },
     /// The provider has nothing like it.
     Unsupported {
-        /// The field.
-        param: String,
+        /// The field, if it is one.
+        param: Option<String>,
         /// What is wrong.
         message: String,
     },
@@ -86,11 +86,21 @@ pub fn reasons(protocol: Protocol, model: &str) -> bool {
     protocol == Protocol::Openai && openai::reasons(model)
 }
 
-/// The code of a refusal. A conversation that its provider was to keep has one of its own, at which Anthropic's SDKs send all
-/// of it again (guide to message threads).
-pub fn code(from: Dialect, param: Option<&str>) -> &'static str {
-    let thread = from == Dialect::Messages && param == Some(anthropic::request_in::THREAD);
-    if thread { THREAD_UNSUPPORTED } else { "unsupported_parameter" }
+impl Refused {
+    /// Its code for a client of this dialect. A conversation that its provider was to keep has one of its own, at which
+    /// Anthropic's SDKs send all of it again (guide to message threads).
+    pub fn code(&self, from: Dialect) -> &'static str {
+        match self {
+            Self::Invalid { param: None, .. } => "invalid_json",
+            Self::Invalid { .. } => "invalid_value",
+            Self::Unsupported { param: Some(param), .. }
+                if from == Dialect::Messages && param == anthropic::request_in::THREAD =>
+            {
+                THREAD_UNSUPPORTED
+            }
+            Self::Unsupported { .. } => "unsupported_parameter",
+        }
+    }
 }
 
 /// Translates a request. `backend` is never passed on.
@@ -106,6 +116,9 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),
         Protocol::Gemini => gemini::request_out::write(&mut chat, target),
     };
+    for (name, _) in std::mem::take(&mut chat.caching) {
+        note(&mut chat.losses, name, Weight::Note);
+    }
     let refused = chat.losses.iter().find(|loss| match loss.weight {
         Weight::Note => false,
         Weight::Hint => target.refuse_unsupported,
@@ -113,7 +126,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
     });
     if let Some(loss) = refused {
         let message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
-        return Err(Refused::Unsupported { param: loss.field.clone(), message });
+        return Err(Refused::Unsupported { param: Some(loss.field.clone()), message });
     }
     let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();
     Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped })

@@ -44,7 +44,7 @@ fn what_changes_the_answer_is_refused_and_hints_are_dropped() {
         for protocol in [Protocol::Anthropic, Protocol::Gemini] {
             let body = chat(&json!({field: value})).to_string();
             let got = request(Dialect::Chat, body.as_bytes(), &target(protocol));
-            assert!(matches!(got, Err(Refused::Unsupported { param, .. }) if param == field), "{field}");
+            assert!(matches!(got, Err(Refused::Unsupported { param: Some(param), .. }) if param == field), "{field}");
         }
     }
     let hinted = chat(&json!({"seed": 3, "store": true, "n": 1, "backend": "b"}));
@@ -53,7 +53,7 @@ fn what_changes_the_answer_is_refused_and_hints_are_dropped() {
     assert_eq!(body["max_tokens"], 4096);
     let strict = Target { refuse_unsupported: true, ..target(Protocol::Anthropic) };
     let got = request(Dialect::Chat, hinted.to_string().as_bytes(), &strict);
-    assert!(matches!(got, Err(Refused::Unsupported { param, .. }) if param == "store"));
+    assert!(matches!(got, Err(Refused::Unsupported { param: Some(param), .. }) if param == "store"));
 }
 
 #[test]
@@ -67,6 +67,21 @@ fn a_field_of_the_wrong_type_names_itself() {
         request(Dialect::Chat, b"[", &target(Protocol::Gemini)),
         Err(Refused::Invalid { param: None, .. })
     ));
+}
+
+#[test]
+fn half_a_character_is_one_lost_character_and_no_reason_to_refuse_a_request() {
+    let said = |body: &str, dialect| {
+        let made = request(dialect, body.as_bytes(), &target(Protocol::Anthropic)).expect("a request that translates");
+        serde_json::from_slice::<Value>(&made.body).expect("JSON")
+    };
+    let chat = r#"{"messages":[{"role":"user","content":"a\ud83d"}]}"#;
+    assert_eq!(said(chat, Dialect::Chat)["messages"][0]["content"][0]["text"], "a\u{fffd}");
+    let call = r#"{"type":"function_call","call_id":"c","name":"f","arguments":"{\"x\":\"\\ude00b\"}"}"#;
+    let responses = format!(r#"{{"input":[{{"role":"user","content":"\ud83d\ude00"}},{call}]}}"#);
+    let out = said(&responses, Dialect::Responses);
+    assert_eq!(out["messages"][0]["content"][0]["text"], "😀");
+    assert_eq!(out["messages"][1]["content"][0]["input"], json!({"x": "\u{fffd}b"}));
 }
 
 #[test]

@@ -32,14 +32,27 @@ impl Turns {
 }
 
 /// What some models take and others do not.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Takes {
     /// An assistant message at the end, to be continued.
     pub(crate) prefill: bool,
-    /// Instructions where they stand, not at the beginning only.
-    pub(crate) asides: bool,
-    /// Instructions after an answer where they stand, but as marked words of the user's.
-    pub(crate) marked: bool,
+    /// How instructions that come later are told.
+    pub(crate) later: Later,
+}
+
+/// How a model takes instructions that come after the beginning of a conversation. Moved to its front, they change all that a
+/// cache has of it, and that thoughts in it were proven for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Later {
+    /// Where they stand.
+    Told,
+    /// Those after an answer, or after the user's words where there were some before, where they stand, but as marked words of
+    /// the user's.
+    Marked,
+    /// The same, and where they follow tools' results as a part of the last: a message of the user's own is refused there by
+    /// some (Mistral; NousResearch/hermes-agent#20154), and to others says that the task before it is over, so that they are
+    /// shown its thoughts no more (QwenLM/Qwen3.8#112).
+    MarkedInResults,
 }
 
 /// Arranges messages for a provider.
@@ -55,32 +68,34 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
     let mut system: Vec<Part> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
     let mut begun = false;
-    let begins = |m: &Message| !m.parts.is_empty() && (takes.asides || m.role == Role::Assistant);
     for message in messages {
         let instructs = message.role == Role::System;
         let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p));
         let parts = message.parts.iter().filter(said).cloned();
-        begun |= merged.last().is_some_and(begins);
-        let later = instructs && begun;
-        if instructs && !(later && (takes.asides || takes.marked)) {
+        // What is all that a conversation is told, it is told from the beginning, wherever the client has put it.
+        let instructed = takes.later == Later::Told || !system.is_empty();
+        begun |= merged.last().is_some_and(|m| !m.parts.is_empty() && (instructed || m.role == Role::Assistant));
+        if instructs && !begun {
             system.extend(parts);
             continue;
         }
-        let (role, parts): (Role, Vec<Part>) = if later && takes.marked {
-            (Role::User, parts.map(marked).collect())
-        } else {
-            (message.role, parts.collect())
-        };
         match merged.last_mut() {
-            Some(last) if last.role == role => last.parts.extend(parts),
-            _ => merged.push(Message { role, parts }),
+            Some(last) if last.role == message.role => last.parts.extend(parts),
+            _ => merged.push(Message { role: message.role, parts: parts.collect() }),
         }
     }
     merged.retain(|m| !m.parts.iter().all(is_mark));
     let mut joined: Vec<Message> = Vec::new();
-    for message in merged {
+    for mut message in merged {
+        // Results that an instruction parts from others are of one turn with those.
+        if let (Role::User, [.., before, Message { role: Role::System, .. }]) = (message.role, joined.as_mut_slice())
+            && before.role == Role::User
+        {
+            before.parts.extend(message.parts.extract_if(.., |p| matches!(p, Part::ToolResult { .. })));
+        }
         match joined.last_mut() {
             Some(last) if last.role == message.role => last.parts.extend(message.parts),
+            _ if message.parts.is_empty() => {}
             _ => joined.push(message),
         }
     }
@@ -92,6 +107,9 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
         joined.insert(0, user(CONTINUE));
     }
     let mut turns = pair(joined, target);
+    if takes.later != Later::Told {
+        turns = marked(turns, takes.later);
+    }
     if !takes.prefill && turns.last().is_some_and(|m| m.role == Role::Assistant) {
         turns.push(user(CONTINUE));
     }
@@ -198,11 +216,35 @@ fn is_empty(part: &Part, target: Protocol) -> bool {
     }
 }
 
-/// An instruction in words that the user could not be taken to have said.
-fn marked(part: Part) -> Part {
-    match words(&part) {
-        Some(text) => Part::text(format!("<system>\n{text}\n</system>")),
-        None => part,
+/// Makes instructions among the turns a part of the user's next to them, in words that the user could not be taken to have said.
+fn marked(turns: Vec<Message>, later: Later) -> Vec<Message> {
+    let mut told: Vec<Message> = Vec::with_capacity(turns.len());
+    for mut turn in turns {
+        if turn.role == Role::System {
+            turn.role = Role::User;
+            for part in &mut turn.parts {
+                if let Some(text) = words(part) {
+                    *part = Part::text(format!("<system>\n{text}\n</system>"));
+                }
+            }
+            if let (Later::MarkedInResults, Some(result)) = (later, told.last_mut().and_then(worded)) {
+                result.append(&mut turn.parts);
+                continue;
+            }
+        }
+        match told.last_mut() {
+            Some(last) if last.role == turn.role => last.parts.append(&mut turn.parts),
+            _ => told.push(turn),
+        }
+    }
+    told
+}
+
+/// What a tool's result says with which a turn ends, if that is words alone: what goes beside it is the user's anyway.
+fn worded(turn: &mut Message) -> Option<&mut Vec<Part>> {
+    match turn.parts.last_mut()? {
+        Part::ToolResult { parts, .. } if parts.iter().all(|p| words(p).is_some() || is_mark(p)) => Some(parts),
+        _ => None,
     }
 }
 

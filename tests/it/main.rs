@@ -5,6 +5,7 @@ mod support;
 mod addresses;
 mod admin;
 mod admin_bind;
+mod agents;
 mod arguments;
 mod asked;
 mod balance;

@@ -120,6 +120,25 @@ async fn a_stream_that_breaks_off_lists_its_attempts_in_its_last_frame() {
 }
 
 #[tokio::test]
+async fn a_bad_value_has_the_same_code_whatever_the_backend_speaks() {
+    let backend = Upstream::always(Answer::json(500, "{}")).await;
+    let proxy = Proxy::start(&Settings::only(backend.addr, "", "claude", "protocol = \"anthropic\"")).await;
+    for (member, value, code) in [
+        ("temperature", json!("0.5"), "invalid_value"),
+        ("user", json!(7), "invalid_value"),
+        ("messages", json!([{"role": "user", "content": 7}]), "invalid_value"),
+        ("n", json!(2), "unsupported_parameter"),
+    ] {
+        let mut body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}]});
+        body[member] = value;
+        let reply = proxy.chat(body.to_string()).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (400, code), "{reply:?}");
+        assert!(reply.error("param").starts_with(member), "{reply:?}");
+    }
+    assert_eq!(backend.asked(), 0);
+}
+
+#[tokio::test]
 async fn what_is_nested_too_deep_to_be_translated_is_told_so() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
     let answer = |levels| {

@@ -102,10 +102,6 @@ fn document(source: &Source) -> Option<Value> {
 fn media(source: &Source) -> Value {
     match source {
         Source::Url(url) => json!({"type": "url", "url": url}),
-        // The name other makers use is not one of the four types taken.
-        Source::Data { mime, data } if mime == "image/jpg" => {
-            json!({"type": "base64", "media_type": "image/jpeg", "data": data})
-        }
         Source::Data { mime, data } => json!({"type": "base64", "media_type": mime, "data": data}),
         Source::Text(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
         Source::Id(id) => json!({"type": "file", "file_id": id}),

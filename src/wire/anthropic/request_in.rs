@@ -9,10 +9,10 @@ use super::super::{
         leave_out_hosted,
     },
     json::{
-        invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text, take_texts,
-        text, unknown, unread,
+        invalid, list, note, object, owned, parts, take, take_count, take_flag, take_list, take_number, take_text,
+        take_texts, text, unknown, unread,
     },
-    openai::request_in::{schema, thinking_budget},
+    openai::request_in::{name, schema, thinking_budget},
     translate::Refused,
 };
 
@@ -79,19 +79,30 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     Ok(request)
 }
 
+/// How the first line of Claude Code's instructions begins, which is for Anthropic's accounts and holds a number drawn for each
+/// request. Any other server would have to read the whole prompt anew behind it.
+pub(crate) const BILLING: &str = "x-anthropic-billing-header:";
+
 fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
-    let parts = match take(map, "system") {
+    let texts = match take(map, "system") {
         None => return Ok(()),
-        Some(Value::String(text)) => vec![Part::text(text)],
+        Some(Value::String(text)) => vec![text],
         Some(Value::Array(list)) => list
             .iter()
             .map(|block| {
                 unread(block, &["type", "text"], "system[]", &mut request.losses);
-                Part::text(text(block, "text"))
+                text(block, "text").to_owned()
             })
             .collect(),
         Some(_) => return Err(invalid(Some("system"), "'system' must be a string or an array of text blocks")),
     };
+    let mut parts: Vec<Part> = texts.into_iter().map(Part::text).collect();
+    if let Some(Part::Text { text, .. }) = parts.first_mut()
+        && text.starts_with(BILLING)
+    {
+        *text = text.split_once('\n').map_or_else(String::new, |(_, rest)| rest.trim_start().to_owned());
+        note(&mut request.losses, "system[] of billing", Weight::Note);
+    }
     request.messages.push(Message { role: Role::System, parts });
     Ok(())
 }
@@ -102,7 +113,7 @@ const CLIENT_RUN: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
     let (mut hosted, mut left) = (Vec::new(), Vec::new());
     for tool in take_list(map, "tools")?.unwrap_or_default() {
-        let name = || owned(&tool, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"));
+        let name = || name(&tool);
         match (text(&tool, "type"), tool.get("input_schema")) {
             ("" | "custom", Some(schema)) => {
                 unread(
@@ -164,26 +175,15 @@ fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, 
         }
     };
     unread(value, &["role", "content"], "messages[]", losses);
-    let parts = content(value.get("content"), &param, losses)?;
+    let parts = content(value, &param, losses)?;
     Ok(Message { role, parts })
 }
 
-fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
-        Some(Value::Array(list)) => {
-            let mut parts = Vec::with_capacity(list.len());
-            for block in list {
-                parts.extend(part(block, param, losses)?);
-            }
-            Ok(parts)
-        }
-        Some(_) => {
-            let message = format!("'{param}.content' must be a string or an array");
-            Err(invalid(Some(&format!("{param}.content")), message))
-        }
-    }
+fn content(of: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    parts(of, "content", param, |block, parts| {
+        parts.extend(part(block, param, losses)?);
+        Ok(())
+    })
 }
 
 fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
@@ -223,7 +223,7 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
         },
         "tool_result" => Part::ToolResult {
             id: text(block, "tool_use_id").to_owned(),
-            parts: content(block.get("content"), param, losses)?,
+            parts: content(block, param, losses)?,
             error: block.get("is_error").and_then(Value::as_bool).unwrap_or(false),
         },
         "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },
@@ -261,7 +261,7 @@ fn document(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source
 fn source(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
     let source = block.get("source").unwrap_or(&Value::Null);
     Ok(match text(source, "type") {
-        "base64" => Source::Data { mime: text(source, "media_type").to_owned(), data: text(source, "data").to_owned() },
+        "base64" => Source::data(text(source, "media_type"), text(source, "data")),
         "url" => Source::from_url(text(source, "url")),
         "text" => Source::Text(text(source, "data").to_owned()),
         "file" => Source::Id(text(source, "file_id").to_owned()),

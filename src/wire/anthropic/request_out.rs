@@ -9,7 +9,7 @@ use super::{
         end_user,
         json::note,
         translate::Target,
-        turns::{Takes, Turns, arrange},
+        turns::{Later, Takes, Turns, arrange},
     },
     blocks_out::blocks,
     marks,
@@ -29,7 +29,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("max_tokens".into(), max_tokens.into());
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
     // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
-    let takes = Takes { prefill: generation.prefill(), marked: true, ..Takes::default() };
+    let takes = Takes { prefill: generation.prefill(), later: Later::Marked };
     let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
@@ -84,6 +84,21 @@ fn choice(request: &mut ChatRequest, generation: Generation) {
     }
 }
 
+/// Room for an answer and the thinking before it, of which the limit covers both: a limit that the client did not set makes room.
+struct Room {
+    max_tokens: u64,
+    /// The client set none.
+    open: bool,
+}
+
+impl Room {
+    fn make(&self, budget: u64, out: &mut Map<String, Value>) {
+        if self.open {
+            out.insert("max_tokens".into(), self.max_tokens.saturating_add(budget).into());
+        }
+    }
+}
+
 /// Writes `thinking` and effort; says whether it is on.
 fn thinking(
     request: &mut ChatRequest,
@@ -92,16 +107,10 @@ fn thinking(
     turns: &[Message],
     out: &mut Map<String, Value>,
 ) -> bool {
-    // The limit covers thinking and answer alike: one that the client did not set makes room for both.
-    let open = request.max_tokens.is_none_or(|n| n == 0);
-    let make_room = |out: &mut Map<String, Value>, budget: u64| {
-        if open {
-            out.insert("max_tokens".into(), max_tokens.saturating_add(budget).into());
-        }
-    };
+    let room = Room { max_tokens, open: request.max_tokens.is_none_or(|n| n == 0) };
     let Some(reasoning) = request.reasoning.clone() else {
         if generation.quiet != Quiet::Anyway {
-            make_room(out, Reasoning::Adaptive.budget());
+            room.make(Reasoning::Adaptive.budget(), out);
         }
         return false;
     };
@@ -110,7 +119,7 @@ fn thinking(
             Quiet::Anyway => {}
             Quiet::By(kind) => drop(out.insert("thinking".into(), json!({"type": kind}))),
             Quiet::Never => {
-                make_room(out, LEAST_BUDGET);
+                room.make(LEAST_BUDGET, out);
                 out.insert("output_config".into(), json!({"effort": "low"}));
             }
         }
@@ -121,45 +130,63 @@ fn thinking(
     if forced && !request.tools.is_empty() {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         if generation.quiet != Quiet::Anyway {
-            make_room(out, reasoning.budget());
+            room.make(reasoning.budget(), out);
         }
         return false;
     }
     if generation.adaptive {
-        let mut thinking = json!({"type": "adaptive"});
-        if generation.latest {
-            thinking["display"] = "summarized".into();
-        }
-        out.insert("thinking".into(), thinking);
-        make_room(out, reasoning.budget());
-        let word = match reasoning.word() {
-            "minimal" => "low",
-            "xhigh" | "max" if !generation.latest => "high",
-            word => word,
-        };
-        if reasoning != Reasoning::Adaptive {
-            out.insert("output_config".into(), json!({"effort": word}));
-        }
+        adaptive(&reasoning, generation, &room, out);
         return true;
     }
-    // A tool loop whose last call was made with thinking off, or whose thinking was not echoed, cannot go on with it.
-    // Nor does it go with the beginning of an answer (Anthropic's guide to prefilling).
+    let thinks = generation.thinks && can_begin(turns) && budgeted(&reasoning, &room, out);
+    if !thinks {
+        note(&mut request.losses, "reasoning_effort", Weight::Hint);
+    }
+    thinks
+}
+
+/// Lets the model think as long as it sees fit, with an effort if one was asked for.
+fn adaptive(reasoning: &Reasoning, generation: Generation, room: &Room, out: &mut Map<String, Value>) {
+    let mut thinking = json!({"type": "adaptive"});
+    if generation.latest {
+        thinking["display"] = "summarized".into();
+    }
+    out.insert("thinking".into(), thinking);
+    room.make(reasoning.budget(), out);
+    let word = match reasoning.word() {
+        "minimal" => "low",
+        "xhigh" | "max" if !generation.latest => "high",
+        word => word,
+    };
+    if *reasoning != Reasoning::Adaptive {
+        out.insert("output_config".into(), json!({"effort": word}));
+    }
+}
+
+/// Whether thinking can be on in what follows these turns. A tool loop whose last call was made with thinking off, or whose
+/// thinking was not echoed, cannot go on with it. Nor does it go with the beginning of an answer (Anthropic's guide to
+/// prefilling).
+fn can_begin(turns: &[Message]) -> bool {
     let prefilled = turns.last().is_some_and(|m| m.role == Role::Assistant);
     let unproven = turns.iter().rev().find(|m| m.role == Role::Assistant).is_some_and(|last| {
         let calls = last.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
         calls && !matches!(last.parts.first(), Some(Part::Thinking { .. } | Part::Redacted(_)))
     });
-    if prefilled || unproven || !generation.thinks || (!open && max_tokens < 2 * LEAST_BUDGET) {
-        note(&mut request.losses, "reasoning_effort", Weight::Hint);
+    !prefilled && !unproven
+}
+
+/// Gives thinking a budget within the limit; false, and nothing is written, where there is no room for one.
+fn budgeted(reasoning: &Reasoning, room: &Room, out: &mut Map<String, Value>) -> bool {
+    if !room.open && room.max_tokens < 2 * LEAST_BUDGET {
         return false;
     }
     let budget = match reasoning {
-        other if open => other.budget().max(LEAST_BUDGET),
-        Reasoning::Budget(budget) => budget.min(max_tokens - 1),
-        other => other.budget().min(max_tokens / 2),
+        other if room.open => other.budget(),
+        Reasoning::Budget(budget) => (*budget).min(room.max_tokens - 1),
+        other => other.budget().min(room.max_tokens / 2),
     };
     let budget = budget.max(LEAST_BUDGET);
-    make_room(out, budget);
+    room.make(budget, out);
     out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget}));
     true
 }

@@ -5,9 +5,14 @@ mod room;
 
 use std::ops::Range;
 
+use memchr::{memchr2, memmem};
+
 pub use self::edit::{Change, counted};
 use self::room::{Room, options};
-use super::scan::{self, Cursor, Malformed};
+use super::{
+    anthropic::request_in::BILLING,
+    scan::{self, Cursor, Malformed},
+};
 
 /// The top level of a request, as far as the gateway cares.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -84,6 +89,9 @@ const PROMPTS: [&str; 7] =
 /// Bytes of a prompt's first member that are its head.
 const HEAD: usize = 1024;
 
+/// Bytes of a prompt within which its first text begins, whatever other members its block has.
+const NEAR: usize = 256;
+
 /// Reads a body's top level.
 pub fn read(body: &[u8]) -> Result<Envelope, Unreadable> {
     let text = scan::text(body).map_err(Unreadable::NotJson)?;
@@ -108,8 +116,9 @@ impl Envelope {
 
     /// The beginning of the prompt: what requests have in common that share a system prompt or are of one conversation.
     pub fn head<'b>(&self, body: &'b [u8]) -> &'b [u8] {
-        let first = self.prompts.iter().flatten().next();
-        first.map_or(&[], |(at, _)| &body[at.start..at.end.min(at.start + HEAD)])
+        let Some((at, _)) = self.prompts.iter().flatten().next() else { return &[] };
+        let prompt = unbilled(&body[at.clone()]);
+        &prompt[..prompt.len().min(HEAD)]
     }
 
     fn place(&self, member: &str) -> Option<&(Range<usize>, u8)> {
@@ -127,6 +136,16 @@ impl Envelope {
     pub fn has_model(&self) -> bool {
         self.model_at.is_some()
     }
+}
+
+/// A prompt from behind the line that is another in each request of one conversation, if it begins with one.
+fn unbilled(prompt: &[u8]) -> &[u8] {
+    let near = &prompt[..prompt.len().min(NEAR)];
+    let found =
+        memmem::find(near, BILLING.as_bytes()).filter(|at| at.checked_sub(1).map(|before| near[before]) == Some(b'"'));
+    // It ends with its text, or with an escape for the end of a line.
+    let rest = found.map(|at| &prompt[at..]);
+    rest.and_then(|rest| Some(&rest[memchr2(b'"', b'\\', rest)?..])).unwrap_or(prompt)
 }
 
 struct Reader<'t> {
@@ -234,6 +253,24 @@ mod tests {
         }
         let long = format!(r#"{{"prompt":"{}"}}"#, "é".repeat(HEAD));
         assert_eq!(read(long.as_bytes()).expect("readable").head(long.as_bytes()).len(), HEAD);
+    }
+
+    #[test]
+    fn what_claude_code_draws_anew_for_each_request_is_no_part_of_the_head() {
+        let head = |system: &str| {
+            let body = format!(r#"{{"system":{system},"messages":[]}}"#);
+            String::from_utf8_lossy(read(body.as_bytes()).expect("readable").head(body.as_bytes())).into_owned()
+        };
+        let billed = |drawn: &str, members: &str| {
+            let line = format!("x-anthropic-billing-header: cc_version=2.1; cch={drawn};");
+            format!(r#"[{{"type":"text",{members}"text":"{line}"}}, {{"type":"text","text":"You are"}}]"#)
+        };
+        assert_eq!(head(&billed("fa690", "")), r#""}, {"type":"text","text":"You are"}]"#);
+        assert_eq!(head(&billed("0", "\"cache_control\":{},")), head(&billed("fa690", "")));
+        assert_eq!(head(r#""x-anthropic-billing-header: a;\nYou are""#), r#"\nYou are""#);
+        for said in [r#""of x-anthropic-billing-header: a;""#, "[]", "\"\""] {
+            assert_eq!(head(said), said);
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use super::super::{
     json::{arguments, note},
     mime,
     translate::Target,
-    turns::{Takes, arrange, words},
+    turns::{Later, Takes, arrange, words},
 };
 use super::{
     calls_out::{Calls, is_result},
@@ -24,8 +24,9 @@ const MOST_STOPS: usize = 5;
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    let mut arranged =
-        arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, Takes::default(), &mut request.losses);
+    // What comes later would change the front of the prompt, and with it all that a cache has.
+    let takes = Takes { prefill: false, later: Later::Marked };
+    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = request.tools.is_empty() || model.is_third();
     if !formal {

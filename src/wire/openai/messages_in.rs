@@ -7,8 +7,7 @@ use super::{
         Protocol,
         chat::{Loss, Message, Part, Role, Signature, Source, Weight},
         free_text,
-        json::{invalid, list, note, owned, text, unknown, unread},
-        mime,
+        json::{invalid, list, note, owned, parts, text, unknown, unread},
         translate::Refused,
     },
     thoughts_in::Thoughts,
@@ -45,7 +44,7 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
         "tool" | "function" => {
             let id = owned(value, "tool_call_id").or_else(|| owned(value, "name")).unwrap_or_default();
             let error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
-            let mut parts = content(value.get("content"), &param, losses)?;
+            let mut parts = content(value, &param, losses)?;
             parts.extend(cache_mark(value));
             return Ok(Message { role: Role::User, parts: vec![Part::ToolResult { id, parts, error }] });
         }
@@ -57,7 +56,7 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
     if value.get("name").is_some_and(|n| !n.is_null()) {
         note(losses, "messages[].name", Weight::Note);
     }
-    let mut parts = content(value.get("content"), &param, losses)?;
+    let mut parts = content(value, &param, losses)?;
     parts.extend(cache_mark(value));
     Ok(Message { role, parts })
 }
@@ -78,7 +77,7 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
     if thoughts.is_empty() && !text(value, "reasoning_content").is_empty() {
         note(losses, "messages[].reasoning_content", Weight::Note);
     }
-    let mut said = content(value.get("content"), param, losses)?;
+    let mut said = content(value, param, losses)?;
     if let Some(found) = value.get("extra_content").and_then(google_signature) {
         match said.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
             Some(Part::Text { signature, .. }) => *signature = Some(found),
@@ -118,22 +117,12 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
     Ok(Message { role: Role::Assistant, parts })
 }
 
-fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
-        Some(Value::Array(list)) => {
-            let mut parts = Vec::with_capacity(list.len());
-            for value in list {
-                parts.push(part(value, param, losses)?);
-                parts.extend(cache_mark(value));
-            }
-            Ok(parts)
-        }
-        Some(_) => {
-            Err(invalid(Some(&format!("{param}.content")), format!("'{param}.content' must be a string or an array")))
-        }
-    }
+fn content(of: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    parts(of, "content", param, |value, parts| {
+        parts.push(part(value, param, losses)?);
+        parts.extend(cache_mark(value));
+        Ok(())
+    })
 }
 
 fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
@@ -154,10 +143,8 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
         "input_audio" => Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() },
         "file" => {
             let name = owned(inner, "filename");
-            let mime = || mime::of_file(name.as_deref()).to_owned();
             let source = match (owned(inner, "file_data"), owned(inner, "file_id")) {
-                (Some(data), _) if data.starts_with("data:") => Source::from_url(&data),
-                (Some(data), _) => Source::Data { mime: mime(), data },
+                (Some(data), _) => Source::of_file(data, name.as_deref()),
                 (None, Some(id)) => Source::Id(id),
                 (None, None) => return Err(wrong("a file has neither data nor id")),
             };

@@ -13,6 +13,8 @@ enum Kind {
         /// OpenAI's own.
         own: bool,
     },
+    /// The open weights, `gpt-oss-120b`: others serve them, with templates of their own.
+    Open,
     /// `o1`, `o3`, `o4-mini`.
     O(u32),
     /// `gpt-5` and later.
@@ -43,24 +45,21 @@ impl Model {
         let kind = match (o, version) {
             (Some(number), _) => Kind::O(number),
             (None, Some(version)) => Kind::Gpt { version, line: Line::of(name, version) },
-            (None, None) => {
-                // Others serve the open weights, with templates of their own.
-                let own = gpt.is_some_and(|rest| !rest.starts_with("oss")) || name.starts_with("chatgpt-");
-                Kind::Plain { own }
-            }
+            (None, None) if name.contains("gpt-oss") => Kind::Open,
+            (None, None) => Kind::Plain { own: gpt.is_some() || name.starts_with("chatgpt-") },
         };
         Self { kind }
     }
 
-    /// It reasons: it refuses `max_tokens` under that name, and any sampling but the default.
+    /// It reasons at OpenAI: it refuses `max_tokens` under that name, and any sampling but the default.
     pub(super) fn thinks(self) -> bool {
-        !matches!(self.kind, Kind::Plain { .. })
+        !matches!(self.kind, Kind::Plain { .. } | Kind::Open)
     }
 
     /// It is one of OpenAI's, which take instructions wherever they stand. Templates of other servers refuse a system message
     /// that is not the first (vllm-project/vllm#41114).
     pub(super) fn is_openais(self) -> bool {
-        self.kind != Kind::Plain { own: false }
+        !matches!(self.kind, Kind::Plain { own: false } | Kind::Open)
     }
 
     /// It takes `verbosity`, which came with the fifth generation (OpenAI cookbook, "GPT-5 New Params and Tools").
@@ -74,7 +73,7 @@ impl Model {
         match self.kind {
             Kind::O(number) => number >= 3,
             Kind::Gpt { version, line } => version <= (5, 2) || line == Line::Tireless,
-            Kind::Plain { .. } => false,
+            Kind::Plain { .. } | Kind::Open => false,
         }
     }
 
@@ -99,14 +98,15 @@ impl Model {
 
     /// What it knows, from the least. Sources: API reference of `reasoning_effort`; enricoros/big-AGI#1159,
     /// anomalyco/opencode#26268 and openai/codex#6647, which asked the API; BerriAI/litellm-docs#1173 for the sixth
-    /// generation and that `max` is for the Responses API only.
+    /// generation and that `max` is for the Responses API only. Of the open weights: BerriAI/litellm#13608 (vLLM),
+    /// ollama/ollama#11766 and apache/maka#995 (Ollama, these three only), egoist/chatwise-releases#987 (Groq, LM Studio).
     fn efforts(self) -> &'static [&'static str] {
         match self.kind {
             Kind::Plain { .. } => &[],
             Kind::Gpt { version: (5, 0), line: Line::Main } => &["minimal", "low", "medium", "high"],
             Kind::Gpt { version: (5, 0), line: Line::Pro } => &["high"],
             Kind::Gpt { version: (5, 1), line: Line::Main } => &["none", "low", "medium", "high"],
-            Kind::O(_) | Kind::Gpt { version: (5, 0 | 1), .. } => &["low", "medium", "high"],
+            Kind::Open | Kind::O(_) | Kind::Gpt { version: (5, 0 | 1), .. } => &["low", "medium", "high"],
             Kind::Gpt { line: Line::Main, .. } => &["none", "low", "medium", "high", "xhigh"],
             Kind::Gpt { .. } => &["low", "medium", "high", "xhigh"],
         }
@@ -180,6 +180,9 @@ mod tests {
             ("gpt-6.1-sol", "none", Some("low")),
             ("gpt-6-sol", "none", Some("none")),
             ("gpt-4o", "high", None),
+            ("openai/gpt-oss-120b", "high", Some("high")),
+            ("gpt-oss:20b", "xhigh", Some("high")),
+            ("openai.gpt-oss-20b-1:0", "none", Some("low")),
         ] {
             assert_eq!(Model::of(name).effort(asked), sent, "{name} {asked}");
         }

@@ -90,7 +90,7 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
         }
         let weight = match key.as_str() {
             "audio" | "logprobs" | "top_logprobs" | "logit_bias" | "web_search_options" => Weight::Answer,
-            "extra_body" | "extra_headers" => Weight::Note,
+            "extra_body" | "extra_headers" | "prompt_cache_key" | "prompt_cache_retention" => Weight::Note,
             // Bookkeeping, speed, and what this gateway has not heard of.
             _ => Weight::Hint,
         };
@@ -145,19 +145,20 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
             "function" | "" => {
                 let inner = tool.get("function").unwrap_or(&Value::Null);
                 let mark = tool.get("cache_control").or_else(|| inner.get("cache_control"));
-                request.tools.push(Tool { cache: mark.filter(|mark| mark.is_object()).cloned(), ..function(inner)? });
+                let cache = mark.filter(|mark| mark.is_object()).cloned();
+                request.tools.push(Tool { cache, ..function(inner, name(inner)?) });
             }
-            "custom" => request.tools.push(
-                free_text::function(tool.get("custom").unwrap_or(&tool))
-                    .ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
-            ),
+            "custom" => {
+                let inner = tool.get("custom").unwrap_or(&tool);
+                request.tools.push(free_text::function(inner).ok_or_else(nameless)?);
+            }
             other => note(&mut request.losses, format!("tools[{other}]"), Weight::Answer),
         }
     }
     let functions = take_list(map, "functions")?.unwrap_or_default();
     request.one_call = request.tools.is_empty() && !functions.is_empty();
     for inner in functions {
-        request.tools.push(function(&inner)?);
+        request.tools.push(function(&inner, name(&inner)?));
     }
     let older = take(map, "function_call");
     if let Some(choice) = take(map, "tool_choice").or(older) {
@@ -166,14 +167,25 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
     Ok(())
 }
 
-fn function(inner: &Value) -> Result<Tool, Refused> {
-    Ok(Tool {
-        name: owned(inner, "name").ok_or_else(|| invalid(Some("tools"), "a tool has no name"))?,
+/// Reads a function, but for its name.
+pub(crate) fn function(inner: &Value, name: String) -> Tool {
+    Tool {
+        name,
         description: owned(inner, "description"),
         parameters: inner.get("parameters").filter(|p| p.is_object()).cloned(),
         strict: inner.get("strict").and_then(Value::as_bool),
         cache: None,
-    })
+    }
+}
+
+/// Reads a tool's name.
+pub(crate) fn name(inner: &Value) -> Result<String, Refused> {
+    owned(inner, "name").ok_or_else(nameless)
+}
+
+/// What is wrong with a tool that has none.
+pub(crate) fn nameless() -> Refused {
+    invalid(Some("tools"), "a tool has no name")
 }
 
 /// Reads a choice; `allowed_tools` narrows the tools themselves.

@@ -11,7 +11,7 @@ use super::{
         end_user,
         json::note,
         translate::Target,
-        turns::{Takes, arrange},
+        turns::{Later, Takes, arrange},
     },
     echo,
     models::Model,
@@ -23,9 +23,8 @@ use super::{
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    let thinks = model.thinks();
     out.insert("model".into(), target.model.into());
-    let takes = Takes { prefill: true, asides: model.is_openais(), ..Takes::default() };
+    let takes = Takes { prefill: true, later: if model.is_openais() { Later::Told } else { Later::MarkedInResults } };
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }
@@ -44,6 +43,49 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     out.insert("messages".into(), Value::Array(messages));
     tools(request, &mut out);
+    sampling(request, model, &mut out);
+    stop(request, model, &mut out);
+    if let Some(n) = request.n {
+        out.insert("n".into(), n.into());
+    }
+    if let Some(seed) = request.seed {
+        out.insert("seed".into(), seed.into());
+    }
+    if let Some(user) = &request.user {
+        out.insert("user".into(), end_user::for_openai(user).into());
+    }
+    format(request, model, &mut out);
+    effort(request, model, &mut out);
+    match request.verbosity.take() {
+        Some(word) if model.has_verbosity() => drop(out.insert("verbosity".into(), word.into())),
+        Some(_) => note(&mut request.losses, "verbosity", Weight::Hint),
+        None => {}
+    }
+    if model.is_openais() {
+        out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));
+    }
+    if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
+        // Refused without the other (QwenLM/qwen-code#243).
+        if request.store {
+            out.insert("store".into(), true.into());
+            out.insert("metadata".into(), Value::Object(metadata));
+        } else {
+            note(&mut request.losses, "metadata", Weight::Note);
+        }
+    }
+    if let Some(tier) = &request.service_tier {
+        let tier = if tier == "standard_only" { "default" } else { tier.as_str() };
+        out.insert("service_tier".into(), tier.into());
+    }
+    if request.stream {
+        out.insert("stream".into(), true.into());
+    }
+    out
+}
+
+/// Writes the longest answer and what is drawn from.
+fn sampling(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    let thinks = model.thinks();
     if let Some(max) = request.max_tokens {
         // Anthropic takes none, to fill its cache (API reference of `max_tokens`).
         let max = max.max(1);
@@ -68,6 +110,10 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if request.top_k.is_some() {
         note(&mut request.losses, "top_k", Weight::Hint);
     }
+}
+
+/// Writes what ends an answer.
+fn stop(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
     match request.stop.len() {
         0 => {}
         _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
@@ -80,39 +126,6 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
             note(&mut request.losses, "stop_sequences[4..]", Weight::Answer);
         }
     }
-    if let Some(n) = request.n {
-        out.insert("n".into(), n.into());
-    }
-    if let Some(seed) = request.seed {
-        out.insert("seed".into(), seed.into());
-    }
-    if let Some(user) = &request.user {
-        out.insert("user".into(), end_user::for_openai(user).into());
-    }
-    format(request, model, &mut out);
-    effort(request, model, &mut out);
-    match request.verbosity.take() {
-        Some(word) if model.has_verbosity() => drop(out.insert("verbosity".into(), word.into())),
-        Some(_) => note(&mut request.losses, "verbosity", Weight::Hint),
-        None => {}
-    }
-    if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
-        // Refused without the other (QwenLM/qwen-code#243).
-        if request.store {
-            out.insert("store".into(), true.into());
-            out.insert("metadata".into(), Value::Object(metadata));
-        } else {
-            note(&mut request.losses, "metadata", Weight::Note);
-        }
-    }
-    if let Some(tier) = &request.service_tier {
-        let tier = if tier == "standard_only" { "default" } else { tier.as_str() };
-        out.insert("service_tier".into(), tier.into());
-    }
-    if request.stream {
-        out.insert("stream".into(), true.into());
-    }
-    out
 }
 
 /// Writes how much to reason.

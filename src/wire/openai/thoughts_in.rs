@@ -46,8 +46,8 @@ impl Thoughts {
         for mut part in said {
             if let Part::Text { text, .. } = &mut part {
                 while let Some(thought) = self.due(passed + text.len() as u64) {
-                    let at = floor(text, thought.text.saturating_sub(passed));
-                    let rest = text.split_off(at);
+                    let at = usize::try_from(thought.text.saturating_sub(passed)).unwrap_or(usize::MAX);
+                    let rest = text.split_off(text.floor_char_boundary(at));
                     let before = mem::replace(text, rest);
                     passed += before.len() as u64;
                     out.extend(Some(before).filter(|text| !text.is_empty()).map(Part::text));
@@ -95,12 +95,6 @@ fn thought(block: &Value) -> Thought {
         },
     };
     Thought { part, text: after("/after/text"), calls: after("/after/calls") }
-}
-
-/// The place in a text at or before a number of bytes, between two characters.
-fn floor(text: &str, bytes: u64) -> usize {
-    let bytes = usize::try_from(bytes).unwrap_or(usize::MAX).min(text.len());
-    (0..=bytes).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0)
 }
 
 #[cfg(test)]

@@ -1,16 +1,15 @@
 //! Owns reading a Responses request, statelessly.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Weight},
     free_text,
     json::{
-        invalid, list, note, object, owned, take, take_count, take_flag, take_number, take_text, take_texts, text,
-        unknown, unread,
+        invalid, list, note, object, owned, parts, take, take_count, take_flag, take_number, take_text, take_texts,
+        text, unknown, unread,
     },
-    mime,
     openai::{messages_in::google_signature, request_in::schema},
     responses::UNSIGNED,
     translate::Refused,
@@ -54,42 +53,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     if request.messages.is_empty() && request.losses.iter().all(|loss| loss.weight != Weight::Answer) {
         return Err(invalid(Some("input"), "'input' is empty"));
     }
-    for read in ["model", "backend", "truncation"] {
-        map.remove(read);
-    }
-    // The rest of what can be included are details of OpenAI's own tools, and reasoning, which always is.
-    if take_texts(&mut map, "include")?.iter().any(|kind| kind.ends_with(".logprobs")) {
-        note(&mut request.losses, "include", Weight::Answer);
-    }
-    if take_flag(&mut map, "background")? == Some(true) {
-        note(&mut request.losses, "background", Weight::Answer);
-    }
-    request.parallel_tool_calls = take_flag(&mut map, "parallel_tool_calls")?;
-    request.max_tokens = take_count(&mut map, "max_output_tokens")?;
-    request.temperature = take_number(&mut map, "temperature")?;
-    request.top_p = take_number(&mut map, "top_p")?;
-    // The newer name for the same.
-    let older = take_text(&mut map, "user")?;
-    request.user = take_text(&mut map, "safety_identifier")?.or(older);
-    request.service_tier = take_text(&mut map, "service_tier")?;
-    request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
-    drop(take(&mut map, "stream_options"));
-    if let Some(Value::Object(metadata)) = take(&mut map, "metadata") {
-        request.metadata = Some(metadata);
-    }
-    if let Some(reasoning) = take(&mut map, "reasoning") {
-        request.reasoning = owned(&reasoning, "effort").as_deref().map(Reasoning::effort);
-    }
-    if let Some(text) = take(&mut map, "text") {
-        request.format = format(text.get("format").unwrap_or(&Value::Null))?;
-        request.verbosity = owned(&text, "verbosity");
-        unread(&text, &["format", "verbosity"], "text", &mut request.losses);
-    }
-    // Nothing is stored here, whatever the client would like.
-    request.store = take_flag(&mut map, "store")? == Some(true);
-    if request.store {
-        note(&mut request.losses, "store", Weight::Note);
-    }
+    switches(&mut map, &mut request)?;
     for (key, value) in &map {
         let idle = value.is_null() || value == &Value::Bool(false) || value.as_u64() == Some(0);
         if !idle {
@@ -98,6 +62,50 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         }
     }
     Ok(request)
+}
+
+/// Reads what is set beside the conversation.
+fn switches(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    for read in ["model", "backend", "truncation"] {
+        map.remove(read);
+    }
+    // The rest of what can be included are details of OpenAI's own tools, and reasoning, which always is.
+    if take_texts(map, "include")?.iter().any(|kind| kind.ends_with(".logprobs")) {
+        note(&mut request.losses, "include", Weight::Answer);
+    }
+    if take_flag(map, "background")? == Some(true) {
+        note(&mut request.losses, "background", Weight::Answer);
+    }
+    request.parallel_tool_calls = take_flag(map, "parallel_tool_calls")?;
+    request.max_tokens = take_count(map, "max_output_tokens")?;
+    request.temperature = take_number(map, "temperature")?;
+    request.top_p = take_number(map, "top_p")?;
+    // The newer name for the same.
+    let older = take_text(map, "user")?;
+    request.user = take_text(map, "safety_identifier")?.or(older);
+    request.service_tier = take_text(map, "service_tier")?;
+    request.stream = take_flag(map, "stream")?.unwrap_or(false);
+    drop(take(map, "stream_options"));
+    if let Some(Value::Object(metadata)) = take(map, "metadata") {
+        request.metadata = Some(metadata);
+    }
+    if let Some(reasoning) = take(map, "reasoning") {
+        request.reasoning = owned(&reasoning, "effort").as_deref().map(Reasoning::effort);
+    }
+    if let Some(text) = take(map, "text") {
+        request.format = format(text.get("format").unwrap_or(&Value::Null))?;
+        request.verbosity = owned(&text, "verbosity");
+        unread(&text, &["format", "verbosity"], "text", &mut request.losses);
+    }
+    for name in ["prompt_cache_key", "prompt_cache_retention"] {
+        request.caching.extend(take_text(map, name)?.map(|said| (name, said)));
+    }
+    // Nothing is stored here, whatever the client would like.
+    request.store = take_flag(map, "store")? == Some(true);
+    if request.store {
+        note(&mut request.losses, "store", Weight::Note);
+    }
+    Ok(())
 }
 
 fn format(value: &Value) -> Result<Option<Format>, Refused> {
@@ -124,7 +132,7 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
                     return Err(unknown(&format!("{param}.role"), other, message));
                 }
             };
-            (role, content(value.get("content"), &param, losses)?)
+            (role, content(value, "content", &param, losses)?)
         }
         "function_call" | "custom_tool_call" => {
             let free = kind == "custom_tool_call";
@@ -144,7 +152,7 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
             (Role::Assistant, vec![call])
         }
         "function_call_output" | "custom_tool_call_output" => {
-            let parts = content(value.get("output"), &param, losses)?;
+            let parts = content(value, "output", &param, losses)?;
             (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
         }
         "tool_search_call" if !is_providers(value) => {
@@ -191,16 +199,11 @@ fn reasoning(value: &Value) -> Part {
     Part::Thinking { text: summary, signature: Some(signature).filter(|s| !s.value.is_empty() && s.value != UNSIGNED) }
 }
 
-fn content(value: Option<&Value>, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
-    match value {
-        None | Some(Value::Null) => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![Part::text(text.as_str())]),
-        Some(Value::Array(list)) => list.iter().map(|v| part(v, param, losses)).collect(),
-        Some(_) => {
-            let message = format!("'{param}' has content that is neither a string nor an array");
-            Err(invalid(Some(param), message))
-        }
-    }
+fn content(of: &Value, member: &str, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    parts(of, member, param, |value, parts| {
+        parts.push(part(value, param, losses)?);
+        Ok(())
+    })
 }
 
 /// Members of a content part that are read, or say nothing to a model.
@@ -233,10 +236,7 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
         }
         "input_file" => {
             let name = owned(value, "filename");
-            let mime = || mime::of_file(name.as_deref()).to_owned();
-            let data = owned(value, "file_data").map(|data| {
-                if data.starts_with("data:") { Source::from_url(&data) } else { Source::Data { mime: mime(), data } }
-            });
+            let data = owned(value, "file_data").map(|data| Source::of_file(data, name.as_deref()));
             let source = data.or_else(|| owned(value, "file_url").map(Source::Url)).or_else(stored);
             let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id".into()))?;
             Part::File { source, name }

@@ -8,8 +8,8 @@ use serde_json::{Map, Value, json};
 use super::super::{
     chat::{ChatRequest, Loss, Tool, Weight, leave_out_hosted},
     free_text,
-    json::{invalid, list, note, owned, take, take_list, text},
-    openai::request_in::tool_choice,
+    json::{self, list, note, take, take_list, text},
+    openai::request_in::{function, name, nameless, tool_choice},
     tool_names::{Names, is_namespace, short},
     translate::Refused,
 };
@@ -34,7 +34,7 @@ pub(crate) fn bringing(input: &str) -> Vec<Value> {
         #[serde(default)]
         tools: Value,
     }
-    let items: Vec<Item> = serde_json::from_str(input).unwrap_or_default();
+    let items: Vec<Item> = json::read(input.as_bytes()).unwrap_or_default();
     let bringing = items.into_iter().filter(|item| item.r#type.as_str().is_some_and(brings_tools));
     bringing.map(|item| json!({"type": item.r#type, "tools": item.tools})).collect()
 }
@@ -116,18 +116,10 @@ pub(super) fn is_clients_doing(item: &Value, known: &Known<'_>) -> bool {
 
 /// A tool that can be told to every provider.
 fn tool(offer: &Value) -> Result<Option<Tool>, Refused> {
-    let nameless = || invalid(Some("tools"), "a tool has no name");
-    let function = |name: String| Tool {
-        name,
-        description: owned(offer, "description"),
-        parameters: offer.get("parameters").filter(|p| p.is_object()).cloned(),
-        strict: offer.get("strict").and_then(Value::as_bool),
-        cache: None,
-    };
     Ok(match text(offer, "type") {
-        "function" => Some(function(owned(offer, "name").ok_or_else(nameless)?)),
+        "function" => Some(function(offer, name(offer)?)),
         "custom" => Some(free_text::function(offer).ok_or_else(nameless)?),
-        _ if is_clients_search(offer) => Some(function(SEARCH.to_owned())),
+        _ if is_clients_search(offer) => Some(function(offer, SEARCH.to_owned())),
         _ => None,
     })
 }

@@ -1,11 +1,13 @@
 //! Owns reading JSON with no tree built: what is not asked for is stepped over.
 
+pub(in crate::wire) mod halves;
 mod string;
 #[cfg(test)]
 mod tests;
 
 use std::{borrow::Cow, collections::HashMap};
 
+use memchr::memmem;
 use serde_json::value::RawValue;
 use smallvec::SmallVec;
 
@@ -121,6 +123,14 @@ impl<'t> Cursor<'t> {
     pub(super) fn end(self) -> Result<(), Malformed> {
         if blank(self.text.as_bytes(), self.at) == self.text.len() { Ok(()) } else { Err(Malformed) }
     }
+}
+
+/// The strings that a quoted key has for values, up to their first quote, wherever they stand: as a look at the bytes finds them.
+pub(super) fn texts_of<'b>(body: &'b [u8], key: &'static str) -> impl Iterator<Item = &'b [u8]> {
+    memmem::find_iter(body, key).filter_map(move |at| {
+        let value = body[at + key.len()..].trim_ascii_start().strip_prefix(b":")?;
+        value.trim_ascii_start().strip_prefix(b"\"")?.split(|byte| *byte == b'"').next()
+    })
 }
 
 /// Bytes as text, or where they cease to be any, in words.
