@@ -31,6 +31,7 @@ mod limits;
 mod logs;
 mod metrics;
 mod mixed;
+mod native;
 mod overtaken;
 mod passthrough;
 mod pin;
