@@ -8,7 +8,8 @@ use super::{
         chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
         ids,
-        json::{push, push_text},
+        json::push_text,
+        sse,
         translate::ReplyContext,
     },
     reply_out::{usage, word},
@@ -161,11 +162,7 @@ fn send(kind: &str, members: &[(&str, Value)], out: &mut Vec<u8>) {
     for (name, value) in members {
         map.insert((*name).into(), value.clone());
     }
-    out.extend_from_slice(b"event: ");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\ndata: ");
-    push(out, &map);
-    out.extend_from_slice(b"\n\n");
+    sse::write(kind, &map, out);
 }
 
 /// A delta of one string, without a tree.

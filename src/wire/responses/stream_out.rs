@@ -8,7 +8,7 @@ use super::{
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
         ids,
-        json::push,
+        sse,
         translate::ReplyContext,
     },
     UNSIGNED,
@@ -58,11 +58,7 @@ impl Writer {
         if let Value::Object(members) = members {
             map.extend(members);
         }
-        out.extend_from_slice(b"event: ");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\ndata: ");
-        push(out, &map);
-        out.extend_from_slice(b"\n\n");
+        sse::write(kind, &map, out);
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
