@@ -48,8 +48,8 @@ impl Decoder {
         match self {
             Self::Chat(_) if event == Some("error") => peek::event(event, data),
             Self::Chat(pattern) => pattern.read(data, peek::frame),
-            Self::Messages(pattern) => pattern.read(data, peek::messages::frame),
-            Self::Responses => peek::responses::frame(data),
+            Self::Messages(pattern) => pattern.read(data, |data| peek::messages::frame(event, data)),
+            Self::Responses => peek::responses::frame(event, data),
             Self::Translated(_) => peek::frame(data),
         }
     }
@@ -103,7 +103,7 @@ mod tests {
         let mut translator = StreamTranslator::new(Protocol::Anthropic, Dialect::Chat, context.clone(), false);
         let translated = translate::reply(Protocol::Anthropic, Dialect::Chat, data, &context);
         [
-            peek::messages::frame(data).expect("an event"),
+            peek::messages::frame(None, data).expect("an event"),
             translator.frame(None, data, &mut Vec::new()).expect("an event"),
             peek::messages::whole(data).expect("an answer"),
             translated.expect("an answer").1,

@@ -51,7 +51,7 @@ mod tests {
             assert_eq!(seen, Some((want, want)));
             let seen = peek::messages::whole(message.to_string().as_bytes()).expect("an answer").usage;
             assert_eq!(seen.map(|u| u.input), Some(want));
-            let seen = peek::responses::frame(response.to_string().as_bytes()).expect("an event").usage;
+            let seen = peek::responses::frame(None, response.to_string().as_bytes()).expect("an event").usage;
             assert_eq!(seen, Some(Usage { input: want, output: want, cached: want, ..Usage::default() }));
         }
     }

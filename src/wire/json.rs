@@ -3,12 +3,12 @@
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Map, Value, error::Category, value::RawValue};
 
 use super::{
     Malformed,
     chat::{Loss, Part, Weight},
-    scan::halves,
+    scan::{UNEXPECTED, halves},
     translate::Refused,
 };
 
@@ -41,9 +41,17 @@ fn is_deep(error: &serde_json::Error) -> bool {
     error.to_string().starts_with("recursion limit")
 }
 
-/// What is wrong with an answer that cannot be read.
+/// What is wrong with an answer that cannot be read, and where. Never in the answer's own words, which an error about a type
+/// quotes: this is told to clients.
 pub(crate) fn malformed(error: &serde_json::Error) -> Malformed {
-    Malformed(if is_deep(error) { TOO_DEEP.to_owned() } else { format!("not JSON: {error}") })
+    let (line, column) = (error.line(), error.column());
+    Malformed(match error.classify() {
+        _ if is_deep(error) => TOO_DEEP.to_owned(),
+        Category::Data if line == 0 => UNEXPECTED.to_owned(),
+        Category::Data => format!("{UNEXPECTED}, at line {line} column {column}"),
+        // These quote nothing.
+        Category::Io | Category::Syntax | Category::Eof => format!("not JSON: {error}"),
+    })
 }
 
 pub(crate) fn invalid(param: Option<&str>, message: impl Into<String>) -> Refused {

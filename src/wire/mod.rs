@@ -166,6 +166,16 @@ pub struct Observed<'a> {
     pub intricate: bool,
 }
 
+impl Observed<'_> {
+    /// Without what it borrows.
+    fn owned(self) -> Observed<'static> {
+        let Self { content, finish, moves, done, usage, choiceless, usage_only, fault, gave_up, text, intricate } =
+            self;
+        let text = Cow::Owned(text.into_owned());
+        Observed { content, finish, moves, done, usage, choiceless, usage_only, fault, gave_up, text, intricate }
+    }
+}
+
 /// Bytes that are not what the protocol says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Malformed(pub String);

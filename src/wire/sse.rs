@@ -4,6 +4,9 @@ use std::borrow::Cow;
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::{memchr2, memchr2_iter};
+use serde::Serialize;
+
+use super::json::push;
 
 /// Largest frame held while it is incomplete, bytes: room for a base64 image in one event, and a bound on memory.
 pub const MAX_FRAME: usize = 16 << 20;
@@ -113,6 +116,15 @@ impl Splitter {
     fn within_limit(&self, whole: Bytes) -> Result<Bytes, FrameTooLong> {
         if self.tail.len() > MAX_FRAME { Err(FrameTooLong) } else { Ok(whole) }
     }
+}
+
+/// Appends an event and its data.
+pub(super) fn write<T: Serialize + ?Sized>(event: &str, data: &T, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"event: ");
+    out.extend_from_slice(event.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    push(out, data);
+    out.extend_from_slice(b"\n\n");
 }
 
 /// One frame of a run.

@@ -242,3 +242,32 @@ async fn an_error_in_front_of_the_end_marker_is_an_error_to_every_client() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_whole_answer_that_gave_up_before_a_word_is_left_for_another() {
+    let choice = |reason: &str, said: &str| {
+        let mut choice =
+            json!({"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": reason});
+        if reason == "error" {
+            choice["error"] = json!({"code": 502, "message": "boom"});
+        }
+        choice
+    };
+    for reason in ["error", "insufficient_system_resource"] {
+        for (choices, text, backend) in [
+            (json!([choice(reason, "")]), "hi", "peer"),
+            (json!([choice(reason, "Hello")]), "Hello", "bad"),
+            (json!([choice(reason, ""), choice("stop", "B")]), "", "bad"),
+        ] {
+            let answer = Answer::json(200, &json!({"id": "c", "choices": choices}).to_string());
+            let (bad, peer) = (Upstream::always(answer).await, Upstream::saying("hi").await);
+            let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+            assert_eq!(hear(&proxy, false).await, Heard::said(text, backend), "{choices}");
+        }
+    }
+    let prompt = json!({"choices": [{"index": 0, "text": "", "finish_reason": "error"}]});
+    let (bad, peer) = (Upstream::always(Answer::json(200, &prompt.to_string())).await, Upstream::saying("hi").await);
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+    let reply = proxy.ask(&Ask::post("/v1/completions", r#"{"model":"m","prompt":"a"}"#).bearer(TOKEN)).await;
+    assert_eq!((reply.status(), reply.header("x-greenroom-backend")), (200, "peer"), "{reply:?}");
+}

@@ -36,7 +36,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     let usage = match value.get("usage") {
         None | Some(Value::Null) => None,
         Some(usage) => {
-            let raw = RawUsage::deserialize(usage).map_err(|e: serde_json::Error| Malformed(e.to_string()))?;
+            let raw = RawUsage::deserialize(usage).map_err(|error: serde_json::Error| malformed(&error))?;
             Some(raw.into())
         }
     };

@@ -8,7 +8,8 @@ use super::{
         chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
         ids,
-        json::{push, push_text},
+        json::push_text,
+        sse,
         translate::ReplyContext,
     },
     reply_out::{usage, word},
@@ -38,7 +39,7 @@ impl Writer {
         Self { ctx, started: false, next: 0, open: Open::Nothing }
     }
 
-    fn begin(&mut self, id: Option<&str>, model: Option<&str>, out: &mut Vec<u8>) {
+    fn begin(&mut self, id: Option<&str>, model: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
@@ -53,7 +54,7 @@ impl Writer {
             "content": [],
             "stop_reason": null,
             "stop_sequence": null,
-            "usage": usage(Usage::default()),
+            "usage": usage(count.unwrap_or_default()),
         });
         send("message_start", &[("message", message)], out);
     }
@@ -104,11 +105,11 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, .. } = event {
-            self.begin(id.as_deref(), model.as_deref(), out);
+        if let ChatEvent::Start { id, model, usage, .. } = event {
+            self.begin(id.as_deref(), model.as_deref(), *usage, out);
             return;
         }
-        self.begin(None, None, out);
+        self.begin(None, None, None, out);
         match event {
             ChatEvent::Text(text) | ChatEvent::Refusal(text) => self.text(text, out),
             ChatEvent::Thinking(text) => {
@@ -143,7 +144,7 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
-        self.begin(None, None, out);
+        self.begin(None, None, None, out);
         self.close(out);
         let delta = json!({"stop_reason": word(reason, stop_sequence), "stop_sequence": stop_sequence});
         send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
@@ -161,11 +162,7 @@ fn send(kind: &str, members: &[(&str, Value)], out: &mut Vec<u8>) {
     for (name, value) in members {
         map.insert((*name).into(), value.clone());
     }
-    out.extend_from_slice(b"event: ");
-    out.extend_from_slice(kind.as_bytes());
-    out.extend_from_slice(b"\ndata: ");
-    push(out, &map);
-    out.extend_from_slice(b"\n\n");
+    sse::write(kind, &map, out);
 }
 
 /// A delta of one string, without a tree.

@@ -58,7 +58,8 @@ pub(crate) fn told(data: &[u8]) -> Fault {
     }
     match said {
         Value::Object(mut map) => {
-            let inner = map.remove("error").or_else(|| map.remove("detail"));
+            let mut member = |key: &str| map.remove(key).filter(|told| !told.is_null());
+            let inner = member("error").or_else(|| member("detail"));
             // vLLM answers the error's members at the top level.
             detail(inner.unwrap_or(Value::Object(map))).unwrap_or_default()
         }

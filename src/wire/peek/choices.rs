@@ -4,8 +4,9 @@ use std::borrow::Cow;
 
 use super::small;
 use crate::wire::{
-    GaveUp,
+    Fault, GaveUp,
     course::{self, Moves},
+    openai::fault::detail,
     scan::{Cursor, Malformed},
 };
 
@@ -49,6 +50,8 @@ pub(super) fn read<'t>(json: &mut Cursor<'t>) -> Result<Choices<'t>, Malformed> 
         choices.add(choice(json)?);
         Ok(())
     })?;
+    // The other half of a letter comes with the next frame: what the client has is not what was read.
+    choices.intricate |= json.is_torn();
     Ok(choices)
 }
 
@@ -71,6 +74,35 @@ impl<'t> Choices<'t> {
             self.gave_up = GaveUp::read(&reason).or(self.gave_up);
         }
     }
+}
+
+/// Why a choice of a whole answer gave up before a word, if it did; of any other what it says is stepped over.
+pub(super) fn gave_up(json: &mut Cursor<'_>) -> Result<Option<Fault>, Malformed> {
+    let (mut finish, mut said, mut error) = (None, None, None);
+    json.object(|json, key| {
+        match key {
+            "finish_reason" if json.begins(b'"') => finish = Some(json.string()?),
+            "message" | "text" => said = Some(json.value()?),
+            "error" => error = Some(json.value()?),
+            _ => drop(json.value()?),
+        }
+        Ok(())
+    })?;
+    let Some(gave_up) = finish.and_then(|reason| GaveUp::read(&reason)) else { return Ok(None) };
+    if said.is_some_and(says) {
+        return Ok(None);
+    }
+    let named = error.and_then(|error| serde_json::from_str(error).ok()).and_then(detail);
+    Ok(Some(named.unwrap_or_else(|| gave_up.fault())))
+}
+
+/// Whether there are words in a message or a text; what cannot be read may have some.
+fn says(said: &str) -> bool {
+    let mut json = Cursor::new(said);
+    if json.begins(b'{') {
+        return delta(&mut json).map_or(true, |said| said.other || said.parts || !said.text.is_empty());
+    }
+    !matches!(said, "null" | "\"\"")
 }
 
 fn choice<'t>(json: &mut Cursor<'t>) -> Result<Choice<'t>, Malformed> {

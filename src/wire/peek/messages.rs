@@ -5,22 +5,34 @@ use std::borrow::Cow;
 use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
-use super::parsed;
+use super::{legible, parsed};
 use crate::wire::{
-    Malformed, Observed,
+    Fault, Malformed, Observed,
     anthropic::{fault, usage::RawUsage},
     course::{self, Moves},
     json::Text,
 };
 
-/// What one event's data means.
-pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
-    let event: Event<'_> = parsed(data)?;
+/// What one event's data means under the event's name, which some servers do not repeat in it.
+pub fn frame<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
+    legible(name, data, event)
+}
+
+fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
+    let event: Event<'a> = match parsed(data) {
+        // Whatever it says.
+        Err(_) if name == Some("error") => {
+            return Ok(Observed { fault: Some(Fault::default()), ..Observed::default() });
+        }
+        read => read?,
+    };
     let mut seen = Observed { intricate: true, ..Observed::default() };
-    match &*event.kind {
+    match event.kind.as_deref().or(name).unwrap_or_default() {
         "content_block_delta" => {
             seen.content = true;
-            seen.text = event.delta.and_then(|delta| delta.text).map(|Text(text)| text).unwrap_or_default();
+            let text = event.delta.and_then(|delta| delta.text).map(|Text(text)| text).unwrap_or_default();
+            // A frame that borrows its text may be known at sight by it, whatever the name of its event.
+            seen.text = if event.kind.is_some() { text } else { Cow::Owned(text.into_owned()) };
         }
         "message_start" => {
             let message = event.message.unwrap_or_default();
@@ -34,7 +46,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
             seen.usage = event.usage.map(Into::into);
         }
         "message_stop" => seen.done = true,
-        "error" => seen.fault = Some(fault::detail(&event.error.unwrap_or_default())),
+        "error" => seen.fault = Some(event.error.map_or_else(|| flat(data), |error| fault::detail(&error))),
         _ => {}
     }
     seen.moves = Moves::of(0, seen.content, seen.finish);
@@ -44,15 +56,20 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
 /// What a whole answer means.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let event: Event<'_> = parsed(data)?;
-    let failed = event.kind == "error" || event.error.is_some();
+    let failed = event.kind.as_deref() == Some("error") || event.error.is_some();
     let fault = failed.then(|| fault::detail(&event.error.unwrap_or_default()));
     Ok(Observed { usage: event.usage.map(Into::into), fault, finish: true, ..Observed::default() })
+}
+
+/// An error without a member around it.
+fn flat(data: &[u8]) -> Fault {
+    fault::detail(&serde_json::from_slice(data).unwrap_or_default())
 }
 
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow, rename = "type", default)]
-    kind: Cow<'a, str>,
+    kind: Option<Cow<'a, str>>,
     message: Option<Message>,
     #[serde(borrow)]
     delta: Option<Delta<'a>>,
@@ -82,27 +99,27 @@ mod tests {
 
     #[test]
     fn an_anthropic_streams_milestones_are_seen() {
-        let start = frame(br#"{"type":"message_start","message":{"usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}}"#);
+        let start = frame(None, br#"{"type":"message_start","message":{"usage":{"input_tokens":3,"cache_read_input_tokens":4,"output_tokens":1}}}"#);
         assert_eq!(start.expect("start").usage, Some(Usage { input: 7, output: 1, cached: 4, ..Usage::default() }));
         let whole = br#"{"type":"message_start","message":{"content":[{"type":"tool_use"}],"stop_reason":"tool_use"}}"#;
-        assert!(frame(whole).is_ok_and(|seen| seen.content && seen.finish));
+        assert!(frame(None, whole).is_ok_and(|seen| seen.content && seen.finish));
         let empty = br#"{"type":"message_start","message":{"content":[],"stop_reason":null}}"#;
-        assert!(frame(empty).is_ok_and(|seen| !seen.content && !seen.finish));
+        assert!(frame(None, empty).is_ok_and(|seen| !seen.content && !seen.finish));
         for none in [
             &br#"{"type":"message_start","message":{"stop_reason":""}}"#[..],
             br#"{"type":"message_delta","delta":{"stop_reason":""}}"#,
         ] {
-            assert!(frame(none).is_ok_and(|seen| !seen.finish));
+            assert!(frame(None, none).is_ok_and(|seen| !seen.finish));
         }
         let delta = br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
-        assert!(frame(delta).expect("delta").content);
-        assert!(frame(br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);
-        assert!(frame(br#"{"type":"message_stop"}"#).expect("stop").done);
-        assert!(!frame(br#"{"type":"ping"}"#).expect("ping").content);
+        assert!(frame(None, delta).expect("delta").content);
+        assert!(frame(None, br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);
+        assert!(frame(None, br#"{"type":"message_stop"}"#).expect("stop").done);
+        assert!(!frame(None, br#"{"type":"ping"}"#).expect("ping").content);
         let fault =
-            frame(br#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#).expect("error").fault;
+            frame(None, br#"{"type":"error","error":{"type":"overloaded_error","message":"x"}}"#).expect("error").fault;
         assert_eq!(fault.expect("fault").kind, "overloaded_error");
-        assert!(frame(b"{").is_err());
+        assert!(frame(None, b"{").is_err());
         let told = |data: &'static str| super::whole(data.as_bytes()).expect("an answer").fault.map(|f| f.message);
         assert_eq!(told(r#"{"error":{"message":"x"}}"#).as_deref(), Some("x"), "some leave the type out");
         assert_eq!(told(r#"{"type":"message","error":null}"#), None);

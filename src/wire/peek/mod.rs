@@ -16,8 +16,9 @@ pub use self::{
 };
 use crate::wire::{
     Malformed, Observed,
+    json::malformed,
     openai::fault::{detail, told},
-    scan::{self, Cursor},
+    scan::{self, Cursor, halves},
 };
 
 /// The end marker's data.
@@ -42,7 +43,7 @@ pub fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Mal
 /// Reads JSON. As text first: what is skipped or borrowed is checked for UTF-8 nowhere else.
 fn parsed<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Malformed> {
     let text = scan::text(data).map_err(Malformed)?;
-    serde_json::from_str(text).map_err(|error| Malformed(error.to_string()))
+    serde_json::from_str(text).map_err(|error| malformed(&error))
 }
 
 fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
@@ -77,11 +78,31 @@ fn members<'t>(
         }
         Ok(())
     });
-    read.and_then(|()| json.end()).map_err(|scan::Malformed| Malformed(scan::why(text)))?;
+    read.and_then(|()| json.end()).map_err(|scan::Malformed| why(text))?;
     if failed && seen.fault.is_none() {
         seen.fault = Some(told(data));
     }
     Ok(seen)
+}
+
+/// What is wrong with the text of an object, in words of ours.
+fn why(text: &str) -> Malformed {
+    scan::fault(text).map_or_else(|| Malformed(scan::UNEXPECTED.to_owned()), |error| malformed(&error))
+}
+
+/// Reads what one frame's data means under the name of its event. Where halves of letters are all that is wrong with it, they
+/// are read as the replacement character.
+fn legible<'a>(
+    name: Option<&str>,
+    data: &'a [u8],
+    read: for<'d> fn(Option<&str>, &'d [u8]) -> Result<Observed<'d>, Malformed>,
+) -> Result<Observed<'a>, Malformed> {
+    let why = match read(name, data) {
+        Err(why) => why,
+        seen => return seen,
+    };
+    let replaced = halves::replaced(data).ok_or(why)?;
+    read(name, &replaced).map(Observed::owned)
 }
 
 /// Reads a value that is small, or rare.
@@ -156,6 +177,6 @@ mod tests {
     fn a_frame_that_is_not_utf_8_is_malformed_wherever_the_odd_byte_stands() {
         assert!(frame(b"{\"choices\":[],\"note\":\"\xff\"}").is_err());
         assert!(frame(b"{\"choices\":[{\"index\":0,\"delta\":{\"content\":\"\xc3\"}}]}").is_err());
-        assert!(messages::frame(b"{\"type\":\"ping\",\"x\":\"\xff\"}").is_err());
+        assert!(messages::frame(None, b"{\"type\":\"ping\",\"x\":\"\xff\"}").is_err());
     }
 }

@@ -116,7 +116,7 @@ mod tests {
         let event =
             |text| format!(r#"{{"type":"content_block_delta","delta":{{"type":"text_delta","text":"{text}"}}}}"#);
         let mut pattern = Pattern::default();
-        pattern.read(event("a").as_bytes(), messages::frame).expect("an event");
+        pattern.read(event("a").as_bytes(), |data| messages::frame(None, data)).expect("an event");
         assert!(pattern.read(event("bc").as_bytes(), unread).expect("known").intricate);
     }
 

@@ -1,18 +1,34 @@
 //! Owns looking into OpenAI Responses answers that pass through untouched.
 
+use std::borrow::Cow;
+
 use serde::Deserialize;
+use serde_json::Value;
 
-use super::parsed;
-use crate::wire::{Fault, Malformed, Observed, Usage, counts, course::Moves};
+use super::{DONE, legible, parsed};
+use crate::wire::{
+    Malformed, Observed, Usage, counts,
+    course::Moves,
+    openai::fault::{detail, told},
+};
 
-/// What one event's data means.
-pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
-    if data == b"[DONE]" {
-        return Ok(Observed { done: true, ..Observed::default() });
+/// What one event's data means under the event's name, which some servers do not repeat in it.
+pub fn frame(name: Option<&str>, data: &[u8]) -> Result<Observed<'static>, Malformed> {
+    // Some servers write one behind the event that ends the answer, where nobody reads any more; by itself it ends none.
+    if data == DONE {
+        return Err(Malformed("an end marker in front of the end".into()));
     }
-    let event: Event = parsed(data)?;
+    legible(name, data, event).map(Observed::owned)
+}
+
+fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
+    let event: Event<'a> = match parsed(data) {
+        // Whatever it says.
+        Err(_) if name == Some("error") => return Ok(Observed { fault: Some(told(data)), ..Observed::default() }),
+        read => read?,
+    };
     let mut seen = Observed { intricate: true, ..Observed::default() };
-    let kind = event.kind.as_str();
+    let kind = event.kind.as_deref().or(name).unwrap_or_default();
     // A search, or an image that comes in parts, is under way long before there is any text.
     seen.content = kind.rsplit('.').next() == Some("delta") || kind.contains("_call.");
     match kind {
@@ -22,15 +38,14 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
             seen.usage = event.response.and_then(|response| response.usage).map(Into::into);
         }
         "response.failed" => {
-            let error = event.response.and_then(|response| response.error).unwrap_or_default();
-            seen.fault = Some(error.into());
+            let error = event.response.and_then(|response| response.error).and_then(detail);
+            seen.fault = Some(error.unwrap_or_default());
         }
-        "error" => {
-            let flat = RawError { code: event.code, message: event.message };
-            seen.fault = Some(event.error.unwrap_or(flat).into());
-        }
+        "error" => seen.fault = Some(told(data)),
         _ => {}
     }
+    // Some servers tell one in an event of another type, or of none.
+    seen.fault = seen.fault.or_else(|| event.error.and_then(detail));
     seen.moves = Moves::of(0, seen.content, seen.finish);
     Ok(seen)
 }
@@ -38,36 +53,23 @@ pub fn frame(data: &[u8]) -> Result<Observed<'static>, Malformed> {
 /// What a whole answer means.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let response: Response = parsed(data)?;
-    let fault = response.error.map(Into::into);
+    let fault = response.error.and_then(detail);
     Ok(Observed { usage: response.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }
 
 #[derive(Deserialize)]
-struct Event {
-    #[serde(rename = "type", default)]
-    kind: String,
+struct Event<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<Cow<'a, str>>,
     response: Option<Response>,
-    error: Option<RawError>,
-    code: Option<String>,
-    message: Option<String>,
+    /// Of whatever shape.
+    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
 struct Response {
     usage: Option<RawUsage>,
-    error: Option<RawError>,
-}
-
-#[derive(Deserialize, Default)]
-struct RawError {
-    code: Option<String>,
-    message: Option<String>,
-}
-
-impl From<RawError> for Fault {
-    fn from(raw: RawError) -> Self {
-        Self { code: raw.code.unwrap_or_default(), message: raw.message.unwrap_or_default(), ..Self::default() }
-    }
+    error: Option<Value>,
 }
 
 #[derive(Deserialize, Default)]
@@ -114,7 +116,7 @@ mod tests {
 
     #[test]
     fn a_responses_streams_milestones_are_seen() {
-        assert!(frame(br#"{"type":"response.output_text.delta","delta":"a"}"#).expect("delta").content);
+        assert!(frame(None, br#"{"type":"response.output_text.delta","delta":"a"}"#).expect("delta").content);
         for (kind, content) in [
             ("response.created", false),
             ("response.output_item.added", false),
@@ -122,13 +124,15 @@ mod tests {
             ("response.image_generation_call.partial_image", true),
         ] {
             let event = format!(r#"{{"type":"{kind}","response":{{}}}}"#);
-            assert_eq!(frame(event.as_bytes()).expect("an event").content, content, "{kind}");
+            assert_eq!(frame(None, event.as_bytes()).expect("an event").content, content, "{kind}");
         }
-        let done = frame(br#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#);
+        let done =
+            frame(None, br#"{"type":"response.completed","response":{"usage":{"input_tokens":1,"output_tokens":2}}}"#);
         let done = done.expect("completed");
         assert!(done.finish && done.done);
         assert_eq!(done.usage, Some(Usage { input: 1, output: 2, ..Usage::default() }));
-        let failed = frame(br#"{"type":"response.failed","response":{"error":{"code":"server_error","message":"x"}}}"#);
+        let failed =
+            frame(None, br#"{"type":"response.failed","response":{"error":{"code":"server_error","message":"x"}}}"#);
         assert_eq!(failed.expect("failed").fault.expect("fault").code, "server_error");
     }
 }

@@ -1,20 +1,40 @@
 //! Owns looking into whole OpenAI answers: what counts is at their top level, and the rest is stepped over.
 
-use super::members;
-use crate::wire::{Malformed, Observed, scan};
+use super::{choices, members};
+use crate::wire::{
+    Malformed, Observed,
+    scan::{self, Cursor},
+};
 
-/// What a whole completion means. An object without choices and without an error is malformed.
+/// What a whole completion means. An object without choices and without an error is malformed; one of which each choice gave up
+/// before a word is an error.
 pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
-    let seen = other(data)?;
+    let (mut gave_up, mut others) = (None, false);
+    let seen = listed(data, |json| {
+        match choices::gave_up(json)? {
+            Some(fault) => gave_up = Some(fault),
+            None => others = true,
+        }
+        Ok(())
+    })?;
     if seen.choiceless && seen.fault.is_none() {
         return Err(Malformed("it has no choices".into()));
     }
-    Ok(seen)
+    let fault = seen.fault.or_else(|| gave_up.filter(|_| !others));
+    Ok(Observed { fault, ..seen })
 }
 
 /// What a whole answer means that is no completion, such as embeddings. Its choices have to be objects; what they say is nobody's
 /// concern here, and they are stepped over as a thousand embeddings are.
 pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    listed(data, |json| if json.begins(b'{') { json.value().map(drop) } else { Err(scan::Malformed) })
+}
+
+/// What a whole answer means, each of its choices read by `choice`.
+fn listed<'t>(
+    data: &'t [u8],
+    mut choice: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
+) -> Result<Observed<'t>, Malformed> {
     if data.trim_ascii().is_empty() {
         return Err(Malformed("the body is empty".into()));
     }
@@ -22,7 +42,7 @@ pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     let seen = members(data, |json| {
         json.list(|json| {
             choiceless = false;
-            if json.begins(b'{') { json.value().map(drop) } else { Err(scan::Malformed) }
+            choice(json)
         })
     })?;
     Ok(Observed { choiceless, ..seen })

@@ -38,7 +38,10 @@ pub fn failed(received: Received<'_>, error: &Value, id: &str, created: u64, mod
         "param": error["param"],
         "error": error,
     });
-    format!("event: response.failed\ndata: {failed}\n\nevent: error\ndata: {ended}\n\n").into_bytes()
+    let mut out = Vec::new();
+    sse::write("response.failed", &failed, &mut out);
+    sse::write("error", &ended, &mut out);
+    out
 }
 
 /// The response as the client knows it, with all that its request said.

@@ -7,8 +7,7 @@ use super::{
         Usage,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
-        ids,
-        json::push,
+        ids, sse,
         translate::ReplyContext,
     },
     UNSIGNED,
@@ -58,11 +57,7 @@ impl Writer {
         if let Value::Object(members) = members {
             map.extend(members);
         }
-        out.extend_from_slice(b"event: ");
-        out.extend_from_slice(kind.as_bytes());
-        out.extend_from_slice(b"\ndata: ");
-        push(out, &map);
-        out.extend_from_slice(b"\n\n");
+        sse::write(kind, &map, out);
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
@@ -207,7 +202,7 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, created } = event {
+        if let ChatEvent::Start { id, model, created, .. } = event {
             self.begin(id.as_deref(), model.as_deref(), *created, out);
             return;
         }

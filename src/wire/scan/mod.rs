@@ -18,6 +18,8 @@ use self::string::Ended;
 pub(super) struct Cursor<'t> {
     text: &'t str,
     at: usize,
+    /// A string that was read had half a letter in it.
+    torn: bool,
 }
 
 /// A text that is no JSON, or has another kind of value than was asked for. What is wrong and where is for a slower reader to
@@ -28,12 +30,17 @@ pub(super) struct Malformed;
 impl<'t> Cursor<'t> {
     /// In front of the text's only value.
     pub(super) fn new(text: &'t str) -> Self {
-        Self { text, at: blank(text.as_bytes(), 0) }
+        Self { text, at: blank(text.as_bytes(), 0), torn: false }
     }
 
     /// How far the text has been read.
     pub(super) fn at(&self) -> usize {
         self.at
+    }
+
+    /// Whether something else stands in the place of what a string says.
+    pub(super) fn is_torn(&self) -> bool {
+        self.torn
     }
 
     /// Whether the next value begins with this byte.
@@ -94,7 +101,8 @@ impl<'t> Cursor<'t> {
         Ok(&self.text[from..self.at])
     }
 
-    /// Reads a string, borrowed unless it has escapes.
+    /// Reads a string, borrowed unless it has escapes. Half a surrogate pair, which stands for no letter, is read as the
+    /// replacement character.
     pub(super) fn string(&mut self) -> Result<Cow<'t, str>, Malformed> {
         let (bytes, from) = (self.text.as_bytes(), self.at);
         if !self.begins(b'"') {
@@ -102,7 +110,15 @@ impl<'t> Cursor<'t> {
         }
         let end = string::end(bytes, from + 1).ok_or(Malformed)?;
         self.at = end.at;
-        unquoted(self.text, from, end)
+        unquoted(self.text, from, end).or_else(|Malformed| self.halved(from))
+    }
+
+    /// The string from there on, if halves of letters are all that is wrong with it.
+    #[cold]
+    fn halved(&mut self, from: usize) -> Result<Cow<'t, str>, Malformed> {
+        let replaced = halves::replaced(&self.text.as_bytes()[from..self.at]).ok_or(Malformed)?;
+        self.torn = true;
+        serde_json::from_slice(&replaced).map(Cow::Owned).map_err(|_| Malformed)
     }
 
     /// Reads `null` as nothing, and anything else as `read` does.
@@ -140,10 +156,17 @@ pub(super) fn text(bytes: &[u8]) -> Result<&str, String> {
     read.map_err(|error| format!("not UTF-8 ({error})"))
 }
 
-/// What is wrong with the text of an object, and where, in words.
+/// What is wrong with the text of an object, and where, in words; some are the text's own.
 pub(super) fn why(text: &str) -> String {
-    let object = serde_json::from_str::<HashMap<String, &RawValue>>(text);
-    object.err().map_or_else(|| "one of its members is of an unexpected type".to_owned(), |error| error.to_string())
+    fault(text).map_or_else(|| UNEXPECTED.to_owned(), |error| error.to_string())
+}
+
+/// What is wrong where nothing is wrong with the text of an object as such.
+pub(super) const UNEXPECTED: &str = "one of its members is of an unexpected type";
+
+/// What is wrong with the text of an object as such.
+pub(super) fn fault(text: &str) -> Option<serde_json::Error> {
+    serde_json::from_str::<HashMap<String, &RawValue>>(text).err()
 }
 
 /// What the string that begins `from` there says.

@@ -1,0 +1,139 @@
+//! Streams that pass as they come: an error is one in whatever shape, what an event is may stand in its name alone, and a letter cut
+//! in two costs nothing.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::{Ask, Reply},
+    proxy::Proxy,
+    script::Answer,
+    settings::{Settings, TOKEN},
+    sse,
+    upstream::Upstream,
+    wire::End,
+};
+
+const CHAT: (&str, &str) = ("protocol = \"openai\"", "/v1/chat/completions");
+const MESSAGES: (&str, &str) = ("protocol = \"anthropic\"", "/v1/messages");
+const RESPONSES: (&str, &str) = ("protocol = \"openai\"\nnative_responses = true", "/v1/responses");
+
+/// What comes of a stream of these frames at a backend of this kind.
+async fn streamed((lines, path): (&str, &str), frames: &[String]) -> Reply {
+    let answer = frames.iter().fold(Answer::stream(), Answer::chunk).end();
+    let upstream = Upstream::always(answer).await;
+    let settings = Settings::only(upstream.addr, "/v1", "m", lines).set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    let said = json!([{"role": "user", "content": "Hello!"}]);
+    let prompt = if path == "/v1/responses" { "input" } else { "messages" };
+    let body = json!({"model": "m", "stream": true, "max_tokens": 9, prompt: said});
+    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+}
+
+fn named(event: &str, data: &Value) -> String {
+    format!("event: {event}\ndata: {data}\n\n")
+}
+
+/// A Responses stream that has said "hi".
+fn response() -> Vec<String> {
+    let begun = json!({"id": "resp_1", "object": "response", "status": "in_progress", "output": []});
+    vec![
+        sse::data(&json!({"type": "response.created", "response": begun})),
+        sse::data(&json!({"type": "response.output_text.delta", "delta": "hi"})),
+    ]
+}
+
+#[tokio::test]
+async fn an_error_of_whatever_shape_ends_a_responses_stream_as_one() {
+    for error in [
+        sse::data(&json!({"type": "error", "code": 500, "message": "boom"})),
+        sse::data(&json!({"type": "error", "error": "boom"})),
+        sse::data(&json!({"error": {"code": 500, "message": "boom"}})),
+        sse::data(&json!({"error": "boom"})),
+        named("error", &json!({"code": 500, "message": "boom"})),
+        "event: error\ndata: boom\n\n".to_owned(),
+        sse::data(&json!({"type": "response.failed", "response": {"error": {"code": 500, "message": "boom"}}})),
+        sse::data(&json!({"type": "response.failed", "response": {"error": "boom"}})),
+    ] {
+        for end in [Some(sse::DONE.to_owned()), None] {
+            let mut frames = response();
+            frames.push(error.clone());
+            frames.extend(end);
+            let reply = streamed(RESPONSES, &frames).await;
+            let code = sse::error_of(&reply.body).map(|error| error["code"].clone());
+            assert_eq!((code, reply.end), (Some(json!("upstream_error")), End::Truncated), "{error}: {reply:?}");
+            assert!(reply.text().contains("response.failed") && !sse::is_done(&reply.body), "{error}: {reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_marker_by_itself_ends_no_responses_stream() {
+    let cut = [response(), vec![sse::DONE.to_owned()]].concat();
+    let reply = streamed(RESPONSES, &cut).await;
+    assert!(reply.text().contains("response.failed") && reply.end == End::Truncated, "{reply:?}");
+    assert!(!sse::is_done(&reply.body), "{reply:?}");
+    let done = json!({"type": "response.completed", "response": {"id": "resp_1", "status": "completed"}});
+    let whole = [response(), vec![sse::data(&done), sse::DONE.to_owned()]].concat();
+    let reply = streamed(RESPONSES, &whole).await;
+    assert!(reply.text().contains("response.completed") && reply.end == End::Clean, "{reply:?}");
+}
+
+#[tokio::test]
+async fn an_event_is_known_by_its_name_where_its_data_do_not_repeat_it() {
+    let said = |text: &str| named("content_block_delta", &json!({"index": 0, "delta": {"text": text}}));
+    let message = vec![
+        named("message_start", &json!({"message": {"id": "msg_1", "content": []}})),
+        said("a"),
+        said("b"),
+        named("message_delta", &json!({"delta": {"stop_reason": "end_turn"}})),
+        named("message_stop", &json!({})),
+    ];
+    let response = vec![
+        named("response.output_text.delta", &json!({"delta": "a"})),
+        named("response.completed", &json!({"response": {"status": "completed"}})),
+    ];
+    for (kind, frames) in [(MESSAGES, &message), (RESPONSES, &response)] {
+        let reply = streamed(kind, frames).await;
+        assert_eq!((reply.status(), reply.end), (200, End::Clean), "{reply:?}");
+        assert_eq!(reply.text(), frames.concat());
+    }
+    for data in [r#"{"error":{"type":"api_error","message":"boom"}}"#, r#"{"type":null,"message":"boom"}"#, "boom"] {
+        let error = format!("event: error\ndata: {data}\n\n");
+        let reply = streamed(MESSAGES, &[message[0].clone(), said("a"), error]).await;
+        let code = sse::error_of(&reply.body).map(|error| error["code"].clone());
+        assert_eq!((code, reply.end), (Some(json!("upstream_error")), End::Truncated), "{data}: {reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn half_a_letter_costs_no_frame_and_no_stream() {
+    let messages = |text: &str| {
+        let delta = format!("{{\"type\":\"text_delta\",\"text\":\"{text}\"}}");
+        format!(
+            "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":0,\"delta\":{delta}}}\n\n"
+        )
+    };
+    let chat = |text: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\n");
+    let texts = ["a", "cut\\ud83d", "\\ude00", "b"];
+    let end = [
+        named("message_delta", &json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}})),
+        named("message_stop", &json!({"type": "message_stop"})),
+    ];
+    for (kind, frames) in [
+        (MESSAGES, [&texts.map(messages)[..], &end].concat()),
+        (CHAT, [&texts.map(chat)[..], &[sse::finish(), sse::DONE.to_owned()]].concat()),
+    ] {
+        let reply = streamed(kind, &frames).await;
+        assert_eq!((reply.text(), reply.end), (frames.concat(), End::Clean));
+    }
+}
+
+#[tokio::test]
+async fn an_answer_without_members_is_explained_in_json() {
+    let upstream = Upstream::always(Answer::json(200, "{ }")).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let ask =
+        Ask::post("/v1/embeddings", r#"{"model":"m","input":"a"}"#).bearer(TOKEN).header("x-greenroom-explain", "1");
+    let reply = proxy.ask(&ask).await;
+    assert!(reply.json()["greenroom"].is_object(), "{reply:?}");
+}
