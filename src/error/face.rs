@@ -34,6 +34,9 @@ pub struct Face {
 pub const SOON: Duration = Duration::from_secs(1);
 
 impl Error {
+    /// `error.code` of a path that nothing is asked at.
+    pub const NO_ENDPOINT: &'static str = "unknown_endpoint";
+
     /// Status, words and headers.
     pub fn face(&self) -> Face {
         let bad = StatusCode::BAD_REQUEST;
@@ -122,6 +125,9 @@ impl Error {
             },
             Self::Limited { dimension, limit, retry_after } => limited(*dimension, *limit, *retry_after),
             Self::NotFound(what) => caller(StatusCode::NOT_FOUND, "not_found", None, what.clone()),
+            Self::NoEndpoint { method, path } => {
+                caller(StatusCode::NOT_FOUND, Self::NO_ENDPOINT, None, format!("There is no {method} {path} here."))
+            }
             Self::WrongMethod { method, allow } => Face {
                 allow: Some(allow),
                 ..caller(

@@ -69,8 +69,15 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
-    /// No such endpoint, or not with this method.
+    /// Nothing of this name; which, and where to look.
     NotFound(String),
+    /// No such endpoint.
+    NoEndpoint {
+        /// The method.
+        method: String,
+        /// The path.
+        path: String,
+    },
     /// The endpoint is not asked this way.
     WrongMethod {
         /// The method.
@@ -189,6 +196,7 @@ impl Error {
             | Self::BackendNotFound(_)
             | Self::ModelNotOnBackend { .. }
             | Self::NotFound(_)
+            | Self::NoEndpoint { .. }
             | Self::WrongMethod { .. }
             | Self::Conflict(_) => Class::CallerInvalid,
             Self::CutShort => Class::CallerCancelled,
