@@ -24,8 +24,8 @@ pub struct Face {
     pub retry_after: Option<Duration>,
     /// Sends `x-should-retry: false`: trying again cannot help.
     pub hopeless: bool,
-    /// `allow`: the methods to ask with.
-    pub allow: Option<&'static str>,
+    /// Header lines that go with the status, such as `allow`.
+    pub lines: Vec<(&'static str, &'static str)>,
     /// The whole body, where the provider's own is passed on.
     pub body: Option<Bytes>,
 }
@@ -80,6 +80,7 @@ impl Error {
                 None,
                 format!("The request body is larger than {limit} bytes, the limit here (server.body_limit)."),
             ),
+            Self::UnknownCoding { taken } => unknown_coding(taken),
             Self::InvalidKey => caller(
                 StatusCode::UNAUTHORIZED,
                 "invalid_api_key",
@@ -128,15 +129,7 @@ impl Error {
             Self::NoEndpoint { method, path } => {
                 caller(StatusCode::NOT_FOUND, Self::NO_ENDPOINT, None, format!("There is no {method} {path} here."))
             }
-            Self::WrongMethod { method, allow } => Face {
-                allow: Some(allow),
-                ..caller(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    None,
-                    format!("This endpoint is not asked with {method}. It takes: {allow}."),
-                )
-            },
+            Self::WrongMethod { method, allow } => wrong_method(method, allow),
             Self::Conflict(what) => caller(StatusCode::CONFLICT, "conflict", None, what.clone()),
             Self::HistoryUnavailable(why) => busy("history_unavailable", None, why.clone(), None),
             Self::PinUnavailable { backend, reason, retry_after } => busy(
@@ -184,8 +177,29 @@ fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) 
         message,
         retry_after: None,
         hopeless: false,
-        allow: None,
+        lines: Vec::new(),
         body: None,
+    }
+}
+
+/// With the codings to pack with in its head (RFC 9110, 15.5.16).
+fn unknown_coding(taken: &'static str) -> Face {
+    let message = format!(
+        "Header 'content-encoding' names a coding that is not taken here, or several. Send the body as it is, or in one of: \
+         {taken}."
+    );
+    Face {
+        lines: vec![("accept-encoding", taken)],
+        ..caller(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", None, message)
+    }
+}
+
+/// With the methods to ask with in its head.
+fn wrong_method(method: &str, allow: &'static str) -> Face {
+    let message = format!("This endpoint is not asked with {method}. It takes: {allow}.");
+    Face {
+        lines: vec![("allow", allow)],
+        ..caller(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None, message)
     }
 }
 

@@ -41,6 +41,11 @@ pub enum Error {
     CutShort,
     /// The body is larger than the limit in bytes.
     TooLarge(usize),
+    /// The body is packed in a way that is not taken.
+    UnknownCoding {
+        /// The codings that are.
+        taken: &'static str,
+    },
     /// No token, or not one of ours: one wording for both.
     InvalidKey,
     /// The model does not exist or is not this user's: one wording for both.
@@ -191,6 +196,7 @@ impl Error {
             | Self::HeadTooLong
             | Self::Slow
             | Self::TooLarge(_)
+            | Self::UnknownCoding { .. }
             | Self::ModelNotFound(_)
             | Self::BackendInvalid
             | Self::BackendNotFound(_)

@@ -32,6 +32,7 @@ mod logs;
 mod metrics;
 mod mixed;
 mod overtaken;
+mod packed;
 mod passthrough;
 mod pin;
 mod probe;

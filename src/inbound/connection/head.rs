@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
 
-use crate::wire::http1::{Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with};
+use crate::wire::http1::{Coding, Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(in crate::inbound) struct Head {
     pub(super) lines: Lines,
     /// How the body ends.
     pub(super) framing: Framing,
+    /// How it is packed.
+    pub(super) coding: Coding,
     /// The client wants to send another request on this connection.
     pub(super) keep_alive: bool,
     /// HTTP/1.1, whose clients know chunks.
@@ -68,7 +70,7 @@ impl Head {
             Err(_) => return Err(Unfit::Bad("it is not HTTP/1.1")),
         };
         let is_1_1 = parsed.version == Some(1);
-        let Manner { framing, keep_alive, expects } = manner(parsed.headers, is_1_1)?;
+        let Manner { framing, coding, keep_alive, expects } = manner(parsed.headers, is_1_1)?;
         let method = match parsed.method.unwrap_or_default() {
             "POST" => Method::Post,
             "GET" => Method::Get,
@@ -78,7 +80,7 @@ impl Head {
         let target = parsed.path.unwrap_or_default().into();
         let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
-        Ok(Some(Self { method, target, lines, framing, keep_alive, is_1_1, expects }))
+        Ok(Some(Self { method, target, lines, framing, coding, keep_alive, is_1_1, expects }))
     }
 
     /// The path, without the query, and without the host that a client may name in front of it (RFC 9112, 3.2.2).
@@ -100,6 +102,7 @@ impl Head {
 /// What the lines of a head say of the request's body and connection.
 struct Manner {
     framing: Framing,
+    coding: Coding,
     keep_alive: bool,
     expects: bool,
 }
@@ -107,12 +110,13 @@ struct Manner {
 /// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: who
 /// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
 fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfit> {
-    let mut ends = Ends::new(is_1_1);
+    let (mut ends, mut coding) = (Ends::new(is_1_1), Coding::Identity);
     let (mut chunked, mut expects) = (false, false);
     let mut hosts = 0;
     for line in headers {
         // The first letter rules out most lines.
         match line.name.as_bytes().first().map(u8::to_ascii_lowercase) {
+            Some(b'c') if line.name.eq_ignore_ascii_case("content-encoding") => coding = coding.and(line.value),
             Some(b'c') => ends.hear(line.name, line.value).map_err(Unfit::Bad)?,
             Some(b't') if line.name.eq_ignore_ascii_case("transfer-encoding") => {
                 if chunked || !is_1_1 || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
@@ -137,7 +141,7 @@ fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfi
     }
     // A request that tells neither has no body.
     let framing = Framing::of(ends.length.or((!chunked).then_some(0)), chunked);
-    Ok(Manner { framing, keep_alive: ends.keep_alive(), expects })
+    Ok(Manner { framing, coding, keep_alive: ends.keep_alive(), expects })
 }
 
 #[cfg(test)]

@@ -44,7 +44,10 @@ use crate::{
         surface::Surface,
     },
     turn::Socket,
-    wire::{http1::Framing, translate::Dialect},
+    wire::{
+        http1::{Coding, Framing, Unpacker},
+        translate::Dialect,
+    },
 };
 
 /// Largest body read of a request that needs none, bytes: its connection can carry another request after it.
@@ -181,8 +184,21 @@ impl Door {
             Err(reply) => return Ok(reply),
         };
         let limit = arrival.body_limit();
-        self.allow(intake, head, limit);
-        let body = self.until_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await;
+        let body = match head.coding {
+            Coding::Identity => {
+                self.allow(intake, head, limit);
+                self.until_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await
+            }
+            coding => match Unpacker::of(coding) {
+                Some(unpacker) => {
+                    self.allow(intake, head, limit);
+                    // Boxed: others' requests need no room for it.
+                    let unpacked = intake.unpacked(&mut head.framing, unpacker, limit, arrival.deadline());
+                    self.until_cut(Box::pin(unpacked).as_mut()).await
+                }
+                None => Err(Error::UnknownCoding { taken: Coding::TAKEN }),
+            },
+        };
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
     }
 
