@@ -129,6 +129,7 @@ impl Error {
             Self::NoEndpoint { method, path } => {
                 caller(StatusCode::NOT_FOUND, Self::NO_ENDPOINT, None, format!("There is no {method} {path} here."))
             }
+            Self::NoWebsocket => no_websocket(),
             Self::WrongMethod { method, allow } => wrong_method(method, allow),
             Self::Conflict(what) => caller(StatusCode::CONFLICT, "conflict", None, what.clone()),
             Self::HistoryUnavailable(why) => busy("history_unavailable", None, why.clone(), None),
@@ -200,6 +201,15 @@ fn wrong_method(method: &str, allow: &'static str) -> Face {
     Face {
         lines: vec![("allow", allow)],
         ..caller(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None, message)
+    }
+}
+
+/// With the protocol to ask by in its head, in a line that is between neighbours only (RFC 9110, 15.5.22 and 7.8).
+fn no_websocket() -> Face {
+    let message = "Websockets are not served here. Ask with POST, and with 'stream' for an answer as it comes.";
+    Face {
+        lines: vec![("upgrade", "HTTP/1.1"), ("connection", "upgrade")],
+        ..caller(StatusCode::UPGRADE_REQUIRED, "upgrade_required", None, message.into())
     }
 }
 

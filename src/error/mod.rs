@@ -83,6 +83,8 @@ pub enum Error {
         /// The path.
         path: String,
     },
+    /// A websocket is asked for.
+    NoWebsocket,
     /// The endpoint is not asked this way.
     WrongMethod {
         /// The method.
@@ -203,6 +205,7 @@ impl Error {
             | Self::ModelNotOnBackend { .. }
             | Self::NotFound(_)
             | Self::NoEndpoint { .. }
+            | Self::NoWebsocket
             | Self::WrongMethod { .. }
             | Self::Conflict(_) => Class::CallerInvalid,
             Self::CutShort => Class::CallerCancelled,

@@ -93,6 +93,12 @@ impl Head {
         behind_host.unwrap_or(path)
     }
 
+    /// Whether it would go on as a websocket, as Codex's first request would (RFC 6455, 4.1).
+    pub(super) fn wants_websocket(&self) -> bool {
+        let upgrade = self.lines.get("upgrade").filter(|_| self.is_1_1 && self.method == Method::Get);
+        upgrade.is_some_and(|list| is_list_with(list, b"websocket"))
+    }
+
     /// The text of the first header of this name.
     pub(in crate::inbound) fn text(&self, name: &str) -> Option<&str> {
         self.lines.text(name)

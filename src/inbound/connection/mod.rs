@@ -223,6 +223,7 @@ impl Door {
         };
         let endpoint = surface(head.path());
         let served = match body {
+            Ok(_) if endpoint.is_some() && head.wants_websocket() => Err(Error::NoWebsocket),
             Ok(_) if endpoint.is_some() => {
                 Err(Error::WrongMethod { method: head.method.as_str().into(), allow: "POST" })
             }
