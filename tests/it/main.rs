@@ -8,6 +8,7 @@ mod admin_bind;
 mod arguments;
 mod asked;
 mod balance;
+mod browsers;
 mod budget;
 mod byte_exact;
 mod commit;

@@ -19,6 +19,8 @@ pub(in crate::inbound) struct Head {
     pub(super) framing: Framing,
     /// How it is packed.
     pub(super) coding: Coding,
+    /// A browser tells of which page it is sent.
+    pub(super) has_origin: bool,
     /// The client wants to send another request on this connection.
     pub(super) keep_alive: bool,
     /// HTTP/1.1, whose clients know chunks.
@@ -70,7 +72,7 @@ impl Head {
             Err(_) => return Err(Unfit::Bad("it is not HTTP/1.1")),
         };
         let is_1_1 = parsed.version == Some(1);
-        let Manner { framing, coding, keep_alive, expects } = manner(parsed.headers, is_1_1)?;
+        let Manner { framing, coding, has_origin, keep_alive, expects } = manner(parsed.headers, is_1_1)?;
         let method = match parsed.method.unwrap_or_default() {
             "POST" => Method::Post,
             "GET" => Method::Get,
@@ -80,7 +82,7 @@ impl Head {
         let target = parsed.path.unwrap_or_default().into();
         let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
-        Ok(Some(Self { method, target, lines, framing, coding, keep_alive, is_1_1, expects }))
+        Ok(Some(Self { method, target, lines, framing, coding, has_origin, keep_alive, is_1_1, expects }))
     }
 
     /// The path, without the query, and without the host that a client may name in front of it (RFC 9112, 3.2.2).
@@ -109,6 +111,7 @@ impl Head {
 struct Manner {
     framing: Framing,
     coding: Coding,
+    has_origin: bool,
     keep_alive: bool,
     expects: bool,
 }
@@ -117,7 +120,7 @@ struct Manner {
 /// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
 fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfit> {
     let (mut ends, mut coding) = (Ends::new(is_1_1), Coding::Identity);
-    let (mut chunked, mut expects) = (false, false);
+    let (mut chunked, mut expects, mut has_origin) = (false, false, false);
     let mut hosts = 0;
     for line in headers {
         // The first letter rules out most lines.
@@ -135,6 +138,7 @@ fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfi
                 expects = is_1_1 && is_list_with(line.value, b"100-continue");
             }
             Some(b'h') if line.name.eq_ignore_ascii_case("host") => hosts += 1,
+            Some(b'o') => has_origin |= line.name.eq_ignore_ascii_case("origin"),
             _ => {}
         }
     }
@@ -147,7 +151,7 @@ fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfi
     }
     // A request that tells neither has no body.
     let framing = Framing::of(ends.length.or((!chunked).then_some(0)), chunked);
-    Ok(Manner { framing, coding, keep_alive: ends.keep_alive(), expects })
+    Ok(Manner { framing, coding, has_origin, keep_alive: ends.keep_alive(), expects })
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod closing;
+mod cors;
 mod head;
 mod intake;
 mod leaving;
@@ -137,12 +138,15 @@ impl Door {
 
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
-        let reply = match surface(head.path()).filter(|_| head.method == Method::Post) {
+        let mut reply = match surface(head.path()).filter(|_| head.method == Method::Post) {
             // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
             // And written where it stays: three kilobytes would be moved three times on their way there.
             Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await?,
             None => Box::pin(self.other(intake, head)).await?,
         };
+        if head.has_origin {
+            cors::tell(head, &self.worker.table().settings.server.cors_origins, &mut reply);
+        }
         let unread = head.framing != Framing::Ended;
         let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));
         // Kept for no time at all, it would be closed under the next request.
@@ -213,6 +217,12 @@ impl Door {
 
     /// Any other request; `Err`: its client has left.
     async fn other(&self, intake: &mut Intake, head: &mut Head) -> Result<Reply, ()> {
+        if head.has_origin {
+            let allowed = cors::preflight(head, &self.worker.table().settings.server.cors_origins, &ids::new_id());
+            if let Some(reply) = allowed {
+                return Ok(reply);
+            }
+        }
         // None of these endpoints takes a body, and nobody has said yet who asks: more than a little is left unread.
         let body = match head.framing {
             Framing::Length(..=UNASKED) => {
