@@ -14,7 +14,7 @@ use super::{
     question::{Question, reasons},
     table::visible,
 };
-use crate::{upstream::plain::Plain, wire::sse};
+use crate::{error::Error, upstream::plain::Plain, wire::sse};
 
 /// Where Greenroom is, and who asks.
 #[derive(Debug, Clone, Args)]
@@ -264,8 +264,7 @@ pub(super) fn escaped(text: &str) -> String {
 
 /// Whether a 404 says that nothing is asked there, rather than that what was asked for is not known.
 pub(super) fn is_no_endpoint(body: &Value) -> bool {
-    body["error"]["code"] == "not_found"
-        && body["error"]["message"].as_str().is_some_and(|text| text.ends_with(" here."))
+    body["error"]["code"] == Error::NO_ENDPOINT
 }
 
 /// What an error's body says, in a line.

@@ -24,8 +24,8 @@ pub struct Face {
     pub retry_after: Option<Duration>,
     /// Sends `x-should-retry: false`: trying again cannot help.
     pub hopeless: bool,
-    /// `allow`: the methods to ask with.
-    pub allow: Option<&'static str>,
+    /// Header lines that go with the status, such as `allow`.
+    pub lines: Vec<(&'static str, &'static str)>,
     /// The whole body, where the provider's own is passed on.
     pub body: Option<Bytes>,
 }
@@ -34,6 +34,9 @@ pub struct Face {
 pub const SOON: Duration = Duration::from_secs(1);
 
 impl Error {
+    /// `error.code` of a path that nothing is asked at.
+    pub const NO_ENDPOINT: &'static str = "unknown_endpoint";
+
     /// Status, words and headers.
     pub fn face(&self) -> Face {
         let bad = StatusCode::BAD_REQUEST;
@@ -77,6 +80,7 @@ impl Error {
                 None,
                 format!("The request body is larger than {limit} bytes, the limit here (server.body_limit)."),
             ),
+            Self::UnknownCoding { taken } => unknown_coding(taken),
             Self::InvalidKey => caller(
                 StatusCode::UNAUTHORIZED,
                 "invalid_api_key",
@@ -122,15 +126,11 @@ impl Error {
             },
             Self::Limited { dimension, limit, retry_after } => limited(*dimension, *limit, *retry_after),
             Self::NotFound(what) => caller(StatusCode::NOT_FOUND, "not_found", None, what.clone()),
-            Self::WrongMethod { method, allow } => Face {
-                allow: Some(allow),
-                ..caller(
-                    StatusCode::METHOD_NOT_ALLOWED,
-                    "method_not_allowed",
-                    None,
-                    format!("This endpoint is not asked with {method}. It takes: {allow}."),
-                )
-            },
+            Self::NoEndpoint { method, path } => {
+                caller(StatusCode::NOT_FOUND, Self::NO_ENDPOINT, None, format!("There is no {method} {path} here."))
+            }
+            Self::NoWebsocket => no_websocket(),
+            Self::WrongMethod { method, allow } => wrong_method(method, allow),
             Self::Conflict(what) => caller(StatusCode::CONFLICT, "conflict", None, what.clone()),
             Self::HistoryUnavailable(why) => busy("history_unavailable", None, why.clone(), None),
             Self::PinUnavailable { backend, reason, retry_after } => busy(
@@ -178,8 +178,38 @@ fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) 
         message,
         retry_after: None,
         hopeless: false,
-        allow: None,
+        lines: Vec::new(),
         body: None,
+    }
+}
+
+/// With the codings to pack with in its head (RFC 9110, 15.5.16).
+fn unknown_coding(taken: &'static str) -> Face {
+    let message = format!(
+        "Header 'content-encoding' names a coding that is not taken here, or several. Send the body as it is, or in one of: \
+         {taken}."
+    );
+    Face {
+        lines: vec![("accept-encoding", taken)],
+        ..caller(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_content_encoding", None, message)
+    }
+}
+
+/// With the methods to ask with in its head.
+fn wrong_method(method: &str, allow: &'static str) -> Face {
+    let message = format!("This endpoint is not asked with {method}. It takes: {allow}.");
+    Face {
+        lines: vec![("allow", allow)],
+        ..caller(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", None, message)
+    }
+}
+
+/// With the protocol to ask by in its head, in a line that is between neighbours only (RFC 9110, 15.5.22 and 7.8).
+fn no_websocket() -> Face {
+    let message = "Websockets are not served here. Ask with POST, and with 'stream' for an answer as it comes.";
+    Face {
+        lines: vec![("upgrade", "HTTP/1.1"), ("connection", "upgrade")],
+        ..caller(StatusCode::UPGRADE_REQUIRED, "upgrade_required", None, message.into())
     }
 }
 

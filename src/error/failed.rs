@@ -15,7 +15,7 @@ impl Failed {
             message,
             retry_after: self.retry_after,
             hopeless: false,
-            allow: None,
+            lines: Vec::new(),
             body: None,
         };
         let gateway = |code, text: &str| {
@@ -92,7 +92,7 @@ impl Failed {
             retry_after: None,
             // SDKs repeat whatever has status 429.
             hopeless: self.class == Class::CallerMisdirected,
-            allow: None,
+            lines: Vec::new(),
             body: told.body.clone(),
         })
     }

@@ -41,6 +41,11 @@ pub enum Error {
     CutShort,
     /// The body is larger than the limit in bytes.
     TooLarge(usize),
+    /// The body is packed in a way that is not taken.
+    UnknownCoding {
+        /// The codings that are.
+        taken: &'static str,
+    },
     /// No token, or not one of ours: one wording for both.
     InvalidKey,
     /// The model does not exist or is not this user's: one wording for both.
@@ -69,8 +74,17 @@ pub enum Error {
         /// When to come back.
         retry_after: Duration,
     },
-    /// No such endpoint, or nothing of that name for operators; what.
+    /// Nothing of this name; which, and where to look.
     NotFound(String),
+    /// No such endpoint.
+    NoEndpoint {
+        /// The method.
+        method: String,
+        /// The path.
+        path: String,
+    },
+    /// A websocket is asked for.
+    NoWebsocket,
     /// The endpoint is not asked this way.
     WrongMethod {
         /// The method.
@@ -189,11 +203,14 @@ impl Error {
             | Self::HeadTooLong
             | Self::Slow
             | Self::TooLarge(_)
+            | Self::UnknownCoding { .. }
             | Self::ModelNotFound(_)
             | Self::BackendInvalid
             | Self::BackendNotFound(_)
             | Self::ModelNotOnBackend { .. }
             | Self::NotFound(_)
+            | Self::NoEndpoint { .. }
+            | Self::NoWebsocket
             | Self::WrongMethod { .. }
             | Self::Conflict(_) => Class::CallerInvalid,
             Self::CutShort => Class::CallerCancelled,

@@ -33,12 +33,12 @@ pub enum Body {
 
 impl Reply {
     /// An answer without a body; `lines` go out first.
-    pub(super) fn new(status: StatusCode, lines: Vec<u8>) -> Self {
+    pub fn new(status: StatusCode, lines: Vec<u8>) -> Self {
         Self { status, lines, body: Body::Whole(Bytes::new()), at: None, stay: None }
     }
 
     /// Adds a header. Nothing in its value can end the line: what is no text of a header goes out as `_`.
-    pub(super) fn line(&mut self, name: &str, value: &str) {
+    pub fn line(&mut self, name: &str, value: &str) {
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
         let from = self.lines.len();
@@ -51,7 +51,7 @@ impl Reply {
     }
 
     /// Adds a header whose value is a number.
-    pub(super) fn count(&mut self, name: &str, value: u64) {
+    pub fn count(&mut self, name: &str, value: u64) {
         self.line(name, itoa::Buffer::new().format(value));
     }
 

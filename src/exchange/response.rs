@@ -141,8 +141,8 @@ fn finish(
         reply.count("retry-after", seconds(wait));
         reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
     }
-    if let Some(allow) = face.allow {
-        reply.line("allow", allow);
+    for (name, value) in &face.lines {
+        reply.line(name, value);
     }
     if face.hopeless {
         reply.line("x-should-retry", "false");

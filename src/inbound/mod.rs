@@ -226,7 +226,7 @@ fn worker(request: &HttpRequest) -> Option<&Rc<Worker>> {
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    refused(&request, &Error::NotFound(format!("There is no {} {} here.", request.method(), request.path())))
+    refused(&request, &Error::NoEndpoint { method: request.method().to_string(), path: request.path().to_owned() })
 }
 
 fn wrong_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {

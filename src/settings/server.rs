@@ -4,7 +4,10 @@ use std::{net::SocketAddr, time::Duration};
 
 use serde_json::Value;
 
-use super::section::{Problems, Section};
+use super::{
+    Allowed,
+    section::{Problems, Section},
+};
 
 /// Shortest pause between comments: shorter ones would be most of what a stream costs.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
@@ -32,6 +35,8 @@ pub struct Server {
     pub drain_settle: Duration,
     /// Idle time after which a client's connection is closed; 0: each is closed behind its answer.
     pub keep_alive: Duration,
+    /// The pages that may ask from within a browser, by their origins.
+    pub cors_origins: Allowed,
     /// Requests and tokens are counted by user, too.
     pub metrics_by_user: bool,
     /// Admin actions that kill actors on purpose.
@@ -65,6 +70,7 @@ impl Server {
         let drain_timeout = s.value("drain_timeout");
         let drain_settle = s.value("drain_settle");
         let keep_alive = s.value("keep_alive");
+        let cors_origins = read_origins(&mut s);
         let metrics_by_user = s.value("metrics_by_user");
         let chaos = s.value("chaos");
         s.finish();
@@ -76,6 +82,7 @@ impl Server {
             drain_timeout,
             drain_settle,
             keep_alive,
+            cors_origins,
             metrics_by_user,
             chaos,
         })
@@ -92,6 +99,52 @@ fn read_addr(s: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
         s.problem(key, "must be an IP address and port such as \"127.0.0.1:3000\"");
     }
     addr
+}
+
+fn read_origins(s: &mut Section<'_>) -> Allowed {
+    const KEY: &str = "cors_origins";
+    let origins: Vec<String> = s.value(KEY);
+    if origins.iter().any(|origin| origin == "*") {
+        if origins.len() > 1 {
+            s.problem(KEY, "mixes \"*\" with origins; keep one or the other");
+        }
+        return Allowed::All;
+    }
+    if !origins.iter().all(|origin| is_origin(origin)) {
+        s.problem(
+            KEY,
+            "must be origins as browsers send them, such as \"https://chat.example.com\" or \"http://localhost:8080\": small \
+             letters, no path, no '/' at the end, no port that goes without saying; or [\"*\"] for all",
+        );
+    }
+    Allowed::Only(origins)
+}
+
+/// Whether a browser would write it so (RFC 6454, 6.2): another spelling of an origin would let nobody in. Its scheme may be
+/// any, as of apps and extensions. `null`, which many pages have in common, is none.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, host)) = text.split_once("://") else { return false };
+    let named = |part: &str, more: &[u8]| {
+        part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || more.contains(&b))
+    };
+    let (name, port) = match host.rsplit_once(':') {
+        // The last colon of an IPv6 address without a port is within its brackets.
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (host, None),
+    };
+    let sound = match port {
+        None => true,
+        Some(port) => {
+            let goes_without = matches!((scheme, port), ("http", "80") | ("https", "443"));
+            !goes_without && port.parse::<u16>().is_ok_and(|number| number.to_string() == port)
+        }
+    };
+    let address = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    let is_host = match address {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok_and(|ip| ip.to_string() == address),
+        None => !name.is_empty() && named(name, b".-_"),
+    };
+    scheme.starts_with(|first: char| first.is_ascii_lowercase()) && named(scheme, b"+-.") && is_host && sound
 }
 
 /// `[failover]`: the rules for trying again.
@@ -135,5 +188,51 @@ impl Failover {
         }
         s.finish();
         Self { max_attempts, deadline, retry_budget, hedge_budget, keepalive_after, keepalive_every }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_one_as_browsers_write_it() {
+        for sound in [
+            "https://chat.example.com",
+            "http://localhost:8080",
+            "http://127.0.0.1",
+            "http://[::1]:3000",
+            "http://[::1]",
+            "app://obsidian.md",
+            "chrome-extension://abcdefghijklmnop",
+            "https://a_b.example",
+        ] {
+            assert!(is_origin(sound), "{sound}");
+        }
+        for bad in [
+            "",
+            "null",
+            "*",
+            "chat.example.com",
+            "https://",
+            "https://chat.example.com/",
+            "https://chat.example.com/x",
+            "https://Chat.example.com",
+            "HTTPS://chat.example.com",
+            "https://*.example.com",
+            "https://chat.example.com:443",
+            "http://chat.example.com:80",
+            "http://chat.example.com:",
+            "http://chat.example.com:080",
+            "http://chat.example.com:99999",
+            "http://u@chat.example.com",
+            "http://[::1",
+            "http://[0::1]",
+            "http://a b",
+            "://a",
+            "1a://b",
+        ] {
+            assert!(!is_origin(bad), "{bad}");
+        }
     }
 }

@@ -10,10 +10,7 @@ use actix_web::http::{
 };
 use bytes::{Buf, BytesMut};
 
-use crate::wire::http1::{Framing, Lines, MOST_LINES, is_list_with, length};
-
-/// Longest head of an answer, bytes; providers' are below 8 KiB.
-const LONGEST: usize = 64 << 10;
+use crate::wire::http1::{Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with};
 
 /// A header and its value.
 pub(super) type Field = (HeaderName, HeaderValue);
@@ -92,13 +89,13 @@ impl Answer {
         let mut parsed = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
         let end = match parser.parse_response_with_uninit_headers(&mut parsed, from, &mut lines) {
-            Ok(httparse::Status::Complete(end)) if end <= LONGEST => end,
-            Ok(httparse::Status::Partial) if from.len() <= LONGEST => return Ok(None),
+            Ok(httparse::Status::Complete(end)) if end <= LONGEST_HEAD => end,
+            Ok(httparse::Status::Partial) if from.len() <= LONGEST_HEAD => return Ok(None),
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Garbled("its head is too long")),
             Err(_) => return Err(Garbled("its answer is not HTTP")),
         };
         let status = parsed.code.ok_or(Garbled("it has no status"))?;
-        let Ends { framing, keep_alive, packed } = ends(&parsed, status)?;
+        let Manner { framing, keep_alive, packed } = manner(&parsed, status)?;
         let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
         Ok(Some(Self { status, framing, keep_alive, packed, lines }))
@@ -108,7 +105,8 @@ impl Answer {
 /// Codings that pack (RFC 9110, 8.4.1, and zstd). Some servers write other words, `none` or a charset, and pack nothing.
 const PACKS: [&[u8]; 7] = [b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress", b"x-compress"];
 
-struct Ends {
+/// What the lines of a head say of the answer's body and connection.
+struct Manner {
     framing: Framing,
     keep_alive: bool,
     packed: bool,
@@ -116,35 +114,29 @@ struct Ends {
 
 /// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
 /// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
-fn ends(head: &httparse::Response<'_, '_>, status: u16) -> Result<Ends, Garbled> {
-    let mut told = None;
+fn manner(head: &httparse::Response<'_, '_>, status: u16) -> Result<Manner, Garbled> {
+    let mut ends = Ends::new(head.version == Some(1));
     let mut coding: Option<&[u8]> = None;
-    let (mut stays, mut closes, mut packed) = (head.version == Some(1), false, false);
+    let mut packed = false;
     for line in &*head.headers {
-        if line.name.eq_ignore_ascii_case("content-length") {
-            let value = length(line.value).ok_or(Garbled("its length is no number"))?;
-            if told.replace(value).is_some_and(|before| before != value) {
-                return Err(Garbled("it has two lengths"));
-            }
-        } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
+        ends.hear(line.name, line.value).map_err(Garbled)?;
+        if line.name.eq_ignore_ascii_case("transfer-encoding") {
             coding = Some(line.value);
-        } else if line.name.eq_ignore_ascii_case("connection") {
-            stays |= head.version == Some(0) && is_list_with(line.value, b"keep-alive");
-            closes |= is_list_with(line.value, b"close");
         } else if line.name.eq_ignore_ascii_case("content-encoding") {
             packed |= PACKS.iter().any(|coding| is_list_with(line.value, coding));
         }
     }
-    // Who says both, in whatever order, closes (RFC 9112, 9.3).
-    let keep_alive = stays && !closes;
+    let keep_alive = ends.keep_alive();
     if matches!(status, 100..200 | 204 | 304) {
-        return Ok(Ends { framing: Framing::Ended, keep_alive, packed });
+        return Ok(Manner { framing: Framing::Ended, keep_alive, packed });
     }
-    let Some(coding) = coding else { return Ok(Ends { framing: Framing::of(told, false), keep_alive, packed }) };
+    let Some(coding) = coding else {
+        return Ok(Manner { framing: Framing::of(ends.length, false), keep_alive, packed });
+    };
     let last = coding.rsplit(|b| *b == b',').next().unwrap_or_default().trim_ascii();
     let chunked = last.eq_ignore_ascii_case(b"chunked");
     // Beside a length it may be an attempt at smuggling: this answer is read, and the connection not used again.
-    Ok(Ends { framing: Framing::of(None, chunked), keep_alive: keep_alive && told.is_none(), packed })
+    Ok(Manner { framing: Framing::of(None, chunked), keep_alive: keep_alive && ends.length.is_none(), packed })
 }
 
 #[cfg(test)]
@@ -206,7 +198,7 @@ mod tests {
             assert!(take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).is_err(), "{lines}");
         }
         assert!(take("220 smtp ready\r\n\r\n").is_err());
-        assert!(take(&format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(LONGEST))).is_err());
+        assert!(take(&format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(LONGEST_HEAD))).is_err());
     }
 
     #[test]

@@ -253,3 +253,30 @@ async fn an_answer_without_chunks_that_breaks_off_ends_in_a_reset_behind_its_las
         assert!(text.contains("Once"), "{text}");
     }
 }
+
+#[tokio::test]
+async fn a_websocket_is_refused_with_the_status_at_which_codex_asks_without_one() {
+    let (upstream, proxy) = stage("").await;
+    let ask = |path: &str, upgrade: &str| {
+        let ask = Ask::new("GET", path).header("connection", "Upgrade").header("upgrade", upgrade);
+        ask.header("sec-websocket-version", "13").header("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA==")
+    };
+    let mut connection = Connection::open(proxy.addr).await;
+    for upgrade in ["websocket", "WebSocket", "h2c, websocket"] {
+        connection.send(&ask("/v1/responses", upgrade).bearer(TOKEN)).await;
+        let reply = connection.reply().await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (426, "upgrade_required"), "{upgrade}");
+        assert_eq!((reply.header("upgrade"), reply.header("connection")), ("HTTP/1.1", "upgrade"), "{upgrade}");
+        assert!(reply.error("message").contains("POST") && reply.error("param") == "-", "{reply:?}");
+    }
+    // The connection goes on, by the protocol that was named.
+    connection.send(&Ask::chat(HELLO).bearer(TOKEN).header("upgrade", "websocket")).await;
+    assert_eq!(connection.reply().await.status(), 200);
+    assert_eq!(proxy.ask(&ask("/v1/responses", "h2c")).await.status(), 405);
+    assert_eq!(proxy.ask(&ask("/v1/nothing", "websocket")).await.status(), 404);
+    let old = "GET /v1/responses HTTP/1.0\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n";
+    let mut connection = Connection::open(proxy.addr).await;
+    connection.send_bytes(old.as_bytes()).await;
+    assert_eq!(connection.reply().await.status(), 405);
+    assert_eq!(upstream.asked(), 1);
+}

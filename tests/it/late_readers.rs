@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use tokio::time::sleep;
+use tokio::{
+    io::AsyncWriteExt,
+    net::TcpStream,
+    time::{Instant, sleep},
+};
 
 use crate::support::{
+    client::Ask,
+    eventually,
     proxy::{HELLO_STREAM, Proxy},
     script::Answer,
-    settings::Settings,
+    settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
     wire::End,
@@ -51,4 +57,29 @@ async fn of_a_client_that_does_not_read_nobody_learns_how_fast_the_backend_is() 
     assert_eq!((sse::is_done(&body), end), (true, End::Clean));
     let report = proxy.until("one", "its end", |r| r["requests"]["success"] == 1).await;
     assert_eq!(known(&report), before, "{report}");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_without_having_read_gives_its_backend_back_at_once() {
+    for version in ["1.0", "1.1"] {
+        let upstream = Upstream::always(long().hang()).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let ask = String::from_utf8(Ask::chat(HELLO_STREAM).bearer(TOKEN).bytes()).expect("text");
+        let mut client = TcpStream::connect(proxy.addr).await.expect("it listens");
+        client.write_all(ask.replacen("HTTP/1.1", &format!("HTTP/{version}"), 1).as_bytes()).await.expect("it reads");
+        // Until nothing more is taken from the backend, since its words have nowhere to go.
+        let mut flooded = 0;
+        eventually("a stream that stands still", async || {
+            sleep(Duration::from_millis(100)).await;
+            let before = std::mem::replace(&mut flooded, upstream.seen(|seen| seen.flooded));
+            (flooded > 0 && flooded == before).then_some(())
+        })
+        .await;
+        let left = Instant::now();
+        // It still could read, and is given its time for that; the backend is nothing to it any more.
+        client.shutdown().await.expect("open");
+        upstream.until("the connection given up", |seen| seen.abandoned > 0).await;
+        assert!(left.elapsed() < Duration::from_millis(700), "{version}: {:?}", left.elapsed());
+        drop(client);
+    }
 }

@@ -81,7 +81,7 @@ class ProxyHandler(Quiet):
         if not self.known():
             return
         if not self.path.startswith(proxy.listens_for):
-            self.refuse(404, "not_found", f"There is no GET {self.path} here.")
+            self.refuse(404, "unknown_endpoint", f"There is no GET {self.path} here.")
         elif self.path == "/v1/models":
             self.answer(200, {"object": "list", "data": [{"id": model, "object": "model"} for model in proxy.models]})
         elif self.path == "/admin/backends" and self.token() == ADMIN:
@@ -90,7 +90,7 @@ class ProxyHandler(Quiet):
         elif self.path == "/admin/backends":
             self.refuse(403, "permission_denied", "You may not use this endpoint.")
         else:
-            self.refuse(404, "not_found", "There is nothing here.")
+            self.refuse(404, "unknown_endpoint", "There is nothing here.")
 
     def do_POST(self):
         proxy, raw = self.server_owner, self.body()

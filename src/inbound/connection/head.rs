@@ -4,10 +4,7 @@ use std::mem::MaybeUninit;
 
 use bytes::{Buf, BytesMut};
 
-use crate::wire::http1::{Framing, Lines, MOST_LINES, is_list_with, length};
-
-/// Longest head of a request, bytes.
-const LONGEST: usize = 64 << 10;
+use crate::wire::http1::{Coding, Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -20,6 +17,10 @@ pub(in crate::inbound) struct Head {
     pub(super) lines: Lines,
     /// How the body ends.
     pub(super) framing: Framing,
+    /// How it is packed.
+    pub(super) coding: Coding,
+    /// A browser tells of which page it is sent.
+    pub(super) has_origin: bool,
     /// The client wants to send another request on this connection.
     pub(super) keep_alive: bool,
     /// HTTP/1.1, whose clients know chunks.
@@ -65,13 +66,13 @@ impl Head {
         let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
         let mut parsed = httparse::Request::new(&mut []);
         let end = match parsed.parse_with_uninit_headers(from, &mut lines) {
-            Ok(httparse::Status::Complete(end)) if end <= LONGEST => end,
-            Ok(httparse::Status::Partial) if from.len() <= LONGEST => return Ok(None),
+            Ok(httparse::Status::Complete(end)) if end <= LONGEST_HEAD => end,
+            Ok(httparse::Status::Partial) if from.len() <= LONGEST_HEAD => return Ok(None),
             Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Unfit::TooLong),
             Err(_) => return Err(Unfit::Bad("it is not HTTP/1.1")),
         };
         let is_1_1 = parsed.version == Some(1);
-        let Ends { framing, keep_alive, expects } = ends(parsed.headers, is_1_1)?;
+        let Manner { framing, coding, has_origin, keep_alive, expects } = manner(parsed.headers, is_1_1)?;
         let method = match parsed.method.unwrap_or_default() {
             "POST" => Method::Post,
             "GET" => Method::Get,
@@ -81,7 +82,7 @@ impl Head {
         let target = parsed.path.unwrap_or_default().into();
         let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
-        Ok(Some(Self { method, target, lines, framing, keep_alive, is_1_1, expects }))
+        Ok(Some(Self { method, target, lines, framing, coding, has_origin, keep_alive, is_1_1, expects }))
     }
 
     /// The path, without the query, and without the host that a client may name in front of it (RFC 9112, 3.2.2).
@@ -94,37 +95,38 @@ impl Head {
         behind_host.unwrap_or(path)
     }
 
+    /// Whether it would go on as a websocket, as Codex's first request would (RFC 6455, 4.1).
+    pub(super) fn wants_websocket(&self) -> bool {
+        let upgrade = self.lines.get("upgrade").filter(|_| self.is_1_1 && self.method == Method::Get);
+        upgrade.is_some_and(|list| is_list_with(list, b"websocket"))
+    }
+
     /// The text of the first header of this name.
     pub(in crate::inbound) fn text(&self, name: &str) -> Option<&str> {
         self.lines.text(name)
     }
 }
 
-struct Ends {
+/// What the lines of a head say of the request's body and connection.
+struct Manner {
     framing: Framing,
+    coding: Coding,
+    has_origin: bool,
     keep_alive: bool,
     expects: bool,
 }
 
 /// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: who
 /// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
-fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
-    let (mut told, mut chunked, mut expects) = (None, false, false);
-    let (mut stays, mut closes) = (is_1_1, false);
+fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfit> {
+    let (mut ends, mut coding) = (Ends::new(is_1_1), Coding::Identity);
+    let (mut chunked, mut expects, mut has_origin) = (false, false, false);
     let mut hosts = 0;
     for line in headers {
         // The first letter rules out most lines.
         match line.name.as_bytes().first().map(u8::to_ascii_lowercase) {
-            Some(b'c') if line.name.eq_ignore_ascii_case("content-length") => {
-                let value = length(line.value).ok_or(Unfit::Bad("its content-length is not a number"))?;
-                if told.replace(value).is_some_and(|before| before != value) {
-                    return Err(Unfit::Bad("it has two different lengths"));
-                }
-            }
-            Some(b'c') if line.name.eq_ignore_ascii_case("connection") => {
-                stays |= is_list_with(line.value, b"keep-alive");
-                closes |= is_list_with(line.value, b"close");
-            }
+            Some(b'c') if line.name.eq_ignore_ascii_case("content-encoding") => coding = coding.and(line.value),
+            Some(b'c') => ends.hear(line.name, line.value).map_err(Unfit::Bad)?,
             Some(b't') if line.name.eq_ignore_ascii_case("transfer-encoding") => {
                 if chunked || !is_1_1 || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
                     return Err(Unfit::Bad("its transfer-encoding is not 'chunked' and nothing else"));
@@ -136,6 +138,7 @@ fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
                 expects = is_1_1 && is_list_with(line.value, b"100-continue");
             }
             Some(b'h') if line.name.eq_ignore_ascii_case("host") => hosts += 1,
+            Some(b'o') => has_origin |= line.name.eq_ignore_ascii_case("origin"),
             _ => {}
         }
     }
@@ -143,12 +146,12 @@ fn ends(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Ends, Unfit> {
     if hosts > 1 || is_1_1 && hosts == 0 {
         return Err(Unfit::Bad("it names no host, or more than one"));
     }
-    if chunked && told.is_some() {
+    if chunked && ends.length.is_some() {
         return Err(Unfit::Bad("it has a content-length beside its transfer-encoding"));
     }
-    // A request that tells neither has no body. Who wants both, in whatever order, closes (RFC 9112, 9.3).
-    let framing = Framing::of(told.or((!chunked).then_some(0)), chunked);
-    Ok(Ends { framing, keep_alive: stays && !closes, expects })
+    // A request that tells neither has no body.
+    let framing = Framing::of(ends.length.or((!chunked).then_some(0)), chunked);
+    Ok(Manner { framing, coding, has_origin, keep_alive: ends.keep_alive(), expects })
 }
 
 #[cfg(test)]
@@ -195,7 +198,7 @@ mod tests {
         assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.0\r\n\r\n")), Ok(Some(_))));
         let old = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n";
         assert!(matches!(Head::take(&mut BytesMut::from(old)), Err(Unfit::Bad(_))));
-        assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST))), Err(Unfit::TooLong)));
+        assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST_HEAD))), Err(Unfit::TooLong)));
         assert!(matches!(take(&"x: y\r\n".repeat(MOST_LINES + 1)), Err(Unfit::TooLong)));
     }
 

@@ -5,6 +5,7 @@
 
 mod bridge;
 mod closing;
+mod cors;
 mod head;
 mod intake;
 mod leaving;
@@ -44,7 +45,10 @@ use crate::{
         surface::Surface,
     },
     turn::Socket,
-    wire::{http1::Framing, translate::Dialect},
+    wire::{
+        http1::{Coding, Framing, Unpacker},
+        translate::Dialect,
+    },
 };
 
 /// Largest body read of a request that needs none, bytes: its connection can carry another request after it.
@@ -134,12 +138,15 @@ impl Door {
 
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
-        let reply = match surface(head.path()).filter(|_| head.method == Method::Post) {
+        let mut reply = match surface(head.path()).filter(|_| head.method == Method::Post) {
             // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
             // And written where it stays: three kilobytes would be moved three times on their way there.
             Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await?,
             None => Box::pin(self.other(intake, head)).await?,
         };
+        if head.has_origin {
+            cors::tell(head, &self.worker.table().settings.server.cors_origins, &mut reply);
+        }
         let unread = head.framing != Framing::Ended;
         let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));
         // Kept for no time at all, it would be closed under the next request.
@@ -165,6 +172,8 @@ impl Door {
                 intake.rest();
                 let streamed = output::stream(intake, &reply, |cx| play.poll_piece(cx), manner, now).await;
                 if streamed.is_err() {
+                    // What it holds of a backend is given back at once, and not after the client has had its time to leave.
+                    drop(play);
                     break_off(intake, manner).await;
                 }
                 streamed.map(|()| Instant::now())
@@ -179,8 +188,21 @@ impl Door {
             Err(reply) => return Ok(reply),
         };
         let limit = arrival.body_limit();
-        self.allow(intake, head, limit);
-        let body = self.until_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await;
+        let body = match head.coding {
+            Coding::Identity => {
+                self.allow(intake, head, limit);
+                self.until_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await
+            }
+            coding => match Unpacker::of(coding) {
+                Some(unpacker) => {
+                    self.allow(intake, head, limit);
+                    // Boxed: others' requests need no room for it.
+                    let unpacked = intake.unpacked(&mut head.framing, unpacker, limit, arrival.deadline());
+                    self.until_cut(Box::pin(unpacked).as_mut()).await
+                }
+                None => Err(Error::UnknownCoding { taken: Coding::TAKEN }),
+            },
+        };
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
     }
 
@@ -195,6 +217,12 @@ impl Door {
 
     /// Any other request; `Err`: its client has left.
     async fn other(&self, intake: &mut Intake, head: &mut Head) -> Result<Reply, ()> {
+        if head.has_origin {
+            let allowed = cors::preflight(head, &self.worker.table().settings.server.cors_origins, &ids::new_id());
+            if let Some(reply) = allowed {
+                return Ok(reply);
+            }
+        }
         // None of these endpoints takes a body, and nobody has said yet who asks: more than a little is left unread.
         let body = match head.framing {
             Framing::Length(..=UNASKED) => {
@@ -205,6 +233,7 @@ impl Door {
         };
         let endpoint = surface(head.path());
         let served = match body {
+            Ok(_) if endpoint.is_some() && head.wants_websocket() => Err(Error::NoWebsocket),
             Ok(_) if endpoint.is_some() => {
                 Err(Error::WrongMethod { method: head.method.as_str().into(), allow: "POST" })
             }

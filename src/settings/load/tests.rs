@@ -159,6 +159,12 @@ fn what_no_setting_means_is_refused() {
         ("http://127.0.0.1:1/v1", "http://127.0.0.1:1/v1/chat/completions/", "backends.a.base_url"),
         ("[backends.a]", "[server]\nworkers = 513\n[backends.a]", "server.workers"),
         ("[backends.a]", "[server]\nbody_limit = 1073741825\n[backends.a]", "server.body_limit"),
+        ("[backends.a]", "[server]\ncors_origins = [\"https://a.example/\"]\n[backends.a]", "server.cors_origins"),
+        (
+            "[backends.a]",
+            "[server]\ncors_origins = [\"*\", \"https://a.example\"]\n[backends.a]",
+            "server.cors_origins",
+        ),
         ("[backends.a]", "[history]\nqueue = 9223372036854775807\n[backends.a]", "history.queue"),
         ("{ backend = \"a\" }", "{ backend = \"a\", context_window = 0 }", "models.GPT-4.1.backends[0].context_window"),
         ("[models.\"GPT-4.1\"]", "[models.\"*\"]", "models.*"),

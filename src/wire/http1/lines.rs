@@ -6,6 +6,12 @@ use smallvec::SmallVec;
 /// Most header lines of a message.
 pub const MOST_LINES: usize = 128;
 
+/// Longest head of a message, bytes; those of clients and providers are below 8 KiB. What lies in it is found by 16 bits.
+pub const LONGEST_HEAD: usize = 64 << 10;
+
+// A line's end follows even the last value, so that no place is as large as this.
+const _: () = assert!(LONGEST_HEAD <= 1 << u16::BITS);
+
 /// Header lines.
 #[derive(Debug)]
 pub struct Lines {
@@ -16,7 +22,7 @@ pub struct Lines {
 }
 
 impl Lines {
-    /// Copies a head of at most 64 KiB and notes where the parsed `headers`, which borrow from it, lie.
+    /// Copies a head of at most `LONGEST_HEAD` and notes where the parsed `headers`, which borrow from it, lie.
     pub fn of(head: &[u8], headers: &[Header<'_>]) -> Self {
         let place = |line: &Header<'_>| {
             let [a, b] = range(head, line.name.as_bytes());
@@ -56,7 +62,7 @@ impl Lines {
 /// Where `part` lies in `head`, from which it borrows.
 fn range(head: &[u8], part: &[u8]) -> [u16; 2] {
     let at = part.as_ptr() as usize - head.as_ptr() as usize;
-    // Heads are at most 64 KiB long.
+    // Heads are at most `LONGEST_HEAD` long.
     [at as u16, (at + part.len()) as u16]
 }
 

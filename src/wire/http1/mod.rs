@@ -1,9 +1,15 @@
-//! Owns HTTP/1 as both sides of the proxy speak it: header lines read without a map, the end of a body found.
+//! Owns HTTP/1 as both sides of the proxy speak it: header lines read without a map, the end of a body found, a packed one unpacked.
 
+mod coding;
+mod ends;
 mod framing;
 mod lines;
+mod unpack;
 
 pub use self::{
+    coding::Coding,
+    ends::Ends,
     framing::{Chunk, Framing, Garbled},
-    lines::{Lines, MOST_LINES, is_list_with, length},
+    lines::{LONGEST_HEAD, Lines, MOST_LINES, is_list_with, length},
+    unpack::Unpacker,
 };

@@ -1,0 +1,107 @@
+//! Owns unpacking a body piece by piece, a little at a time, so that its reader can stop at a limit and let others have a turn.
+
+#[cfg(test)]
+mod tests;
+
+use std::io::Write;
+
+use flate2::write::{MultiGzDecoder, ZlibDecoder};
+use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
+
+use super::{Coding, Garbled};
+
+/// Largest window of zstd, as a power of two: what clients may use over HTTP is 8 MiB (RFC 9659, 3). Its memory is asked for
+/// before anything is unpacked, so that larger ones would let a few bytes take any amount.
+const WINDOW: u32 = 23;
+
+/// What zstd unpacks in a step, bytes; the others' steps are 32 KiB.
+const STEP: usize = 64 << 10;
+
+/// A packed body on its way to being a plain one.
+pub struct Unpacker(Way);
+
+enum Way {
+    Gzip(MultiGzDecoder<Vec<u8>>),
+    Zlib(ZlibDecoder<Vec<u8>>),
+    Zstd(Box<Zstd>),
+}
+
+struct Zstd {
+    context: DCtx<'static>,
+    room: Box<[u8]>,
+    plain: Vec<u8>,
+    /// Nothing of a frame is missing.
+    is_whole: bool,
+}
+
+impl Unpacker {
+    /// Of a body in this coding; `None` where there is nothing to unpack, or nothing that can.
+    pub fn of(coding: Coding) -> Option<Self> {
+        Some(Self(match coding {
+            Coding::Gzip => Way::Gzip(MultiGzDecoder::new(Vec::new())),
+            Coding::Deflate => Way::Zlib(ZlibDecoder::new(Vec::new())),
+            Coding::Zstd => Way::Zstd(Box::new(Zstd::new()?)),
+            Coding::Identity | Coding::Other => return None,
+        }))
+    }
+
+    /// Unpacks a little of what is left of `packed`, of which it takes away what it has read. Nothing left: all of it is taken in.
+    pub fn step(&mut self, packed: &mut &[u8]) -> Result<(), Garbled> {
+        let read = match &mut self.0 {
+            Way::Gzip(gzip) => gzip.write(packed).map_err(|_| Garbled)?,
+            Way::Zlib(zlib) => match zlib.write(packed).map_err(|_| Garbled)? {
+                // Something behind the end.
+                0 => return Err(Garbled),
+                read => read,
+            },
+            Way::Zstd(zstd) => return zstd.step(packed),
+        };
+        *packed = &packed[read..];
+        Ok(())
+    }
+
+    /// How much has been unpacked by now, bytes.
+    pub fn unpacked(&self) -> usize {
+        match &self.0 {
+            Way::Gzip(gzip) => gzip.get_ref().len(),
+            Way::Zlib(zlib) => zlib.get_ref().len(),
+            Way::Zstd(zstd) => zstd.plain.len(),
+        }
+    }
+
+    /// The plain body, if the packed one is whole.
+    pub fn end(self) -> Result<Vec<u8>, Garbled> {
+        match self.0 {
+            Way::Gzip(gzip) => gzip.finish().map_err(|_| Garbled),
+            Way::Zlib(zlib) => zlib.finish().map_err(|_| Garbled),
+            Way::Zstd(zstd) if zstd.is_whole => Ok(zstd.plain),
+            Way::Zstd(_) => Err(Garbled),
+        }
+    }
+}
+
+impl Zstd {
+    /// `None`: there is no memory for it.
+    fn new() -> Option<Self> {
+        let mut context = DCtx::try_create()?;
+        context.set_parameter(DParameter::WindowLogMax(WINDOW)).ok()?;
+        Some(Self { context, room: vec![0; STEP].into(), plain: Vec::new(), is_whole: true })
+    }
+
+    fn step(&mut self, packed: &mut &[u8]) -> Result<(), Garbled> {
+        let mut input = InBuffer::around(packed);
+        loop {
+            let mut output = OutBuffer::around(&mut self.room[..]);
+            let left = self.context.decompress_stream(&mut output, &mut input).map_err(|_| Garbled)?;
+            let unpacked = output.as_slice();
+            self.plain.extend_from_slice(unpacked);
+            self.is_whole = left == 0;
+            // What is full may have left something inside, which no further bytes would bring out.
+            let is_full = unpacked.len() == STEP;
+            if input.pos() < packed.len() || !is_full || self.is_whole {
+                *packed = &packed[input.pos()..];
+                return Ok(());
+            }
+        }
+    }
+}
