@@ -181,7 +181,7 @@ impl Client {
         let bearer = format!("Bearer {}", self.server.token);
         let headers = [("authorization", bearer.as_str())];
         let url = self.url("/v1/chat/completions");
-        let mut reply = self.plain.send(Method::POST, &url, &headers, Some(body.to_string())).await?;
+        let mut reply = self.plain.send(Method::POST, &url, &headers, Some(body.to_string().into())).await?;
         answer.status = Some(reply.status);
         if reply.status != 200 || !question.stream {
             let status = reply.status;

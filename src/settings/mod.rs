@@ -3,6 +3,7 @@
 mod address;
 mod backend;
 mod doubts;
+mod headers;
 mod history;
 mod limits;
 mod load;

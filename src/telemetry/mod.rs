@@ -2,6 +2,7 @@
 
 pub mod counts;
 pub mod exposition;
+mod handing;
 pub mod history;
 pub mod ledger;
 pub mod limited;
