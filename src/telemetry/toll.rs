@@ -17,11 +17,13 @@ pub enum Role {
     Router,
     /// Writes history.
     Recorder,
+    /// Sends traces.
+    Exporter,
 }
 
 impl Role {
     /// In the order of `Toll`.
-    const ALL: [Self; 3] = [Self::Overseer, Self::Router, Self::Recorder];
+    const ALL: [Self; 4] = [Self::Overseer, Self::Router, Self::Recorder, Self::Exporter];
 
     /// The word in logs, metrics and admin output.
     pub fn as_str(self) -> &'static str {
@@ -29,6 +31,7 @@ impl Role {
             Self::Overseer => "overseer",
             Self::Router => "router",
             Self::Recorder => "recorder",
+            Self::Exporter => "exporter",
         }
     }
 }
