@@ -20,8 +20,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let body = json!({"model": "gpt-4o", "stream": true, "messages": [{"role": "user", "content": prompt}]});
     let client = Plain::default();
     let headers = [("authorization", bearer.as_str())];
-    let mut reply =
-        client.send(Method::POST, &format!("{url}/v1/chat/completions"), &headers, Some(body.to_string())).await?;
+    let mut reply = client
+        .send(Method::POST, &format!("{url}/v1/chat/completions"), &headers, Some(body.to_string().into()))
+        .await?;
     if reply.status != 200 {
         return Err(reply.text().await?.into());
     }

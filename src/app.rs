@@ -17,7 +17,7 @@ use actix_web::{
 };
 use futures_util::{
     FutureExt,
-    future::{Either, select},
+    future::{Either, join, select},
 };
 use tokio::{signal::unix::Signal, time::sleep};
 
@@ -27,13 +27,16 @@ use crate::{
     inbound::{self, Door, Shared},
     settings::{Settings, Source},
     supervision,
-    telemetry::counts::Counts,
+    telemetry::{counts::Counts, traces::Traces},
 };
 
 /// Time for the last error frames to be written out after the drain is over.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
-/// Time for the same where Greenroom is told to stop at once.
+/// Time for the collector of traces to take the last spans; where Greenroom is told to stop at once, as for last words.
+const LAST_SPANS: Duration = Duration::from_secs(5);
+
+/// Time for error frames where Greenroom is told to stop at once.
 const CUT: Duration = Duration::from_millis(100);
 
 /// Connections per worker; leases bound the work, this bounds the sockets.
@@ -56,13 +59,14 @@ pub struct Stage {
 /// Serves until `stop` is ready, then drains; ready a second time, `stop_now` ends at once.
 pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
     let Stage { settings, clients, operators, source, hangup } = stage;
-    let (server, history) = (settings.server.clone(), settings.history.clone());
+    let (server, history, traces) = (settings.server.clone(), settings.history.clone(), settings.traces.clone());
     let counts = Arc::new(Counts::default());
     let (overseer, installed) = supervision::start(settings, counts.clone());
     let mut shared = Shared::new(installed, overseer, counts, source.map(Arc::new));
     if history.enabled {
         shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
     }
+    shared.traces = supervision::start_exporter(&traces, shared.counts.clone());
     actix_rt::spawn(clock::follow());
     actix_rt::spawn(reload_when_told(shared.clone(), hangup));
     let mixed = operators.is_none();
@@ -79,7 +83,9 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
             let (installed, overseer, counts) =
                 (shared.installed.clone(), shared.overseer.clone(), shared.counts.clone());
             let start_router = move || supervision::start_router(&installed, &overseer, counts.clone());
-            let worker = Rc::new(Worker::new(start_router, shared.installed.clone(), shared.listener()));
+            let traces = shared.traces.as_ref().map(Traces::feed);
+            let listener = shared.listener(traces.clone());
+            let worker = Rc::new(Worker::new(start_router, shared.installed.clone(), listener, traces));
             let (shared, stopping) = (shared.clone(), stopping.clone());
             async move {
                 let (known, of) = (shared.clone(), worker.clone());
@@ -123,10 +129,8 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
         }
     };
     let in_peace = async {
-        let ended = futures_util::future::join(serving, ending).await.0;
-        if let Some(history) = &shared.history {
-            history.close().await;
-        }
+        let ended = join(serving, ending).await.0;
+        last_records(&shared, LAST_SPANS).await;
         ended
     };
     match select(std::pin::pin!(in_peace), std::pin::pin!(stop_now)).await {
@@ -135,12 +139,25 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
             log::warn!("stopping at once");
             shared.cut.notify_waiters();
             sleep(CUT).await;
-            if let Some(history) = &shared.history {
-                history.close().await;
-            }
+            last_records(&shared, LAST_WORDS).await;
             Ok(())
         }
     }
+}
+
+/// What was gathered of requests goes where it belongs, to a slow disk and a slow collector at the same time.
+async fn last_records(shared: &Shared, patience: Duration) {
+    let history = async {
+        if let Some(history) = &shared.history {
+            history.close().await;
+        }
+    };
+    let traces = async {
+        if let Some(traces) = &shared.traces {
+            traces.close(patience).await;
+        }
+    };
+    join(history, traces).await;
 }
 
 /// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.

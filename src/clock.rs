@@ -95,6 +95,11 @@ pub fn unix() -> u64 {
     wall(now()).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// A moment on this clock as nanoseconds from the epoch, by the wall clock.
+pub fn unix_nanos(at: Duration) -> u64 {
+    nanos(wall(at))
+}
+
 /// A moment as RFC 3339 text in UTC, to the second.
 pub fn rfc3339(at: Duration) -> String {
     humantime::format_rfc3339_seconds(wall(at)).to_string()

@@ -190,7 +190,7 @@ impl Client {
         let bearer = format!("Bearer {}", self.server.token);
         let headers = [("authorization", bearer.as_str())];
         let url = self.url("/v1/chat/completions");
-        let put = async |body| self.plain.send(Method::POST, &url, &headers, Some(body)).await;
+        let put = async |body: String| self.plain.send(Method::POST, &url, &headers, Some(body.into())).await;
         let json = |text: String| {
             serde_json::from_str::<Value>(&text).map_err(|_| format!("not JSON: {}", first_words(&text, 60)))
         };

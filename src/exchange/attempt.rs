@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::time::Instant;
 
 use super::{
     adapt::{native, translated},
@@ -131,7 +130,7 @@ async fn try_open(
             body?
         }
     };
-    let mut answer = send(worker, request, target, way, body, leg.begun, &mut watch).await?;
+    let mut answer = send(worker, request, target, way, body, leg, &mut watch).await?;
     leg.status = Some(answer.status());
     if !(200..300).contains(&answer.status()) {
         let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
@@ -191,16 +190,17 @@ async fn send(
     target: &Target,
     way: Way,
     body: Vec<Bytes>,
-    now: Instant,
+    leg: &Leg,
     watch: &mut Watch,
 ) -> Result<Answer, Failed> {
     let client = worker.clients.get(target.handle.id, &target.handle.settings);
     let (Way::Native(endpoint) | Way::Translated(endpoint)) = way;
     // What the client says of a provider's own API is for that provider alone.
     let own: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
-    let trace: &[_] = if target.handle.settings.trace_context { &request.trace } else { &[] };
-    let extra = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, trace].concat()) };
-    watch.guard(pin!(client.send(now, endpoint, &target.upstream_model, &extra, body))).await?
+    let is_told = target.handle.settings.trace_context;
+    let trace = if is_told { request.trace_context(leg.note) } else { Vec::new() };
+    let extra = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, &trace].concat()) };
+    watch.guard(pin!(client.send(leg.begun, endpoint, &target.upstream_model, &extra, body))).await?
 }
 
 /// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.

@@ -10,7 +10,10 @@ use crate::{
     clock,
     error::{Class, Failed},
     router::{messages::Grant, table::Target},
-    telemetry::story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
+    telemetry::{
+        story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
+        traces::Hop,
+    },
     wire::Usage,
 };
 
@@ -36,7 +39,9 @@ pub(super) struct Leg {
 impl Leg {
     pub(super) fn begin(request: &Request, grant: Grant, hedged: bool) -> (Self, Arc<Target>) {
         let name = grant.target.handle.name();
-        let moved = request.telling.read(|story| story.attempts.iter().any(|tried| tried.backend != *name));
+        let (moved, traced) = request
+            .telling
+            .read(|story| (story.attempts.iter().any(|tried| tried.backend != *name), story.trace.is_some()));
         let route = match () {
             () if hedged => RouteReason::Hedged,
             () if request.pin.is_some() => RouteReason::Pinned,
@@ -59,6 +64,7 @@ impl Leg {
             message: None,
             // A decision is plain data and always serialises.
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()).map(Box::new),
+            hop: traced.then(|| Hop::to(grant.target.handle.settings.clone())),
         });
         let begun = clock::instant(grant.lease.taken());
         let (lease, telling) = (Some(grant.lease), request.telling.clone());

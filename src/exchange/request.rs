@@ -34,7 +34,7 @@ pub struct Request {
     pub body: Bytes,
     /// Headers that go along to a backend of the same protocol.
     pub extra: Vec<(HeaderName, HeaderValue)>,
-    /// Headers that go along to a backend that is told of traces.
+    /// Headers that go along to a backend that is told of traces; without `traceparent` where each attempt has its own.
     pub trace: Vec<(HeaderName, HeaderValue)>,
     /// When it had been checked, until somebody asks: no time has passed by then.
     pub checked: Cell<Option<Duration>>,
@@ -81,6 +81,16 @@ impl Request {
     /// Public name to put into the answer's `model`, where the settings want that.
     pub fn shown_model(&self) -> Option<Arc<str>> {
         self.route.as_ref().filter(|route| route.settings.rewrite_model).map(|route| route.model.clone())
+    }
+
+    /// The headers that tell a backend where in a trace it is asked, by the attempt of this number in the story.
+    pub(super) fn trace_context(&self, note: usize) -> Vec<(HeaderName, HeaderValue)> {
+        let own = self.telling.read(|story| {
+            let (trace, hop) = (story.trace.as_ref()?, story.attempts.get(note)?.hop.as_ref()?);
+            HeaderValue::try_from(hop.parent(trace).to_string()).ok()
+        });
+        let own = own.map(|parent| (HeaderName::from_static("traceparent"), parent));
+        own.into_iter().chain(self.trace.iter().cloned()).collect()
     }
 
     pub(super) fn fingerprint(&self) -> u64 {

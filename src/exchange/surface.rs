@@ -34,6 +34,36 @@ pub enum Way {
 }
 
 impl Surface {
+    const ALL: [Self; 6] =
+        [Self::Chat, Self::Messages, Self::CountTokens, Self::Responses, Self::Embeddings, Self::Completions];
+
+    /// The endpoint at this path.
+    pub fn at(path: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|surface| surface.path() == path)
+    }
+
+    /// Where it is.
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/v1/chat/completions",
+            Self::Messages => "/v1/messages",
+            Self::CountTokens => "/v1/messages/count_tokens",
+            Self::Responses => "/v1/responses",
+            Self::Embeddings => "/v1/embeddings",
+            Self::Completions => "/v1/completions",
+        }
+    }
+
+    /// What is asked for, as traces name it (`gen_ai.operation.name`, which has no word for counting).
+    pub fn operation(self) -> &'static str {
+        match self {
+            Self::Chat | Self::Messages | Self::Responses => "chat",
+            Self::CountTokens => "count_tokens",
+            Self::Embeddings => "embeddings",
+            Self::Completions => "text_completion",
+        }
+    }
+
     /// The shape of its requests, answers and errors.
     pub fn dialect(self) -> Dialect {
         match self {

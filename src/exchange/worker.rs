@@ -20,7 +20,7 @@ use crate::{
         messages::{Answer, Assign},
         table::{Installed, Table},
     },
-    telemetry::story::Listener,
+    telemetry::{story::Listener, traces::feed::Feed},
     timer::Timers,
     upstream::Clients,
 };
@@ -37,6 +37,8 @@ pub struct Worker {
     pub cut: Cell<bool>,
     /// Hears of each request's end.
     pub listener: Listener,
+    /// Where the spans of requests go, if anywhere.
+    pub traces: Option<Rc<Feed>>,
     /// For the deadlines of attempts.
     pub(super) timers: Timers,
     pub(super) retries: Rc<RefCell<Budget>>,
@@ -86,7 +88,12 @@ impl Worker {
     }
 
     /// A worker's share of the world, with a router of its own.
-    pub fn new(start_router: impl Fn() -> LocalRouter + 'static, installed: Installed, listener: Listener) -> Self {
+    pub fn new(
+        start_router: impl Fn() -> LocalRouter + 'static,
+        installed: Installed,
+        listener: Listener,
+        traces: Option<Rc<Feed>>,
+    ) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
             router: RefCell::new(start_router()),
@@ -94,6 +101,7 @@ impl Worker {
             clients: Clients::default(),
             cut: Cell::new(false),
             listener,
+            traces,
             timers: Timers::default(),
             retries: Rc::new(RefCell::new(Budget::new(failover.retry_budget, RETRIES))),
             hedges: Rc::new(RefCell::new(Budget::new(failover.hedge_budget, HEDGES))),

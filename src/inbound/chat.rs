@@ -17,13 +17,14 @@ use super::{
     Shared, auth,
     connection::{Door, Head},
     ids::{new_id, request_id},
+    trace,
 };
 use crate::{
     backend::prompt,
     clock,
     error::{Error, panic_words},
     exchange::{
-        self, Request,
+        self, Request, Worker,
         reply::{REQUEST_ID, Reply},
         response,
         stay::Stay,
@@ -35,7 +36,8 @@ use crate::{
     telemetry::{
         log,
         phase::Phase,
-        story::{Listener, Story, Telling, shortened},
+        story::{Story, Telling, shortened},
+        traces::Trace,
     },
     wire::{
         envelope::{self, Envelope, Pin, Stream, Unreadable},
@@ -55,6 +57,8 @@ pub(super) struct Arrival {
     user: Arc<User>,
     /// The user's account, if the user is limited.
     allowance: Option<Arc<Allowance>>,
+    /// Its part in a trace, where there are traces.
+    trace: Option<Trace>,
 }
 
 impl Arrival {
@@ -77,11 +81,14 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
         Ok(user) => {
             let id = request_id(head.text(REQUEST_ID));
             let allowance = table.allowance(&user);
+            let trace = trace::begin(door, head, surface);
             if door.shared.closed.load(Relaxed) {
-                let reply = refuse(&door.shared, &id, Some(&user), received, &Error::ShuttingDown, surface);
+                let error = Error::ShuttingDown;
+                trace::refused(door, trace.as_ref(), (&id, &user), None, received, &error);
+                let reply = refuse(&door.shared, &id, Some(&user), received, &error, surface);
                 return Err(told(reply, allowance.as_deref(), surface));
             }
-            Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user, allowance })
+            Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user, allowance, trace })
         }
         Err(error) => Err(refuse(&door.shared, &new_id(), None, received, &error, surface)),
     }
@@ -90,10 +97,10 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
 /// Serves a request. A panic anywhere on its way is a bug of ours: it costs this request a 500, and nobody else anything.
 pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Result<Bytes, Error>) -> Reply {
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
-    let (received, allowance) = (arrival.received, arrival.allowance.clone());
+    let (received, allowance, trace) = (arrival.received, arrival.allowance.clone(), arrival.trace);
     let work = std::pin::pin!(async {
         let mut asked = None;
-        match body.and_then(|body| prepare(head, body, arrival, door.worker.listener.clone(), &mut asked)) {
+        match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
             Ok(prepared) => match allowance.as_ref().map(|allowance| Stay::begin(allowance, &prepared)).transpose() {
                 Ok(stay) => {
                     let reply = exchange::respond(door.worker.clone(), prepared).await;
@@ -104,7 +111,10 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
                     exchange::refuse(&prepared, &refused.into())
                 }
             },
-            Err(error) => refuse_model(&door.shared, &id, Some(&user), received, &error, surface, asked.as_ref()),
+            Err(error) => {
+                trace::refused(door, trace.as_ref(), (&id, &user), asked.as_deref(), received, &error);
+                refuse_model(&door.shared, &id, Some(&user), received, &error, surface, asked.as_ref())
+            }
         }
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
@@ -156,10 +166,10 @@ fn prepare(
     head: &Head,
     body: Bytes,
     arrival: Arrival,
-    listener: Listener,
+    worker: &Worker,
     asked: &mut Option<Arc<str>>,
 ) -> Result<Rc<Request>, Error> {
-    let Arrival { surface, id, received, authorised, is_whole, table, user, .. } = arrival;
+    let Arrival { surface, id, received, authorised, is_whole, table, user, trace, .. } = arrival;
     let began = if is_whole { authorised } else { clock::now() };
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),
@@ -184,7 +194,8 @@ fn prepare(
     let deadline = deadline(head, failover.deadline).map_err(refuse)?;
     let mut story = Story::begun(id, user, model, pin.clone(), stream, received);
     story.spent[Phase::Auth as usize] = authorised.saturating_sub(received);
-    let telling = Telling::new(story, listener);
+    story.trace = trace;
+    let telling = Telling::new(story, worker.listener.clone());
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
     let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
     let is_traced = route.as_ref().is_some_and(|route| route.traced);
@@ -199,7 +210,7 @@ fn prepare(
         envelope,
         body,
         extra: passed_on(head, surface.own_headers()),
-        trace: if is_traced { passed_on(head, &["traceparent", "tracestate"]) } else { Vec::new() },
+        trace: if is_traced { passed_on(head, trace::headers(trace.as_ref())) } else { Vec::new() },
         checked: Cell::new(Some(checked)),
         deadline: clock::instant(received) + deadline,
         explain,

@@ -9,6 +9,7 @@ mod ids;
 mod metrics;
 mod models;
 mod probes;
+mod trace;
 
 use std::{
     rc::Rc,
@@ -36,7 +37,15 @@ use crate::{
     router::table::{Installed, Table},
     settings::{Plan, Source},
     supervision::{Overseer, messages::Reload},
-    telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener, toll::Role},
+    telemetry::{
+        counts::Counts,
+        history::History,
+        ledger::Ledger,
+        log,
+        story::Listener,
+        toll::Role,
+        traces::{Traces, feed::Feed},
+    },
     wire::translate::Dialect,
 };
 
@@ -61,6 +70,8 @@ pub struct Shared {
     pub counts: Arc<Counts>,
     /// What is remembered of them, if anything is.
     pub history: Option<History>,
+    /// Where their spans go, if anywhere.
+    pub traces: Option<Traces>,
     ready: Arc<AtomicBool>,
     /// Where the settings are read again on reload.
     source: Option<Arc<Source>>,
@@ -87,6 +98,7 @@ impl Shared {
             ledger: Arc::default(),
             counts,
             history: None,
+            traces: None,
             ready,
             source,
             reading: Arc::default(),
@@ -115,8 +127,8 @@ impl Shared {
         self.overseer.send(Reload { settings, dry_run }).await.map_err(|_| Error::Internal)
     }
 
-    /// What is done with each request's story on a worker.
-    pub fn listener(&self) -> Listener {
+    /// What is done with each request's story on a worker, whose spans go to `traces`.
+    pub fn listener(&self, traces: Option<Rc<Feed>>) -> Listener {
         let (ledger, counts, installed) = (self.ledger.clone(), self.counts.clone(), self.installed.clone());
         let feed = self.history.as_ref().map(History::feed);
         Rc::new(move |told| {
@@ -127,6 +139,9 @@ impl Shared {
             counts.record(story, labels);
             if let Some(feed) = &feed {
                 feed.record(story, labels);
+            }
+            if let Some(traces) = &traces {
+                traces.record(story, labels);
             }
             ledger.enter(told);
         })

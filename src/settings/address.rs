@@ -1,4 +1,4 @@
-//! Owns where a backend is, as its base URL says: host, port, and whether TLS is spoken there.
+//! Owns where a backend or a collector of traces is, as its URL says: host, port, and whether TLS is spoken there.
 
 use actix_web::http::Uri;
 
@@ -16,10 +16,48 @@ pub struct Address {
     pub secure: bool,
 }
 
+/// What to write instead of a URL that cannot be used.
+struct Words {
+    no_url: &'static str,
+    no_host: &'static str,
+    too_much: &'static str,
+}
+
+const OF_BACKENDS: Words = Words {
+    no_url: "is not a URL; write for example \"https://api.openai.com/v1\"",
+    no_host: "has no host name; write for example \"https://api.openai.com/v1\"",
+    too_much: "must be scheme, host and path only; put credentials into api_key",
+};
+
+const OF_COLLECTORS: Words = Words {
+    no_url: "is not a URL; write for example \"http://127.0.0.1:4318/v1/traces\"",
+    no_host: "has no host name; write for example \"http://127.0.0.1:4318/v1/traces\"",
+    too_much: "must be scheme, host and path only; put credentials into headers",
+};
+
 impl Address {
     /// Reads a base URL; an error tells what to write instead.
     pub(super) fn of(url: &str) -> Result<Self, &'static str> {
-        let uri: Uri = url.parse().map_err(|_| "is not a URL; write for example \"https://api.openai.com/v1\"")?;
+        let (address, uri) = Self::read(url, &OF_BACKENDS)?;
+        if ENDPOINTS.iter().any(|endpoint| uri.path().trim_end_matches('/').ends_with(endpoint)) {
+            return Err(
+                "ends with an endpoint, which Greenroom adds itself; take that away, as in \"https://api.openai.com/v1\"",
+            );
+        }
+        Ok(address)
+    }
+
+    /// Reads the whole URL at which a collector takes traces; an error tells what to write instead.
+    pub(super) fn of_collector(url: &str) -> Result<Self, &'static str> {
+        let (address, uri) = Self::read(url, &OF_COLLECTORS)?;
+        if uri.path().trim_matches('/').is_empty() {
+            return Err("has no path; collectors take traces at /v1/traces, as in \"http://127.0.0.1:4318/v1/traces\"");
+        }
+        Ok(address)
+    }
+
+    fn read(url: &str, words: &Words) -> Result<(Self, Uri), &'static str> {
+        let uri: Uri = url.parse().map_err(|_| words.no_url)?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
             Some("https") => true,
@@ -27,16 +65,11 @@ impl Address {
         };
         let host = uri.host().unwrap_or_default();
         if host.is_empty() {
-            return Err("has no host name; write for example \"https://api.openai.com/v1\"");
+            return Err(words.no_host);
         }
         let authority = uri.authority().map_or("", |authority| authority.as_str());
         if uri.query().is_some() || url.contains('#') || authority.contains('@') {
-            return Err("must be scheme, host and path only; put credentials into api_key");
-        }
-        if ENDPOINTS.iter().any(|endpoint| uri.path().trim_end_matches('/').ends_with(endpoint)) {
-            return Err(
-                "ends with an endpoint, which Greenroom adds itself; take that away, as in \"https://api.openai.com/v1\"",
-            );
+            return Err(words.too_much);
         }
         // Read here, since the parser's own answer for a port out of range is that there is none.
         let port = match authority.strip_prefix(host) {
@@ -44,7 +77,7 @@ impl Address {
             after => after.and_then(|text| text.strip_prefix(':')).and_then(number),
         };
         let port = port.ok_or("has a port that does not exist; it must be from 1 to 65535")?;
-        Ok(Self { host: host.trim_matches(['[', ']']).to_owned(), port, secure })
+        Ok((Self { host: host.trim_matches(['[', ']']).to_owned(), port, secure }, uri))
     }
 }
 
@@ -77,6 +110,19 @@ mod tests {
         }
         for base in ["", "/v1", "/chat/completions/v1", "/my-messages", "/completions"] {
             assert!(Address::of(&format!("https://api.example.com{base}")).is_ok(), "{base}");
+        }
+    }
+
+    #[test]
+    fn a_collector_is_named_with_the_path_at_which_it_takes_traces() {
+        let of = |url: &str| Address::of_collector(url).map(|address| (address.host, address.port));
+        assert_eq!(of("http://127.0.0.1:4318/v1/traces"), Ok(("127.0.0.1".to_owned(), 4318)));
+        assert_eq!(of("https://otel.example.com/any/path"), Ok(("otel.example.com".to_owned(), 443)));
+        for bad in ["http://127.0.0.1:4318", "http://127.0.0.1:4318/", "127.0.0.1:4318", "grpc://h/v1/traces"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+        for more in ["http://user:key@h/v1/traces", "http://h/v1/traces?key=x", "http://h/v1/traces#x"] {
+            assert!(of(more).is_err_and(|why| why.contains("headers")), "{more}");
         }
     }
 

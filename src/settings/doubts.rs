@@ -2,6 +2,9 @@
 
 use super::{Backend, Model, NO_BACKEND, OTHER, Problem, Settings, User};
 
+/// Port of OTLP over gRPC (OTLP 1.x, "OTLP/gRPC Default Port"); over HTTP it is 4318.
+const GRPC: u16 = 4317;
+
 /// Most names in one note.
 const NAMED: usize = 3;
 
@@ -10,7 +13,7 @@ impl Settings {
     pub fn doubts(&self) -> Vec<Problem> {
         let backends = self.backends.iter().flat_map(|(name, backend)| self.of_backend(name, backend));
         let users = self.users.values().flat_map(|user| self.of_user(user));
-        backends.chain(self.of_models()).chain(users).collect()
+        backends.chain(self.of_models()).chain(users).chain(self.of_traces()).collect()
     }
 
     fn of_backend(&self, name: &str, backend: &Backend) -> Vec<Problem> {
@@ -37,6 +40,12 @@ impl Settings {
         let named = self.models.keys().filter(|name| *name == OTHER);
         let text = "is also the word of metrics and history for unknown models; another name keeps them apart";
         named.map(move |name| doubt(format!("models.{name}"), text))
+    }
+
+    fn of_traces(&self) -> Option<Problem> {
+        self.traces.collector.as_ref().filter(|collector| collector.address.port == GRPC)?;
+        let text = "has the port at which collectors speak gRPC, which Greenroom does not; OTLP over HTTP is usually at port 4318";
+        Some(doubt("traces.endpoint".to_owned(), text))
     }
 
     fn of_user(&self, user: &User) -> Vec<Problem> {
@@ -119,6 +128,13 @@ mod tests {
         let told = notes(&lines);
         let keys: Vec<_> = told.iter().filter_map(|note| note.split_once(": ")).map(|(key, _)| key).collect();
         assert_eq!(keys, ["backends.none", "backends.other", "models.other"], "{told:?}");
+    }
+
+    #[test]
+    fn a_collector_at_the_port_of_another_protocol_is_noted() {
+        let told = |port: u16| notes(&format!("[traces]\nendpoint = \"http://127.0.0.1:{port}/v1/traces\"\n"));
+        assert!(matches!(&told(4317)[..], [note] if note.starts_with("traces.endpoint: ")), "{:?}", told(4317));
+        assert_eq!(told(4318), [""; 0]);
     }
 
     #[test]

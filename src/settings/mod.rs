@@ -3,6 +3,7 @@
 mod address;
 mod backend;
 mod doubts;
+mod headers;
 mod history;
 mod limits;
 mod load;
@@ -11,6 +12,7 @@ mod plan;
 mod secret;
 mod section;
 mod server;
+mod traces;
 mod user;
 mod value;
 mod variables;
@@ -28,6 +30,7 @@ pub use self::{
     secret::Secret,
     section::Problem,
     server::{Failover, Server},
+    traces::{Collector, Traces},
     user::{Allowed, TokenDigest, User, check_token, digest},
 };
 
@@ -60,6 +63,8 @@ pub struct Settings {
     pub failover: Failover,
     /// What is remembered.
     pub history: History,
+    /// Where traces of requests go.
+    pub traces: Traces,
     /// Backends by name.
     pub backends: BTreeMap<String, Backend>,
     /// Public models by name.

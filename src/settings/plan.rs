@@ -31,6 +31,7 @@ impl Plan {
         plan.compare("users", &old.users, &new.users);
         plan.compare_one("failover", old.failover == new.failover);
         plan.compare_one("history", old.history == new.history);
+        plan.compare_one("traces", old.traces == new.traces);
         plan.compare_one("server", old.server == new.server);
         let (was, is) = (&started.server, &new.server);
         for (key, same) in [
@@ -41,6 +42,7 @@ impl Plan {
             ("server.drain_timeout", was.drain_timeout == is.drain_timeout),
             ("server.drain_settle", was.drain_settle == is.drain_settle),
             ("history", started.history == new.history),
+            ("traces", started.traces == new.traces),
         ] {
             if !same {
                 plan.needs_restart.push(key);
@@ -106,10 +108,10 @@ mod tests {
         let plan = Plan::of(&base, &base, &more);
         assert_eq!(plan.added, ["backends.b"]);
         assert_eq!(plan.changed, ["backends.a", "server"]);
-        assert_eq!(plan.kept, ["models.m", "users.u", "failover", "history"]);
+        assert_eq!(plan.kept, ["models.m", "users.u", "failover", "history", "traces"]);
         assert_eq!(plan.needs_restart, ["server.workers"]);
         let line = "added: backends.b; changed: backends.a, server; \
-                    kept: models.m, users.u, failover, history; needs a restart: server.workers";
+                    kept: models.m, users.u, failover, history, traces; needs a restart: server.workers";
         assert_eq!(plan.to_string(), line);
         assert_eq!(Plan::of(&more, &more, &base).removed, ["backends.b"]);
     }
@@ -117,10 +119,12 @@ mod tests {
     #[test]
     fn what_waits_for_a_restart_is_told_of_until_it_comes_or_is_taken_back() {
         let base = settings(BASE);
-        let other = settings(&format!("{BASE}[server]\nkeep_alive = \"7s\"\n[history]\nretention = \"1h\"\n"));
+        let other = settings(&format!(
+            "{BASE}[server]\nkeep_alive = \"7s\"\n[history]\nretention = \"1h\"\n[traces]\nsample = 0.5\n"
+        ));
         let again = Plan::of(&base, &other, &other);
         assert!(again.changed.is_empty(), "{again}");
-        assert_eq!(again.needs_restart, ["server.keep_alive", "history"]);
+        assert_eq!(again.needs_restart, ["server.keep_alive", "history", "traces"]);
         assert!(Plan::of(&base, &other, &base).needs_restart.is_empty());
     }
 }

@@ -39,6 +39,7 @@ use crate::{
         counts::Counts,
         history::{self, History},
         toll::Role,
+        traces::{self, Traces},
     },
 };
 
@@ -95,6 +96,13 @@ pub async fn start_recorder(
         let _ = tell.send(addr);
     });
     told.await.ok().map(connect)
+}
+
+/// Starts the Exporter on this thread: it does little but wait. `None` where there are to be no traces.
+pub fn start_exporter(settings: &settings::Traces, counts: Arc<Counts>) -> Option<Traces> {
+    let collector = settings.collector.clone()?;
+    let (exporter, connect) = traces::prepare(collector, settings, counts.clone());
+    Some(connect(guarded::start(exporter, entered(counts, Role::Exporter))))
 }
 
 impl Overseer {

@@ -18,6 +18,7 @@ use super::{
     phase::Phase,
     story::{Ending, RouteReason, Story},
     toll::Toll,
+    traces::counted::Counted,
     users::Users,
 };
 use crate::{
@@ -174,6 +175,8 @@ pub struct Counts {
     pub limited: Limited,
     /// Requests that history does not know of, since its queue was full or it could not be written at the end.
     pub dropped: AtomicU64,
+    /// Spans of traces.
+    pub traces: Counted,
     /// History could not be written when it was last tried.
     pub history_failing: AtomicBool,
     none: Arc<str>,
@@ -193,6 +196,7 @@ impl Default for Counts {
             users: Users::default(),
             limited: Limited::default(),
             dropped: AtomicU64::new(0),
+            traces: Counted::default(),
             history_failing: AtomicBool::new(false),
             none: NO_BACKEND.into(),
             other: OTHER.into(),

@@ -69,7 +69,8 @@ impl Collector for Scrape {
         self.attempts(&mut page)?;
         self.backends(&mut page)?;
         self.gates(&mut page)?;
-        self.process(&mut page)
+        self.process(&mut page)?;
+        self.counts.traces.write(&mut page)
     }
 }
 

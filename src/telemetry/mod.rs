@@ -1,7 +1,8 @@
-//! Owns what is told of requests: their story, the log line, the ledger, the metrics, history; and of what became of actors.
+//! Owns what is told of requests: their story, the log line, the ledger, the metrics, history, traces; and of what became of actors.
 
 pub mod counts;
 pub mod exposition;
+mod handing;
 pub mod history;
 pub mod ledger;
 pub mod limited;
@@ -11,4 +12,5 @@ pub mod phase;
 mod sight;
 pub mod story;
 pub mod toll;
+pub mod traces;
 pub mod users;

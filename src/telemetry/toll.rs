@@ -17,6 +17,8 @@ pub enum Role {
     Router,
     /// Writes history.
     Recorder,
+    /// Sends traces.
+    Exporter,
 }
 
 // A table indexed by role has a place for the last of them.
@@ -24,7 +26,7 @@ const _: () = assert!(Role::Recorder as usize + 1 == Role::ALL.len());
 
 impl Role {
     /// In the order of `Toll`.
-    const ALL: [Self; 3] = [Self::Overseer, Self::Router, Self::Recorder];
+    const ALL: [Self; 4] = [Self::Overseer, Self::Router, Self::Recorder, Self::Exporter];
 
     /// The word in logs, metrics and admin output.
     pub fn as_str(self) -> &'static str {
@@ -32,6 +34,7 @@ impl Role {
             Self::Overseer => "overseer",
             Self::Router => "router",
             Self::Recorder => "recorder",
+            Self::Exporter => "exporter",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! Owns a plain HTTP client for the command line: any URL, any headers, one deadline.
+//! Owns a plain HTTP client for what is no request of a client's, on the command line and to a collector of traces: any URL, any
+//! headers, the caller's deadline.
 
 use std::time::Duration;
 
@@ -45,7 +46,7 @@ impl Plain {
         method: Method,
         url: &str,
         headers: &[(&str, &str)],
-        body: Option<String>,
+        body: Option<Bytes>,
     ) -> Result<Reply, String> {
         let mut request = self.0.request(method, url).no_decompress();
         for (name, value) in headers {

@@ -57,6 +57,7 @@ mod thinking_tests;
 mod tool_names;
 #[cfg(test)]
 mod tools_tests;
+pub mod trace_context;
 pub mod translate;
 #[cfg(test)]
 mod translate_tests;

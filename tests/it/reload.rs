@@ -51,7 +51,7 @@ async fn a_reload_installs_the_file_and_lists_what_it_did() {
     let plan = reply.json()["plan"].clone();
     assert_eq!(names(&plan, "added"), ["backends.spare", "backends.two"]);
     assert_eq!(names(&plan, "changed"), ["models.m", "server"]);
-    assert_eq!(names(&plan, "kept"), ["backends.one", "users.tester", "failover", "history"]);
+    assert_eq!(names(&plan, "kept"), ["backends.one", "users.tester", "failover", "history", "traces"]);
     assert_eq!(names(&plan, "needs_restart"), ["server.workers"]);
     assert_eq!(status_at(&proxy, "two").await, 200);
     // The same again changes nothing more, and still waits for the restart.

@@ -52,7 +52,7 @@ impl Webhook {
 /// Posts a change; a webhook that fails is told of and does not end the watch.
 async fn tell(plain: &Plain, url: &str, text: &str) {
     let body = json!({"text": text}).to_string();
-    match timeout(PATIENCE, plain.send(Method::POST, url, &[], Some(body))).await {
+    match timeout(PATIENCE, plain.send(Method::POST, url, &[], Some(body.into()))).await {
         Ok(Ok(reply)) if (200..300).contains(&reply.status) => {}
         Ok(Ok(reply)) => complain(format_args!("the webhook answered {}", reply.status)),
         Ok(Err(why)) => complain(format_args!("the webhook cannot be reached: {why}")),

@@ -138,7 +138,7 @@ impl Door {
 
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
-        let mut reply = match surface(head.path()).filter(|_| head.method == Method::Post) {
+        let mut reply = match Surface::at(head.path()).filter(|_| head.method == Method::Post) {
             // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
             // And written where it stays: three kilobytes would be moved three times on their way there.
             Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await?,
@@ -231,7 +231,7 @@ impl Door {
             }
             _ => Ok(Bytes::new()),
         };
-        let endpoint = surface(head.path());
+        let endpoint = Surface::at(head.path());
         let served = match body {
             Ok(_) if endpoint.is_some() && head.wants_websocket() => Err(Error::NoWebsocket),
             Ok(_) if endpoint.is_some() => {
@@ -265,19 +265,6 @@ impl Door {
             leave(intake, true, manner, &self.closing).await;
         }
     }
-}
-
-/// The model endpoint of this path.
-fn surface(path: &str) -> Option<Surface> {
-    Some(match path {
-        "/v1/chat/completions" => Surface::Chat,
-        "/v1/messages" => Surface::Messages,
-        "/v1/messages/count_tokens" => Surface::CountTokens,
-        "/v1/responses" => Surface::Responses,
-        "/v1/embeddings" => Surface::Embeddings,
-        "/v1/completions" => Surface::Completions,
-        _ => return None,
-    })
 }
 
 /// What comes of `work`, unless the client leaves before: then it is dropped, and all it holds with it. It is pinned by the

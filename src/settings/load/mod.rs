@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use self::references::{Entries, References};
 use super::{
-    Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
+    Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, Traces, User,
     section::{Defaults, Problems, Section},
     variables::interpolate,
 };
@@ -125,6 +125,7 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
     let server = Server::read(root.raw("server"), problems);
     let failover = Failover::read(root.raw("failover"), problems);
     let history = History::read(root.raw("history"), problems);
+    let traces = Traces::read(root.raw("traces"), problems);
     let mut defaults = Section::open("defaults", root.raw("defaults"), problems);
     let [of_backends, of_models] = ["backend", "model"].map(|key| read_defaults(&mut defaults, key, problems));
     defaults.finish();
@@ -146,6 +147,7 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
         server: server?,
         failover,
         history,
+        traces,
         backends: sound(backends),
         models: sound(models),
         users: sound(users),

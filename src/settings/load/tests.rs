@@ -86,7 +86,7 @@ fn a_file_that_is_no_toml_is_told_of_by_place_and_without_its_text() {
 
 #[test]
 fn a_value_under_any_key_is_repeated_in_no_words_about_it() {
-    for table in ["server", "failover", "history", "defaults.backend", "defaults.model"] {
+    for table in ["server", "failover", "history", "traces", "defaults.backend", "defaults.model"] {
         let all: Value = toml::from_str(DEFAULT).expect("the defaults");
         let keys = table.split('.').fold(&all, |value, key| &value[key]).as_object().expect("a table").clone();
         for key in keys.keys() {

@@ -1,28 +1,21 @@
 //! Owns the way of a story into history: added up on the worker that served it, handed over once per flush interval.
 //!
-//! A message per request would wake the recorder's thread, a system call, for each; adding to a map of the worker's own
-//! costs a hash, and a whole flush interval becomes a handful of rows.
+//! Adding to a map of the worker's own costs a hash, and a whole flush interval becomes a handful of rows.
 
 use std::{
     cell::{Cell, RefCell},
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
 
 use foldhash::fast::RandomState;
 use hashbrown::HashMap;
-use tokio::{
-    sync::{mpsc, watch},
-    time::{MissedTickBehavior, interval},
-};
+use tokio::sync::mpsc;
 
 use super::tally::{Key, Tally, tell};
 use crate::telemetry::{
     counts::{Counts, Labels},
+    handing::{Feeding, Handing, Open},
     story::Story,
 };
 
@@ -37,12 +30,8 @@ pub(super) struct Row {
 #[derive(Debug, Clone)]
 pub(super) struct Intake {
     pub(super) rows: mpsc::Sender<Row>,
-    pub(super) every: Duration,
     pub(super) counts: Arc<Counts>,
-    /// Feeds that have not handed in everything yet.
-    pub(super) feeds: Arc<AtomicUsize>,
-    /// Set when Greenroom stops.
-    pub(super) closing: watch::Receiver<bool>,
+    pub(super) handing: Handing,
 }
 
 /// What a worker has not handed in yet. Dropped with its worker, it hands in the rest.
@@ -52,31 +41,15 @@ pub struct Feed {
     pending: RefCell<HashMap<Key, Tally, RandomState>>,
     /// Nothing is held back any more.
     closing: Cell<bool>,
+    _open: Open,
 }
 
 impl Feed {
     /// A feed of this thread, which has to run tasks.
     pub(super) fn start(intake: Intake) -> Rc<Self> {
-        intake.feeds.fetch_add(1, Ordering::Relaxed);
-        let feed = Rc::new(Self { intake, pending: RefCell::default(), closing: Cell::new(false) });
-        let weak = Rc::downgrade(&feed);
-        let mut closing = feed.intake.closing.clone();
-        let mut tick = interval(feed.intake.every);
-        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        actix_rt::spawn(async move {
-            loop {
-                let closed = tokio::select! {
-                    _ = tick.tick() => false,
-                    changed = closing.wait_for(|closing| *closing) => { drop(changed); true }
-                };
-                let Some(feed) = weak.upgrade() else { return };
-                feed.closing.set(closed);
-                feed.hand_in();
-                if closed {
-                    return;
-                }
-            }
-        });
+        let open = intake.handing.open();
+        let feed = Rc::new(Self { intake, pending: RefCell::default(), closing: Cell::new(false), _open: open });
+        feed.intake.handing.see_to(&feed);
         feed
     }
 
@@ -89,11 +62,11 @@ impl Feed {
         });
         drop(pending);
         if self.closing.get() {
-            self.hand_in();
+            self.hand_over();
         }
     }
 
-    fn hand_in(&self) {
+    fn hand_over(&self) {
         for (key, tally) in self.pending.borrow_mut().drain() {
             let attempts = tally.total();
             if self.intake.rows.try_send(Row { key, tally }).is_err() {
@@ -103,9 +76,15 @@ impl Feed {
     }
 }
 
+impl Feeding for Feed {
+    fn hand_in(&self, last: bool) {
+        self.closing.set(last);
+        self.hand_over();
+    }
+}
+
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.hand_in();
-        self.intake.feeds.fetch_sub(1, Ordering::Release);
+        self.hand_over();
     }
 }

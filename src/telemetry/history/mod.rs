@@ -10,18 +10,12 @@ pub mod tally;
 use std::{
     collections::HashMap,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
-use tokio::{
-    sync::{mpsc, watch},
-    time::sleep,
-};
+use tokio::sync::mpsc;
 
 use self::{
     answer::Answer,
@@ -30,7 +24,10 @@ use self::{
     store::{Entry, Store},
     tally::{Key, Tally, unix},
 };
-use super::counts::Counts;
+use super::{
+    counts::Counts,
+    handing::{Closing, handing},
+};
 use crate::{backend::vitals::Vitals, clock, settings};
 
 /// Pause between two complaints about the same disk.
@@ -39,8 +36,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
 /// Pause between two deletions of what is too old.
 const FORGET_EVERY: Duration = Duration::from_mins(10);
 
-/// How long workers have to hand in their last rows, and the disk to take them.
-const LAST_ROWS: Duration = Duration::from_secs(1);
+/// How long the disk has to take the last rows.
 const LAST_WRITE: Duration = Duration::from_secs(5);
 
 /// The backends as they are configured at any moment; their journals are read from here.
@@ -66,7 +62,7 @@ pub struct Recorder {
 pub struct History {
     intake: Intake,
     recorder: Addr<Recorder>,
-    closing: Arc<watch::Sender<bool>>,
+    closing: Closing,
 }
 
 /// A recorder, and everyone else's end of it once it runs and has an address. Nothing is opened before it runs.
@@ -76,14 +72,8 @@ pub fn prepare(
     backends: Backends,
 ) -> (Recorder, impl FnOnce(Addr<Recorder>) -> History) {
     let (sender, rows) = mpsc::channel(settings.queue);
-    let (closing, closed) = watch::channel(false);
-    let intake = Intake {
-        rows: sender,
-        every: settings.flush_every,
-        counts: counts.clone(),
-        feeds: Arc::new(AtomicUsize::new(0)),
-        closing: closed,
-    };
+    let (handing, closing) = handing(settings.flush_every);
+    let intake = Intake { rows: sender, counts: counts.clone(), handing };
     let recorder = Recorder {
         settings,
         rows,
@@ -95,7 +85,7 @@ pub fn prepare(
         events: Vec::new(),
         complained: None,
     };
-    (recorder, move |recorder| History { intake, recorder, closing: Arc::new(closing) })
+    (recorder, move |recorder| History { intake, recorder, closing })
 }
 
 impl History {
@@ -112,14 +102,7 @@ impl History {
 
     /// The process is about to end: everything goes to the disk.
     pub async fn close(&self) {
-        self.closing.send_replace(true);
-        let handed_in = async {
-            while self.intake.feeds.load(Ordering::Acquire) > 0 {
-                sleep(Duration::from_millis(5)).await;
-            }
-        };
-        // A worker that was stopped in the middle of something may be late; what it has not handed in is lost.
-        let _ = tokio::time::timeout(LAST_ROWS, handed_in).await;
+        self.closing.close().await;
         if self.recorder.send(Flush).timeout(LAST_WRITE).await.is_err() {
             log::warn!("history: the last rows could not be written in time");
         }

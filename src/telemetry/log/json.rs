@@ -14,6 +14,7 @@ use super::{
 use crate::{
     error::Error,
     telemetry::story::{AttemptNote, Story, ms},
+    wire::trace_context::TraceId,
 };
 
 /// What every line has, and what it has beside that.
@@ -37,6 +38,9 @@ struct Words {
 #[derive(Default, Serialize)]
 struct Request<'a> {
     id: &'a str,
+    /// Only of requests whose spans are told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace_id: Option<TraceId>,
     user: Option<&'a str>,
     model: Option<&'a str>,
     backend: Option<&'a str>,
@@ -79,6 +83,7 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
         TARGET,
         Request {
             id: &story.id,
+            trace_id: story.trace.and_then(|trace| trace.told()),
             user: Some(&story.user.name),
             model: Some(&story.model),
             backend: served.map(|attempt| &*attempt.backend),

@@ -9,7 +9,10 @@ use smallvec::SmallVec;
 
 pub use self::report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms};
 use self::report::{as_maybe_ms, as_ms};
-use super::phase::Phase;
+use super::{
+    phase::Phase,
+    traces::{Hop, Trace},
+};
 use crate::{
     clock,
     error::{Class, Error},
@@ -79,6 +82,9 @@ pub struct AttemptNote {
     /// How the choice came about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Box<serde_json::Value>>,
+    /// Its part in the request's trace.
+    #[serde(skip)]
+    pub hop: Option<Hop>,
 }
 
 /// The story so far.
@@ -120,6 +126,8 @@ pub struct Story {
     pub ended: Option<Duration>,
     /// Time spent waiting for a place while all backends were full, if any was.
     pub queued: Option<Duration>,
+    /// Its part in a trace, where there are traces.
+    pub trace: Option<Trace>,
     /// Time spent per `Phase`, over all attempts.
     pub spent: [Duration; Phase::ALL.len()],
 }
@@ -269,6 +277,7 @@ impl Story {
             rescue: None,
             ended: None,
             queued: None,
+            trace: None,
             spent: [Duration::ZERO; Phase::ALL.len()],
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{AttemptNote, Story};
-use crate::{clock, error::Class};
+use crate::{clock, error::Class, wire::trace_context::TraceId};
 
 /// The outcome of what was answered.
 pub const SUCCESS: &str = "success";
@@ -49,6 +49,9 @@ impl Ending {
 pub struct StoryReport<'a> {
     /// `x-request-id`.
     pub id: &'a str,
+    /// The trace that has its spans.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<TraceId>,
     /// When it came, RFC 3339.
     pub received: String,
     /// The user's name.
@@ -96,6 +99,7 @@ impl Story {
     pub fn report(&self) -> StoryReport<'_> {
         StoryReport {
             id: &self.id,
+            trace_id: self.trace.and_then(|trace| trace.told()),
             received: clock::rfc3339(self.received),
             user: &self.user.name,
             model: &self.model,

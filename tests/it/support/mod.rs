@@ -1,6 +1,7 @@
 //! Owns what the behaviour tests share: the proxy as a process, scripted backends, a raw client, waiting with a deadline.
 
 pub(crate) mod client;
+pub(crate) mod collector;
 pub(crate) mod faults;
 pub(crate) mod heard;
 pub(crate) mod launch;
