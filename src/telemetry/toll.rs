@@ -22,7 +22,7 @@ pub enum Role {
 }
 
 // A table indexed by role has a place for the last of them.
-const _: () = assert!(Role::Recorder as usize + 1 == Role::ALL.len());
+const _: () = assert!(Role::Exporter as usize + 1 == Role::ALL.len());
 
 impl Role {
     /// In the order of `Toll`.
