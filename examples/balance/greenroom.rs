@@ -12,7 +12,7 @@ use greenroom::{
         load::{self, Busy, Cost},
     },
     router::choose::{Bid, choose, favour},
-    settings::BreakerSettings,
+    settings::{self, BreakerSettings},
 };
 use rand::{RngExt, rngs::StdRng};
 
@@ -81,15 +81,20 @@ impl Greenroom {
     }
 }
 
+/// The defaults as they are shipped.
 fn breaker_settings() -> BreakerSettings {
-    BreakerSettings {
-        failures: 3,
-        window: Duration::from_secs(30),
-        min_samples: 10,
-        error_ratio: 0.5,
-        backoff_min: Duration::from_secs(1),
-        backoff_max: Duration::from_mins(1),
-    }
+    const ONE: &str = r#"
+        [backends.a]
+        protocol = "openai"
+        base_url = "http://127.0.0.1:9/v1"
+        [models.m]
+        backends = [{ backend = "a" }]
+        [users.u]
+        token = "t"
+        models = ["*"]
+        backends = ["*"]
+    "#;
+    settings::parse("defaults", ONE).expect("the least there can be").backends["a"].breaker.clone()
 }
 
 impl Policy for Greenroom {
@@ -98,12 +103,13 @@ impl Policy for Greenroom {
     }
 
     fn begin(&mut self, known: &[Known]) {
+        let settings = breaker_settings();
         let new = |known: &Known| Backend {
             known: *known,
             busy: Busy::default(),
             works: Vec::new(),
             learner: Learner::default(),
-            breaker: Breaker::new(breaker_settings(), known.slots, Gate::Open),
+            breaker: Breaker::new(settings.clone(), known.slots, Gate::Open),
             gate: GateCell::default(),
             probing: false,
             probed: Duration::ZERO,

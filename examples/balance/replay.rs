@@ -90,3 +90,22 @@ impl Fleet {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::{fleet::fleets, greenroom::Greenroom, policies, trace};
+
+    #[test]
+    fn who_is_failed_is_answered_by_another_and_nobody_has_less_to_do_for_it() {
+        let fleet = fleets().into_iter().find(|fleet| fleet.name == "one failing fast").expect("it is one of them");
+        let paced = fleet.pace(&trace::synthetic(1)[..1500], 0.85);
+        let mut all = policies::rivals();
+        all.push(Box::new(Greenroom::new(false)));
+        for policy in all.iter_mut().filter(|policy| policy.name() != "oracle") {
+            let outcomes = fleet.replay(&paced, &mut **policy, 1);
+            let failed = outcomes.iter().filter(|outcome| outcome.failed).count();
+            assert!(failed > 0, "{}", policy.name());
+            assert!(outcomes.iter().all(|outcome| outcome.total > 0.0), "{}", policy.name());
+        }
+    }
+}
