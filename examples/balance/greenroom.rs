@@ -12,14 +12,13 @@ use greenroom::{
         load::{self, Busy, Cost},
     },
     router::choose::{Bid, choose, favour},
-    settings::BreakerSettings,
+    settings::{self, BreakerSettings},
 };
-use rand::rngs::StdRng;
+use rand::{RngExt, rngs::StdRng};
 
 use crate::{
     fleet::Known,
-    policies::{Policy, View},
-    replay::Outcome,
+    policies::{Policy, Took, View},
     report::OWN,
     trace::Request,
 };
@@ -41,6 +40,8 @@ struct Backend {
     /// When it was last probed.
     probed: Duration,
     successes: u64,
+    /// Between 0 and 1, for the next time shut.
+    jitter: f64,
 }
 
 impl Backend {
@@ -80,15 +81,20 @@ impl Greenroom {
     }
 }
 
+/// The defaults as they are shipped.
 fn breaker_settings() -> BreakerSettings {
-    BreakerSettings {
-        failures: 3,
-        window: Duration::from_secs(30),
-        min_samples: 10,
-        error_ratio: 0.5,
-        backoff_min: Duration::from_secs(1),
-        backoff_max: Duration::from_mins(1),
-    }
+    const ONE: &str = r#"
+        [backends.a]
+        protocol = "openai"
+        base_url = "http://127.0.0.1:9/v1"
+        [models.m]
+        backends = [{ backend = "a" }]
+        [users.u]
+        token = "t"
+        models = ["*"]
+        backends = ["*"]
+    "#;
+    settings::parse("defaults", ONE).expect("the least there can be").backends["a"].breaker.clone()
 }
 
 impl Policy for Greenroom {
@@ -97,16 +103,18 @@ impl Policy for Greenroom {
     }
 
     fn begin(&mut self, known: &[Known]) {
+        let settings = breaker_settings();
         let new = |known: &Known| Backend {
             known: *known,
             busy: Busy::default(),
             works: Vec::new(),
             learner: Learner::default(),
-            breaker: Breaker::new(breaker_settings(), known.slots, Gate::Open),
+            breaker: Breaker::new(settings.clone(), known.slots, Gate::Open),
             gate: GateCell::default(),
             probing: false,
             probed: Duration::ZERO,
             successes: 0,
+            jitter: 0.0,
         };
         self.backends = known.iter().map(new).collect();
     }
@@ -121,6 +129,7 @@ impl Policy for Greenroom {
             let estimate = b.learner.estimate.expected(now, usual);
             let cost = load::cost(estimate, b.busy, b.known.slots, WEIGHT);
             match admission(b) {
+                _ if view.tried == Some(index) => None,
                 Admission::Welcome => Some(Bid { reluctant: false, cost }),
                 Admission::Reluctant => Some(Bid { reluctant: true, cost }),
                 Admission::Probe => Some(Bid { reluctant: false, cost: Cost::default() }),
@@ -136,6 +145,7 @@ impl Policy for Greenroom {
         if admission(backend) == Admission::Probe {
             (backend.probing, backend.probed) = (backend.gate.start_probe(now, ALONE), now);
         }
+        backend.jitter = rng.random();
         backend.take(view.request.prompt);
         Some(chosen)
     }
@@ -152,11 +162,11 @@ impl Policy for Greenroom {
         }
     }
 
-    fn done(&mut self, backend: usize, request: &Request, outcome: &Outcome, now: f64) {
+    fn done(&mut self, backend: usize, request: &Request, took: Took, now: f64) {
         let backend = &mut self.backends[backend];
         let rest = request.answer.saturating_sub(1);
         if rest > 0 {
-            let per_token = Duration::from_secs_f64((outcome.total - outcome.first_token) / f64::from(rest));
+            let per_token = Duration::from_secs_f64(took.streamed / f64::from(rest));
             let crowd = load::crowd(backend.busy.streaming, backend.known.slots.into());
             backend.learner.pace(per_token, rest, crowd, Duration::from_secs_f64(now));
         }
@@ -172,8 +182,7 @@ impl Policy for Greenroom {
         let backend = &mut self.backends[backend];
         backend.leave(request.prompt);
         let (probe, now) = (backend.probing, Duration::from_secs_f64(now));
-        // Jitter keeps several proxies apart; there is one here, and a run is to be repeatable.
-        backend.breaker.failed(Blow::Counted { retry_after: None }, probe, backend.successes, now, 0.5);
+        backend.breaker.failed(Blow::Counted { retry_after: None }, probe, backend.successes, now, backend.jitter);
         backend.publish(probe);
     }
 }

@@ -5,7 +5,7 @@
 
 use rand::{RngExt, rngs::StdRng};
 
-use crate::{fleet::Known, replay::Outcome, server::Server, trace::Request};
+use crate::{fleet::Known, server::Server, trace::Request};
 
 /// Seconds a rival leaves a backend alone after a failure.
 const LEFT_ALONE: f64 = 10.0;
@@ -18,8 +18,19 @@ const FIRST_GUESS: f64 = 1.0;
 pub(crate) struct View<'a> {
     pub now: f64,
     pub request: &'a Request,
+    /// Who has failed it.
+    pub tried: Option<usize>,
     pub servers: &'a [Server],
     pub failing: &'a [bool],
+}
+
+/// How long a backend took for a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Took {
+    /// Seconds to its last token.
+    pub total: f64,
+    /// Seconds from its first token to its last.
+    pub streamed: f64,
 }
 
 /// A way to choose, told of everything a proxy sees.
@@ -33,7 +44,7 @@ pub(crate) trait Policy {
     /// A request of `backend` got its first token after so many seconds.
     fn first_token(&mut self, backend: usize, seconds: f64, request: &Request, now: f64);
     /// A request of `backend` ended well.
-    fn done(&mut self, backend: usize, request: &Request, outcome: &Outcome, now: f64);
+    fn done(&mut self, backend: usize, request: &Request, took: Took, now: f64);
     /// A request of `backend` failed.
     fn failed(&mut self, backend: usize, request: &Request, now: f64);
 }
@@ -155,9 +166,10 @@ impl Policy for Rival {
 
     fn choose(&mut self, view: &View<'_>, rng: &mut StdRng) -> Option<usize> {
         let count = self.backends.len();
-        let mut ready: Vec<_> = (0..count).filter(|&i| self.backends[i].left_alone_until <= view.now).collect();
+        let others = || (0..count).filter(|i| view.tried != Some(*i));
+        let mut ready: Vec<_> = others().filter(|&i| self.backends[i].left_alone_until <= view.now).collect();
         if ready.is_empty() {
-            ready = (0..count).collect();
+            ready = others().collect();
         }
         let chosen = match self.rule {
             Rule::RoundRobin => {
@@ -190,11 +202,11 @@ impl Policy for Rival {
         }
     }
 
-    fn done(&mut self, backend: usize, _: &Request, outcome: &Outcome, now: f64) {
+    fn done(&mut self, backend: usize, _: &Request, took: Took, now: f64) {
         let backend = &mut self.backends[backend];
         backend.streaming -= 1;
         if self.rule == Rule::EwmaEnd {
-            backend.measure(outcome.total, now);
+            backend.measure(took.total, now);
         }
     }
 

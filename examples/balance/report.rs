@@ -12,7 +12,7 @@ pub(crate) struct Figures {
     pub first_token: [f64; 3],
     /// Seconds.
     pub total_p99: f64,
-    /// Share of the requests.
+    /// Share of the requests that a backend failed.
     pub failures: f64,
 }
 
@@ -32,7 +32,7 @@ fn percentile(sorted: &[f64], q: f64) -> f64 {
 impl Figures {
     pub(crate) fn new(policy: &'static str, outcomes: &[Outcome]) -> Self {
         let sorted = |value: fn(&Outcome) -> f64| {
-            let mut all: Vec<_> = outcomes.iter().filter(|outcome| !outcome.failed).map(value).collect();
+            let mut all: Vec<_> = outcomes.iter().filter(|outcome| outcome.total > 0.0).map(value).collect();
             all.sort_unstable_by(f64::total_cmp);
             all
         };

@@ -32,7 +32,7 @@ async fn stage(probe: &str) -> (Upstream, Arc<AtomicBool>, Proxy) {
         true => Answer::says("hi"),
     })
     .await;
-    let lines = format!("probe = \"{probe}\"\nprobe_every = \"100ms\"\nbackoff_min = \"50s\"\nbreaker_failures = 2");
+    let lines = format!("probe = \"{probe}\"\nprobe_every = \"100ms\"\nbackoff_min = \"30s\"\nbreaker_failures = 2");
     let settings =
         Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1").set("backends.one", &lines);
     let proxy = Proxy::start(&settings).await;
@@ -186,7 +186,7 @@ async fn a_probe_that_ends_behind_an_open_gate_bars_no_later_one() {
     let settings = Settings::new()
         .backend("one", one.addr)
         .set("failover", "max_attempts = 1")
-        .set("backends.one", "max_in_flight = 2\nbackoff_min = \"50s\"\nbreaker_failures = 2");
+        .set("backends.one", "max_in_flight = 2\nbackoff_min = \"30s\"\nbreaker_failures = 2");
     let proxy = Proxy::start(&settings).await;
     for _ in 0..2 {
         assert_eq!(proxy.hello().await.status(), 502);
@@ -215,7 +215,7 @@ async fn a_probe_that_ends_behind_an_open_gate_bars_no_later_one() {
 async fn refused_but_listed(chat: Answer, list: Answer, probe: &str) -> (Upstream, Proxy, Value) {
     let one =
         Upstream::start(move |_, ask| if ask.head.line.starts_with("GET") { list.clone() } else { chat.clone() }).await;
-    let lines = format!("probe = \"{probe}\"\nprobe_every = \"50ms\"\nbackoff_min = \"50s\"\nbreaker_failures = 1");
+    let lines = format!("probe = \"{probe}\"\nprobe_every = \"50ms\"\nbackoff_min = \"30s\"\nbreaker_failures = 1");
     let settings =
         Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1").set("backends.one", &lines);
     let proxy = Proxy::start(&settings).await;
