@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{
     Fault, Malformed, Usage,
-    chat::{Part, Signature},
+    chat::{Part, Signature, Source},
 };
 
 /// Why generation ended.
@@ -23,6 +23,8 @@ pub(crate) enum ChatEvent<'a> {
         id: Option<Cow<'a, str>>,
         model: Option<Cow<'a, str>>,
         created: Option<u64>,
+        /// Counts so far, where they are told as early as this.
+        usage: Option<Usage>,
     },
     Text(Cow<'a, str>),
     /// A signature for the text so far.
@@ -32,6 +34,8 @@ pub(crate) enum ChatEvent<'a> {
     /// The thinking block is complete.
     ThinkingEnd(Option<Signature>),
     Redacted(Cow<'a, str>),
+    /// An image that the model made.
+    Image(Source),
     ToolCall {
         index: u32,
         id: Option<Cow<'a, str>>,
@@ -59,9 +63,19 @@ impl ChatEvent<'_> {
     pub(crate) fn goes_on(&self) -> bool {
         match self {
             Self::Text(text) => !text.is_empty(),
-            Self::Refusal(_) | Self::Thinking(_) | Self::Redacted(_) | Self::ToolCall { .. } => true,
+            Self::Refusal(_) | Self::Thinking(_) | Self::Redacted(_) | Self::Image(_) | Self::ToolCall { .. } => true,
             _ => false,
         }
+    }
+}
+
+/// An answer of a kind for which the client's dialect has no place: half of one would look whole.
+pub(crate) fn unplaced(what: &str) -> Fault {
+    Fault {
+        kind: "invalid_request_error".into(),
+        code: "unsupported_output".into(),
+        message: format!("The model answered with {what}, for which this API has no place."),
+        ..Fault::default()
     }
 }
 

@@ -6,12 +6,13 @@ use serde_json::Value;
 
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
-    chat::Weight,
+    chat::{Part, Weight},
     course::Moves,
-    events::{ChatEvent, Finish, StreamReader, StreamWriter},
+    events::{ChatEvent, Finish, StreamReader, StreamWriter, unplaced},
     gemini,
     json::push,
     openai, responses,
+    scan::halves,
     tool_names::{Names, shorten},
 };
 
@@ -135,11 +136,16 @@ pub fn reply(
     body: &[u8],
     ctx: &ReplyContext,
 ) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
+    let legible = halves::replaced(body);
+    let body = legible.as_deref().unwrap_or(body);
     let mut reply = match from {
-        Protocol::Openai => openai::reply_in::read(body)?,
+        Protocol::Openai => openai::reply_in::read(body, &ctx.model)?,
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
         Protocol::Gemini => gemini::reply_in::read(body)?,
     };
+    if to != Dialect::Chat && reply.parts.iter().any(|part| matches!(part, Part::Image { .. })) {
+        reply.fault = Some(unplaced(IMAGE));
+    }
     if reply.fault.is_some() {
         return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
     }
@@ -152,6 +158,9 @@ pub fn reply(
     }
     Ok((written, Observed { usage: reply.usage, ..Observed::default() }))
 }
+
+/// What chat completions alone have a place for.
+const IMAGE: &str = "an image";
 
 /// Reads a provider's error, whatever its body is.
 pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
@@ -168,6 +177,7 @@ pub struct StreamTranslator {
     writer: Box<dyn StreamWriter + Send>,
     /// What the client calls its tools.
     names: Names,
+    to: Dialect,
     finish: Option<(Finish, Option<String>)>,
     usage: Option<Usage>,
     /// Nothing more is written: the end is.
@@ -188,11 +198,12 @@ impl StreamTranslator {
     pub fn new(from: Protocol, to: Dialect, ctx: ReplyContext, include_usage: bool) -> Self {
         Self {
             reader: match from {
-                Protocol::Openai => Box::new(openai::stream_in::Reader::default()),
+                Protocol::Openai => Box::new(openai::stream_in::Reader::new(&ctx.model)),
                 Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
                 Protocol::Gemini => Box::new(gemini::stream_in::Reader::default()),
             },
             names: ctx.asked.names().clone(),
+            to,
             writer: match to {
                 Dialect::Chat => Box::new(openai::stream_out::Writer::new(ctx, include_usage)),
                 Dialect::Messages => Box::new(anthropic::stream_out::Writer::new(ctx)),
@@ -216,7 +227,8 @@ impl StreamTranslator {
             return Ok(seen);
         }
         let mut events = Vec::with_capacity(4);
-        self.reader.frame(event, data, &mut events)?;
+        let legible = halves::replaced(data);
+        self.reader.frame(event, legible.as_deref().unwrap_or(data), &mut events)?;
         let goes_on = events.iter().any(ChatEvent::goes_on);
         // A finish behind which more is said was none.
         self.finish.take_if(|_| goes_on);
@@ -230,6 +242,10 @@ impl StreamTranslator {
                 ChatEvent::Usage(usage) => {
                     self.usage = Some(usage);
                     seen.usage = Some(usage);
+                }
+                ChatEvent::Image(_) if self.to != Dialect::Chat => {
+                    seen.fault = Some(unplaced(IMAGE));
+                    return Ok(seen);
                 }
                 ChatEvent::Fault(fault) => {
                     seen.fault = Some(fault);

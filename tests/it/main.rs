@@ -47,6 +47,7 @@ mod retry_after;
 mod reuse;
 mod secure;
 mod settings;
+mod shapes;
 mod sixteen;
 mod stainless;
 mod stop;

@@ -11,7 +11,7 @@ use super::{
         chat::Signature,
         course,
         events::{ChatEvent, Finish, StreamReader},
-        json::Text,
+        json::{Text, malformed},
     },
     fault,
     usage::RawUsage,
@@ -43,13 +43,14 @@ enum Block {
 
 impl StreamReader for Reader {
     fn frame<'a>(&mut self, name: Option<&str>, data: &'a [u8], out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
-        let event: Event<'a> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+        let event: Event<'a> = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
         // The data repeats the event's name, except where a compatible server leaves it out.
         match event.kind.as_ref().map_or(name.unwrap_or_default(), |kind| kind.0.as_ref()) {
             "message_start" => {
                 let message = event.message.unwrap_or_default();
                 self.usage.merge(message.usage.unwrap_or_default());
                 out.push(ChatEvent::Start {
+                    usage: Some(self.usage.into()),
                     id: message.id.map(|t| t.0),
                     model: message.model.map(|t| t.0),
                     created: None,

@@ -39,7 +39,7 @@ impl Writer {
         Self { ctx, started: false, next: 0, open: Open::Nothing }
     }
 
-    fn begin(&mut self, id: Option<&str>, model: Option<&str>, out: &mut Vec<u8>) {
+    fn begin(&mut self, id: Option<&str>, model: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
@@ -54,7 +54,7 @@ impl Writer {
             "content": [],
             "stop_reason": null,
             "stop_sequence": null,
-            "usage": usage(Usage::default()),
+            "usage": usage(count.unwrap_or_default()),
         });
         send("message_start", &[("message", message)], out);
     }
@@ -105,11 +105,11 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, .. } = event {
-            self.begin(id.as_deref(), model.as_deref(), out);
+        if let ChatEvent::Start { id, model, usage, .. } = event {
+            self.begin(id.as_deref(), model.as_deref(), *usage, out);
             return;
         }
-        self.begin(None, None, out);
+        self.begin(None, None, None, out);
         match event {
             ChatEvent::Text(text) | ChatEvent::Refusal(text) => self.text(text, out),
             ChatEvent::Thinking(text) => {
@@ -144,7 +144,7 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
-        self.begin(None, None, out);
+        self.begin(None, None, None, out);
         self.close(out);
         let delta = json!({"stop_reason": word(reason, stop_sequence), "stop_sequence": stop_sequence});
         send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);

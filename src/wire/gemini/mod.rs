@@ -2,6 +2,7 @@
 
 mod args;
 mod calls_out;
+mod chunk;
 pub(crate) mod fault;
 mod models;
 pub(crate) mod reply_in;

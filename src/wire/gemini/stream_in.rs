@@ -2,18 +2,18 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::{Value, value::RawValue};
+use serde_json::value::RawValue;
 
 use super::{
     super::{
-        Malformed, Protocol, Usage,
-        chat::Signature,
-        counts, course,
-        events::{ChatEvent, Finish, StreamReader},
-        json::Text,
+        Malformed, Protocol,
+        chat::{Signature, Source},
+        course,
+        events::{ChatEvent, Finish, StreamReader, unplaced},
+        json::{Text, malformed},
     },
-    args::{Arguments, PartialArg},
+    args::Arguments,
+    chunk::{Blob, Chunk, RawCall, RawPart, RawUsage},
     fault,
 };
 
@@ -24,7 +24,7 @@ pub(crate) struct Reader {
     thinking: bool,
     /// The signature of the thought under way.
     proof: Option<Signature>,
-    /// Text came.
+    /// Text or an image came.
     spoke: bool,
     calls: u32,
     /// The call whose arguments come in pieces.
@@ -39,16 +39,18 @@ impl StreamReader for Reader {
         data: &'a [u8],
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
-        let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+        let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
         if let Some(error) = chunk.error.filter(|e| !e.is_null()) {
             out.push(ChatEvent::Fault(fault::detail(&error)));
             return Ok(());
         }
+        let usage = chunk.usage_metadata.and_then(RawUsage::counts);
         if !std::mem::replace(&mut self.started, true) {
             out.push(ChatEvent::Start {
                 id: chunk.response_id.map(|t| t.0),
                 model: chunk.model_version.map(|t| t.0),
                 created: None,
+                usage,
             });
         }
         let blocked = chunk.prompt_feedback.is_some_and(|f| f.block_reason.is_some());
@@ -83,9 +85,7 @@ impl StreamReader for Reader {
             let reason = if reason == Finish::Stop && self.calls > 0 { Finish::ToolCalls } else { reason };
             out.push(ChatEvent::Finish { reason, stop_sequence: None });
         }
-        if let Some(usage) = chunk.usage_metadata.and_then(RawUsage::counts) {
-            out.push(ChatEvent::Usage(usage));
-        }
+        out.extend(usage.map(ChatEvent::Usage));
         Ok(())
     }
 }
@@ -97,6 +97,18 @@ impl Reader {
         if let Some(call) = part.function_call {
             self.stop_thinking(out);
             return self.call(call, signature, out);
+        }
+        // Of thinking in images the last one is the answer, and comes again as such.
+        if let Some(Blob { mime_type, data }) = part.inline_data.filter(|_| !part.thought) {
+            self.stop_thinking(out);
+            self.end_call(out);
+            self.spoke = true;
+            let (Text(mime), Text(data)) = (mime_type, data);
+            out.push(if mime.starts_with("image/") {
+                ChatEvent::Image(Source::Data { mime: mime.into_owned(), data: data.into_owned() })
+            } else {
+                ChatEvent::Fault(unplaced("something that is neither text nor an image"))
+            });
         }
         let text = part.text.map(|t| t.0).unwrap_or_default();
         if part.thought {
@@ -187,110 +199,5 @@ fn finish(reason: &str) -> Finish {
         | "IMAGE_PROHIBITED_CONTENT"
         | "IMAGE_RECITATION" => Finish::ContentFilter,
         _ => Finish::Stop,
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    candidates: Option<Vec<Candidate<'a>>>,
-    #[serde(borrow, default)]
-    prompt_feedback: Option<Feedback<'a>>,
-    #[serde(default)]
-    usage_metadata: Option<RawUsage>,
-    #[serde(borrow, default)]
-    model_version: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    response_id: Option<Text<'a>>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Feedback<'a> {
-    #[serde(borrow, default)]
-    block_reason: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct Candidate<'a> {
-    #[serde(default)]
-    index: u32,
-    #[serde(borrow, default)]
-    content: Option<Content<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    finish_message: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Content<'a> {
-    #[serde(borrow, default)]
-    parts: Option<Vec<RawPart<'a>>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawPart<'a> {
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(default)]
-    thought: bool,
-    #[serde(borrow, default)]
-    thought_signature: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    function_call: Option<RawCall<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct RawCall<'a> {
-    #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    name: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    args: Option<&'a RawValue>,
-    #[serde(default)]
-    partial_args: Option<Vec<PartialArg>>,
-    #[serde(default)]
-    will_continue: bool,
-}
-
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawUsage {
-    #[serde(rename = "promptTokenCount")]
-    #[serde(deserialize_with = "counts::maybe")]
-    prompt: Option<u64>,
-    #[serde(rename = "toolUsePromptTokenCount")]
-    #[serde(deserialize_with = "counts::maybe")]
-    tool_use_prompt: Option<u64>,
-    #[serde(rename = "cachedContentTokenCount")]
-    #[serde(deserialize_with = "counts::maybe")]
-    cached_content: Option<u64>,
-    #[serde(rename = "candidatesTokenCount")]
-    #[serde(deserialize_with = "counts::maybe")]
-    candidates: Option<u64>,
-    #[serde(rename = "thoughtsTokenCount")]
-    #[serde(deserialize_with = "counts::maybe")]
-    thoughts: Option<u64>,
-}
-
-impl RawUsage {
-    /// `None` where the member names the traffic's kind only.
-    fn counts(self) -> Option<Usage> {
-        let reasoning = self.thoughts.unwrap_or(0);
-        Some(Usage {
-            input: self.prompt?.saturating_add(self.tool_use_prompt.unwrap_or(0)),
-            output: self.candidates.unwrap_or(0).saturating_add(reasoning),
-            cached: self.cached_content.unwrap_or(0),
-            written: 0,
-            reasoning,
-        })
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Calls {
     begun: Vec<Call>,
     /// How many of them were passed on; the last of these is the one whose arguments go out as they come.
     passed: usize,
+    /// The number and the id of a call whose name is still to come.
+    nameless: Option<(u64, String)>,
 }
 
 #[derive(Debug)]
@@ -77,10 +79,17 @@ impl Calls {
         // A name with another id is another call, whatever its number.
         let same = |call: &Call| call.number == number && (id.is_empty() || name.is_empty() || call.id == *id);
         let Some(at) = self.begun.iter().rposition(same) else {
+            if name.is_empty() && arguments.is_empty() {
+                self.nameless = Some((number, id.into_owned()));
+                return Ok(());
+            }
             if name.is_empty() {
                 return Err(Malformed("a tool call without a name".into()));
             }
-            let (id, name, arguments) = (id.into_owned(), name.into_owned(), arguments.into_owned());
+            let known = self.nameless.take_if(|(of, _)| *of == number).map(|(_, id)| id);
+            let arguments = if is_none(&arguments) { String::new() } else { arguments.into_owned() };
+            let id = known.filter(|_| id.is_empty()).unwrap_or_else(|| id.into_owned());
+            let name = name.into_owned();
             let mut extent = Extent::default();
             extent.add(&arguments);
             self.begun.push(Call { number, id, name, arguments, extent, left: false, signature });
@@ -89,6 +98,9 @@ impl Calls {
         };
         if !arguments.is_empty() {
             let call = &mut self.begun[at];
+            if !call.extent.has_begun() && is_none(&arguments) {
+                return Ok(());
+            }
             if at + 1 < self.passed || call.left {
                 // It was complete; blanks change nothing.
                 let blank = arguments.trim().is_empty();
@@ -137,4 +149,9 @@ impl Calls {
             out.push(ChatEvent::Arguments { index, text });
         }
     }
+}
+
+/// What the parsers of some servers make of no arguments.
+fn is_none(arguments: &str) -> bool {
+    arguments.trim() == "null"
 }

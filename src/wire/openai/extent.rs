@@ -40,6 +40,11 @@ impl Extent {
         }
     }
 
+    /// Whether anything of it has come but blanks.
+    pub(super) fn has_begun(&self) -> bool {
+        self.begun
+    }
+
     /// Whether it breaks off: an object, a list or a string is open.
     pub(super) fn is_cut(&self) -> bool {
         self.depth > 0 || self.string

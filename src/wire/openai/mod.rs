@@ -1,6 +1,7 @@
 //! Owns OpenAI chat completions: reading and writing requests, replies and streams.
 
 mod calls_in;
+mod chunk;
 mod echo;
 mod enforced;
 mod extent;

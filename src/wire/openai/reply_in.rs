@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::{
     super::{
         Malformed,
-        chat::Part,
-        events::{ChatReply, Finish},
+        chat::{Part, Source},
+        events::{ChatReply, Finish, unplaced},
         json::{list, malformed, owned, text},
         peek,
     },
@@ -16,8 +16,8 @@ use super::{
     stream_in::finish,
 };
 
-/// Reads a body; an error body gives a reply with a fault.
-pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
+/// Reads a body of the model `asked` for; an error body gives a reply with a fault.
+pub(crate) fn read(body: &[u8], asked: &str) -> Result<ChatReply, Malformed> {
     let seen = peek::whole(body)?;
     if let Some(fault) = seen.fault {
         return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
@@ -32,13 +32,14 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     let thinking = echo::MEMBERS.into_iter().find(|member| !text(message, member).is_empty());
     parts.extend(thinking.map(|member| Part::Thinking {
         text: text(message, member).to_owned(),
-        signature: Some(echo::mark(member, text(&value, "model"))),
+        signature: Some(echo::mark(member, asked, text(&value, "model"))),
     }));
     match message.get("content") {
         Some(Value::String(text)) if !text.is_empty() => parts.push(Part::text(text.as_str())),
         Some(Value::Array(list)) => parts.extend(list.iter().filter_map(content_part)),
         _ => {}
     }
+    let spoke = parts.iter().any(|part| matches!(part, Part::Text { .. }));
     let refusal = owned(message, "refusal").filter(|r| !r.is_empty());
     let refused = refusal.is_some();
     parts.extend(refusal.map(Part::Refusal));
@@ -57,7 +58,16 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     if let Some(fault) = reason.and_then(GaveUp::read).map(GaveUp::fault) {
         return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
     }
-    let reason = reason.map(finish);
+    if message.get("audio").and_then(Value::as_object).is_some_and(|audio| !audio.is_empty()) {
+        return Ok(ChatReply { fault: Some(unplaced(SOUND)), ..ChatReply::default() });
+    }
+    parts.extend(list(message, "images").iter().map(|image| Part::Image { source: pictured(image), detail: None }));
+    let reason = match reason.map(finish) {
+        Some(Finish::ToolCalls) if !called && !spoke => return Err(Malformed(CALLLESS.into())),
+        // Some servers give this reason to words alone.
+        Some(Finish::ToolCalls) if !called => Some(Finish::Stop),
+        reason => reason,
+    };
     Ok(ChatReply {
         id: owned(&value, "id"),
         created: value.get("created").and_then(Value::as_u64),
@@ -73,6 +83,17 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         usage,
         fault: None,
     })
+}
+
+/// What stands for audio.
+pub(super) const SOUND: &str = "sound";
+
+/// What is wrong with an answer that is to end in calls and has none.
+pub(super) const CALLLESS: &str = "it ended for calls of tools that are not there";
+
+/// Where an image of an answer is.
+pub(super) fn pictured(image: &Value) -> Source {
+    Source::from_url(image.pointer("/image_url/url").and_then(Value::as_str).unwrap_or_default())
 }
 
 /// Arguments as text; some servers send them as the object that the text should tell.

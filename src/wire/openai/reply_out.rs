@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     Protocol, Usage,
     asked::Asked,
-    chat::{Part, Signature},
+    chat::{Part, Signature, Source},
     events::{ChatReply, Finish},
     free_text, ids,
     translate::ReplyContext,
@@ -15,7 +15,7 @@ use super::super::{
 pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     let id = reply.id.as_deref().unwrap_or(&ctx.id);
     let (mut text, mut refusal, mut thinking) = (String::new(), String::new(), String::new());
-    let (mut calls, mut blocks, mut signature) = (Vec::new(), Vec::new(), None);
+    let (mut calls, mut blocks, mut images, mut signature) = (Vec::new(), Vec::new(), Vec::new(), None);
     for part in &reply.parts {
         match part {
             Part::Text { text: more, signature: proof } => {
@@ -28,6 +28,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
                 let block = signature.as_ref().and_then(|signature| thinking_block(more, signature));
                 blocks.extend(block.map(|block| placed(block, text.len(), calls.len())));
             }
+            Part::Image { source, .. } => images.push(image(source)),
             Part::Redacted(data) => blocks.push(placed(redacted_block(data), text.len(), calls.len())),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls.len() as u32);
@@ -53,6 +54,9 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     message.insert("refusal".into(), some_text(refusal));
     if !thinking.is_empty() {
         message.insert("reasoning_content".into(), thinking.into());
+    }
+    if !images.is_empty() {
+        message.insert("images".into(), Value::Array(images));
     }
     if !blocks.is_empty() {
         message.insert("thinking_blocks".into(), Value::Array(blocks));
@@ -81,6 +85,11 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
 
 fn some_text(text: String) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
+}
+
+/// An image that the model made, as `OpenRouter` tells it, whose words clients know: the chat API itself has none for it.
+pub(crate) fn image(source: &Source) -> Value {
+    json!({"type": "image_url", "image_url": {"url": source.to_url()}})
 }
 
 /// Signed thinking as clients echo it. An OpenAI-style server signs nothing.

@@ -2,31 +2,39 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
-use serde_json::Value;
+use memchr::memmem;
+use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
-        Malformed, counts, course,
-        events::{ChatEvent, Finish, StreamReader},
-        json::{Text, list, text},
+        Malformed, course,
+        events::{ChatEvent, Finish, StreamReader, unplaced},
+        json::{Text, list, malformed, text},
         peek,
     },
     calls_in::{Calls, Piece},
+    chunk::{Chunk, Content, Delta},
     echo,
     fault::GaveUp,
     messages_in::google_signature,
+    reply_in::{CALLLESS, SOUND, pictured},
 };
 
 /// Reads chunks.
 #[derive(Debug, Default)]
 pub(crate) struct Reader {
     started: bool,
+    /// The model that was asked for, and what the answer calls it.
+    asked: String,
     model: String,
     /// The member that the thinking under way comes in.
     thinking: Option<&'static str>,
     refused: bool,
+    /// There was text.
+    spoke: bool,
     calls: Calls,
+    /// A frame with a call was not understood.
+    lost: bool,
     /// Something was said since the latest finish.
     open: bool,
     /// A frame was not understood: what it said is missing.
@@ -42,6 +50,19 @@ impl StreamReader for Reader {
         data: &'a [u8],
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
+        let read = self.read(event, data, out);
+        self.lost |= read.is_err() && memmem::find(data, b"\"tool_calls\"").is_some();
+        read
+    }
+}
+
+impl Reader {
+    /// For an answer of the model that was asked for by this name.
+    pub(crate) fn new(asked: &str) -> Self {
+        Self { asked: asked.to_owned(), ..Self::default() }
+    }
+
+    fn read<'a>(&mut self, event: Option<&str>, data: &'a [u8], out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let missed = std::mem::replace(&mut self.missed, true);
         let seen = peek::event(event, data)?;
         if seen.done {
@@ -59,7 +80,7 @@ impl StreamReader for Reader {
             out.push(ChatEvent::Fault(fault));
             return Ok(());
         }
-        let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| Malformed(error.to_string()))?;
+        let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
         let unknown = chunk.choices.is_none() && seen.usage.is_none();
         let choices = chunk.choices.unwrap_or_default();
         // Azure opens with a chunk of filter results, without choices and names.
@@ -72,6 +93,7 @@ impl StreamReader for Reader {
                 id: chunk.id.map(|t| t.0),
                 model: chunk.model.map(|t| t.0),
                 created: chunk.created,
+                usage: seen.usage,
             });
         }
         // Other choices than the first are never asked for.
@@ -86,18 +108,23 @@ impl StreamReader for Reader {
                     out.push(ChatEvent::Fault(gave_up.fault()));
                     return Ok(());
                 }
+                let reason = self.reason(finish(&reason));
+                let callless = reason == Finish::ToolCalls && self.calls.is_empty();
+                if self.lost || (callless && (missed || !self.spoke)) {
+                    return Err(Malformed(CALLLESS.into()));
+                }
                 self.open = false;
                 let stopped = choice.stop_reason.as_str().map(|stop| Cow::Owned(stop.to_owned()));
-                out.push(ChatEvent::Finish { reason: self.reason(finish(&reason)), stop_sequence: stopped });
+                // Some servers give this reason to words alone.
+                let reason = if callless { Finish::Stop } else { reason };
+                out.push(ChatEvent::Finish { reason, stop_sequence: stopped });
             }
         }
         self.missed = missed || unknown;
         out.extend(seen.usage.map(ChatEvent::Usage));
         Ok(())
     }
-}
 
-impl Reader {
     /// What a finish means behind all that was said.
     fn reason(&self, said: Finish) -> Finish {
         match said {
@@ -132,6 +159,12 @@ impl Reader {
             self.refused = true;
             out.push(ChatEvent::Refusal(text));
         }
+        if delta.audio.is_some_and(|audio| !audio.is_empty()) {
+            out.push(ChatEvent::Fault(unplaced(SOUND)));
+        }
+        for image in delta.images.unwrap_or_default() {
+            out.push(ChatEvent::Image(pictured(&image)));
+        }
         for call in delta.tool_calls.unwrap_or_default() {
             self.stop_thinking(out);
             let function = call.function.unwrap_or_default();
@@ -139,7 +172,7 @@ impl Reader {
                 number: call.index,
                 id: some(call.id).unwrap_or_default(),
                 name: some(function.name).unwrap_or_default(),
-                arguments: some(function.arguments).unwrap_or_default(),
+                arguments: arguments(function.arguments.map(RawValue::get).unwrap_or_default())?,
                 signature: call.extra_content.as_ref().and_then(google_signature),
             };
             self.calls.take(piece, out)?;
@@ -152,6 +185,7 @@ impl Reader {
 
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
+        self.spoke = true;
         // Words end a call that has no arguments; a line end may come ahead of them.
         if self.calls.are_cut() || (!self.calls.are_settled() && text.trim().is_empty()) {
             self.held.push_str(&text);
@@ -184,8 +218,21 @@ impl Reader {
 
     fn stop_thinking(&mut self, out: &mut Vec<ChatEvent<'_>>) {
         if let Some(member) = self.thinking.take() {
-            out.push(ChatEvent::ThinkingEnd((!member.is_empty()).then(|| echo::mark(member, &self.model))));
+            out.push(ChatEvent::ThinkingEnd(
+                (!member.is_empty()).then(|| echo::mark(member, &self.asked, &self.model)),
+            ));
         }
+    }
+}
+
+/// Reads arguments from their JSON: of a text, or of the object that the text should tell, as some servers send it.
+fn arguments(json: &str) -> Result<Cow<'_, str>, Malformed> {
+    match json.as_bytes() {
+        [b'"', ..] => serde_json::from_str(json).map(|Text(text)| text).map_err(|error| malformed(&error)),
+        [b'{', ..] => Ok(Cow::Borrowed(json)),
+        // As some languages write an empty object.
+        b"" | b"[]" => Ok(Cow::Borrowed("")),
+        _ => Err(Malformed("arguments that are neither a text nor an object".into())),
     }
 }
 
@@ -197,70 +244,4 @@ pub(crate) fn finish(reason: &str) -> Finish {
         "content_filter" => Finish::ContentFilter,
         _ => Finish::Stop,
     }
-}
-
-#[derive(Deserialize)]
-struct Chunk<'a> {
-    #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    model: Option<Text<'a>>,
-    #[serde(default, deserialize_with = "counts::maybe")]
-    created: Option<u64>,
-    #[serde(borrow, default)]
-    choices: Option<Vec<Choice<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct Choice<'a> {
-    #[serde(default)]
-    index: u32,
-    #[serde(borrow, default)]
-    delta: Option<Delta<'a>>,
-    #[serde(borrow, default)]
-    finish_reason: Option<Text<'a>>,
-    /// vLLM's: the sequence that it stopped at, or a token's number.
-    #[serde(default)]
-    stop_reason: Value,
-}
-
-#[derive(Deserialize, Default)]
-struct Delta<'a> {
-    #[serde(borrow, default)]
-    content: Option<Content<'a>>,
-    #[serde(borrow, default)]
-    reasoning_content: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    reasoning: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    refusal: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    tool_calls: Option<Vec<Call<'a>>>,
-}
-
-#[derive(Deserialize)]
-struct Call<'a> {
-    #[serde(default)]
-    index: Option<u64>,
-    #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    function: Option<Function<'a>>,
-    #[serde(default)]
-    extra_content: Option<Value>,
-}
-
-#[derive(Deserialize, Default)]
-struct Function<'a> {
-    #[serde(borrow, default)]
-    name: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    arguments: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content<'a> {
-    Text(#[serde(borrow)] Cow<'a, str>),
-    Parts(Vec<Value>),
 }

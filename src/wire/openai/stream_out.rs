@@ -11,7 +11,7 @@ use super::{
         json::{push, push_text},
         translate::ReplyContext,
     },
-    reply_out::{google, placed, redacted_block, thinking_block, usage, word},
+    reply_out::{google, image, placed, redacted_block, thinking_block, usage, word},
 };
 
 /// Writes chunks.
@@ -24,6 +24,7 @@ pub(crate) struct Writer {
     /// Thinking of the block under way, repeated whole in `thinking_blocks` with its signature.
     thinking: String,
     blocks: u32,
+    images: u32,
     /// Bytes of text and number of calls so far: a block's place.
     said: (usize, usize),
     /// The call under way whose arguments are free text, by its number.
@@ -32,7 +33,16 @@ pub(crate) struct Writer {
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext, include_usage: bool) -> Self {
-        Self { ctx, include_usage, head: Vec::new(), thinking: String::new(), blocks: 0, said: (0, 0), input: None }
+        Self {
+            ctx,
+            include_usage,
+            head: Vec::new(),
+            thinking: String::new(),
+            blocks: 0,
+            images: 0,
+            said: (0, 0),
+            input: None,
+        }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
@@ -105,7 +115,7 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, created } = event {
+        if let ChatEvent::Start { id, model, created, .. } = event {
             self.begin(id.as_deref(), model.as_deref(), *created, out);
             return;
         }
@@ -127,6 +137,12 @@ impl StreamWriter for Writer {
                 }
             }
             ChatEvent::Redacted(data) => self.block(redacted_block(data), out),
+            ChatEvent::Image(source) => {
+                let mut image = image(source);
+                image["index"] = self.images.into();
+                self.images += 1;
+                self.delta(&json!({"images": [image]}), None, out);
+            }
             ChatEvent::TextSignature(signature) => {
                 self.delta(&json!({"extra_content": google(signature)}), None, out);
             }

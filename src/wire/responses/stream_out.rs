@@ -7,8 +7,7 @@ use super::{
         Usage,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
-        ids,
-        sse,
+        ids, sse,
         translate::ReplyContext,
     },
     UNSIGNED,
@@ -203,7 +202,7 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, created } = event {
+        if let ChatEvent::Start { id, model, created, .. } = event {
             self.begin(id.as_deref(), model.as_deref(), *created, out);
             return;
         }
