@@ -27,7 +27,7 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
         read => read?,
     };
     let mut seen = Observed { intricate: true, ..Observed::default() };
-    match event.kind.as_deref().or(name).unwrap_or_default() {
+    match event.kind.as_ref().map(|Text(kind)| &**kind).or(name).unwrap_or_default() {
         "content_block_delta" => {
             seen.content = true;
             let text = event.delta.and_then(|delta| delta.text).map(|Text(text)| text).unwrap_or_default();
@@ -56,7 +56,7 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
 /// What a whole answer means.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let event: Event<'_> = parsed(data)?;
-    let failed = event.kind.as_deref() == Some("error") || event.error.is_some();
+    let failed = event.kind.is_some_and(|Text(kind)| kind == "error") || event.error.is_some();
     let fault = failed.then(|| fault::detail(&event.error.unwrap_or_default()));
     Ok(Observed { usage: event.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }
@@ -69,7 +69,7 @@ fn flat(data: &[u8]) -> Fault {
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow, rename = "type", default)]
-    kind: Option<Cow<'a, str>>,
+    kind: Option<Text<'a>>,
     message: Option<Message>,
     #[serde(borrow)]
     delta: Option<Delta<'a>>,

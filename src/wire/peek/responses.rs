@@ -1,7 +1,5 @@
 //! Owns looking into OpenAI Responses answers that pass through untouched.
 
-use std::borrow::Cow;
-
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -9,6 +7,7 @@ use super::{DONE, legible, parsed};
 use crate::wire::{
     Malformed, Observed, Usage, counts,
     course::Moves,
+    json::Text,
     openai::fault::{detail, told},
 };
 
@@ -28,7 +27,7 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
         read => read?,
     };
     let mut seen = Observed { intricate: true, ..Observed::default() };
-    let kind = event.kind.as_deref().or(name).unwrap_or_default();
+    let kind = event.kind.as_ref().map(|Text(kind)| &**kind).or(name).unwrap_or_default();
     // A search, or an image that comes in parts, is under way long before there is any text.
     seen.content = kind.rsplit('.').next() == Some("delta") || kind.contains("_call.");
     match kind {
@@ -60,7 +59,7 @@ pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
 #[derive(Deserialize)]
 struct Event<'a> {
     #[serde(borrow, rename = "type", default)]
-    kind: Option<Cow<'a, str>>,
+    kind: Option<Text<'a>>,
     response: Option<Response>,
     /// Of whatever shape.
     error: Option<Value>,
