@@ -42,6 +42,7 @@ pub mod partial;
 pub mod peek;
 #[cfg(test)]
 mod property_tests;
+mod refused;
 mod responses;
 mod scan;
 mod schema;

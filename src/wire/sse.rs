@@ -286,12 +286,10 @@ mod tests {
             ends in proptest::collection::vec(prop_oneof![Just("\n"), Just("\r\n"), Just("\r")], 24),
             cuts in proptest::collection::vec(any::<prop::sample::Index>(), 0..6),
         ) {
-            let text: Vec<&str> = parts.iter().zip(&ends).flat_map(|(part, end)| [*part, *end]).collect();
-            let text = text.concat();
+            let text: String = parts.iter().zip(&ends).flat_map(|(part, end)| [*part, *end]).collect();
             let text = text.as_bytes();
             let mut at: Vec<usize> = cuts.iter().map(|c| c.index(text.len() + 1)).collect();
-            at.push(0);
-            at.push(text.len());
+            at.extend([0, text.len()]);
             at.sort_unstable();
             let chunks: Vec<&[u8]> = at.windows(2).map(|w| &text[w[0]..w[1]]).collect();
             let (raw, fields) = read(&chunks);

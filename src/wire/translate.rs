@@ -18,6 +18,7 @@ use super::{
 
 pub use super::{
     asked::{Asked, asked},
+    refused::{Refused, THREAD_UNSUPPORTED},
     responses::failure::{Received, failed},
 };
 
@@ -45,9 +46,6 @@ pub struct Target<'a> {
     pub refuse_unsupported: bool,
 }
 
-/// What Anthropic's SDKs look for in `error.details.error_code`.
-pub const THREAD_UNSUPPORTED: &str = "thread_unsupported_request";
-
 /// A request in the provider's words.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Translated {
@@ -55,25 +53,6 @@ pub struct Translated {
     pub body: Vec<u8>,
     /// Fields of the client's that are not in it.
     pub dropped: Vec<String>,
-}
-
-/// Why a request cannot be translated.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refused {
-    /// It is not what the client's own dialect allows.
-    Invalid {
-        /// The field.
-        param: Option<String>,
-        /// What is wrong.
-        message: String,
-    },
-    /// The provider has nothing like it.
-    Unsupported {
-        /// The field, if it is one.
-        param: Option<String>,
-        /// What is wrong.
-        message: String,
-    },
 }
 
 /// Whether a model goes on with an assistant's message that stands last. Gemini answers it with a turn of its own, and so does
@@ -85,23 +64,6 @@ pub fn goes_on(protocol: Protocol, model: &str) -> bool {
 /// Whether a model is known to reason and to count that in an answer's limit, refusing one that leaves no room for it.
 pub fn reasons(protocol: Protocol, model: &str) -> bool {
     protocol == Protocol::Openai && openai::reasons(model)
-}
-
-impl Refused {
-    /// Its code for a client of this dialect. A conversation that its provider was to keep has one of its own, at which
-    /// Anthropic's SDKs send all of it again (guide to message threads).
-    pub fn code(&self, from: Dialect) -> &'static str {
-        match self {
-            Self::Invalid { param: None, .. } => "invalid_json",
-            Self::Invalid { .. } => "invalid_value",
-            Self::Unsupported { param: Some(param), .. }
-                if from == Dialect::Messages && param == anthropic::request_in::THREAD =>
-            {
-                THREAD_UNSUPPORTED
-            }
-            Self::Unsupported { .. } => "unsupported_parameter",
-        }
-    }
 }
 
 /// Translates a request. `backend` is never passed on.

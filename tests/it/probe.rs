@@ -103,7 +103,7 @@ async fn a_model_that_reasons_is_asked_in_words_that_it_takes() {
         }
     })
     .await;
-    let lines = "probe = \"completion\"\nprobe_every = \"50ms\"\nbackoff_min = \"50s\"\nbreaker_failures = 2";
+    let lines = "probe = \"completion\"\nprobe_every = \"50ms\"\nbackoff_min = \"30s\"\nbreaker_failures = 2";
     let settings = Settings::new()
         .target("one", one.addr, "model = \"gpt-5\"")
         .set("failover", "max_attempts = 1")
