@@ -24,7 +24,7 @@ use tokio::{signal::unix::Signal, time::sleep};
 use crate::{
     clock,
     exchange::Worker,
-    inbound::{self, Door, Shared},
+    inbound::{self, Door, Shared, reload},
     settings::{Settings, Source},
     supervision,
     telemetry::counts::Counts,
@@ -59,12 +59,13 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     let (server, history) = (settings.server.clone(), settings.history.clone());
     let counts = Arc::new(Counts::default());
     let (overseer, installed) = supervision::start(settings, counts.clone());
-    let mut shared = Shared::new(installed, overseer, counts, source.map(Arc::new));
+    let mut shared = Shared::new(installed, overseer, counts, source);
     if history.enabled {
         shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
     }
     actix_rt::spawn(clock::follow());
-    actix_rt::spawn(reload_when_told(shared.clone(), hangup));
+    actix_rt::spawn(reload::when_told(shared.clone(), hangup));
+    actix_rt::spawn(reload::when_changed(shared.clone()));
     let mixed = operators.is_none();
     let grace = server.drain_timeout + 2 * LAST_WORDS;
     let builder = Server::build()
@@ -139,16 +140,6 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
                 history.close().await;
             }
             Ok(())
-        }
-    }
-}
-
-/// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.
-async fn reload_when_told(shared: Shared, mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        // What was installed, the Overseer tells.
-        if let Err(error) = shared.reload(false).await {
-            log::error!("not reloaded: {}", error.face().message.replace("\n  ", "; "));
         }
     }
 }

@@ -9,6 +9,7 @@ mod ids;
 mod metrics;
 mod models;
 mod probes;
+pub mod reload;
 
 use std::{
     rc::Rc,
@@ -34,13 +35,14 @@ use crate::{
         response,
     },
     router::table::{Installed, Table},
-    settings::{Plan, Source},
-    supervision::{Overseer, messages::Reload},
+    settings::Source,
+    supervision::Overseer,
     telemetry::{counts::Counts, history::History, ledger::Ledger, log, story::Listener, toll::Role},
     wire::translate::Dialect,
 };
 
 pub use connection::Door;
+use reload::Reloading;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -62,18 +64,13 @@ pub struct Shared {
     /// What is remembered of them, if anything is.
     pub history: Option<History>,
     ready: Arc<AtomicBool>,
-    /// Where the settings are read again on reload.
-    source: Option<Arc<Source>>,
+    /// How the settings are read again.
+    reloading: Arc<Reloading>,
 }
 
 impl Shared {
     /// The world as workers see it.
-    pub fn new(
-        installed: Installed,
-        overseer: Addr<Overseer>,
-        counts: Arc<Counts>,
-        source: Option<Arc<Source>>,
-    ) -> Self {
+    pub fn new(installed: Installed, overseer: Addr<Overseer>, counts: Arc<Counts>, source: Option<Source>) -> Self {
         // Asked here, too, so that it does not depend on when somebody asks first.
         let ready = Arc::new(AtomicBool::new(installed.load().could_serve()));
         Self {
@@ -86,29 +83,8 @@ impl Shared {
             counts,
             history: None,
             ready,
-            source,
+            reloading: Arc::new(Reloading::of(source)),
         }
-    }
-
-    /// Reads the settings file again and installs it, or only tells what it would change.
-    pub async fn reload(&self, dry_run: bool) -> Result<Plan, Error> {
-        let plan = self.read_again(dry_run).await;
-        if !dry_run {
-            self.counts.reloaded(plan.is_ok());
-        }
-        plan
-    }
-
-    async fn read_again(&self, dry_run: bool) -> Result<Plan, Error> {
-        let no_file =
-            || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
-        let source = self.source.as_ref().ok_or_else(no_file)?;
-        let settings = source.load().map_err(|bad| Error::Invalid {
-            param: "settings".to_owned(),
-            message: format!("Nothing was installed. {bad}"),
-        });
-        let settings = Box::new(settings?);
-        self.overseer.send(Reload { settings, dry_run }).await.map_err(|_| Error::Internal)
     }
 
     /// What is done with each request's story on a worker.

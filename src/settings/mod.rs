@@ -11,6 +11,7 @@ mod plan;
 mod secret;
 mod section;
 mod server;
+mod source;
 mod user;
 mod value;
 mod variables;
@@ -23,12 +24,13 @@ pub use self::{
     doubts::{NO_BACKEND, OTHER},
     history::History,
     limits::Limits,
-    load::{Source, demo, load, parse},
+    load::{demo, load, parse},
     model::{Model, Rescue, Target},
     plan::Plan,
     secret::Secret,
     section::Problem,
     server::{Failover, Server},
+    source::{Print, Source},
     user::{Allowed, TokenDigest, User, check_token, digest},
 };
 

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::section::{Problems, Section};
 
-/// Shortest pause between comments: shorter ones would be most of what a stream costs.
+/// Shortest pause between comments, or looks at the settings file: shorter ones would be most of what a stream or a quiet process costs.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Most worker threads: the framework starts no more.
@@ -32,6 +32,8 @@ pub struct Server {
     pub drain_settle: Duration,
     /// Idle time after which a client's connection is closed; 0: each is closed behind its answer.
     pub keep_alive: Duration,
+    /// Pause between two looks at the settings file, which is read again when it has changed; 0: nobody looks.
+    pub watch_every: Duration,
     /// Requests and tokens are counted by user, too.
     pub metrics_by_user: bool,
     /// Admin actions that kill actors on purpose.
@@ -65,6 +67,10 @@ impl Server {
         let drain_timeout = s.value("drain_timeout");
         let drain_settle = s.value("drain_settle");
         let keep_alive = s.value("keep_alive");
+        let watch_every: Duration = s.value("watch_every");
+        if !watch_every.is_zero() && watch_every < LEAST_PAUSE {
+            s.problem("watch_every", "must be at least \"10ms\", such as \"5s\"; \"0s\" leaves the file unwatched");
+        }
         let metrics_by_user = s.value("metrics_by_user");
         let chaos = s.value("chaos");
         s.finish();
@@ -76,6 +82,7 @@ impl Server {
             drain_timeout,
             drain_settle,
             keep_alive,
+            watch_every,
             metrics_by_user,
             chaos,
         })

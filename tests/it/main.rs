@@ -59,3 +59,4 @@ mod untold;
 mod uploads;
 mod users;
 mod waiting;
+mod watch;

@@ -6,8 +6,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde_json::{Map, Value};
@@ -29,35 +28,20 @@ const BACKENDS: &str = "backends";
 /// Environment variables of this form override keys: `GREENROOM__SERVER__BIND`.
 const ENV_PREFIX: &str = "GREENROOM";
 
-/// Where settings come from, at the start and at each reload.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// The file.
-    pub file: PathBuf,
-    /// The listening address as given on the command line, which outranks the file's.
-    pub bind: Option<SocketAddr>,
-}
-
-impl Source {
-    /// Reads the settings as they are now.
-    pub fn load(&self) -> Result<Settings, BadSettings> {
-        let mut settings = load(&self.file)?;
-        settings.server.bind = self.bind.unwrap_or(settings.server.bind);
-        Ok(settings)
-    }
-}
-
 /// Loads a settings file over the defaults, with the environment over both.
 pub fn load(path: &Path) -> Result<Settings, BadSettings> {
-    let source = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| BadSettings {
-        source: source.clone(),
+    parse(&path.display().to_string(), &text(path)?)
+}
+
+/// The text of a settings file.
+pub(super) fn text(path: &Path) -> Result<String, BadSettings> {
+    std::fs::read_to_string(path).map_err(|error| BadSettings {
+        source: path.display().to_string(),
         problems: vec![Problem {
             key: "file".into(),
             text: format!("cannot be read ({error}); try `--demo`, or start from settings/example.toml"),
         }],
-    })?;
-    parse(&source, &text)
+    })
 }
 
 /// Reads settings from TOML text, as `load` does from a file.

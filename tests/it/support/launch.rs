@@ -91,7 +91,8 @@ impl Launch {
         proxy
     }
 
-    fn config(&self) -> PathBuf {
+    /// The settings file that it will read.
+    pub(crate) fn config(&self) -> PathBuf {
         self.dir.path().join("greenroom.toml")
     }
 
