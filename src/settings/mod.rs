@@ -8,6 +8,7 @@ mod limits;
 mod load;
 mod model;
 mod plan;
+mod schema;
 mod secret;
 mod section;
 mod server;
@@ -27,6 +28,7 @@ pub use self::{
     load::{demo, load, parse},
     model::{Model, Rescue, Target},
     plan::Plan,
+    schema::schema,
     secret::Secret,
     section::Problem,
     server::{Failover, Server},

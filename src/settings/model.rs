@@ -1,6 +1,6 @@
 //! Owns the settings of one public model: which backends serve it, in which order of preference, and under which names.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use serde_json::Value;
 
@@ -94,13 +94,11 @@ impl Target {
         if model.as_deref() == Some("") {
             s.problem("model", "is empty; leave it out to use the public name");
         }
-        let priority = s.optional("priority").unwrap_or(1);
+        let priority = s.value_or("priority", 1);
         let weight = s.weight();
-        let context_window = s.optional("context_window");
-        if context_window == Some(0) {
-            s.problem("context_window", "must be at least 1; leave it out where it is not known");
-        }
-        let continues = s.optional("continues").unwrap_or(false);
+        let context_window: Option<NonZeroU64> = s.optional("context_window");
+        let context_window = context_window.map(NonZeroU64::get);
+        let continues = s.value_or("continues", false);
         s.finish();
         Some(Self { backend: backend?, model, priority, weight, context_window, continues })
     }

@@ -44,6 +44,7 @@ mod rescue;
 mod resume;
 mod retry_after;
 mod reuse;
+mod schema;
 mod secure;
 mod settings;
 mod sixteen;

@@ -14,12 +14,12 @@ use serde_json::{Map, Value};
 use self::references::{Entries, References};
 use super::{
     Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, User,
-    section::{Defaults, Problems, Section},
+    section::{Defaults, Problems, Section, Tables},
     variables::interpolate,
 };
 
 /// Every key with its default; compiled in, and the reference for operators.
-const DEFAULT: &str = include_str!("../../../settings/default.toml");
+pub(super) const DEFAULT: &str = include_str!("../../../settings/default.toml");
 const DEMO: &str = include_str!("../../../settings/demo.toml");
 
 /// The key of a model's list of backends, which may stand among the defaults, too.
@@ -65,6 +65,15 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(BadSettings { source: source.to_owned(), problems }),
     }
+}
+
+/// The tables that are read of a file which has one of each, with what was looked for in them.
+pub(super) fn tables(one_of_each: &str) -> Tables {
+    let problems = Problems::and_tables();
+    if let Ok(root) = toml::from_str(one_of_each) {
+        read(root, &problems);
+    }
+    problems.into_tables()
 }
 
 fn merge(text: &str, problems: &Problems) -> Option<Value> {
