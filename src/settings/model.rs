@@ -46,6 +46,8 @@ pub struct Model {
     pub rescue: Rescue,
     /// Answer with the public name in `model` rather than the backend's own.
     pub rewrite_model: bool,
+    /// A backend whose account has no money or quota left is stood in for by the others, as one that fails is.
+    pub quota_failover: bool,
     /// Prefer, among backends of about the same load, the one that had requests with the same beginning.
     pub prefix_affinity: bool,
     /// Requests that may wait when every backend is full; 0: refuse at once.
@@ -71,6 +73,7 @@ impl Model {
         let targets = targets.collect();
         let rescue = s.word("rescue", &[("off", Rescue::Off), ("replay", Rescue::Replay), ("prefix", Rescue::Prefix)]);
         let rewrite_model = s.value("rewrite_model");
+        let quota_failover = s.value("quota_failover");
         let prefix_affinity = s.value("prefix_affinity");
         let queue = s.value("queue");
         let queue_timeout: Duration = s.value("queue_timeout");
@@ -82,7 +85,7 @@ impl Model {
             );
         }
         s.finish();
-        Some(Self { targets, rescue: rescue?, rewrite_model, prefix_affinity, queue, queue_timeout })
+        Some(Self { targets, rescue: rescue?, rewrite_model, quota_failover, prefix_affinity, queue, queue_timeout })
     }
 }
 

@@ -37,6 +37,7 @@ mod pin;
 mod probe;
 mod protocols;
 mod queue;
+mod quota;
 mod refusals;
 mod reload;
 mod reports;
