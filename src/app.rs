@@ -24,7 +24,7 @@ use tokio::{signal::unix::Signal, time::sleep};
 use crate::{
     clock,
     exchange::Worker,
-    inbound::{self, Door, Shared},
+    inbound::{self, Door, Shared, reload},
     settings::{Settings, Source},
     supervision,
     telemetry::{counts::Counts, traces::Traces},
@@ -62,13 +62,14 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     let (server, history, traces) = (settings.server.clone(), settings.history.clone(), settings.traces.clone());
     let counts = Arc::new(Counts::default());
     let (overseer, installed) = supervision::start(settings, counts.clone());
-    let mut shared = Shared::new(installed, overseer, counts, source.map(Arc::new));
+    let mut shared = Shared::new(installed, overseer, counts, source);
     if history.enabled {
         shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
     }
     shared.traces = supervision::start_exporter(&traces, shared.counts.clone());
     actix_rt::spawn(clock::follow());
-    actix_rt::spawn(reload_when_told(shared.clone(), hangup));
+    actix_rt::spawn(reload::when_told(shared.clone(), hangup));
+    actix_rt::spawn(reload::when_changed(shared.clone()));
     let mixed = operators.is_none();
     let grace = server.drain_timeout + 2 * LAST_WORDS;
     let builder = Server::build()
@@ -158,16 +159,6 @@ async fn last_records(shared: &Shared, patience: Duration) {
         }
     };
     join(history, traces).await;
-}
-
-/// SIGHUP: the file is read again; a bad one is told of in the log and changes nothing.
-async fn reload_when_told(shared: Shared, mut hangup: Signal) {
-    while hangup.recv().await.is_some() {
-        // What was installed, the Overseer tells.
-        if let Err(error) = shared.reload(false).await {
-            log::error!("not reloaded: {}", error.face().message.replace("\n  ", "; "));
-        }
-    }
 }
 
 /// Not ready at once; no new work after the settle time; running streams until the timeout, then their last words.

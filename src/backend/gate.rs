@@ -13,7 +13,7 @@ pub enum Why {
     Failures = 1,
     /// The provider asked to wait.
     RateLimit = 2,
-    /// The provider does not take our credentials, or the account is exhausted.
+    /// The provider does not take our credentials.
     HardDown = 3,
     /// The provider does not know the model.
     ModelMissing = 4,
@@ -21,11 +21,20 @@ pub enum Why {
     Drained = 5,
     /// Its actor failed too often and was given up.
     GivenUp = 6,
+    /// The account at the provider has no money or quota left.
+    NoQuota = 7,
 }
 
 impl Why {
-    const ALL: [Self; 6] =
-        [Self::Failures, Self::RateLimit, Self::HardDown, Self::ModelMissing, Self::Drained, Self::GivenUp];
+    const ALL: [Self; 7] = [
+        Self::Failures,
+        Self::RateLimit,
+        Self::HardDown,
+        Self::ModelMissing,
+        Self::Drained,
+        Self::GivenUp,
+        Self::NoQuota,
+    ];
 
     /// In words, for admin output and errors.
     pub fn words(self) -> &'static str {
@@ -35,6 +44,7 @@ impl Why {
             Self::HardDown => "it does not accept our credentials or account",
             Self::ModelMissing => "it does not know this model",
             Self::Drained => "an operator drained it",
+            Self::NoQuota => "its account has no money or quota left",
             Self::GivenUp => "its actor failed too often; an operator has to resume it",
         }
     }
@@ -205,7 +215,7 @@ mod tests {
     use super::*;
 
     fn any_gate() -> impl Strategy<Value = Gate> {
-        let why = prop_oneof![Just(Why::Failures), Just(Why::RateLimit), Just(Why::HardDown), Just(Why::Drained)];
+        let why = prop_oneof![Just(Why::Failures), Just(Why::RateLimit), Just(Why::NoQuota), Just(Why::Drained)];
         prop_oneof![
             Just(Gate::Open),
             any::<u32>().prop_map(Gate::Ramp),

@@ -144,6 +144,7 @@ impl Backend {
         let weight = class.disposition().weight;
         let blow = match weight {
             Weight::CoolDown => Blow::CoolDown(retry_after),
+            Weight::HardDown if class == Class::ProviderQuota => Blow::Hard(Why::NoQuota),
             Weight::HardDown => Blow::Hard(Why::HardDown),
             Weight::BenchModel => Blow::Hard(Why::ModelMissing),
             Weight::Model | Weight::Backend => Blow::Counted { retry_after },

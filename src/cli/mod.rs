@@ -25,6 +25,8 @@ use std::{
 
 use clap::{Parser, Subcommand};
 
+use crate::settings;
+
 /// Exit code for bad settings (`EX_USAGE` of sysexits.h).
 pub const BAD_SETTINGS: u8 = 64;
 
@@ -49,6 +51,11 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         against: Option<PathBuf>,
     },
+    /// Print the JSON Schema of settings files, for editors
+    #[command(after_help = "Example:\n  greenroom schema > settings/greenroom.schema.json\n\n\
+                            An editor that knows TOML, such as one with Taplo, then completes and checks a settings file that begins with\n  \
+                            #:schema ./greenroom.schema.json")]
+    Schema,
     Check(check::Check),
     Monitor(monitor::Monitor),
     Benchmark(benchmark::Benchmark),
@@ -71,6 +78,10 @@ pub fn run(arguments: Arguments) -> ExitCode {
     match arguments.command {
         Command::Serve(serve) => serve::run(&serve),
         Command::Validate { file, against } => validate::run(&file, against.as_deref()),
+        Command::Schema => {
+            say(format_args!("{:#}", settings::schema()));
+            ExitCode::SUCCESS
+        }
         Command::Check(check) => check::run(&check),
         Command::Monitor(monitor) => monitor::run(&monitor),
         Command::Benchmark(benchmark) => benchmark::run(&benchmark),

@@ -52,14 +52,14 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
     actix::System::new().block_on(async {
         // Held until the end: the simulated providers stop with it.
         let mut providers = Vec::new();
-        let settings = match load(serve, &mut providers) {
+        let source = (!serve.demo).then(|| Source::new(serve.config.clone(), serve.bind));
+        let settings = match load(serve, source.as_ref(), &mut providers) {
             Ok(settings) => settings,
             Err(bad) => {
                 complain(bad);
                 return ExitCode::from(BAD_SETTINGS);
             }
         };
-        let source = (!serve.demo).then(|| source(serve));
         let served = serve_until_told(settings, source).await;
         telemetry::log::flush();
         match served {
@@ -72,30 +72,26 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
     })
 }
 
-fn load(serve: &Serve, providers: &mut Vec<simulator::Running>) -> Result<Settings, BadSettings> {
-    if serve.demo {
-        let mut urls = BTreeMap::new();
-        for (name, path, provider) in simulator::demo() {
-            let running = simulator::start(provider).map_err(|error| BadSettings {
-                source: "the built-in demo".to_owned(),
-                problems: vec![settings::Problem {
-                    key: name.to_owned(),
-                    text: format!("cannot be simulated: {error}"),
-                }],
-            })?;
-            urls.insert(name.to_owned(), format!("http://{}{path}", running.addr));
-            providers.push(running);
-        }
-        let mut settings = settings::demo(&urls)?;
-        settings.server.bind = serve.bind.unwrap_or(settings.server.bind);
-        Ok(settings)
-    } else {
-        source(serve).load()
+fn load(
+    serve: &Serve,
+    source: Option<&Source>,
+    providers: &mut Vec<simulator::Running>,
+) -> Result<Settings, BadSettings> {
+    if let Some(source) = source {
+        return source.load(false);
     }
-}
-
-fn source(serve: &Serve) -> Source {
-    Source { file: serve.config.clone(), bind: serve.bind }
+    let mut urls = BTreeMap::new();
+    for (name, path, provider) in simulator::demo() {
+        let running = simulator::start(provider).map_err(|error| BadSettings {
+            source: "the built-in demo".to_owned(),
+            problems: vec![settings::Problem { key: name.to_owned(), text: format!("cannot be simulated: {error}") }],
+        })?;
+        urls.insert(name.to_owned(), format!("http://{}{path}", running.addr));
+        providers.push(running);
+    }
+    let mut settings = settings::demo(&urls)?;
+    settings.server.bind = serve.bind.unwrap_or(settings.server.bind);
+    Ok(settings)
 }
 
 async fn serve_until_told(settings: Settings, source: Option<Source>) -> io::Result<()> {

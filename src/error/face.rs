@@ -145,12 +145,11 @@ impl Error {
                 format!("The backend '{backend}' is full. A pinned request is never rerouted."),
                 None,
             ),
-            Self::NoHealthyBackend { model, retry_after } => busy(
-                "no_healthy_backend",
-                Some("model"),
-                format!("No backend of the model '{model}' takes requests now."),
-                *retry_after,
-            ),
+            Self::NoHealthyBackend { model, retry_after, spent } => {
+                let why = if *spent { SPENT } else { "." };
+                let message = format!("No backend of the model '{model}' takes requests now{why}");
+                busy("no_healthy_backend", Some("model"), message, *retry_after)
+            }
             Self::Overloaded { model, retry_after } => {
                 let wait = retry_after.map(|wait| wait.max(SOON));
                 busy("gateway_overloaded", None, format!("All backends of the model '{model}' are full."), wait)
@@ -167,6 +166,10 @@ impl Error {
         }
     }
 }
+
+/// Why a model is refused though others could serve it, as the end of a sentence.
+const SPENT: &str =
+    ": an account has no money or quota left, and no other may stand in for it (quota_failover = false).";
 
 /// A fault of the request or of its sender.
 fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) -> Face {

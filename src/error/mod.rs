@@ -116,6 +116,8 @@ pub enum Error {
         model: String,
         /// When the first of them may again.
         retry_after: Option<Duration>,
+        /// An account has no money or quota left, and the settings let no other stand in for that.
+        spent: bool,
     },
     /// All backends of the model are full.
     Overloaded {

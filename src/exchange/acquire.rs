@@ -74,9 +74,29 @@ impl Exchange {
 
     /// Whether another attempt may follow those that failed; if so, it is paid for.
     pub(super) fn may_try_again(&mut self) -> bool {
-        let allowed = self.attempts < self.most() && !self.request.time_left().is_zero();
+        let allowed = self.attempts < self.most() && self.spent().is_none() && !self.request.time_left().is_zero();
         self.extra = allowed.then(|| Extra::of(&self.worker.retries)).flatten();
         self.extra.is_some()
+    }
+
+    /// Whether this failure is one that no other backend is to stand in for: an account has nothing left.
+    pub(super) fn is_final(&self, failed: &Failed) -> bool {
+        failed.class == Class::ProviderQuota
+            && self.request.route.as_ref().is_some_and(|route| !route.settings.quota_failover)
+    }
+
+    /// Tells operators why a request that others could serve fails.
+    pub(super) fn warn_of(&self, spent: &Target) {
+        let model = self.request.telling.read(|story| story.model.clone());
+        log::warn!(
+            "no other backend stands in for {}, which has no quota left: model={model} quota_failover=false",
+            spent.handle.name()
+        );
+    }
+
+    /// The backend that failed so.
+    pub(super) fn spent(&self) -> Option<u64> {
+        self.fallen.iter().find(|fallen| self.is_final(&fallen.failed)).map(|fallen| fallen.id)
     }
 
     async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
@@ -148,6 +168,9 @@ impl Exchange {
         if failed.class == Class::ProviderContextLength {
             // A smaller one that was tried later takes nothing back.
             self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
+        }
+        if self.is_final(&failed) {
+            self.warn_of(target);
         }
         let id = target.handle.id;
         let unable = failed.class == Class::CallerUnsupported;

@@ -28,6 +28,7 @@ impl Exchange {
             // Plain data always serialises.
             self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok().map(Box::new));
         }
+        let spent = self.spent();
         let fallen = std::mem::take(&mut self.fallen);
         let named: Vec<_> = fallen.iter().map(|fallen| (fallen.id, fallen.failed.retry_after)).collect();
         match (most_useful(fallen.into_iter().map(|fallen| fallen.failed).collect()), refusal) {
@@ -35,8 +36,8 @@ impl Exchange {
                 let is_shut_out = shuts_out(&failed);
                 if failed.retry_after.is_some() || passes(&failed) || is_shut_out {
                     self.settle(&named).await;
-                    failed.retry_after = self.reopens_in(&named).or(failed.retry_after);
-                    failed.hopeless = is_shut_out && self.is_hopeless();
+                    failed.retry_after = self.reopens_in(&named, spent).or(failed.retry_after);
+                    failed.hopeless = is_shut_out && self.is_hopeless(spent);
                 }
                 Error::Upstream(Box::new(failed))
             }
@@ -54,14 +55,15 @@ impl Exchange {
         }
     }
 
-    /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's.
-    fn gates(&self, now: Duration) -> impl Iterator<Item = (u64, [Admission; 2])> {
+    /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's. Of one
+    /// that is `spent` no other takes it.
+    fn gates(&self, now: Duration, spent: Option<u64>) -> impl Iterator<Item = (u64, [Admission; 2])> {
         let request = &self.request;
         let (user, able) = (request.telling.read(|story| story.user.clone()), request.surface.able());
         let targets = request.route.iter().flat_map(|route| &route.targets);
         let is_meant = move |target: &&Arc<Target>| {
             let pinned_elsewhere = request.pin.as_ref().is_some_and(|pin| pin != target.handle.name());
-            !pinned_elsewhere && target.is_for(&user, able)
+            !pinned_elsewhere && spent.is_none_or(|id| id == target.handle.id) && target.is_for(&user, able)
         };
         // A pin may look earlier; when a gate opens is told to all alike.
         targets.filter(is_meant).map(move |target| (target.handle.id, target.admissions(now, false)))
@@ -69,10 +71,10 @@ impl Exchange {
 
     /// Time until the first backend that could take this request may again, tried or not; `None` if only an operator can tell.
     /// Of one that is open now it is short, full or not, unless it has just named another.
-    fn reopens_in(&self, named: &[Named]) -> Option<Duration> {
+    fn reopens_in(&self, named: &[Named], spent: Option<u64>) -> Option<Duration> {
         let now = clock::now();
         let latest = |id: u64| named.iter().rev().find(|(fallen, _)| *fallen == id).and_then(|(_, wait)| *wait);
-        let waits = self.gates(now).filter_map(|(id, gates)| {
+        let waits = self.gates(now, spent).filter_map(|(id, gates)| {
             let until = match gates {
                 // It comes back when an operator says so.
                 [Admission::Refused(_, None), _] | [_, Admission::Refused(_, None)] => return None,
@@ -86,11 +88,14 @@ impl Exchange {
     }
 
     /// Whether all that could take this request are out for long: nobody gets an answer by asking once more.
-    fn is_hopeless(&self) -> bool {
+    fn is_hopeless(&self, spent: Option<u64>) -> bool {
         let out = |gate: &Admission| {
-            matches!(gate, Admission::Refused(Why::HardDown | Why::ModelMissing | Why::Drained | Why::GivenUp, _))
+            matches!(
+                gate,
+                Admission::Refused(Why::HardDown | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp, _)
+            )
         };
-        self.gates(clock::now()).all(|(_, gates)| gates.iter().any(out))
+        self.gates(clock::now(), spent).all(|(_, gates)| gates.iter().any(out))
     }
 }
 

@@ -231,6 +231,9 @@ impl Exchange {
                 Err(failed) => {
                     leg.blameless = reader.differs;
                     leg.failed(&failed);
+                    if self.is_final(&failed) {
+                        self.warn_of(&target);
+                    }
                     let Some(debt) = self.rescuable(&reader, &failed) else {
                         return Err(Error::Upstream(self.broke.take().unwrap_or_else(|| Box::new(failed))));
                     };
@@ -252,7 +255,7 @@ impl Exchange {
             Some(debt) if !reader.added => debt.clone(),
             Some(_) => return None,
         };
-        let may = failed.class.disposition().other && self.may_try_again();
+        let may = failed.class.disposition().other && !self.is_final(failed) && self.may_try_again();
         may.then_some(debt)
     }
 }

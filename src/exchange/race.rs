@@ -120,7 +120,7 @@ impl Exchange {
 
     /// Another backend beside a slow one, if one is free and the budget allows it.
     async fn another(&mut self, slow: u64) -> Option<Grant> {
-        if self.attempts >= self.most() {
+        if self.attempts >= self.most() || self.spent().is_some() {
             return None;
         }
         let extra = Extra::of(&self.worker.hedges)?;

@@ -9,6 +9,7 @@ mod ids;
 mod metrics;
 mod models;
 mod probes;
+pub mod reload;
 mod trace;
 
 use std::{
@@ -25,7 +26,7 @@ use actix_web::{
     FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, guard,
     http::StatusCode, web,
 };
-use tokio::sync::{Mutex, Notify};
+use tokio::sync::Notify;
 
 use crate::{
     error::Error,
@@ -35,8 +36,8 @@ use crate::{
         response,
     },
     router::table::{Installed, Table},
-    settings::{Plan, Source},
-    supervision::{Overseer, messages::Reload},
+    settings::Source,
+    supervision::Overseer,
     telemetry::{
         counts::Counts,
         history::History,
@@ -50,6 +51,7 @@ use crate::{
 };
 
 pub use connection::Door;
+use reload::Reloading;
 
 /// What all workers share.
 #[derive(Clone)]
@@ -73,20 +75,13 @@ pub struct Shared {
     /// Where their spans go, if anywhere.
     pub traces: Option<Traces>,
     ready: Arc<AtomicBool>,
-    /// Where the settings are read again on reload.
-    source: Option<Arc<Source>>,
-    /// Held from reading to installing: of two at once the later one would else be overtaken by what it has replaced.
-    reading: Arc<Mutex<()>>,
+    /// How the settings are read again.
+    reloading: Arc<Reloading>,
 }
 
 impl Shared {
     /// The world as workers see it.
-    pub fn new(
-        installed: Installed,
-        overseer: Addr<Overseer>,
-        counts: Arc<Counts>,
-        source: Option<Arc<Source>>,
-    ) -> Self {
+    pub fn new(installed: Installed, overseer: Addr<Overseer>, counts: Arc<Counts>, source: Option<Source>) -> Self {
         // Asked here, too, so that it does not depend on when somebody asks first.
         let ready = Arc::new(AtomicBool::new(installed.load().could_serve()));
         Self {
@@ -100,31 +95,8 @@ impl Shared {
             history: None,
             traces: None,
             ready,
-            source,
-            reading: Arc::default(),
+            reloading: Arc::new(Reloading::of(source)),
         }
-    }
-
-    /// Reads the settings file again and installs it, or only tells what it would change.
-    pub async fn reload(&self, dry_run: bool) -> Result<Plan, Error> {
-        let plan = self.read_again(dry_run).await;
-        if !dry_run {
-            self.counts.reloaded(plan.is_ok());
-        }
-        plan
-    }
-
-    async fn read_again(&self, dry_run: bool) -> Result<Plan, Error> {
-        let no_file =
-            || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
-        let source = self.source.as_ref().ok_or_else(no_file)?;
-        let _turn = self.reading.lock().await;
-        let settings = source.load().map_err(|bad| Error::Invalid {
-            param: "settings".to_owned(),
-            message: format!("Nothing was installed. {bad}"),
-        });
-        let settings = Box::new(settings?);
-        self.overseer.send(Reload { settings, dry_run }).await.map_err(|_| Error::Internal)
     }
 
     /// What is done with each request's story on a worker, whose spans go to `traces`.

@@ -87,6 +87,9 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
         let targets = &route.targets[tier.clone()];
         // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
         for _ in 0..targets.len() {
+            if spent(ask, route, now).is_some_and(|(from, _)| from <= tier.start) {
+                return Err(refusal(ask, route, now));
+            }
             let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), rng) else { break };
             let index = ask.affinity.map_or(cheapest, |affinity| {
                 favour(cheapest, targets.len(), affinity, |n| targets[n].hash, |n| bid(&targets[n]))
@@ -110,8 +113,10 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
 
 /// Nobody can take it: why, and when somebody may.
 fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
-    let (mut soonest, mut full): (Option<Duration>, _) = (None, false);
-    for target in &route.targets {
+    let spent = spent(ask, route, now);
+    let mut soonest = spent.and_then(|(_, until)| until);
+    let mut full = false;
+    for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
         match standing(ask, target, now) {
             Standing::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
             // One that can take it by now was full a moment ago.
@@ -129,9 +134,25 @@ fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
     let error = if full {
         Error::Overloaded { model, retry_after: None }
     } else {
-        Error::NoHealthyBackend { model, retry_after }
+        Error::NoHealthyBackend { model, retry_after, spent: spent.is_some() }
     };
     Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
+}
+
+/// Where an account that has nothing left is not to be stood in for: the first tier that has one, by its place among the targets,
+/// and when that may be asked again. From there on nobody is taken but by its probe: its peers and those behind them would be used
+/// up in its place.
+fn spent(ask: &Assign, route: &Route, now: Duration) -> Option<(usize, Option<Duration>)> {
+    if route.settings.quota_failover {
+        return None;
+    }
+    route.tiers.iter().find_map(|tier| {
+        let mut theirs = route.targets[tier.clone()].iter().filter(|target| target.is_for(&ask.user, ask.able));
+        theirs.find_map(|target| match gates(ask, target, now, false) {
+            Err((Why::NoQuota, until)) => Some((tier.start, until)),
+            _ => None,
+        })
+    })
 }
 
 /// How a choice came about, for whoever asked or reads the debug log.
@@ -145,12 +166,22 @@ fn explain(
     if !ask.explain && !log::log_enabled!(log::Level::Debug) {
         return None;
     }
+    let spent = spent(ask, route, now).filter(|_| ask.pin.is_none());
+    let stands_in = |t: &Target| {
+        let from = spent.map(|(from, _)| route.targets[from].settings.priority);
+        from.is_some_and(|from| t.settings.priority >= from)
+    };
     let candidate = |t: &Arc<Target>| {
         let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(now));
         Candidate {
             backend: t.handle.name().to_string(),
             upstream_model: t.upstream_model.to_string(),
-            excluded: standing(ask, t, now).excluded().filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
+            excluded: standing(ask, t, now)
+                .excluded()
+                .or_else(|| {
+                    stands_in(t).then(|| "another's account has no quota left, and quota_failover is off".to_owned())
+                })
+                .filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
             cost: cost(ask, t, now).line,
             first_token_s: estimate.seconds,
             serial: estimate.serial,

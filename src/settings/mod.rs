@@ -9,9 +9,11 @@ mod limits;
 mod load;
 mod model;
 mod plan;
+mod schema;
 mod secret;
 mod section;
 mod server;
+mod source;
 mod traces;
 mod user;
 mod value;
@@ -24,12 +26,14 @@ pub use self::{
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
     history::History,
     limits::Limits,
-    load::{Source, demo, load, parse},
+    load::{demo, load, parse},
     model::{Model, Rescue, Target},
     plan::Plan,
+    schema::schema,
     secret::Secret,
     section::Problem,
     server::{Failover, Server},
+    source::{Print, Source},
     traces::{Collector, Traces},
     user::{Allowed, TokenDigest, User, check_token, digest},
 };

@@ -1,6 +1,6 @@
 //! Owns the settings of one public model: which backends serve it, in which order of preference, and under which names.
 
-use std::time::Duration;
+use std::{num::NonZeroU64, time::Duration};
 
 use serde_json::Value;
 
@@ -46,6 +46,8 @@ pub struct Model {
     pub rescue: Rescue,
     /// Answer with the public name in `model` rather than the backend's own.
     pub rewrite_model: bool,
+    /// A backend whose account has no money or quota left is stood in for by the others, as one that fails is.
+    pub quota_failover: bool,
     /// Prefer, among backends of about the same load, the one that had requests with the same beginning.
     pub prefix_affinity: bool,
     /// Requests that may wait when every backend is full; 0: refuse at once.
@@ -71,6 +73,7 @@ impl Model {
         let targets = targets.collect();
         let rescue = s.word("rescue", &[("off", Rescue::Off), ("replay", Rescue::Replay), ("prefix", Rescue::Prefix)]);
         let rewrite_model = s.value("rewrite_model");
+        let quota_failover = s.value("quota_failover");
         let prefix_affinity = s.value("prefix_affinity");
         let queue = s.value("queue");
         let queue_timeout: Duration = s.value("queue_timeout");
@@ -82,7 +85,7 @@ impl Model {
             );
         }
         s.finish();
-        Some(Self { targets, rescue: rescue?, rewrite_model, prefix_affinity, queue, queue_timeout })
+        Some(Self { targets, rescue: rescue?, rewrite_model, quota_failover, prefix_affinity, queue, queue_timeout })
     }
 }
 
@@ -94,13 +97,11 @@ impl Target {
         if model.as_deref() == Some("") {
             s.problem("model", "is empty; leave it out to use the public name");
         }
-        let priority = s.optional("priority").unwrap_or(1);
+        let priority = s.value_or("priority", 1);
         let weight = s.weight();
-        let context_window = s.optional("context_window");
-        if context_window == Some(0) {
-            s.problem("context_window", "must be at least 1; leave it out where it is not known");
-        }
-        let continues = s.optional("continues").unwrap_or(false);
+        let context_window: Option<NonZeroU64> = s.optional("context_window");
+        let context_window = context_window.map(NonZeroU64::get);
+        let continues = s.value_or("continues", false);
         s.finish();
         Some(Self { backend: backend?, model, priority, weight, context_window, continues })
     }

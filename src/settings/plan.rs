@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde::Serialize;
 
-use super::Settings;
+use super::{Server, Settings};
 
 /// The difference between the settings in force and new ones.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -33,14 +33,28 @@ impl Plan {
         plan.compare_one("history", old.history == new.history);
         plan.compare_one("traces", old.traces == new.traces);
         plan.compare_one("server", old.server == new.server);
-        let (was, is) = (&started.server, &new.server);
+        // All are named, so that none is taken for live without anybody having thought about it.
+        let Server {
+            bind,
+            admin_bind,
+            workers,
+            keep_alive,
+            drain_timeout,
+            drain_settle,
+            body_limit: _,
+            cors_origins: _,
+            watch_every: _,
+            metrics_by_user: _,
+            chaos: _,
+        } = &started.server;
+        let is = &new.server;
         for (key, same) in [
-            ("server.bind", was.bind == is.bind),
-            ("server.admin_bind", was.admin_bind == is.admin_bind),
-            ("server.workers", was.workers == is.workers),
-            ("server.keep_alive", was.keep_alive == is.keep_alive),
-            ("server.drain_timeout", was.drain_timeout == is.drain_timeout),
-            ("server.drain_settle", was.drain_settle == is.drain_settle),
+            ("server.bind", *bind == is.bind),
+            ("server.admin_bind", *admin_bind == is.admin_bind),
+            ("server.workers", *workers == is.workers),
+            ("server.keep_alive", *keep_alive == is.keep_alive),
+            ("server.drain_timeout", *drain_timeout == is.drain_timeout),
+            ("server.drain_settle", *drain_settle == is.drain_settle),
             ("history", started.history == new.history),
             ("traces", started.traces == new.traces),
         ] {

@@ -9,7 +9,7 @@ use super::{
     section::{Problems, Section},
 };
 
-/// Shortest pause between comments: shorter ones would be most of what a stream costs.
+/// Shortest pause between comments, or looks at the settings file: shorter ones would be most of what a stream or a quiet process costs.
 const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Most worker threads: the framework starts no more.
@@ -37,6 +37,8 @@ pub struct Server {
     pub keep_alive: Duration,
     /// The pages that may ask from within a browser, by their origins.
     pub cors_origins: Allowed,
+    /// Pause between two looks at the settings file, which is read again when it has changed; 0: nobody looks.
+    pub watch_every: Duration,
     /// Requests and tokens are counted by user, too.
     pub metrics_by_user: bool,
     /// Admin actions that kill actors on purpose.
@@ -71,6 +73,10 @@ impl Server {
         let drain_settle = s.value("drain_settle");
         let keep_alive = s.value("keep_alive");
         let cors_origins = read_origins(&mut s);
+        let watch_every: Duration = s.value("watch_every");
+        if !watch_every.is_zero() && watch_every < LEAST_PAUSE {
+            s.problem("watch_every", "must be at least \"10ms\", such as \"5s\"; \"0s\" leaves the file unwatched");
+        }
         let metrics_by_user = s.value("metrics_by_user");
         let chaos = s.value("chaos");
         s.finish();
@@ -83,6 +89,7 @@ impl Server {
             drain_settle,
             keep_alive,
             cors_origins,
+            watch_every,
             metrics_by_user,
             chaos,
         })

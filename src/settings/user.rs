@@ -65,16 +65,16 @@ impl User {
         let token = read_token(&mut s);
         let models = read_allowed(&mut s, "models");
         let backends = read_allowed(&mut s, "backends");
-        let may_pin = s.optional("may_pin").unwrap_or(false);
-        let may_explain = s.optional("may_explain").unwrap_or(false);
-        let may_see_backends = s.optional("may_see_backends").unwrap_or(true);
+        let may_pin = s.value_or("may_pin", false);
+        let may_explain = s.value_or("may_explain", false);
+        let may_see_backends = s.value_or("may_see_backends", true);
         if may_explain && !may_see_backends {
             s.problem(
                 "may_see_backends",
                 "is false beside may_explain = true, whose explanations name backends; set one of them otherwise",
             );
         }
-        let admin = s.optional("admin").unwrap_or(false);
+        let admin = s.value_or("admin", false);
         let is_limited = s.has("limits");
         let limits = s.raw("limits");
         let limits = is_limited.then(|| Limits::read(&s.key("limits"), limits, problems)).flatten();

@@ -7,14 +7,32 @@ use serde_json::Value;
 
 use super::Secret;
 
+/// A kind of value, in the words of a schema.
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Truth,
+    Whole {
+        least: u64,
+    },
+    Number,
+    Text,
+    Time,
+    Texts,
+    Word(Vec<&'static str>),
+    /// A table, or a list of them, which says itself what is in it.
+    Within,
+}
+
 /// What a settings value of some kind looks like and how it is read.
 pub(super) trait FromValue: Sized {
     const WANT: &'static str;
+    const KIND: Kind;
     fn from_value(value: &Value) -> Option<Self>;
 }
 
 impl FromValue for bool {
     const WANT: &'static str = "true or false";
+    const KIND: Kind = Kind::Truth;
     fn from_value(value: &Value) -> Option<Self> {
         // The environment layer carries only text.
         value.as_bool().or_else(|| value.as_str()?.parse().ok())
@@ -23,6 +41,7 @@ impl FromValue for bool {
 
 impl FromValue for u64 {
     const WANT: &'static str = "a whole number, zero or more";
+    const KIND: Kind = Kind::Whole { least: 0 };
     fn from_value(value: &Value) -> Option<Self> {
         value.as_u64().or_else(|| value.as_str()?.parse().ok())
     }
@@ -30,6 +49,7 @@ impl FromValue for u64 {
 
 impl FromValue for NonZeroU64 {
     const WANT: &'static str = "a whole number, at least 1";
+    const KIND: Kind = Kind::Whole { least: 1 };
     fn from_value(value: &Value) -> Option<Self> {
         Self::new(u64::from_value(value)?)
     }
@@ -37,6 +57,7 @@ impl FromValue for NonZeroU64 {
 
 impl FromValue for u32 {
     const WANT: &'static str = "a whole number from 0 to 4294967295";
+    const KIND: Kind = Kind::Whole { least: 0 };
     fn from_value(value: &Value) -> Option<Self> {
         u64::from_value(value)?.try_into().ok()
     }
@@ -44,6 +65,7 @@ impl FromValue for u32 {
 
 impl FromValue for usize {
     const WANT: &'static str = "a whole number, zero or more";
+    const KIND: Kind = Kind::Whole { least: 0 };
     fn from_value(value: &Value) -> Option<Self> {
         u64::from_value(value)?.try_into().ok()
     }
@@ -51,6 +73,7 @@ impl FromValue for usize {
 
 impl FromValue for f64 {
     const WANT: &'static str = "a number";
+    const KIND: Kind = Kind::Number;
     fn from_value(value: &Value) -> Option<Self> {
         value.as_f64().or_else(|| value.as_str()?.parse().ok()).filter(|number| number.is_finite())
     }
@@ -58,6 +81,7 @@ impl FromValue for f64 {
 
 impl FromValue for String {
     const WANT: &'static str = "a string";
+    const KIND: Kind = Kind::Text;
     fn from_value(value: &Value) -> Option<Self> {
         value.as_str().map(ToOwned::to_owned)
     }
@@ -65,6 +89,7 @@ impl FromValue for String {
 
 impl FromValue for Secret {
     const WANT: &'static str = "a string such as \"${VARIABLE}\"";
+    const KIND: Kind = Kind::Text;
     fn from_value(value: &Value) -> Option<Self> {
         String::from_value(value).map(Secret::new)
     }
@@ -75,6 +100,7 @@ const LONGEST: Duration = Duration::from_hours(100 * 366 * 24);
 
 impl FromValue for Duration {
     const WANT: &'static str = "a duration such as \"15s\" or \"250ms\", at most 100 years";
+    const KIND: Kind = Kind::Time;
     fn from_value(value: &Value) -> Option<Self> {
         humantime::parse_duration(value.as_str()?).ok().filter(|time| *time <= LONGEST)
     }
@@ -82,6 +108,7 @@ impl FromValue for Duration {
 
 impl FromValue for Vec<String> {
     const WANT: &'static str = "a list of strings such as [\"*\"]";
+    const KIND: Kind = Kind::Texts;
     fn from_value(value: &Value) -> Option<Self> {
         list(value)?.iter().map(String::from_value).collect()
     }

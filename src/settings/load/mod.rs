@@ -6,8 +6,7 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use serde_json::{Map, Value};
@@ -15,12 +14,12 @@ use serde_json::{Map, Value};
 use self::references::{Entries, References};
 use super::{
     Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, Traces, User,
-    section::{Defaults, Problems, Section},
+    section::{Defaults, Problems, Section, Tables},
     variables::interpolate,
 };
 
 /// Every key with its default; compiled in, and the reference for operators.
-const DEFAULT: &str = include_str!("../../../settings/default.toml");
+pub(super) const DEFAULT: &str = include_str!("../../../settings/default.toml");
 const DEMO: &str = include_str!("../../../settings/demo.toml");
 
 /// The key of a model's list of backends, which may stand among the defaults, too.
@@ -29,35 +28,20 @@ const BACKENDS: &str = "backends";
 /// Environment variables of this form override keys: `GREENROOM__SERVER__BIND`.
 const ENV_PREFIX: &str = "GREENROOM";
 
-/// Where settings come from, at the start and at each reload.
-#[derive(Debug, Clone)]
-pub struct Source {
-    /// The file.
-    pub file: PathBuf,
-    /// The listening address as given on the command line, which outranks the file's.
-    pub bind: Option<SocketAddr>,
-}
-
-impl Source {
-    /// Reads the settings as they are now.
-    pub fn load(&self) -> Result<Settings, BadSettings> {
-        let mut settings = load(&self.file)?;
-        settings.server.bind = self.bind.unwrap_or(settings.server.bind);
-        Ok(settings)
-    }
-}
-
 /// Loads a settings file over the defaults, with the environment over both.
 pub fn load(path: &Path) -> Result<Settings, BadSettings> {
-    let source = path.display().to_string();
-    let text = std::fs::read_to_string(path).map_err(|error| BadSettings {
-        source: source.clone(),
+    parse(&path.display().to_string(), &text(path)?)
+}
+
+/// The text of a settings file.
+pub(super) fn text(path: &Path) -> Result<String, BadSettings> {
+    std::fs::read_to_string(path).map_err(|error| BadSettings {
+        source: path.display().to_string(),
         problems: vec![Problem {
             key: "file".into(),
             text: format!("cannot be read ({error}); try `--demo`, or start from settings/example.toml"),
         }],
-    })?;
-    parse(&source, &text)
+    })
 }
 
 /// Reads settings from TOML text, as `load` does from a file.
@@ -81,6 +65,15 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(BadSettings { source: source.to_owned(), problems }),
     }
+}
+
+/// The tables that are read of a file which has one of each, with what was looked for in them.
+pub(super) fn tables(one_of_each: &str) -> Tables {
+    let problems = Problems::and_tables();
+    if let Ok(root) = toml::from_str(one_of_each) {
+        read(root, &problems);
+    }
+    problems.into_tables()
 }
 
 fn merge(text: &str, problems: &Problems) -> Option<Value> {

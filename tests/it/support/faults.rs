@@ -27,8 +27,10 @@ pub(crate) enum Mark {
     Counts,
     /// Shut for as long as it asked for.
     AskedToWait,
-    /// Shut for long: credentials, money.
+    /// Shut for long: credentials.
     HardDown,
+    /// Shut for long: money.
+    Spent,
     /// Shut for long, this model only.
     NoModel,
 }
@@ -131,7 +133,7 @@ pub(crate) fn of_status() -> Vec<Fault> {
         Fault::new("413", |_| Answer::json(413, CALLER), 413, "bad_value", 1).mark(Mark::Alive),
         Fault::new("422", |_| Answer::json(422, CALLER), 422, "bad_value", 1).mark(Mark::Alive),
         Fault::new("401", |_| Answer::json(401, PLAIN), 502, MASKED, 1).mark(Mark::HardDown),
-        Fault::new("402", |_| Answer::json(402, PLAIN), 502, MASKED, 1).mark(Mark::HardDown),
+        Fault::new("402", |_| Answer::json(402, PLAIN), 502, MASKED, 1).mark(Mark::Spent),
         Fault::new("403", |_| Answer::json(403, PLAIN), 502, MASKED, 1).mark(Mark::HardDown),
         Fault::new("404", |_| Answer::json(404, PLAIN), 502, "upstream_model_not_found", 1).mark(Mark::NoModel),
         Fault::new("408", |_| Answer::json(408, PLAIN), 502, FAILED, 2),
@@ -140,7 +142,7 @@ pub(crate) fn of_status() -> Vec<Fault> {
         Fault::new("503", |_| Answer::json(503, PLAIN), 503, BUSY, 3),
         Fault::new("504", |_| Answer::json(504, PLAIN), 502, FAILED, 2),
         Fault::new("529", |_| Answer::json(529, PLAIN), 503, BUSY, 3),
-        Fault::new("429 without money", |_| Answer::json(429, MONEY), 502, MASKED, 1).mark(Mark::HardDown),
+        Fault::new("429 without money", |_| Answer::json(429, MONEY), 502, MASKED, 1).mark(Mark::Spent),
         limited("429", |_| Answer::json(429, PLAIN)),
         limited("429, seconds", |_| Answer::json_with(429, "retry-after: 1\r\n", PLAIN)),
         limited("429, a fraction", |_| Answer::json_with(429, "retry-after: 0.2\r\n", PLAIN)),

@@ -96,6 +96,11 @@ impl Launch {
         proxy
     }
 
+    /// The settings file that it will read.
+    pub(crate) fn config(&self) -> PathBuf {
+        config(&self.dir)
+    }
+
     fn write(&self, settings: &Settings) {
         std::fs::write(config(&self.dir), settings.toml()).expect("a temporary file can be written");
     }

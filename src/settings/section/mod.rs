@@ -1,10 +1,13 @@
 //! Owns reading one settings table key by key, so that every problem of a file is found in one run, each with its key and the fix.
 
+#[cfg(test)]
+mod tests;
+
 use std::{cell::RefCell, fmt, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::value::FromValue;
+use super::value::{FromValue, Kind};
 
 /// One thing wrong with the settings: where, what, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,15 +27,29 @@ impl fmt::Display for Problem {
 /// Collects problems while sections are read. No text of theirs repeats a value: whatever stands under the wrong key may be a
 /// secret. Only keys are shown.
 #[derive(Debug, Default)]
-pub(super) struct Problems(RefCell<Vec<Problem>>);
+pub(super) struct Problems {
+    told: RefCell<Vec<Problem>>,
+    /// The tables that were read, by their keys; `None`: nobody wants to know.
+    tables: Option<RefCell<Tables>>,
+}
 
 impl Problems {
+    /// Keeps the tables that are read, too.
+    pub(super) fn and_tables() -> Self {
+        Self { tables: Some(RefCell::default()), ..Self::default() }
+    }
+
+    /// Those.
+    pub(super) fn into_tables(self) -> Tables {
+        self.tables.map(RefCell::into_inner).unwrap_or_default()
+    }
+
     /// Adds a problem, unless one was told of this key, of a table it is in or of an item of its list: what cannot be read
     /// has no other faults.
     pub(super) fn add(&self, key: impl Into<String>, text: impl Into<String>) {
         // Names may hold anything that TOML can quote.
         let [key, text] = [key.into(), text.into()].map(|words| words.replace(char::is_control, "\u{fffd}"));
-        let mut told = self.0.borrow_mut();
+        let mut told = self.told.borrow_mut();
         if !told.iter().any(|before| is_in(&key, &before.key, &['.', '[']) || is_in(&before.key, &key, &['['])) {
             told.push(Problem { key, text });
         }
@@ -40,7 +57,7 @@ impl Problems {
 
     /// All of them, in the order of their keys: a map's own order differs from run to run.
     pub(super) fn into_inner(self) -> Vec<Problem> {
-        let mut problems = self.0.into_inner();
+        let mut problems = self.told.into_inner();
         problems.sort_by(|a, b| a.key.cmp(&b.key));
         problems
     }
@@ -58,12 +75,25 @@ pub(super) struct Defaults {
     pub(super) map: Map<String, Value>,
 }
 
+/// A key that was looked for, and what was looked for under it.
+#[derive(Debug)]
+pub(super) struct Known {
+    pub(super) key: &'static str,
+    pub(super) kind: Kind,
+    /// What holds without it, where no file says so.
+    pub(super) default: Option<Value>,
+    pub(super) is_required: bool,
+}
+
+/// Tables by their keys, and what was looked for in each.
+pub(super) type Tables = Vec<(String, Vec<Known>)>;
+
 /// A settings table being read. `finish` reports the keys that nobody took.
 pub(super) struct Section<'p> {
     path: String,
     map: Map<String, Value>,
     defaults: Option<&'p Defaults>,
-    known: Vec<&'static str>,
+    known: Vec<Known>,
     unread: Vec<&'static str>,
     problems: &'p Problems,
 }
@@ -129,7 +159,7 @@ impl<'p> Section<'p> {
 
     /// Takes an optional value; a value of the wrong kind is a problem and reads as absent.
     pub(super) fn optional<T: FromValue>(&mut self, key: &'static str) -> Option<T> {
-        self.known.push(key);
+        self.know(key, T::KIND);
         let found = T::from_value(self.find(key)?);
         if found.is_none() {
             self.unread.push(key);
@@ -138,12 +168,32 @@ impl<'p> Section<'p> {
         found
     }
 
+    /// Takes a value, or this where none stands there.
+    pub(super) fn value_or<T: FromValue + Clone + Into<Value>>(&mut self, key: &'static str, default: T) -> T {
+        let found = self.optional(key);
+        self.refine(|known| known.default = Some(default.clone().into()));
+        found.unwrap_or(default)
+    }
+
+    fn know(&mut self, key: &'static str, kind: Kind) {
+        self.known.push(Known { key, kind, default: None, is_required: false });
+    }
+
+    /// Says more of the key that was taken last.
+    fn refine(&mut self, more: impl FnOnce(&mut Known)) {
+        if let Some(known) = self.known.last_mut() {
+            more(known);
+        }
+    }
+
     /// Takes a value that must be there.
     pub(super) fn required<T: FromValue>(&mut self, key: &'static str) -> Option<T> {
         if !self.has(key) {
             self.problem(key, format!("is missing; set it to {}", T::WANT));
         }
-        self.optional(key)
+        let found = self.optional(key);
+        self.refine(|known| known.is_required = true);
+        found
     }
 
     /// Takes a value that has a default in `default.toml`; after a problem it reads as `T::default()`.
@@ -163,6 +213,7 @@ impl<'p> Section<'p> {
     /// Takes a count that must not be nought.
     pub(super) fn at_least_one(&mut self, key: &'static str) -> u32 {
         let count = self.value(key);
+        self.refine(|known| known.kind = Kind::Whole { least: 1 });
         if count == 0 {
             self.problem(key, "must be at least 1");
         }
@@ -171,7 +222,7 @@ impl<'p> Section<'p> {
 
     /// Takes the weight of a backend.
     pub(super) fn weight(&mut self) -> f64 {
-        let weight = self.optional("weight").unwrap_or(1.0);
+        let weight = self.value_or("weight", 1.0);
         if weight <= 0.0 {
             self.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
         }
@@ -179,8 +230,10 @@ impl<'p> Section<'p> {
     }
 
     /// Takes one of a few words.
-    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&str, T)]) -> Option<T> {
-        let text: String = self.required(key)?;
+    pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
+        let text: Option<String> = self.required(key);
+        self.refine(|known| known.kind = Kind::Word(words.iter().map(|(word, _)| *word).collect()));
+        let text = text?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
             let list: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
@@ -191,7 +244,7 @@ impl<'p> Section<'p> {
 
     /// Takes a sub-table's raw value.
     pub(super) fn raw(&mut self, key: &'static str) -> Value {
-        self.known.push(key);
+        self.know(key, Kind::Within);
         match self.map.get_mut(key) {
             Some(value) => value.take(),
             None => self.find(key).cloned().unwrap_or(Value::Null),
@@ -201,16 +254,20 @@ impl<'p> Section<'p> {
     /// Reports keys that are not settings, with the nearest one that is.
     pub(super) fn finish(self) {
         let here = self.map.keys().map(|key| (&self.path, key));
+        let names: Vec<&str> = self.known.iter().map(|known| known.key).collect();
         let defaults = self.defaults.iter().flat_map(|defaults| defaults.map.keys().map(|key| (&defaults.path, key)));
-        for (path, key) in here.chain(defaults).filter(|(_, key)| !self.known.contains(&key.as_str())) {
-            let hint = did_you_mean(key, self.known.iter().copied())
-                .unwrap_or_else(|| format!("; known keys are {}", self.known.join(", ")));
+        for (path, key) in here.chain(defaults).filter(|(_, key)| !names.contains(&key.as_str())) {
+            let hint = did_you_mean(key, names.iter().copied())
+                .unwrap_or_else(|| format!("; known keys are {}", names.join(", ")));
             self.problems.add(join(path, key), format!("is not a setting{hint}"));
+        }
+        if let Some(tables) = &self.problems.tables {
+            tables.borrow_mut().push((self.path, self.known));
         }
     }
 }
 
-fn join(path: &str, key: &str) -> String {
+pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
 }
 
@@ -235,63 +292,4 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    #[test]
-    fn every_problem_of_a_table_is_reported_with_its_key() {
-        let problems = Problems::default();
-        let mut section =
-            Section::open("backends.a", json!({"weight": "heavy", "wieght": 1, "idle": "soon"}), &problems);
-        section.value::<f64>("weight");
-        section.value::<Duration>("idle");
-        section.required::<String>("base_url");
-        section.finish();
-        let found: Vec<String> = problems.into_inner().iter().map(ToString::to_string).collect();
-        assert_eq!(
-            found,
-            [
-                "backends.a.base_url: is missing; set it to a string",
-                "backends.a.idle: must be a duration such as \"15s\" or \"250ms\", at most 100 years",
-                "backends.a.weight: must be a number",
-                "backends.a.wieght: is not a setting; did you mean `weight`?",
-            ]
-        );
-    }
-
-    #[test]
-    fn of_a_key_only_the_first_problem_is_told_and_none_of_what_is_in_it() {
-        let problems = Problems::default();
-        for key in ["a.b", "a.b", "a.b.c", "a.b[0]", "a.bc", "l[1]", "l", "l[0]", "a"] {
-            problems.add(key, "is wrong");
-        }
-        let keys: Vec<String> = problems.into_inner().into_iter().map(|problem| problem.key).collect();
-        assert_eq!(keys, ["a", "a.b", "a.bc", "l[0]", "l[1]"]);
-    }
-
-    #[test]
-    fn what_is_wrong_with_a_default_is_told_under_its_own_key_and_once() {
-        let problems = Problems::default();
-        let map = json!({"weight": "heavy", "wieght": 1, "idle": "5s", "least": 3, "most": 2});
-        let defaults = Defaults { path: "defaults.backend".to_owned(), map: map.as_object().expect("a table").clone() };
-        for (path, own) in [("backends.a", json!({})), ("backends.b", json!({"least": 4, "idle": 7}))] {
-            let mut section = Section::over(&defaults, path, own, &problems);
-            section.value::<f64>("weight");
-            section.value::<Duration>("idle");
-            if section.value::<u64>("least") > section.value("most") {
-                section.clash("most", &["least", "most"], "is less than `least`");
-            }
-            section.required::<String>("base_url");
-            section.finish();
-        }
-        let found: Vec<String> = problems.into_inner().into_iter().map(|problem| problem.key).collect();
-        let defaults = ["most", "weight", "wieght"].map(|key| format!("defaults.backend.{key}"));
-        let own = ["a.base_url", "b.base_url", "b.idle", "b.most"].map(|key| format!("backends.{key}"));
-        assert_eq!(found, [&own[..], &defaults].concat());
-    }
 }

@@ -1,0 +1,56 @@
+//! Owns the tests of sections: every problem of a table, each once and under its own key.
+
+use serde_json::json;
+
+use super::*;
+
+#[test]
+fn every_problem_of_a_table_is_reported_with_its_key() {
+    let problems = Problems::default();
+    let mut section = Section::open("backends.a", json!({"weight": "heavy", "wieght": 1, "idle": "soon"}), &problems);
+    section.value::<f64>("weight");
+    section.value::<Duration>("idle");
+    section.required::<String>("base_url");
+    section.finish();
+    let found: Vec<String> = problems.into_inner().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        found,
+        [
+            "backends.a.base_url: is missing; set it to a string",
+            "backends.a.idle: must be a duration such as \"15s\" or \"250ms\", at most 100 years",
+            "backends.a.weight: must be a number",
+            "backends.a.wieght: is not a setting; did you mean `weight`?",
+        ]
+    );
+}
+
+#[test]
+fn of_a_key_only_the_first_problem_is_told_and_none_of_what_is_in_it() {
+    let problems = Problems::default();
+    for key in ["a.b", "a.b", "a.b.c", "a.b[0]", "a.bc", "l[1]", "l", "l[0]", "a"] {
+        problems.add(key, "is wrong");
+    }
+    let keys: Vec<String> = problems.into_inner().into_iter().map(|problem| problem.key).collect();
+    assert_eq!(keys, ["a", "a.b", "a.bc", "l[0]", "l[1]"]);
+}
+
+#[test]
+fn what_is_wrong_with_a_default_is_told_under_its_own_key_and_once() {
+    let problems = Problems::default();
+    let map = json!({"weight": "heavy", "wieght": 1, "idle": "5s", "least": 3, "most": 2});
+    let defaults = Defaults { path: "defaults.backend".to_owned(), map: map.as_object().expect("a table").clone() };
+    for (path, own) in [("backends.a", json!({})), ("backends.b", json!({"least": 4, "idle": 7}))] {
+        let mut section = Section::over(&defaults, path, own, &problems);
+        section.value::<f64>("weight");
+        section.value::<Duration>("idle");
+        if section.value::<u64>("least") > section.value("most") {
+            section.clash("most", &["least", "most"], "is less than `least`");
+        }
+        section.required::<String>("base_url");
+        section.finish();
+    }
+    let found: Vec<String> = problems.into_inner().into_iter().map(|problem| problem.key).collect();
+    let defaults = ["most", "weight", "wieght"].map(|key| format!("defaults.backend.{key}"));
+    let own = ["a.base_url", "b.base_url", "b.idle", "b.most"].map(|key| format!("backends.{key}"));
+    assert_eq!(found, [&own[..], &defaults].concat());
+}

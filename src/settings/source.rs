@@ -1,0 +1,52 @@
+//! Owns where settings come from, and whether what stands there now has been read already.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use parking_lot::Mutex;
+
+use super::{BadSettings, Settings, TokenDigest, digest, load, parse};
+
+/// Where settings come from, at the start and at each reload.
+#[derive(Debug)]
+pub struct Source {
+    file: PathBuf,
+    bind: Option<SocketAddr>,
+    /// What was read last to be installed.
+    read: Mutex<Print>,
+}
+
+/// What stands in a settings file; `None`: it cannot be read. A digest, as the text has secrets in it.
+pub type Print = Option<TokenDigest>;
+
+impl Source {
+    /// A file, and the listening address as given on the command line, which outranks the file's.
+    pub fn new(file: PathBuf, bind: Option<SocketAddr>) -> Self {
+        Self { file, bind, read: Mutex::default() }
+    }
+
+    /// Reads the settings as they are now, to install them or, in a dry run, only to tell of them.
+    pub fn load(&self, dry_run: bool) -> Result<Settings, BadSettings> {
+        let text = load::text(&self.file);
+        if !dry_run {
+            *self.read.lock() = print(&text);
+        }
+        let mut settings = parse(&self.file.display().to_string(), &text?)?;
+        settings.server.bind = self.bind.unwrap_or(settings.server.bind);
+        Ok(settings)
+    }
+
+    /// What stands there now. Read to the end each time: neither a time of change, which some file systems tell coarsely or
+    /// late, nor another file under the same name (an editor's, a link that Kubernetes has moved) can be missed.
+    pub fn look(&self) -> Print {
+        print(&load::text(&self.file))
+    }
+
+    /// Whether this was the last to be read.
+    pub fn has_read(&self, seen: Print) -> bool {
+        *self.read.lock() == seen
+    }
+}
+
+fn print(text: &Result<String, BadSettings>) -> Print {
+    text.as_deref().ok().map(digest)
+}
