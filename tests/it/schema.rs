@@ -17,6 +17,8 @@ a_key_of_nobodys = 1
 a_key_of_nobodys = 1
 [defaults]
 a_key_of_nobodys = 1
+[traces]
+a_key_of_nobodys = 1
 [defaults.backend]
 a_key_of_nobodys = 1
 [defaults.model]
