@@ -220,8 +220,9 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
             }
             Dialect::Responses => {
                 let received = Received { first: &sent.first, latest: &sent.latest };
+                let wait = if let Error::Upstream(failed) = error { failed.retry_after } else { None };
                 let error = error_object(&face, &story.id, attempts(story));
-                failed_response(received, &error, &story.id, clock::unix(), &story.model).into()
+                failed_response(received, &error, wait, &story.id, clock::unix(), &story.model).into()
             }
         }
     })

@@ -1,13 +1,35 @@
 //! What coding agents send that is not for every server, and must not cost one its caches.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+use serde_json::{Value, json};
 
 use crate::support::{
-    client::Ask,
+    client::{Ask, Reply},
     proxy::Proxy,
+    script::Answer,
     settings::{Settings, TOKEN},
+    sse,
     upstream::Upstream,
+    wire::End,
 };
+
+async fn post(proxy: &Proxy, path: &str, body: &Value) -> Reply {
+    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+}
+
+/// A proxy with one backend of this protocol, which serves `m` as `theirs`.
+async fn alone(protocol: &str, theirs: &str, answer: Answer) -> (Upstream, Proxy) {
+    let one = Upstream::always(answer).await;
+    let proxy = Proxy::start(&Settings::only(one.addr, "/v1", theirs, &format!("protocol = \"{protocol}\""))).await;
+    (one, proxy)
+}
+
+/// What all events of a stream say.
+fn events(reply: &Reply) -> Vec<Value> {
+    let text = reply.text();
+    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+}
 
 #[tokio::test]
 async fn what_claude_code_draws_anew_for_each_request_moves_no_conversation() {
@@ -33,4 +55,29 @@ async fn what_claude_code_draws_anew_for_each_request_moves_no_conversation() {
     assert_eq!(sent.iter().sum::<usize>(), 12);
     let home = [a, b, c].into_iter().find(|one| one.asked() > 0).expect("a home");
     assert!(!home.last().text().contains("cch="), "{}", home.last().text());
+}
+
+#[tokio::test]
+async fn a_response_that_failed_ends_with_the_event_that_says_so_and_nothing_is_broken_off() {
+    let begun = || Answer::stream().chunk(sse::text("a ")).reset();
+    for (path, end) in [("/v1/responses", End::Clean), ("/v1/chat/completions", End::Truncated)] {
+        let (_one, proxy) = alone("openai", "theirs", begun()).await;
+        let body = json!({"model": "m", "stream": true, "input": "q", "messages": [{"role": "user", "content": "q"}]});
+        let reply = post(&proxy, path, &body).await;
+        assert_eq!((reply.end, reply.text().contains("response.failed")), (end, end == End::Clean), "{reply:?}");
+        assert!(!reply.text().contains("response.completed"), "{reply:?}");
+    }
+    let limited =
+        Answer::new().work(Duration::from_millis(400)).then(Answer::json_with(429, "retry-after: 70\r\n", "{}"));
+    let one = Upstream::always(limited).await;
+    let settings = Settings::new().backend("one", one.addr).set("failover", "keepalive_after = \"100ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "stream": true, "input": "q"})).await;
+    let events = events(&reply);
+    let error = &events[0]["response"]["error"];
+    assert_eq!((&events[0]["type"], &error["code"]), (&json!("response.failed"), &json!("rate_limit_exceeded")));
+    let waits = error["message"].as_str().and_then(|said| said.split("try again in ").nth(1));
+    let waits = waits.and_then(|rest| rest.strip_suffix("s.")?.parse::<u64>().ok());
+    assert!(waits.is_some_and(|seconds| (60..=70).contains(&seconds)), "{reply:?}");
+    assert_eq!((&events[1]["code"], reply.end), (&json!("upstream_rate_limited"), End::Clean), "{reply:?}");
 }
