@@ -55,6 +55,7 @@ mod strict_tests;
 mod tests_support;
 #[cfg(test)]
 mod thinking_tests;
+pub mod too_long;
 mod tool_names;
 #[cfg(test)]
 mod tools_tests;

@@ -58,6 +58,48 @@ async fn what_claude_code_draws_anew_for_each_request_moves_no_conversation() {
 }
 
 #[tokio::test]
+async fn claude_code_is_told_that_a_request_is_too_long_in_the_words_at_which_it_shortens_it() {
+    let openai =
+        |said: &str| json!({"error": {"message": said, "type": "BadRequestError", "param": null, "code": 400}});
+    let google = |said: &str| json!({"error": {"code": 400, "message": said, "status": "INVALID_ARGUMENT"}});
+    let both = "This model's maximum context length is 40960 tokens. However, you requested 62768 tokens (30768 in the messages, 32000 in the completion).";
+    for (protocol, status, error, want) in [
+        (
+            "openai",
+            400,
+            openai(
+                "This model's maximum context length is 128000 tokens. However, your messages resulted in 140000 tokens.",
+            ),
+            "prompt is too long: 140000 tokens > 128000 maximum. This model's",
+        ),
+        (
+            "gemini",
+            400,
+            google("The input token count (1200000) exceeds the maximum number of tokens allowed (1048576)."),
+            "prompt is too long: 1200000 tokens > 1048576 maximum. The input",
+        ),
+        ("openai", 422, openai(both), "input length and `max_tokens` exceed context limit: 30768 + 32000 > 40960, "),
+        (
+            "openai",
+            400,
+            openai("max_tokens=32000 cannot be greater than max_model_len=8192"),
+            "input length and `max_tokens` exceed context limit: 0 + 32000 > 8192, ",
+        ),
+    ] {
+        let (_one, proxy) = alone(protocol, "theirs", Answer::json(status, &error.to_string())).await;
+        let ask = json!({"model": "m", "max_tokens": 32000, "messages": [{"role": "user", "content": "q"}]});
+        let reply = post(&proxy, "/v1/messages", &ask).await;
+        let told = (reply.status(), reply.error("type"), reply.error("code"));
+        assert_eq!(told, (400, "invalid_request_error".into(), "context_length_exceeded".into()), "{reply:?}");
+        assert!(reply.error("message").starts_with(want), "{reply:?}");
+        // Others know the provider's words.
+        let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "input": "q"})).await;
+        let said = error["error"]["message"].as_str().expect("a message");
+        assert_eq!((reply.error("code").as_str(), reply.error("message").as_str()), ("context_length_exceeded", said));
+    }
+}
+
+#[tokio::test]
 async fn a_response_that_failed_ends_with_the_event_that_says_so_and_nothing_is_broken_off() {
     let begun = || Answer::stream().chunk(sse::text("a ")).reset();
     for (path, end) in [("/v1/responses", End::Clean), ("/v1/chat/completions", End::Truncated)] {
