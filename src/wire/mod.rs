@@ -38,6 +38,7 @@ pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
 mod openai;
+mod own_thinking;
 pub mod partial;
 pub mod peek;
 #[cfg(test)]

@@ -100,6 +100,27 @@ async fn claude_code_is_told_that_a_request_is_too_long_in_the_words_at_which_it
 }
 
 #[tokio::test]
+async fn a_turn_that_another_backend_began_goes_on_at_anthropic_without_thinking() {
+    let answer = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "theirs", "content": [
+        {"type": "text", "text": "ok"}], "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let (claude, proxy) = alone("anthropic", "theirs", Answer::json(200, &answer.to_string())).await;
+    let foreign = json!({"type": "thinking", "thinking": "hm", "signature": "gemini:abc"});
+    let call = json!({"type": "tool_use", "id": "call_1", "name": "f", "input": {}});
+    for content in [json!([foreign, call]), json!([call])] {
+        let body = json!({"model": "m", "max_tokens": 32000, "thinking": {"type": "enabled", "budget_tokens": 2000},
+            "context_management": {"edits": [{"type": "clear_thinking_20251015", "keep": "all"}]},
+            "tools": [{"name": "f", "input_schema": {"type": "object"}}],
+            "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": content},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "r"}]},
+                {"role": "system", "content": "<total_tokens>90 tokens left</total_tokens>"}]});
+        assert_eq!(post(&proxy, "/v1/messages", &body).await.status(), 200);
+        let sent: Value = serde_json::from_slice(&claude.last().body).expect("JSON");
+        assert_eq!((sent.get("thinking"), sent.get("context_management")), (None, None), "{sent}");
+        assert_eq!(sent["messages"][1]["content"], json!([call]), "{sent}");
+    }
+}
+
+#[tokio::test]
 async fn a_response_that_failed_ends_with_the_event_that_says_so_and_nothing_is_broken_off() {
     let begun = || Answer::stream().chunk(sse::text("a ")).reset();
     for (path, end) in [("/v1/responses", End::Clean), ("/v1/chat/completions", End::Truncated)] {
