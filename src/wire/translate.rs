@@ -104,6 +104,9 @@ pub struct ReplyContext {
     pub created: u64,
     /// Model.
     pub model: String,
+    /// The name by which a client of Messages asked for the model, and by which it is told of it: Claude Code drops the thinking
+    /// of any other from its history.
+    pub public: Option<String>,
     /// What its request said.
     pub asked: Asked,
 }

@@ -144,3 +144,35 @@ async fn a_response_that_failed_ends_with_the_event_that_says_so_and_nothing_is_
     assert!(waits.is_some_and(|seconds| (60..=70).contains(&seconds)), "{reply:?}");
     assert_eq!((&events[1]["code"], reply.end), (&json!("upstream_rate_limited"), End::Clean), "{reply:?}");
 }
+
+#[tokio::test]
+async fn translated_messages_bear_the_name_that_was_asked_for() {
+    let gemini = json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "hi"}]}, "finishReason": "STOP"}],
+        "modelVersion": "theirs", "responseId": "r"});
+    let claude = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "theirs", "content": [
+        {"type": "text", "text": "hi"}], "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let chat = sse::text("hi").replace("\"model\":\"m\"", "\"model\":\"theirs\"");
+    let whole = |body: &Value| Answer::json(200, &body.to_string());
+    for (protocol, stream, answer, name) in [
+        ("openai", false, Answer::says("hi"), "m"),
+        ("openai", true, Answer::stream().chunk(chat).chunk(sse::finish()).chunk(sse::DONE).end(), "m"),
+        ("gemini", false, whole(&gemini), "m"),
+        ("gemini", true, Answer::stream().chunk(sse::data(&gemini)).end(), "m"),
+        // Anthropic's own are passed on.
+        ("anthropic", false, whole(&claude), "theirs"),
+    ] {
+        let (_one, proxy) = alone(protocol, "theirs", answer).await;
+        let ask =
+            json!({"model": "m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "q"}]});
+        let reply = post(&proxy, "/v1/messages", &ask).await;
+        let model = if stream { events(&reply)[0]["message"]["model"].clone() } else { reply.json()["model"].clone() };
+        assert_eq!(model, name, "{protocol} {stream}: {reply:?}");
+        assert_eq!(reply.header("x-greenroom-upstream-model"), "theirs");
+        if protocol == "gemini" {
+            let body = json!({"model": "m", "stream": stream, "messages": ask["messages"]});
+            let reply = post(&proxy, "/v1/chat/completions", &body).await;
+            let model = if stream { events(&reply)[0]["model"].clone() } else { reply.json()["model"].clone() };
+            assert_eq!(model, "theirs", "others learn who answered: {reply:?}");
+        }
+    }
+}

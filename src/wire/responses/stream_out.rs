@@ -78,7 +78,7 @@ impl Writer {
     }
 
     fn response(&self, status: &str) -> Value {
-        let ReplyContext { id, created, model, asked } = &self.ctx;
+        let ReplyContext { id, created, model, asked, .. } = &self.ctx;
         let mut response = reply_out::response(id, *created, model, status, &self.output);
         asked.repeat(&mut response);
         response
