@@ -176,3 +176,38 @@ async fn translated_messages_bear_the_name_that_was_asked_for() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_refusal_in_the_models_own_words_is_a_whole_response() {
+    let message = |reason: &str| {
+        json!({"id": "c", "model": "theirs", "choices": [{"index": 0, "finish_reason": reason,
+            "message": {"role": "assistant", "content": null, "refusal": "No."}}]})
+    };
+    let frames = |reason: &str| {
+        let chunk = |delta: Value, finish: Option<&str>| {
+            sse::data(
+                &json!({"id": "c", "model": "theirs", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}),
+            )
+        };
+        Answer::stream()
+            .chunk(chunk(json!({"refusal": "No."}), None))
+            .chunk(chunk(json!({}), Some(reason)))
+            .chunk(sse::DONE)
+            .end()
+    };
+    for (reason, status, why) in
+        [("stop", "completed", Value::Null), ("content_filter", "incomplete", json!({"reason": "content_filter"}))]
+    {
+        for stream in [false, true] {
+            let answer = if stream { frames(reason) } else { Answer::json(200, &message(reason).to_string()) };
+            let (_one, proxy) = alone("openai", "theirs", answer).await;
+            let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "stream": stream, "input": "q"})).await;
+            let told = if stream { events(&reply).pop().expect("events")["response"].take() } else { reply.json() };
+            assert_eq!((&told["status"], &told["incomplete_details"]), (&json!(status), &why), "{reply:?}");
+            assert_eq!(told["output"][0]["content"], json!([{"type": "refusal", "refusal": "No."}]), "{reply:?}");
+            let ask = json!({"model": "m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "q"}]});
+            let reply = post(&proxy, "/v1/messages", &ask).await;
+            assert!(reply.text().contains("\"stop_reason\":\"refusal\""), "{reply:?}");
+        }
+    }
+}

@@ -87,7 +87,7 @@ pub(crate) fn word(reason: Finish, stop_sequence: Option<&str>) -> &'static str 
         Finish::Stop => "end_turn",
         Finish::Length => "max_tokens",
         Finish::ToolCalls => "tool_use",
-        Finish::ContentFilter => "refusal",
+        Finish::Refused | Finish::ContentFilter => "refusal",
     }
 }
 

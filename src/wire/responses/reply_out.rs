@@ -145,7 +145,8 @@ pub(crate) fn response(id: &str, created: u64, model: &str, status: &str, output
 /// Sets status and counts of a response that has ended.
 pub(crate) fn finish(response: &mut Value, reason: Finish, usage: Option<Usage>) {
     let incomplete = match reason {
-        Finish::Stop | Finish::ToolCalls => None,
+        // A refusal is an answer.
+        Finish::Stop | Finish::ToolCalls | Finish::Refused => None,
         Finish::Length => Some("max_output_tokens"),
         Finish::ContentFilter => Some("content_filter"),
     };
