@@ -88,7 +88,10 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Weight::Answer => true,
     });
     if let Some(loss) = refused {
-        let message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
+        let mut message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
+        if target.protocol == Protocol::Openai && loss.field == openai::request_out::TOOLS {
+            message += openai::request_out::NO_TOOLS;
+        }
         return Err(Refused::Unsupported { param: Some(loss.field.clone()), message });
     }
     let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();

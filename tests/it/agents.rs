@@ -211,3 +211,29 @@ async fn a_refusal_in_the_models_own_words_is_a_whole_response() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_status_in_the_place_of_a_code_is_none() {
+    for (code, told) in [(json!(400), Value::Null), (json!("400"), Value::Null), (json!("bad_tool"), json!("bad_tool"))]
+    {
+        let error =
+            json!({"error": {"message": "No such tool.", "type": "BadRequestError", "param": "tools", "code": code}});
+        let (_one, proxy) = alone("openai", "theirs", Answer::json(400, &error.to_string())).await;
+        for path in ["/v1/messages", "/v1/responses"] {
+            let body =
+                json!({"model": "m", "max_tokens": 9, "input": "q", "messages": [{"role": "user", "content": "q"}]});
+            let reply = post(&proxy, path, &body).await;
+            assert_eq!((reply.status(), &reply.json()["error"]["code"]), (400, &told), "{reply:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn tools_that_a_model_takes_nowhere_but_over_responses_are_refused_with_the_way_out() {
+    let (one, proxy) = alone("openai", "gpt-6-astra", Answer::json(500, "{}")).await;
+    let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
+    let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "input": "q", "tools": [tool]})).await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (400, "unsupported_parameter"), "{reply:?}");
+    assert!(reply.error("message").contains("native_responses = true"), "{reply:?}");
+    assert_eq!(one.asked(), 0);
+}
