@@ -229,6 +229,26 @@ async fn a_status_in_the_place_of_a_code_is_none() {
 }
 
 #[tokio::test]
+async fn models_are_listed_as_the_sdks_of_openai_and_of_anthropic_know_them() {
+    let one = Upstream::saying("hi").await;
+    let settings = Settings::new().backend("one", one.addr).set("models.\"a/b\"", "backends = [{ backend = \"one\" }]");
+    let proxy = Proxy::start(&settings).await;
+    let list = proxy.get("/v1/models").await.json();
+    let page = (&list["object"], &list["has_more"], &list["first_id"], &list["last_id"]);
+    assert_eq!(page, (&json!("list"), &json!(false), &json!("a/b"), &json!("m")));
+    let model = &list["data"][1];
+    assert_eq!((&model["type"], &model["object"]), (&json!("model"), &json!("model")));
+    assert_eq!(
+        (&model["display_name"], &model["id"], &model["owned_by"]),
+        (&json!("m"), &json!("m"), &json!("greenroom"))
+    );
+    let created = model["created_at"].as_str().and_then(|at| humantime::parse_rfc3339(at).ok()).expect("a moment");
+    let seconds = created.duration_since(std::time::UNIX_EPOCH).map(|since| since.as_secs()).ok();
+    assert_eq!(seconds, model["created"].as_u64());
+    assert_eq!(proxy.get("/v1/models/m").await.json(), *model);
+}
+
+#[tokio::test]
 async fn tools_that_a_model_takes_nowhere_but_over_responses_are_refused_with_the_way_out() {
     let (one, proxy) = alone("openai", "gpt-6-astra", Answer::json(500, "{}")).await;
     let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
