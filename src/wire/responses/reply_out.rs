@@ -31,6 +31,9 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             _ => {}
         }
         message(id, &mut content, &mut output);
+        if let Part::ToolCall { signature: Some(signature), .. } = part {
+            sign(id, signature, &mut output);
+        }
         let at = output.len();
         match part {
             Part::Thinking { text, signature } => {
@@ -88,6 +91,20 @@ pub(crate) fn refusal_part(text: &str) -> Value {
 pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<&str>) -> Value {
     let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
     json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
+}
+
+/// Puts a call's signature into the reasoning before it, too: of that clients give back what is encrypted, of a call many
+/// nothing that OpenAI's has not.
+fn sign(id: &str, signature: &Signature, output: &mut Vec<Value>) {
+    match output.last_mut() {
+        Some(last) if last["type"] == "reasoning" && last["encrypted_content"] == UNSIGNED => {
+            last["encrypted_content"] = signature.tagged().into();
+        }
+        _ => {
+            let item = reasoning(&item_id("rs_", id, output.len()), "", Some(&signature.tagged()));
+            output.push(item);
+        }
+    }
 }
 
 /// What stands as a signed, or unsigned, item's encrypted content.
