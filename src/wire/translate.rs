@@ -53,6 +53,8 @@ pub struct Translated {
     pub body: Vec<u8>,
     /// Fields of the client's that are not in it.
     pub dropped: Vec<String>,
+    /// Trials of Anthropic's API that it is part of: its `anthropic-beta`.
+    pub trials: Option<&'static str>,
 }
 
 /// Whether a model goes on with an assistant's message that stands last. Gemini answers it with a turn of its own, and so does
@@ -95,7 +97,8 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         return Err(Refused::Unsupported { param: Some(loss.field.clone()), message });
     }
     let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();
-    Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped })
+    let trials = if target.protocol == Protocol::Anthropic { anthropic::binding::trials(&written) } else { None };
+    Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped, trials })
 }
 
 /// What a reply is called where the provider does not say, and what shows of its request.
