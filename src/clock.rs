@@ -105,6 +105,11 @@ pub fn rfc3339(at: Duration) -> String {
     humantime::format_rfc3339_seconds(wall(at)).to_string()
 }
 
+/// Seconds since the epoch, in RFC 3339.
+pub fn timestamp(unix: u64) -> String {
+    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(unix)).to_string()
+}
+
 /// Follows the wall clock where somebody sets it; never ends.
 pub async fn follow() {
     let mut tick = interval(LOOK);

@@ -13,8 +13,19 @@ use crate::{
     },
 };
 
+/// What is sent to a backend.
+pub(super) struct Outgoing {
+    pub(super) body: Vec<Bytes>,
+    /// Trials of its protocol that the body is part of.
+    pub(super) trials: Option<&'static str>,
+}
+
 /// The request in the client's own bytes, less what other providers' answers left in its history and this one would refuse.
-pub(super) fn native(request: &Request, target: &Target, change: Change<'_>) -> Vec<Bytes> {
+pub(super) fn native(request: &Request, target: &Target, change: Change<'_>) -> Outgoing {
+    Outgoing { body: own_bytes(request, target, change), trials: None }
+}
+
+fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Bytes> {
     let parts = request.envelope.edit(&request.body, change);
     let dialect = request.surface.dialect();
     // Most servers of OpenAI's protocol pass over members that they do not know, and some of them want these back.
@@ -32,7 +43,7 @@ pub(super) fn native(request: &Request, target: &Target, change: Change<'_>) -> 
 }
 
 /// The request in the backend's own protocol.
-pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Vec<Bytes>, Failed> {
+pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Outgoing, Failed> {
     let backend = &target.handle.settings;
     let body = request.envelope.edit(&request.body, Change { model: None, ask_usage: false, ..change }).concat();
     let into = translate::Target {
@@ -47,7 +58,8 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
                 log::debug!("not expressible for {}, dropped: {}", target.handle.name(), made.dropped.join(", "));
             }
             let body = made.body.into();
-            Ok(if backend.asks_usage() { envelope::counted(body) } else { vec![body] })
+            let body = if backend.asks_usage() { envelope::counted(body) } else { vec![body] };
+            Ok(Outgoing { body, trials: made.trials })
         }
         Err(refused) => {
             let code = refused.code(request.surface.dialect()).to_owned();

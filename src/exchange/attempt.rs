@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    adapt::{native, translated},
+    adapt::{Outgoing, native, translated},
     debt::{Debt, Owed},
     decode::Decoder,
     held::Held,
@@ -30,7 +30,7 @@ use crate::{
     router::table::Target,
     settings::Rescue,
     telemetry::phase::Phase,
-    upstream::{Answer, BrokenOff, HeaderLines, request_id},
+    upstream::{Answer, BrokenOff, HeaderLines, of_trial, request_id},
     wire::{Protocol, Usage, envelope::Change},
 };
 
@@ -121,16 +121,16 @@ async fn try_open(
         ask_usage: strip_usage,
         partial: begun.map(|begun| begun.partial),
     };
-    let body = match way {
+    let outgoing = match way {
         Way::Native(_) => native(request, target, change),
         Way::Translated(_) => {
             let began = clock::now();
-            let body = translated(request, target, change);
+            let outgoing = translated(request, target, change);
             request.telling.spent(Phase::Translate, began);
-            body?
+            outgoing?
         }
     };
-    let mut answer = send(worker, request, target, way, body, leg, &mut watch).await?;
+    let mut answer = send(worker, request, target, way, outgoing, leg, &mut watch).await?;
     leg.status = Some(answer.status());
     if !(200..300).contains(&answer.status()) {
         let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
@@ -189,7 +189,7 @@ async fn send(
     request: &Request,
     target: &Target,
     way: Way,
-    body: Vec<Bytes>,
+    outgoing: Outgoing,
     leg: &Leg,
     watch: &mut Watch,
 ) -> Result<Answer, Failed> {
@@ -199,8 +199,11 @@ async fn send(
     let own: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
     let is_told = target.handle.settings.trace_context;
     let trace = if is_told { request.trace_context(leg.note) } else { Vec::new() };
-    let extra = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, &trace].concat()) };
-    watch.guard(pin!(client.send(leg.begun, endpoint, &target.upstream_model, &extra, body))).await?
+    let mut extra = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, &trace].concat()) };
+    if let Some(trials) = outgoing.trials {
+        extra.to_mut().extend(of_trial(&target.handle.settings, trials));
+    }
+    watch.guard(pin!(client.send(leg.begun, endpoint, &target.upstream_model, &extra, outgoing.body))).await?
 }
 
 /// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.

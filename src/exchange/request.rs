@@ -14,7 +14,7 @@ use crate::{
     telemetry::story::Telling,
     wire::{
         envelope::Envelope,
-        translate::{ReplyContext, asked},
+        translate::{Dialect, ReplyContext, asked},
     },
 };
 
@@ -70,10 +70,12 @@ impl Request {
 
     /// What a translated answer says where the backend's own says nothing.
     pub(super) fn context(&self, target: &Target) -> ReplyContext {
+        let named = self.route.as_ref().filter(|_| self.surface.dialect() == Dialect::Messages);
         ReplyContext {
             id: self.telling.read(|story| story.id.trim_start_matches("req_").to_owned()),
             created: clock::unix(),
             model: target.upstream_model.to_string(),
+            public: named.map(|route| route.model.to_string()),
             asked: asked(self.surface.dialect(), &self.body),
         }
     }

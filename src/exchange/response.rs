@@ -19,7 +19,10 @@ use crate::{
         story::{AttemptNote, Millis, RouteReason, Story, Telling, ms},
     },
     upstream::HeaderLines,
-    wire::translate::{Dialect, Received, THREAD_UNSUPPORTED, failed as failed_response},
+    wire::{
+        too_long,
+        translate::{Dialect, Received, THREAD_UNSUPPORTED, failed as failed_response},
+    },
 };
 
 /// The answer in one piece.
@@ -46,7 +49,7 @@ pub(super) fn stream(telling: &Telling, headers: HeaderLines, play: Play) -> Rep
 
 /// An error, told to the client and to the story.
 pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: Dialect) -> Reply {
-    let face = error.face();
+    let face = face(error, dialect);
     telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
     tell(&mut reply, telling);
@@ -154,6 +157,16 @@ fn finish(
     }
 }
 
+/// What an error looks like to clients of this dialect. Those of Messages shorten what is too long where they are told so in
+/// Anthropic's words and with its status.
+fn face(error: &Error, dialect: Dialect) -> Face {
+    let face = error.face();
+    if dialect != Dialect::Messages || face.code != "context_length_exceeded" || face.body.is_some() {
+        return face;
+    }
+    Face { status: StatusCode::BAD_REQUEST, message: too_long::restated(&face.message), ..face }
+}
+
 /// The error object that every client SDK knows.
 fn body(face: &Face, id: &str, attempts: Option<Value>, explanation: Option<Value>, dialect: Dialect) -> String {
     let mut error = match dialect {
@@ -212,7 +225,7 @@ fn anthropic_kind(status: StatusCode) -> &'static str {
 /// An error inside of a stream, after what was `sent`.
 pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, sent: &Sent) -> Bytes {
     telling.read(|story| {
-        let face = error.face();
+        let face = face(error, dialect);
         match dialect {
             Dialect::Chat => format!("data: {}\n\n", body(&face, &story.id, attempts(story), None, dialect)).into(),
             Dialect::Messages => {
@@ -220,8 +233,9 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
             }
             Dialect::Responses => {
                 let received = Received { first: &sent.first, latest: &sent.latest };
+                let wait = if let Error::Upstream(failed) = error { failed.retry_after } else { None };
                 let error = error_object(&face, &story.id, attempts(story));
-                failed_response(received, &error, &story.id, clock::unix(), &story.model).into()
+                failed_response(received, &error, wait, &story.id, clock::unix(), &story.model).into()
             }
         }
     })

@@ -176,6 +176,8 @@ pub enum Piece {
     End,
     /// It broke off: these bytes tell, and then the connection has to break off as well.
     Broken(Bytes),
+    /// It broke off, and these bytes are its end: clients whose protocol has an event for that lose it with the connection.
+    Failed(Bytes),
 }
 
 impl Play {
@@ -195,8 +197,11 @@ impl Play {
                 Poll::Ready(Ok(())) => self.ended = true,
                 Poll::Ready(Err(error)) => {
                     self.ended = true;
-                    let sent = self.sent.take().unwrap_or_default();
-                    return Poll::Ready(Piece::Broken((self.error_frame)(&error, &sent)));
+                    let frame = |sent: &Sent| (self.error_frame)(&error, sent);
+                    return Poll::Ready(match self.sent.take() {
+                        Some(sent) => Piece::Failed(frame(&sent)),
+                        None => Piece::Broken(frame(&Sent::default())),
+                    });
                 }
                 Poll::Pending if self.stage.is_set() => {
                     let now = self.sending();

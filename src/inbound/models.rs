@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::{auth, header, refused, shared};
 use crate::{
+    clock,
     error::Error,
     router::table::{Route, Table},
 };
@@ -18,8 +19,10 @@ pub(super) async fn list(request: HttpRequest) -> HttpResponse {
     };
     let mut routes: Vec<_> = table.routes.values().filter(|route| route.is_open_to(&user)).collect();
     routes.sort_by_key(|route| route.model.clone());
-    let data: Vec<Value> = routes.into_iter().map(|route| card(route, &table)).collect();
-    answer(&request, &json!({"object": "list", "data": data}))
+    let (first, last) = (routes.first().map(|route| &*route.model), routes.last().map(|route| &*route.model));
+    let mut list = json!({"object": "list", "has_more": false, "first_id": first, "last_id": last});
+    list["data"] = routes.into_iter().map(|route| card(route, &table)).collect();
+    answer(&request, &list)
 }
 
 /// One of them.
@@ -39,6 +42,16 @@ fn answer(request: &HttpRequest, value: &Value) -> HttpResponse {
     super::answer(request, StatusCode::OK).content_type("application/json").body(value.to_string())
 }
 
+/// A model as the SDKs of OpenAI and of Anthropic know one: `object`, `created` and `owned_by` are the former's, `type`,
+/// `display_name` and `created_at` the latter's.
 fn card(route: &Route, table: &Table) -> Value {
-    json!({"id": &*route.model, "object": "model", "created": table.created, "owned_by": "greenroom"})
+    json!({
+        "id": &*route.model,
+        "object": "model",
+        "created": table.created,
+        "owned_by": "greenroom",
+        "type": "model",
+        "display_name": &*route.model,
+        "created_at": clock::timestamp(table.created),
+    })
 }

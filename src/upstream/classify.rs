@@ -121,9 +121,11 @@ pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
         return Some(Told { kind, code, message, param: None, body: None });
     }
     let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
+    // vLLM repeats the status where a code should be: it names none.
+    let repeats = fault.code.parse().is_ok_and(|code: u16| fault.status == Some(code));
     Some(Told {
         kind: or(&fault.kind, "invalid_request_error"),
-        code: fault.code.clone(),
+        code: if repeats { String::new() } else { fault.code.clone() },
         message: or(&fault.message, "The backend refused the request."),
         param: fault.param.clone(),
         body,

@@ -64,6 +64,17 @@ pub(super) fn of_backend(backend: &Backend) -> Vec<Field> {
     headers
 }
 
+/// The header by which a request is part of a trial of Anthropic's API, beside those that the operator configured.
+pub fn of_trial(backend: &Backend, trial: &'static str) -> Option<Field> {
+    const NAME: &str = "anthropic-beta";
+    let ours = backend.headers.iter().find(|(name, _)| name.eq_ignore_ascii_case(NAME));
+    let value = match ours {
+        Some((_, others)) => HeaderValue::from_str(&format!("{},{trial}", others.reveal())).ok()?,
+        None => HeaderValue::from_static(trial),
+    };
+    Some((HeaderName::from_static(NAME), value))
+}
+
 /// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. Their type is
 /// left out where Greenroom tells its own.
 pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, type_is_ours: bool) -> HeaderLines {

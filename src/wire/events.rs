@@ -13,6 +13,8 @@ pub(crate) enum Finish {
     Stop,
     Length,
     ToolCalls,
+    /// The model said no, in words of its own.
+    Refused,
     ContentFilter,
 }
 

@@ -2,8 +2,9 @@
 
 use super::Fault;
 
-/// Wordings of a prompt that does not fit, in lower case: OpenAI, Anthropic, Gemini, vLLM.
-const TOO_LONG: [&str; 7] = [
+/// Wordings of a prompt that does not fit, alone or with its answer, in lower case: OpenAI, Anthropic, Gemini, vLLM, llama.cpp,
+/// xAI, Moonshot, Mistral.
+const TOO_LONG: [&str; 12] = [
     "context length",
     "context_length",
     "prompt is too long",
@@ -11,6 +12,11 @@ const TOO_LONG: [&str; 7] = [
     "exceed context limit",
     "context window",
     "input token count",
+    "cannot be greater than max_model_len",
+    "maximum model length",
+    "available context size",
+    "maximum prompt length",
+    "exceeded model token limit",
 ];
 /// How Anthropic says that an account has no money, in lower case; servers that pass it on say it likewise.
 const NO_CREDIT: &str = "your credit balance is too low";

@@ -7,7 +7,8 @@ use serde_json::{Map, Value};
 use super::{
     chat::Signature,
     ids::{self, PlainIds},
-    json::{list, read, text},
+    json::{read, text},
+    own_thinking,
     responses::UNSIGNED,
     scan,
     translate::Dialect,
@@ -62,7 +63,7 @@ fn chat(map: &mut Map<String, Value>) -> bool {
 
 fn messages(map: &mut Map<String, Value>) -> bool {
     // Both, whatever the first finds.
-    let (renamed, cleared) = (plain_ids(map), own_thinking(map));
+    let (renamed, cleared) = (plain_ids(map), own_thinking::keep(map));
     renamed || cleared
 }
 
@@ -84,35 +85,6 @@ fn plain_ids(map: &mut Map<String, Value>) -> bool {
     changed
 }
 
-fn own_thinking(map: &mut Map<String, Value>) -> bool {
-    let mut changed = false;
-    for message in items(map, "messages").filter(|m| m["role"] == "assistant") {
-        let Some(content) = message.get_mut("content").and_then(Value::as_array_mut) else { continue };
-        let before = content.len();
-        content.retain(|block| text(block, "type") != "thinking" || is_anthropics(text(block, "signature")));
-        changed |= content.len() < before;
-    }
-    if !changed {
-        return false;
-    }
-    if let Some(messages) = map.get_mut("messages").and_then(Value::as_array_mut) {
-        messages.retain(|m| m["role"] != "assistant" || m["content"].as_array().is_none_or(|c| !c.is_empty()));
-        // A budget demands that the tool loop under way began with thinking.
-        let last = messages.iter().rfind(|m| m["role"] == "assistant").map_or(&[][..], |m| list(m, "content"));
-        let calls = last.iter().any(|b| text(b, "type") == "tool_use");
-        let thinks = last.first().is_some_and(|b| text(b, "type").ends_with("thinking"));
-        if calls && !thinks && map.get("thinking").is_some_and(|t| text(t, "type") == "enabled") {
-            map.shift_remove("thinking");
-        }
-    }
-    true
-}
-
-/// Anthropic's signatures are base64, never empty, and bear no other provider's name.
-fn is_anthropics(signature: &str) -> bool {
-    !signature.is_empty() && !Signature::is_tagged(signature)
-}
-
 fn responses(map: &mut Map<String, Value>) -> bool {
     let Some(input) = map.get_mut("input").and_then(Value::as_array_mut) else { return false };
     let before = input.len();
@@ -129,7 +101,7 @@ fn responses(map: &mut Map<String, Value>) -> bool {
     changed
 }
 
-fn items<'a>(map: &'a mut Map<String, Value>, key: &str) -> impl Iterator<Item = &'a mut Value> {
+pub(super) fn items<'a>(map: &'a mut Map<String, Value>, key: &str) -> impl Iterator<Item = &'a mut Value> {
     map.get_mut(key).and_then(Value::as_array_mut).into_iter().flatten()
 }
 
@@ -138,32 +110,10 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::wire::json::list;
 
     fn clear(dialect: Dialect, body: &Value) -> Option<Value> {
         cleared(dialect, body.to_string().as_bytes()).map(|out| serde_json::from_slice(&out).expect("JSON"))
-    }
-
-    #[test]
-    fn thinking_of_others_is_taken_out_of_messages_and_anthropics_own_is_left() {
-        let turn = |signature: &str| {
-            json!({"thinking": {"type": "enabled", "budget_tokens": 1024}, "messages": [
-                {"role": "user", "content": "q"},
-                {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": signature},
-                    {"type": "tool_use", "id": "t", "name": "f", "input": {}}]}]})
-        };
-        assert_eq!(clear(Dialect::Messages, &turn("EqQBCgIYAhIM")), None);
-        for foreign in ["", "gemini:abc", "openai:reasoning_content:m"] {
-            let out = clear(Dialect::Messages, &turn(foreign)).expect("a change");
-            assert_eq!(
-                out["messages"][1]["content"],
-                json!([{"type": "tool_use", "id": "t", "name": "f", "input": {}}])
-            );
-            assert!(out.get("thinking").is_none(), "a budget needs its thinking");
-        }
-        let only = json!({"messages": [{"role": "user", "content": "q"},
-            {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": ""}]},
-            {"role": "user", "content": "r"}]});
-        assert_eq!(clear(Dialect::Messages, &only).expect("a change")["messages"].as_array().map(Vec::len), Some(2));
     }
 
     #[test]

@@ -109,11 +109,21 @@ fn geminis_signature_on_a_free_text_call_comes_back_with_it() {
     let (out, _) =
         reply(Protocol::Gemini, Dialect::Responses, answer.to_string().as_bytes(), &context).expect("a reply");
     let out: Value = serde_json::from_slice(&out).expect("JSON");
-    assert_eq!(out["output"][0]["type"], "custom_tool_call");
-    let body = json!({"input": [{"role": "user", "content": "q"}, out["output"][0]]}).to_string();
+    let (thought, call) = (&out["output"][0], &out["output"][1]);
+    assert_eq!((&thought["type"], &call["type"]), (&json!("reasoning"), &json!("custom_tool_call")));
+    let mut bare = call.clone();
+    bare.as_object_mut().expect("an item").remove("extra_content");
+    let next = json!({"type": "custom_tool_call", "call_id": "2", "name": "patch", "input": ""});
     let model = "gemini-3-pro";
     let target = Target { protocol: Protocol::Gemini, model, max_tokens: 9, refuse_unsupported: true };
-    let made = request(Dialect::Responses, body.as_bytes(), &target).expect("a request");
-    let made: Value = serde_json::from_slice(&made.body).expect("JSON");
-    assert_eq!(made["contents"][1]["parts"][0], part);
+    // By whichever of its two ways, and once.
+    for kept in [vec![call], vec![thought, &bare], vec![thought, call]] {
+        let input =
+            [vec![json!({"role": "user", "content": "q"})], kept.into_iter().cloned().collect(), vec![next.clone()]];
+        let body = json!({"input": input.concat()}).to_string();
+        let made = request(Dialect::Responses, body.as_bytes(), &target).expect("a request");
+        let made: Value = serde_json::from_slice(&made.body).expect("JSON");
+        assert_eq!(made["contents"][1]["parts"][0], part);
+        assert_eq!(made["contents"][1]["parts"][1].get("thoughtSignature"), None, "{made}");
+    }
 }

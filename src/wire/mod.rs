@@ -38,6 +38,7 @@ pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
 mod openai;
+mod own_thinking;
 pub mod partial;
 pub mod peek;
 #[cfg(test)]
@@ -55,6 +56,7 @@ mod strict_tests;
 mod tests_support;
 #[cfg(test)]
 mod thinking_tests;
+pub mod too_long;
 mod tool_names;
 #[cfg(test)]
 mod tools_tests;

@@ -53,6 +53,8 @@ pub struct Translated {
     pub body: Vec<u8>,
     /// Fields of the client's that are not in it.
     pub dropped: Vec<String>,
+    /// Trials of Anthropic's API that it is part of: its `anthropic-beta`.
+    pub trials: Option<&'static str>,
 }
 
 /// Whether a model goes on with an assistant's message that stands last. Gemini answers it with a turn of its own, and so does
@@ -88,11 +90,15 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Weight::Answer => true,
     });
     if let Some(loss) = refused {
-        let message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
+        let mut message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
+        if target.protocol == Protocol::Openai && loss.field == openai::request_out::TOOLS {
+            message += openai::request_out::NO_TOOLS;
+        }
         return Err(Refused::Unsupported { param: Some(loss.field.clone()), message });
     }
     let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();
-    Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped })
+    let trials = if target.protocol == Protocol::Anthropic { anthropic::binding::trials(&written) } else { None };
+    Ok(Translated { body: Value::Object(written).to_string().into_bytes(), dropped, trials })
 }
 
 /// What a reply is called where the provider does not say, and what shows of its request.
@@ -104,6 +110,9 @@ pub struct ReplyContext {
     pub created: u64,
     /// Model.
     pub model: String,
+    /// The name by which a client of Messages asked for the model, and by which it is told of it: Claude Code drops the thinking
+    /// of any other from its history.
+    pub public: Option<String>,
     /// What its request said.
     pub asked: Asked,
 }

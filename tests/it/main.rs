@@ -40,6 +40,7 @@ mod packed;
 mod passthrough;
 mod pin;
 mod probe;
+mod proofs;
 mod protocols;
 mod queue;
 mod quota;

@@ -60,7 +60,7 @@ async fn an_error_of_whatever_shape_ends_a_responses_stream_as_one() {
             frames.extend(end);
             let reply = streamed(RESPONSES, &frames).await;
             let code = sse::error_of(&reply.body).map(|error| error["code"].clone());
-            assert_eq!((code, reply.end), (Some(json!("upstream_error")), End::Truncated), "{error}: {reply:?}");
+            assert_eq!((code, reply.end), (Some(json!("upstream_error")), End::Clean), "{error}: {reply:?}");
             assert!(reply.text().contains("response.failed") && !sse::is_done(&reply.body), "{error}: {reply:?}");
         }
     }
@@ -70,7 +70,7 @@ async fn an_error_of_whatever_shape_ends_a_responses_stream_as_one() {
 async fn the_end_marker_by_itself_ends_no_responses_stream() {
     let cut = [response(), vec![sse::DONE.to_owned()]].concat();
     let reply = streamed(RESPONSES, &cut).await;
-    assert!(reply.text().contains("response.failed") && reply.end == End::Truncated, "{reply:?}");
+    assert!(reply.text().contains("response.failed") && reply.end == End::Clean, "{reply:?}");
     assert!(!sse::is_done(&reply.body), "{reply:?}");
     let done = json!({"type": "response.completed", "response": {"id": "resp_1", "status": "completed"}});
     let whole = [response(), vec![sse::data(&done), sse::DONE.to_owned()]].concat();

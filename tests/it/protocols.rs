@@ -152,7 +152,8 @@ async fn a_stream_that_breaks_ends_with_the_error_of_the_clients_own_protocol() 
             }
             gate.open();
             let (rest, end) = connection.rest().await;
-            assert_eq!(end, End::Truncated);
+            // A response that failed has an end of its own.
+            assert_eq!(end, if path == "responses" { End::Clean } else { End::Truncated });
             text += &String::from_utf8_lossy(&rest);
             assert!(text.contains("word") && !text.contains("[DONE]") && !text.contains("message_stop"), "{text}");
             let data =

@@ -166,9 +166,12 @@ pub(super) async fn stream(
         match next.await {
             Some(Piece::Bytes(bytes)) => chunk(&bytes, manner, &intake.socket),
             Some(Piece::End) => {
-                if !manner.old {
-                    intake.socket.hold(|out| out.extend_from_slice(b"0\r\n\r\n"));
-                }
+                last(manner, &intake.socket);
+                return Ok(());
+            }
+            Some(Piece::Failed(bytes)) => {
+                chunk(&bytes, manner, &intake.socket);
+                last(manner, &intake.socket);
                 return Ok(());
             }
             Some(Piece::Broken(bytes)) => {
@@ -194,6 +197,13 @@ fn chunk(bytes: &[u8], manner: Manner, socket: &Socket) {
         out.extend_from_slice(bytes);
         out.extend_from_slice(b"\r\n");
     });
+}
+
+/// The chunk that ends a body.
+fn last(manner: Manner, socket: &Socket) {
+    if !manner.old {
+        socket.hold(|out| out.extend_from_slice(b"0\r\n\r\n"));
+    }
 }
 
 /// A number in hexadecimal digits, as chunks tell their size.

@@ -1,5 +1,6 @@
 //! Owns Anthropic Messages: reading and writing requests, replies and streams.
 
+pub(crate) mod binding;
 mod blocks_out;
 pub(crate) mod fault;
 mod marks;

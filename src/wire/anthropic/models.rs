@@ -16,6 +16,8 @@ pub(crate) struct Generation {
     pub(crate) quiet: Quiet,
     /// Refuses a choice that forces a call.
     pub(crate) refuses_force: bool,
+    /// Refuses a thought in front of which something has changed, unless it is asked to drop it.
+    pub(crate) bound: bool,
 }
 
 /// How a model is kept from thinking.
@@ -49,6 +51,8 @@ impl Generation {
                 _ if version >= (5, 5) && model.contains("sonnet") => Quiet::By("between_tools"),
                 _ => Quiet::By("disabled"),
             },
+            // "Preserved thinking" (Anthropic's documentation, and Amazon Bedrock's).
+            bound: version >= if newest { (5, 1) } else { (5, 5) },
             refuses_force: if newest { version >= (5, 1) } else { version >= (5, 5) && !model.contains("haiku") },
         }
     }
@@ -105,6 +109,7 @@ mod tests {
         ] {
             let generation = Generation::of(name);
             assert_eq!((generation.quiet, generation.refuses_force), (quiet, refuses_force), "{name}");
+            assert_eq!(generation.bound, refuses_force || name.ends_with("5-5"), "{name}");
         }
     }
 }

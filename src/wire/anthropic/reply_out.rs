@@ -61,7 +61,7 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
         id: ids::prefixed("msg_", id),
         r#type: "message",
         role: "assistant",
-        model: reply.model.as_deref().unwrap_or(&ctx.model),
+        model: ctx.public.as_deref().or(reply.model.as_deref()).unwrap_or(&ctx.model),
         content,
         stop_reason: word(reason, reply.stop_sequence.as_deref()),
         stop_sequence: reply.stop_sequence.as_deref(),
@@ -87,7 +87,7 @@ pub(crate) fn word(reason: Finish, stop_sequence: Option<&str>) -> &'static str 
         Finish::Stop => "end_turn",
         Finish::Length => "max_tokens",
         Finish::ToolCalls => "tool_use",
-        Finish::ContentFilter => "refusal",
+        Finish::Refused | Finish::ContentFilter => "refusal",
     }
 }
 

@@ -11,6 +11,7 @@ use super::{
         translate::Target,
         turns::{Later, Takes, Turns, arrange},
     },
+    binding,
     blocks_out::blocks,
     marks,
     models::{Generation, Quiet},
@@ -50,6 +51,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         && let Some(trimmed) = block["text"].as_str().map(|t| t.trim_end().to_owned())
     {
         block["text"] = trimmed.into();
+    }
+    if generation.bound {
+        binding::loosen(&messages, &mut out);
     }
     out.insert("messages".into(), Value::Array(messages));
     marks::limit(&mut out, &mut request.losses);

@@ -50,7 +50,7 @@ impl Writer {
             "id": ids::prefixed("msg_", &self.ctx.id),
             "type": "message",
             "role": "assistant",
-            "model": model.unwrap_or(&self.ctx.model),
+            "model": self.ctx.public.as_deref().or(model).unwrap_or(&self.ctx.model),
             "content": [],
             "stop_reason": null,
             "stop_sequence": null,

@@ -181,6 +181,8 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
                     call["functionCall"]["id"] = id.into();
                 }
                 let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
+                // It may have come both ways, and is for one call.
+                carried.take_if(|carried| own.as_ref() == Some(carried));
                 let missing = (calls.third && first_call).then(|| SKIP_SIGNATURE.to_owned());
                 if let Some(value) = own.or_else(|| carried.take()).or(missing) {
                     call["thoughtSignature"] = value.into();

@@ -44,6 +44,8 @@ pub(super) fn carry(messages: &mut [Message]) {
                     carried = Some(found.clone());
                 }
                 Part::ToolCall { signature, .. } if signature.is_none() => *signature = carried.take(),
+                // It may have come both ways, and is for one call.
+                Part::ToolCall { signature, .. } if *signature == carried => carried = None,
                 _ => {}
             }
         }

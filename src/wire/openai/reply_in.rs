@@ -76,7 +76,7 @@ pub(crate) fn read(body: &[u8], asked: &str) -> Result<ChatReply, Malformed> {
         finish: match reason {
             // Some servers say "stop" after a call.
             Some(Finish::Stop) if called => Some(Finish::ToolCalls),
-            Some(Finish::Stop) if refused => Some(Finish::ContentFilter),
+            Some(Finish::Stop) if refused => Some(Finish::Refused),
             other => other,
         },
         stop_sequence: owned(choice, "stop_reason"),

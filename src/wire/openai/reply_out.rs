@@ -120,7 +120,8 @@ pub(crate) fn google(signature: &Signature) -> Value {
 /// A finish reason's word, for a client that asked in these words.
 pub(crate) fn word(reason: Finish, asked: &Asked) -> &'static str {
     match reason {
-        Finish::Stop => "stop",
+        // As OpenAI ends a refusal.
+        Finish::Stop | Finish::Refused => "stop",
         Finish::Length => "length",
         Finish::ToolCalls if asked.by_functions() => "function_call",
         Finish::ToolCalls => "tool_calls",

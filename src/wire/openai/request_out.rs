@@ -19,6 +19,13 @@ use super::{
     tools_out::{format, tools},
 };
 
+/// The loss of all tools.
+pub(crate) const TOOLS: &str = "tools";
+
+/// Why they are lost, and where they are not.
+pub(crate) const NO_TOOLS: &str = ": this model takes no functions over chat completions. Over /v1/responses it does, if the \
+                                   backend has native_responses = true";
+
 /// Writes a request; what it cannot say joins the losses.
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
@@ -141,7 +148,7 @@ fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>)
             }
         } else {
             // There is no effort at which it takes them here (genkit-ai/genkit#6303).
-            note(&mut request.losses, "tools", Weight::Answer);
+            note(&mut request.losses, TOOLS, Weight::Answer);
         }
     } else if let Some(word) = word {
         out.insert("reasoning_effort".into(), word.into());

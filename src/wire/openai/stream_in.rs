@@ -129,7 +129,7 @@ impl Reader {
     fn reason(&self, said: Finish) -> Finish {
         match said {
             Finish::Stop if !self.calls.is_empty() => Finish::ToolCalls,
-            Finish::Stop if self.refused => Finish::ContentFilter,
+            Finish::Stop if self.refused => Finish::Refused,
             other => other,
         }
     }

@@ -1,6 +1,8 @@
 //! Owns how a Responses stream tells that it failed: `response.failed` for those who follow events, then `error`, which makes
 //! the official SDKs raise.
 
+use std::time::Duration;
+
 use memchr::memmem;
 use serde_json::{Value, json};
 
@@ -18,8 +20,19 @@ pub struct Received<'a> {
     pub latest: &'a [u8],
 }
 
-/// The two events. `error` has `code`, `message`, `param`; `id` is for a client that received no other.
-pub fn failed(received: Received<'_>, error: &Value, id: &str, created: u64, model: &str) -> Vec<u8> {
+/// Greenroom's code for a provider's limit, and OpenAI's own, by which Codex knows that it may try again.
+const LIMITED: [&str; 2] = ["upstream_rate_limited", "rate_limit_exceeded"];
+
+/// The two events. `error` has `code`, `message`, `param`; `id` is for a client that received no other. Of a limit it is told
+/// after what `wait` it is over, where that is known.
+pub fn failed(
+    received: Received<'_>,
+    error: &Value,
+    wait: Option<Duration>,
+    id: &str,
+    created: u64,
+    model: &str,
+) -> Vec<u8> {
     let next = last_number(received.latest).map_or(0, |number| number.saturating_add(1));
     let mut response = begun(received.first).unwrap_or_else(|| {
         let known = between(received.first, "\"id\":\"resp_").map(|id| String::from_utf8_lossy(id).into_owned());
@@ -27,7 +40,7 @@ pub fn failed(received: Received<'_>, error: &Value, id: &str, created: u64, mod
         response(&id, created, model, "failed", &[])
     });
     response["status"] = "failed".into();
-    response["error"] = json!({"code": error["code"], "message": error["message"]});
+    response["error"] = reason(error, wait);
     let failed = json!({"type": "response.failed", "sequence_number": next, "response": response});
     // The SDKs look for the nested member, the reference names the flat ones.
     let ended = json!({
@@ -42,6 +55,16 @@ pub fn failed(received: Received<'_>, error: &Value, id: &str, created: u64, mod
     sse::write("response.failed", &failed, &mut out);
     sse::write("error", &ended, &mut out);
     out
+}
+
+/// Why a response failed, in OpenAI's words where clients look for them.
+fn reason(error: &Value, wait: Option<Duration>) -> Value {
+    let (code, message) = (&error["code"], text(error, "message"));
+    if code != LIMITED[0] {
+        return json!({"code": code, "message": message});
+    }
+    let again = wait.map(|wait| format!(" Please try again in {}s.", wait.as_secs_f64().ceil().max(1.0)));
+    json!({"code": LIMITED[1], "message": format!("{message}{}", again.unwrap_or_default())})
 }
 
 /// The response as the client knows it, with all that its request said.
@@ -71,7 +94,7 @@ mod tests {
 
     fn events(received: Received<'_>) -> Vec<Value> {
         let error = json!({"code": "c", "message": "m", "param": null});
-        let text = String::from_utf8(failed(received, &error, "req_1", 7, "m")).expect("UTF-8");
+        let text = String::from_utf8(failed(received, &error, None, "req_1", 7, "m")).expect("UTF-8");
         let data = text.lines().filter_map(|l| l.strip_prefix("data: "));
         data.map(|l| serde_json::from_str(l).expect("JSON")).collect()
     }
@@ -102,6 +125,19 @@ data: {"type":"y","sequence_number": 9,"delta":"z"}"#;
         let response = &both[0]["response"];
         assert_eq!((&response["metadata"], &response["status"]), (&json!({"team": "blue"}), &json!("failed")));
         assert_eq!((&both[0]["sequence_number"], &response["error"]["code"]), (&json!(1), &json!("c")));
+    }
+
+    #[test]
+    fn a_limit_is_told_in_the_words_by_which_clients_wait() {
+        let limited = json!({"code": "upstream_rate_limited", "message": "Limited."});
+        let wait = Some(Duration::from_millis(6_400));
+        assert_eq!(
+            reason(&limited, wait),
+            json!({"code": "rate_limit_exceeded", "message": "Limited. Please try again in 7s."})
+        );
+        assert_eq!(reason(&limited, None), json!({"code": "rate_limit_exceeded", "message": "Limited."}));
+        let other = json!({"code": "upstream_error", "message": "It failed."});
+        assert_eq!(reason(&other, wait), other);
     }
 
     #[test]

@@ -31,6 +31,9 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             _ => {}
         }
         message(id, &mut content, &mut output);
+        if let Part::ToolCall { signature: Some(signature), .. } = part {
+            sign(id, signature, &mut output);
+        }
         let at = output.len();
         match part {
             Part::Thinking { text, signature } => {
@@ -90,6 +93,20 @@ pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<&str>) -> Value 
     json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
 }
 
+/// Puts a call's signature into the reasoning before it, too: of that clients give back what is encrypted, of a call many
+/// nothing that OpenAI's has not.
+fn sign(id: &str, signature: &Signature, output: &mut Vec<Value>) {
+    match output.last_mut() {
+        Some(last) if last["type"] == "reasoning" && last["encrypted_content"] == UNSIGNED => {
+            last["encrypted_content"] = signature.tagged().into();
+        }
+        _ => {
+            let item = reasoning(&item_id("rs_", id, output.len()), "", Some(&signature.tagged()));
+            output.push(item);
+        }
+    }
+}
+
 /// What stands as a signed, or unsigned, item's encrypted content.
 pub(crate) fn proof(signature: Option<&Signature>) -> String {
     signature.map_or_else(|| UNSIGNED.to_owned(), Signature::tagged)
@@ -145,7 +162,8 @@ pub(crate) fn response(id: &str, created: u64, model: &str, status: &str, output
 /// Sets status and counts of a response that has ended.
 pub(crate) fn finish(response: &mut Value, reason: Finish, usage: Option<Usage>) {
     let incomplete = match reason {
-        Finish::Stop | Finish::ToolCalls => None,
+        // A refusal is an answer.
+        Finish::Stop | Finish::ToolCalls | Finish::Refused => None,
         Finish::Length => Some("max_output_tokens"),
         Finish::ContentFilter => Some("content_filter"),
     };

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Usage,
+        chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
         ids, sse,
@@ -78,7 +79,7 @@ impl Writer {
     }
 
     fn response(&self, status: &str) -> Value {
-        let ReplyContext { id, created, model, asked } = &self.ctx;
+        let ReplyContext { id, created, model, asked, .. } = &self.ctx;
         let mut response = reply_out::response(id, *created, model, status, &self.output);
         asked.repeat(&mut response);
         response
@@ -189,6 +190,11 @@ impl Writer {
         self.send("response.reasoning_summary_text.delta", place, out);
     }
 
+    fn sign(&mut self, signature: &Signature, out: &mut Vec<u8>) {
+        self.begin_reasoning(out);
+        self.close(Some(&signature.tagged()), out);
+    }
+
     fn end_calls(&mut self, out: &mut Vec<u8>) {
         for mut call in std::mem::take(&mut self.calls) {
             let rest = call.rest(&self.ctx.id);
@@ -211,18 +217,17 @@ impl StreamWriter for Writer {
             ChatEvent::Text(text) => self.text(text, false, out),
             ChatEvent::Refusal(text) => self.text(text, true, out),
             ChatEvent::Thinking(text) => self.thinking(text, out),
-            ChatEvent::ThinkingEnd(signature) => {
-                if signature.is_some() {
-                    self.begin_reasoning(out);
-                }
-                self.close(Some(&reply_out::proof(signature.as_ref())), out);
-            }
+            // Without one the item stays open: the next call may bring it.
+            ChatEvent::ThinkingEnd(Some(signature)) => self.sign(signature, out),
             ChatEvent::Redacted(data) => {
                 self.close(None, out);
                 self.begin_reasoning(out);
                 self.close(Some(&reply_out::redacted(data)), out);
             }
             ChatEvent::ToolCall { index, id, name, signature } => {
+                if let Some(signature) = signature {
+                    self.sign(signature, out);
+                }
                 self.close(None, out);
                 let at = self.output.len();
                 let call_id = ids::call(id.as_deref(), &self.ctx.id, *index);

@@ -1,0 +1,27 @@
+//! Owns what becomes of thoughts that newer models tie to all that stands in front of them.
+
+use serde_json::{Map, Value, json};
+
+use super::super::json::{list, text};
+
+/// The trial of Anthropic's API in which `block_binding` is a member of `thinking`.
+const BINDING: &str = "thinking-binding-controls-2026-08-01";
+
+/// Has thoughts dropped in front of which something has changed. Clients of other APIs change tools and instructions between
+/// requests, as their own providers let them, and could not go on with the conversation.
+pub(super) fn loosen(messages: &[Value], out: &mut Map<String, Value>) {
+    let blocks = messages.iter().flat_map(|message| list(message, "content"));
+    if !blocks.into_iter().any(|block| text(block, "type").ends_with("thinking")) {
+        return;
+    }
+    // What these models do by themselves.
+    let thinking = out.entry("thinking").or_insert_with(|| json!({"type": "adaptive"}));
+    if text(thinking, "type") == "adaptive" {
+        thinking["block_binding"] = json!({"prefix_mismatch_behavior": "drop_block"});
+    }
+}
+
+/// The trials that a request which was written is part of, in the words of `anthropic-beta`.
+pub(crate) fn trials(written: &Map<String, Value>) -> Option<&'static str> {
+    written.get("thinking")?.get("block_binding").map(|_| BINDING)
+}
