@@ -224,11 +224,15 @@ mod tests {
     use super::*;
     use crate::exchange::reply::Body;
 
-    #[actix::test]
-    async fn a_client_that_takes_nothing_is_given_up_after_its_time() {
+    async fn connected() -> (TcpStream, Socket) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let mut socket = Socket::new(listener.accept().await.expect("a client").0);
+        (client, Socket::new(listener.accept().await.expect("a client").0))
+    }
+
+    #[actix::test]
+    async fn a_client_that_takes_nothing_is_given_up_after_its_time() {
+        let (client, mut socket) = connected().await;
         pause();
         let now = Instant::now();
         let body = Bytes::from(vec![b'x'; 64 << 20]);
@@ -242,9 +246,8 @@ mod tests {
 
     #[actix::test]
     async fn a_client_that_takes_nothing_of_a_stream_is_given_up_after_its_time() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0));
+        let (client, socket) = connected().await;
+        let mut intake = Intake::new(socket);
         pause();
         let now = Instant::now();
         let piece = Bytes::from(vec![b'x'; 64 << 10]);
@@ -265,9 +268,8 @@ mod tests {
 
     #[actix::test]
     async fn a_client_that_takes_a_long_piece_slowly_gets_it_whole() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let mut client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0));
+        let (mut client, socket) = connected().await;
+        let mut intake = Intake::new(socket);
         pause();
         let mut pieces = [Piece::End, Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
         let reply =
