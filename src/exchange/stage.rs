@@ -172,12 +172,11 @@ impl Play {
 pub enum Piece {
     /// These bytes are next.
     Bytes(Bytes),
-    /// It is complete.
-    End,
+    /// It ends, with these bytes: none where it is complete, and where it broke off the event that its protocol has for that,
+    /// which clients would lose with the connection.
+    End(Bytes),
     /// It broke off: these bytes tell, and then the connection has to break off as well.
     Broken(Bytes),
-    /// It broke off, and these bytes are its end: clients whose protocol has an event for that lose it with the connection.
-    Failed(Bytes),
 }
 
 impl Play {
@@ -191,7 +190,7 @@ impl Play {
                 return Poll::Ready(Piece::Bytes(bytes));
             }
             if self.ended {
-                return Poll::Ready(Piece::End);
+                return Poll::Ready(Piece::End(Bytes::new()));
             }
             match self.drive(cx) {
                 Poll::Ready(Ok(())) => self.ended = true,
@@ -199,7 +198,7 @@ impl Play {
                     self.ended = true;
                     let frame = |sent: &Sent| (self.error_frame)(&error, sent);
                     return Poll::Ready(match self.sent.take() {
-                        Some(sent) => Piece::Failed(frame(&sent)),
+                        Some(sent) => Piece::End(frame(&sent)),
                         None => Piece::Broken(frame(&Sent::default())),
                     });
                 }

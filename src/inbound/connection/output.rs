@@ -165,11 +165,7 @@ pub(super) async fn stream(
         });
         match next.await {
             Some(Piece::Bytes(bytes)) => chunk(&bytes, manner, &intake.socket),
-            Some(Piece::End) => {
-                last(manner, &intake.socket);
-                return Ok(());
-            }
-            Some(Piece::Failed(bytes)) => {
+            Some(Piece::End(bytes)) => {
                 chunk(&bytes, manner, &intake.socket);
                 last(manner, &intake.socket);
                 return Ok(());
@@ -271,7 +267,7 @@ mod tests {
         let (mut client, socket) = connected().await;
         let mut intake = Intake::new(socket);
         pause();
-        let mut pieces = [Piece::End, Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
+        let mut pieces = [Piece::End(Bytes::new()), Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
         let reply =
             Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None, stay: None };
         let poll_piece = |_: &mut Context<'_>| Poll::Ready(pieces.next().expect("asked no more after the end"));
