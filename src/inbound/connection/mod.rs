@@ -4,6 +4,7 @@
 //! request and poll four futures a chunk. Model endpoints are served here without any of that; the rest goes over `bridge`.
 
 mod bridge;
+mod chunked;
 mod closing;
 mod cors;
 mod head;

@@ -15,7 +15,10 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use super::intake::Intake;
+use super::{
+    chunked::{chunk, last},
+    intake::Intake,
+};
 use crate::{
     exchange::{reply::Reply, stage::Piece},
     turn::Socket,
@@ -179,35 +182,6 @@ pub(super) async fn stream(
     }
 }
 
-fn chunk(bytes: &[u8], manner: Manner, socket: &Socket) {
-    // An empty chunk would be the end.
-    if bytes.is_empty() {
-        return;
-    }
-    socket.hold(|out| {
-        if manner.old {
-            return out.extend_from_slice(bytes);
-        }
-        hex(bytes.len(), out);
-        out.extend_from_slice(b"\r\n");
-        out.extend_from_slice(bytes);
-        out.extend_from_slice(b"\r\n");
-    });
-}
-
-/// The chunk that ends a body.
-fn last(manner: Manner, socket: &Socket) {
-    if !manner.old {
-        socket.hold(|out| out.extend_from_slice(b"0\r\n\r\n"));
-    }
-}
-
-/// A number in hexadecimal digits, as chunks tell their size.
-fn hex(number: usize, out: &mut Vec<u8>) {
-    let digits = (usize::BITS - number.leading_zeros()).div_ceil(4).max(1);
-    out.extend((0..digits).rev().map(|digit| b"0123456789abcdef"[number >> (4 * digit) & 15]));
-}
-
 #[cfg(test)]
 mod tests {
     use actix_web::http::StatusCode;
@@ -220,16 +194,18 @@ mod tests {
     use super::*;
     use crate::exchange::reply::Body;
 
+    /// A client and the other end of its connection; from then on time goes by only where somebody waits.
     async fn connected() -> (TcpStream, Socket) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        (client, Socket::new(listener.accept().await.expect("a client").0))
+        let socket = Socket::new(listener.accept().await.expect("a client").0);
+        pause();
+        (client, socket)
     }
 
     #[actix::test]
     async fn a_client_that_takes_nothing_is_given_up_after_its_time() {
         let (client, mut socket) = connected().await;
-        pause();
         let now = Instant::now();
         let body = Bytes::from(vec![b'x'; 64 << 20]);
         let reply =
@@ -244,7 +220,6 @@ mod tests {
     async fn a_client_that_takes_nothing_of_a_stream_is_given_up_after_its_time() {
         let (client, socket) = connected().await;
         let mut intake = Intake::new(socket);
-        pause();
         let now = Instant::now();
         let piece = Bytes::from(vec![b'x'; 64 << 10]);
         let mut given = 0;
@@ -266,7 +241,6 @@ mod tests {
     async fn a_client_that_takes_a_long_piece_slowly_gets_it_whole() {
         let (mut client, socket) = connected().await;
         let mut intake = Intake::new(socket);
-        pause();
         let mut pieces = [Piece::End(Bytes::new()), Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
         let reply =
             Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None, stay: None };
@@ -289,14 +263,5 @@ mod tests {
         let (streamed, ()) = futures_util::future::join(send, take).await;
         assert_eq!(streamed, Ok(()));
         assert!(now.elapsed() > 3 * TAKE, "{:?}", now.elapsed());
-    }
-
-    #[test]
-    fn sizes_of_chunks_are_hexadecimal() {
-        for number in [0, 1, 15, 16, 255, 256, 4096, 65_535, 1 << 20, usize::MAX] {
-            let mut out = Vec::new();
-            hex(number, &mut out);
-            assert_eq!(String::from_utf8(out).expect("ASCII"), format!("{number:x}"));
-        }
     }
 }
