@@ -1,4 +1,4 @@
-//! Owns asking a provider whether it is well: the free models list, or a paid completion of one token.
+//! Owns asking a provider whether it is well: the free models list, or a paid completion as short as the model allows.
 
 use std::{rc::Rc, sync::Arc};
 

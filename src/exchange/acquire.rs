@@ -117,8 +117,9 @@ impl Exchange {
         // From here on time passes.
         self.request.checked.take();
         let has_room = || {
-            let table = self.worker.table();
-            table.routes.get(&*route.model).is_some_and(|route| route.has_room(clock::now()))
+            let (table, able) = (self.worker.table(), self.request.surface.able());
+            let Some(route) = table.routes.get(&*route.model) else { return false };
+            self.request.telling.read(|story| route.has_room(clock::now(), &story.user, able))
         };
         let answer = Box::pin(queue::wait(route, self.request.time_left(), has_room, || self.assign())).await;
         let waited = clock::now().saturating_sub(began);

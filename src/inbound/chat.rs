@@ -259,7 +259,7 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
 /// The client's own headers of these names.
 fn passed_on(head: &Head, names: &[&'static str]) -> Vec<(HeaderName, HeaderValue)> {
     let named = |name: &&'static str| {
-        let value = HeaderValue::from_str(head.text(name)?).ok()?;
+        let value = HeaderValue::from_str(&head.list(name)?).ok()?;
         Some((HeaderName::from_static(name), value))
     };
     names.iter().filter_map(named).collect()

@@ -18,7 +18,9 @@ const STATE: &str = "tracestate";
 /// Begins a request's part in a trace, if there are traces.
 pub(super) fn begin(door: &Door, head: &Head, surface: Surface) -> Option<Trace> {
     let traces = door.worker.traces.as_ref()?;
-    Some(traces.begin(head.text(PARENT), surface.operation(), surface.path()))
+    // Said twice it says nothing.
+    let parent = head.list(PARENT);
+    Some(traces.begin(parent.as_deref(), surface.operation(), surface.path()))
 }
 
 /// The client's own headers of a trace that go on as they are. Without traces here both do; with them each attempt has a

@@ -87,7 +87,7 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
         let targets = &route.targets[tier.clone()];
         // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
         for _ in 0..targets.len() {
-            if spent(ask, route, now).is_some_and(|(from, _)| from <= tier.start) {
+            if route.spent(now, &ask.user, ask.able).is_some_and(|(from, _)| from <= tier.start) {
                 return Err(refusal(ask, route, now));
             }
             let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), rng) else { break };
@@ -113,7 +113,7 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
 
 /// Nobody can take it: why, and when somebody may.
 fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
-    let spent = spent(ask, route, now);
+    let spent = route.spent(now, &ask.user, ask.able);
     let mut soonest = spent.and_then(|(_, until)| until);
     let mut full = false;
     for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
@@ -139,22 +139,6 @@ fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
     Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
 }
 
-/// Where an account that has nothing left is not to be stood in for: the first tier that has one, by its place among the targets,
-/// and when that may be asked again. From there on nobody is taken but by its probe: its peers and those behind them would be used
-/// up in its place.
-fn spent(ask: &Assign, route: &Route, now: Duration) -> Option<(usize, Option<Duration>)> {
-    if route.settings.quota_failover {
-        return None;
-    }
-    route.tiers.iter().find_map(|tier| {
-        let mut theirs = route.targets[tier.clone()].iter().filter(|target| target.is_for(&ask.user, ask.able));
-        theirs.find_map(|target| match gates(ask, target, now, false) {
-            Err((Why::NoQuota, until)) => Some((tier.start, until)),
-            _ => None,
-        })
-    })
-}
-
 /// How a choice came about, for whoever asked or reads the debug log.
 fn explain(
     ask: &Assign,
@@ -166,7 +150,7 @@ fn explain(
     if !ask.explain && !log::log_enabled!(log::Level::Debug) {
         return None;
     }
-    let spent = spent(ask, route, now).filter(|_| ask.pin.is_none());
+    let spent = route.spent(now, &ask.user, ask.able).filter(|_| ask.pin.is_none());
     let stands_in = |t: &Target| {
         let from = spent.map(|(from, _)| route.targets[from].settings.priority);
         from.is_some_and(|from| t.settings.priority >= from)

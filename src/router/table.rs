@@ -19,7 +19,7 @@ use crate::{
     backend::{
         Handle,
         estimate::{Estimate, Usual},
-        gate::{Admission, Gate, GateCell},
+        gate::{Admission, Gate, GateCell, Why},
         vitals::Lane,
     },
     limits::Allowance,
@@ -174,11 +174,27 @@ impl Route {
         user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
     }
 
-    /// Whether one of the backends has a place free for somebody, be it a probe's.
-    pub fn has_room(&self, now: Duration) -> bool {
-        let lets_in =
-            |target: &Target| target.admissions(now, false).iter().all(|gate| !matches!(gate, Admission::Refused(..)));
-        self.targets.iter().any(|target| !target.is_full() && lets_in(target))
+    /// Whether one of the backends has a place free for somebody, be it a probe's. Where accounts do not stand in for each other,
+    /// for somebody who may ask the same backends as this user.
+    pub fn has_room(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> bool {
+        let asked = self.spent(now, user, able).map_or(self.targets.len(), |(from, _)| from);
+        self.targets[..asked].iter().any(|target| !target.is_full() && target.refuses(now).is_none())
+    }
+
+    /// Where an account that has nothing left is not to be stood in for: the first tier that has one, by its place among the targets,
+    /// and when that may be asked again. From there on nobody is taken but by its probe: its peers and those behind them would be
+    /// used up in its place.
+    pub fn spent(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> Option<(usize, Option<Duration>)> {
+        if self.settings.quota_failover {
+            return None;
+        }
+        self.tiers.iter().find_map(|tier| {
+            let mut theirs = self.targets[tier.clone()].iter().filter(|target| target.is_for(user, able));
+            theirs.find_map(|target| match target.refuses(now) {
+                Some((Why::NoQuota, until)) => Some((tier.start, until)),
+                _ => None,
+            })
+        })
     }
 
     /// Tells every target's estimate what is usual in the pool, anew at most every 100 ms.
@@ -229,6 +245,14 @@ impl Target {
             vitals.gate.admission(now, vitals.load.places.in_flight(), pinned, alone),
             lane.gate.admission(now, lane.places.in_flight(), pinned, alone),
         ]
+    }
+
+    /// Why one more request may not pass its gates, and until when, where that is known; `None`: it may.
+    pub fn refuses(&self, now: Duration) -> Option<(Why, Option<Duration>)> {
+        self.admissions(now, false).into_iter().find_map(|answer| match answer {
+            Admission::Refused(why, until) => Some((why, until)),
+            _ => None,
+        })
     }
 
     /// Whether all of the backend's places are taken.

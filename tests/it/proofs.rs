@@ -92,12 +92,23 @@ async fn claude_drops_thoughts_that_no_longer_fit_where_a_client_of_another_api_
         json!({"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "anthropic:EqQBCgIYAhIM"});
     let call = json!({"type": "function_call", "call_id": "toolu_1", "name": "f", "arguments": "{}"});
     let result = json!({"type": "function_call_output", "call_id": "toolu_1", "output": "r"});
-    for (model, headers, thoughtful, effort, trial) in [
-        ("claude-opus-5-5", "", true, Some("high"), Some(TRIAL.to_owned())),
-        ("claude-opus-5-5", "", true, None, Some(TRIAL.to_owned())),
-        ("claude-fable-5-1", "headers = { Anthropic-Beta = \"one-1\" }", true, None, Some(format!("one-1,{TRIAL}"))),
-        ("claude-opus-5-5", "", false, Some("high"), None),
-        ("claude-opus-4-8", "", true, Some("high"), None),
+    let (free, forced) = (json!("auto"), json!("required"));
+    for (model, headers, thoughtful, effort, choice, trial) in [
+        ("claude-opus-5-5", "", true, Some("high"), &free, Some(TRIAL.to_owned())),
+        ("claude-opus-5-5", "", true, None, &free, Some(TRIAL.to_owned())),
+        (
+            "claude-fable-5-1",
+            "headers = { Anthropic-Beta = \"one-1\" }",
+            true,
+            None,
+            &free,
+            Some(format!("one-1,{TRIAL}")),
+        ),
+        ("claude-opus-5-5", "", false, Some("high"), &free, None),
+        ("claude-opus-4-8", "", true, Some("high"), &free, None),
+        // Where a call is forced nothing is said of thinking.
+        ("claude-haiku-5-5", "", true, None, &forced, None),
+        ("claude-haiku-5-5", "", true, None, &free, Some(TRIAL.to_owned())),
     ] {
         let claude = Upstream::always(Answer::json(200, &answer.to_string())).await;
         let lines = format!("protocol = \"anthropic\"\n{headers}");
@@ -105,7 +116,7 @@ async fn claude_drops_thoughts_that_no_longer_fit_where_a_client_of_another_api_
         let mut input = vec![json!({"role": "user", "content": "q"})];
         input.extend(thoughtful.then(|| thought.clone()));
         input.extend([call.clone(), result.clone()]);
-        let body = json!({"model": "m", "input": input, "reasoning": {"effort": effort},
+        let body = json!({"model": "m", "input": input, "reasoning": {"effort": effort}, "tool_choice": choice,
             "tools": [{"type": "function", "name": "f", "parameters": {"type": "object"}}]});
         assert_eq!(responses(&proxy, &body).await.status(), 200);
         let (sent, head) = (sent(&claude), claude.last().head);

@@ -126,6 +126,34 @@ async fn other_failures_are_failed_over_as_ever_and_it_comes_back_by_its_own_pro
 }
 
 #[tokio::test]
+async fn those_who_wait_in_front_of_an_account_without_money_keep_their_order() {
+    let (gate, spent, peer) = (Gate::new(), without_money().await, Upstream::saying("hi").await);
+    let first = Upstream::always(Answer::new().wait(&gate).then(Answer::says("first"))).await;
+    let settings = off()
+        .set("models.m", "queue = 8\nqueue_timeout = \"15s\"")
+        .backend("first", first.addr)
+        .target("spent", spent.addr, "priority = 2")
+        .target("peer", peer.addr, "priority = 2")
+        .set("backends.first", "max_in_flight = 1\nfirst_token_soft = \"20s\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.chat(hello_at("spent")).await.status(), 502);
+    is_out(&proxy).await;
+    let mut clients = Vec::new();
+    for n in 0..8 {
+        clients.push(proxy.begin(HELLO.replace("Hello!", &format!("number {n}"))).await);
+        first.until("the first", |seen| seen.busy == 1).await;
+        assert_eq!(proxy.get("/livez").await.status(), 200);
+    }
+    for (n, client) in clients.iter_mut().enumerate() {
+        first.until("the next one", |seen| seen.requests.len() == n + 1).await;
+        assert!(first.last().text().contains(&format!("number {n}\"")), "{n}: {}", first.last().text());
+        gate.open();
+        assert_eq!(client.reply().await.status(), 200);
+    }
+    assert_eq!(peer.asked(), 0);
+}
+
+#[tokio::test]
 async fn a_stream_that_runs_out_of_money_is_not_rescued() {
     let out = format!("data: {SPENT}\n\n");
     let spent = Upstream::always(Answer::stream().chunk(sse::text("Once ")).chunk(out).end()).await;

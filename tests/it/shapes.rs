@@ -201,6 +201,15 @@ async fn an_answer_that_ends_for_calls_that_did_not_come_is_no_answer() {
             assert_eq!(reply.json()["error"]["code"], "upstream_invalid_response", "{path}: {reply:?}");
         }
     }
+    // One frame of words may be lost, even where it says that there are no calls in it.
+    for none in [Value::Null, json!([])] {
+        let frames =
+            [json!({"content": 7, "tool_calls": none}), json!({"content": "Hi"})].map(|delta| chunk(&delta, None));
+        let upstream = either(&Value::Null, &[&frames[..], &[chunk(&json!({}), Some("stop"))]].concat()).await;
+        let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", OPENAI)).await;
+        let reply = post(&proxy, "/v1/messages", true).await;
+        assert!(reply.text().contains("\"stop_reason\":\"end_turn\""), "{reply:?}");
+    }
     // Words alone under this reason are an answer.
     let said =
         |member: &str| json!({"choices": [{"index": 0, member: {"content": "Hi"}, "finish_reason": "tool_calls"}]});

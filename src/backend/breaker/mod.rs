@@ -94,6 +94,9 @@ impl Breaker {
         if !trips {
             return;
         }
+        // That it fails otherwise, too, does not fill an account.
+        let spent = matches!(self.gate, Gate::Shut(_, Why::NoQuota)) && !matches!(blow, Blow::Hard(_));
+        let why = if spent { Why::NoQuota } else { why };
         // Requests that were under way when the gate shut fail one after the other: they prolong nothing on their own.
         let straggler = matches!(self.gate, Gate::Shut(..)) && !probe;
         let named = least.min(LONGEST_WAIT);

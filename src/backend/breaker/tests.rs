@@ -38,6 +38,19 @@ fn the_third_failure_in_a_row_shuts_and_a_success_between_resets() {
 }
 
 #[test]
+fn an_account_without_money_is_not_filled_by_failing_otherwise() {
+    for (blow, wait) in [(FAIL, 1), (Blow::CoolDown(Some(secs(9))), 9)] {
+        let mut breaker = open();
+        breaker.failed(Blow::Hard(Why::NoQuota), false, 0, secs(1), 0.0);
+        let Gate::Shut(due, Why::NoQuota) = breaker.gate() else { panic!("{:?}", breaker.gate()) };
+        breaker.failed(blow, true, 0, due, 0.0);
+        assert!(matches!(breaker.gate(), Gate::Shut(until, Why::NoQuota) if until >= due + secs(wait)), "{blow:?}");
+        breaker.failed(Blow::Hard(Why::HardDown), true, 0, due + secs(60), 0.0);
+        assert!(matches!(breaker.gate(), Gate::Shut(_, Why::HardDown)));
+    }
+}
+
+#[test]
 fn half_of_the_requests_failing_shuts_though_never_three_in_a_row() {
     let mut breaker = open();
     for n in 0..9 {

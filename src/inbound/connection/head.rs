@@ -1,6 +1,6 @@
 //! Owns the head of a client's request: what is asked, how its body ends, and what is refused for being readable in two ways.
 
-use std::mem::MaybeUninit;
+use std::{borrow::Cow, mem::MaybeUninit};
 
 use bytes::{Buf, BytesMut};
 
@@ -104,6 +104,11 @@ impl Head {
     /// The text of the first header of this name.
     pub(in crate::inbound) fn text(&self, name: &str) -> Option<&str> {
         self.lines.text(name)
+    }
+
+    /// The values of all lines of this name as one list, if they are text.
+    pub(in crate::inbound) fn list(&self, name: &str) -> Option<Cow<'_, str>> {
+        self.lines.list(name)
     }
 }
 

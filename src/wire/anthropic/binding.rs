@@ -14,6 +14,11 @@ pub(super) fn loosen(messages: &[Value], out: &mut Map<String, Value>) {
     if !blocks.into_iter().any(|block| text(block, "type").ends_with("thinking")) {
         return;
     }
+    // Said aloud, thinking takes no forced call.
+    let forces = |choice: &Value| ["any", "tool"].contains(&text(choice, "type"));
+    if !out.contains_key("thinking") && out.get("tool_choice").is_some_and(forces) {
+        return;
+    }
     // What these models do by themselves.
     let thinking = out.entry("thinking").or_insert_with(|| json!({"type": "adaptive"}));
     if text(thinking, "type") == "adaptive" {

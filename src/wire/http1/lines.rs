@@ -1,5 +1,7 @@
 //! Owns the header lines of a message: kept as they came, with a note of where names and values lie.
 
+use std::borrow::Cow;
+
 use httparse::Header;
 use smallvec::SmallVec;
 
@@ -54,6 +56,16 @@ impl Lines {
         std::str::from_utf8(self.get(name)?).ok()
     }
 
+    /// The values of all lines of this name as one list (RFC 9110, 5.3); `None`: there are none, or they are no text.
+    pub fn list(&self, name: &str) -> Option<Cow<'_, str>> {
+        let mut values =
+            self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value);
+        let first = std::str::from_utf8(values.next()?).ok()?;
+        values.try_fold(Cow::Borrowed(first), |list, value| {
+            Some(Cow::Owned(format!("{list},{}", std::str::from_utf8(value).ok()?)))
+        })
+    }
+
     fn part(&self, from: u16, to: u16) -> &[u8] {
         self.head.get(usize::from(from)..usize::from(to)).unwrap_or_default()
     }
@@ -92,6 +104,10 @@ mod tests {
         request.parse(head).expect("a sound head");
         let lines = Lines::of(head, request.headers);
         assert_eq!((lines.text("x-A"), lines.text("x-b"), lines.text("x-c")), (Some("1"), Some(""), None));
+        assert_eq!(
+            (lines.list("x-A").as_deref(), lines.list("x-b").as_deref(), lines.list("x-c")),
+            (Some("1,2"), Some(""), None)
+        );
         let values: Vec<&[u8]> = lines.iter().map(|(_, value)| value).collect();
         assert_eq!(values, [&b"1"[..], b"", b"2"]);
     }

@@ -51,10 +51,21 @@ impl StreamReader for Reader {
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
         let read = self.read(event, data, out);
-        self.lost |= read.is_err() && memmem::find(data, b"\"tool_calls\"").is_some();
+        self.lost |= read.is_err() && has_calls(data);
         read
     }
 }
+
+/// Whether a frame that is not understood had calls in it; many servers say in each that there are none.
+fn has_calls(data: &[u8]) -> bool {
+    memmem::find_iter(data, CALLS).any(|at| {
+        let mut rest = data[at + CALLS.len()..].iter().filter(|byte| !byte.is_ascii_whitespace());
+        rest.next() == Some(&b':') && rest.next() == Some(&b'[') && rest.next() != Some(&b']')
+    })
+}
+
+/// The member of a frame that has its calls.
+const CALLS: &[u8] = b"\"tool_calls\"";
 
 impl Reader {
     /// For an answer of the model that was asked for by this name.

@@ -1,7 +1,7 @@
 //! Owns halves of surrogate pairs: what cuts a text by UTF-16, as servers in JavaScript do, may cut a letter in two. Each half is an
 //! escape that JSON's grammar lets pass (RFC 8259, 8.2) and that stands for no letter.
 
-use memchr::memchr;
+use memchr::{memchr, memmem};
 
 /// What stands in the place of each: the replacement character.
 const REPLACED: &[u8] = br"\ufffd";
@@ -11,12 +11,14 @@ const ESCAPE: usize = 6;
 
 /// The text with something legible in place of each half; `None` if there are none.
 pub(in crate::wire) fn replaced(text: &[u8]) -> Option<Vec<u8>> {
+    // As a rule there is nothing to look at: most texts have no such escapes at all.
+    memmem::find(text, b"\\u")?;
     let (mut out, mut copied, mut at) = (Vec::new(), 0, 0);
     while let Some(found) = text.get(at..).and_then(|rest| memchr(b'\\', rest)) {
         at += found;
-        at += match (unit(text, at), unit(text, at + ESCAPE)) {
-            (Some(0xd800..0xdc00), Some(0xdc00..0xe000)) => 2 * ESCAPE,
-            (Some(0xd800..0xe000), _) => {
+        at += match unit(text, at) {
+            Some(0xd800..0xdc00) if matches!(unit(text, at + ESCAPE), Some(0xdc00..0xe000)) => 2 * ESCAPE,
+            Some(0xd800..0xe000) => {
                 out.extend_from_slice(&text[copied..at]);
                 out.extend_from_slice(REPLACED);
                 copied = at + ESCAPE;

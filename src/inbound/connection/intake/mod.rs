@@ -223,8 +223,13 @@ impl Intake {
         if came == 0 {
             return Ok(Bytes::new());
         }
-        let plain = unpacker.end().map_err(|_| Error::BadRequest(GARBLED_CODING))?;
-        if plain.len() > limit { Err(Error::TooLarge(limit)) } else { Ok(plain.into()) }
+        let mut plain = unpacker.end().map_err(|_| Error::BadRequest(GARBLED_CODING))?;
+        if plain.len() > limit {
+            return Err(Error::TooLarge(limit));
+        }
+        // It grew by doubling, and is kept for as long as its answer takes.
+        plain.shrink_to_fit();
+        Ok(plain.into())
     }
 
     /// Ready when the client has left; what it sends ahead is kept for later.
