@@ -2,7 +2,7 @@
 
 use std::{
     future::Future,
-    io,
+    io, iter,
     net::TcpListener,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
@@ -17,7 +17,7 @@ use actix_web::{
 };
 use futures_util::{
     FutureExt,
-    future::{Either, join, select},
+    future::{Either, join, select, try_join_all},
 };
 use tokio::{signal::unix::Signal, time::sleep};
 
@@ -25,7 +25,7 @@ use crate::{
     clock,
     exchange::Worker,
     inbound::{self, Door, Shared, reload},
-    settings::{Settings, Source},
+    settings::{self, Settings, Source},
     supervision,
     telemetry::{counts::Counts, traces::Traces},
 };
@@ -70,57 +70,10 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     actix_rt::spawn(clock::follow());
     actix_rt::spawn(reload::when_told(shared.clone(), hangup));
     actix_rt::spawn(reload::when_changed(shared.clone()));
-    let mixed = operators.is_none();
-    let grace = server.drain_timeout + 2 * LAST_WORDS;
-    let builder = Server::build()
-        .workers(server.workers)
-        .max_concurrent_connections(CONNECTIONS)
-        .shutdown_timeout(grace.as_secs().max(1))
-        .disable_signals();
-    let stopping = builder.graceful_shutdown_signal();
-    let main = {
-        let shared = shared.clone();
-        let door = move || {
-            let (installed, overseer, counts) =
-                (shared.installed.clone(), shared.overseer.clone(), shared.counts.clone());
-            let start_router = move || supervision::start_router(&installed, &overseer, counts.clone());
-            let traces = shared.traces.as_ref().map(Traces::feed);
-            let listener = shared.listener(traces.clone());
-            let worker = Rc::new(Worker::new(start_router, shared.installed.clone(), listener, traces));
-            let (shared, stopping) = (shared.clone(), stopping.clone());
-            async move {
-                let (known, of) = (shared.clone(), worker.clone());
-                let stopping = async move { stopping.notified().await };
-                let door = Door::open(shared, worker, server.keep_alive, stopping, move |config| {
-                    inbound::client_routes(config, known, of);
-                    if mixed {
-                        inbound::admin_routes(config);
-                    }
-                });
-                let door = door.await?;
-                Ok::<_, ()>(fn_service(move |io: TcpStream| door.clone().serve(io).map(Ok::<_, ()>)))
-            }
-        };
-        builder.listen("clients", clients, move || fn_factory(door.clone()))?.run()
-    };
-    let clients = main.handle();
-    let mut operating = None;
-    let mut servers = vec![main];
-    if let Some(listener) = operators {
-        let shared = shared.clone();
-        let admin = HttpServer::new(move || {
-            let shared = shared.clone();
-            App::new().configure(|config| inbound::admin_only_routes(config, shared))
-        })
-        .workers(1)
-        .disable_signals()
-        .shutdown_timeout(1)
-        .listen(listener)?
-        .run();
-        operating = Some(admin.handle());
-        servers.push(admin);
-    }
-    let serving = futures_util::future::try_join_all(servers);
+    let main = clients_server(&shared, &server, clients, operators.is_none())?;
+    let admin = operators.map(|listener| operators_server(&shared, listener)).transpose()?;
+    let (clients, operating) = (main.handle(), admin.as_ref().map(Server::handle));
+    let serving = try_join_all(iter::once(main).chain(admin));
     let ending = async {
         stop.await;
         drain(&shared, &clients, server.drain_settle, server.drain_timeout).await;
@@ -144,6 +97,53 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
             Ok(())
         }
     }
+}
+
+/// The clients' own server, on all workers; `mixed`: operators are served there, too.
+fn clients_server(
+    shared: &Shared,
+    server: &settings::Server,
+    listener: TcpListener,
+    mixed: bool,
+) -> io::Result<Server> {
+    let grace = server.drain_timeout + 2 * LAST_WORDS;
+    let builder = Server::build()
+        .workers(server.workers)
+        .max_concurrent_connections(CONNECTIONS)
+        .shutdown_timeout(grace.as_secs().max(1))
+        .disable_signals();
+    let (stopping, keep_alive, shared) = (builder.graceful_shutdown_signal(), server.keep_alive, shared.clone());
+    let door = move || {
+        let (installed, overseer, counts) = (shared.installed.clone(), shared.overseer.clone(), shared.counts.clone());
+        let start_router = move || supervision::start_router(&installed, &overseer, counts.clone());
+        let traces = shared.traces.as_ref().map(Traces::feed);
+        let listener = shared.listener(traces.clone());
+        let worker = Rc::new(Worker::new(start_router, shared.installed.clone(), listener, traces));
+        let (shared, stopping) = (shared.clone(), stopping.clone());
+        async move {
+            let (known, of) = (shared.clone(), worker.clone());
+            let stopping = async move { stopping.notified().await };
+            let door = Door::open(shared, worker, keep_alive, stopping, move |config| {
+                inbound::client_routes(config, known, of);
+                if mixed {
+                    inbound::admin_routes(config);
+                }
+            });
+            let door = door.await?;
+            Ok::<_, ()>(fn_service(move |io: TcpStream| door.clone().serve(io).map(Ok::<_, ()>)))
+        }
+    };
+    Ok(builder.listen("clients", listener, move || fn_factory(door.clone()))?.run())
+}
+
+/// The operators' own server.
+fn operators_server(shared: &Shared, listener: TcpListener) -> io::Result<Server> {
+    let shared = shared.clone();
+    let app = move || {
+        let shared = shared.clone();
+        App::new().configure(|config| inbound::admin_only_routes(config, shared))
+    };
+    Ok(HttpServer::new(app).workers(1).disable_signals().shutdown_timeout(1).listen(listener)?.run())
 }
 
 /// What was gathered of requests goes where it belongs, to a slow disk and a slow collector at the same time.
