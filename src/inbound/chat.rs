@@ -14,9 +14,10 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
-    Shared, auth,
+    auth,
     connection::{Door, Head},
     ids::{new_id, request_id},
+    refusal::Asker,
     trace,
 };
 use crate::{
@@ -26,7 +27,6 @@ use crate::{
     exchange::{
         self, Request, Worker,
         reply::{REQUEST_ID, Reply},
-        response,
         stay::Stay,
         surface::Surface,
     },
@@ -34,7 +34,6 @@ use crate::{
     router::table::{self, Table},
     settings::User,
     telemetry::{
-        log,
         phase::Phase,
         story::{Story, Telling, shortened},
         traces::Trace,
@@ -83,14 +82,12 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
             let allowance = table.allowance(&user);
             let trace = trace::begin(door, head, surface);
             if door.shared.closed.load(Relaxed) {
-                let error = Error::ShuttingDown;
-                trace::refused(door, trace.as_ref(), (&id, &user), None, received, &error);
-                let reply = refuse(&door.shared, &id, Some(&user), received, &error, surface);
-                return Err(told(reply, allowance.as_deref(), surface));
+                let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
+                return Err(told(asker.refuse(door, &Error::ShuttingDown, None), allowance.as_deref(), surface));
             }
             Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user, allowance, trace })
         }
-        Err(error) => Err(refuse(&door.shared, &new_id(), None, received, &error, surface)),
+        Err(error) => Err(Asker::stranger(&new_id(), surface, received).refuse(door, &error, None)),
     }
 }
 
@@ -98,6 +95,7 @@ pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) 
 pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Result<Bytes, Error>) -> Reply {
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
     let (received, allowance, trace) = (arrival.received, arrival.allowance.clone(), arrival.trace);
+    let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
     let work = std::pin::pin!(async {
         let mut asked = None;
         match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
@@ -111,16 +109,13 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
                     exchange::refuse(&prepared, &refused.into())
                 }
             },
-            Err(error) => {
-                trace::refused(door, trace.as_ref(), (&id, &user), asked.as_deref(), received, &error);
-                refuse_model(&door.shared, &id, Some(&user), received, &error, surface, asked.as_ref())
-            }
+            Err(error) => asker.refuse(door, &error, asked.as_ref()),
         }
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
     let reply = served.unwrap_or_else(|panic| {
         ::log::error!("request {id} panicked: {}", panic_words(&*panic));
-        refuse(&door.shared, &id, None, received, &Error::Internal, surface)
+        asker.refuse(door, &Error::Internal, None)
     });
     told(reply, allowance.as_deref(), surface)
 }
@@ -131,34 +126,6 @@ fn told(mut reply: Reply, allowance: Option<&Allowance>, surface: Surface) -> Re
         allowance.tell(surface.dialect() == Dialect::Messages, clock::now(), &mut reply.lines);
     }
     reply
-}
-
-/// Refuses a request that has no story yet.
-pub(super) fn refuse(
-    shared: &Shared,
-    id: &str,
-    user: Option<&User>,
-    received: Duration,
-    error: &Error,
-    surface: Surface,
-) -> Reply {
-    refuse_model(shared, id, user, received, error, surface, None)
-}
-
-/// The same, of a request that has got as far as to name a configured `model`.
-fn refuse_model(
-    shared: &Shared,
-    id: &str,
-    user: Option<&User>,
-    received: Duration,
-    error: &Error,
-    surface: Surface,
-    model: Option<&Arc<str>>,
-) -> Reply {
-    let name = user.map(|u| u.name.as_str());
-    log::refused(id, name, model.map(|model| &**model), error, clock::now().saturating_sub(received));
-    shared.counts.refused(error, model);
-    response::refused(id, error, surface.dialect())
 }
 
 /// Checks a request; `asked` is told the model that it names, once that is known to be a configured one.

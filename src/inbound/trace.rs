@@ -1,15 +1,7 @@
-//! Owns where in a trace a request stands when it comes, and what a trace shows of one that is refused at the door.
-
-use std::time::Duration;
+//! Owns where in a trace a request stands when it comes.
 
 use super::connection::{Door, Head};
-use crate::{
-    clock,
-    error::Error,
-    exchange::surface::Surface,
-    settings::User,
-    telemetry::traces::{Trace, span::Refused},
-};
+use crate::{exchange::surface::Surface, telemetry::traces::Trace};
 
 /// The header that names the parent, and the one that goes with it.
 const PARENT: &str = "traceparent";
@@ -30,22 +22,5 @@ pub(super) fn headers(trace: Option<&Trace>) -> &'static [&'static str] {
         None => &[PARENT, STATE],
         Some(Trace { parent: Some(_), .. }) => &[STATE],
         Some(_) => &[],
-    }
-}
-
-/// Tells of a request of a known user's that is refused before it has a story; `model`: a configured one, if it got as far as to
-/// name one. Of strangers nothing is told: who may not ask writes into nobody's traces.
-pub(super) fn refused(
-    door: &Door,
-    trace: Option<&Trace>,
-    (id, user): (&str, &User),
-    model: Option<&str>,
-    received: Duration,
-    error: &Error,
-) {
-    if let (Some(traces), Some(trace)) = (&door.worker.traces, trace) {
-        let (status, class) = (error.face().status.as_u16(), error.class());
-        let refused = Refused { id, user: &user.name, model, received, ended: clock::now(), status, class };
-        traces.refused(trace, &refused);
     }
 }

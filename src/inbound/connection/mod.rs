@@ -35,7 +35,7 @@ use self::{
     leaving::{break_off, handed_over, leave},
     output::Manner,
 };
-use super::{Shared, chat, ids};
+use super::{Shared, chat, ids, refusal::Asker};
 use crate::{
     clock,
     error::Error,
@@ -260,7 +260,7 @@ impl Door {
 
     /// Refuses what is no request.
     async fn turn_away(&self, intake: &mut Intake, error: &Error) {
-        let reply = chat::refuse(&self.shared, &ids::new_id(), None, clock::now(), error, Surface::Chat);
+        let reply = Asker::stranger(&ids::new_id(), Surface::Chat, clock::now()).refuse(self, error, None);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
             leave(intake, true, manner, &self.closing).await;
