@@ -52,9 +52,15 @@ pub(super) struct Whole {
     pub(super) at: Duration,
 }
 
-/// A stream under way.
+/// A stream under way, and whose it is.
 pub(super) struct Live {
     pub(super) leg: Leg,
+    pub(super) target: Arc<Target>,
+    pub(super) streaming: Streaming,
+}
+
+/// A stream that has its first content.
+pub(super) struct Streaming {
     pub(super) reader: Box<Reader>,
     pub(super) watch: Watch,
     pub(super) headers: HeaderLines,
@@ -64,7 +70,6 @@ pub(super) struct Live {
     pub(super) over: bool,
     /// It goes on with a text that the client has.
     pub(super) resumed: bool,
-    pub(super) target: Arc<Target>,
 }
 
 /// Makes one attempt, up to the first content or the whole answer.
@@ -81,9 +86,7 @@ pub(super) async fn open(
             leg.succeeded(usage, at);
             Ok(Opened::Whole(Whole { headers, body, usage, note, at }))
         }
-        Ok(Ready::Live { reader, watch, headers, held, over, resumed }) => {
-            Ok(Opened::Live(Box::new(Live { leg, reader, watch, headers, held, over, resumed, target })))
-        }
+        Ok(Ready::Live(streaming)) => Ok(Opened::Live(Box::new(Live { leg, target, streaming }))),
         Err(failed) => {
             log::debug!("attempt failed: backend={} class={} {}", target.handle.name(), failed.class, failed.message);
             leg.failed(&failed);
@@ -92,9 +95,10 @@ pub(super) async fn open(
     }
 }
 
+/// What a backend has begun with, or said.
 pub(super) enum Ready {
     Whole { headers: HeaderLines, body: Bytes, usage: Option<Usage> },
-    Live { reader: Box<Reader>, watch: Watch, headers: HeaderLines, held: Bytes, over: bool, resumed: bool },
+    Live(Streaming),
 }
 
 async fn try_open(
@@ -170,7 +174,7 @@ async fn try_open(
         leg.mused = !reader.intricate || !shows(&held);
         leg.first_token();
         watch.answered();
-        return Ok(Ready::Live { reader, watch, headers, held, over, resumed });
+        return Ok(Ready::Live(Streaming { reader, watch, headers, held, over, resumed }));
     }
     whole(answer, &mut watch, request, way, target, rename).await
 }

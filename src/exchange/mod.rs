@@ -36,7 +36,7 @@ use futures_util::FutureExt;
 
 use self::{
     acquire::Fallen,
-    attempt::{Live, Opened, Whole},
+    attempt::{Live, Opened, Streaming, Whole},
     budget::Extra,
     debt::{Debt, Owed},
     patience::Patience,
@@ -194,7 +194,8 @@ impl Exchange {
                 // The client's stream broke for the first reason; that nobody could take over is no news to it.
                 Err(error) => return Err(self.broke.take().map_or(error, Error::Upstream)),
             };
-            let Live { mut leg, mut reader, mut watch, headers: seen, held, over, resumed, target } = *live;
+            let Live { mut leg, target, streaming } = *live;
+            let Streaming { mut reader, mut watch, headers: seen, held, over, resumed } = streaming;
             if self.owed.is_none() {
                 telling.write(|story| {
                     story.served_by = Some(leg.note);
