@@ -154,6 +154,7 @@ impl Error {
                 let wait = retry_after.map(|wait| wait.max(SOON));
                 busy("gateway_overloaded", None, format!("All backends of the model '{model}' are full."), wait)
             }
+            Self::Unpacking => busy("gateway_overloaded", None, UNPACKING.into(), Some(SOON)),
             Self::ShuttingDown => {
                 busy("shutting_down", None, "This Greenroom is shutting down. Try another instance.".into(), None)
             }
@@ -170,6 +171,10 @@ impl Error {
 /// Why a model is refused though others could serve it, as the end of a sentence.
 const SPENT: &str =
     ": an account has no money or quota left, and no other may stand in for it (quota_failover = false).";
+
+/// Why a packed body is not taken now.
+const UNPACKING: &str =
+    "Too much is being unpacked at the moment. Try again, or send the body without 'content-encoding'.";
 
 /// A fault of the request or of its sender.
 fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) -> Face {

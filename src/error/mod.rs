@@ -119,6 +119,8 @@ pub enum Error {
         /// An account has no money or quota left, and the settings let no other stand in for that.
         spent: bool,
     },
+    /// Packed bodies take as much memory as they may.
+    Unpacking,
     /// All backends of the model are full.
     Overloaded {
         /// The public model.
@@ -223,6 +225,7 @@ impl Error {
             | Self::PinOverloaded { .. }
             | Self::NoHealthyBackend { .. }
             | Self::Overloaded { .. }
+            | Self::Unpacking
             | Self::ShuttingDown => Class::GatewayOverload,
             Self::Upstream(failed) => failed.class,
             Self::HistoryUnavailable(_) | Self::Internal => Class::GatewayInternal,

@@ -1,11 +1,11 @@
 //! Owns reading the settings again: when an operator asks, on SIGHUP, and when the file is seen to have changed.
 
-use std::thread;
+use std::{thread, time::Duration};
 
 use tokio::{
     signal::unix::Signal,
     sync::{Mutex, Notify, oneshot},
-    time::sleep,
+    time::{sleep, timeout},
 };
 
 use super::Shared;
@@ -107,8 +107,15 @@ async fn look(shared: &Shared) -> Option<Print> {
         let _ = reloading.source.as_ref().map(|source| tell.send(source.look()));
     };
     thread::Builder::new().name("watch".to_owned()).spawn(look).ok()?;
-    told.await.ok()
+    let seen = timeout(LONGEST_LOOK, told).await;
+    if seen.is_err() {
+        log::warn!("the settings file could not be looked at within {} s", LONGEST_LOOK.as_secs());
+    }
+    seen.ok()?.ok()
 }
+
+/// How long a look may take: the file may be no file, or on another machine.
+const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// What the looks at a file have seen.
 #[derive(Debug, Default)]

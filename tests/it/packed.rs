@@ -9,6 +9,7 @@ use flate2::{
 
 use crate::support::{
     client::{Ask, Connection},
+    eventually,
     proxy::{HELLO, Proxy},
     settings::{Settings, TOKEN},
     upstream::Upstream,
@@ -112,6 +113,29 @@ async fn what_unpacks_to_more_than_the_limit_is_refused_before_it_takes_memory()
     assert_eq!(upstream.asked(), 3);
     let grown = proxy.peak_kib() - before;
     assert!(grown < 24 << 10, "{grown} KiB");
+}
+
+#[tokio::test]
+async fn packed_bodies_that_stop_halfway_take_no_more_together_than_a_few_of_the_largest() {
+    for coding in CODINGS {
+        let (_upstream, proxy) = stage("body_limit = 1000000").await;
+        let large = HELLO.replace("Hello!", &"x".repeat(990_000));
+        let ask = chat(coding, packed(large.as_bytes(), coding));
+        let bytes = ask.bytes();
+        let mut halfway = Vec::new();
+        for _ in 0..8 {
+            let mut connection = Connection::open(proxy.addr).await;
+            connection.send_bytes(&bytes[..bytes.len() - 1]).await;
+            halfway.push(connection);
+        }
+        eventually("room for four", async || (proxy.log().matches("status=503").count() == 4).then_some(())).await;
+        let refused = proxy.ask(&ask).await;
+        assert_eq!((refused.status(), refused.error("code").as_str()), (503, "gateway_overloaded"), "{refused:?}");
+        assert_eq!(refused.header("retry-after"), "1");
+        assert_eq!(proxy.ask(&Ask::chat(large).bearer(TOKEN)).await.status(), 200, "plain ones are not concerned");
+        drop(halfway);
+        eventually("room again", async || (proxy.ask(&ask).await.status() == 200).then_some(())).await;
+    }
 }
 
 #[tokio::test]

@@ -13,6 +13,7 @@ mod leaving;
 mod output;
 
 use std::{
+    cell::Cell,
     future::poll_fn,
     pin::{Pin, pin},
     rc::Rc,
@@ -31,7 +32,7 @@ use self::{
     bridge::Bridge,
     closing::Closing,
     head::{Method, Unfit},
-    intake::{Begun, HEAD, Intake},
+    intake::{Begun, HEAD, Intake, Share},
     leaving::{break_off, handed_over, leave},
     output::Manner,
 };
@@ -65,6 +66,8 @@ pub struct Door {
     pub(super) worker: Rc<Worker>,
     bridge: Bridge,
     closing: Rc<Closing>,
+    /// What packed bodies that are still coming take, bytes.
+    unpacking: Rc<Cell<usize>>,
     keep_alive: Duration,
 }
 
@@ -79,7 +82,7 @@ impl Door {
         configure: impl FnOnce(&mut ServiceConfig),
     ) -> Result<Self, ()> {
         let bridge = Bridge::new(configure).await?;
-        let door = Self { shared, worker, bridge, closing: Rc::default(), keep_alive };
+        let door = Self { shared, worker, bridge, closing: Rc::default(), unpacking: Rc::default(), keep_alive };
         let (told, worker) = (door.closing.clone(), door.worker.clone());
         let cut = door.shared.cut.clone().notified_owned();
         actix_rt::spawn(async move {
@@ -194,11 +197,12 @@ impl Door {
                 self.allow(intake, head, limit);
                 self.until_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await
             }
-            coding => match Unpacker::of(coding) {
+            coding => match Unpacker::of(coding, limit) {
                 Some(unpacker) => {
                     self.allow(intake, head, limit);
                     // Boxed: others' requests need no room for it.
-                    let unpacked = intake.unpacked(&mut head.framing, unpacker, limit, arrival.deadline());
+                    let share = Share::of(&self.unpacking);
+                    let unpacked = intake.unpacked(&mut head.framing, unpacker, limit, share, arrival.deadline());
                     self.until_cut(Box::pin(unpacked).as_mut()).await
                 }
                 None => Err(Error::UnknownCoding { taken: Coding::TAKEN }),

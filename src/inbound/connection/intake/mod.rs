@@ -1,5 +1,6 @@
 //! Owns what comes in on a client's connection: heads and bodies within their time, and the news that the client has left.
 
+mod packed;
 #[cfg(test)]
 mod tests;
 
@@ -12,7 +13,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::{task::yield_now, time::Instant};
+use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::{
@@ -20,12 +21,9 @@ use super::{
     head::{Head, Unfit},
     leaving::LEAVE,
 };
-use crate::{
-    error::Error,
-    timer::Timer,
-    turn::Socket,
-    wire::http1::{Framing, Unpacker},
-};
+use crate::{error::Error, timer::Timer, turn::Socket, wire::http1::Framing};
+
+pub(in crate::inbound::connection) use self::packed::Share;
 
 /// Time a client has to send the head of a request.
 pub(super) const HEAD: Duration = Duration::from_secs(10);
@@ -41,15 +39,8 @@ const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 /// Room for reading, bytes: an ordinary request at once.
 const ROOM: usize = 4 << 10;
 
-/// Room for reading what is packed, bytes: it is small, and unpacked a piece at a time.
-const PACKED_ROOM: usize = 16 << 10;
-
-/// What is unpacked before others have a turn, bytes: a fifth of a millisecond's work.
-const TURN: usize = 64 << 10;
-
 /// Why a body is no request.
 const GARBLED_CHUNKS: &str = "the chunks of its body are garbled";
-const GARBLED_CODING: &str = "its body is not, or not to its end, in the coding that its 'content-encoding' names";
 
 /// What a client may send ahead while it waits for its answer, bytes. That it has left is seen only behind what it has sent, so
 /// one that sends more counts as gone.
@@ -184,52 +175,6 @@ impl Intake {
             }
             Framing::UntilClose | Framing::Ended => Ok(Bytes::new()),
         }
-    }
-
-    /// The body of a request that is packed, unpacked as it comes; neither of the two may be larger than `limit`.
-    pub(super) async fn unpacked(
-        &mut self,
-        framing: &mut Framing,
-        mut unpacker: Unpacker,
-        limit: usize,
-        until: Instant,
-    ) -> Result<Bytes, Error> {
-        if matches!(*framing, Framing::Length(length) if length > limit as u64) {
-            return Err(Error::TooLarge(limit));
-        }
-        let (mut came, mut rested) = (0, 0);
-        loop {
-            let Some(piece) = framing.take(&mut self.input).map_err(|_| Error::BadRequest(GARBLED_CHUNKS))? else {
-                if *framing == Framing::Ended {
-                    break;
-                }
-                self.input.reserve(PACKED_ROOM);
-                self.fill(until).await?;
-                continue;
-            };
-            came += piece.len();
-            let mut packed = &piece[..];
-            while !packed.is_empty() && came <= limit && unpacker.unpacked() <= limit {
-                unpacker.step(&mut packed).map_err(|_| Error::BadRequest(GARBLED_CODING))?;
-                if unpacker.unpacked() - rested >= TURN {
-                    rested = unpacker.unpacked();
-                    yield_now().await;
-                }
-            }
-            if came > limit || unpacker.unpacked() > limit {
-                return Err(Error::TooLarge(limit));
-            }
-        }
-        if came == 0 {
-            return Ok(Bytes::new());
-        }
-        let mut plain = unpacker.end().map_err(|_| Error::BadRequest(GARBLED_CODING))?;
-        if plain.len() > limit {
-            return Err(Error::TooLarge(limit));
-        }
-        // It grew by doubling, and is kept for as long as its answer takes.
-        plain.shrink_to_fit();
-        Ok(plain.into())
     }
 
     /// Ready when the client has left; what it sends ahead is kept for later.

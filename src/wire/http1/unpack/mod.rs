@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use flate2::write::{MultiGzDecoder, ZlibDecoder};
 use zstd_safe::{DCtx, DParameter, InBuffer, OutBuffer};
@@ -21,26 +21,50 @@ const STEP: usize = 64 << 10;
 pub struct Unpacker(Way);
 
 enum Way {
-    Gzip(MultiGzDecoder<Vec<u8>>),
-    Zlib(ZlibDecoder<Vec<u8>>),
+    Gzip(MultiGzDecoder<Plain>),
+    Zlib(ZlibDecoder<Plain>),
     Zstd(Box<Zstd>),
+}
+
+/// What has been unpacked. It grows by doubling, but not beyond what will be looked at: the last doubling is the dearest.
+struct Plain {
+    bytes: Vec<u8>,
+    most: usize,
+}
+
+impl Write for Plain {
+    fn write(&mut self, more: &[u8]) -> io::Result<usize> {
+        let length = self.bytes.len() + more.len();
+        if length > self.bytes.capacity() {
+            let room = (2 * length).min(self.most).max(length);
+            self.bytes.reserve_exact(room - self.bytes.len());
+        }
+        self.bytes.extend_from_slice(more);
+        Ok(more.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 struct Zstd {
     context: DCtx<'static>,
     room: Box<[u8]>,
-    plain: Vec<u8>,
+    plain: Plain,
     /// Nothing of a frame is missing.
     is_whole: bool,
 }
 
 impl Unpacker {
-    /// Of a body in this coding; `None` where there is nothing to unpack, or nothing that can.
-    pub fn of(coding: Coding) -> Option<Self> {
+    /// Of a body in this coding of which no more than `limit` bytes are wanted; `None` where there is nothing to unpack, or nothing
+    /// that can.
+    pub fn of(coding: Coding, limit: usize) -> Option<Self> {
+        let plain = Plain { bytes: Vec::new(), most: limit.saturating_add(STEP) };
         Some(Self(match coding {
-            Coding::Gzip => Way::Gzip(MultiGzDecoder::new(Vec::new())),
-            Coding::Deflate => Way::Zlib(ZlibDecoder::new(Vec::new())),
-            Coding::Zstd => Way::Zstd(Box::new(Zstd::new()?)),
+            Coding::Gzip => Way::Gzip(MultiGzDecoder::new(plain)),
+            Coding::Deflate => Way::Zlib(ZlibDecoder::new(plain)),
+            Coding::Zstd => Way::Zstd(Box::new(Zstd::new(plain)?)),
             Coding::Identity | Coding::Other => return None,
         }))
     }
@@ -63,29 +87,30 @@ impl Unpacker {
     /// How much has been unpacked by now, bytes.
     pub fn unpacked(&self) -> usize {
         match &self.0 {
-            Way::Gzip(gzip) => gzip.get_ref().len(),
-            Way::Zlib(zlib) => zlib.get_ref().len(),
-            Way::Zstd(zstd) => zstd.plain.len(),
+            Way::Gzip(gzip) => gzip.get_ref().bytes.len(),
+            Way::Zlib(zlib) => zlib.get_ref().bytes.len(),
+            Way::Zstd(zstd) => zstd.plain.bytes.len(),
         }
     }
 
     /// The plain body, if the packed one is whole.
     pub fn end(self) -> Result<Vec<u8>, Garbled> {
-        match self.0 {
-            Way::Gzip(gzip) => gzip.finish().map_err(|_| Garbled),
-            Way::Zlib(zlib) => zlib.finish().map_err(|_| Garbled),
-            Way::Zstd(zstd) if zstd.is_whole => Ok(zstd.plain),
-            Way::Zstd(_) => Err(Garbled),
-        }
+        let plain = match self.0 {
+            Way::Gzip(gzip) => gzip.finish().map_err(|_| Garbled)?,
+            Way::Zlib(zlib) => zlib.finish().map_err(|_| Garbled)?,
+            Way::Zstd(zstd) if zstd.is_whole => zstd.plain,
+            Way::Zstd(_) => return Err(Garbled),
+        };
+        Ok(plain.bytes)
     }
 }
 
 impl Zstd {
     /// `None`: there is no memory for it.
-    fn new() -> Option<Self> {
+    fn new(plain: Plain) -> Option<Self> {
         let mut context = DCtx::try_create()?;
         context.set_parameter(DParameter::WindowLogMax(WINDOW)).ok()?;
-        Some(Self { context, room: vec![0; STEP].into(), plain: Vec::new(), is_whole: true })
+        Some(Self { context, room: vec![0; STEP].into(), plain, is_whole: true })
     }
 
     fn step(&mut self, packed: &mut &[u8]) -> Result<(), Garbled> {
@@ -94,7 +119,7 @@ impl Zstd {
             let mut output = OutBuffer::around(&mut self.room[..]);
             let left = self.context.decompress_stream(&mut output, &mut input).map_err(|_| Garbled)?;
             let unpacked = output.as_slice();
-            self.plain.extend_from_slice(unpacked);
+            self.plain.write_all(unpacked).map_err(|_| Garbled)?;
             self.is_whole = left == 0;
             // What is full may have left something inside, which no further bytes would bring out.
             let is_full = unpacked.len() == STEP;

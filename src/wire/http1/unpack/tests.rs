@@ -34,7 +34,7 @@ fn packed(plain: &[u8], coding: Coding) -> Vec<u8> {
 
 /// Feeds `pieces` until more than `limit` is unpacked.
 fn unpack(coding: Coding, pieces: &[&[u8]], limit: usize) -> Result<Vec<u8>, Garbled> {
-    let mut unpacker = Unpacker::of(coding).expect("it packs");
+    let mut unpacker = Unpacker::of(coding, usize::MAX).expect("it packs");
     for piece in pieces {
         let mut rest = *piece;
         while !rest.is_empty() && unpacker.unpacked() <= limit {
