@@ -19,7 +19,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
             let written: serde_json::Value = serde_json::from_slice(&request.body).expect("a request in JSON");
             assert!(written.get("backend").is_none(), "the pin went out");
         }
-        if let Some(cleared) = foreign::cleared(dialect, body) {
+        if let Some(cleared) = foreign::cleared(dialect, foreign::refused(choice & 64 != 0, "m"), body) {
             serde_json::from_slice::<serde_json::Value>(&cleared).expect("cleared JSON stays JSON");
         }
         translate::asked(dialect, body);

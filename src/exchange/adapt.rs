@@ -9,7 +9,7 @@ use crate::{
     wire::{
         envelope::{self, Change},
         foreign,
-        translate::{self, Dialect, Refused},
+        translate::{self, Refused},
     },
 };
 
@@ -29,13 +29,13 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
     let parts = request.envelope.edit(&request.body, change);
     let dialect = request.surface.dialect();
     // Most servers of OpenAI's protocol pass over members that they do not know, and some of them want these back.
-    let strict = dialect != Dialect::Chat || target.handle.settings.is_openais_own();
-    if !strict || !foreign::suspected(dialect, &request.body) {
+    let added = foreign::refused(target.handle.settings.is_openais_own(), &target.upstream_model);
+    if !foreign::suspected(dialect, added, &request.body) {
         return parts;
     }
-    match foreign::cleared(dialect, &parts.concat()) {
+    match foreign::cleared(dialect, added, &parts.concat()) {
         Some(cleared) => {
-            log::debug!("thinking of other providers is not for {}, dropped", target.handle.name());
+            log::debug!("what other providers made is not for {}, dropped", target.handle.name());
             vec![cleared.into()]
         }
         None => parts,

@@ -7,21 +7,38 @@ use serde_json::{Map, Value};
 use super::{
     chat::Signature,
     ids::{self, PlainIds},
-    json::{read, text},
-    own_thinking,
+    json::{list, read, text},
+    openai, own_thinking,
     responses::UNSIGNED,
     scan,
     translate::Dialect,
+    turns::DREW,
 };
 
-/// Members of assistant messages and tool calls that a translation adds to a chat completion.
-const ADDED: [&str; 3] = ["reasoning_content", "thinking_blocks", "extra_content"];
+/// Members of assistant messages and tool calls that a translation adds to a chat completion. Many servers want their reasoning
+/// back, so that it comes last: the first two are for those alone that make them.
+const ADDED: [&str; 4] = ["images", "extra_content", "reasoning_content", "thinking_blocks"];
 
-/// The body without them; `None` where there are none, and the client's own bytes can go out.
-pub fn cleared(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
+/// Those of them that a server might refuse in a chat completion for the model; a `strict` one refuses all that it does not know.
+/// A model that draws is told from its name: its own images come back to it, as `OpenRouter` takes them.
+pub fn refused(strict: bool, model: &str) -> &'static [&'static str] {
+    if strict {
+        &ADDED
+    } else if openai::is_googles(model) {
+        &[]
+    } else if model.contains("image") {
+        &ADDED[1..2]
+    } else {
+        &ADDED[..2]
+    }
+}
+
+/// The body without what would be refused (`added` of what a chat completion may have); `None` where there is nothing of it, and
+/// the client's own bytes can go out.
+pub fn cleared(dialect: Dialect, added: &[&str], body: &[u8]) -> Option<Vec<u8>> {
     let mut map: Map<String, Value> = read(body).ok()?;
     let changed = match dialect {
-        Dialect::Chat => chat(&mut map),
+        Dialect::Chat => chat(&mut map, added),
         Dialect::Messages => messages(&mut map),
         Dialect::Responses => responses(&mut map),
     };
@@ -29,13 +46,19 @@ pub fn cleared(dialect: Dialect, body: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whether a look at the bytes makes it worth reading them.
-pub fn suspected(dialect: Dialect, body: &[u8]) -> bool {
+pub fn suspected(dialect: Dialect, added: &[&str], body: &[u8]) -> bool {
     let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
     match dialect {
-        Dialect::Chat => ADDED.iter().any(|name| has(name)),
+        Dialect::Chat => added.iter().any(|name| is_named(body, name)),
         Dialect::Messages => has("\"thinking\"") && has("\"assistant\"") || has_odd_id(body),
         Dialect::Responses => has("\"encrypted_content\"") || has("\"extra_content\""),
     }
+}
+
+/// Whether a text of the body is this name, and so a member may be.
+fn is_named(body: &[u8], name: &str) -> bool {
+    let quoted = |at: usize| at > 0 && body[at - 1] == b'"' && body.get(at + name.len()) == Some(&b'"');
+    memmem::find_iter(body, name).any(quoted)
 }
 
 /// Whether a tool's result is for a call whose id Anthropic would refuse, such as one of Kimi's.
@@ -43,22 +66,38 @@ fn has_odd_id(body: &[u8]) -> bool {
     scan::texts_of(body, "\"tool_use_id\"").flatten().any(|byte| !ids::is_plain(char::from(*byte)))
 }
 
-fn chat(map: &mut Map<String, Value>) -> bool {
+fn chat(map: &mut Map<String, Value>, added: &[&str]) -> bool {
     let mut changed = false;
     let mut clear = |object: &mut Value| {
         let Some(object) = object.as_object_mut() else { return };
-        for name in ADDED {
-            changed |= object.shift_remove(name).is_some();
+        for name in added {
+            changed |= object.shift_remove(*name).is_some();
         }
     };
     for message in items(map, "messages").filter(|m| m["role"] == "assistant") {
+        let drew = !list(message, "images").is_empty();
         clear(message);
+        if drew && message.get("images").is_none() && is_empty(message) {
+            // A message without anything is refused, too.
+            message["content"] = DREW.into();
+        }
         message.get_mut("function_call").map(&mut clear);
         for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
             clear(call);
         }
     }
     changed
+}
+
+/// Whether a message says nothing and calls nothing.
+fn is_empty(message: &Value) -> bool {
+    let lacks = |key: &str| match message.get(key) {
+        None | Some(Value::Null) => true,
+        Some(Value::String(text)) => text.is_empty(),
+        Some(Value::Array(list)) => list.is_empty(),
+        Some(_) => false,
+    };
+    ["content", "refusal", "tool_calls", "function_call"].into_iter().all(lacks)
 }
 
 fn messages(map: &mut Map<String, Value>) -> bool {
@@ -110,10 +149,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::wire::json::list;
 
     fn clear(dialect: Dialect, body: &Value) -> Option<Value> {
-        cleared(dialect, body.to_string().as_bytes()).map(|out| serde_json::from_slice(&out).expect("JSON"))
+        cleared(dialect, &ADDED, body.to_string().as_bytes()).map(|out| serde_json::from_slice(&out).expect("JSON"))
     }
 
     #[test]
@@ -125,10 +163,10 @@ mod tests {
         };
         let (odd, plain) = (turn("functions.f:0").to_string(), turn("functions_f_0"));
         for body in [odd.clone(), odd.replace("\":\"", "\" : \"")] {
-            assert!(suspected(Dialect::Messages, body.as_bytes()));
+            assert!(suspected(Dialect::Messages, &[], body.as_bytes()));
         }
-        assert_eq!(cleared(Dialect::Messages, odd.as_bytes()), Some(plain.to_string().into_bytes()));
-        assert!(!suspected(Dialect::Messages, plain.to_string().as_bytes()));
+        assert_eq!(cleared(Dialect::Messages, &[], odd.as_bytes()), Some(plain.to_string().into_bytes()));
+        assert!(!suspected(Dialect::Messages, &[], plain.to_string().as_bytes()));
     }
 
     #[test]
@@ -152,7 +190,7 @@ mod tests {
         let mut signed = call.clone();
         signed["extra_content"] = json!({"google": {"thought_signature": "s"}});
         let body = json!({"messages": [{"role": "assistant", "content": null, "reasoning_content": "hm",
-            "thinking_blocks": [], "tool_calls": [signed], "function_call": {"name": "f", "extra_content": {}}}]});
+            "thinking_blocks": [], "images": [], "tool_calls": [signed], "function_call": {"name": "f", "extra_content": {}}}]});
         let want = json!({"messages": [{"role": "assistant", "content": null, "tool_calls": [call],
             "function_call": {"name": "f"}}]});
         assert_eq!(clear(Dialect::Chat, &body), Some(want));
@@ -160,6 +198,21 @@ mod tests {
             clear(Dialect::Chat, &json!({"messages": [{"role": "user", "content": "reasoning_content"}]})),
             None
         );
+    }
+
+    #[test]
+    fn what_is_taken_out_depends_on_who_gets_it() {
+        for (strict, model, want) in [
+            (true, "gemini-3-pro", &ADDED[..]),
+            (false, "google/gemini-3-pro", &[]),
+            (false, "openai/gpt-5-image", &["extra_content"]),
+            (false, "mistral-large-latest", &["images", "extra_content"]),
+        ] {
+            assert_eq!(refused(strict, model), want, "{model}");
+        }
+        let suspected = |body: &str| suspected(Dialect::Chat, refused(false, "m"), body.as_bytes());
+        assert!(suspected(r#"{"images":[]}"#) && suspected(r#"{"my images":1,"images" : 2}"#));
+        assert!(!suspected(r#"{"content":"images and \"images\""}"#) && !suspected("images"));
     }
 
     #[test]

@@ -181,8 +181,10 @@ fn signatures_of_googles_openai_endpoint_come_back_to_it_in_a_tool_loop() {
         let calls = &back["messages"][1]["tool_calls"];
         assert_eq!(calls[0]["extra_content"]["google"]["thought_signature"], "sig", "{back}");
         assert_eq!(calls[1].get("extra_content"), None, "{back}");
-        let other = sent(dialect, (Protocol::Openai, "gpt-4o"), &turn);
-        assert!(!other.to_string().contains("extra_content"), "OpenAI's own refuses it: {other}");
+        for model in ["gpt-4o", "mistral-large-latest"] {
+            let other = sent(dialect, (Protocol::Openai, model), &turn);
+            assert!(!other.to_string().contains("extra_content"), "{model} refuses it: {other}");
+        }
     }
 }
 

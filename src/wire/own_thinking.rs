@@ -163,8 +163,8 @@ mod tests {
 
     fn cleared_of(body: &Value) -> Option<Value> {
         let text = body.to_string();
-        assert!(foreign::suspected(Dialect::Messages, text.as_bytes()));
-        let out = foreign::cleared(Dialect::Messages, text.as_bytes())?;
+        assert!(foreign::suspected(Dialect::Messages, &[], text.as_bytes()));
+        let out = foreign::cleared(Dialect::Messages, &[], text.as_bytes())?;
         Some(serde_json::from_slice(&out).expect("JSON"))
     }
 }

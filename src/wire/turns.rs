@@ -11,6 +11,8 @@ use super::{
 
 /// Said for the user where a provider needs a user turn and the client gave none.
 pub(crate) const CONTINUE: &str = "Continue.";
+/// Said for a model whose turn was nothing but images, where a provider takes none of it.
+pub(crate) const DREW: &str = "[image]";
 /// Said for a tool whose result never came.
 const NO_RESULT: &str = "No result was given.";
 

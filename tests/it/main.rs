@@ -51,6 +51,7 @@ mod reports;
 mod rescue;
 mod resume;
 mod retry_after;
+mod returned;
 mod reuse;
 mod schema;
 mod secure;

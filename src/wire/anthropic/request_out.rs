@@ -274,6 +274,17 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
 
 fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
     let mut blocks = blocks(&message.parts, request);
+    if message.role == Role::Assistant {
+        // Claude makes no images, and takes none for its own.
+        let all = blocks.len();
+        blocks.retain(|block| block["type"] != "image");
+        if blocks.len() < all {
+            note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint);
+            if blocks.is_empty() {
+                blocks.push(json!({"type": "text", "text": super::super::turns::DREW}));
+            }
+        }
+    }
     if blocks.is_empty() {
         // Everything in it was lost; the loss is listed and the roles still alternate.
         blocks.push(json!({"type": "text", "text": super::super::turns::CONTINUE}));

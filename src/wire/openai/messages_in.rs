@@ -30,6 +30,7 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
             "thinking_blocks",
             "extra_content",
             "annotations",
+            "images",
             "audio",
             "is_error",
             "cache_control",
@@ -84,6 +85,7 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
             _ => said.push(Part::Text { text: String::new(), signature: Some(found) }),
         }
     }
+    said.extend(list(value, "images").iter().filter_map(|image| made(image, losses)));
     let mut parts = thoughts.among(said);
     if let Some(refusal) = owned(value, "refusal") {
         parts.push(Part::Refusal(refusal));
@@ -115,6 +117,17 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
         note(losses, "messages[].audio", Weight::Answer);
     }
     Ok(Message { role: Role::Assistant, parts })
+}
+
+/// An image that a model made, as answers tell it.
+fn made(image: &Value, losses: &mut Vec<Loss>) -> Option<Part> {
+    let inner = image.get("image_url").unwrap_or(&Value::Null);
+    let url = inner.as_str().unwrap_or_else(|| text(inner, "url"));
+    if url.is_empty() {
+        note(losses, "messages[].images[]", Weight::Hint);
+        return None;
+    }
+    Some(Part::Image { source: Source::from_url(url), detail: None })
 }
 
 fn content(of: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {

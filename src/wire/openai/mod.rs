@@ -22,3 +22,8 @@ mod typed;
 pub(crate) fn reasons(model: &str) -> bool {
     models::Model::of(model).thinks()
 }
+
+/// Whether the model is one of Google's.
+pub(crate) fn is_googles(model: &str) -> bool {
+    models::is_googles(model)
+}

@@ -128,6 +128,12 @@ impl Line {
     }
 }
 
+/// Whether a model is Google's, whose `OpenAI` endpoint wants its signatures back. Strict servers refuse them.
+pub(super) fn is_googles(name: &str) -> bool {
+    let name = name.rsplit('/').next().unwrap_or(name);
+    name.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case("gemini"))
+}
+
 /// The version at the beginning of what follows `gpt-`.
 fn version(rest: &str) -> Option<(u32, u32)> {
     let number = rest.split(['-', ':']).next()?;
@@ -161,6 +167,21 @@ mod tests {
             [("gpt-4o", true), ("Qwen/Qwen3.6-27B", false), ("openai/gpt-oss-120b", false), ("gpt-oss:20b", false)]
         {
             assert_eq!(Model::of(name).is_openais(), own, "{name}");
+        }
+    }
+
+    #[test]
+    fn googles_models_are_told_from_names_with_and_without_a_place() {
+        for (name, googles) in [
+            ("gemini-3-pro-preview", true),
+            ("google/Gemini-2.5-flash", true),
+            ("models/gemini-3-pro", true),
+            ("mistral-large-latest", false),
+            ("gemini/mistral", false),
+            ("gemma-3", false),
+            ("", false),
+        ] {
+            assert_eq!(is_googles(name), googles, "{name}");
         }
     }
 

@@ -14,7 +14,7 @@ use super::{
         turns::{Later, Takes, arrange},
     },
     echo,
-    models::Model,
+    models::{Model, is_googles},
     reply_out::google,
     tools_out::{format, tools},
 };
@@ -214,7 +214,7 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
                 let mut call =
                     json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
                 let googles = signature.filter(|signature| signature.origin == Protocol::Gemini);
-                if let Some(signature) = googles.filter(|_| !Model::of(model).is_openais()) {
+                if let Some(signature) = googles.filter(|_| is_googles(model)) {
                     call["extra_content"] = google(&signature);
                 }
                 calls.push(call);
