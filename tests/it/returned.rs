@@ -35,8 +35,13 @@ async fn sent(protocol: &str, model: &str, path: &str, history: &[Value]) -> Val
     };
     let upstream = Upstream::always(Answer::json(200, answer)).await;
     let base = if protocol == "gemini" { "/v1beta" } else { "/v1" };
-    let lines = format!("protocol = \"{protocol}\"");
-    let proxy = Proxy::start(&Settings::only(upstream.addr, base, model, &lines)).await;
+    let backend = format!("protocol = \"{protocol}\"\nbase_url = \"http://{}{base}\"\napi_key = \"k\"", upstream.addr);
+    // Another's answers may be in the history of a model that has another.
+    let targets =
+        format!("backends = [{{ backend = \"one\", model = \"{model}\" }}, {{ backend = \"two\", priority = 2 }}]");
+    let settings =
+        Settings::new().set("backends.one", &backend).set("backends.two", &backend).set("models.m", &targets);
+    let proxy = Proxy::start(&settings).await;
     let mut messages = vec![json!({"role": "user", "content": "q"})];
     messages.extend_from_slice(history);
     let mut body = json!({"model": "m", "messages": messages, "max_tokens": 9, "tools": tools()});
@@ -74,6 +79,17 @@ async fn a_signature_of_geminis_goes_to_googles_models_only() {
             assert_eq!(sent.to_string().contains("extra_content"), kept, "{path} {model}: {sent}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_model_with_one_backend_gets_what_its_clients_bring_back_as_it_is() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", "protocol = \"openai\"")).await;
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"google": {}}});
+    let messages = json!([{"role": "assistant", "images": [1], "tool_calls": [call]}]);
+    let body = json!({"model": "m", "messages": messages}).to_string();
+    let reply = proxy.ask(&Ask::post("/v1/chat/completions", body.clone()).bearer(TOKEN)).await;
+    assert_eq!((reply.status(), upstream.last().text()), (200, body), "{reply:?}");
 }
 
 #[tokio::test]
