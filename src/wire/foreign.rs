@@ -1,7 +1,9 @@
 //! Owns taking out of a request what other providers' translated answers left in its history, where the provider that gets
 //! it untranslated would refuse it.
 
-use memchr::memmem;
+use std::sync::LazyLock;
+
+use memchr::memmem::{self, Finder};
 use serde_json::{Map, Value};
 
 use super::{
@@ -49,16 +51,19 @@ pub fn cleared(dialect: Dialect, added: &[&str], body: &[u8]) -> Option<Vec<u8>>
 pub fn suspected(dialect: Dialect, added: &[&str], body: &[u8]) -> bool {
     let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
     match dialect {
-        Dialect::Chat => added.iter().any(|name| is_named(body, name)),
+        Dialect::Chat => ADDED.iter().zip(&*FOUND).any(|(name, finder)| added.contains(name) && is_named(body, finder)),
         Dialect::Messages => has("\"thinking\"") && has("\"assistant\"") || has_odd_id(body),
         Dialect::Responses => has("\"encrypted_content\"") || has("\"extra_content\""),
     }
 }
 
+/// Looks for each of `ADDED`: to prepare for that costs more than to look through an ordinary request.
+static FOUND: LazyLock<[Finder<'static>; ADDED.len()]> = LazyLock::new(|| ADDED.map(Finder::new));
+
 /// Whether a text of the body is this name, and so a member may be.
-fn is_named(body: &[u8], name: &str) -> bool {
-    let quoted = |at: usize| at > 0 && body[at - 1] == b'"' && body.get(at + name.len()) == Some(&b'"');
-    memmem::find_iter(body, name).any(quoted)
+fn is_named(body: &[u8], name: &Finder<'_>) -> bool {
+    let quoted = |at: usize| at > 0 && body[at - 1] == b'"' && body.get(at + name.needle().len()) == Some(&b'"');
+    name.find_iter(body).any(quoted)
 }
 
 /// Whether a tool's result is for a call whose id Anthropic would refuse, such as one of Kimi's.
