@@ -24,6 +24,7 @@ use crate::{
     },
     limits::Allowance,
     settings::{self, Backend, Settings, TokenDigest, User},
+    wire::foreign,
 };
 
 /// The table in force, shared by all workers.
@@ -57,6 +58,8 @@ pub struct Route {
     pub traced: bool,
     /// Who serves it, higher tiers first.
     pub targets: Vec<Arc<Target>>,
+    /// Answers of one of them may have what others refuse to be given back.
+    pub adds: bool,
     /// The tiers within `targets`.
     pub tiers: Vec<Range<usize>>,
     /// Those who wait for a place.
@@ -157,10 +160,12 @@ impl Route {
             }
         }
         let traced = targets.iter().any(|target| target.handle.settings.trace_context);
+        let adds = targets.iter().any(|t| foreign::adds(t.handle.settings.protocol, &t.upstream_model));
         let targets = targets.into_iter().map(Arc::new).collect();
         Self {
             model: name.into(),
             traced,
+            adds,
             settings: model.clone(),
             targets,
             tiers,

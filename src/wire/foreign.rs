@@ -7,6 +7,7 @@ use memchr::memmem::{self, Finder};
 use serde_json::{Map, Value};
 
 use super::{
+    Protocol,
     chat::Signature,
     ids::{self, PlainIds},
     json::{list, read, text},
@@ -33,6 +34,11 @@ pub fn refused(strict: bool, model: &str) -> &'static [&'static str] {
     } else {
         &ADDED[..2]
     }
+}
+
+/// Whether a model's answers may have what a server for another would refuse to be given back.
+pub fn adds(protocol: Protocol, model: &str) -> bool {
+    protocol != Protocol::Openai || openai::is_googles(model) || model.contains("image")
 }
 
 /// The body without what would be refused (`added` of what a chat completion may have); `None` where there is nothing of it, and

@@ -35,12 +35,16 @@ async fn sent(protocol: &str, model: &str, path: &str, history: &[Value]) -> Val
     };
     let upstream = Upstream::always(Answer::json(200, answer)).await;
     let base = if protocol == "gemini" { "/v1beta" } else { "/v1" };
-    let backend = format!("protocol = \"{protocol}\"\nbase_url = \"http://{}{base}\"\napi_key = \"k\"", upstream.addr);
-    // Another's answers may be in the history of a model that has another.
+    let backend = |protocol: &str, base: &str| {
+        format!("protocol = \"{protocol}\"\nbase_url = \"http://{}{base}\"\napi_key = \"k\"", upstream.addr)
+    };
+    // Gemini's answers may be in the history of a model that has it as another backend.
     let targets =
-        format!("backends = [{{ backend = \"one\", model = \"{model}\" }}, {{ backend = \"two\", priority = 2 }}]");
-    let settings =
-        Settings::new().set("backends.one", &backend).set("backends.two", &backend).set("models.m", &targets);
+        format!("backends = [{{ backend = \"one\", model = \"{model}\" }}, {{ backend = \"gemini\", priority = 2 }}]");
+    let settings = Settings::new()
+        .set("backends.one", &backend(protocol, base))
+        .set("backends.gemini", &backend("gemini", "/v1beta"))
+        .set("models.m", &targets);
     let proxy = Proxy::start(&settings).await;
     let mut messages = vec![json!({"role": "user", "content": "q"})];
     messages.extend_from_slice(history);
@@ -82,7 +86,7 @@ async fn a_signature_of_geminis_goes_to_googles_models_only() {
 }
 
 #[tokio::test]
-async fn a_model_with_one_backend_gets_what_its_clients_bring_back_as_it_is() {
+async fn a_model_whose_backends_add_nothing_gets_what_its_clients_bring_back_as_it_is() {
     let upstream = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", "protocol = \"openai\"")).await;
     let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}, "extra_content": {"google": {}}});

@@ -58,6 +58,8 @@ impl Lines {
 
     /// The values of all lines of this name as one list (RFC 9110, 5.3); `None`: there are none, or they are no text.
     pub fn list(&self, name: &str) -> Option<Cow<'_, str>> {
+        // As a rule there is none.
+        self.get(name)?;
         let mut values =
             self.iter().filter(|(key, _)| key.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value);
         let first = std::str::from_utf8(values.next()?).ok()?;
