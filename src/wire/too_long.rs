@@ -3,7 +3,8 @@
 
 /// What stands in front of the limit, in lower case: OpenAI and vLLM, `SGLang`, LM Studio, Gemini, llama.cpp, xAI, Moonshot,
 /// Mistral, Alibaba.
-const LIMIT: [&str; 13] = [
+const LIMIT: [&str; 14] = [
+    "configured limit of ",
     "maximum context length is ",
     "maximum context length of ",
     "maximum model length of ",
@@ -47,7 +48,7 @@ const ROOM: u64 = 4_000;
 
 /// A provider's words, behind Anthropic's for the same.
 pub fn restated(message: &str) -> String {
-    let said = message.to_ascii_lowercase();
+    let said = ungrouped(&message.to_ascii_lowercase());
     if said.contains("prompt is too long") || said.contains("exceed context limit") {
         return message.to_owned();
     }
@@ -75,6 +76,16 @@ pub fn restated(message: &str) -> String {
     } else {
         format!("prompt is too long. {message}")
     }
+}
+
+/// The text with the commas taken out of its numbers.
+fn ungrouped(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let groups = |at: usize| {
+        at.checked_sub(1).is_some_and(|before| bytes[before].is_ascii_digit())
+            && bytes.get(at + 1..at + 4).is_some_and(|three| three.iter().all(u8::is_ascii_digit))
+    };
+    text.char_indices().filter(|(at, letter)| *letter != ',' || !groups(*at)).map(|(_, letter)| letter).collect()
 }
 
 /// The number behind the first of these words that has one.
@@ -147,6 +158,14 @@ mod tests {
             (
                 "Prompt contains 42000 tokens and 0 draft tokens, too large for model with 32768 maximum context length",
                 "42000 tokens > 32768 maximum",
+            ),
+            (
+                "Input tokens exceed the configured limit of 272000 tokens. Your messages resulted in 300000 tokens.",
+                "300000 tokens > 272000 maximum",
+            ),
+            (
+                "This model's maximum context length is 128,000 tokens. However, your messages resulted in 1,130,000 tokens.",
+                "1130000 tokens > 128000 maximum",
             ),
             // With so little left, a shorter answer is of no use to anybody.
             (
