@@ -25,10 +25,6 @@ const MOST: usize = 256 << 10;
 /// The limit of the smallest answer.
 pub(super) const ONE_TOKEN: u32 = 1;
 
-/// What a model that reasons may spend on that beside its answer. With less it may refuse the request (BerriAI/litellm#26987);
-/// what it does not use costs nothing.
-const THOUGHTS: u64 = 1024;
-
 /// A short question to `model` with `extra` members of a chat, put as a client's would be that is translated: models differ in
 /// what they take, also within one protocol.
 pub(super) fn question(backend: &Backend, model: &str, extra: Value) -> Result<Vec<Bytes>, Failed> {
@@ -38,7 +34,7 @@ pub(super) fn question(backend: &Backend, model: &str, extra: Value) -> Result<V
     }
     let protocol = backend.protocol;
     if let Some(limit) = body["max_tokens"].as_u64().filter(|_| translate::reasons(protocol, model)) {
-        body["max_tokens"] = (limit + THOUGHTS).into();
+        body["max_tokens"] = (limit + u64::from(translate::THOUGHTS)).into();
         body["reasoning_effort"] = "minimal".into();
     }
     let target = Target { protocol, model, max_tokens: backend.max_tokens, refuse_unsupported: false };

@@ -3,10 +3,7 @@
 use serde_json::{Value, json};
 
 use super::aim::Aim;
-
-/// What a model that reasons may spend on that beside its answer: it counts both in its limit, and may refuse one that leaves
-/// no room. What it does not use costs nothing.
-const THOUGHTS: u32 = 1024;
+use crate::wire::translate::THOUGHTS;
 
 /// What is asked.
 #[derive(Debug, Clone)]

@@ -68,6 +68,10 @@ pub fn reasons(protocol: Protocol, model: &str) -> bool {
     protocol == Protocol::Openai && openai::reasons(model)
 }
 
+/// Tokens that a short question to such a model leaves it for its thoughts beside the answer. With less it may refuse the request
+/// (BerriAI/litellm#26987); what it does not use costs nothing.
+pub const THOUGHTS: u32 = 1024;
+
 /// Translates a request. `backend` is never passed on.
 pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Translated, Refused> {
     let mut chat = match from {
