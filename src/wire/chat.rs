@@ -91,9 +91,11 @@ pub(crate) enum Part {
         signature: Option<Signature>,
     },
     Refusal(String),
+    /// An image, with Gemini's signature if the model made it.
     Image {
         source: Source,
         detail: Option<String>,
+        signature: Option<Signature>,
     },
     File {
         source: Source,
@@ -288,13 +290,10 @@ impl Reasoning {
     pub(crate) fn word(&self) -> &str {
         match self {
             Self::Off => "none",
-            Self::Adaptive => "medium",
             Self::Effort(word) => word,
-            Self::Budget(tokens) => match tokens {
-                ..=2048 => "low",
-                2049..=12288 => "medium",
-                _ => "high",
-            },
+            Self::Budget(..=2048) => "low",
+            Self::Adaptive | Self::Budget(..=12288) => "medium",
+            Self::Budget(_) => "high",
         }
     }
 }

@@ -37,7 +37,10 @@ pub(crate) enum ChatEvent<'a> {
     ThinkingEnd(Option<Signature>),
     Redacted(Cow<'a, str>),
     /// An image that the model made.
-    Image(Source),
+    Image {
+        source: Source,
+        signature: Option<Signature>,
+    },
     ToolCall {
         index: u32,
         id: Option<Cow<'a, str>>,
@@ -65,7 +68,9 @@ impl ChatEvent<'_> {
     pub(crate) fn goes_on(&self) -> bool {
         match self {
             Self::Text(text) => !text.is_empty(),
-            Self::Refusal(_) | Self::Thinking(_) | Self::Redacted(_) | Self::Image(_) | Self::ToolCall { .. } => true,
+            Self::Refusal(_) | Self::Thinking(_) | Self::Redacted(_) | Self::Image { .. } | Self::ToolCall { .. } => {
+                true
+            }
             _ => false,
         }
     }

@@ -18,7 +18,7 @@ use super::{
     turns::DREW,
 };
 
-/// Members of assistant messages and tool calls that a translation adds to a chat completion. Many servers want their reasoning
+/// Members of assistant messages, their calls and images that a translation adds to a chat completion. Many servers want their reasoning
 /// back, so that it comes last: the first two are for those alone that make them.
 const ADDED: [&str; 4] = ["images", "extra_content", "reasoning_content", "thinking_blocks"];
 
@@ -93,8 +93,8 @@ fn chat(map: &mut Map<String, Value>, added: &[&str]) -> bool {
             message["content"] = DREW.into();
         }
         message.get_mut("function_call").map(&mut clear);
-        for call in message.get_mut("tool_calls").and_then(Value::as_array_mut).into_iter().flatten() {
-            clear(call);
+        for member in ["tool_calls", "images"] {
+            message.get_mut(member).and_then(Value::as_array_mut).into_iter().flatten().for_each(&mut clear);
         }
     }
     changed
@@ -178,6 +178,16 @@ mod tests {
         }
         assert_eq!(cleared(Dialect::Messages, &[], odd.as_bytes()), Some(plain.to_string().into_bytes()));
         assert!(!suspected(Dialect::Messages, &[], plain.to_string().as_bytes()));
+    }
+
+    #[test]
+    fn what_proves_an_image_stays_out_of_where_a_call_s_would_be_refused() {
+        let image = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}});
+        let mut signed = image.clone();
+        signed["extra_content"] = json!({"google": {"thought_signature": "s"}});
+        let body = |image: &Value| json!({"messages": [{"role": "assistant", "content": "a", "images": [image]}]});
+        let out = cleared(Dialect::Chat, refused(false, "openai/gpt-5-image"), body(&signed).to_string().as_bytes());
+        assert_eq!(out, Some(body(&image).to_string().into_bytes()));
     }
 
     #[test]

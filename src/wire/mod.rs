@@ -30,6 +30,8 @@ mod gemini;
 mod history_tests;
 pub mod http1;
 mod ids;
+#[cfg(test)]
+mod images_tests;
 mod json;
 #[cfg(test)]
 mod losses_tests;

@@ -236,7 +236,7 @@ impl StreamTranslator {
                     self.usage = Some(usage);
                     seen.usage = Some(usage);
                 }
-                ChatEvent::Image(_) if self.to != Dialect::Chat => {
+                ChatEvent::Image { .. } if self.to != Dialect::Chat => {
                     seen.fault = Some(unplaced(IMAGE));
                     return Ok(seen);
                 }

@@ -210,7 +210,7 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
         |key| owned(block, key).filter(|s| !s.is_empty()).map(|s| Signature::untagged(&s, Protocol::Anthropic));
     Ok(Some(match text(block, "type") {
         "text" => Part::text(text(block, "text")),
-        "image" => Part::Image { source: source(block, param, losses)?, detail: None },
+        "image" => Part::Image { source: source(block, param, losses)?, detail: None, signature: None },
         "document" => Part::File { source: document(block, param, losses)?, name: owned(block, "title") },
         "search_result" => Part::text(search_result(block)),
         // The tool itself is among the others: its name is what was found.

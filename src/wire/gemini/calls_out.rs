@@ -19,8 +19,8 @@ const RESULTS: [&str; 5] = ["image/png", "image/jpeg", "image/webp", "applicatio
 pub(super) struct Calls<'a> {
     /// Each call's function by its id, and whether the id is Gemini's own.
     known: HashMap<&'a str, (&'a str, bool)>,
-    /// The model is of the third generation: it wants proofs and ids back, and takes media within results.
-    pub(super) third: bool,
+    /// Who is told of them. From the third generation models want proofs and ids back, and take media within results.
+    pub(super) model: Model,
 }
 
 impl<'a> Calls<'a> {
@@ -38,7 +38,7 @@ impl<'a> Calls<'a> {
                 }
             }
         }
-        Self { known, third: model.is_third() }
+        Self { known, model }
     }
 
     /// The function that a call was of.
@@ -49,15 +49,16 @@ impl<'a> Calls<'a> {
     /// The id to tell a call and its result by: the one that Gemini gave, to models that want it back. Endpoints that give
     /// none do not know the member.
     pub(super) fn id<'b>(&self, id: &'b str) -> Option<&'b str> {
-        (self.third && self.known.get(id).is_some_and(|(_, own)| *own)).then_some(id)
+        (self.model.is_third() && self.known.get(id).is_some_and(|(_, own)| *own)).then_some(id)
     }
 }
 
 fn is_signed(part: &Part) -> bool {
     match part {
-        Part::Text { signature, .. } | Part::ToolCall { signature, .. } | Part::Thinking { signature, .. } => {
-            Signature::of(signature.as_ref(), Protocol::Gemini).is_some()
-        }
+        Part::Text { signature, .. }
+        | Part::Image { signature, .. }
+        | Part::ToolCall { signature, .. }
+        | Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), Protocol::Gemini).is_some(),
         _ => false,
     }
 }

@@ -11,6 +11,7 @@ pub(crate) struct Model {
     version: Option<(u32, u32)>,
     pro: bool,
     lite: bool,
+    image: bool,
 }
 
 impl Model {
@@ -21,13 +22,18 @@ impl Model {
             let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
             Some((major.parse().ok()?, minor.parse().ok()?))
         });
-        Self { version, pro: name.contains("pro"), lite: name.contains("lite") }
+        Self { version, pro: name.contains("pro"), lite: name.contains("lite"), image: name.contains("image") }
     }
 
     /// From the third generation: calls in the history need a proof of the thought behind them, and tools go together
     /// with a format for the answer.
     pub(crate) fn is_third(self) -> bool {
         self.version.is_none_or(|v| v >= (3, 0))
+    }
+
+    /// It draws, and of its words, too, it wants a proof back.
+    pub(crate) fn proves_words(self) -> bool {
+        self.image && self.is_third()
     }
 
     /// The thinking configuration; none if the model does not think. Source: Gemini API guide to thinking.

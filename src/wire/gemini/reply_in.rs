@@ -55,7 +55,7 @@ fn fold(event: ChatEvent<'_>, reply: &mut ChatReply) {
             Some(Part::Thinking { signature, .. }) => *signature = Some(found),
             _ => reply.parts.push(Part::Thinking { text: String::new(), signature: Some(found) }),
         },
-        ChatEvent::Image(source) => reply.parts.push(Part::Image { source, detail: None }),
+        ChatEvent::Image { source, signature } => reply.parts.push(Part::Image { source, detail: None, signature }),
         ChatEvent::ToolCall { id, name, signature, .. } => reply.parts.push(Part::ToolCall {
             id: id.map(Into::into).unwrap_or_default(),
             name: name.into(),

@@ -183,7 +183,7 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
                 let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
                 // It may have come both ways, and is for one call.
                 carried.take_if(|carried| own.as_ref() == Some(carried));
-                let missing = (calls.third && first_call).then(|| SKIP_SIGNATURE.to_owned());
+                let missing = (calls.model.is_third() && first_call).then(|| SKIP_SIGNATURE.to_owned());
                 if let Some(value) = own.or_else(|| carried.take()).or(missing) {
                     call["thoughtSignature"] = value.into();
                 }
@@ -198,14 +198,37 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
                 }
                 parts.push(written);
             }
+            Part::Image { source, signature, .. } => {
+                let mut written = media(source, "image/jpeg", request);
+                let own = Signature::of(signature.as_ref(), Protocol::Gemini);
+                if let (Some(written), Some(value)) = (&mut written, own) {
+                    written["thoughtSignature"] = value.into();
+                }
+                parts.extend(written);
+            }
             other => simple(other, calls, request, &mut parts),
         }
+    }
+    if message.role == Role::Assistant {
+        stand_in(calls.model, &mut parts);
     }
     if parts.is_empty() {
         parts.push(json!({"text": super::super::turns::CONTINUE}));
     }
     let role = if message.role == Role::Assistant { "model" } else { "user" };
     json!({"role": role, "parts": parts})
+}
+
+/// Puts what stands for a proof where a model that draws would miss one in its turn, and would refuse it: of its first part and
+/// of each image (Gemini 3 guide; archestra-ai/archestra#2548).
+fn stand_in(model: Model, parts: &mut [Value]) {
+    for (at, part) in parts.iter_mut().enumerate() {
+        let drawn = part.get("inlineData").or(part.get("fileData")).is_some();
+        let wanted = (drawn && model.is_third()) || (at == 0 && model.proves_words());
+        if wanted && part.get("thoughtSignature").is_none() {
+            part["thoughtSignature"] = SKIP_SIGNATURE.into();
+        }
+    }
 }
 
 fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut Vec<Value>) {
@@ -229,7 +252,8 @@ fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut V
                 result["id"] = id.into();
             }
             let media = parts.iter().filter(|p| words(p).is_none());
-            let (within, beside): (Vec<&Part>, Vec<&Part>) = media.partition(|part| calls.third && is_result(part));
+            let (within, beside): (Vec<&Part>, Vec<&Part>) =
+                media.partition(|part| calls.model.is_third() && is_result(part));
             let mut inner = Vec::with_capacity(within.len());
             for part in within {
                 simple(part, calls, request, &mut inner);

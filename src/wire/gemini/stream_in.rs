@@ -92,7 +92,7 @@ impl StreamReader for Reader {
 
 impl Reader {
     fn part<'a>(&mut self, part: RawPart<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
-        let signature =
+        let mut signature =
             part.thought_signature.filter(|t| !t.0.is_empty()).map(|t| Signature::new(Protocol::Gemini, t.0));
         if let Some(call) = part.function_call {
             self.stop_thinking(out);
@@ -105,7 +105,8 @@ impl Reader {
             self.spoke = true;
             let (Text(mime), Text(data)) = (mime_type, data);
             out.push(if mime.starts_with("image/") {
-                ChatEvent::Image(Source::Data { mime: mime.into_owned(), data: data.into_owned() })
+                let source = Source::Data { mime: mime.into_owned(), data: data.into_owned() };
+                ChatEvent::Image { source, signature: signature.take() }
             } else {
                 ChatEvent::Fault(unplaced("something that is neither text nor an image"))
             });

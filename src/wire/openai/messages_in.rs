@@ -127,7 +127,8 @@ fn made(image: &Value, losses: &mut Vec<Loss>) -> Option<Part> {
         note(losses, "messages[].images[]", Weight::Hint);
         return None;
     }
-    Some(Part::Image { source: Source::from_url(url), detail: None })
+    let signature = image.get("extra_content").and_then(google_signature);
+    Some(Part::Image { source: Source::from_url(url), detail: None, signature })
 }
 
 fn content(of: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
@@ -151,7 +152,7 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             if url.is_empty() {
                 return Err(wrong("an image has no URL"));
             }
-            Part::Image { source: Source::from_url(url), detail: owned(inner, "detail") }
+            Part::Image { source: Source::from_url(url), detail: owned(inner, "detail"), signature: None }
         }
         "input_audio" => Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() },
         "file" => {

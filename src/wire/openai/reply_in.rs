@@ -61,7 +61,11 @@ pub(crate) fn read(body: &[u8], asked: &str) -> Result<ChatReply, Malformed> {
     if message.get("audio").and_then(Value::as_object).is_some_and(|audio| !audio.is_empty()) {
         return Ok(ChatReply { fault: Some(unplaced(SOUND)), ..ChatReply::default() });
     }
-    parts.extend(list(message, "images").iter().map(|image| Part::Image { source: pictured(image), detail: None }));
+    parts.extend(list(message, "images").iter().map(|image| Part::Image {
+        source: pictured(image),
+        detail: None,
+        signature: None,
+    }));
     let reason = match reason.map(finish) {
         Some(Finish::ToolCalls) if !called && !spoke => return Err(Malformed(CALLLESS.into())),
         // Some servers give this reason to words alone.

@@ -28,7 +28,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
                 let block = signature.as_ref().and_then(|signature| thinking_block(more, signature));
                 blocks.extend(block.map(|block| placed(block, text.len(), calls.len())));
             }
-            Part::Image { source, .. } => images.push(image(source)),
+            Part::Image { source, signature, .. } => images.push(image(source, signature.as_ref())),
             Part::Redacted(data) => blocks.push(placed(redacted_block(data), text.len(), calls.len())),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls.len() as u32);
@@ -88,8 +88,12 @@ fn some_text(text: String) -> Value {
 }
 
 /// An image that the model made, as `OpenRouter` tells it, whose words clients know: the chat API itself has none for it.
-pub(crate) fn image(source: &Source) -> Value {
-    json!({"type": "image_url", "image_url": {"url": source.to_url()}})
+pub(crate) fn image(source: &Source, signature: Option<&Signature>) -> Value {
+    let mut image = json!({"type": "image_url", "image_url": {"url": source.to_url()}});
+    if let Some(signature) = signature {
+        image["extra_content"] = google(signature);
+    }
+    image
 }
 
 /// Signed thinking as clients echo it. An OpenAI-style server signs nothing.

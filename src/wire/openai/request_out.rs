@@ -256,7 +256,7 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
             continue;
         }
         out.push(match part {
-            Part::Image { source, detail } => {
+            Part::Image { source, detail, .. } => {
                 let Some(url) = source.to_url() else {
                     note(&mut request.losses, "messages[].content[].source.file_id", Weight::Answer);
                     continue;

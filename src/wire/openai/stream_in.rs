@@ -174,7 +174,7 @@ impl Reader {
             out.push(ChatEvent::Fault(unplaced(SOUND)));
         }
         for image in delta.images.unwrap_or_default() {
-            out.push(ChatEvent::Image(pictured(&image)));
+            out.push(ChatEvent::Image { source: pictured(&image), signature: None });
         }
         for call in delta.tool_calls.unwrap_or_default() {
             self.stop_thinking(out);

@@ -137,8 +137,8 @@ impl StreamWriter for Writer {
                 }
             }
             ChatEvent::Redacted(data) => self.block(redacted_block(data), out),
-            ChatEvent::Image(source) => {
-                let mut image = image(source);
+            ChatEvent::Image { source, signature } => {
+                let mut image = image(source, signature.as_ref());
                 image["index"] = self.images.into();
                 self.images += 1;
                 self.delta(&json!({"images": [image]}), None, out);

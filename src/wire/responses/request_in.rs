@@ -232,7 +232,7 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
         "input_image" => {
             let source = owned(value, "image_url").map(|url| Source::from_url(&url)).or_else(stored);
             let source = source.ok_or_else(|| wrong("an image has neither URL nor id".into()))?;
-            Part::Image { source, detail: owned(value, "detail") }
+            Part::Image { source, detail: owned(value, "detail"), signature: None }
         }
         "input_file" => {
             let name = owned(value, "filename");

@@ -1,0 +1,91 @@
+//! Owns the cases of what proves an answer of a model that draws: each of Gemini's signatures comes back on the part that it came with.
+
+use serde_json::{Value, json};
+
+use super::{
+    Protocol,
+    tests_support::{context, kept, streamed},
+    translate::{Dialect, reply},
+};
+
+const DRAWING: (Protocol, &str) = (Protocol::Gemini, "gemini-3-pro-image-preview");
+const SKIP: &str = "skip_thought_signature_validator";
+
+fn image(proof: Option<&str>) -> Value {
+    let mut part = json!({"inlineData": {"mimeType": "image/png", "data": "QUJD"}});
+    if let Some(proof) = proof {
+        part["thoughtSignature"] = proof.into();
+    }
+    part
+}
+
+/// What the model is shown of its turn, where the client goes on behind this message of it.
+fn shown((protocol, model): (Protocol, &str), message: &Value) -> Value {
+    let messages = json!([{"role": "user", "content": "q"}, message, {"role": "user", "content": "Bluer."}]);
+    kept(Dialect::Chat, (protocol, model), &json!({"messages": messages}))["contents"][1]["parts"].take()
+}
+
+/// The message that the deltas of a stream add up to, where texts of the same place are joined, as Python's SDK does.
+fn added_up(chunks: &[Value]) -> Value {
+    fn add(to: &mut Value, more: &Value) {
+        match (&mut *to, more) {
+            (Value::Object(to), Value::Object(more)) => {
+                for (key, value) in more {
+                    add(to.entry(key.as_str()).or_insert(Value::Null), value);
+                }
+            }
+            (Value::Array(to), Value::Array(more)) => to.extend_from_slice(more),
+            (Value::String(to), Value::String(more)) => to.push_str(more),
+            _ => *to = more.clone(),
+        }
+    }
+    let mut message = json!({});
+    chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta")).for_each(|delta| add(&mut message, delta));
+    message
+}
+
+/// A chat client's message of an answer with these parts, whole and streamed.
+fn told(parts: &[Value]) -> [Value; 2] {
+    let frame = |parts: &[Value], finish: Option<&str>| json!({"candidates": [{"content": {"parts": parts}, "finishReason": finish}]});
+    let body = frame(parts, Some("STOP")).to_string();
+    let (whole, _) = reply(Protocol::Gemini, Dialect::Chat, body.as_bytes(), &context()).expect("a reply");
+    let mut whole: Value = serde_json::from_slice(&whole).expect("JSON");
+    let mut frames: Vec<Value> = parts.iter().map(|part| frame(std::slice::from_ref(part), None)).collect();
+    frames.push(frame(&[], Some("STOP")));
+    let chunks = streamed(Protocol::Gemini, Dialect::Chat, context(), &frames);
+    [whole["choices"][0]["message"].take(), added_up(&chunks)]
+}
+
+#[test]
+fn an_images_proof_comes_back_with_the_image_and_the_texts_with_the_text() {
+    let text = json!({"text": "Here:", "thoughtSignature": "S1"});
+    for parts in [vec![text.clone(), image(Some("S2"))], vec![image(Some("S2"))], vec![text, image(None)]] {
+        let mut want = parts.clone();
+        if let Some(last) = want.last_mut().filter(|last| last.get("thoughtSignature").is_none()) {
+            last["thoughtSignature"] = SKIP.into();
+        }
+        for message in told(&parts) {
+            assert_eq!(shown(DRAWING, &message), json!(want), "{message}");
+        }
+    }
+}
+
+#[test]
+fn what_a_model_that_draws_is_shown_without_a_proof_has_what_stands_in_for_one() {
+    let url = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}});
+    let message = json!({"role": "assistant", "content": "Here:", "images": [url, url]});
+    let text = json!({"text": "Here:"});
+    let mut standing = text.clone();
+    standing["thoughtSignature"] = SKIP.into();
+    for (model, text, proof) in [
+        (DRAWING.1, &standing, Some(SKIP)),
+        // Images are refused without by any of the generation, words by those alone that draw.
+        ("gemini-3-pro-preview", &text, Some(SKIP)),
+        ("gemini-2.5-flash-image", &text, None),
+    ] {
+        let want = json!([text, image(proof), image(proof)]);
+        assert_eq!(shown((Protocol::Gemini, model), &message), want, "{model}");
+    }
+    let user = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, url]}]});
+    assert_eq!(kept(Dialect::Chat, DRAWING, &user)["contents"][0]["parts"], json!([{"text": "q"}, image(None)]));
+}
