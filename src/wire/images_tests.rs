@@ -89,3 +89,12 @@ fn what_a_model_that_draws_is_shown_without_a_proof_has_what_stands_in_for_one()
     let user = json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, url]}]});
     assert_eq!(kept(Dialect::Chat, DRAWING, &user)["contents"][0]["parts"], json!([{"text": "q"}, image(None)]));
 }
+
+#[test]
+fn a_text_of_several_proofs_is_told_the_last_and_once() {
+    let text = |text: &str, proof: &str| json!({"text": text, "thoughtSignature": proof});
+    for message in told(&[text("a", "S1"), text("b", "S2"), image(None)]) {
+        let proof = message.pointer("/extra_content/google/thought_signature");
+        assert_eq!((&message["content"], proof), (&json!("ab"), Some(&json!("S2"))), "{message}");
+    }
+}

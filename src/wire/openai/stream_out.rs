@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Usage,
+        chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
         ids,
@@ -27,6 +28,8 @@ pub(crate) struct Writer {
     images: u32,
     /// Bytes of text and number of calls so far: a block's place.
     said: (usize, usize),
+    /// The latest proof of the text. It is told once, at the end: OpenAI's client for Python joins what comes in pieces.
+    signature: Option<Signature>,
     /// The call under way whose arguments are free text, by its number.
     input: Option<(u32, Input)>,
 }
@@ -41,6 +44,7 @@ impl Writer {
             blocks: 0,
             images: 0,
             said: (0, 0),
+            signature: None,
             input: None,
         }
     }
@@ -143,9 +147,7 @@ impl StreamWriter for Writer {
                 self.images += 1;
                 self.delta(&json!({"images": [image]}), None, out);
             }
-            ChatEvent::TextSignature(signature) => {
-                self.delta(&json!({"extra_content": google(signature)}), None, out);
-            }
+            ChatEvent::TextSignature(signature) => self.signature = Some(signature.clone()),
             // There is room for one.
             ChatEvent::ToolCall { index: 1.., .. } | ChatEvent::Arguments { index: 1.., .. }
                 if self.ctx.asked.by_functions() => {}
@@ -192,6 +194,9 @@ impl StreamWriter for Writer {
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         self.begin(None, None, None, out);
         self.end_input(out);
+        if let Some(signature) = self.signature.take() {
+            self.delta(&json!({"extra_content": google(&signature)}), None, out);
+        }
         self.delta(&json!({}), Some(reason), out);
         if self.include_usage {
             out.extend_from_slice(&self.head);
