@@ -10,7 +10,7 @@ use super::{
 use crate::{
     error::{Class, Failed},
     upstream::classify::fault_in_stream,
-    wire::{Observed, sse},
+    wire::{Observed, peek, sse},
 };
 
 impl Reader {
@@ -74,8 +74,7 @@ impl Reader {
             match translator.frame(frame.event, data, &mut out) {
                 Ok(Observed { fault: Some(fault), .. }) => wrong = Some(fault_in_stream(&fault)),
                 Ok(seen) => seen_all.push(seen),
-                Err(_) if self.malformed == 0 => self.malformed += 1,
-                Err(_) => wrong = Some(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
+                Err(_) => wrong = drop_frame(data, &mut self.malformed).err(),
             }
             if wrong.is_some() {
                 break;
@@ -108,14 +107,8 @@ impl Reader {
 
     /// Whether a frame with this data goes to the client.
     fn judge(&mut self, event: Option<&str>, data: &[u8]) -> Result<bool, Failed> {
-        let seen = match self.decoder.glance(event, data) {
-            Ok(seen) => seen,
-            Err(_) if self.malformed == 0 => {
-                self.malformed += 1;
-                log::debug!("a malformed frame was dropped");
-                return Ok(false);
-            }
-            Err(_) => return Err(Failed::new(Class::ProviderInvalid, "more than one of its frames is malformed")),
+        let Ok(seen) = self.decoder.glance(event, data) else {
+            return drop_frame(data, &mut self.malformed).map(|()| false);
         };
         if let Some(fault) = &seen.fault {
             return Err(fault_in_stream(fault));
@@ -138,4 +131,18 @@ impl Reader {
             text.push_str(&seen.text);
         }
     }
+}
+
+/// Drops a frame that cannot be read, if it is the first: one of a call never is, for what is left of the call would look whole.
+fn drop_frame(data: &[u8], malformed: &mut u32) -> Result<(), Failed> {
+    let why = match (peek::names_call(data), *malformed) {
+        (false, 0) => {
+            *malformed += 1;
+            log::debug!("a malformed frame was dropped");
+            return Ok(());
+        }
+        (false, _) => "more than one of its frames is malformed",
+        (true, _) => "a frame of a call is malformed",
+    };
+    Err(Failed::new(Class::ProviderInvalid, why))
 }

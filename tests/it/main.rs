@@ -32,6 +32,7 @@ mod late_readers;
 mod learning;
 mod limits;
 mod logs;
+mod lost_calls;
 mod metrics;
 mod mixed;
 mod native;

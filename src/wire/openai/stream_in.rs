@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use memchr::memmem;
 use serde_json::{Value, value::RawValue};
 
 use super::{
@@ -33,8 +32,6 @@ pub(crate) struct Reader {
     /// There was text.
     spoke: bool,
     calls: Calls,
-    /// A frame with a call was not understood.
-    lost: bool,
     /// Something was said since the latest finish.
     open: bool,
     /// A frame was not understood: what it said is missing.
@@ -50,30 +47,6 @@ impl StreamReader for Reader {
         data: &'a [u8],
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
-        let read = self.read(event, data, out);
-        self.lost |= read.is_err() && has_calls(data);
-        read
-    }
-}
-
-/// Whether a frame that is not understood had calls in it; many servers say in each that there are none.
-fn has_calls(data: &[u8]) -> bool {
-    memmem::find_iter(data, CALLS).any(|at| {
-        let mut rest = data[at + CALLS.len()..].iter().filter(|byte| !byte.is_ascii_whitespace());
-        rest.next() == Some(&b':') && rest.next() == Some(&b'[') && rest.next() != Some(&b']')
-    })
-}
-
-/// The member of a frame that has its calls.
-const CALLS: &[u8] = b"\"tool_calls\"";
-
-impl Reader {
-    /// For an answer of the model that was asked for by this name.
-    pub(crate) fn new(asked: &str) -> Self {
-        Self { asked: asked.to_owned(), ..Self::default() }
-    }
-
-    fn read<'a>(&mut self, event: Option<&str>, data: &'a [u8], out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let missed = std::mem::replace(&mut self.missed, true);
         let seen = peek::event(event, data)?;
         if seen.done {
@@ -121,7 +94,7 @@ impl Reader {
                 }
                 let reason = self.reason(finish(&reason));
                 let callless = reason == Finish::ToolCalls && self.calls.is_empty();
-                if self.lost || (callless && (missed || !self.spoke)) {
+                if callless && (missed || !self.spoke) {
                     return Err(Malformed(CALLLESS.into()));
                 }
                 self.open = false;
@@ -134,6 +107,13 @@ impl Reader {
         self.missed = missed || unknown;
         out.extend(seen.usage.map(ChatEvent::Usage));
         Ok(())
+    }
+}
+
+impl Reader {
+    /// For an answer of the model that was asked for by this name.
+    pub(crate) fn new(asked: &str) -> Self {
+        Self { asked: asked.to_owned(), ..Self::default() }
     }
 
     /// What a finish means behind all that was said.

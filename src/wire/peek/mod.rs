@@ -1,5 +1,6 @@
 //! Owns looking into OpenAI answers that pass through untouched: is this content, the end, an error, the token count?
 
+mod calls;
 mod choices;
 pub mod messages;
 mod pattern;
@@ -11,6 +12,7 @@ use serde::Deserialize;
 
 use self::choices::Choices;
 pub use self::{
+    calls::names_call,
     pattern::Pattern,
     whole::{other, whole},
 };
