@@ -7,6 +7,9 @@ use super::{
     extent::Extent,
 };
 
+/// Most calls of one reply: each piece is looked for among all.
+const MOST: usize = 1024;
+
 /// The calls of one reply, in the order they began.
 #[derive(Debug, Default)]
 pub(super) struct Calls {
@@ -86,6 +89,9 @@ impl Calls {
             if name.is_empty() {
                 return Err(Malformed("a tool call without a name".into()));
             }
+            if self.begun.len() == MOST {
+                return Err(Malformed(format!("more than {MOST} tool calls")));
+            }
             let known = self.nameless.take_if(|(of, _)| *of == number).map(|(_, id)| id);
             let arguments = if is_none(&arguments) { String::new() } else { arguments.into_owned() };
             let id = known.filter(|_| id.is_empty()).unwrap_or_else(|| id.into_owned());
@@ -154,4 +160,19 @@ impl Calls {
 /// What the parsers of some servers make of no arguments.
 fn is_none(arguments: &str) -> bool {
     arguments.trim() == "null"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_more_calls_than_anybody_makes_is_none() {
+        let (mut calls, mut out) = (Calls::default(), Vec::new());
+        let mut call = || {
+            let piece = Piece { name: "f".into(), arguments: "{}".into(), ..Piece::default() };
+            calls.take(piece, &mut out).is_ok()
+        };
+        assert_eq!((0..2000).take_while(|_| call()).count(), MOST);
+    }
 }
