@@ -222,6 +222,45 @@ fn a_call_without_arguments_holds_up_no_text_behind_it() {
 }
 
 #[test]
+fn calls_whose_arguments_interleave_are_told_one_after_the_other() {
+    let begin = |at: u8| {
+        let block = json!({"type": "tool_use", "id": format!("t{at}"), "name": "f", "input": {}});
+        json!({"type": "content_block_start", "index": at, "content_block": block}).to_string()
+    };
+    let piece = |at: u8, json: &str| {
+        let delta = json!({"type": "input_json_delta", "partial_json": json});
+        json!({"type": "content_block_delta", "index": at, "delta": delta}).to_string()
+    };
+    let stop = |at: u8| json!({"type": "content_block_stop", "index": at}).to_string();
+    let frames = [
+        json!({"type": "message_start", "message": {"id": "i", "model": "m"}}).to_string(),
+        begin(0),
+        begin(1),
+        begin(2),
+        piece(1, "{\"b\":"),
+        piece(0, "{\"a\":1}"),
+        stop(2),
+        piece(1, "2}"),
+        stop(0),
+        stop(1),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}}).to_string(),
+        json!({"type": "message_stop"}).to_string(),
+    ];
+    let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
+    let want = ["{\"a\":1}", "{\"b\":2}", "{}"];
+    let events = streamed(Protocol::Anthropic, Dialect::Responses, &frames);
+    let output = events.last().expect("an end")["response"]["output"].as_array().expect("items");
+    assert_eq!(output.iter().map(|item| item["arguments"].as_str()).collect::<Vec<_>>(), want.map(Some), "{events:?}");
+    let chunks = streamed(Protocol::Anthropic, Dialect::Chat, &frames);
+    let mut said = [const { String::new() }; 3];
+    for call in chunks.iter().filter_map(|chunk| chunk.pointer("/choices/0/delta/tool_calls/0")) {
+        let at = call["index"].as_u64().expect("a number") as usize;
+        said[at] += call["function"]["arguments"].as_str().unwrap_or_default();
+    }
+    assert_eq!(said, want, "{chunks:?}");
+}
+
+#[test]
 fn a_failed_tool_says_so_unless_its_words_begin_with_that() {
     let told = |text: &str| {
         let result = json!({"type": "tool_result", "tool_use_id": "t", "content": text, "is_error": true});

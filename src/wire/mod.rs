@@ -4,6 +4,7 @@ mod anthropic;
 mod asked;
 #[cfg(test)]
 mod caching_tests;
+mod calls_in;
 #[cfg(test)]
 mod calls_tests;
 mod chat;
@@ -14,6 +15,7 @@ mod edge_tests;
 pub(crate) mod end_user;
 pub mod envelope;
 mod events;
+mod extent;
 pub mod faults;
 #[cfg(test)]
 mod files_tests;

@@ -8,6 +8,7 @@ use serde_json::{Value, value::RawValue};
 use super::{
     super::{
         Malformed, Protocol,
+        calls_in::{Calls, Piece},
         chat::Signature,
         course,
         events::{ChatEvent, Finish, StreamReader},
@@ -22,7 +23,9 @@ use super::{
 pub(crate) struct Reader {
     /// The blocks begun and not ended, in the provider's numbering.
     open: Vec<(u64, Block)>,
-    calls: u32,
+    calls: Calls,
+    /// How many of those there were so far.
+    begun: u64,
     usage: RawUsage,
 }
 
@@ -34,7 +37,7 @@ enum Block {
     },
     /// Our number of the call, and the arguments it began with, given if none follow.
     Call {
-        index: u32,
+        number: u64,
         input: Option<String>,
     },
     /// What the provider's own tools do: not part of the answer.
@@ -57,12 +60,13 @@ impl StreamReader for Reader {
                 });
                 // Messages that the provider's own tools made come whole.
                 for block in message.content.unwrap_or_default() {
-                    self.start(0, block, out);
+                    self.start(0, block, out)?;
                     if let Some((_, block)) = self.open.pop() {
-                        close(block, out);
+                        self.close(block, out)?;
                     }
                 }
                 if let Some(reason) = course::said(message.stop_reason.map(|t| t.0)) {
+                    self.calls.end(out);
                     out.push(ChatEvent::Finish { reason: finish(&reason), stop_sequence: None });
                 }
                 out.push(ChatEvent::Usage(self.usage.into()));
@@ -70,7 +74,7 @@ impl StreamReader for Reader {
             "content_block_start" => {
                 let index = event.index.unwrap_or(0);
                 let block = event.content_block.ok_or_else(|| Malformed("a block starts without a block".into()))?;
-                self.start(index, block, out);
+                self.start(index, block, out)?;
             }
             "content_block_delta" => {
                 let index = event.index.unwrap_or(0);
@@ -81,7 +85,7 @@ impl StreamReader for Reader {
                 let index = event.index.unwrap_or(0);
                 if let Some(at) = self.open.iter().position(|(i, _)| *i == index) {
                     let (_, block) = self.open.remove(at);
-                    close(block, out);
+                    self.close(block, out)?;
                 }
             }
             "message_delta" => {
@@ -89,6 +93,7 @@ impl StreamReader for Reader {
                 let delta = event.delta.unwrap_or_default();
                 let details = delta.stop_details.and_then(|d| d.explanation);
                 if let Some(reason) = course::said(delta.stop_reason.map(|t| t.0)) {
+                    self.calls.end(out);
                     if let Some(text) = details.filter(|_| reason == "refusal") {
                         out.push(ChatEvent::Refusal(text.0));
                     }
@@ -101,7 +106,7 @@ impl StreamReader for Reader {
             }
             "message_stop" => {
                 for (_, block) in std::mem::take(&mut self.open) {
-                    close(block, out);
+                    self.close(block, out)?;
                 }
                 out.push(ChatEvent::End);
             }
@@ -114,40 +119,44 @@ impl StreamReader for Reader {
 }
 
 impl Reader {
-    fn start<'a>(&mut self, index: u64, block: RawBlock<'a>, out: &mut Vec<ChatEvent<'a>>) {
+    fn start<'a>(&mut self, index: u64, block: RawBlock<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let state = match block.kind.0.as_ref() {
             "text" => {
+                self.calls.leave(out);
                 if let Some(text) = block.text.filter(|t| !t.0.is_empty()) {
                     out.push(ChatEvent::Text(text.0));
                 }
                 Block::Text
             }
             "thinking" => {
+                self.calls.leave(out);
                 if let Some(text) = block.thinking.filter(|t| !t.0.is_empty()) {
                     out.push(ChatEvent::Thinking(text.0));
                 }
                 Block::Thinking { signature: block.signature.map(|t| t.0.into_owned()).unwrap_or_default() }
             }
             "redacted_thinking" => {
+                self.calls.leave(out);
                 out.push(ChatEvent::Redacted(block.data.map(|t| t.0).unwrap_or_default()));
                 Block::Other
             }
             "tool_use" => {
-                let number = self.calls;
-                self.calls += 1;
-                out.push(ChatEvent::ToolCall {
-                    index: number,
-                    id: block.id.map(|t| t.0),
-                    name: block.name.map(|t| t.0).unwrap_or_default(),
-                    signature: None,
-                });
+                let number = self.begun;
+                self.begun += 1;
+                let some = |text: Option<Text<'a>>| text.map(|t| t.0).unwrap_or_default();
+                let name = some(block.name);
+                if name.is_empty() {
+                    return Err(Malformed("a call without a name".into()));
+                }
+                self.calls.take(Piece { number: Some(number), id: some(block.id), name, ..Piece::default() }, out)?;
                 let input = block.input.map_or("{}", RawValue::get);
                 let input = if input == "null" || input == "\"\"" { "{}" } else { input };
-                Block::Call { index: number, input: Some(input.to_owned()) }
+                Block::Call { number, input: Some(input.to_owned()) }
             }
             _ => Block::Other,
         };
         self.open.push((index, state));
+        Ok(())
     }
 
     fn delta<'a>(&mut self, index: u64, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
@@ -155,18 +164,22 @@ impl Reader {
             return Err(Malformed(format!("a delta for block {index}, which is not open")));
         };
         match (block, delta.kind.map(|t| t.0).unwrap_or_default().as_ref()) {
-            (Block::Text, "text_delta") => out.push(ChatEvent::Text(delta.text.map(|t| t.0).unwrap_or_default())),
+            (Block::Text, "text_delta") => {
+                self.calls.leave(out);
+                out.push(ChatEvent::Text(delta.text.map(|t| t.0).unwrap_or_default()));
+            }
             (Block::Thinking { .. }, "thinking_delta") => {
+                self.calls.leave(out);
                 out.push(ChatEvent::Thinking(delta.thinking.map(|t| t.0).unwrap_or_default()));
             }
             (Block::Thinking { signature }, "signature_delta") => {
                 signature.push_str(&delta.signature.map(|t| t.0).unwrap_or_default());
             }
-            (Block::Call { index, input }, "input_json_delta") => {
-                let text = delta.partial_json.map(|t| t.0).unwrap_or_default();
-                if !text.is_empty() {
+            (Block::Call { number, input }, "input_json_delta") => {
+                let arguments = delta.partial_json.map(|t| t.0).unwrap_or_default();
+                if !arguments.is_empty() {
                     *input = None;
-                    out.push(ChatEvent::Arguments { index: *index, text });
+                    self.calls.take(Piece { number: Some(*number), arguments, ..Piece::default() }, out)?;
                 }
             }
             // Citations, the workings of the provider's own tools, and deltas newer than this reader.
@@ -174,18 +187,20 @@ impl Reader {
         }
         Ok(())
     }
-}
 
-fn close(block: Block, out: &mut Vec<ChatEvent<'_>>) {
-    match block {
-        Block::Thinking { signature } => {
-            let signature = (!signature.is_empty()).then(|| Signature::new(Protocol::Anthropic, signature));
-            out.push(ChatEvent::ThinkingEnd(signature));
+    fn close(&mut self, block: Block, out: &mut Vec<ChatEvent<'_>>) -> Result<(), Malformed> {
+        match block {
+            Block::Thinking { signature } => {
+                let signature = (!signature.is_empty()).then(|| Signature::new(Protocol::Anthropic, signature));
+                out.push(ChatEvent::ThinkingEnd(signature));
+            }
+            Block::Call { number, input: Some(input) } => {
+                self.calls
+                    .take(Piece { number: Some(number), arguments: Cow::Owned(input), ..Piece::default() }, out)?;
+            }
+            _ => {}
         }
-        Block::Call { index, input: Some(input) } => {
-            out.push(ChatEvent::Arguments { index, text: Cow::Owned(input) });
-        }
-        _ => {}
+        Ok(())
     }
 }
 

@@ -1,10 +1,8 @@
 //! Owns OpenAI chat completions: reading and writing requests, replies and streams.
 
-mod calls_in;
 mod chunk;
 mod echo;
 mod enforced;
-mod extent;
 pub(crate) mod fault;
 pub(crate) mod messages_in;
 mod models;

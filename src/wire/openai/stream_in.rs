@@ -6,12 +6,13 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
-        Malformed, course,
+        Malformed,
+        calls_in::{Calls, Piece},
+        course,
         events::{ChatEvent, Finish, StreamReader, unplaced},
         json::{Text, list, malformed, text},
         peek,
     },
-    calls_in::{Calls, Piece},
     chunk::{Chunk, Content, Delta},
     echo,
     fault::GaveUp,

@@ -23,11 +23,9 @@ pub(crate) struct Writer {
     started: bool,
     /// Number of the next event.
     sequence: u64,
-    /// Finished items by place; those of calls are filled at the end.
+    /// Finished items by place.
     output: Vec<Value>,
     open: Open,
-    /// Calls stay open, because some servers interleave their arguments.
-    calls: Vec<Call>,
 }
 
 #[derive(Debug)]
@@ -43,11 +41,13 @@ enum Open {
         text: String,
         refusal: bool,
     },
+    /// Readers give calls one after the other.
+    Call(Call),
 }
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, started: false, sequence: 0, output: Vec::new(), open: Open::Nothing, calls: Vec::new() }
+        Self { ctx, started: false, sequence: 0, output: Vec::new(), open: Open::Nothing }
     }
 
     fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
@@ -103,7 +103,6 @@ impl Writer {
     }
 
     fn close(&mut self, encrypted: Option<&str>, out: &mut Vec<u8>) {
-        self.end_calls(out);
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
             Open::Reasoning { at, text } => {
@@ -134,6 +133,13 @@ impl Writer {
                 let place = json!({"item_id": id, "output_index": at, "content_index": 0, "part": &part});
                 self.send("response.content_part.done", place, out);
                 self.done(at, reply_out::message_item(&id, "completed", &[part]), out);
+            }
+            Open::Call(mut call) => {
+                let rest = call.rest(&self.ctx.id);
+                for (kind, members) in rest.into_iter().chain(call.done(&self.ctx.id)) {
+                    self.send(kind, members, out);
+                }
+                self.done(call.at, call.item(&self.ctx.id), out);
             }
         }
     }
@@ -194,16 +200,6 @@ impl Writer {
         self.begin_reasoning(out);
         self.close(Some(&signature.tagged()), out);
     }
-
-    fn end_calls(&mut self, out: &mut Vec<u8>) {
-        for mut call in std::mem::take(&mut self.calls) {
-            let rest = call.rest(&self.ctx.id);
-            for (kind, members) in rest.into_iter().chain(call.done(&self.ctx.id)) {
-                self.send(kind, members, out);
-            }
-            self.done(call.at, call.item(&self.ctx.id), out);
-        }
-    }
 }
 
 impl StreamWriter for Writer {
@@ -245,11 +241,13 @@ impl StreamWriter for Writer {
                 let mut item = call.item(&self.ctx.id);
                 item["status"] = "in_progress".into();
                 self.place(at, item, out);
-                self.calls.push(call);
+                self.open = Open::Call(call);
             }
             ChatEvent::Arguments { index, text } => {
-                let call = self.calls.iter_mut().find(|call| call.number == *index);
-                if let Some((kind, members)) = call.and_then(|call| call.add(text, &self.ctx.id)) {
+                if let Open::Call(call) = &mut self.open
+                    && call.number == *index
+                    && let Some((kind, members)) = call.add(text, &self.ctx.id)
+                {
                     self.send(kind, members, out);
                 }
             }

@@ -2,10 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::{
-    super::{Malformed, chat::Signature, events::ChatEvent},
-    extent::Extent,
-};
+use super::{Malformed, chat::Signature, events::ChatEvent, extent::Extent};
 
 /// Most calls of one reply: each piece is looked for among all.
 const MOST: usize = 1024;
