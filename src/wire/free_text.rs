@@ -94,7 +94,8 @@ impl Input {
         serde_json::from_str(&format!("\"{raw}\"")).unwrap_or(raw)
     }
 
-    /// What is left at the end of arguments of another shape: they are taken for the input as they are.
+    /// What is left at the end: the input of arguments in which others come first, or arguments of another shape, which are
+    /// taken for the input as they are.
     pub(crate) fn end(&mut self) -> String {
         let rest = std::mem::take(&mut self.rest);
         match std::mem::replace(&mut self.state, State::After) {
@@ -102,7 +103,11 @@ impl Input {
             State::Within => rest,
             State::Before => match serde_json::from_str(&rest) {
                 Ok(Value::String(text)) => text,
-                Ok(Value::Object(map)) if map.is_empty() => String::new(),
+                Ok(Value::Object(map)) => match map.get(INPUT) {
+                    Some(Value::String(text)) => text.clone(),
+                    _ if map.is_empty() => String::new(),
+                    _ => rest,
+                },
                 _ => rest,
             },
         }
@@ -131,15 +136,8 @@ fn closed(text: &str) -> (usize, bool) {
             b'\\' => {
                 let length = match bytes.get(at + 1) {
                     None => return (at, false),
-                    // The first half of a pair needs its second.
-                    Some(b'u')
-                        if matches!(
-                            bytes.get(at + 2..at + 4),
-                            Some([b'd' | b'D', b'8'..=b'9' | b'a' | b'b' | b'A' | b'B'])
-                        ) =>
-                    {
-                        12
-                    }
+                    // The first half of a pair needs its second, unless something else follows.
+                    Some(b'u') if is_first_half(bytes.get(at + 2..at + 4)) && may_be_escape(&bytes[at..]) => 12,
                     Some(b'u') => 6,
                     Some(_) => 2,
                 };
@@ -153,6 +151,16 @@ fn closed(text: &str) -> (usize, bool) {
         }
     }
     (bytes.len(), false)
+}
+
+/// Whether the digits of an escape may be those of the first half of a pair.
+fn is_first_half(digits: Option<&[u8]>) -> bool {
+    matches!(digits, Some([b'd' | b'D', b'8'..=b'9' | b'a' | b'b' | b'A' | b'B']))
+}
+
+/// Whether another escape of this kind may follow the first, as far as has come.
+fn may_be_escape(text: &[u8]) -> bool {
+    text.get(6..).is_none_or(|rest| rest.starts_with(b"\\u") || b"\\u".starts_with(rest))
 }
 
 #[cfg(test)]
@@ -181,7 +189,18 @@ mod tests {
         assert_eq!(input("\"ls\\n\""), "ls\n");
         assert_eq!(input("{}"), "");
         assert_eq!(input("{\"patch\":1}"), "{\"patch\":1}");
+        assert_eq!(input("{\"input\":7}"), "{\"input\":7}");
         assert_eq!(input("{\"input\":\"\\ud83\u{1F600}\\é"), "\\ud83\u{1F600}\\é");
+    }
+
+    #[test]
+    fn an_input_is_found_behind_other_members_and_ends_at_its_own_quote() {
+        assert_eq!(input(r#"{"reason":"list","input":"ls\n"}"#), "ls\n");
+        for half in [r"\ud83d", r"\ud83dx", r"\ud83d\n"] {
+            let json = format!(r#"{{"input":"a{half}","x":"yyyyyyyyyyyy"}}"#);
+            let said = input(&json);
+            assert!(said.starts_with('a') && !said.contains("yyyy"), "{json}: {said}");
+        }
     }
 
     #[test]
