@@ -36,7 +36,11 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
     if !foreign::suspected(dialect, added, &request.body) {
         return parts;
     }
-    match foreign::cleared(dialect, added, &parts.concat()) {
+    let cleared = match parts.as_slice() {
+        [whole] => foreign::cleared(dialect, added, whole),
+        pieces => foreign::cleared(dialect, added, &pieces.concat()),
+    };
+    match cleared {
         Some(cleared) => {
             log::debug!("what other providers made is not for {}, dropped", target.handle.name());
             vec![cleared.into()]

@@ -58,7 +58,7 @@ pub fn suspected(dialect: Dialect, added: &[&str], body: &[u8]) -> bool {
     let has = |word: &str| memmem::find(body, word.as_bytes()).is_some();
     match dialect {
         Dialect::Chat => ADDED.iter().zip(&*FOUND).any(|(name, finder)| added.contains(name) && is_named(body, finder)),
-        Dialect::Messages => has("\"thinking\"") && has("\"assistant\"") || has_odd_id(body),
+        Dialect::Messages => has("\"thinking\"") && own_thinking::suspected(body) || has_odd_id(body),
         Dialect::Responses => has("\"encrypted_content\"") || has("\"extra_content\""),
     }
 }
@@ -178,6 +178,37 @@ mod tests {
         }
         assert_eq!(cleared(Dialect::Messages, &[], odd.as_bytes()), Some(plain.to_string().into_bytes()));
         assert!(!suspected(Dialect::Messages, &[], plain.to_string().as_bytes()));
+    }
+
+    #[test]
+    fn a_history_of_anthropics_own_is_not_read() {
+        let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {"type": "thinking-cap", "note": "\"signature\":\"\""}});
+        let turn = |thought: &Value, id: &str| {
+            json!({"thinking": {"type": "enabled", "budget_tokens": 1024}, "messages": [{"role": "user", "content": "q"},
+                {"role": "assistant", "content": [thought, call(id)]},
+                {"role": "user", "content": [{"type": "tool_result", "tool_use_id": id, "content": "r"}]}]})
+        };
+        let thought = |signature: &str| json!({"type": "thinking", "thinking": "hm", "signature": signature});
+        let own = thought("EqQBCgIYAhIM");
+        let unsigned = json!({"type": "thinking", "thinking": "hm"});
+        let null = json!({"type": "thinking", "thinking": "hm", "signature": null});
+        for (thought, id, wanted) in [
+            (&own, "toolu_01", false),
+            (&own, "toolu_bdrk_01", false),
+            (&own, "srvtoolu_01", false),
+            (&own, "call_1", true),
+            (&own, "toolu_0:1", true),
+            (&thought(""), "toolu_01", true),
+            (&thought("gemini:abc"), "toolu_01", true),
+            (&unsigned, "toolu_01", true),
+            (&null, "toolu_01", true),
+        ] {
+            let body = turn(thought, id);
+            for body in [body.to_string(), format!("{body:#}"), body.to_string().replace("\":\"", "\" : \"")] {
+                assert_eq!(suspected(Dialect::Messages, &[], body.as_bytes()), wanted, "{body}");
+                assert!(wanted || cleared(Dialect::Messages, &[], body.as_bytes()).is_none(), "{body}");
+            }
+        }
     }
 
     #[test]
