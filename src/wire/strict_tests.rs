@@ -1,8 +1,11 @@
 //! Owns the cases of schemas that Anthropic is asked to enforce: on tools, on the answer, and where it cannot.
 
-use serde_json::{Value, json};
+use std::time::Duration;
 
-use super::{Protocol, tests_support, translate::Dialect};
+use serde_json::{Value, json};
+use tokio::time::Instant;
+
+use super::{Protocol, schema, tests_support, translate::Dialect};
 
 fn sent(from: Dialect, model: &str, body: &Value) -> (Value, Vec<String>) {
     tests_support::sent(from, (Protocol::Anthropic, model), body)
@@ -124,4 +127,17 @@ fn an_answers_schema_is_told_in_words_behind_a_beginning() {
     assert!(begun["system"][0]["text"].as_str().is_some_and(|text| text.contains("JSON schema")), "{begun}");
     let asked = ask(json!({"role": "user", "content": "r"}));
     assert!(asked["output_config"]["format"].is_object(), "{asked}");
+}
+
+#[test]
+fn a_large_schema_is_not_copied_at_each_of_its_levels() {
+    let words: Vec<String> = (0..50_000).map(|n| n.to_string()).collect();
+    let flat = json!({"type": "string", "enum": words});
+    let deep = (0..100).fold(flat.clone(), |inner, _| json!({"type": "array", "items": inner}));
+    let [flat, deep] = [flat, deep].map(|schema| {
+        let asked = Instant::now();
+        assert!(schema::fitted(&schema).is_some());
+        asked.elapsed()
+    });
+    assert!(deep < flat * 20 + Duration::from_millis(100), "{deep:?} {flat:?}");
 }

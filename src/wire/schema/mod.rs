@@ -29,16 +29,16 @@ const WORDS: [&str; 2] = ["title", "description"];
 /// that holds itself.
 pub(crate) fn fitted(schema: &Value) -> Option<Fitted> {
     let mut out = Fitted { schema: Value::Null, optional: 0, unions: 0 };
-    out.schema = fit(schema, &mut out)?;
+    out.schema = fit(schema.clone(), &mut out)?;
     references::lead_on(&out.schema).then_some(out)
 }
 
-fn fit(schema: &Value, count: &mut Fitted) -> Option<Value> {
-    let mut rest = schema.as_object()?.clone();
+fn fit(schema: Value, count: &mut Fitted) -> Option<Value> {
+    let Value::Object(mut rest) = schema else { return None };
     let mut out = Map::new();
     for key in ["$defs", "definitions"] {
         if let Some(Value::Object(parts)) = rest.shift_remove(key) {
-            out.insert(key.into(), each(&parts, count)?);
+            out.insert(key.into(), each(parts, count)?);
         }
     }
     rest.retain(|key, _| !SILENT.contains(&key.as_str()));
@@ -49,7 +49,8 @@ fn fit(schema: &Value, count: &mut Fitted) -> Option<Value> {
         return Some(Value::Object(out));
     }
     if let Some(all) = rest.shift_remove("allOf") {
-        out.extend(fit(&alone(&all, rest)?, count)?.as_object()?.clone());
+        let Value::Object(fitted) = fit(alone(all, rest)?, count)? else { return None };
+        out.extend(fitted);
         return Some(Value::Object(out));
     }
     let either = rest.shift_remove("anyOf").or_else(|| rest.shift_remove("oneOf"));
@@ -61,7 +62,7 @@ fn fit(schema: &Value, count: &mut Fitted) -> Option<Value> {
         }
         rest.shift_remove("type");
         count.unions += 1;
-        let variants: Option<Vec<Value>> = variants.iter().map(|variant| fit(variant, count)).collect();
+        let variants: Option<Vec<Value>> = variants.into_iter().map(|variant| fit(variant, count)).collect();
         out.insert("anyOf".into(), variants?.into());
     } else {
         typed(&mut rest, &mut out, count)?;
@@ -80,9 +81,9 @@ fn fit(schema: &Value, count: &mut Fitted) -> Option<Value> {
 
 /// What an `allOf` of one says with what stands beside it. Closed objects have no members in common, so that several of them
 /// would have no value.
-fn alone(all: &Value, beside: Map<String, Value>) -> Option<Value> {
-    let [one] = all.as_array()?.as_slice() else { return None };
-    let mut joined = one.as_object()?.clone();
+fn alone(mut all: Value, beside: Map<String, Value>) -> Option<Value> {
+    let [Value::Object(joined)] = all.as_array_mut()?.as_mut_slice() else { return None };
+    let mut joined = std::mem::take(joined);
     for (key, value) in beside {
         if joined.get(&key).is_some_and(|other| *other != value) && !WORDS.contains(&key.as_str()) {
             return None;
@@ -145,7 +146,7 @@ fn of_kind(kind: &str, rest: &mut Map<String, Value>, out: &mut Map<String, Valu
             // Without any, what is in it is told in words.
             let items = rest.shift_remove("items").filter(|items| items != &json!(false));
             if let Some(items) = items {
-                out.insert("items".into(), fit(&items, count)?);
+                out.insert("items".into(), fit(items, count)?);
             }
             if rest.get("minItems").and_then(Value::as_u64).is_some_and(|least| least <= 1) {
                 out.extend(rest.shift_remove("minItems").map(|least| ("minItems".to_owned(), least)));
@@ -176,7 +177,7 @@ fn object(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &m
     let needed = required.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let needed: HashSet<&str> = needed.iter().filter_map(Value::as_str).collect();
     count.optional += members.keys().filter(|name| !needed.contains(name.as_str())).count();
-    out.insert("properties".into(), each(&members, count)?);
+    out.insert("properties".into(), each(members, count)?);
     out.extend(required.map(|names| ("required".to_owned(), names)));
     out.insert("additionalProperties".into(), false.into());
     Some(())
@@ -188,8 +189,8 @@ fn string(rest: &mut Map<String, Value>, out: &mut Map<String, Value>) {
     }
 }
 
-fn each(schemas: &Map<String, Value>, count: &mut Fitted) -> Option<Value> {
-    let fitted = schemas.iter().map(|(name, schema)| Some((name.clone(), fit(schema, count)?)));
+fn each(schemas: Map<String, Value>, count: &mut Fitted) -> Option<Value> {
+    let fitted = schemas.into_iter().map(|(name, schema)| Some((name, fit(schema, count)?)));
     fitted.collect::<Option<Map<String, Value>>>().map(Value::Object)
 }
 
