@@ -204,6 +204,12 @@ fn stop_sequences_are_never_lost_on_models_that_refuse_them() {
     }
     let (out, _) = asked(Protocol::Openai, "gpt-4o", &json!({"stop": ["x"]})).expect("a request");
     assert_eq!(out["stop"], json!(["x"]));
+    // OpenAI's limit is nobody else's.
+    let five = json!(["a", "b", "c", "d", "e"]);
+    let (out, _) = asked(Protocol::Openai, "Qwen/Qwen3.6-27B", &json!({"stop": five})).expect("a request");
+    assert_eq!(out["stop"], five);
+    let got = asked(Protocol::Openai, "gpt-4o", &json!({"stop": five}));
+    assert!(matches!(got, Err(Refused::Unsupported { param: Some(param), .. }) if param == "stop_sequences[4..]"));
 }
 
 #[test]

@@ -124,14 +124,9 @@ fn stop(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
     match request.stop.len() {
         0 => {}
         _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
-        1..=4 => {
-            out.insert("stop".into(), json!(request.stop));
-        }
         // OpenAI's limit.
-        _ => {
-            out.insert("stop".into(), json!(request.stop[..4]));
-            note(&mut request.losses, "stop_sequences[4..]", Weight::Answer);
-        }
+        5.. if model.is_openais() => note(&mut request.losses, "stop_sequences[4..]", Weight::Answer),
+        _ => drop(out.insert("stop".into(), json!(request.stop))),
     }
 }
 
