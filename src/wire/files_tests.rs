@@ -84,3 +84,21 @@ fn texts_alone_are_one_string_for_servers_that_take_no_parts() {
     let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
     assert_eq!(said(json!([text("a"), image]))[0], text("a"));
 }
+
+#[test]
+fn a_document_of_text_in_a_tools_result_is_told_there_and_leaves_no_message_of_the_users_behind_it() {
+    let document =
+        json!({"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "d"}});
+    let result = |content: Value| {
+        let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": content}]}]});
+        let sent = sent(Dialect::Messages, (Protocol::Openai, "mistral-large-latest"), &body).0;
+        sent["messages"].as_array().expect("messages")[2..].to_vec()
+    };
+    let tool = |text: &str| json!({"role": "tool", "tool_call_id": "t", "content": text});
+    assert_eq!(result(json!([{"type": "text", "text": "a"}, document])), [tool("a\nT\n\nd")]);
+    let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
+    let [told, beside] = &result(json!([document, image]))[..] else { panic!("two messages") };
+    assert_eq!((told, &beside["content"][0]["type"]), (&tool("T\n\nd"), &json!("image_url")));
+}

@@ -158,16 +158,14 @@ fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: 
         Role::System => out.push(json!({"role": "system", "content": join(&message.parts)})),
         Role::User => {
             let mut rest = Vec::new();
-            // Media in a tool's result: only text fits there, so it follows as the user's.
+            // Of a tool's result only words fit there: what else it has follows as the user's.
             for part in message.parts {
                 let Part::ToolResult { id, parts, error } = part else {
                     rest.push(part);
                     continue;
                 };
-                let (texts, media): (Vec<Part>, Vec<Part>) = parts
-                    .into_iter()
-                    .filter(|p| !matches!(p, Part::CacheMark(_)))
-                    .partition(|p| matches!(p, Part::Text { .. }));
+                let (texts, media): (Vec<Part>, Vec<Part>) =
+                    parts.into_iter().filter(|p| !matches!(p, Part::CacheMark(_))).partition(|p| plain(p).is_some());
                 let mut text = join(&texts);
                 if error && !tells_error(&text) {
                     text = format!("Error: {text}");
@@ -191,7 +189,7 @@ fn tells_error(text: &str) -> bool {
 }
 
 fn join(parts: &[Part]) -> String {
-    let texts: Vec<&str> = parts.iter().filter_map(super::super::turns::words).collect();
+    let texts: Vec<Cow<'_, str>> = parts.iter().filter_map(plain).collect();
     texts.join("\n")
 }
 
