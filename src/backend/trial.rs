@@ -12,9 +12,7 @@ use crate::{
     settings::Backend,
     upstream::{Answer, Client, Endpoint, classify::has_no_models_list},
     wire::{
-        Fault, Malformed,
-        envelope::counted,
-        sse,
+        Fault, Malformed, sse,
         translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
     },
 };
@@ -37,11 +35,16 @@ pub(super) fn question(backend: &Backend, model: &str, extra: Value) -> Result<V
         body["max_tokens"] = (limit + u64::from(translate::THOUGHTS)).into();
         body["reasoning_effort"] = "minimal".into();
     }
-    let target = Target { protocol, model, max_tokens: backend.max_tokens, refuse_unsupported: false };
+    let target = Target {
+        protocol,
+        model,
+        max_tokens: backend.max_tokens,
+        refuse_unsupported: false,
+        ask_usage: backend.asks_usage(),
+    };
     let translated = translate::request(Dialect::Chat, body.to_string().as_bytes(), &target);
     let unsaid = |_| Failed::new(Class::ProviderInvalid, "the question cannot be put in its protocol");
-    let body = translated.map_err(unsaid)?.body.into();
-    Ok(if backend.asks_usage() { counted(body) } else { vec![body] })
+    Ok(vec![translated.map_err(unsaid)?.body.into()])
 }
 
 /// A backend on trial.

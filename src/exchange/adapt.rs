@@ -7,7 +7,7 @@ use crate::{
     error::{Class, Failed, Told},
     router::table::Target,
     wire::{
-        envelope::{self, Change},
+        envelope::Change,
         foreign,
         translate::{self, Refused},
     },
@@ -52,21 +52,25 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
 /// The request in the backend's own protocol.
 pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Outgoing, Failed> {
     let backend = &target.handle.settings;
-    let body = request.envelope.edit(&request.body, Change { model: None, ask_usage: false, ..change }).concat();
+    // What else would be edited is written anew.
+    let begun = change
+        .partial
+        .is_some()
+        .then(|| request.envelope.edit(&request.body, Change { model: None, ask_usage: false, ..change }).concat());
+    let body = begun.as_deref().unwrap_or(&request.body);
     let into = translate::Target {
         protocol: backend.protocol,
         model: &target.upstream_model,
         max_tokens: backend.max_tokens,
         refuse_unsupported: backend.refuse_unsupported,
+        ask_usage: backend.asks_usage(),
     };
-    match translate::request(request.surface.dialect(), &body, &into) {
+    match translate::request(request.surface.dialect(), body, &into) {
         Ok(made) => {
             if !made.dropped.is_empty() {
                 log::debug!("not expressible for {}, dropped: {}", target.handle.name(), made.dropped.join(", "));
             }
-            let body = made.body.into();
-            let body = if backend.asks_usage() { envelope::counted(body) } else { vec![body] };
-            Ok(Outgoing { body, trials: made.trials })
+            Ok(Outgoing { body: vec![made.body.into()], trials: made.trials })
         }
         Err(refused) => {
             let code = refused.code(request.surface.dialect()).to_owned();

@@ -114,8 +114,7 @@ fn geminis_signature_on_a_free_text_call_comes_back_with_it() {
     let mut bare = call.clone();
     bare.as_object_mut().expect("an item").remove("extra_content");
     let next = json!({"type": "custom_tool_call", "call_id": "2", "name": "patch", "input": ""});
-    let model = "gemini-3-pro";
-    let target = Target { protocol: Protocol::Gemini, model, max_tokens: 9, refuse_unsupported: true };
+    let target = Target { refuse_unsupported: true, ..tests_support::target(Protocol::Gemini, "gemini-3-pro") };
     // By whichever of its two ways, and once.
     for kept in [vec![call], vec![thought, &bare], vec![thought, call]] {
         let input =

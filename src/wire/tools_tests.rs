@@ -235,7 +235,7 @@ fn strict_is_said_to_openai_only_of_schemas_that_it_would_enforce() {
 
 #[test]
 fn a_format_that_openai_cannot_enforce_is_refused_to_nobody_who_did_not_ask_for_that() {
-    let target = Target { protocol: Protocol::Openai, model: "gpt-4o", max_tokens: 9, refuse_unsupported: true };
+    let target = Target { refuse_unsupported: true, ..tests_support::target(Protocol::Openai, "gpt-4o") };
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false});
     let messages = json!([{"role": "user", "content": "q"}]);
     let format = json!({"format": {"type": "json_schema", "schema": schema}});

@@ -44,6 +44,8 @@ pub struct Target<'a> {
     pub max_tokens: u32,
     /// Whether hints that the provider cannot take are refused instead of dropped.
     pub refuse_unsupported: bool,
+    /// Whether a stream is asked for its token counts, where that is a matter of asking.
+    pub ask_usage: bool,
 }
 
 /// A request in the provider's words.

@@ -4,7 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Envelope, Member, read};
+use super::{Envelope, Member};
 use crate::wire::partial::Partial;
 
 /// What to change on the way to a backend.
@@ -20,14 +20,6 @@ pub struct Change<'a> {
 
 /// Bodies up to this size are put together in one buffer; larger ones go out as slices of the client's own bytes.
 const COPY_LIMIT: usize = 64 << 10;
-
-/// A body of ours, where it asks for a stream with token counts asked for.
-pub fn counted(body: Bytes) -> Vec<Bytes> {
-    match read(&body) {
-        Ok(envelope) => envelope.edit(&body, Change { model: None, ask_usage: true, partial: None }),
-        Err(_) => vec![body],
-    }
-}
 
 impl Envelope {
     /// The body for a backend of the same protocol: the client's bytes, less `backend`, with `change` made.

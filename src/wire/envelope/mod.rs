@@ -6,7 +6,7 @@ mod room;
 
 use std::ops::Range;
 
-pub use self::edit::{Change, counted};
+pub use self::edit::Change;
 use self::room::{Room, options};
 use super::scan::{self, Cursor, Malformed};
 

@@ -86,6 +86,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     if request.stream {
         out.insert("stream".into(), true.into());
+        if target.ask_usage {
+            out.insert("stream_options".into(), json!({"include_usage": true}));
+        }
     }
     out
 }
