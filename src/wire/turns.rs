@@ -58,7 +58,7 @@ pub(crate) enum Later {
 }
 
 /// Arranges messages for a provider.
-pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, losses: &mut Vec<Loss>) -> Turns {
+pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, losses: &mut Vec<Loss>) -> Turns {
     let unproven = |p: &Part| matches!(p, Part::Thinking { .. } | Part::Redacted(_)) && is_empty(p, target);
     if messages.iter().flat_map(|m| &m.parts).any(unproven) {
         note(losses, "messages[].thinking", Weight::Note);
@@ -70,10 +70,9 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
     let mut system: Vec<Part> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
     let mut begun = false;
-    for message in messages {
-        let instructs = message.role == Role::System;
-        let said = |p: &&Part| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p));
-        let parts = message.parts.iter().filter(said).cloned();
+    for Message { role, mut parts } in messages {
+        let instructs = role == Role::System;
+        parts.retain(|p| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p)));
         // What is all that a conversation is told, it is told from the beginning, wherever the client has put it.
         let instructed = takes.later == Later::Told || !system.is_empty();
         begun |= merged.last().is_some_and(|m| !m.parts.is_empty() && (instructed || m.role == Role::Assistant));
@@ -82,8 +81,8 @@ pub(crate) fn arrange(messages: &[Message], target: Protocol, takes: Takes, loss
             continue;
         }
         match merged.last_mut() {
-            Some(last) if last.role == message.role => last.parts.extend(parts),
-            _ => merged.push(Message { role: message.role, parts: parts.collect() }),
+            Some(last) if last.role == role => last.parts.extend(parts),
+            _ => merged.push(Message { role, parts }),
         }
     }
     merged.retain(|m| !m.parts.iter().all(is_mark));

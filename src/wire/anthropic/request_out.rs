@@ -31,7 +31,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
     // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
     let takes = Takes { prefill: generation.prefill(), later: Later::Marked };
-    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
+    let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
     let mut enforced = Enforced::by(generation, target.model);

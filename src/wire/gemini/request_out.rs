@@ -26,7 +26,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let model = Model::of(target.model);
     // What comes later would change the front of the prompt, and with it all that a cache has.
     let takes = Takes { prefill: false, later: Later::Marked };
-    let mut arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
+    let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = request.tools.is_empty() || model.is_third();
     if !formal {

@@ -35,7 +35,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }
-    let arranged = arrange(&std::mem::take(&mut request.messages), Protocol::Openai, takes, &mut request.losses);
+    let arranged = arrange(std::mem::take(&mut request.messages), Protocol::Openai, takes, &mut request.losses);
     if arranged.turns.last().is_some_and(|turn| turn.role == Role::Assistant) {
         // It is answered, and not gone on with.
         note(&mut request.losses, "messages[] of the assistant at the end", Weight::Note);
