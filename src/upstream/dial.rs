@@ -66,9 +66,34 @@ impl Place {
         let secured = TlsConnector::service(tls())
             .call(Connection::new(Name(self.host.clone()), tcp))
             .await
-            .map_err(|error| Failed::new(Class::ProviderTransport, format!("the TLS handshake failed ({error})")))?;
+            .map_err(|error| self.unsecured(&error))?;
         Ok(Io::Secure(Box::new(secured.into_parts().0)))
     }
+
+    /// Clients are told why without a name: whose certificate does not fit says by itself who is meant and who answered.
+    fn unsecured(&self, error: &io::Error) -> Failed {
+        log::warn!("no TLS with {}:{}: {error}", self.host, self.port);
+        let known = error.get_ref().and_then(|error| error.downcast_ref());
+        let why = known.map_or_else(|| format!("the TLS handshake failed ({})", io_words(error)), handshake_words);
+        Failed::new(Class::ProviderTransport, why)
+    }
+}
+
+/// Why a backend is not trusted, in words that repeat nothing of its certificate.
+fn handshake_words(error: &rustls::Error) -> String {
+    use rustls::{CertificateError as Bad, Error::InvalidCertificate, Error::InvalidMessage};
+    let words = match error {
+        InvalidCertificate(Bad::NotValidForName | Bad::NotValidForNameContext { .. }) => {
+            "its certificate is for another name"
+        }
+        InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => "its certificate has expired",
+        InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "its certificate is not valid yet",
+        InvalidCertificate(Bad::UnknownIssuer) => "its certificate is signed by nobody known here",
+        InvalidCertificate(_) => "its certificate is not valid",
+        InvalidMessage(_) => "it does not speak TLS",
+        _ => "the TLS handshake failed",
+    };
+    words.to_owned()
 }
 
 /// Connects to the first of `addresses` that answers.

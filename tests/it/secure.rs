@@ -1,6 +1,7 @@
 //! Backends behind TLS: their connections are used again, and nothing that they say out of turn is anybody's answer.
 
 use std::{
+    fmt::Display,
     io::{Read, Write},
     net::{SocketAddr, TcpListener, TcpStream},
     sync::{
@@ -78,12 +79,17 @@ fn serve(mut stream: StreamOwned<ServerConnection, TcpStream>, answer: &[u8]) {
 }
 
 async fn proxy(addr: SocketAddr) -> (Proxy, tempfile::TempDir) {
+    by_name(addr.ip(), addr.port()).await
+}
+
+/// A proxy whose backend is asked for by this name.
+async fn by_name(host: impl Display, port: u16) -> (Proxy, tempfile::TempDir) {
     let roots = tempfile::tempdir().expect("a temporary directory can be made");
     let file = roots.path().join("roots.pem");
     std::fs::write(&file, CERTIFICATE).expect("a temporary file can be written");
     let settings = Settings::new()
         .set("failover", "max_attempts = 1")
-        .set("backends.one", &format!("protocol = \"openai\"\nbase_url = \"https://{addr}/v1\""))
+        .set("backends.one", &format!("protocol = \"openai\"\nbase_url = \"https://{host}:{port}/v1\""))
         .set("models.m", "backends = [{ backend = \"one\" }]");
     let proxy = Launch::new(&settings).env("SSL_CERT_FILE", &file.to_string_lossy()).start().await;
     (proxy, roots)
@@ -122,4 +128,16 @@ async fn what_stands_behind_an_answer_in_its_record_is_not_the_next_requests_ans
             assert_eq!(opened.load(SeqCst), asked, "{size}");
         }
     }
+}
+
+#[tokio::test]
+async fn clients_are_told_neither_the_name_of_a_backend_nor_those_in_its_certificate() {
+    let (addr, _) = backend(padded("hi", 4096));
+    let (proxy, _roots) = by_name("localhost", addr.port()).await;
+    let reply = proxy.hello().await;
+    let (code, message) = (&reply.json()["error"]["code"], reply.json()["error"]["message"].to_string());
+    assert_eq!((reply.status(), code), (502, &"upstream_unreachable".into()), "{reply:?}");
+    assert!(message.contains("its certificate is for another name"), "{message}");
+    assert!(!reply.text().contains("localhost") && !reply.text().contains("127.0.0.1"), "{reply:?}");
+    proxy.logged(&["no TLS with localhost", "127.0.0.1"]).await;
 }
