@@ -152,14 +152,19 @@ impl Intake {
                 let length = usize::try_from(length).ok().filter(|length| *length <= limit);
                 let length = length.ok_or(Error::TooLarge(limit))?;
                 if self.input.len() < length {
-                    // What is read beyond the body is the beginning of the next request.
-                    self.input.reserve(length - self.input.len() + 1);
+                    // What is read beyond the body is the beginning of the next request. There is room enough for it that
+                    // nothing is made larger for the last piece of the body.
+                    self.input.reserve(length - self.input.len() + ROOM / 2);
                     while self.input.len() < length {
                         self.fill(until).await?;
                     }
                 }
                 *framing = Framing::Ended;
-                Ok(self.input.split_to(length).freeze())
+                let body = self.input.split_to(length).freeze();
+                if length > ROOM {
+                    self.rest();
+                }
+                Ok(body)
             }
             Framing::Chunked(_) => {
                 let mut whole = BytesMut::new();
@@ -188,11 +193,9 @@ impl Intake {
         Poll::Ready(())
     }
 
-    /// Gives back memory that a long wait does not need.
+    /// Gives back memory that a long wait does not need: all but what has been sent ahead.
     pub(super) fn rest(&mut self) {
-        if self.input.is_empty() {
-            self.input = BytesMut::new();
-        }
+        self.input = BytesMut::from(&self.input[..]);
     }
 
     /// Takes in and drops what still comes: a connection closed before that is reset, and its client may not see the answer.

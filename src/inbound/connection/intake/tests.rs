@@ -149,3 +149,26 @@ async fn what_follows_a_body_is_kept_for_the_next_request() {
     let Begun::Head(head) = intake.head(&Closing::default(), false).await else { panic!("no head") };
     assert_eq!(head.path(), "/x");
 }
+
+#[tokio::test]
+async fn a_large_body_takes_a_buffer_of_its_size_of_which_the_connection_keeps_nothing() {
+    let (mut client, mut intake) = pair().await;
+    let (length, next) = (40_000, b"GET /x HTTP/1.1\r\nhost: h\r\n\r\n");
+    for ahead in [&b""[..], next] {
+        // The last piece comes alone, and is a small one.
+        client.write_all(&vec![b'x'; length - 1000]).await.expect("it reads");
+        poll_fn(|cx| intake.poll_fill(cx)).await.expect("bytes");
+        let (mut framing, until) = (Framing::Length(length as u64), Instant::now() + PIECE);
+        let body = {
+            let mut body = std::pin::pin!(intake.body(&mut framing, length, until));
+            assert!(poll_fn(|cx| Poll::Ready(body.as_mut().poll(cx).is_pending())).await);
+            client.write_all(&[&[b'x'; 1000], ahead].concat()).await.expect("it reads");
+            body.await.expect("it has come")
+        };
+        assert!(intake.input.capacity() <= ROOM, "{}", intake.input.capacity());
+        let held = body.try_into_mut().expect("nobody else has it").capacity();
+        assert!((length..=length + ROOM).contains(&held), "{held}");
+    }
+    let Begun::Head(head) = intake.head(&Closing::default(), false).await else { panic!("no head") };
+    assert_eq!(head.path(), "/x");
+}
