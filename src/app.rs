@@ -17,7 +17,7 @@ use actix_web::{
 };
 use futures_util::{
     FutureExt,
-    future::{Either, join, select, try_join_all},
+    future::{Either, join, select, try_join, try_join_all},
 };
 use tokio::{signal::unix::Signal, time::sleep};
 
@@ -83,7 +83,8 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
         }
     };
     let in_peace = async {
-        let ended = join(serving, ending).await.0;
+        // A server that cannot start has ended, and then nobody is told to stop.
+        let ended = try_join(serving, ending.map(Ok)).await;
         last_records(&shared, LAST_SPANS).await;
         ended
     };

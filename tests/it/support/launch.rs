@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use super::{
     eventually,
-    process::{Process, Text, collect},
+    process::{Process, Said, Text, collect, finish},
     proxy::Proxy,
     settings::Settings,
 };
@@ -94,6 +94,11 @@ impl Launch {
         .await;
         proxy.addr = proxy.announced("greenroom listening on http://").await;
         proxy
+    }
+
+    /// Starts it and waits until it has ended by itself.
+    pub(crate) async fn until_ended(self) -> Said {
+        finish(self.command, self.dir.path(), "").await
     }
 
     /// The settings file that it will read.

@@ -29,12 +29,17 @@ pub(crate) struct Said {
 
 /// Runs `greenroom` with `args` in `dir` until it ends.
 pub(crate) async fn run(dir: &Path, args: &[&str], input: &str) -> Said {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_greenroom"));
+    command.args(args).current_dir(dir);
+    finish(command, dir, input).await
+}
+
+/// Runs a command until it ends; what it says is kept in `dir`.
+pub(super) async fn finish(mut command: Command, dir: &Path, input: &str) -> Said {
     let [given, out, err] = ["stdin", "stdout", "stderr"].map(|name| dir.join(name));
     std::fs::write(&given, input).expect("a temporary file can be written");
     let file = |path: &Path| File::create(path).expect("a temporary file can be made");
-    let child = Command::new(env!("CARGO_BIN_EXE_greenroom"))
-        .args(args)
-        .current_dir(dir)
+    let child = command
         .stdin(File::open(&given).expect("it was written a moment ago"))
         .stdout(file(&out))
         .stderr(file(&err))
