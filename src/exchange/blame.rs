@@ -1,10 +1,8 @@
 //! Owns remembering which backends have just failed whose request, so that an SDK's own retry goes elsewhere.
 
-use std::{
-    collections::VecDeque,
-    hash::{DefaultHasher, Hash, Hasher},
-    time::Duration,
-};
+use std::{collections::VecDeque, hash::BuildHasher, time::Duration};
+
+use foldhash::fast::RandomState;
 
 /// Failures remembered per worker.
 const KEPT: usize = 256;
@@ -16,28 +14,32 @@ const MEMORY: Duration = Duration::from_secs(120);
 #[derive(Debug, Default)]
 pub(super) struct Blame {
     recent: VecDeque<(u64, u64, Duration)>,
-}
-
-/// Tells a request from others: its user and its body.
-pub(super) fn fingerprint(user: &str, body: &[u8]) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    (user, body).hash(&mut hasher);
-    hasher.finish()
+    /// Tells requests apart, each by its user and its body.
+    print: RandomState,
 }
 
 impl Blame {
-    /// A backend failed a request.
-    pub(super) fn remember(&mut self, request: u64, backend: u64, now: Duration) {
-        if self.recent.len() == KEPT {
-            self.recent.pop_front();
+    /// These backends failed a request.
+    pub(super) fn remember(&mut self, (user, body): (&str, &[u8]), backends: impl Iterator<Item = u64>, now: Duration) {
+        let request = self.print.hash_one((user, body));
+        for backend in backends {
+            if self.recent.len() == KEPT {
+                self.recent.pop_front();
+            }
+            self.recent.push_back((request, backend, now));
         }
-        self.recent.push_back((request, backend, now));
     }
 
     /// The backends that have failed this request before.
-    pub(super) fn of(&self, request: u64, now: Duration) -> Vec<u64> {
-        let fresh = |at: Duration| now.saturating_sub(at) < MEMORY;
-        self.recent.iter().filter(|(r, _, at)| *r == request && fresh(*at)).map(|(_, backend, _)| *backend).collect()
+    pub(super) fn of(&self, (user, body): (&str, &[u8]), now: Duration) -> Vec<u64> {
+        let fresh = |(.., at): &(u64, u64, Duration)| now.saturating_sub(*at) < MEMORY;
+        // A large body is not looked through for nothing.
+        if !self.recent.back().is_some_and(fresh) {
+            return Vec::new();
+        }
+        let request = self.print.hash_one((user, body));
+        let its = self.recent.iter().filter(|failure| failure.0 == request && fresh(failure));
+        its.map(|(_, backend, _)| *backend).collect()
     }
 }
 
@@ -48,10 +50,16 @@ mod tests {
     #[test]
     fn a_failure_is_remembered_for_the_same_request_and_not_for_ever() {
         let mut blame = Blame::default();
-        let (mine, other) = (fingerprint("u", b"x"), fingerprint("u", b"y"));
-        blame.remember(mine, 7, Duration::ZERO);
-        assert_eq!(blame.of(mine, Duration::from_secs(1)), [7]);
-        assert!(blame.of(other, Duration::from_secs(1)).is_empty());
-        assert!(blame.of(mine, MEMORY).is_empty());
+        let [mine, body, user]: [(&str, &[u8]); 3] = [("u", b"x"), ("u", b"y"), ("v", b"x")];
+        blame.remember(mine, [7, 8].into_iter(), Duration::ZERO);
+        for (now, found) in [(Duration::from_secs(1), &[7, 8][..]), (MEMORY, &[])] {
+            assert_eq!(blame.of(mine, now), found);
+            assert!(blame.of(body, now).is_empty() && blame.of(user, now).is_empty());
+        }
+        // What is forgotten stays so when something else is remembered.
+        blame.remember(body, [9].into_iter(), MEMORY);
+        assert_eq!((blame.of(mine, MEMORY), blame.of(body, MEMORY)), (Vec::new(), vec![9]));
+        blame.remember(user, 0..KEPT as u64, MEMORY);
+        assert!(blame.of(body, MEMORY).is_empty());
     }
 }

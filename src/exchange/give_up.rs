@@ -20,9 +20,7 @@ impl Exchange {
     /// What the client is told when nothing is left to try.
     pub(super) async fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
         if !self.fallen.is_empty() {
-            let (now, fingerprint) = (clock::now(), self.request.fingerprint());
-            let mut blame = self.worker.blame.borrow_mut();
-            self.fallen.iter().for_each(|fallen| blame.remember(fingerprint, fallen.id, now));
+            self.request.blame(&mut self.worker.blame.borrow_mut(), self.fallen.iter().map(|fallen| fallen.id));
         }
         if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
             // Plain data always serialises.

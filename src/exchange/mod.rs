@@ -149,8 +149,7 @@ async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool
 
 impl Exchange {
     fn new(worker: Rc<Worker>, request: Rc<Request>) -> Self {
-        let avoided =
-            if request.is_retry { worker.blame.borrow().of(request.fingerprint(), clock::now()) } else { Vec::new() };
+        let avoided = request.blamed(&worker.blame.borrow());
         Self {
             worker,
             request,

@@ -6,7 +6,7 @@ use actix_web::http::header::{HeaderName, HeaderValue};
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{blame, surface::Surface};
+use super::{blame::Blame, surface::Surface};
 use crate::{
     clock,
     router::table::{Route, Target},
@@ -95,8 +95,17 @@ impl Request {
         own.into_iter().chain(self.trace.iter().cloned()).collect()
     }
 
-    pub(super) fn fingerprint(&self) -> u64 {
-        self.telling.read(|story| blame::fingerprint(&story.user.name, &self.body))
+    /// The backends that have failed this request before, if it was sent before.
+    pub(super) fn blamed(&self, blame: &Blame) -> Vec<u64> {
+        if !self.is_retry {
+            return Vec::new();
+        }
+        self.telling.read(|story| blame.of((&story.user.name, &self.body), clock::now()))
+    }
+
+    /// Should it be sent again, these have failed it.
+    pub(super) fn blame(&self, blame: &mut Blame, backends: impl Iterator<Item = u64>) {
+        self.telling.read(|story| blame.remember((&story.user.name, &self.body), backends, clock::now()));
     }
 
     /// Time until the deadline.
