@@ -85,6 +85,14 @@ impl Head {
         Ok(Some(Self { method, target, lines, framing, coding, has_origin, keep_alive, is_1_1, expects }))
     }
 
+    /// Whether the bytes behind those `seen` before can make a head whole, or too long: who sends one byte by byte is not to have
+    /// it read from its beginning as often. At first it is read in any case, so that what is no request is told so at once.
+    pub(super) fn may_end(read: &[u8], seen: usize) -> bool {
+        // An empty line, by either of the two line ends.
+        let is_end = |at| read[..at].ends_with(b"\n") || read[..at].ends_with(b"\n\r");
+        seen == 0 || read.len() > LONGEST_HEAD || memchr::memchr_iter(b'\n', &read[seen..]).any(|at| is_end(seen + at))
+    }
+
     /// The path, without the query, and without the host that a client may name in front of it (RFC 9112, 3.2.2).
     pub(super) fn path(&self) -> &str {
         let path = memchr::memchr(b'?', self.target.as_bytes()).map_or(&*self.target, |end| &self.target[..end]);
@@ -208,6 +216,17 @@ mod tests {
     }
 
     #[test]
+    fn a_head_that_comes_byte_by_byte_is_read_at_its_beginning_and_its_end() {
+        for end in ["\n", "\r\n"] {
+            let head = format!("GET / HTTP/1.1{end}host: h{end}x: y\r{end}{end}");
+            let read: Vec<_> =
+                (1..=head.len()).filter(|len| Head::may_end(&head.as_bytes()[..*len], len - 1)).collect();
+            assert_eq!(read, [1, head.len()], "{end:?}");
+        }
+        assert!(Head::may_end(&vec![b'x'; LONGEST_HEAD + 1], LONGEST_HEAD));
+    }
+
+    #[test]
     fn leave_to_send_is_given_to_those_who_know_it() {
         let expects = |version: &str| {
             let head = format!("POST / HTTP/{version}\r\nhost: h\r\nexpect: 100-continue\r\n\r\n");
@@ -239,6 +258,17 @@ mod tests {
             let head = Head::take(&mut buffer).expect("sound").expect("whole");
             prop_assert_eq!((head.path(), head.text("HOST"), head.expects), ("/a", Some("h"), true));
             prop_assert_eq!(&buffer[..], b"rest");
+        }
+
+        #[test]
+        fn no_bytes_that_make_a_head_whole_are_passed_over(rest in "([a:]|\r?\n){0,12}", cuts in [0..40_usize, 0..40]) {
+            let whole = format!("GET / HTTP/1.0\n{rest}\n\n");
+            let read = |cut: usize| &whole.as_bytes()[..cut.min(whole.len())];
+            let [seen, now] = [cuts[0].min(cuts[1]), cuts[0].max(cuts[1])].map(read);
+            let take = |read: &[u8]| Head::take(&mut BytesMut::from(read));
+            if matches!((take(seen), take(now)), (Ok(None), Ok(Some(_)))) {
+                prop_assert!(Head::may_end(now, seen.len()), "{seen:?} {now:?}");
+            }
         }
 
         #[test]

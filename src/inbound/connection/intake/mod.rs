@@ -98,6 +98,7 @@ impl Intake {
 
     /// The next request's head.
     pub(super) async fn head(&mut self, closing: &Closing, mut begun: bool) -> Begun {
+        let mut seen = 0;
         poll_fn(|cx| {
             loop {
                 if self.is_blank() {
@@ -105,11 +106,14 @@ impl Intake {
                         return Poll::Ready(Begun::Over);
                     }
                 } else {
-                    match Head::take(&mut self.input) {
-                        Ok(Some(head)) => return Poll::Ready(Begun::Head(head)),
-                        Ok(None) => {}
-                        Err(unfit) => return Poll::Ready(Begun::Unfit(unfit)),
+                    if Head::may_end(&self.input, seen) {
+                        match Head::take(&mut self.input) {
+                            Ok(Some(head)) => return Poll::Ready(Begun::Head(head)),
+                            Ok(None) => {}
+                            Err(unfit) => return Poll::Ready(Begun::Unfit(unfit)),
+                        }
                     }
+                    seen = self.input.len();
                     if !std::mem::replace(&mut begun, true) {
                         self.allow(Instant::now(), HEAD);
                     }
