@@ -80,17 +80,22 @@ pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>, counts: Ar
     router
 }
 
-/// Starts the Recorder on a thread of its own, so that a slow disk holds up nobody else. `None` if there can be no thread.
+/// Starts the Recorder on a thread of its own, so that a slow disk holds up nobody else. `None` if there can be no thread, which
+/// is shown as history that fails.
 pub async fn start_recorder(
     settings: settings::History,
     counts: Arc<Counts>,
     installed: &Installed,
 ) -> Option<History> {
-    let (installed, toll) = (installed.clone(), counts.clone());
+    let arbiter = Arbiter::try_new().inspect_err(|error| {
+        log::error!("history is not kept: it has no thread ({error})");
+        counts.history_failing.store(true, Relaxed);
+    });
+    let (arbiter, installed, toll) = (arbiter.ok()?, installed.clone(), counts.clone());
     let backends = Box::new(move || installed.load().handles.values().map(|handle| handle.vitals.clone()).collect());
     let (recorder, connect) = history::prepare(settings, counts, backends);
     let (tell, told) = oneshot::channel();
-    Arbiter::new().spawn(async move {
+    arbiter.spawn(async move {
         let addr = guarded::start(recorder, entered(toll, Role::Recorder));
         // Nobody listens any more only if the program is ending.
         let _ = tell.send(addr);

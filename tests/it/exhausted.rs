@@ -65,14 +65,17 @@ async fn run_dry(host: &str) {
 
 #[tokio::test]
 async fn one_that_cannot_start_ends_and_says_why_rather_than_let_its_clients_wait() {
-    let settings = Settings::new().backend("one", ([127, 0, 0, 1], 9).into()).set("history", "enabled = false");
-    // The first limit with which it gets as far as to listen is too low for whoever is to serve.
-    for files in 6.. {
-        let said = Launch::new(&settings).files(files).until_ended().await;
-        if said.out.contains("listening") {
-            assert_eq!(said.code, Some(1), "{said:?}");
-            assert!(said.err.contains("greenroom: Too many open files"), "{said:?}");
-            return;
+    for history in ["enabled = false", "enabled = true"] {
+        let settings = Settings::new().backend("one", ([127, 0, 0, 1], 9).into()).set("history", history);
+        // The first limit with which it gets as far as to listen is too low for whoever is to serve, and to record.
+        for files in 6.. {
+            let said = Launch::new(&settings).files(files).until_ended().await;
+            if said.out.contains("listening") {
+                assert_eq!(said.code, Some(1), "{said:?}");
+                assert!(said.err.contains("greenroom: Too many open files"), "{said:?}");
+                assert_eq!(said.err.contains("history is not kept"), history.ends_with("true"), "{said:?}");
+                break;
+            }
         }
     }
 }
