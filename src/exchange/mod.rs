@@ -25,6 +25,8 @@ mod sieve;
 pub mod stage;
 pub mod stay;
 pub mod surface;
+#[cfg(test)]
+mod tests;
 mod thoughts;
 mod torn;
 mod watch;
@@ -57,14 +59,21 @@ use crate::{
 /// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
 type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
-/// Serves a request.
+/// Serves a request. A panic is a bug of ours: it costs this request, whose story says so, and nobody else anything.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
+    let reply = std::pin::pin!(answer(worker, request.clone()));
+    AssertUnwindSafe(reply).catch_unwind().await.unwrap_or_else(|panic| {
+        log::error!("exchange panicked: {}", panic_words(&*panic));
+        refuse(&request, &Error::Internal)
+    })
+}
+
+async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let telling = request.telling.clone();
     let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
     let dialect = request.surface.dialect();
     let exchange = Exchange::new(worker.clone(), request);
     if !stream {
-        // A panic is a bug of ours: it costs this request, and nobody else anything.
         let mut whole = std::pin::pin!(exchange.whole());
         // Polled when its connection is woken, as it is when the time to drain is over.
         let whole = poll_fn(|cx| {
@@ -73,11 +82,7 @@ pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
             }
             whole.as_mut().poll(cx)
         });
-        let whole = AssertUnwindSafe(whole).catch_unwind().await.unwrap_or_else(|panic| {
-            log::error!("exchange panicked: {}", panic_words(&*panic));
-            Err(Error::Internal)
-        });
-        return match whole {
+        return match whole.await {
             Ok(whole) => response::whole(&telling, whole, explain),
             Err(error) => response::failed(&telling, &error, explain, dialect),
         };
