@@ -28,7 +28,7 @@ pub enum Outcome<'a> {
     Failed(&'a Failed),
     /// The client left.
     Cancelled,
-    /// Another attempt was quicker.
+    /// Another attempt was quicker, or ended the request.
     Beaten,
     /// What ended it was none of the backend's doing.
     LetGo,

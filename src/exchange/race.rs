@@ -92,12 +92,12 @@ impl Exchange {
             let (ended, other) = first(runner, Runner { id, note, slow, ending }).await;
             match ended {
                 Ok(opened) => {
-                    self.beaten(&other);
+                    self.let_go(&other, "another attempt was quicker");
                     return Ok(opened);
                 }
                 // What no other backend can help with is known as soon as one has said so.
                 Err(fell) if is_hopeless(&fell.1) => {
-                    self.beaten(&other);
+                    self.let_go(&other, "another attempt ended the request");
                     return Err(fell);
                 }
                 Err((target, failed)) => {
@@ -109,9 +109,8 @@ impl Exchange {
     }
 
     /// Lets the loser go. It is asked again for this request only where nobody else is left: it may still be as slow.
-    fn beaten(&mut self, loser: &Runner<'_>) {
-        let why = "another attempt was quicker".to_owned();
-        self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why), clock::now());
+    fn let_go(&mut self, loser: &Runner<'_>, why: &str) {
+        self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why.to_owned()), clock::now());
         if !self.tried.contains(&loser.id) {
             self.tried.push(loser.id);
             self.avoided.push(loser.id);

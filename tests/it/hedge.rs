@@ -104,6 +104,8 @@ async fn a_second_that_finds_the_request_itself_at_fault_ends_the_wait() {
         let report = proxy.until("slow", "the lease given back", |r| r["waiting"] == 0).await;
         let counts = ["let_go", "cancelled"].map(|name| &report["requests"][name]);
         assert_eq!(counts, [&json!(1), &json!(0)], "nobody has left: {report}");
+        let why = &entry(&proxy).await["attempts"][0]["message"];
+        assert_eq!(why, "another attempt ended the request", "nobody was quicker");
     }
 }
 
