@@ -60,10 +60,11 @@ async fn of_a_client_that_does_not_read_nobody_learns_how_fast_the_backend_is() 
 }
 
 #[tokio::test]
-async fn a_client_that_leaves_without_having_read_gives_its_backend_back_at_once() {
+async fn a_client_that_leaves_without_having_read_gives_its_backend_and_its_own_place_back_at_once() {
     for version in ["1.0", "1.1"] {
         let upstream = Upstream::always(long().hang()).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let settings = Settings::new().backend("one", upstream.addr);
+        let proxy = Proxy::start(&settings.set("users.tester", "limits = { max_in_flight = 1 }")).await;
         let ask = String::from_utf8(Ask::chat(HELLO_STREAM).bearer(TOKEN).bytes()).expect("text");
         let mut client = TcpStream::connect(proxy.addr).await.expect("it listens");
         client.write_all(ask.replacen("HTTP/1.1", &format!("HTTP/{version}"), 1).as_bytes()).await.expect("it reads");
@@ -80,6 +81,7 @@ async fn a_client_that_leaves_without_having_read_gives_its_backend_back_at_once
         client.shutdown().await.expect("open");
         upstream.until("the connection given up", |seen| seen.abandoned > 0).await;
         assert!(left.elapsed() < Duration::from_millis(700), "{version}: {:?}", left.elapsed());
+        assert_eq!(proxy.begin(HELLO_STREAM).await.head().await.status(), 200, "{version}");
         drop(client);
     }
 }

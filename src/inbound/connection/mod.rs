@@ -176,8 +176,9 @@ impl Door {
                 intake.rest();
                 let streamed = output::stream(intake, &reply, |cx| play.poll_piece(cx), manner, now).await;
                 if streamed.is_err() {
-                    // What it holds of a backend is given back at once, and not after the client has had its time to leave.
-                    drop(play);
+                    // What it holds, of a backend and of its user's limits, is given back at once, and not after the client has
+                    // had its time to leave.
+                    drop((play, reply.stay.take()));
                     break_off(intake, manner).await;
                 }
                 streamed.map(|()| Instant::now())
