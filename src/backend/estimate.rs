@@ -36,7 +36,7 @@ pub struct Estimate {
     pub serial: f64,
     /// Seconds from one token to the next with no other stream; 0: nothing measured yet.
     pub pace: f64,
-    /// When a first token was last measured.
+    /// When a first token, or a wait for one that was given up, was last measured.
     pub at: Duration,
 }
 

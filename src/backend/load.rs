@@ -50,10 +50,9 @@ pub struct Cost {
     pub line: f64,
 }
 
-/// What one more request would cost on a backend. Of a `weight` of three a
-/// backend counts as three times as large: its queue goes three times as fast, and it has three times the slots. What is
-/// measured, the pace, is not divided: that part is the same for all, and the whole divided by three would be three times as
-/// cheap until hundreds of streams made up for it.
+/// What one more request would cost on a backend. Of a `weight` of three a backend counts as three times as large: its queue
+/// goes three times as fast, and it has three times the slots. What is measured, the pace, is not divided: that part is the same
+/// for all, and the whole divided by three would be three times as cheap until hundreds of streams made up for it.
 pub fn cost(estimate: Estimate, busy: Busy, slots: u32, weight: f64) -> Cost {
     // Who serves side by side is not delayed by the length of others' prompts.
     let queue = 1.0 + f64::from(busy.waiting) + estimate.serial * busy.prefill();

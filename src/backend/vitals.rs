@@ -75,7 +75,7 @@ pub struct Lane {
     pub consecutive: AtomicU32,
     /// Places of the model's requests.
     pub places: Places,
-    /// Time to first token, as routers see it.
+    /// How fast it answers, as routers see it.
     pub estimate: EstimateCell,
     /// Whole answers waited for in vain.
     pub in_vain: InVain,

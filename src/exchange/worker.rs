@@ -33,7 +33,8 @@ pub struct Worker {
     start_router: Box<dyn Fn() -> LocalRouter>,
     /// Connections to backends.
     pub clients: Clients,
-    /// Streams that still run end now, with an error frame. Whoever sets it wakes their connections.
+    /// Requests that still run, or are still being sent, end now: streams with an error frame. Whoever sets it wakes their
+    /// connections.
     pub cut: Cell<bool>,
     /// Hears of each request's end.
     pub listener: Listener,

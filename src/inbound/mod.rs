@@ -65,7 +65,7 @@ pub struct Shared {
     pub draining: Arc<AtomicBool>,
     /// No further request is taken on. Looked at by each as it comes: a message to each worker would come later than some.
     pub closed: Arc<AtomicBool>,
-    /// Streams that still run end now, with an error frame.
+    /// Requests that still run, or are still being sent, end now: streams with an error frame.
     pub cut: Arc<Notify>,
     /// The last requests.
     pub ledger: Arc<Ledger>,

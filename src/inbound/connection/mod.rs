@@ -73,7 +73,7 @@ pub struct Door {
 
 impl Door {
     /// Opens it on this worker; `configure` names the endpoints of the web framework. A connection without requests is closed
-    /// after `keep_alive`, every connection after its answer once `closing` is ready, and a stream at once when it is cut.
+    /// after `keep_alive`, every connection after its answer once `closing` is ready, and one whose request still runs when it is cut.
     pub async fn open(
         shared: Shared,
         worker: Rc<Worker>,
