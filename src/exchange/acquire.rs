@@ -45,7 +45,7 @@ impl Exchange {
             let refusal = match answer? {
                 Ok(grant) => match self.race(grant).await {
                     Ok(opened) => return Ok(opened),
-                    Err((_, failed)) if is_hopeless(&failed) => return Err(Error::Upstream(Box::new(failed))),
+                    Err((_, failed)) if ends_the_request(&failed) => return Err(Error::Upstream(Box::new(failed))),
                     Err((target, failed)) => {
                         self.note_fallen(&target, failed);
                         if self.may_try_again() {
@@ -216,6 +216,6 @@ impl Exchange {
 }
 
 /// No other backend can help.
-pub(super) fn is_hopeless(failed: &Failed) -> bool {
+pub(super) fn ends_the_request(failed: &Failed) -> bool {
     !failed.class.disposition().other
 }

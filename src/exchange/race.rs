@@ -10,7 +10,8 @@ use std::{
 };
 
 use super::{
-    Exchange, acquire::is_hopeless, attempt, attempt::Opened, budget::Extra, leg::Leg, request::Request, worker::Worker,
+    Exchange, acquire::ends_the_request, attempt, attempt::Opened, budget::Extra, leg::Leg, request::Request,
+    worker::Worker,
 };
 use crate::{
     clock,
@@ -96,7 +97,7 @@ impl Exchange {
                     return Ok(opened);
                 }
                 // What no other backend can help with is known as soon as one has said so.
-                Err(fell) if is_hopeless(&fell.1) => {
+                Err(fell) if ends_the_request(&fell.1) => {
                     self.let_go(&other, "another attempt ended the request");
                     return Err(fell);
                 }

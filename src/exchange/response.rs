@@ -18,7 +18,7 @@ use crate::{
         phase::Phase,
         story::{AttemptNote, Millis, RouteReason, Story, Telling, ms},
     },
-    upstream::HeaderLines,
+    upstream::{HeaderLines, UPSTREAM_REQUEST_ID},
     wire::{
         too_long,
         translate::{Dialect, Received, THREAD_UNSUPPORTED, failed as failed_response},
@@ -65,7 +65,7 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
             reply.count("x-greenroom-upstream-status", u64::from(status));
         }
         if let Some(id) = &failed.request_id {
-            reply.line("x-greenroom-upstream-request-id", id);
+            reply.line(UPSTREAM_REQUEST_ID, id);
         }
     }
     let explanation = explanation(telling, explain);

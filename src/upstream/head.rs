@@ -95,7 +95,7 @@ impl Answer {
             Err(_) => return Err(Garbled("its answer is not HTTP")),
         };
         let status = parsed.code.ok_or(Garbled("it has no status"))?;
-        let Manner { framing, keep_alive, packed } = manner(&parsed, status)?;
+        let Terms { framing, keep_alive, packed } = terms(&parsed, status)?;
         let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
         Ok(Some(Self { status, framing, keep_alive, packed, lines }))
@@ -106,7 +106,7 @@ impl Answer {
 const PACKS: [&[u8]; 7] = [b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress", b"x-compress"];
 
 /// What the lines of a head say of the answer's body and connection.
-struct Manner {
+struct Terms {
     framing: Framing,
     keep_alive: bool,
     packed: bool,
@@ -114,7 +114,7 @@ struct Manner {
 
 /// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
 /// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
-fn manner(head: &httparse::Response<'_, '_>, status: u16) -> Result<Manner, Garbled> {
+fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, Garbled> {
     let mut ends = Ends::new(head.version == Some(1));
     let mut coding: Option<&[u8]> = None;
     let mut packed = false;
@@ -128,15 +128,15 @@ fn manner(head: &httparse::Response<'_, '_>, status: u16) -> Result<Manner, Garb
     }
     let keep_alive = ends.keep_alive();
     if matches!(status, 100..200 | 204 | 304) {
-        return Ok(Manner { framing: Framing::Ended, keep_alive, packed });
+        return Ok(Terms { framing: Framing::Ended, keep_alive, packed });
     }
     let Some(coding) = coding else {
-        return Ok(Manner { framing: Framing::of(ends.length, false), keep_alive, packed });
+        return Ok(Terms { framing: Framing::of(ends.length, false), keep_alive, packed });
     };
     let last = coding.rsplit(|b| *b == b',').next().unwrap_or_default().trim_ascii();
     let chunked = last.eq_ignore_ascii_case(b"chunked");
     // Beside a length it may be an attempt at smuggling: this answer is read, and the connection not used again.
-    Ok(Manner { framing: Framing::of(None, chunked), keep_alive: keep_alive && ends.length.is_none(), packed })
+    Ok(Terms { framing: Framing::of(None, chunked), keep_alive: keep_alive && ends.length.is_none(), packed })
 }
 
 #[cfg(test)]

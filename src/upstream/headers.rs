@@ -26,7 +26,7 @@ const LIMITS: &str = "x-ratelimit-";
 const LIMITS_PREFIX: &str = "x-greenroom-upstream-";
 
 /// The provider's name for the request, as clients see it.
-const REQUEST_ID: &str = "x-greenroom-upstream-request-id";
+pub const UPSTREAM_REQUEST_ID: &str = "x-greenroom-upstream-request-id";
 
 /// Longest value that is told, bytes, and most bytes of the provider's headers: proxies in front of Greenroom take heads of a
 /// few KiB.
@@ -102,7 +102,7 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
         } else if is_limit(name) {
             add(LIMITS_PREFIX, name, value);
         } else if is(&"x-request-id") || is(&"request-id") {
-            add("", REQUEST_ID.as_bytes(), value);
+            add("", UPSTREAM_REQUEST_ID.as_bytes(), value);
         }
     }
     kept
@@ -111,7 +111,7 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
 /// The provider's name for the request, among lines for a client.
 pub fn request_id(lines: &[u8]) -> Option<Box<str>> {
     let text = std::str::from_utf8(lines).ok()?;
-    let value = |line: &'_ str| Some(line.strip_prefix(REQUEST_ID)?.strip_prefix(": ")?.into());
+    let value = |line: &'_ str| Some(line.strip_prefix(UPSTREAM_REQUEST_ID)?.strip_prefix(": ")?.into());
     text.split("\r\n").find_map(value)
 }
 

@@ -32,7 +32,7 @@ use self::{
 pub use self::{
     answer::{Answer, BrokenOff, HeaderLines},
     endpoint::Endpoint,
-    headers::{of_trial, request_id},
+    headers::{UPSTREAM_REQUEST_ID, of_trial, request_id},
 };
 use crate::{
     error::{Class, Failed},

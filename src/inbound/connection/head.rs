@@ -72,7 +72,7 @@ impl Head {
             Err(_) => return Err(Unfit::Bad("it is not HTTP/1.1")),
         };
         let is_1_1 = parsed.version == Some(1);
-        let Manner { framing, coding, has_origin, keep_alive, expects } = manner(parsed.headers, is_1_1)?;
+        let Terms { framing, coding, has_origin, keep_alive, expects } = terms(parsed.headers, is_1_1)?;
         let method = match parsed.method.unwrap_or_default() {
             "POST" => Method::Post,
             "GET" => Method::Get,
@@ -121,7 +121,7 @@ impl Head {
 }
 
 /// What the lines of a head say of the request's body and connection.
-struct Manner {
+struct Terms {
     framing: Framing,
     coding: Coding,
     has_origin: bool,
@@ -131,7 +131,7 @@ struct Manner {
 
 /// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: who
 /// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
-fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfit> {
+fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit> {
     let (mut ends, mut coding) = (Ends::new(is_1_1), Coding::Identity);
     let (mut chunked, mut expects, mut has_origin) = (false, false, false);
     let mut hosts = 0;
@@ -164,7 +164,7 @@ fn manner(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Manner, Unfi
     }
     // A request that tells neither has no body.
     let framing = Framing::of(ends.length.or((!chunked).then_some(0)), chunked);
-    Ok(Manner { framing, coding, has_origin, keep_alive: ends.keep_alive(), expects })
+    Ok(Terms { framing, coding, has_origin, keep_alive: ends.keep_alive(), expects })
 }
 
 #[cfg(test)]
