@@ -115,8 +115,8 @@ fn clients_server(
         .disable_signals();
     let (stopping, keep_alive, shared) = (builder.graceful_shutdown_signal(), server.keep_alive, shared.clone());
     let door = move || {
-        let (installed, overseer, counts) = (shared.installed.clone(), shared.overseer.clone(), shared.counts.clone());
-        let start_router = move || supervision::start_router(&installed, &overseer, counts.clone());
+        let (installed, counts) = (shared.installed.clone(), shared.counts.clone());
+        let start_router = move || supervision::start_router(&installed, counts.clone());
         let traces = shared.traces.as_ref().map(Traces::feed);
         let listener = shared.listener(traces.clone());
         let worker = Rc::new(Worker::new(start_router, shared.installed.clone(), listener, traces));

@@ -2,12 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use arc_swap::Cache;
 use rand::{SeedableRng, rngs::SmallRng};
 
 use super::{
     choose::{Bid, choose, favour},
     messages::{Assign, Candidate, Decision, Grant, Refusal},
-    table::{Route, Table, Target},
+    table::{Installed, Route, Table, Target},
 };
 use crate::{
     backend::{
@@ -22,56 +23,58 @@ use crate::{
 /// What a router decides by.
 #[derive(Debug)]
 pub(super) struct Assigner {
-    pub(super) table: Arc<Table>,
+    /// The table in force, looked at without a locked instruction.
+    installed: Cache<Installed, Arc<Table>>,
     rng: SmallRng,
 }
 
 impl Assigner {
-    /// Decides by `table`; `seed` makes its choices repeatable.
-    pub(super) fn new(table: Arc<Table>, seed: u64) -> Self {
-        Self { table, rng: SmallRng::seed_from_u64(seed) }
+    /// Decides by the table in force; `seed` makes its choices repeatable.
+    pub(super) fn new(installed: Installed, seed: u64) -> Self {
+        Self { installed: Cache::new(installed), rng: SmallRng::seed_from_u64(seed) }
     }
 
     /// Takes a place at a backend for this request, or says why there is none.
     pub(super) fn assign(&mut self, ask: &Assign) -> Result<Grant, Refusal> {
-        let Some(route) = self.table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
+        let table = self.installed.load();
+        let Some(route) = table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
             return Err(Refusal::plain(Error::ModelNotFound(ask.model.to_string())));
         };
         match &ask.pin {
-            Some(name) => self.pinned(ask, route, name),
+            Some(name) => pinned(ask, table, route, name),
             None => routed(ask, route, &mut self.rng),
         }
     }
+}
 
-    fn pinned(&self, ask: &Assign, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
-        let backend = name.to_string();
-        // The right comes first: who has none is not told which names there are.
-        if !ask.user.may_pin || !ask.user.backends.allows(name) {
-            return Err(Refusal::plain(Error::BackendNotAllowed(backend)));
-        }
-        if !self.table.handles.contains_key(&**name) {
-            return Err(Refusal::plain(Error::BackendNotFound(backend)));
-        }
-        let serves = |t: &&Arc<Target>| t.handle.name() == name && (ask.able)(&t.handle.settings);
-        let Some(target) = route.targets.iter().find(serves) else {
-            return Err(Refusal::plain(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
-        };
-        let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
-        let error = match gates(ask, target, ask.now, true) {
-            Ok(pass) => match take(ask, target, pass, ask.now) {
-                Some(lease) => {
-                    return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
-                }
-                None => Error::PinOverloaded { backend },
-            },
-            Err((why, until)) => Error::PinUnavailable {
-                backend,
-                reason: why.words().to_owned(),
-                retry_after: until.map(|until| until.saturating_sub(ask.now)),
-            },
-        };
-        Err(Refusal { decision, ..Refusal::plain(error) })
+fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
+    let backend = name.to_string();
+    // The right comes first: who has none is not told which names there are.
+    if !ask.user.may_pin || !ask.user.backends.allows(name) {
+        return Err(Refusal::plain(Error::BackendNotAllowed(backend)));
     }
+    if !table.handles.contains_key(&**name) {
+        return Err(Refusal::plain(Error::BackendNotFound(backend)));
+    }
+    let serves = |t: &&Arc<Target>| t.handle.name() == name && (ask.able)(&t.handle.settings);
+    let Some(target) = route.targets.iter().find(serves) else {
+        return Err(Refusal::plain(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
+    };
+    let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
+    let error = match gates(ask, target, ask.now, true) {
+        Ok(pass) => match take(ask, target, pass, ask.now) {
+            Some(lease) => {
+                return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
+            }
+            None => Error::PinOverloaded { backend },
+        },
+        Err((why, until)) => Error::PinUnavailable {
+            backend,
+            reason: why.words().to_owned(),
+            retry_after: until.map(|until| until.saturating_sub(ask.now)),
+        },
+    };
+    Err(Refusal { decision, ..Refusal::plain(error) })
 }
 
 fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refusal> {
@@ -101,7 +104,8 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refu
             let decision =
                 explain(ask, route, now, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
             if let Some(lease) = take(ask, target, pass, now) {
-                let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || bid(t).is_some();
+                let could =
+                    |t: &&Arc<Target>| Arc::ptr_eq(t, target) || matches!(standing(ask, t, now), Standing::Can(_));
                 // Only whether there was another matters, so a large field is not counted out.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
                 return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });

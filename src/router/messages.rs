@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::Message;
 use serde::Serialize;
 
-use super::table::{Table, Target};
+use super::table::Target;
 use crate::{
     backend::{entry::Want, lease::Lease},
     error::Error,
@@ -119,11 +119,6 @@ pub struct Candidate {
     /// Tier.
     pub priority: u32,
 }
-
-/// A new table is in force. Sent by the Overseer.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Install(pub Arc<Table>);
 
 /// Panic with these words: to prove supervision, for the chaos action of the admin endpoint; or since it did so while it was
 /// asked at its desk.

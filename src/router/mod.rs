@@ -13,7 +13,7 @@ use actix::{Actor, Context, Handler, MessageResult, Supervised};
 
 use self::{
     assign::Assigner,
-    messages::{Assign, Crash, Install},
+    messages::{Assign, Crash},
     table::Installed,
 };
 
@@ -36,7 +36,7 @@ impl Router {
     }
 
     fn assigner(&self) -> Assigner {
-        Assigner::new(self.installed.load_full(), rand::random())
+        Assigner::new(self.installed.clone(), rand::random())
     }
 }
 
@@ -66,16 +66,6 @@ impl Handler<Assign> for Router {
         let answer = assigner.assign(&ask);
         self.state.replace(Some(assigner));
         MessageResult(answer)
-    }
-}
-
-impl Handler<Install> for Router {
-    type Result = ();
-
-    fn handle(&mut self, Install(table): Install, _: &mut Self::Context) {
-        if let Some(assigner) = &mut *self.state.borrow_mut() {
-            assigner.table = table;
-        }
     }
 }
 

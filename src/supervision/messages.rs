@@ -2,19 +2,13 @@
 
 use std::str::FromStr;
 
-use actix::{Addr, Message};
+use actix::Message;
 
 use crate::{
     backend::{diagnose::Step, report::Report},
     error::Failed,
-    router::Router,
     settings::{Plan, Settings},
 };
-
-/// A worker has started its router. Sent by the worker's set-up.
-#[derive(Debug, Message)]
-#[rtype(result = "()")]
-pub struct Register(pub Addr<Router>);
 
 /// New settings: install them, or only tell what they would change. Sent by the admin endpoint and on SIGHUP.
 #[derive(Debug, Message)]

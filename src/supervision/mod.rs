@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Diagnose, NotDone, Probe, Register, Reload},
+    messages::{Act, Action, AskReports, Diagnose, NotDone, Probe, Reload},
     staff::{start_backend, table},
 };
 use crate::{
@@ -31,7 +31,6 @@ use crate::{
     router::{
         Router,
         local::LocalRouter,
-        messages::Install,
         table::{Installed, Table},
     },
     settings::{self, Plan, Settings},
@@ -51,7 +50,6 @@ pub struct Overseer {
     /// The settings that the process was started with.
     started: Settings,
     installed: Installed,
-    routers: Vec<Addr<Router>>,
     counts: Arc<Counts>,
 }
 
@@ -60,7 +58,7 @@ pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Instal
     counts.users.counted.store(settings.server.metrics_by_user, Relaxed);
     let started = settings.clone();
     let installed: Installed = Arc::new(ArcSwap::from_pointee(table(settings, &HashMap::default())));
-    let overseer = Overseer { started, installed: installed.clone(), routers: Vec::new(), counts: counts.clone() };
+    let overseer = Overseer { started, installed: installed.clone(), counts: counts.clone() };
     (guarded::start(overseer, entered(counts, Role::Overseer)), installed)
 }
 
@@ -73,11 +71,9 @@ fn entered(counts: Arc<Counts>, role: Role) -> impl Fn(Notice) {
 }
 
 /// Starts a worker's router on this thread.
-pub fn start_router(installed: &Installed, overseer: &Addr<Overseer>, counts: Arc<Counts>) -> LocalRouter {
+pub fn start_router(installed: &Installed, counts: Arc<Counts>) -> LocalRouter {
     let router = Router::new(installed.clone());
-    let router = LocalRouter::start(router, |router| guarded::start(router, entered(counts, Role::Router)));
-    overseer.do_send(Register(router.addr().clone()));
-    router
+    LocalRouter::start(router, |router| guarded::start(router, entered(counts, Role::Router)))
 }
 
 /// Starts the Recorder on a thread of its own, so that a slow disk holds up nobody else. `None` if there can be no thread, which
@@ -112,16 +108,11 @@ pub fn start_exporter(settings: &settings::Traces, counts: Arc<Counts>) -> Optio
 
 impl Overseer {
     fn install(&mut self, mut table: Table) {
-        self.routers.retain(Addr::connected);
         let before = self.installed.load();
         table.take_over_queues(&before);
         table.take_over_allowances(&before, clock::now());
-        let table = Arc::new(table);
         self.counts.users.counted.store(table.settings.server.metrics_by_user, Relaxed);
-        self.installed.store(table.clone());
-        for router in &self.routers {
-            router.do_send(Install(table.clone()));
-        }
+        self.installed.store(Arc::new(table));
         // A worker whose router was given up starts another at its next request.
         self.counts.toll.revived(Role::Router);
     }
@@ -152,16 +143,6 @@ impl Actor for Overseer {
 }
 
 impl Supervised for Overseer {}
-
-impl Handler<Register> for Overseer {
-    type Result = ();
-
-    fn handle(&mut self, Register(router): Register, _: &mut Self::Context) {
-        // The table may have changed while the worker started.
-        router.do_send(Install(self.installed.load_full()));
-        self.routers.push(router);
-    }
-}
 
 impl Handler<AskReports> for Overseer {
     type Result = ResponseFuture<Vec<Report>>;

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
-use actix::{AsyncContext, Context, MailboxError};
-use arc_swap::ArcSwap;
+use actix::MailboxError;
 use foldhash::HashMap;
 use serde_json::Value;
 
-use super::{Overseer, start, start_router, table};
+use super::{start, start_router, table};
 use crate::{
     backend::entry::Want,
     clock,
-    router::{local::LocalRouter, messages::Assign},
+    error::Error,
+    router::{
+        local::LocalRouter,
+        messages::{Assign, Refusal},
+    },
     settings::{self, Backend, Settings},
     telemetry::counts::Counts,
 };
@@ -45,8 +48,8 @@ fn entry(counts: &Counts) -> Value {
 async fn a_router_that_panics_while_it_is_asked_in_place_is_rebuilt_and_answers_again() {
     tokio::time::pause();
     let (settings, counts) = (settings(), Arc::new(Counts::default()));
-    let (overseer, installed) = start(settings.clone(), counts.clone());
-    let router = start_router(&installed, &overseer, counts.clone());
+    let (_overseer, installed) = start(settings.clone(), counts.clone());
+    let router = start_router(&installed, counts.clone());
     let answers = async |router: &LocalRouter| router.assign(ask(&settings, |_| true)).await.map(|found| found.is_ok());
     assert_eq!(answers(&router).await, Ok(true));
     let lost = router.assign(ask(&settings, |_| panic!("in place"))).await;
@@ -65,15 +68,15 @@ async fn a_router_that_panics_while_it_is_asked_in_place_is_rebuilt_and_answers_
 }
 
 #[actix::test]
-async fn a_router_that_is_no_more_is_told_of_no_further_table() {
-    let settings = settings();
-    let fresh = || table(settings.clone(), &HashMap::default());
-    let installed = Arc::new(ArcSwap::from_pointee(fresh()));
-    let (alive, gone) = (Context::new(), Context::new());
-    let routers = vec![gone.address(), alive.address()];
-    let (started, counts) = (settings.clone(), Arc::new(Counts::default()));
-    let mut overseer = Overseer { started, installed, routers, counts };
-    drop(gone);
-    overseer.install(fresh());
-    assert_eq!(overseer.routers, [alive.address()]);
+async fn a_model_that_a_reload_adds_is_there_for_the_next_request() {
+    let (settings, counts) = (settings(), Arc::new(Counts::default()));
+    let (_overseer, installed) = start(settings.clone(), counts.clone());
+    let router = start_router(&installed, counts);
+    let answer =
+        async || router.assign(Assign { model: "new".into(), ..ask(&settings, |_| true) }).await.expect("alive");
+    assert!(matches!(answer().await, Err(Refusal { error: Error::ModelNotFound(_), .. })));
+    let mut more = settings.clone();
+    more.models.insert("new".into(), settings.models["m"].clone());
+    installed.store(Arc::new(table(more, &HashMap::default())));
+    assert!(answer().await.is_ok());
 }
