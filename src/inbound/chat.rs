@@ -14,7 +14,7 @@ use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
-    auth,
+    auth::Known,
     connection::{Door, Head},
     ids::{new_id, request_id},
     refusal::Asker,
@@ -73,10 +73,16 @@ impl Arrival {
 }
 
 /// Finds out who asks; a stranger's body is not even read. `is_whole`: the body has come along with the head.
-pub(super) fn admit(door: &Door, head: &Head, surface: Surface, is_whole: bool) -> Result<Arrival, Reply> {
+pub(super) fn admit(
+    door: &Door,
+    known: &mut Known,
+    head: &Head,
+    surface: Surface,
+    is_whole: bool,
+) -> Result<Arrival, Reply> {
     let received = clock::now();
     let table = door.worker.table();
-    match auth::user(|name| head.text(name), &table) {
+    match known.user(|name| head.text(name), &table) {
         Ok(user) => {
             let id = request_id(head.text(REQUEST_ID));
             let allowance = table.allowance(&user);

@@ -6,7 +6,7 @@ use crate::support::{
     client::{Ask, Connection, Reply},
     launch::Launch,
     process::run,
-    proxy::{HELLO, HELLO_STREAM, Proxy},
+    proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::Answer,
     settings::{Settings, TOKEN},
     sse,
@@ -82,6 +82,26 @@ async fn a_model_that_is_not_listed_for_a_user_cannot_be_asked_for() {
         assert_eq!((reply.status(), reply.error("code").as_str()), (404, "model_not_found"), "{token} {reply:?}");
     }
     assert_eq!((one.asked(), two.asked()), (0, 0));
+}
+
+#[tokio::test]
+async fn each_request_of_a_connection_is_its_own_tokens_and_one_that_a_reload_takes_away_is_refused_there_too() {
+    let (one, _two, proxy) = stage().await;
+    let mut client = Connection::open(proxy.addr).await;
+    let mut code = async |backend: &str, token: &str| {
+        client.send(&Ask::chat(hello_at(backend)).bearer(token)).await;
+        let reply = client.reply().await;
+        (reply.status(), if reply.status() == 200 { String::new() } else { reply.error("code") })
+    };
+    let served = (200, String::new());
+    for token in [TOKEN, TOKEN, "token-of-half", TOKEN] {
+        let expected = if token == TOKEN { served.clone() } else { (403, "backend_not_allowed".to_owned()) };
+        assert_eq!(code("one", token).await, expected, "{token}");
+    }
+    proxy.rewrite(&Settings::new().backend("one", one.addr).toml().replace(TOKEN, "another-token"));
+    proxy.signal("HUP");
+    proxy.logged(&["settings installed"]).await;
+    assert_eq!(code("one", TOKEN).await, (401, "invalid_api_key".to_owned()), "it was taken away");
 }
 
 #[tokio::test]

@@ -188,7 +188,8 @@ impl Door {
 
     /// A request to a model; `Err`: its client has left.
     async fn model(&self, intake: &mut Intake, head: &mut Head, surface: Surface) -> Result<Reply, ()> {
-        let arrival = match chat::admit(self, head, surface, intake.has(&head.framing)) {
+        let is_whole = intake.has(&head.framing);
+        let arrival = match chat::admit(self, &mut intake.known, head, surface, is_whole) {
             Ok(arrival) => arrival,
             Err(reply) => return Ok(reply),
         };

@@ -21,7 +21,7 @@ use super::{
     head::{Head, Unfit},
     leaving::LEAVE,
 };
-use crate::{error::Error, timer::Timer, turn::Socket, wire::http1::Framing};
+use crate::{error::Error, inbound::auth::Known, timer::Timer, turn::Socket, wire::http1::Framing};
 
 pub(in crate::inbound::connection) use self::packed::Share;
 
@@ -52,6 +52,8 @@ pub(super) struct Intake {
     input: BytesMut,
     /// Due when what is waited for comes too late.
     pub(super) late: Timer,
+    /// Whose requests came over it.
+    pub(super) known: Known,
 }
 
 /// What came of waiting for a request.
@@ -66,7 +68,7 @@ pub(super) enum Begun {
 
 impl Intake {
     pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, input: BytesMut::new(), late: Timer::new(Instant::now() + HEAD) }
+        Self { socket, input: BytesMut::new(), late: Timer::new(Instant::now() + HEAD), known: Known::default() }
     }
 
     /// From now on so much time is left.
