@@ -173,7 +173,7 @@ pub struct Counts {
     pub users: Users,
     /// By the limit that refused.
     pub limited: Limited,
-    /// Requests that history does not know of, since its queue was full or it could not be written at the end.
+    /// Attempts that history does not know of, since its queue was full or it could not be written at the end.
     pub dropped: AtomicU64,
     /// Spans of traces.
     pub traces: Counted,

@@ -269,7 +269,7 @@ impl Scrape {
         )?;
         page.counters(
             "history_dropped_total",
-            "Requests that history does not know of: its queue was full, or it could not be written at the end.",
+            "Attempts that history does not know of: its queue was full, or it could not be written at the end.",
             [(Vec::new(), get(&counts.dropped))],
         )?;
         page.gauges(

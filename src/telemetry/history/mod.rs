@@ -220,7 +220,7 @@ impl Handler<Flush> for Recorder {
         self.flush();
         let lost: u64 = self.pending.values().map(Tally::total).sum();
         if lost > 0 {
-            log::error!("history: {lost} requests could not be written and are lost");
+            log::error!("history: {lost} attempts could not be written and are lost");
             self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
             self.pending.clear();
         }
