@@ -8,10 +8,10 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     aim::{Aim, Whom},
-    client::{Answer, Client, Server, first_words, run as run_work, verdict},
+    client::{Answer, Client, Server, run as run_work, verdict},
     question::Question,
     say,
-    table::{quantile, table, width},
+    table::{first_words, quantile, table, width},
     words::Lang,
 };
 

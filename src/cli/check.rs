@@ -7,10 +7,10 @@ use futures_util::future::join_all;
 
 use super::{
     aim::Whom,
-    client::{Answer, Client, Server, first_words, run as run_work, verdict},
+    client::{Answer, Client, Server, run as run_work, verdict},
     question::Question,
     say,
-    table::{table, tint, width},
+    table::{first_words, table, tint, width},
     words::Lang,
 };
 

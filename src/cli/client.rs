@@ -12,9 +12,13 @@ use super::{
     aim::Aim,
     complain,
     question::{Question, reasons},
-    table::visible,
+    table::first_words,
 };
-use crate::{error::Error, upstream::plain::Plain, wire::sse};
+use crate::{
+    error::Error,
+    upstream::plain::Plain,
+    wire::{Malformed, peek, sse},
+};
 
 /// Where Greenroom is, and who asks.
 #[derive(Debug, Clone, Args)]
@@ -220,19 +224,20 @@ impl Client {
             let run = splitter.push(piece?).map_err(|_| "a frame is too long")?;
             for frame in sse::frames(&run) {
                 let Some(data) = frame.data else { continue };
-                if &data[..] == b"[DONE]" {
+                let seen = peek::frame(&data).map_err(|Malformed(why)| why)?;
+                if seen.done {
                     complete = true;
                     continue;
                 }
                 let chunk: Value = serde_json::from_slice(&data).map_err(|error| error.to_string())?;
-                if !chunk["error"].is_null() {
+                if seen.fault.is_some() {
                     return Err(error_words(&chunk, 200));
                 }
-                let before = answer.text.len();
-                take(&chunk, "delta", answer);
-                if answer.text.len() > before && answer.first_token_seconds.is_none() {
+                // Thoughts and calls are counted among the tokens, too.
+                if seen.content && answer.first_token_seconds.is_none() {
                     answer.first_token_seconds = Some(began.elapsed().as_secs_f64());
                 }
+                take(&chunk, "delta", answer);
             }
         }
         if complete { Ok(()) } else { Err("the stream ended before it was complete".to_owned()) }
@@ -272,15 +277,6 @@ pub(super) fn error_words(body: &Value, status: u16) -> String {
     let code = body["error"]["code"].as_str().unwrap_or_default();
     let message = body["error"]["message"].as_str().unwrap_or("no message");
     if code.is_empty() { format!("HTTP {status}: {message}") } else { format!("{code}: {message}") }
-}
-
-/// The first words of a text, on one line.
-pub(super) fn first_words(text: &str, most: usize) -> String {
-    let line = visible(&text.split_whitespace().collect::<Vec<_>>().join(" "));
-    if line.chars().count() <= most {
-        return line;
-    }
-    line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
 }
 
 /// Runs a subcommand's work on a thread of its own runtime; its error goes to standard error.

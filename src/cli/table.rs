@@ -76,6 +76,15 @@ pub(super) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
+/// The first words of a text, on one line.
+pub(super) fn first_words(text: &str, most: usize) -> String {
+    let line = visible(&text.split_whitespace().collect::<Vec<_>>().join(" "));
+    if line.chars().count() <= most {
+        return line;
+    }
+    line.chars().take(most.saturating_sub(1)).chain(['…']).collect()
+}
+
 fn padded(text: &str, room: usize) -> String {
     format!("{text}{}", " ".repeat(room.saturating_sub(text.width())))
 }

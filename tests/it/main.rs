@@ -33,6 +33,7 @@ mod learning;
 mod limits;
 mod logs;
 mod lost_calls;
+mod measured;
 mod metrics;
 mod mixed;
 mod native;

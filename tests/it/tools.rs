@@ -64,7 +64,7 @@ impl Drop for Tool {
 }
 
 /// Runs a subcommand against a proxy until it ends.
-async fn tool(proxy: &Proxy, token: &str, args: &[&str]) -> Said {
+pub(super) async fn tool(proxy: &Proxy, token: &str, args: &[&str]) -> Said {
     let url = format!("http://{}", proxy.addr);
     Tool::start(BINARY, args, &[("GREENROOM_URL", &url), ("GREENROOM_TOKEN", token)]).ended().await
 }

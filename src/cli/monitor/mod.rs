@@ -20,7 +20,8 @@ use self::{
 use super::{
     aim::{Aim, Whom},
     check::ping,
-    client::{Answer, Client, Server, first_words, run as run_work, seconds, verdict},
+    client::{Answer, Client, Server, run as run_work, seconds, verdict},
+    table::first_words,
     try_say,
     words::Lang,
 };

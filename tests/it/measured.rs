@@ -1,0 +1,33 @@
+//! What the operators' subcommands measure of an answer is what was generated, in words or not.
+
+use serde_json::{Value, json};
+
+use crate::{
+    support::{
+        proxy::Proxy,
+        script::Answer,
+        settings::{Settings, TOKEN},
+        sse,
+        upstream::Upstream,
+    },
+    tools::tool,
+};
+
+/// A frame of one choice's delta.
+fn frame(delta: &Value) -> String {
+    format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": delta}]}))
+}
+
+#[tokio::test]
+async fn thinking_and_calls_are_first_tokens_like_words() {
+    let call = json!([{"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]);
+    for delta in [json!({"reasoning_content": "Hm."}), json!({"tool_calls": call})] {
+        let answer = Answer::stream().chunk(sse::role()).chunk(frame(&delta)).finished();
+        let upstream = Upstream::always(answer).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let said = tool(&proxy, TOKEN, &["check", "--streaming", "--json"]).await;
+        let answers: Value = serde_json::from_str(&said.out).expect("JSON");
+        assert_eq!((said.code, &answers[0]["text"]), (Some(0), &json!("")), "{said:?}");
+        assert!(answers[0]["first_token_seconds"].as_f64() > Some(0.0), "{delta}: {said:?}");
+    }
+}
