@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 
 use super::{
     free_text,
-    json::read,
+    json::{read, take_texts},
     responses::tools_in::{SEARCH, bringing, is_clients_search, offered},
     scan::{self, Cursor},
     tool_names::{self, Names},
@@ -23,6 +23,8 @@ pub struct Asked {
     searches: bool,
     /// Tools were offered as `functions`, as before there were `tools`: a call is a `function_call`.
     functions: bool,
+    /// Where a client of Messages wants the answer to end.
+    stops: Vec<String>,
     /// Members that a Responses answer repeats.
     echo: Map<String, Value>,
 }
@@ -57,6 +59,7 @@ pub fn asked(dialect: Dialect, body: &[u8]) -> Asked {
         names,
         searches: tools.iter().any(is_clients_search),
         functions: dialect == Dialect::Chat && has_functions(body),
+        stops: if dialect == Dialect::Messages { stops(body) } else { Vec::new() },
         echo: if dialect == Dialect::Responses { repeated(body) } else { Map::new() },
     }
 }
@@ -73,6 +76,12 @@ impl Asked {
     /// Whether a call is a search of the client's own.
     pub(super) fn is_search(&self, tool: &str) -> bool {
         self.searches && tool == SEARCH
+    }
+
+    /// What the answer stopped at, as its server says, if the client asked for that: servers also tell what their settings or
+    /// the model's end them at, and other words.
+    pub(super) fn stopped_at<'s>(&self, said: Option<&'s str>) -> Option<&'s str> {
+        said.filter(|said| self.stops.iter().any(|stop| stop == said))
     }
 
     pub(super) fn by_functions(&self) -> bool {
@@ -127,6 +136,20 @@ fn tools(dialect: Dialect, body: &[u8], custom: bool) -> Vec<Value> {
         _ => {}
     });
     offered(listed.concat(), &input)
+}
+
+fn stops(body: &[u8]) -> Vec<String> {
+    const MEMBER: &str = "stop_sequences";
+    let mut found = Map::new();
+    if memmem::find(body, MEMBER.as_bytes()).is_some() {
+        members(body, |key, value| {
+            if key == MEMBER {
+                found.extend(read(value.as_bytes()).ok().map(|value| (MEMBER.to_owned(), value)));
+            }
+        });
+    }
+    // What is neither was refused before.
+    take_texts(&mut found, MEMBER).unwrap_or_default()
 }
 
 fn is_list(value: &str) -> bool {

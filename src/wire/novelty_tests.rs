@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
+    asked::asked,
     tests_support::{self, context},
     translate::{Dialect, ReplyContext, StreamTranslator, reply},
 };
@@ -198,22 +199,20 @@ fn openais_side_members_are_passed_over() {
 }
 
 #[test]
-fn the_sequence_that_a_server_stopped_at_is_told_whole_and_streamed() {
-    for (stop, reason) in [(json!("END"), "stop_sequence"), (json!(2), "end_turn"), (Value::Null, "end_turn")] {
+fn the_sequence_that_a_server_stopped_at_is_told_whole_and_streamed_if_the_client_asked_to_stop_there() {
+    let request = json!({"stop_sequences": ["END"], "messages": []}).to_string();
+    let ctx = || ReplyContext { asked: asked(Dialect::Messages, request.as_bytes()), ..ReplyContext::default() };
+    for (stop, told) in [(json!("END"), Some("END")), (json!("<|eot|>"), None), (json!(2), None), (Value::Null, None)] {
         let choice = json!({"index": 0, "message": {"content": "a"}, "delta": {"content": "a"}, "finish_reason": "stop", "stop_reason": stop});
         let body = json!({"choices": [choice]});
         let (whole, _) =
-            reply(Protocol::Openai, Dialect::Messages, body.to_string().as_bytes(), &ReplyContext::default())
-                .expect("a reply");
+            reply(Protocol::Openai, Dialect::Messages, body.to_string().as_bytes(), &ctx()).expect("a reply");
         let whole: Value = serde_json::from_slice(&whole).expect("JSON");
-        let events = streamed(Protocol::Openai, Dialect::Messages, &[body]);
+        let events = tests_support::streamed(Protocol::Openai, Dialect::Messages, ctx(), &[body]);
         let ended = events.iter().find(|e| e["type"] == "message_delta").expect("an end")["delta"].clone();
-        for told in [&whole, &ended] {
-            assert_eq!(
-                (&told["stop_reason"], &told["stop_sequence"].as_str()),
-                (&json!(reason), &stop.as_str()),
-                "{told}"
-            );
+        let reason = if told.is_some() { "stop_sequence" } else { "end_turn" };
+        for end in [&whole, &ended] {
+            assert_eq!((&end["stop_reason"], end["stop_sequence"].as_str()), (&json!(reason), told), "{end}");
         }
     }
 }

@@ -57,14 +57,15 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
         }
     }
     let reason = reply.finish.unwrap_or(if calls == 0 { Finish::Stop } else { Finish::ToolCalls });
+    let stop = ctx.asked.stopped_at(reply.stop_sequence.as_deref());
     Written {
         id: ids::prefixed("msg_", id),
         r#type: "message",
         role: "assistant",
         model: ctx.public.as_deref().or(reply.model.as_deref()).unwrap_or(&ctx.model),
         content,
-        stop_reason: word(reason, reply.stop_sequence.as_deref()),
-        stop_sequence: reply.stop_sequence.as_deref(),
+        stop_reason: word(reason, stop),
+        stop_sequence: stop,
         usage: usage(reply.usage.unwrap_or_default()),
     }
 }

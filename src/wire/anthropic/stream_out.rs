@@ -146,7 +146,8 @@ impl StreamWriter for Writer {
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         self.begin(None, None, None, out);
         self.close(out);
-        let delta = json!({"stop_reason": word(reason, stop_sequence), "stop_sequence": stop_sequence});
+        let stop = self.ctx.asked.stopped_at(stop_sequence);
+        let delta = json!({"stop_reason": word(reason, stop), "stop_sequence": stop});
         send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
         send("message_stop", &[], out);
     }
