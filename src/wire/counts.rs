@@ -4,12 +4,20 @@
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+/// Beyond all reason: sums of such counts would not stay sums.
+const MOST: u64 = u32::MAX as u64;
+
+/// A count, if there is one in a number's text.
+pub(crate) fn read(text: &str) -> Option<u64> {
+    let fraction = || text.parse().ok().filter(|n: &f64| *n >= 0.0).map(|n| n as u64);
+    text.parse().ok().or_else(fraction).filter(|n| *n <= MOST)
+}
+
 /// A count, if one can be read.
 pub(crate) fn maybe<'de, D: Deserializer<'de>>(from: D) -> Result<Option<u64>, D::Error> {
-    let number = |n: f64| (n.is_finite() && n >= 0.0).then_some(n as u64);
     Ok(match Value::deserialize(from)? {
-        Value::Number(n) => n.as_u64().or_else(|| n.as_f64().and_then(number)),
-        Value::String(text) => text.trim().parse().ok(),
+        Value::Number(n) => read(&n.to_string()),
+        Value::String(text) => read(text.trim()),
         _ => None,
     })
 }
@@ -30,7 +38,15 @@ mod tests {
 
     #[test]
     fn a_count_that_is_no_number_costs_no_answer() {
-        for (odd, want) in [(json!(null), 0), (json!(3.0), 3), (json!("7"), 7), (json!({}), 0), (json!(-1), 0)] {
+        for (odd, want) in [
+            (json!(null), 0),
+            (json!(3.0), 3),
+            (json!("7"), 7),
+            (json!({}), 0),
+            (json!(-1), 0),
+            (json!(1e30), 0),
+            (json!(u64::MAX), 0),
+        ] {
             let choice = json!({"index": 0, "message": {"content": "a"}, "finish_reason": "stop"});
             let chat = json!({"choices": [choice], "created": 1.5, "usage": {"prompt_tokens": odd, "completion_tokens": odd,
                 "prompt_tokens_details": {"cached_tokens": odd}}});
