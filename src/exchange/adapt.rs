@@ -6,6 +6,7 @@ use super::request::Request;
 use crate::{
     error::{Class, Failed, Told},
     router::table::Target,
+    telemetry::log::plain,
     wire::{
         envelope::Change,
         foreign,
@@ -68,7 +69,8 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
     match translate::request(request.surface.dialect(), body, &into) {
         Ok(made) => {
             if !made.dropped.is_empty() {
-                log::debug!("not expressible for {}, dropped: {}", target.handle.name(), made.dropped.join(", "));
+                let (count, to) = (made.dropped.len(), target.handle.name());
+                log::debug!("not expressible for {to}, {count} dropped:{}", first_of(&made.dropped));
             }
             Ok(Outgoing { body: vec![made.body.into()], trials: made.trials })
         }
@@ -83,4 +85,15 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
             Err(Failed { status: Some(400), told: Some(told), ..Failed::new(class, message) })
         }
     }
+}
+
+/// The first of these members, which clients name as they like, each behind a blank.
+fn first_of(members: &[String]) -> String {
+    const MOST: usize = 8;
+    let mut line = String::new();
+    for member in members.iter().take(MOST) {
+        line.push(' ');
+        plain(member, &mut line);
+    }
+    line
 }

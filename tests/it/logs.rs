@@ -86,6 +86,21 @@ async fn the_decision_is_shown_at_debug_level() {
 }
 
 #[tokio::test]
+async fn members_that_nobody_knows_forge_no_line_and_make_no_long_one() {
+    let upstream = Upstream::always(Answer::json(500, "{}")).await;
+    let settings = Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"anthropic\"");
+    let proxy = Launch::new(&settings).env("RUST_LOG", "debug").start().await;
+    let mut body = serde_json::from_str::<Value>(HELLO).expect("JSON");
+    for n in 0..40 {
+        body[format!("odd{n}\nforged {}", "x".repeat(500))] = 1.into();
+    }
+    proxy.chat(body.to_string()).await;
+    let line = proxy.logged(&["DEBUG", "not expressible for only", "odd0"]).await;
+    assert!(line.contains(" 40 ") && line.len() < 1500, "{line}");
+    assert!(!proxy.log().lines().any(|line| line.starts_with("forged")), "{}", proxy.log());
+}
+
+#[tokio::test]
 async fn a_gate_that_shuts_says_what_the_provider_said_in_words_but_never_in_its_text() {
     let refused = r#"{"error":{"message":"Incorrect key sk-private-1.","type":"the key sk-private-2 is bad","code":"invalid_api_key"}}"#;
     let upstream = Upstream::always(Answer::json(401, refused)).await;
@@ -146,6 +161,7 @@ async fn names_that_clients_make_up_forge_no_lines_and_no_fields() {
     let forged = "m\nINFO greenroom::request] id=forged user=root status=200";
     proxy.chat(json!({"model": forged, "messages": []}).to_string()).await;
     proxy.chat(json!({"model": "m", "messages": [], "backend": forged}).to_string()).await;
+    proxy.chat(json!({"model": "\u{202e}m\u{200b}", "messages": []}).to_string()).await;
     proxy.ask(&Ask::chat(HELLO).bearer(TOKEN).header("x-request-id", "x id=forged")).await;
     proxy.ask(&Ask::chat(HELLO).bearer(TOKEN).header("x-request-id", "the-last")).await;
     proxy.logged(&["id=the-last"]).await;
@@ -154,6 +170,7 @@ async fn names_that_clients_make_up_forge_no_lines_and_no_fields() {
         line.starts_with("INFO") || field(line, "id") == Some("forged") || field(line, "user") == Some("root")
     });
     assert_eq!(forged, None);
+    assert!(!log.contains(['\u{202e}', '\u{200b}']), "nothing turns a line about or hides in it: {log}");
 }
 
 #[tokio::test]

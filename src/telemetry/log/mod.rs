@@ -12,6 +12,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
+use unicode_width::UnicodeWidthChar;
 
 use super::story::{Millis, Story, ms};
 use crate::error::Error;
@@ -267,10 +268,11 @@ pub fn refused(id: &str, user: Option<&str>, model: Option<&str>, error: &Error,
     );
 }
 
-/// A client's text in a log line: nothing in it can begin a new line or a new field.
-fn plain(text: &str, line: &mut String) {
+/// A client's text in a log line: nothing in it can begin a new line or a new field, turn the line about or hide in it.
+pub fn plain(text: &str, line: &mut String) {
     if text.len() <= 80 && text.bytes().all(|b| b.is_ascii_graphic() && b != b'=') {
         return line.push_str(text);
     }
-    line.extend(text.chars().take(80).map(|c| if c.is_control() || c.is_whitespace() || c == '=' { '_' } else { c }));
+    let is_seen = |c: char| c.width().is_some_and(|width| width > 0) && !c.is_whitespace() && c != '=';
+    line.extend(text.chars().take(80).map(|c| if is_seen(c) { c } else { '_' }));
 }
