@@ -267,9 +267,9 @@ pub(crate) enum Reasoning {
 }
 
 impl Reasoning {
-    /// Reads an effort word.
-    pub(crate) fn effort(word: &str) -> Self {
-        if word == "none" { Self::Off } else { Self::Effort(word.to_owned()) }
+    /// Reads an effort word; an empty one says nothing.
+    pub(crate) fn effort(word: &str) -> Option<Self> {
+        (!word.is_empty()).then(|| if word == "none" { Self::Off } else { Self::Effort(word.to_owned()) })
     }
 
     /// As tokens to think; the steps are those of Google's own OpenAI endpoint.

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
+    Protocol, losses_tests,
     tests_support::{self, context},
     translate::{Dialect, Refused, reply},
 };
@@ -267,4 +267,32 @@ fn an_answer_already_begun_is_continued_without_a_budget_to_think() {
     let (out, dropped) = asked(Protocol::Anthropic, "claude-sonnet-4-5", &body).expect("a request");
     assert_eq!(out["messages"][1]["content"][0]["text"], "It is");
     assert_eq!((out.get("thinking"), dropped), (None, vec!["reasoning_effort".to_owned()]));
+}
+
+#[test]
+fn what_is_not_read_of_wishes_for_thinking_is_told() {
+    for (dialect, wish, left) in [
+        (
+            Dialect::Messages,
+            json!({"output_config": {"effort": "low", "task_budget": {"total": 9}}}),
+            "output_config.task_budget",
+        ),
+        (Dialect::Messages, json!({"thinking": {"type": "adaptive", "display": "omitted"}}), "thinking.display"),
+        (Dialect::Responses, json!({"reasoning": {"effort": "low", "summary": "auto", "mode": "m"}}), "reasoning.mode"),
+    ] {
+        let request = losses_tests::asked(dialect, wish);
+        assert_eq!(tests_support::sent(dialect, (Protocol::Openai, "gpt-5"), &request).1, [left]);
+    }
+}
+
+#[test]
+fn an_effort_without_a_word_is_no_wish() {
+    for (dialect, empty) in [
+        (Dialect::Chat, json!({"reasoning_effort": ""})),
+        (Dialect::Messages, json!({"output_config": {"effort": ""}})),
+        (Dialect::Responses, json!({"reasoning": {"effort": ""}})),
+    ] {
+        let told = |more| sent(dialect, Protocol::Openai, "gpt-5", &losses_tests::asked(dialect, more));
+        assert_eq!(told(empty), told(json!({})), "{dialect:?}");
+    }
 }

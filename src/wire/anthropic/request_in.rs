@@ -59,11 +59,12 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         request.format = Some(schema(&format)?);
         request.format_binds = true;
     }
-    if let Some(effort) = owned(&config, "effort")
+    if let Some(effort) = owned(&config, "effort").as_deref().and_then(Reasoning::effort)
         && matches!(request.reasoning, None | Some(Reasoning::Adaptive))
     {
-        request.reasoning = Some(Reasoning::effort(&effort));
+        request.reasoning = Some(effort);
     }
+    unread(&config, &["format", "effort"], "output_config", &mut request.losses);
     for (key, value) in &map {
         let idle = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         if !idle {

@@ -83,7 +83,7 @@ mod tests {
         assert_eq!(told("gemini-2.5-flash", Reasoning::Off), json!({"thinkingBudget": 0}));
         assert_eq!(told("gemini-2.5-pro", Reasoning::Off), json!({"thinkingBudget": 128}));
         assert_eq!(told("gemini-3-flash", Reasoning::Off), json!({"thinkingLevel": "minimal"}));
-        let medium = |name| told(name, Reasoning::effort("medium"))["thinkingLevel"].clone();
+        let medium = |name| told(name, Reasoning::Effort("medium".into()))["thinkingLevel"].clone();
         assert_eq!((medium("gemini-3-pro"), medium("gemini-3.1-pro")), (json!("high"), json!("medium")));
         assert!(Model::of("gemini-flash-latest").is_third() && !Model::of("gemini-2.5-pro").is_third());
     }

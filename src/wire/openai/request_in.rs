@@ -10,7 +10,7 @@ use super::{
         free_text,
         json::{
             invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text,
-            take_texts, text, unknown,
+            take_texts, text, unknown, unread,
         },
         translate::Refused,
     },
@@ -52,7 +52,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.format = take(&mut map, "response_format").map(|v| format(&v)).transpose()?.flatten();
     let effort = take_text(&mut map, "reasoning_effort")?;
     let thinking = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
-    request.reasoning = thinking.or(effort.as_deref().map(Reasoning::effort));
+    request.reasoning = thinking.or(effort.as_deref().and_then(Reasoning::effort));
     request.metadata = match take(&mut map, "metadata") {
         Some(Value::Object(metadata)) => Some(metadata),
         Some(_) => return Err(invalid(Some("metadata"), "'metadata' must be an object")),
@@ -100,6 +100,7 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
 
 /// Anthropic's `thinking` member, which gateways take beside `reasoning_effort`.
 pub(crate) fn thinking_budget(value: &Value, losses: &mut Vec<Loss>) -> Option<Reasoning> {
+    unread(value, &["type", "budget_tokens"], "thinking", losses);
     match text(value, "type") {
         "enabled" => {
             Some(value.get("budget_tokens").and_then(Value::as_u64).map_or(Reasoning::Adaptive, Reasoning::Budget))

@@ -90,7 +90,9 @@ fn switches(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(
         request.metadata = Some(metadata);
     }
     if let Some(reasoning) = take(map, "reasoning") {
-        request.reasoning = owned(&reasoning, "effort").as_deref().map(Reasoning::effort);
+        request.reasoning = owned(&reasoning, "effort").as_deref().and_then(Reasoning::effort);
+        // A summary is what thinking is told as, asked for or not.
+        unread(&reasoning, &["effort", "summary"], "reasoning", &mut request.losses);
     }
     if let Some(text) = take(map, "text") {
         request.format = format(text.get("format").unwrap_or(&Value::Null))?;
