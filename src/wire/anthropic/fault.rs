@@ -11,17 +11,21 @@ use super::super::{
 /// Reads an error body, whatever it is.
 pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let mut fault = match value.get("error").or_else(|| value.get("detail")) {
-        Some(error) => detail(error),
-        None => detail(&value),
-    };
-    fault.status = Some(status);
+    let error = value.get("error").or_else(|| value.get("detail")).unwrap_or(&value);
+    let mut fault = Fault { status: Some(status), ..said(error) };
     refine(&mut fault);
     fault
 }
 
-/// Reads an `error` member. The type doubles as code: Anthropic has no other.
+/// Reads an `error` member that came without a status.
 pub(crate) fn detail(error: &Value) -> Fault {
+    let mut fault = said(error);
+    refine(&mut fault);
+    fault
+}
+
+/// What it says, as it stands. The type doubles as code: Anthropic has no other.
+fn said(error: &Value) -> Fault {
     if let Some(message) = error.as_str() {
         return Fault { message: message.to_owned(), ..Fault::default() };
     }
@@ -47,16 +51,14 @@ pub(crate) fn detail(error: &Value) -> Fault {
     };
     // Said beside the type where it matters: a spend limit is no rate limit.
     let code = error.pointer("/details/error_code").and_then(Value::as_str).unwrap_or(code);
-    let mut fault = Fault {
+    Fault {
         status,
         code: code.to_owned(),
         message: text(error, "message").to_owned(),
         param: owned(error, "param"),
         kind,
         retry_after: None,
-    };
-    refine(&mut fault);
-    fault
+    }
 }
 
 #[cfg(test)]
@@ -66,6 +68,14 @@ mod tests {
     fn said(kind: &str, message: &str) -> Fault {
         let body = serde_json::json!({"type": "error", "error": {"type": kind, "message": message}});
         read(400, body.to_string().as_bytes())
+    }
+
+    #[test]
+    fn the_status_that_an_error_came_with_outranks_that_of_its_type() {
+        let body = serde_json::json!({"error": {"type": "invalid_request_error", "message": "prompt is too long"}});
+        let code = |status| read(status, body.to_string().as_bytes()).code;
+        assert_eq!([code(400), code(500)], ["context_length_exceeded", "invalid_request_error"]);
+        assert_eq!(detail(&body["error"]).code, "context_length_exceeded");
     }
 
     #[test]
