@@ -3,8 +3,8 @@
 use super::Fault;
 
 /// Wordings of a prompt that does not fit, alone or with its answer, in lower case: OpenAI, Anthropic, Gemini, vLLM, llama.cpp,
-/// xAI, Moonshot, Mistral.
-const TOO_LONG: [&str; 12] = [
+/// xAI, Moonshot, Mistral, text-generation-inference.
+const TOO_LONG: [&str; 14] = [
     "context length",
     "context_length",
     "prompt is too long",
@@ -17,6 +17,8 @@ const TOO_LONG: [&str; 12] = [
     "available context size",
     "maximum prompt length",
     "exceeded model token limit",
+    "`inputs` must have less than",
+    "`inputs` tokens + `max_new_tokens` must be",
 ];
 /// How Anthropic says that an account has no money, in lower case; servers that pass it on say it likewise.
 const NO_CREDIT: &str = "your credit balance is too low";

@@ -2,8 +2,8 @@
 //! at "prompt is too long", and asks for a shorter answer where it is told by how much the two together exceed the limit.
 
 /// What stands in front of the limit, in lower case: OpenAI and vLLM, `SGLang`, LM Studio, Gemini, llama.cpp, xAI, Moonshot,
-/// Mistral, Alibaba.
-const LIMIT: [&str; 14] = [
+/// Mistral, Alibaba, text-generation-inference.
+const LIMIT: [&str; 16] = [
     "configured limit of ",
     "maximum context length is ",
     "maximum context length of ",
@@ -18,9 +18,11 @@ const LIMIT: [&str; 14] = [
     "token limit: ",
     "too large for model with ",
     "input length should be [1, ",
+    "`max_new_tokens` must be <= ",
+    "`inputs` must have less than ",
 ];
 /// What stands in front of the prompt's tokens, in lower case.
-const INPUT: [&str; 9] = [
+const INPUT: [&str; 10] = [
     "messages resulted in ",
     "input token count (",
     "prompt contains at least ",
@@ -30,6 +32,7 @@ const INPUT: [&str; 9] = [
     "the input (",
     "request (",
     "(length ",
+    "given: ",
 ];
 /// What stands behind them.
 const OF_INPUT: [&str; 5] =
@@ -37,8 +40,14 @@ const OF_INPUT: [&str; 5] =
 /// What stands in front of the tokens that the answer may have, in lower case.
 const OUTPUT: [&str; 2] = ["max_tokens=", "is too large: "];
 /// What stands behind them.
-const OF_OUTPUT: [&str; 5] =
-    [" in the completion", " tokens for the completion", " for the completion", " in the output", " output tokens"];
+const OF_OUTPUT: [&str; 6] = [
+    " in the completion",
+    " tokens for the completion",
+    " for the completion",
+    " in the output",
+    " output tokens",
+    " `max_new_tokens`",
+];
 /// What stands in front of both together, in lower case.
 const TOTAL: [&str; 3] = ["you requested about ", "you requested ", "a total of "];
 
@@ -167,6 +176,14 @@ mod tests {
                 "This model's maximum context length is 128,000 tokens. However, your messages resulted in 1,130,000 tokens.",
                 "1130000 tokens > 128000 maximum",
             ),
+            (
+                "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000",
+                "5000 tokens > 4095 maximum",
+            ),
+            (
+                "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 4096. Given: 5000 `inputs` tokens and 20 `max_new_tokens`",
+                "5000 tokens > 4096 maximum",
+            ),
             // With so little left, a shorter answer is of no use to anybody.
             (
                 "This model's maximum context length is 40960 tokens. However, you requested 71000 tokens (39000 in the messages, 32000 in the completion).",
@@ -198,6 +215,10 @@ mod tests {
             (
                 "Requested token count exceeds the model's maximum context length of 131072 tokens. You requested a total of 142096 tokens: 110096 tokens from the input messages and 32000 tokens for the completion.",
                 "110096 + 32000 > 131072",
+            ),
+            (
+                "Input validation error: `inputs` tokens + `max_new_tokens` must be <= 32768. Given: 9000 `inputs` tokens and 30000 `max_new_tokens`",
+                "9000 + 30000 > 32768",
             ),
             ("max_tokens=32000 cannot be greater than max_model_len=8192", "0 + 32000 > 8192"),
         ] {

@@ -85,6 +85,12 @@ async fn claude_code_is_told_that_a_request_is_too_long_in_the_words_at_which_it
             openai("max_tokens=32000 cannot be greater than max_model_len=8192"),
             "input length and `max_tokens` exceed context limit: 0 + 32000 > 8192, ",
         ),
+        (
+            "openai",
+            422,
+            json!({"error": "Input validation error: `inputs` must have less than 4095 tokens. Given: 5000", "error_type": "validation"}),
+            "prompt is too long: 5000 tokens > 4095 maximum. Input",
+        ),
     ] {
         let (_one, proxy) = alone(protocol, "theirs", Answer::json(status, &error.to_string())).await;
         let ask = json!({"model": "m", "max_tokens": 32000, "messages": [{"role": "user", "content": "q"}]});
@@ -94,7 +100,7 @@ async fn claude_code_is_told_that_a_request_is_too_long_in_the_words_at_which_it
         assert!(reply.error("message").starts_with(want), "{reply:?}");
         // Others know the provider's words.
         let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "input": "q"})).await;
-        let said = error["error"]["message"].as_str().expect("a message");
+        let said = error["error"]["message"].as_str().or(error["error"].as_str()).expect("a message");
         assert_eq!((reply.error("code").as_str(), reply.error("message").as_str()), ("context_length_exceeded", said));
     }
 }
