@@ -1,12 +1,12 @@
 //! Owns diagnosing: a backend tried step by step, so that the first step that fails names the fault.
 
-use std::{sync::Arc, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::trial::Trial;
-use crate::{error::Failed, settings::Backend};
+use crate::{error::Failed, settings::Backend, upstream::Client};
 
 /// Longest time for one step.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -87,7 +87,7 @@ pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
 
 async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
     let (secure, asked) = (backend.address.secure, backend.asks_usage());
-    let trial = Trial::new(backend, model);
+    let trial = Trial::new(backend.clone(), Rc::new(Client::new(backend)), model);
     let mut addresses = Vec::new();
     let resolved = within(PATIENCE, async {
         addresses = trial.resolve().await?;

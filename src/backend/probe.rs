@@ -3,7 +3,6 @@
 use std::{rc::Rc, sync::Arc};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use serde_json::json;
 use tokio::time::Instant;
 
 use super::{
@@ -11,7 +10,7 @@ use super::{
     breaker::Breaker,
     gate::{Gate, GateCell},
     messages::ProbeNow,
-    trial::{ONE_TOKEN, question},
+    trial::Trial,
     vouch::{Shown, Whose},
 };
 use crate::{
@@ -101,19 +100,20 @@ async fn ask(
     kind: ProbeKind,
     model: Arc<str>,
 ) -> Result<Shown, Failed> {
-    let (endpoint, body) = match kind {
-        ProbeKind::Completion => (Endpoint::Chat, question(&backend, &model, json!({"max_tokens": ONE_TOKEN}))?),
-        ProbeKind::Models | ProbeKind::Off => (Endpoint::Models, Vec::new()),
-    };
+    let paid = kind == ProbeKind::Completion;
     let limit = backend.deadlines.first_token_soft;
-    let answer = tokio::time::timeout(limit, client.send(Instant::now(), endpoint, &model, &[], body)).await;
+    let answered = async {
+        if paid {
+            return Trial::new(backend, client, model).status().await;
+        }
+        client.send(Instant::now(), Endpoint::Models, &model, &[], Vec::new()).await.map(|answer| answer.status())
+    };
     let late = || Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}"));
-    let answer = answer.map_err(|_| late())??;
-    let status = answer.status();
+    let status = tokio::time::timeout(limit, answered).await.map_err(|_| late())??;
     if (200..300).contains(&status) {
-        return Ok(if endpoint == Endpoint::Models { Shown::List } else { Shown::Completion });
+        return Ok(if paid { Shown::Completion } else { Shown::List });
     }
-    if endpoint == Endpoint::Models && has_no_models_list(status) {
+    if !paid && has_no_models_list(status) {
         return Ok(Shown::Reachable);
     }
     let class = match classify(&Fault { status: Some(status), ..Fault::default() }) {

@@ -1,6 +1,6 @@
 //! Owns the questions of a diagnosis: put in the backend's own protocol, answers read strictly.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::{
     settings::Backend,
     upstream::{Answer, Client, Endpoint, classify::has_no_models_list},
     wire::{
-        Fault, Malformed, sse,
+        Fault, Malformed, limit, sse,
         translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
     },
 };
@@ -20,14 +20,16 @@ use crate::{
 /// Bytes of an answer that are looked at.
 const MOST: usize = 256 << 10;
 
-/// The limit of the smallest answer.
-pub(super) const ONE_TOKEN: u32 = 1;
+/// Asks for the smallest answer.
+fn one_token() -> Value {
+    json!({"max_tokens": 1})
+}
 
 /// A short question to `model` with `extra` members of a chat, put as a client's would be that is translated: models differ in
-/// what they take, also within one protocol.
-pub(super) fn question(backend: &Backend, model: &str, extra: Value) -> Result<Vec<Bytes>, Failed> {
+/// what they take, also within one protocol. `reasons`: it has said that it does.
+fn question(backend: &Backend, model: &str, extra: &Value, reasons: bool) -> Result<Vec<Bytes>, Failed> {
     let mut body = json!({"messages": [{"role": "user", "content": "What time is it?"}]});
-    if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra) {
+    if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra.clone()) {
         body.extend(extra);
     }
     let protocol = backend.protocol;
@@ -43,15 +45,23 @@ pub(super) fn question(backend: &Backend, model: &str, extra: Value) -> Result<V
         ask_usage: backend.asks_usage(),
     };
     let translated = translate::request(Dialect::Chat, body.to_string().as_bytes(), &target);
-    let unsaid = |_| Failed::new(Class::ProviderInvalid, "the question cannot be put in its protocol");
-    Ok(vec![translated.map_err(unsaid)?.body.into()])
+    let unsaid = || Failed::new(Class::ProviderInvalid, "the question cannot be put in its protocol");
+    let mut body = translated.map_err(|_| unsaid())?.body;
+    if reasons {
+        let mut reworded = serde_json::from_slice(&body).map_err(|_| unsaid())?;
+        limit::reword(&mut reworded);
+        body = reworded.to_string().into_bytes();
+    }
+    Ok(vec![body.into()])
 }
 
 /// A backend on trial.
 pub(super) struct Trial {
     backend: Arc<Backend>,
-    client: Client,
+    client: Rc<Client>,
     model: Arc<str>,
+    /// The model has said that it reasons.
+    reasons: Cell<bool>,
 }
 
 /// What a whole answer showed.
@@ -63,8 +73,8 @@ pub(super) struct Reply {
 }
 
 impl Trial {
-    pub(super) fn new(backend: Arc<Backend>, model: Arc<str>) -> Self {
-        Self { client: Client::new(backend.clone()), backend, model }
+    pub(super) fn new(backend: Arc<Backend>, client: Rc<Client>, model: Arc<str>) -> Self {
+        Self { backend, client, model, reasons: Cell::default() }
     }
 
     pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Wrong> {
@@ -82,16 +92,21 @@ impl Trial {
     }
 
     pub(super) async fn list(&self) -> Result<String, Wrong> {
-        let answer = self.client.send(Instant::now(), Endpoint::Models, &self.model, &[], Vec::new()).await?;
+        let mut answer = self.client.send(Instant::now(), Endpoint::Models, &self.model, &[], Vec::new()).await?;
         match answer.status() {
             200..300 => Ok("the models list was given".to_owned()),
             status if has_no_models_list(status) => Ok("no models list here; the next steps tell".to_owned()),
-            _ => Err(self.refusal(answer).await),
+            _ => Err(self.refusal(&mut answer).await),
         }
     }
 
     pub(super) async fn ask_for_one_token(&self) -> Result<Reply, Wrong> {
-        self.ask(json!({"max_tokens": ONE_TOKEN})).await
+        self.ask(one_token()).await
+    }
+
+    /// The status of the answer to a question for one token.
+    pub(super) async fn status(&self) -> Result<u16, Failed> {
+        Ok(self.put(Endpoint::Chat, one_token()).await?.0.status())
     }
 
     pub(super) async fn call_a_tool(&self) -> Result<Reply, Wrong> {
@@ -103,7 +118,7 @@ impl Trial {
 
     /// Asks for a stream, which has to be whole; whether it counted its tokens.
     pub(super) async fn stream(&self) -> Result<bool, Wrong> {
-        let mut answer = self.send(Endpoint::ChatStream, json!({"max_tokens": 5, "stream": true})).await?;
+        let mut answer = self.well(Endpoint::ChatStream, json!({"max_tokens": 5, "stream": true})).await?;
         let is_stream = match answer.is_event_stream() {
             Some(told) => told,
             None => answer.begins_events().await.map_err(|broken| broken.0)?,
@@ -146,7 +161,7 @@ impl Trial {
 
     /// Asks with `extra` members, and reads the whole answer.
     async fn ask(&self, extra: Value) -> Result<Reply, Wrong> {
-        let mut answer = self.send(Endpoint::Chat, extra).await?;
+        let mut answer = self.well(Endpoint::Chat, extra).await?;
         let bytes = read(&mut answer).await?;
         let reply = translate::reply(self.backend.protocol, Dialect::Chat, &bytes, &self.context());
         let (chat, seen) = reply.map_err(malformed)?;
@@ -158,26 +173,45 @@ impl Trial {
         Ok(Reply { counted: seen.usage.is_some(), called })
     }
 
-    /// Sends a question; its answer is a 2xx.
-    async fn send(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Wrong> {
-        let body = question(&self.backend, &self.model, extra)?;
-        let answer = self.client.send(Instant::now(), endpoint, &self.model, &[], body).await?;
+    /// Sends a question; its answer is a 2xx that can be read.
+    async fn well(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Wrong> {
+        let (mut answer, refusal) = self.put(endpoint, extra).await?;
+        if let Some(fault) = refusal {
+            return Err(told(Some(400), &fault));
+        }
         if !(200..300).contains(&answer.status()) {
-            return Err(self.refusal(answer).await);
+            return Err(self.refusal(&mut answer).await);
         }
         answer.packed().map_or(Ok(answer), |why| Err(why.into()))
+    }
+
+    /// Sends a question, once more where the model says that it reasons. Of a 400 the body is read, and what it says.
+    async fn put(&self, endpoint: Endpoint, extra: Value) -> Result<(Answer, Option<Fault>), Failed> {
+        loop {
+            let body = question(&self.backend, &self.model, &extra, self.reasons.get())?;
+            let mut answer = self.client.send(Instant::now(), endpoint, &self.model, &[], body).await?;
+            if answer.status() != 400 {
+                return Ok((answer, None));
+            }
+            let fault = self.fault(&mut answer).await;
+            if !limit::is_unknown(fault.param.as_deref()) || self.reasons.replace(true) {
+                return Ok((answer, Some(fault)));
+            }
+        }
     }
 
     fn context(&self) -> ReplyContext {
         ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string(), ..ReplyContext::default() }
     }
 
-    /// An error in words that tell no secret: status, type, code.
-    async fn refusal(&self, mut answer: Answer) -> Wrong {
-        let status = answer.status();
+    async fn refusal(&self, answer: &mut Answer) -> Wrong {
+        told(Some(answer.status()), &self.fault(answer).await)
+    }
+
+    async fn fault(&self, answer: &mut Answer) -> Fault {
         // The status alone says enough where the body breaks off.
-        let body = read(&mut answer).await.unwrap_or_default();
-        told(Some(status), &translate::fault(self.backend.protocol, status, &body))
+        let body = read(answer).await.unwrap_or_default();
+        translate::fault(self.backend.protocol, answer.status(), &body)
     }
 }
 
@@ -196,6 +230,7 @@ fn malformed(Malformed(why): Malformed) -> Wrong {
     format!("it is not what its protocol says ({why})").into()
 }
 
+/// An error in words that tell no secret: status, type, code.
 fn told(status: Option<u16>, fault: &Fault) -> Wrong {
     let number = status.map_or_else(String::new, |status| format!("HTTP {status} "));
     Wrong { status, said: format!("{number}{} {}", fault.kind, fault.code).trim_end().to_owned() }

@@ -8,16 +8,11 @@ use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use super::{
-    aim::Aim,
-    complain,
-    question::{Question, reasons},
-    table::first_words,
-};
+use super::{aim::Aim, complain, question::Question, table::first_words};
 use crate::{
     error::Error,
     upstream::plain::Plain,
-    wire::{Malformed, peek, sse},
+    wire::{Malformed, limit, peek, sse},
 };
 
 /// Where Greenroom is, and who asks.
@@ -202,7 +197,7 @@ impl Client {
         answer.status = Some(reply.status);
         if reply.status == 400 {
             let refusal = json(reply.text().await?)?;
-            if !reasons(&refusal) {
+            if !limit::is_unknown(refusal["error"]["param"].as_str()) {
                 return Err(error_words(&refusal, 400));
             }
             *began = Instant::now();

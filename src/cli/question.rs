@@ -1,9 +1,9 @@
 //! Owns what a subcommand asks of a backend: a short chat, its limit in the words that the model takes.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::aim::Aim;
-use crate::wire::translate::THOUGHTS;
+use crate::wire::limit;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -20,12 +20,10 @@ impl Question {
             "model": aim.model,
             "backend": aim.backend,
             "messages": [{"role": "user", "content": self.prompt}],
+            "max_tokens": self.max_tokens,
         });
         if reasons {
-            body["max_completion_tokens"] = self.max_tokens.saturating_add(THOUGHTS).into();
-        } else {
-            // Most other servers know only this one.
-            body["max_tokens"] = self.max_tokens.into();
+            limit::reword(&mut body);
         }
         if self.stream {
             body["stream"] = true.into();
@@ -33,9 +31,4 @@ impl Question {
         }
         body.to_string()
     }
-}
-
-/// Whether an error says that the model knows no `max_tokens`: those of OpenAI that reason do not.
-pub(super) fn reasons(error: &Value) -> bool {
-    error["error"]["param"] == "max_tokens"
 }

@@ -35,6 +35,7 @@ mod ids;
 #[cfg(test)]
 mod images_tests;
 mod json;
+pub mod limit;
 #[cfg(test)]
 mod losses_tests;
 mod mime;

@@ -92,35 +92,41 @@ async fn a_completion_of_one_token_may_be_asked_for_instead() {
 }
 
 #[tokio::test]
-async fn a_model_that_reasons_is_asked_in_words_that_it_takes() {
-    let well = Arc::new(AtomicBool::new(false));
-    let cell = well.clone();
-    let one = Upstream::start(move |_, ask| {
-        if cell.load(SeqCst) {
-            reasoning(&serde_json::from_slice(&ask.body).unwrap_or_default())
-        } else {
-            Answer::json(500, "{}")
+async fn a_model_that_reasons_is_asked_in_words_that_it_takes_be_it_that_only_it_says_so() {
+    // A deployment may have any name.
+    for model in ["gpt-5", "house"] {
+        let well = Arc::new(AtomicBool::new(false));
+        let cell = well.clone();
+        let one = Upstream::start(move |_, ask| {
+            if cell.load(SeqCst) {
+                reasoning(&serde_json::from_slice(&ask.body).unwrap_or_default())
+            } else {
+                Answer::json(500, "{}")
+            }
+        })
+        .await;
+        let lines = "probe = \"completion\"\nprobe_every = \"50ms\"\nbackoff_min = \"30s\"\nbreaker_failures = 2";
+        let settings = Settings::new()
+            .target("one", one.addr, &format!("model = \"{model}\""))
+            .set("failover", "max_attempts = 1")
+            .set("backends.one", lines);
+        let proxy = Proxy::start(&settings).await;
+        for _ in 0..2 {
+            assert_eq!(proxy.hello().await.status(), 502);
         }
-    })
-    .await;
-    let lines = "probe = \"completion\"\nprobe_every = \"50ms\"\nbackoff_min = \"30s\"\nbreaker_failures = 2";
-    let settings = Settings::new()
-        .target("one", one.addr, "model = \"gpt-5\"")
-        .set("failover", "max_attempts = 1")
-        .set("backends.one", lines);
-    let proxy = Proxy::start(&settings).await;
-    for _ in 0..2 {
-        assert_eq!(proxy.hello().await.status(), 502);
+        proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+        well.store(true, SeqCst);
+        opened(&proxy).await;
+        let before = one.asked();
+        let steps = proxy.post("/admin/backends/one/diagnose").await.json();
+        let outcome = |name: &str| {
+            let step = steps["steps"].as_array().and_then(|all| all.iter().find(|step| step["step"] == name));
+            step.map_or(Value::Null, |step| step["outcome"].clone())
+        };
+        assert_eq!(["one token", "stream", "tool call"].map(outcome), ["ok"; 3], "{model}: {steps}");
+        let learned = usize::from(model == "house");
+        assert_eq!(one.asked() - before, 4 + learned, "said once, it is known");
     }
-    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
-    well.store(true, SeqCst);
-    opened(&proxy).await;
-    let steps = proxy.post("/admin/backends/one/diagnose").await.json();
-    let outcome = |name: &str| {
-        let step = steps["steps"].as_array().and_then(|all| all.iter().find(|step| step["step"] == name));
-        step.map_or(Value::Null, |step| step["outcome"].clone())
-    };
-    assert_eq!(["one token", "stream", "tool call"].map(outcome), ["ok"; 3], "{steps}");
 }
 
 #[tokio::test]
