@@ -143,6 +143,8 @@ fn prepare(
     asked: &mut Option<Arc<str>>,
 ) -> Result<Rc<Request>, Error> {
     let Arrival { surface, id, received, authorised, is_whole, table, user, trace, .. } = arrival;
+    let is_chaos = table.settings.server.chaos && user.admin && head.text("x-greenroom-chaos") == Some("panic");
+    assert!(!is_chaos, "crashed on request of an operator");
     let began = if is_whole { authorised } else { clock::now() };
     let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),

@@ -41,7 +41,7 @@ pub struct Server {
     pub watch_every: Duration,
     /// Requests and tokens are counted by user, too.
     pub metrics_by_user: bool,
-    /// Admin actions that kill actors on purpose.
+    /// Admin actions that kill actors, and admins' requests that panic, on purpose.
     pub chaos: bool,
 }
 

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::support::{
+    client::{Ask, Connection},
     eventually,
-    proxy::{HELLO_STREAM, Proxy, hello_at},
+    proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate},
-    settings::Settings,
+    settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
     wire::End,
@@ -142,12 +143,28 @@ async fn a_killed_router_comes_back_and_streams_under_way_go_on() {
 }
 
 #[tokio::test]
+async fn a_request_that_panics_costs_nobody_else_anything_and_its_log_line_names_its_user() {
+    let (_one, _two, proxy) = stage(true, &Gate::new()).await;
+    let mut client = Connection::open(proxy.addr).await;
+    let ask = Ask::chat(HELLO).bearer(TOKEN).header("x-request-id", "the-one");
+    client.send(&ask.clone().header("x-greenroom-chaos", "panic")).await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status(), reply.error("type").as_str()), (500, "server_error"), "{reply:?}");
+    proxy.logged(&["request the-one panicked: crashed on request of an operator"]).await;
+    let line = proxy.logged(&["greenroom::request", "id=the-one", "status=500", "class=gateway_internal"]).await;
+    assert!(line.contains(" user=tester "), "{line}");
+    client.send(&ask).await;
+    assert_eq!(client.reply().await.status(), 200);
+}
+
+#[tokio::test]
 async fn nothing_can_be_killed_unless_the_settings_allow_it() {
     let (_one, _two, proxy) = stage(false, &Gate::new()).await;
     for path in ["/admin/chaos/backends/one", "/admin/chaos/router"] {
         let reply = proxy.post(path).await;
         assert!(matches!(reply.status(), 403 | 404), "{reply:?}");
     }
+    assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer(TOKEN).header("x-greenroom-chaos", "panic")).await.status(), 200);
     assert_eq!(proxy.report("one").await["restarts"]["count"], 0);
 }
 

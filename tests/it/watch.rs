@@ -1,6 +1,6 @@
 //! The settings file is watched where the settings want it: what has changed in it is in force soon, whole or not at all.
 
-use std::{fs, os::unix::fs::symlink, path::Path};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use crate::support::{
     eventually,
@@ -83,6 +83,24 @@ async fn what_an_operator_has_reloaded_is_not_read_again_and_a_dry_run_keeps_not
     replace(&proxy, &quiet.toml());
     until_reloads(&proxy, ["0", "3"]).await;
     assert_eq!(proxy.chat(hello_at("two")).await.status(), 400);
+}
+
+#[tokio::test]
+async fn a_look_that_hangs_is_given_up_and_a_later_one_sees_what_stands_there_then() {
+    let (one, two) = (Upstream::saying("one").await, Upstream::saying("two").await);
+    let mut proxy = Proxy::start(&watching().backend("one", one.addr)).await;
+    // A pipe into which nobody writes: who opens it to read waits.
+    let pipe = proxy.config().with_extension("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
+    fs::rename(&pipe, proxy.config()).expect("a pipe can be moved");
+    proxy.logged(&["the settings file could not be looked at within 5 s"]).await;
+    assert!(is_served(&proxy, "one").await);
+    replace(&proxy, &watching().backend("one", one.addr).backend("two", two.addr).toml());
+    until_served(&proxy, "two").await;
+    // The looks that hang hold up no end.
+    proxy.signal("TERM");
+    assert_eq!(proxy.ended().await.code(), Some(0));
 }
 
 /// A volume as Kubernetes mounts one: the file is a link through `..data`, which is moved to the next version in one step.
