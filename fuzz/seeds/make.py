@@ -4,10 +4,12 @@
 Usage: fuzz/seeds/make.py [FOLDER_OF_RECORDINGS]
 """
 
+import gzip
 import hashlib
 import json
 import pathlib
 import sys
+import zlib
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 CORPUS = HERE / "corpus"
@@ -63,6 +65,12 @@ def main() -> None:
         put("inspect", text)
         for choice in range(9):
             put("translate", bytes([choice]) + text)
+        # A frame of zstd with the text as it is: mark, its length, one block.
+        size = len(text)
+        frame = b"\x28\xb5\x2f\xfd\xa0" + size.to_bytes(4, "little") + (size << 3 | 1).to_bytes(3, "little") + text
+        for coding, packed in enumerate((gzip.compress(text, mtime=0), zlib.compress(text), frame)):
+            put("unpack", bytes([coding, 7]) + packed)
+            put("unpack", bytes([coding, 1]) + packed + packed)
     for error in ERRORS:
         for choice in range(16):
             header = HEADERS[choice % len(HEADERS)]
