@@ -3,6 +3,7 @@
 //! A message per request would wake another thread, a system call, for each.
 
 use std::{
+    cell::{Cell, RefCell},
     rc::Rc,
     sync::{
         Arc,
@@ -19,10 +20,41 @@ use tokio::{
 /// How long workers have for the last time.
 const LAST: Duration = Duration::from_secs(1);
 
-/// What a worker gathers.
-pub(super) trait Feeding: 'static {
-    /// Hands in what there is; `last`: from now on nothing is held back any more.
-    fn hand_in(&self, last: bool);
+/// What a worker has gathered, and where it hands that in.
+pub trait Gathered: 'static {
+    /// Hands in what there is.
+    fn hand_over(&mut self);
+}
+
+/// A worker's own gathering. Dropped with its worker, it hands in the rest.
+#[derive(Debug)]
+pub struct Feed<G: Gathered> {
+    gathered: RefCell<G>,
+    /// Nothing is held back any more.
+    closing: Cell<bool>,
+    _open: Open,
+}
+
+impl<G: Gathered> Feed<G> {
+    /// Looks at what is gathered.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&G) -> T) -> T {
+        look(&self.gathered.borrow())
+    }
+
+    /// Adds to it.
+    pub(super) fn add(&self, add: impl FnOnce(&mut G)) {
+        let mut gathered = self.gathered.borrow_mut();
+        add(&mut gathered);
+        if self.closing.get() {
+            gathered.hand_over();
+        }
+    }
+}
+
+impl<G: Gathered> Drop for Feed<G> {
+    fn drop(&mut self) {
+        self.gathered.get_mut().hand_over();
+    }
 }
 
 /// What all workers' feeds of one kind share.
@@ -51,7 +83,7 @@ pub(super) fn handing(every: Duration) -> (Handing, Closing) {
 
 /// One more feed; dropped behind its last row.
 #[derive(Debug)]
-pub(super) struct Open(Arc<AtomicUsize>);
+struct Open(Arc<AtomicUsize>);
 
 impl Drop for Open {
     fn drop(&mut self) {
@@ -60,15 +92,12 @@ impl Drop for Open {
 }
 
 impl Handing {
-    /// Counts a feed.
-    pub(super) fn open(&self) -> Open {
+    /// A feed of this thread, which has to run tasks.
+    pub(super) fn feed<G: Gathered>(&self, gathered: G) -> Rc<Feed<G>> {
         self.feeds.fetch_add(1, Ordering::Relaxed);
-        Open(self.feeds.clone())
-    }
-
-    /// Sees to it that a feed of this thread, which has to run tasks, hands in.
-    pub(super) fn see_to(&self, feed: &Rc<impl Feeding>) {
-        let weak = Rc::downgrade(feed);
+        let open = Open(self.feeds.clone());
+        let feed = Rc::new(Feed { gathered: RefCell::new(gathered), closing: Cell::new(false), _open: open });
+        let weak = Rc::downgrade(&feed);
         let mut closing = self.closing.clone();
         let mut tick = interval(self.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -79,12 +108,14 @@ impl Handing {
                     changed = closing.wait_for(|closing| *closing) => { drop(changed); true }
                 };
                 let Some(feed) = weak.upgrade() else { return };
-                feed.hand_in(last);
+                feed.closing.set(last);
+                feed.gathered.borrow_mut().hand_over();
                 if last {
                     return;
                 }
             }
         });
+        feed
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::exposition::LabelSet;
+use super::exposition::{LabelSet, pair};
 use crate::{
     backend::{
         Handle,
@@ -58,7 +58,7 @@ impl Seen {
     }
 
     pub(super) fn labels(&self) -> LabelSet<'_> {
-        vec![("backend", &self.backend), ("model", &self.lane.model)]
+        pair(&self.backend, &self.lane.model)
     }
 
     pub(super) fn labels_and(&self, name: &'static str, value: &'static str) -> LabelSet<'_> {

@@ -19,14 +19,14 @@ use tokio::sync::mpsc;
 
 use self::{
     answer::Answer,
-    feed::{Feed, Intake, Row},
+    feed::{Feed, Intake, Row, Rows},
     messages::{Ask, Flush},
     store::{Entry, Store},
     tally::{Key, Tally, unix},
 };
 use super::{
     counts::Counts,
-    handing::{Closing, handing},
+    handing::{Closing, Handing, handing},
 };
 use crate::{backend::vitals::Vitals, clock, settings};
 
@@ -62,6 +62,7 @@ pub struct Recorder {
 pub struct History {
     intake: Intake,
     recorder: Addr<Recorder>,
+    handing: Handing,
     closing: Closing,
 }
 
@@ -73,7 +74,7 @@ pub fn prepare(
 ) -> (Recorder, impl FnOnce(Addr<Recorder>) -> History) {
     let (sender, rows) = mpsc::channel(settings.queue);
     let (handing, closing) = handing(settings.flush_every);
-    let intake = Intake { rows: sender, counts: counts.clone(), handing };
+    let intake = Intake { rows: sender, counts: counts.clone() };
     let recorder = Recorder {
         settings,
         rows,
@@ -85,13 +86,13 @@ pub fn prepare(
         events: Vec::new(),
         complained: None,
     };
-    (recorder, move |recorder| History { intake, recorder, closing })
+    (recorder, move |recorder| History { intake, recorder, handing, closing })
 }
 
 impl History {
     /// A feed for this worker.
     pub fn feed(&self) -> Rc<Feed> {
-        Feed::start(self.intake.clone())
+        self.handing.feed(Rows::of(self.intake.clone()))
     }
 
     /// What happened; an error in words if it cannot be read.

@@ -3,12 +3,7 @@
 //! A span is written as JSON where its story ends: nothing of the story is copied for another thread, and the exporter has
 //! only to put batches side by side.
 
-use std::{
-    cell::{Cell, RefCell},
-    mem,
-    rc::Rc,
-    sync::Arc,
-};
+use std::{mem, sync::Arc};
 
 use actix::Addr;
 
@@ -24,7 +19,7 @@ use crate::{
     clock,
     telemetry::{
         counts::Labels,
-        handing::{Feeding, Handing, Open},
+        handing::{self, Gathered},
         story::Story,
     },
     wire::trace_context::{SpanId, TraceId, TraceParent},
@@ -35,7 +30,6 @@ use crate::{
 pub(super) struct Intake {
     pub(super) exporter: Addr<Exporter>,
     pub(super) queue: Arc<Queue>,
-    pub(super) handing: Handing,
     /// Traces that begin here and are told have an id of which the last 56 bits are not below this.
     pub(super) threshold: u64,
     /// Most spans handed over together.
@@ -50,31 +44,18 @@ pub(super) fn threshold(share: f64) -> u64 {
     ((1.0 - share) * (1_u64 << RANDOM_BITS) as f64) as u64
 }
 
-/// What a worker has not handed in yet. Dropped with its worker, it hands in the rest.
-#[derive(Debug)]
-pub struct Feed {
-    intake: Intake,
-    pending: RefCell<Pending>,
-    /// Nothing is held back any more.
-    closing: Cell<bool>,
-    _open: Open,
-}
+/// The spans of a worker.
+pub type Feed = handing::Feed<Spans>;
 
-#[derive(Debug, Default)]
-struct Pending {
-    spans: Vec<u8>,
+/// What a worker has not handed in yet.
+#[derive(Debug)]
+pub struct Spans {
+    intake: Intake,
+    written: Vec<u8>,
     count: usize,
 }
 
 impl Feed {
-    /// A feed of this thread, which has to run tasks.
-    pub(super) fn start(intake: Intake) -> Rc<Self> {
-        let open = intake.handing.open();
-        let feed = Rc::new(Self { intake, pending: RefCell::default(), closing: Cell::new(false), _open: open });
-        feed.intake.handing.see_to(&feed);
-        feed
-    }
-
     /// A request has come, with this `traceparent`: its part in the sender's trace, or a trace of its own. `operation` and `route`
     /// tell what it asks for.
     pub fn begin(&self, traceparent: Option<&str>, operation: &'static str, route: &'static str) -> Trace {
@@ -82,7 +63,14 @@ impl Feed {
         let Some(parent) = traceparent.and_then(TraceParent::parse) else {
             let id = TraceId(rand::random());
             let random = id.0.get() as u64 & ((1 << RANDOM_BITS) - 1);
-            return Trace { id, span, parent: None, sampled: random >= self.intake.threshold, operation, route };
+            return Trace {
+                id,
+                span,
+                parent: None,
+                sampled: random >= self.look(|spans| spans.intake.threshold),
+                operation,
+                route,
+            };
         };
         Trace { id: parent.trace, span, parent: Some(parent.span), sampled: parent.sampled, operation, route }
     }
@@ -90,58 +78,54 @@ impl Feed {
     /// A request has ended.
     pub fn record(&self, story: &Story, labels: Labels<'_>) {
         let Some(trace) = story.trace.as_ref().filter(|trace| trace.sampled) else { return };
-        self.add(1 + story.attempts.len(), |pending| {
-            span::tell(story, trace, labels, &clock::unix_nanos, |span| pending.add(span));
+        self.add(|spans| {
+            spans.with(1 + story.attempts.len(), |spans| {
+                span::tell(story, trace, labels, &clock::unix_nanos, |span| spans.push(span));
+            });
         });
     }
 
     /// A request was refused before it had a story.
     pub fn refused(&self, trace: &Trace, refused: &Refused<'_>) {
         if trace.sampled {
-            self.add(1, |pending| pending.add(&span::refused(trace, refused, &clock::unix_nanos)));
-        }
-    }
-
-    fn add(&self, count: usize, add: impl FnOnce(&mut Pending)) {
-        let mut pending = self.pending.borrow_mut();
-        if pending.count + count > self.intake.batch {
-            self.hand_over(&mut pending);
-        }
-        add(&mut pending);
-        if pending.count >= self.intake.batch || self.closing.get() {
-            self.hand_over(&mut pending);
-        }
-    }
-
-    fn hand_over(&self, pending: &mut Pending) {
-        if pending.count == 0 {
-            return;
-        }
-        // The next ones will be about as many.
-        let room = Vec::with_capacity(pending.spans.len());
-        let (spans, count) = (mem::replace(&mut pending.spans, room), mem::take(&mut pending.count));
-        if let Some(batch) = self.intake.queue.admit(spans, count, clock::now()) {
-            self.intake.exporter.do_send(HandIn(batch));
+            self.add(|spans| spans.with(1, |spans| spans.push(&span::refused(trace, refused, &clock::unix_nanos))));
         }
     }
 }
 
-impl Pending {
-    fn add(&mut self, span: &super::otlp::Span<'_>) {
-        append(span, &mut self.spans);
+impl Spans {
+    /// None yet.
+    pub(super) fn of(intake: Intake) -> Self {
+        Self { intake, written: Vec::new(), count: 0 }
+    }
+
+    /// Adds so many, which stay together.
+    fn with(&mut self, count: usize, add: impl FnOnce(&mut Self)) {
+        if self.count + count > self.intake.batch {
+            self.hand_over();
+        }
+        add(self);
+        if self.count >= self.intake.batch {
+            self.hand_over();
+        }
+    }
+
+    fn push(&mut self, span: &super::otlp::Span<'_>) {
+        append(span, &mut self.written);
         self.count += 1;
     }
 }
 
-impl Feeding for Feed {
-    fn hand_in(&self, last: bool) {
-        self.closing.set(last);
-        self.hand_over(&mut self.pending.borrow_mut());
-    }
-}
-
-impl Drop for Feed {
-    fn drop(&mut self) {
-        self.hand_over(&mut self.pending.borrow_mut());
+impl Gathered for Spans {
+    fn hand_over(&mut self) {
+        if self.count == 0 {
+            return;
+        }
+        // The next ones will be about as many.
+        let room = Vec::with_capacity(self.written.len());
+        let (spans, count) = (mem::replace(&mut self.written, room), mem::take(&mut self.count));
+        if let Some(batch) = self.intake.queue.admit(spans, count, clock::now()) {
+            self.intake.exporter.do_send(HandIn(batch));
+        }
     }
 }

@@ -21,13 +21,13 @@ use self::{
     batch::Queue,
     collector::Collector,
     exporter::Exporter,
-    feed::{Feed, Intake, threshold},
+    feed::{Feed, Intake, Spans, threshold},
     messages::Flush,
     otlp::Envelope,
 };
 use super::{
     counts::Counts,
-    handing::{Closing, handing},
+    handing::{Closing, Handing, handing},
 };
 use crate::{
     settings,
@@ -83,6 +83,7 @@ impl Hop {
 #[derive(Debug, Clone)]
 pub struct Traces {
     intake: Intake,
+    handing: Handing,
     closing: Closing,
 }
 
@@ -98,7 +99,7 @@ pub fn prepare(
     let envelope = Envelope::new(&settings.service, &instance());
     log::info!("traces go to {}", to.url);
     let exporter = Exporter::new(Collector::new(to, settings.timeout), envelope, batch);
-    (exporter, move |exporter| Traces { intake: Intake { exporter, queue, handing, threshold, batch }, closing })
+    (exporter, move |exporter| Traces { intake: Intake { exporter, queue, threshold, batch }, handing, closing })
 }
 
 /// A random UUID (version 4), by which this process is told from others of its service.
@@ -112,7 +113,7 @@ fn instance() -> String {
 impl Traces {
     /// A feed for this worker.
     pub fn feed(&self) -> Rc<Feed> {
-        Feed::start(self.intake.clone())
+        self.handing.feed(Spans::of(self.intake.clone()))
     }
 
     /// The process is about to end: everything goes to the collector, which has so long for it.
