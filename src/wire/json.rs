@@ -206,11 +206,6 @@ impl Serialize for Arguments<'_> {
     }
 }
 
-/// Appends a JSON string literal.
-pub(crate) fn push_text(out: &mut Vec<u8>, text: &str) {
-    push(out, text);
-}
-
 /// Appends a value's JSON.
 pub(crate) fn push<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
     // A vector takes every write and these values have string keys only, so nothing can fail.

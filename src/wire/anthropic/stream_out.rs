@@ -8,7 +8,7 @@ use super::{
         chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
         ids,
-        json::push_text,
+        json::push,
         sse,
         translate::ReplyContext,
     },
@@ -172,6 +172,6 @@ fn delta(index: u32, kind: &str, member: &str, text: &str, out: &mut Vec<u8>) {
         "event: content_block_delta\ndata: {{\"type\":\"content_block_delta\",\"index\":{index},\"delta\":{{\"type\":\"{kind}\",\"{member}\":"
     );
     out.extend_from_slice(head.as_bytes());
-    push_text(out, text);
+    push(out, text);
     out.extend_from_slice(b"}}\n\n");
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::super::{Malformed, json::push_text};
+use super::super::{Malformed, json::push};
 
 /// One value, or a piece of a string, at a path such as `$.places[0].name`.
 #[derive(Debug, Deserialize)]
@@ -134,7 +134,7 @@ fn is_number(value: &RawValue) -> bool {
 
 fn step(step: &Step, out: &mut Vec<u8>) {
     if let Step::Key(key) = step {
-        push_text(out, key);
+        push(out, key);
         out.push(b':');
     }
 }
@@ -142,7 +142,7 @@ fn step(step: &Step, out: &mut Vec<u8>) {
 /// A string's JSON without its quotes.
 fn push_inner(text: &str, out: &mut Vec<u8>) {
     let mut quoted = Vec::with_capacity(text.len() + 2);
-    push_text(&mut quoted, text);
+    push(&mut quoted, text);
     out.extend_from_slice(quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default());
 }
 

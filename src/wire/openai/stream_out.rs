@@ -9,7 +9,7 @@ use super::{
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
         ids,
-        json::{push, push_text},
+        json::push,
         translate::ReplyContext,
     },
     reply_out::{google, image, placed, redacted_block, thinking_block, usage, word},
@@ -58,11 +58,11 @@ impl Writer {
         }
         let head = &mut self.head;
         head.extend_from_slice(b"data: {\"id\":");
-        push_text(head, &ids::prefixed("chatcmpl-", &self.ctx.id));
+        push(head, &ids::prefixed("chatcmpl-", &self.ctx.id));
         head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
         push(head, &created.unwrap_or(self.ctx.created));
         head.extend_from_slice(b",\"model\":");
-        push_text(head, model.filter(|m| !m.is_empty()).unwrap_or(&self.ctx.model));
+        push(head, model.filter(|m| !m.is_empty()).unwrap_or(&self.ctx.model));
         self.delta(&json!({"role": "assistant", "content": "", "refusal": null}), None, out);
     }
 
@@ -91,7 +91,7 @@ impl Writer {
     fn one(&self, before: &[u8], text: &str, after: &[u8], out: &mut Vec<u8>) {
         self.open(out);
         out.extend_from_slice(before);
-        push_text(out, text);
+        push(out, text);
         out.extend_from_slice(after);
         self.close(None, out);
     }
