@@ -78,7 +78,9 @@ fn load(
     providers: &mut Vec<simulator::Running>,
 ) -> Result<Settings, BadSettings> {
     if let Some(source) = source {
-        return source.load(false);
+        let (read, settings) = source.load();
+        source.note(read);
+        return settings;
     }
     let mut urls = BTreeMap::new();
     for (name, path, provider) in simulator::demo() {

@@ -1,10 +1,10 @@
 //! Owns reading the settings again: when an operator asks, on SIGHUP, and when the file is seen to have changed.
 
-use std::{thread, time::Duration};
+use std::{sync::Arc, thread, time::Duration};
 
 use tokio::{
     signal::unix::Signal,
-    sync::{Mutex, Notify, oneshot},
+    sync::{Mutex, Notify, Semaphore, oneshot},
     time::{sleep, timeout},
 };
 
@@ -24,11 +24,38 @@ pub(super) struct Reloading {
     turn: Mutex<()>,
     /// Others may be in force, and with them another pause between looks.
     done: Notify,
+    /// For each thread that may hang over the file.
+    places: Arc<Semaphore>,
 }
+
+/// How many may hang over the file. Some do, since one who began when it hung may never hear that another stands there by now.
+const HANGING: usize = 8;
+
+/// How long the file may take to be read: it may be no file, or on another machine.
+const LONGEST: Duration = Duration::from_secs(5);
 
 impl Reloading {
     pub(super) fn of(source: Option<Source>) -> Self {
-        Self { source, turn: Mutex::default(), done: Notify::new() }
+        let places = Arc::new(Semaphore::new(HANGING));
+        Self { source, turn: Mutex::default(), done: Notify::new(), places }
+    }
+
+    /// What `read` makes of the file, on a thread of its own: a file system that hangs holds up neither the actors here nor the end
+    /// of the process, and takes no more than a few threads from them. `None`: it took too long, or there can be no thread.
+    async fn aside<T: Send + 'static>(self: &Arc<Self>, read: impl FnOnce(&Source) -> T + Send + 'static) -> Option<T> {
+        let (tell, told) = oneshot::channel();
+        let this = self.clone();
+        let told = async {
+            let place = this.places.clone().acquire_owned().await.ok()?;
+            let read = move || {
+                // Nobody listens any more if it took too long, or the process is ending.
+                let _ = this.source.as_ref().map(|source| tell.send(read(source)));
+                drop(place);
+            };
+            thread::Builder::new().name("settings".to_owned()).spawn(read).ok()?;
+            told.await.ok()
+        };
+        timeout(LONGEST, told).await.ok()?
     }
 }
 
@@ -47,8 +74,16 @@ impl Shared {
         let no_file =
             || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
         let source = self.reloading.source.as_ref().ok_or_else(no_file)?;
+        let too_late = || {
+            let secs = LONGEST.as_secs();
+            Error::Conflict(format!("Nothing was installed. The settings file could not be read within {secs} s."))
+        };
         let _turn = self.reloading.turn.lock().await;
-        let settings = source.load(dry_run).map_err(|bad| Error::Invalid {
+        let (read, settings) = self.reloading.aside(Source::load).await.ok_or_else(too_late)?;
+        if !dry_run {
+            source.note(read);
+        }
+        let settings = settings.map_err(|bad| Error::Invalid {
             param: "settings".to_owned(),
             message: format!("Nothing was installed. {bad}"),
         });
@@ -88,7 +123,10 @@ pub async fn when_changed(shared: Shared) {
             () = shared.reloading.done.notified() => continue,
             () = sleep(pause), if !pause.is_zero() => {}
         }
-        let Some(seen) = look(&shared).await else { continue };
+        let Some(seen) = shared.reloading.aside(Source::look).await else {
+            log::warn!("the settings file could not be looked at within {} s", LONGEST.as_secs());
+            continue;
+        };
         let has_read = |print| shared.reloading.source.as_ref().is_some_and(|source| source.has_read(print));
         if watch.is_new(seen, has_read) {
             log::info!("the settings file has changed");
@@ -96,26 +134,6 @@ pub async fn when_changed(shared: Shared) {
         }
     }
 }
-
-/// What stands in the file. Asked on a thread of its own: a file system that hangs holds up neither the actors here nor the end
-/// of the process. `None` if there can be no thread.
-async fn look(shared: &Shared) -> Option<Print> {
-    let (tell, told) = oneshot::channel();
-    let reloading = shared.reloading.clone();
-    let look = move || {
-        // Nobody listens any more only if the process is ending.
-        let _ = reloading.source.as_ref().map(|source| tell.send(source.look()));
-    };
-    thread::Builder::new().name("watch".to_owned()).spawn(look).ok()?;
-    let seen = timeout(LONGEST_LOOK, told).await;
-    if seen.is_err() {
-        log::warn!("the settings file could not be looked at within {} s", LONGEST_LOOK.as_secs());
-    }
-    seen.ok()?.ok()
-}
-
-/// How long a look may take: the file may be no file, or on another machine.
-const LONGEST_LOOK: Duration = Duration::from_secs(5);
 
 /// What the looks at a file have seen.
 #[derive(Debug, Default)]
@@ -133,6 +151,11 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        atomic::{AtomicUsize, Ordering::SeqCst},
+        mpsc,
+    };
+
     use proptest::prelude::*;
 
     use super::*;
@@ -151,6 +174,31 @@ mod tests {
             told.push(u8::from(is_new));
         }
         assert_eq!(told, [0, 0, 0, 0, 1, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0]);
+    }
+
+    #[tokio::test]
+    async fn a_file_that_hangs_takes_a_few_threads_and_no_more_until_it_is_read_again() {
+        let source = Source::new("none.toml".into(), None);
+        let (reloading, asked) = (Arc::new(Reloading::of(Some(source))), Arc::new(AtomicUsize::new(0)));
+        let (hang, hanging) = mpsc::channel::<()>();
+        let hanging = Arc::new(parking_lot::Mutex::new(hanging));
+        // Time goes by as soon as nobody here has anything to do.
+        tokio::time::pause();
+        for _ in 0..3 * HANGING {
+            let (asked, hanging) = (asked.clone(), hanging.clone());
+            let read = move |_: &Source| {
+                asked.fetch_add(1, SeqCst);
+                // Until nobody can end it any more.
+                hanging.lock().recv()
+            };
+            assert!(reloading.aside(read).await.is_none());
+        }
+        drop(hang);
+        tokio::time::resume();
+        let all = timeout(4 * LONGEST, reloading.places.acquire_many(HANGING as u32)).await.expect("each thread ends");
+        assert_eq!(asked.load(SeqCst), HANGING);
+        drop(all);
+        assert_eq!(reloading.aside(|_| 7).await, Some(7));
     }
 
     proptest! {

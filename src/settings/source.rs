@@ -24,15 +24,21 @@ impl Source {
         Self { file, bind, read: Mutex::default() }
     }
 
-    /// Reads the settings as they are now, to install them or, in a dry run, only to tell of them.
-    pub fn load(&self, dry_run: bool) -> Result<Settings, BadSettings> {
+    /// Reads the settings as they are now; tells what stands there, too, to be noted where they are to be installed.
+    pub fn load(&self) -> (Print, Result<Settings, BadSettings>) {
         let text = load::text(&self.file);
-        if !dry_run {
-            *self.read.lock() = print(&text);
-        }
-        let mut settings = parse(&self.file.display().to_string(), &text?)?;
+        (print(&text), text.and_then(|text| self.parsed(&text)))
+    }
+
+    fn parsed(&self, text: &str) -> Result<Settings, BadSettings> {
+        let mut settings = parse(&self.file.display().to_string(), text)?;
         settings.server.bind = self.bind.unwrap_or(settings.server.bind);
         Ok(settings)
+    }
+
+    /// This has been read to be installed.
+    pub fn note(&self, read: Print) {
+        *self.read.lock() = read;
     }
 
     /// What stands there now. Read to the end each time: neither a time of change, which some file systems tell coarsely or
