@@ -32,7 +32,7 @@ mod torn;
 mod watch;
 mod worker;
 
-use std::{cell::RefCell, future::poll_fn, panic::AssertUnwindSafe, rc::Rc, task::Poll};
+use std::{cell::RefCell, panic::AssertUnwindSafe, pin::pin, rc::Rc};
 
 use futures_util::FutureExt;
 
@@ -61,7 +61,7 @@ type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
 /// Serves a request. A panic is a bug of ours: it costs this request, whose story says so, and nobody else anything.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
-    let reply = std::pin::pin!(answer(worker, request.clone()));
+    let reply = pin!(answer(worker, request.clone()));
     AssertUnwindSafe(reply).catch_unwind().await.unwrap_or_else(|panic| {
         log::error!("exchange panicked: {}", panic_words(&*panic));
         refuse(&request, &Error::Internal)
@@ -74,15 +74,7 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let dialect = request.surface.dialect();
     let exchange = Exchange::new(worker.clone(), request);
     if !stream {
-        let mut whole = std::pin::pin!(exchange.whole());
-        // Polled when its connection is woken, as it is when the time to drain is over.
-        let whole = poll_fn(|cx| {
-            if worker.cut.get() {
-                return Poll::Ready(Err(Error::ShuttingDown));
-            }
-            whole.as_mut().poll(cx)
-        });
-        return match whole.await {
+        return match worker.unless_cut(pin!(exchange.whole())).await {
             Ok(whole) => response::whole(&telling, whole, explain),
             Err(error) => response::failed(&telling, &error, explain, dialect),
         };

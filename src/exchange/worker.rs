@@ -2,8 +2,11 @@
 
 use std::{
     cell::{Cell, RefCell},
+    future::poll_fn,
+    pin::Pin,
     rc::Rc,
     sync::Arc,
+    task::Poll,
 };
 
 use actix::{Addr, MailboxError};
@@ -14,6 +17,7 @@ use super::{
     budget::{Budget, HEDGES, RETRIES},
 };
 use crate::{
+    error::Error,
     router::{
         Router,
         local::LocalRouter,
@@ -80,6 +84,11 @@ impl Worker {
             }
         }
         table.clone()
+    }
+
+    /// What comes of `work`, unless Greenroom's time to stop is over before it: its connection is woken then.
+    pub async fn unless_cut<T>(&self, mut work: Pin<&mut impl Future<Output = Result<T, Error>>>) -> Result<T, Error> {
+        poll_fn(|cx| if self.cut.get() { Poll::Ready(Err(Error::ShuttingDown)) } else { work.as_mut().poll(cx) }).await
     }
 
     /// A request has ended well.

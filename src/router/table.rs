@@ -111,9 +111,7 @@ impl Table {
         let allowances = allowances.collect();
         Self { routes: routes.collect(), users: users.collect(), allowances, handles, created, settings }
     }
-}
 
-impl Table {
     /// Takes over the queues of the table before it: those who wait in them stay ahead of those who come.
     pub fn take_over_queues(&mut self, before: &Self) {
         for (name, route) in &mut self.routes {

@@ -27,6 +27,10 @@ use self::ending::{TURN, Turn};
 /// What a socket holds back before its writer has to wait, bytes.
 const HELD: usize = 16 << 10;
 
+/// Bodies up to this size go out with their head, in one write; larger ones follow it as they are, uncopied. Both are to fit into
+/// what is held back, whose buffer is kept for others.
+pub const INLINE: usize = 12 << 10;
+
 /// A socket that writes at the end of the turn. Dropped, it still sends what it holds, as far as its peer takes it at once.
 pub struct Socket(Rc<Held>);
 

@@ -37,10 +37,8 @@ pub use self::{
 use crate::{
     error::{Class, Failed},
     settings::{Address, Backend},
+    turn::INLINE,
 };
-
-/// Bodies up to this size go out with the head in one write; larger ones follow it as they are, uncopied.
-const INLINE: usize = 12 << 10;
 
 /// A connection that was dead when its request went out shows that within this: the news is on its way already, or comes back
 /// after one journey there and back. Who closes later has had the request, and may have worked on it.

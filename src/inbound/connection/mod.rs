@@ -197,7 +197,7 @@ impl Door {
         let body = match head.coding {
             Coding::Identity => {
                 self.allow(intake, head, limit);
-                self.until_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await
+                self.worker.unless_cut(pin!(intake.body(&mut head.framing, limit, arrival.deadline()))).await
             }
             coding => match Unpacker::of(coding, limit) {
                 Some(unpacker) => {
@@ -205,21 +205,12 @@ impl Door {
                     // Boxed: others' requests need no room for it.
                     let share = Share::of(&self.unpacking);
                     let unpacked = intake.unpacked(&mut head.framing, unpacker, limit, share, arrival.deadline());
-                    self.until_cut(Box::pin(unpacked).as_mut()).await
+                    self.worker.unless_cut(Box::pin(unpacked).as_mut()).await
                 }
                 None => Err(Error::UnknownCoding { taken: Coding::TAKEN }),
             },
         };
         served(intake, pin!(chat::serve(self, arrival, head, body))).await
-    }
-
-    /// The body of a request, unless Greenroom's time to stop is over before it has come.
-    async fn until_cut(&self, mut body: Pin<&mut impl Future<Output = Result<Bytes, Error>>>) -> Result<Bytes, Error> {
-        poll_fn(|cx| match body.as_mut().poll(cx) {
-            Poll::Pending if self.worker.cut.get() => Poll::Ready(Err(Error::ShuttingDown)),
-            polled => polled,
-        })
-        .await
     }
 
     /// Any other request; `Err`: its client has left.

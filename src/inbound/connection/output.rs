@@ -21,11 +21,8 @@ use super::{
 };
 use crate::{
     exchange::{reply::Reply, stage::Piece},
-    turn::Socket,
+    turn::{INLINE, Socket},
 };
-
-/// Bodies up to this size go out with the head; larger ones follow it uncopied.
-const INLINE: usize = 12 << 10;
 
 /// Time within which a client has to take something of what waits for it; what nginx allows, too (`send_timeout`).
 pub(super) const TAKE: Duration = Duration::from_secs(60);
