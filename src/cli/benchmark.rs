@@ -8,7 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     aim::{Aim, Whom},
-    client::{Answer, Client, Server, run as run_work, verdict},
+    answer::Answer,
+    client::{Client, Server, run as run_work, verdict},
     question::Question,
     say,
     table::{first_words, quantile, table, width},

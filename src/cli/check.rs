@@ -7,7 +7,8 @@ use futures_util::future::join_all;
 
 use super::{
     aim::Whom,
-    client::{Answer, Client, Server, run as run_work, verdict},
+    answer::Answer,
+    client::{Client, Server, run as run_work, verdict},
     question::Question,
     say,
     table::{first_words, table, tint, width},

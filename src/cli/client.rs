@@ -4,14 +4,14 @@ use std::{process::ExitCode, time::Duration};
 
 use actix_web::http::Method;
 use clap::Args;
-use serde::Serialize;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use super::{aim::Aim, complain, question::Question, table::first_words};
+use super::{aim::Aim, answer::Answer, complain, question::Question, table::first_words};
 use crate::{
     error::Error,
-    upstream::plain::Plain,
+    exchange::reply::REQUEST_ID,
+    upstream::plain::{Plain, Reply},
     wire::{Malformed, limit, peek, sse},
 };
 
@@ -52,57 +52,6 @@ fn address(text: &str) -> Result<String, String> {
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.filter(|time| !time.is_zero()).ok_or_else(|| "must be a number of seconds above 0".to_owned())
-}
-
-/// What came of it.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Answer {
-    pub(super) backend: String,
-    /// Model asked for.
-    pub(super) model: String,
-    pub(super) healthy: bool,
-    /// HTTP status; absent where there was no answer.
-    pub(super) status: Option<u16>,
-    pub(super) seconds: f64,
-    /// Streamed answers only.
-    pub(super) first_token_seconds: Option<f64>,
-    pub(super) tokens: Option<u64>,
-    /// Generated tokens per second after the first one, or over all where the first was not seen.
-    pub(super) tokens_per_second: Option<f64>,
-    pub(super) finish_reason: Option<String>,
-    /// Model that says it answered.
-    pub(super) served_by: Option<String>,
-    pub(super) text: String,
-    pub(super) error: Option<String>,
-}
-
-#[cfg(test)]
-impl Answer {
-    /// A good answer of the backend `one`.
-    pub(super) fn healthy_after(seconds: f64) -> Self {
-        let aim = Aim { backend: "one".to_owned(), model: "m".to_owned() };
-        Self { healthy: true, seconds, ..Self::none(&aim) }
-    }
-}
-
-impl Answer {
-    /// None yet.
-    fn none(aim: &Aim) -> Self {
-        Self {
-            backend: aim.backend.clone(),
-            model: aim.model.clone(),
-            healthy: false,
-            status: None,
-            seconds: 0.0,
-            first_token_seconds: None,
-            tokens: None,
-            tokens_per_second: None,
-            finish_reason: None,
-            served_by: None,
-            text: String::new(),
-            error: None,
-        }
-    }
 }
 
 /// Asks a running Greenroom.
@@ -194,7 +143,7 @@ impl Client {
             serde_json::from_str::<Value>(&text).map_err(|_| format!("not JSON: {}", first_words(&text, 60)))
         };
         let mut reply = put(question.body(aim, false)).await?;
-        answer.status = Some(reply.status);
+        begun(&reply, answer);
         if reply.status == 400 {
             let refusal = json(reply.text().await?)?;
             if !limit::is_unknown(refusal["error"]["param"].as_str()) {
@@ -202,7 +151,7 @@ impl Client {
             }
             *began = Instant::now();
             reply = put(question.body(aim, true)).await?;
-            answer.status = Some(reply.status);
+            begun(&reply, answer);
         }
         if reply.status != 200 || !question.stream {
             let status = reply.status;
@@ -237,6 +186,13 @@ impl Client {
         }
         if complete { Ok(()) } else { Err("the stream ended before it was complete".to_owned()) }
     }
+}
+
+/// Takes what the head of an answer tells.
+fn begun(reply: &Reply, answer: &mut Answer) {
+    answer.status = Some(reply.status);
+    let id = reply.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    answer.request_id = id.map(ToOwned::to_owned);
 }
 
 /// Takes what a whole answer or a chunk tells.

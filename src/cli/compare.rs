@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 
 use super::{
     aim::Whom,
+    answer::Answer,
     client::{Client, Server, run as run_work, verdict},
     question::Question,
     say,
@@ -44,7 +45,11 @@ pub(super) fn run(compare: &Compare) -> ExitCode {
         let aims = client.aims(&compare.whom, Lang::En).await?;
         let question =
             Question { prompt: compare.prompt.clone(), max_tokens: compare.max_tokens, stream: compare.stream };
-        let answers = join_all(aims.iter().map(|aim| client.ask(aim, &question))).await;
+        let answers = join_all(aims.iter().map(async |aim| {
+            let answer = client.ask(aim, &question).await;
+            Answer { cost_usd: client.cost(&answer).await, ..answer }
+        }));
+        let answers = answers.await;
         let well = answers.iter().all(|answer| answer.healthy);
         if compare.json {
             say(serde_json::to_string_pretty(&answers).map_err(|error| error.to_string())?);
@@ -64,12 +69,14 @@ pub(super) fn run(compare: &Compare) -> ExitCode {
                     format!("{:.2} s", answer.seconds),
                     answer.first_token_seconds.map_or_else(dash, |first| format!("{first:.2} s")),
                     answer.tokens_per_second.map_or_else(dash, |speed| format!("{speed:.0}")),
+                    answer.cost_usd.map_or_else(dash, |cost| format!("${cost}")),
                     answer.finish_reason.clone().unwrap_or_else(dash),
                     answer.served_by.clone().unwrap_or_else(dash),
                 ]
             })
             .collect();
-        say(table(&["BACKEND", "TIME", "FIRST TOKEN", "TOKENS/S", "FINISH", "MODEL"], &rows, width()).trim_end());
+        say(table(&["BACKEND", "TIME", "FIRST TOKEN", "TOKENS/S", "COST", "FINISH", "MODEL"], &rows, width())
+            .trim_end());
         Ok(verdict(well))
     })
 }

@@ -1,6 +1,7 @@
 //! Owns the command line: one file a subcommand.
 
 mod aim;
+mod answer;
 mod benchmark;
 mod check;
 mod client;

@@ -81,9 +81,9 @@ pub(super) async fn open(
     owed: Owed,
 ) -> Result<Opened, (Arc<Target>, Failed)> {
     match try_open(worker, request, &mut leg, &target, owed).await {
-        Ok(Ready::Whole { headers, body, usage }) => {
-            let (note, at) = (leg.note, clock::now());
-            leg.succeeded(usage, at);
+        Ok(Ready::Whole { headers, body }) => {
+            let (note, usage, at) = (leg.note, leg.signs.usage.get(), clock::now());
+            leg.succeeded(at);
             Ok(Opened::Whole(Whole { headers, body, usage, note, at }))
         }
         Ok(Ready::Live(streaming)) => Ok(Opened::Live(Box::new(Live { leg, target, streaming }))),
@@ -97,7 +97,7 @@ pub(super) async fn open(
 
 /// What a backend has begun with, or said.
 pub(super) enum Ready {
-    Whole { headers: HeaderLines, body: Bytes, usage: Option<Usage> },
+    Whole { headers: HeaderLines, body: Bytes },
     Live(Streaming),
 }
 
@@ -112,7 +112,7 @@ async fn try_open(
     let limits = &backend.deadlines;
     let now = leg.begun;
     let left = request.deadline.saturating_duration_since(now);
-    let mut watch = Watch::new(&worker.timers, now, limits, left, leg.slow.clone());
+    let mut watch = Watch::new(&worker.timers, now, limits, left, leg.signs.clone());
     let surface = request.surface;
     let native_chat = surface.has_choices() && backend.protocol == Protocol::Openai;
     let strip_usage = native_chat && backend.asks_usage() && request.envelope.usage_can_be_asked();
@@ -155,7 +155,7 @@ async fn try_open(
         let text = (request.rescue() != Rescue::Off && owed.is_none()).then(String::new);
         let choices = if matches!(way, Way::Native(_)) { request.choices() } else { 1 };
         let terms = Terms { idle: limits.idle, choices, strip_usage, rename };
-        let mut reader = Box::new(Reader::new(answer, decoder, terms, text));
+        let mut reader = Box::new(Reader::new(answer, decoder, terms, text, leg.signs.clone()));
         if let Some(debt) = &owed {
             reader.sew_onto(begun.map_or(debt.text(), |begun| begun.blank).to_owned());
         }
@@ -176,7 +176,7 @@ async fn try_open(
         watch.answered();
         return Ok(Ready::Live(Streaming { reader, watch, headers, held, over, resumed }));
     }
-    whole(answer, &mut watch, request, way, target, rename).await
+    whole(answer, &mut watch, request, way, target, rename, &leg.signs).await
 }
 
 /// A backend that was to go on with a text refused that, or began otherwise: no fault of its own. It may say all of it again.

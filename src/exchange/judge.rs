@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{
     attempt::Ready,
     decode,
+    leg::Signs,
     rename::rename,
     request::Request,
     retry_after::{heeded, named_in, retry_after},
@@ -27,7 +28,7 @@ use crate::{
         classify::{classify, fault_in_stream, told, words},
         request_id,
     },
-    wire::{Protocol, Usage, sse, translate},
+    wire::{Protocol, sse, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -84,6 +85,7 @@ pub(super) async fn whole(
     way: Way,
     target: &Target,
     rename_to: Option<Arc<str>>,
+    signs: &Signs,
 ) -> Result<Ready, Failed> {
     // A translation is ours, and so is its type.
     let ours = matches!(way, Way::Translated(_));
@@ -91,8 +93,8 @@ pub(super) async fn whole(
     if ours {
         headers.extend_from_slice(b"content-type: application/json\r\n");
     }
-    match check(&mut answer, watch, request, way, target, rename_to).await {
-        Ok((body, usage)) => Ok(Ready::Whole { headers, body, usage }),
+    match check(&mut answer, watch, request, way, target, rename_to, signs).await {
+        Ok(body) => Ok(Ready::Whole { headers, body }),
         Err(failed) => Err(Failed { request_id: request_id(&headers), ..failed }),
     }
 }
@@ -104,25 +106,25 @@ async fn check(
     way: Way,
     target: &Target,
     rename_to: Option<Arc<str>>,
-) -> Result<(Bytes, Option<Usage>), Failed> {
+    signs: &Signs,
+) -> Result<Bytes, Failed> {
     let idle = target.handle.settings.deadlines.idle;
     let body = collect(answer, watch, idle).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer cannot be read ({})", why.0)))?;
+    signs.usage.set(seen.usage);
     if let Some(fault) = &seen.fault {
         return Err(named_in(fault_in_stream(fault), |name| answer.header(name), SystemTime::now()));
     }
     if request.stream {
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
     }
-    let usage = seen.usage;
     let body = other.map_or_else(|| body.clone(), Bytes::from);
-    let body = match rename_to.and_then(|name| rename(&body, &name)) {
+    Ok(match rename_to.and_then(|name| rename(&body, &name)) {
         Some(renamed) => renamed.into(),
         None => body,
-    };
-    Ok((body, usage))
+    })
 }
 
 /// An end marker behind nothing: no answer, whatever it claims.

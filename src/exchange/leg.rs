@@ -10,12 +10,22 @@ use crate::{
     clock,
     error::{Class, Failed},
     router::{messages::Grant, table::Target},
+    settings::Price,
     telemetry::{
         story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
         traces::Hop,
     },
     wire::Usage,
 };
+
+/// What is seen of an attempt while it runs, for whoever has its place: that may end before its answer does.
+#[derive(Debug, Default)]
+pub(super) struct Signs {
+    /// The soft first-token threshold has passed.
+    pub(super) slow: Cell<bool>,
+    /// Token counts so far.
+    pub(super) usage: Cell<Option<Usage>>,
+}
 
 /// A lease with its entry in the story: both end together, on every path.
 pub(super) struct Leg {
@@ -24,8 +34,10 @@ pub(super) struct Leg {
     pub(super) note: usize,
     /// Since when it has its place: from then on its deadlines count.
     pub(super) begun: Instant,
-    /// The soft first-token threshold has passed.
-    pub(super) slow: Rc<Cell<bool>>,
+    /// What is seen of it while it runs.
+    pub(super) signs: Rc<Signs>,
+    /// What its tokens cost.
+    price: Option<Price>,
     /// The status of the backend's answer, once there is one: also of an answer that is judged a failure.
     pub(super) status: Option<u16>,
     /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
@@ -62,14 +74,25 @@ impl Leg {
             outcome: None,
             status: None,
             message: None,
+            cost: None,
             // A decision is plain data and always serialises.
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()).map(Box::new),
             hop: traced.then(|| Hop::to(grant.target.handle.settings.clone())),
         });
         let begun = clock::instant(grant.lease.taken());
         let (lease, telling) = (Some(grant.lease), request.telling.clone());
-        let (slow, held_up) = (Rc::default(), Duration::ZERO);
-        let leg = Self { lease, telling, note, begun, slow, status: None, blameless: false, mused: false, held_up };
+        let leg = Self {
+            lease,
+            telling,
+            note,
+            begun,
+            signs: Rc::default(),
+            price: grant.target.settings.price,
+            status: None,
+            blameless: false,
+            mused: false,
+            held_up: Duration::ZERO,
+        };
         (leg, grant.target)
     }
 
@@ -80,10 +103,10 @@ impl Leg {
         }
     }
 
-    pub(super) fn succeeded(mut self, usage: Option<Usage>, now: Duration) {
+    pub(super) fn succeeded(mut self, now: Duration) {
         self.telling.attempt_ended(self.note, SUCCESS, self.status, None, now);
         if let Some(lease) = self.lease.take() {
-            if let Some(usage) = usage {
+            if let Some(usage) = self.signs.usage.get() {
                 let unseen = if self.mused { usage.reasoning } else { 0 };
                 lease.used(usage, unseen, self.held_up, now);
             }
@@ -119,6 +142,10 @@ impl Leg {
 
 impl Drop for Leg {
     fn drop(&mut self) {
+        // However it has ended: what was counted of one that failed, was beaten or left is to be paid as well.
+        if let Some((price, usage)) = self.price.zip(self.signs.usage.get()) {
+            self.telling.attempt_cost(self.note, price.of(usage));
+        }
         // One that has ended has none by now.
         if let Some(lease) = self.lease.take() {
             let now = clock::now();

@@ -215,11 +215,11 @@ impl Exchange {
             match relayed {
                 Ok(()) => {
                     telling.write(|story| {
-                        story.usage = reader.usage;
+                        story.usage = leg.signs.usage.get();
                         story.rescue = self.owed.is_some().then_some(how);
                     });
                     let now = clock::now();
-                    leg.succeeded(reader.usage, now);
+                    leg.succeeded(now);
                     telling.end(200, None, now);
                     self.worker.earn();
                     reader.linger().await;

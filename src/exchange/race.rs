@@ -1,7 +1,6 @@
 //! Owns attempts side by side: beside one that is slow another, whichever has content first.
 
 use std::{
-    cell::Cell,
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
@@ -10,7 +9,13 @@ use std::{
 };
 
 use super::{
-    Exchange, acquire::ends_the_request, attempt, attempt::Opened, budget::Extra, leg::Leg, request::Request,
+    Exchange,
+    acquire::ends_the_request,
+    attempt,
+    attempt::Opened,
+    budget::Extra,
+    leg::{Leg, Signs},
+    request::Request,
     worker::Worker,
 };
 use crate::{
@@ -29,8 +34,8 @@ struct Runner<'a> {
     id: u64,
     /// Its entry in the story.
     note: usize,
-    /// The soft first-token threshold has passed.
-    slow: Rc<Cell<bool>>,
+    /// What is seen of it.
+    signs: Rc<Signs>,
     ending: Pin<Box<dyn Future<Output = Ended> + 'a>>,
 }
 
@@ -66,21 +71,21 @@ impl Exchange {
         let (worker, request) = (self.worker.clone(), self.request.clone());
         let id = grant.target.handle.id;
         let (leg, target) = Leg::begin(&request, grant, false);
-        let (slow, note) = (leg.slow.clone(), leg.note);
+        let (signs, note) = (leg.signs.clone(), leg.note);
         let mut ending = pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         let may_hedge = request.pin.is_none();
-        if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && slow.get()).await {
+        if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && signs.slow.get()).await {
             return ended;
         }
         // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
-        let runner = Runner { id, note, slow, ending: Box::pin(ending) };
+        let runner = Runner { id, note, signs, ending: Box::pin(ending) };
         Box::pin(self.hedge(&worker, &request, runner)).await
     }
 
     /// Another beside an attempt that is slow, and whichever is left of two is not left alone once it is slow, either.
     async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Runner<'a>) -> Ended {
         loop {
-            if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.slow.get()).await {
+            if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.signs.slow.get()).await {
                 return ended;
             }
             let Some(grant) = self.another(runner.id).await else {
@@ -88,9 +93,9 @@ impl Exchange {
             };
             let id = grant.target.handle.id;
             let (leg, target) = Leg::begin(request, grant, true);
-            let (slow, note) = (leg.slow.clone(), leg.note);
+            let (signs, note) = (leg.signs.clone(), leg.note);
             let ending = Box::pin(attempt::open(worker, request, leg, target, self.owed.clone()));
-            let (ended, other) = first(runner, Runner { id, note, slow, ending }).await;
+            let (ended, other) = first(runner, Runner { id, note, signs, ending }).await;
             match ended {
                 Ok(opened) => {
                     self.let_go(&other, "another attempt was quicker");

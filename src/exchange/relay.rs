@@ -1,14 +1,14 @@
 //! Owns reading a backend's stream: when the next frames have to be there, and whether it has ended or broken off.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{decode::Decoder, judge::empty, rename::rename_frames, rescue::Seam, watch::Watch};
+use super::{decode::Decoder, judge::empty, leg::Signs, rename::rename_frames, rescue::Seam, watch::Watch};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
-    wire::{Usage, course::Course, sse},
+    wire::{course::Course, sse},
 };
 
 /// A stream that has given its finish and then nothing more of its answer is ended for it after this.
@@ -54,8 +54,8 @@ pub(super) struct Reader {
     empty: bool,
     /// Content has come.
     pub(super) content: bool,
-    /// Token counts.
-    pub(super) usage: Option<Usage>,
+    /// Where its token counts are told.
+    pub(super) signs: Rc<Signs>,
     /// Assistant text passed on so far, kept where a rescue may need it.
     pub(super) text: Option<String>,
     /// Something passed that a rescue cannot replay.
@@ -71,7 +71,7 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    pub(super) fn new(answer: Answer, decoder: Decoder, terms: Terms, text: Option<String>) -> Self {
+    pub(super) fn new(answer: Answer, decoder: Decoder, terms: Terms, text: Option<String>, signs: Rc<Signs>) -> Self {
         Self {
             answer,
             decoder,
@@ -83,7 +83,7 @@ impl Reader {
             done: false,
             empty: true,
             content: false,
-            usage: None,
+            signs,
             text,
             intricate: false,
             seam: None,

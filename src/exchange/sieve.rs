@@ -126,7 +126,9 @@ impl Reader {
         self.course.note(seen.moves);
         self.done |= seen.done;
         self.intricate |= seen.intricate;
-        self.usage = seen.usage.map(|usage| usage.after(self.usage)).or(self.usage);
+        if let Some(usage) = seen.usage {
+            self.signs.usage.set(Some(usage.after(self.signs.usage.get())));
+        }
         if let Some(text) = &mut self.text {
             text.push_str(&seen.text);
         }

@@ -9,6 +9,7 @@ use crate::{
     error::Class,
     limits::{Allowance, Need, Refused},
     telemetry::story::{AttemptNote, Story, Telling},
+    wire::Usage,
 };
 
 /// A request that its user's limits have let in. It lasts as long as the answer is being sent; dropped, it ends, also where the
@@ -48,14 +49,10 @@ impl Drop for Stay {
 
 /// The tokens that a request has used, as far as its story knows; those that the provider had in its cache count like others.
 fn used(story: &Story) -> Option<u64> {
-    let counted = story.usage.map(|usage| usage.input.saturating_add(usage.output));
     // What nobody has worked on has used none.
     let untouched = || story.first_token.is_none() && story.attempts.iter().all(was_turned_away);
-    counted.filter(|tokens| (1..=MOST).contains(tokens)).or_else(|| untouched().then_some(0))
+    story.usage.and_then(Usage::total).or_else(|| untouched().then_some(0))
 }
-
-/// Tokens beyond which a count is a backend's mistake: no model takes so many, and it would keep a user out for years.
-const MOST: u64 = 50_000_000;
 
 /// Classes of failure after which a backend has not worked on the request: it was not reached, or it refused. One that was left too early,
 /// was too slow or broke off has, and nobody knows how much.

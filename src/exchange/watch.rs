@@ -1,7 +1,6 @@
 //! Owns the deadlines of one attempt.
 
 use std::{
-    cell::Cell,
     future::Future,
     pin::{Pin, pin},
     rc::Rc,
@@ -12,7 +11,7 @@ use std::{
 use futures_util::future::poll_fn;
 use tokio::{task::yield_now, time::Instant};
 
-use super::stage::Stage;
+use super::{leg::Signs, stage::Stage};
 use crate::{
     error::{Class, Failed},
     settings::Deadlines,
@@ -23,7 +22,7 @@ use crate::{
 pub(super) struct Watch {
     timer: Lent,
     /// Something to be told once, before any limit: the soft threshold.
-    soft: Option<(Instant, Rc<Cell<bool>>)>,
+    soft: Option<(Instant, Rc<Signs>)>,
     since: Instant,
     limit: Duration,
     class: Class,
@@ -46,14 +45,14 @@ const BURST: u32 = 32;
 const PROMPT: Duration = Duration::from_millis(10);
 
 impl Watch {
-    /// Watches an attempt that begins `now` at a backend with these limits, for a request that has so much time `left`; sets
-    /// `slow` when the soft threshold has passed.
-    pub(super) fn new(timers: &Timers, now: Instant, limits: &Deadlines, left: Duration, slow: Rc<Cell<bool>>) -> Self {
+    /// Watches an attempt that begins `now` at a backend with these limits, for a request that has so much time `left`; tells
+    /// `signs` when the soft threshold has passed.
+    pub(super) fn new(timers: &Timers, now: Instant, limits: &Deadlines, left: Duration, signs: Rc<Signs>) -> Self {
         let (limit, soft) = (limits.first_token_hard, limits.first_token_soft);
         let total = limits.total.min(left);
         Self {
             timer: timers.lend(now, now + limit.min(total).min(soft)),
-            soft: Some((now + soft, slow)),
+            soft: Some((now + soft, signs)),
             since: now,
             limit,
             class: Class::ProviderTimeoutTtft,
@@ -114,9 +113,9 @@ impl Watch {
         loop {
             ready!(self.timer.poll(cx));
             let now = Instant::now();
-            if let Some((_, slow)) = self.soft.take_if(|(at, _)| now >= *at) {
+            if let Some((_, signs)) = self.soft.take_if(|(at, _)| now >= *at) {
                 // Whoever polls this attempt polls in the same task, and so sees it at once.
-                slow.set(true);
+                signs.slow.set(true);
             }
             if now >= self.total {
                 let what = if self.hurried {

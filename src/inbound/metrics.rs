@@ -22,6 +22,11 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
         return refused(&request, &error);
     }
     let queues = table.routes.values().filter(|route| route.settings.queue > 0);
+    for route in table.routes.values() {
+        for target in route.targets.iter().filter(|target| target.settings.price.is_some()) {
+            shared.counts.costs.begin(target.handle.name(), &route.model);
+        }
+    }
     let facts = Facts {
         handles: table.handles.values().cloned().collect(),
         queues: queues.map(|route| (route.model.clone(), route.queue.waiting.load(Relaxed))).collect(),

@@ -9,6 +9,7 @@ mod limits;
 mod load;
 mod model;
 mod plan;
+mod price;
 mod schema;
 mod secret;
 mod section;
@@ -29,6 +30,7 @@ pub use self::{
     load::{demo, load, parse},
     model::{Model, Rescue, Target},
     plan::Plan,
+    price::{Money, Price},
     schema::schema,
     secret::Secret,
     section::Problem,

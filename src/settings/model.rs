@@ -5,6 +5,7 @@ use std::{num::NonZeroU64, time::Duration};
 use serde_json::Value;
 
 use super::{
+    Price,
     section::{Defaults, Problems, Section},
     value::list,
 };
@@ -35,6 +36,8 @@ pub struct Target {
     pub context_window: Option<u64>,
     /// Continues a request that ends with a partial assistant message.
     pub continues: bool,
+    /// What its tokens cost; `None`: nobody has said.
+    pub price: Option<Price>,
 }
 
 /// One public model.
@@ -102,7 +105,10 @@ impl Target {
         let context_window: Option<NonZeroU64> = s.optional("context_window");
         let context_window = context_window.map(NonZeroU64::get);
         let continues = s.value_or("continues", false);
+        let is_priced = s.has("price");
+        let price = s.raw("price");
+        let price = is_priced.then(|| Price::read(&s.key("price"), price, problems)).flatten();
         s.finish();
-        Some(Self { backend: backend?, model, priority, weight, context_window, continues })
+        Some(Self { backend: backend?, model, priority, weight, context_window, continues, price })
     }
 }

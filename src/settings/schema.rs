@@ -52,7 +52,7 @@ impl Schema {
             known.iter().map(|known| (known.key.to_owned(), self.property(path, known))).collect();
         let mut table = json!({"type": "object", "additionalProperties": false, "properties": properties});
         // All others may be set elsewhere: among the defaults, or in the environment.
-        if path.ends_with(']') {
+        if path.contains(']') {
             table["required"] = known.iter().filter(|known| known.is_required).map(|known| known.key).collect();
         }
         table
@@ -118,14 +118,22 @@ fn uncommented(line: &str) -> &str {
 /// What the lines of `default.toml` say of each table and key.
 fn words(lines: &[&str]) -> HashMap<String, String> {
     let mut words: HashMap<String, String> = HashMap::new();
-    let (mut table, mut last) = (String::new(), String::new());
+    let (mut table, mut last, mut list) = (String::new(), String::new(), String::new());
     for line in lines {
         let (written, said) = line.split_once("# ").unwrap_or((line, ""));
         let written = written.trim_end();
         if let Some(name) = written.strip_prefix('[') {
             let bare = name.trim_matches(['[', ']']);
-            table = if name.starts_with('[') { format!("{bare}[0]") } else { bare.to_owned() };
-            bare.clone_into(&mut last);
+            if name.starts_with('[') {
+                (table, list) = (format!("{bare}[0]"), format!("{bare}."));
+                bare.clone_into(&mut last);
+            } else {
+                // Of the item before, where it is a part of a list.
+                let part = bare.strip_prefix(&*list).filter(|_| !list.is_empty());
+                table =
+                    part.map_or_else(|| bare.to_owned(), |part| format!("{}[0].{part}", list.trim_end_matches('.')));
+                table.clone_into(&mut last);
+            }
         } else if let Some((key, _)) = written.split_once(" = ") {
             last = join(&table, key);
         } else if !line.starts_with(' ') {

@@ -14,6 +14,7 @@ use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
 use super::{
+    costs::Costs,
     limited::Limited,
     phase::Phase,
     story::{Ending, RouteReason, Story},
@@ -169,6 +170,8 @@ pub struct Counts {
     pub(super) settings_since: AtomicU64,
     /// Restarts of actors.
     pub toll: Toll,
+    /// What attempts cost.
+    pub costs: Costs,
     /// By user.
     pub users: Users,
     /// By the limit that refused.
@@ -193,6 +196,7 @@ impl Default for Counts {
             last_reload_succeeded: AtomicBool::new(true),
             settings_since: AtomicU64::new(clock::unix()),
             toll: Toll::default(),
+            costs: Costs::default(),
             users: Users::default(),
             limited: Limited::default(),
             dropped: AtomicU64::new(0),
@@ -230,6 +234,7 @@ impl Counts {
     /// A request has ended.
     pub fn record(&self, story: &Story, labels: Labels<'_>) {
         self.cell(labels.backend, labels.model, |cell| cell.record(story));
+        self.costs.record(story, labels.model);
         self.users.record(story, labels.model);
         if let Some(pin) = labels.pin {
             let key = (pin.clone(), labels.model.clone(), pin_outcome(story));

@@ -3,7 +3,7 @@
 use std::{fmt, sync::Arc};
 
 use prometheus_client::{
-    encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet},
+    encoding::{DescriptorEncoder, EncodeGaugeValue, MetricEncoder, NoLabelSet},
     metrics::MetricType,
 };
 
@@ -45,7 +45,7 @@ impl Page<'_> {
         &mut self,
         name: &str,
         help: &str,
-        samples: impl IntoIterator<Item = (LabelSet<'l>, u64)>,
+        samples: impl IntoIterator<Item = (LabelSet<'l>, impl EncodeGaugeValue)>,
     ) -> fmt::Result {
         // The library adds `_total` to the samples of counters and leaves it off their type, as OpenMetrics wants it and
         // this format does not; a gauge's samples it writes as they are.

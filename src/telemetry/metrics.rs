@@ -64,6 +64,7 @@ impl Collector for Scrape {
         let mut page = Page(encoder);
         self.requests(&mut page)?;
         self.special_requests(&mut page)?;
+        self.counts.costs.write(&mut page)?;
         self.counts.users.write(&mut page)?;
         self.counts.limited.write(&mut page)?;
         self.attempts(&mut page)?;

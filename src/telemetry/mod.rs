@@ -1,5 +1,6 @@
 //! Owns what is told of requests: their story, the log line, the ledger, the metrics, history, traces; and of what became of actors.
 
+pub mod costs;
 pub mod counts;
 pub mod exposition;
 mod handing;

@@ -1,4 +1,4 @@
-//! Owns what is counted by user, where the operator wants that: requests and tokens, and their part of the metrics page.
+//! Owns what is counted by user, where the operator wants that: requests, tokens and what they cost, and their part of the metrics page.
 
 use std::{
     fmt,
@@ -9,11 +9,12 @@ use std::{
 };
 
 use super::{
+    costs::Sum,
     counts::{Grown, Names, Pair},
     exposition::Page,
     story::{Ending, Story},
 };
-use crate::wire::Usage;
+use crate::{settings::Money, wire::Usage};
 
 /// What users asked for. Their names are the settings', so that there are no more series than an operator has written down.
 #[derive(Debug, Default)]
@@ -28,6 +29,7 @@ pub struct Users {
 struct Spent {
     requests: [AtomicU64; Ending::WORDS.len()],
     tokens: [AtomicU64; Usage::KINDS.len()],
+    cost: Sum,
 }
 
 impl Users {
@@ -42,6 +44,9 @@ impl Users {
             || (name.into(), model.clone()),
             |spent| {
                 spent.requests[Ending::of(story.class) as usize].fetch_add(1, Relaxed);
+                if let Some(cost) = story.cost() {
+                    spent.cost.add(cost);
+                }
                 if let Some(usage) = story.usage {
                     for (count, n) in spent.tokens.iter().zip(usage.counts()) {
                         count.fetch_add(n, Relaxed);
@@ -72,6 +77,14 @@ impl Users {
             "user_tokens_total",
             "Tokens as providers counted them, by the user that asked.",
             each("direction", &Usage::KINDS, |spent| &spent.tokens),
+        )?;
+        let costs = all.iter().map(|((user, model), spent)| (user, model, spent.cost.read()));
+        page.counters(
+            "user_cost_usd_total",
+            "What requests cost, in US dollars, by the user that sent them.",
+            costs
+                .filter(|(_, _, cost)| *cost > Money::default())
+                .map(|(user, model, cost)| (vec![("user", &**user), ("model", &**model)], cost.dollars())),
         )
     }
 }

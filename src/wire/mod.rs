@@ -122,6 +122,11 @@ impl Usage {
         [self.input, self.output, self.cached, self.reasoning]
     }
 
+    /// Those of prompt and answer together, if any were counted and no more than a model can have used.
+    pub fn total(self) -> Option<u64> {
+        Some(self.input.saturating_add(self.output)).filter(|tokens| (1..=MOST).contains(tokens))
+    }
+
     /// Counts of a later event; one that counts no prompt leaves it as it was counted.
     #[must_use]
     pub fn after(self, earlier: Option<Self>) -> Self {
@@ -129,6 +134,9 @@ impl Usage {
         Self { input: earlier.input, cached: earlier.cached, written: earlier.written, ..self }
     }
 }
+
+/// Tokens beyond which a count is a backend's mistake: no model takes so many, and it would keep a limited user out for years.
+const MOST: u64 = 50_000_000;
 
 /// A provider's error in normalised words.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

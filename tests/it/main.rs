@@ -15,6 +15,7 @@ mod byte_exact;
 mod collector;
 mod commit;
 mod connections;
+mod costs;
 mod deadline;
 mod demo;
 mod dialects;

@@ -29,6 +29,8 @@ a_key_of_nobodys = 1
 a_key_of_nobodys = 1
 [[models.NAME.backends]]
 a_key_of_nobodys = 1
+[models.NAME.backends.price]
+a_key_of_nobodys = 1
 [users.NAME]
 a_key_of_nobodys = 1
 [users.NAME.limits]
@@ -67,8 +69,11 @@ async fn a_schema_has_each_key_that_the_loader_knows_and_no_other() {
         let keys = keys.split(", ").map(ToOwned::to_owned).collect();
         known.insert(path.trim().trim_end_matches('.').to_owned(), keys);
     }
-    assert!(known.len() == 13 && known["server"].contains("bind") && known[""].contains("users"), "{known:?}\n{told}");
+    assert!(known.len() == 14 && known["server"].contains("bind") && known[""].contains("users"), "{known:?}\n{told}");
     // Backends of a model may stand among the defaults, too.
-    known.insert("defaults.model.backends[0]".to_owned(), known["models.NAME.backends[0]"].clone());
+    for part in ["", ".price"] {
+        let keys = known[&format!("models.NAME.backends[0]{part}")].clone();
+        known.insert(format!("defaults.model.backends[0]{part}"), keys);
+    }
     assert_eq!(offered, known);
 }

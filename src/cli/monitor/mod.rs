@@ -19,8 +19,9 @@ use self::{
 };
 use super::{
     aim::{Aim, Whom},
+    answer::Answer,
     check::ping,
-    client::{Answer, Client, Server, run as run_work, seconds, verdict},
+    client::{Client, Server, run as run_work, seconds, verdict},
     table::first_words,
     try_say,
     words::Lang,
@@ -212,20 +213,7 @@ mod tests {
     use super::*;
 
     fn answer(healthy: bool) -> Answer {
-        Answer {
-            backend: "a".into(),
-            model: "m".into(),
-            healthy,
-            status: None,
-            seconds: 0.1,
-            first_token_seconds: None,
-            tokens: None,
-            tokens_per_second: None,
-            finish_reason: None,
-            served_by: None,
-            text: String::new(),
-            error: None,
-        }
+        Answer { healthy, ..Answer::healthy_after(0.1) }
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
         report::{Quantiles, millis},
     },
     error::{Class, Owner},
+    settings::Money,
     telemetry::story::{CANCELLED, LET_GO, SUCCESS},
 };
 
@@ -86,6 +87,8 @@ pub struct Point {
     pub tokens_reasoning: u64,
     /// Requests that named their backend.
     pub pins: u64,
+    /// What attempts cost, as far as that is known of any.
+    pub cost_usd: Option<Money>,
 }
 
 /// Mean and quantiles, milliseconds; null while nothing was measured.
@@ -182,6 +185,7 @@ impl<'a> Gathering<'a> {
                 tokens_cached,
                 tokens_reasoning,
                 pins: tally.pins,
+                cost_usd: tally.cost,
             }
         });
         Answer {

@@ -1,7 +1,13 @@
 //! Owns the tables of the history's database, and their version.
 
-/// Version of the tables. A file of another version is left alone.
-pub(super) const VERSION: i64 = 1;
+/// Version of the tables. A file of the one before is brought up to it, and one of any other is left alone.
+pub(super) const VERSION: i64 = 2;
+
+/// The version before.
+pub(super) const BEFORE: i64 = 1;
+
+/// Makes tables of the version before this one.
+pub(super) const FROM_BEFORE: &str = "ALTER TABLE minutes ADD COLUMN cost INTEGER";
 
 /// Makes them where they are not there yet.
 pub(super) const TABLES: &str = "
@@ -17,6 +23,7 @@ pub(super) const TABLES: &str = "
         first_token_s REAL NOT NULL,
         tokens TEXT NOT NULL,           -- JSON: input, output, cached, reasoning
         pins INTEGER NOT NULL,
+        cost INTEGER,                   -- nanodollars; null where nothing had a price
         PRIMARY KEY (at, backend, model, route)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS events (

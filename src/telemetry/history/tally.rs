@@ -8,6 +8,7 @@ use crate::{
     backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
     clock,
     error::Class,
+    settings::Money,
     telemetry::{
         counts::Labels,
         story::{AttemptNote, CANCELLED, RouteReason, SUCCESS, Story},
@@ -68,6 +69,8 @@ pub struct Tally {
     pub tokens: [u64; 4],
     /// Requests that named their backend.
     pub pins: u64,
+    /// What they cost, as far as that is known of any.
+    pub cost: Option<Money>,
 }
 
 impl Default for Tally {
@@ -78,6 +81,7 @@ impl Default for Tally {
             first_token: Snapshot::empty(FIRST_TOKEN),
             tokens: [0; 4],
             pins: 0,
+            cost: None,
         }
     }
 }
@@ -94,11 +98,16 @@ impl Tally {
             *mine += theirs;
         }
         self.pins += other.pins;
+        self.pay(other.cost);
     }
 
     /// Attempts in all.
     pub fn total(&self) -> u64 {
         self.outcomes.values().sum()
+    }
+
+    fn pay(&mut self, cost: Option<Money>) {
+        self.cost = self.cost.into_iter().chain(cost).reduce(Money::plus);
     }
 
     fn count(&mut self, outcome: &'static str) {
@@ -130,6 +139,7 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
     let outcome = attempt.outcome.unwrap_or(CANCELLED);
     tally.count(outcome);
     tally.pins += u64::from(story.pin.is_some());
+    tally.pay(attempt.cost);
     if let Some(time) = attempt.duration.filter(|_| outcome == SUCCESS) {
         tally.latency.add(time);
     }

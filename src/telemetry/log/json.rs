@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::{
     TARGET,
@@ -13,6 +14,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    settings::Money,
     telemetry::story::{AttemptNote, Story, ms},
     wire::trace_context::TraceId,
 };
@@ -55,6 +57,7 @@ struct Request<'a> {
     overhead_us: Option<u64>,
     tokens_in: Option<u64>,
     tokens_out: Option<u64>,
+    cost_usd: Option<Box<RawValue>>,
     rescue: Option<&'a str>,
     stream: Option<bool>,
     pinned: Option<bool>,
@@ -97,11 +100,17 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
             overhead_us: Some(story.spent.iter().sum::<Duration>().as_micros() as u64),
             tokens_in: story.usage.map(|usage| usage.input),
             tokens_out: story.usage.map(|usage| usage.output),
+            cost_usd: story.cost().and_then(plain),
             rescue: story.rescue,
             stream: Some(story.stream),
             pinned: Some(story.pin.is_some()),
         },
     );
+}
+
+/// The number in plain digits: as a float a small one would have an exponent.
+fn plain(cost: Money) -> Option<Box<RawValue>> {
+    RawValue::from_string(cost.to_string()).ok()
 }
 
 fn attempt(note: &AttemptNote) -> Attempt<'_> {

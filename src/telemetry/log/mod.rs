@@ -5,6 +5,7 @@ mod json;
 
 use std::{
     cell::RefCell,
+    fmt::Write as _,
     io::Write as _,
     sync::OnceLock,
     thread::Thread,
@@ -236,6 +237,10 @@ pub fn request(story: &Story) {
         line.push_str(digits.format(usage.input));
         line.push_str(" tokens_out=");
         line.push_str(digits.format(usage.output));
+    }
+    if let Some(cost) = story.cost() {
+        // Writing to a string cannot fail.
+        let _ = write!(line, " cost_usd={cost}");
     }
     if let Some(rescue) = story.rescue {
         line.push_str(" rescue=");

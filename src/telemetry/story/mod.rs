@@ -1,14 +1,18 @@
 //! Owns the story of one request: what was tried, who served it, how it ended; told once, in the log line and the headers.
 
 mod report;
+mod route;
 
 use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use smallvec::SmallVec;
 
-pub use self::report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms};
 use self::report::{as_maybe_ms, as_ms};
+pub use self::{
+    report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms},
+    route::RouteReason,
+};
 use super::{
     phase::Phase,
     traces::{Hop, Trace},
@@ -16,46 +20,9 @@ use super::{
 use crate::{
     clock,
     error::{Class, Error},
-    settings::User,
+    settings::{Money, User},
     wire::Usage,
 };
-
-/// Why this backend: the token in `x-greenroom-route`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RouteReason {
-    /// It had the lowest cost of several.
-    LeastLoaded,
-    /// It had requests with the same beginning, and was not the cheapest.
-    Affinity,
-    /// There was no other.
-    OnlyCandidate,
-    /// The client named it.
-    Pinned,
-    /// Another failed before.
-    Failover,
-    /// Another was too slow.
-    Hedged,
-}
-
-impl RouteReason {
-    /// The token.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::LeastLoaded => "least_loaded",
-            Self::Affinity => "affinity",
-            Self::OnlyCandidate => "only_candidate",
-            Self::Pinned => "pinned",
-            Self::Failover => "failover",
-            Self::Hedged => "hedged",
-        }
-    }
-}
-
-impl Serialize for RouteReason {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.as_str())
-    }
-}
 
 /// One attempt, as the ledger shows it.
 #[derive(Debug, Clone, Serialize)]
@@ -79,6 +46,9 @@ pub struct AttemptNote {
     pub status: Option<u16>,
     /// What happened, in words.
     pub message: Option<String>,
+    /// What its tokens cost, as far as they were counted and have a price.
+    #[serde(rename = "cost_usd")]
+    pub cost: Option<Money>,
     /// How the choice came about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Box<serde_json::Value>>,
@@ -222,6 +192,15 @@ impl Telling {
         });
     }
 
+    /// What the tokens of an attempt cost.
+    pub fn attempt_cost(&self, number: usize, cost: Option<Money>) {
+        self.write(|story| {
+            if let Some(note) = story.attempts.get_mut(number) {
+                note.cost = cost;
+            }
+        });
+    }
+
     /// The end, good or bad. Only the first counts.
     pub fn end(&self, status: u16, error: Option<&Error>, now: Duration) {
         self.write(|story| {
@@ -290,6 +269,11 @@ impl Story {
     /// The label of its failure, `none` where there is none.
     pub fn class_word(&self) -> &'static str {
         self.class.map_or("none", Class::as_str)
+    }
+
+    /// What all attempts cost, as far as that is known of any.
+    pub fn cost(&self) -> Option<Money> {
+        self.attempts.iter().filter_map(|attempt| attempt.cost).reduce(Money::plus)
     }
 
     /// Time from arrival to end.

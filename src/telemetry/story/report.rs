@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use super::{AttemptNote, Story};
-use crate::{clock, error::Class, wire::trace_context::TraceId};
+use crate::{clock, error::Class, settings::Money, wire::trace_context::TraceId};
 
 /// The outcome of what was answered.
 pub const SUCCESS: &str = "success";
@@ -80,6 +80,8 @@ pub struct StoryReport<'a> {
     pub tokens_in: Option<u64>,
     /// Generated tokens.
     pub tokens_out: Option<u64>,
+    /// What all attempts cost, as far as that is known of any.
+    pub cost_usd: Option<Money>,
     /// What became of a broken stream's rescue.
     pub rescue: Option<&'static str>,
     /// All attempts.
@@ -114,6 +116,7 @@ impl Story {
             total_ms: ms(self.total()),
             tokens_in: self.usage.map(|usage| usage.input),
             tokens_out: self.usage.map(|usage| usage.output),
+            cost_usd: self.cost(),
             rescue: self.rescue,
             attempts: &self.attempts,
             decision: self.decision.as_deref(),

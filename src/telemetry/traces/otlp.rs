@@ -112,8 +112,12 @@ impl<'a> Attributes<'a> {
     }
 
     pub(super) fn seconds(&mut self, key: &'static str, time: Option<Duration>) {
-        if let Some(time) = time {
-            self.add(key, Value::Measure(time.as_secs_f64()));
+        self.measure(key, time.map(|time| time.as_secs_f64()));
+    }
+
+    pub(super) fn measure(&mut self, key: &'static str, value: Option<f64>) {
+        if let Some(value) = value {
+            self.add(key, Value::Measure(value));
         }
     }
 }

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     error::{Class, Owner},
-    settings::{self, Style},
+    settings::{self, Money, Style},
     telemetry::{
         counts::Labels,
         story::{AttemptNote, CANCELLED, LET_GO, SUCCESS, Story},
@@ -141,6 +141,7 @@ fn of_attempt<'a>(
     let first = story.first_token.filter(|_| serves && story.stream);
     a.seconds("gen_ai.response.time_to_first_chunk", first.map(|first| first.saturating_sub(attempt.started)));
     used(&mut a, story.usage.filter(|_| outcome == SUCCESS));
+    a.measure("greenroom.cost_usd", attempt.cost.map(Money::dollars));
     a.text("server.address", &*backend.address.host);
     a.count("server.port", u64::from(backend.address.port));
     a.count("http.response.status_code", attempt.status.map(u64::from));

@@ -44,6 +44,7 @@ fn attempt(n: u64, outcome: &'static str, status: Option<u16>) -> AttemptNote {
         outcome: Some(outcome),
         status,
         message: Some("PROVIDER-WORDS".to_owned()),
+        cost: None,
         decision: None,
         hop: Some(Hop { span: span_id(100 + n), backend }),
     }
@@ -84,6 +85,7 @@ fn a_span_is_written_as_the_protocol_has_it() {
     let mut story = story(200, None, vec![attempt(0, SUCCESS, Some(200))]);
     story.first_token = Some(Duration::from_millis(4));
     story.usage = Some(Usage { input: 7, output: 3, cached: 2, ..Usage::default() });
+    story.attempts[0].cost = Some(settings::Money(1_500));
     let spans = told(&story);
     let text = |text: &str| json!({"stringValue": text});
     assert_eq!(
@@ -106,6 +108,7 @@ fn a_span_is_written_as_the_protocol_has_it() {
                 {"key": "gen_ai.usage.input_tokens", "value": {"intValue": "7"}},
                 {"key": "gen_ai.usage.output_tokens", "value": {"intValue": "3"}},
                 {"key": "gen_ai.usage.cache_read.input_tokens", "value": {"intValue": "2"}},
+                {"key": "greenroom.cost_usd", "value": {"doubleValue": 0.000_001_5}},
                 {"key": "server.address", "value": text("127.0.0.1")},
                 {"key": "server.port", "value": {"intValue": "9"}},
                 {"key": "http.response.status_code", "value": {"intValue": "200"}},

@@ -1,5 +1,8 @@
 //! Owns the database: one transaction per batch, reading it back, deleting what is too old.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     borrow::Cow,
     collections::{BTreeMap, HashMap},
@@ -13,10 +16,13 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_pa
 use super::{
     answer::{Answer, Event, Gathering, rfc3339},
     messages::Ask,
-    tables::{TABLES, VERSION},
+    tables::{BEFORE, FROM_BEFORE, TABLES, VERSION},
     tally::{Key, Tally},
 };
-use crate::backend::{histogram::Snapshot, journal::Note};
+use crate::{
+    backend::{histogram::Snapshot, journal::Note},
+    settings::Money,
+};
 
 /// How long another process that holds the file is waited for.
 const BUSY: Duration = Duration::from_secs(2);
@@ -34,7 +40,7 @@ pub(super) struct Store(Connection);
 impl Store {
     /// Opens or makes it; `None`: in memory.
     pub(super) fn open(path: Option<&Path>) -> Result<Self, Box<dyn std::error::Error>> {
-        let connection = match path {
+        let mut connection = match path {
             None => Connection::open_in_memory()?,
             Some(path) => {
                 if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
@@ -46,12 +52,20 @@ impl Store {
         connection.busy_timeout(BUSY)?;
         // With a write-ahead log, a killed process loses at most the last batch. Syncing each one is not worth the disk's time.
         connection.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;")?;
-        let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        if version != 0 && version != VERSION {
-            return Err(io::Error::other(format!("it is of version {version}, this Greenroom writes {VERSION}")).into());
+        // One of several processes that open it makes or changes its tables, and the others find that done.
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+        match version {
+            0 => transaction.execute_batch(TABLES)?,
+            BEFORE => transaction.execute_batch(FROM_BEFORE)?,
+            VERSION => {}
+            _ => {
+                let why = format!("it is of version {version}, this Greenroom writes {VERSION}");
+                return Err(io::Error::other(why).into());
+            }
         }
-        connection.execute_batch(TABLES)?;
-        connection.pragma_update(None, "user_version", VERSION)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+        transaction.commit()?;
         Ok(Self(connection))
     }
 
@@ -62,7 +76,7 @@ impl Store {
             let mut find = transaction
                 .prepare_cached("SELECT * FROM minutes WHERE at = ?1 AND backend = ?2 AND model = ?3 AND route = ?4")?;
             let mut put = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+                "INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
             )?;
             for (key, new) in rows {
                 let (at, backend, model, route) = (key.at, &*key.backend, &*key.model, &*key.route);
@@ -81,6 +95,7 @@ impl Store {
                     tally.first_token.seconds,
                     json(&tally.tokens),
                     tally.pins.cast_signed(),
+                    tally.cost.map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX)),
                 ])?;
             }
             let mut put = transaction.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -163,111 +178,11 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(Key, Tally)> {
     fill(&mut tally.first_token, &text("first_token")?, row.get("first_token_s")?);
     tally.tokens = serde_json::from_str(&text("tokens")?).unwrap_or_default();
     tally.pins = row.get::<_, i64>("pins")?.max(0) as u64;
+    tally.cost = row.get::<_, Option<i64>>("cost")?.map(|nanos| Money(nanos.max(0) as u64));
     Ok((key, tally))
 }
 
 /// Plain numbers and words always serialise.
 fn json(value: &impl serde::Serialize) -> String {
     serde_json::to_string(value).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::Arc;
-
-    use tempfile::tempdir;
-
-    use super::*;
-
-    fn rows(at: i64, backend: &str, successes: u64) -> HashMap<Key, Tally> {
-        let key = Key { at, backend: backend.into(), model: "m".into(), route: Cow::Borrowed("least_loaded") };
-        let mut tally = Tally { tokens: [10, 5, 2, 1], pins: 1, ..Tally::default() };
-        tally.outcomes.insert(Cow::Borrowed("success"), successes);
-        for _ in 0..successes {
-            tally.latency.add(Duration::from_millis(30));
-        }
-        HashMap::from([(key, tally)])
-    }
-
-    fn everything() -> Ask {
-        Ask { backend: None, model: None, from: 0, to: 1_000_000, step: 60 }
-    }
-
-    #[test]
-    fn batches_of_the_same_minute_add_up_across_processes() {
-        let dir = tempdir().expect("a directory");
-        let path = dir.path().join("made/on/the/way/history.db");
-        for _ in 0..3 {
-            let mut store = Store::open(Some(&path)).expect("it opens");
-            store.write(&rows(60, "a", 2), &[]).expect("it writes");
-        }
-        let answer = Store::open(Some(&path)).expect("it opens").ask(&everything()).expect("it reads");
-        assert_eq!(answer.points.len(), 1, "{answer:?}");
-        let point = &answer.points[0];
-        assert_eq!((point.attempts, point.success, point.pins, point.tokens_in), (6, 6, 3, 30));
-        assert_eq!(point.latency_counts.iter().sum::<u64>(), 6);
-        assert!(point.latency_ms.quantiles.p50.is_some_and(|p50| (20.0..=40.0).contains(&p50)), "{point:?}");
-    }
-
-    #[test]
-    fn steps_gather_minutes_and_questions_narrow_them_down() {
-        let mut store = Store::open(None).expect("it opens");
-        for (at, backend) in [(0, "a"), (60, "a"), (120, "a"), (120, "b")] {
-            store.write(&rows(at, backend, 1), &[]).expect("it writes");
-        }
-        let ask = |backend: &str| Ask { backend: Some(backend.to_owned()), step: 120, ..everything() };
-        let of = |ask: &Ask| {
-            let answer = store.ask(ask).expect("it reads");
-            answer.points.iter().map(|point| (point.at.clone(), point.success)).collect::<Vec<_>>()
-        };
-        let text = |at: &str| format!("1970-01-01T00:0{at}:00Z");
-        assert_eq!(of(&ask("a")), [(text("0"), 2), (text("2"), 1)]);
-        assert_eq!(of(&ask("b")), [(text("2"), 1)]);
-        assert_eq!(of(&Ask { from: 120, ..everything() }).len(), 2);
-        store.forget(120).expect("it deletes");
-        assert_eq!(of(&ask("a")), [(text("2"), 1)]);
-    }
-
-    #[test]
-    fn a_full_disk_fails_a_whole_batch_and_harms_nothing_before() {
-        let dir = tempdir().expect("a directory");
-        let path = dir.path().join("history.db");
-        let mut store = Store::open(Some(&path)).expect("it opens");
-        store.write(&rows(0, "a", 1), &[]).expect("it writes");
-        store.limit(12).expect("a limit");
-        let many: HashMap<_, _> = (0..1000).flat_map(|n| rows(n * 60, "b", 1)).collect();
-        assert!(store.write(&many, &[]).is_err());
-        let answer = store.ask(&everything()).expect("it reads");
-        assert_eq!(answer.points.iter().map(|point| &*point.backend).collect::<Vec<_>>(), ["a"]);
-        let sound: String = store.0.pragma_query_value(None, "integrity_check", |row| row.get(0)).expect("it checks");
-        assert_eq!(sound, "ok");
-    }
-
-    #[test]
-    fn the_file_of_another_version_is_left_alone() {
-        let dir = tempdir().expect("a directory");
-        let path = dir.path().join("history.db");
-        Connection::open(&path).and_then(|c| c.pragma_update(None, "user_version", 7)).expect("a file");
-        let refused = Store::open(Some(&path)).expect_err("another version").to_string();
-        assert!(refused.contains("version 7"), "{refused}");
-        let tables: i64 = Connection::open(&path)
-            .and_then(|c| c.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)))
-            .expect("it reads");
-        assert_eq!(tables, 0);
-    }
-
-    #[test]
-    fn events_are_told_in_order_and_of_one_backend_if_asked_so() {
-        let mut store = Store::open(None).expect("it opens");
-        let note = |state| {
-            Arc::new(Note { at: Duration::ZERO, model: Some("m".into()), event: "gate", state, text: "why".into() })
-        };
-        store
-            .write(&HashMap::new(), &[(60, "a".into(), note("open")), (61, "b".into(), note("open"))])
-            .and_then(|()| store.write(&HashMap::new(), &[(62, "a".into(), note("half_open"))]))
-            .expect("it writes");
-        let answer = store.ask(&Ask { backend: Some("a".into()), ..everything() }).expect("it reads");
-        let told: Vec<_> = answer.events.iter().map(|event| (event.state.as_str(), event.text.as_str())).collect();
-        assert_eq!(told, [("open", "why"), ("half_open", "why")]);
-    }
 }

@@ -1,0 +1,90 @@
+//! Owns what came of one question to one backend, and finding out what that cost.
+
+use std::time::Duration;
+
+use actix_web::http::Method;
+use serde::Serialize;
+use tokio::time::sleep;
+
+use super::{
+    aim::Aim,
+    client::{Client, escaped, is_no_endpoint},
+};
+
+/// What came of it.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct Answer {
+    pub(super) backend: String,
+    /// Model asked for.
+    pub(super) model: String,
+    pub(super) healthy: bool,
+    /// HTTP status; absent where there was no answer.
+    pub(super) status: Option<u16>,
+    pub(super) seconds: f64,
+    /// Streamed answers only.
+    pub(super) first_token_seconds: Option<f64>,
+    pub(super) tokens: Option<u64>,
+    /// Generated tokens per second after the first one, or over all where the first was not seen.
+    pub(super) tokens_per_second: Option<f64>,
+    /// US dollars; only where somebody has asked for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cost_usd: Option<f64>,
+    pub(super) finish_reason: Option<String>,
+    /// Model that says it answered.
+    pub(super) served_by: Option<String>,
+    pub(super) text: String,
+    pub(super) error: Option<String>,
+    /// `x-request-id`.
+    #[serde(skip)]
+    pub(super) request_id: Option<String>,
+}
+
+#[cfg(test)]
+impl Answer {
+    /// A good answer of the backend `one`.
+    pub(super) fn healthy_after(seconds: f64) -> Self {
+        let aim = Aim { backend: "one".to_owned(), model: "m".to_owned() };
+        Self { healthy: true, seconds, ..Self::none(&aim) }
+    }
+}
+
+impl Answer {
+    /// None yet.
+    pub(super) fn none(aim: &Aim) -> Self {
+        Self {
+            backend: aim.backend.clone(),
+            model: aim.model.clone(),
+            healthy: false,
+            status: None,
+            seconds: 0.0,
+            first_token_seconds: None,
+            tokens: None,
+            tokens_per_second: None,
+            cost_usd: None,
+            finish_reason: None,
+            served_by: None,
+            text: String::new(),
+            error: None,
+            request_id: None,
+        }
+    }
+}
+
+/// A ledger has a request a moment after its client has the last byte: asked for so often, with a pause between.
+const LOOKS: u32 = 10;
+const PAUSE: Duration = Duration::from_millis(20);
+
+impl Client {
+    /// What a question cost, US dollars, as the ledger knows it; `None` where it has no price, or the token may not read that.
+    pub(super) async fn cost(&self, answer: &Answer) -> Option<f64> {
+        let path = format!("/admin/requests/{}", escaped(answer.request_id.as_deref()?));
+        for _ in 0..LOOKS {
+            match self.fetch(Method::GET, &path).await {
+                Ok((200, story)) => return story["cost_usd"].as_f64(),
+                Ok((404, body)) if !is_no_endpoint(&body) => sleep(PAUSE).await,
+                _ => break,
+            }
+        }
+        None
+    }
+}

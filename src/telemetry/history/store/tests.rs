@@ -1,0 +1,132 @@
+//! Owns the tests of the database: what is written is read back, whoever wrote it.
+
+use std::sync::Arc;
+
+use tempfile::tempdir;
+
+use super::*;
+
+fn rows(at: i64, backend: &str, successes: u64) -> HashMap<Key, Tally> {
+    let key = Key { at, backend: backend.into(), model: "m".into(), route: Cow::Borrowed("least_loaded") };
+    let mut tally = Tally { tokens: [10, 5, 2, 1], pins: 1, ..Tally::default() };
+    tally.outcomes.insert(Cow::Borrowed("success"), successes);
+    for _ in 0..successes {
+        tally.latency.add(Duration::from_millis(30));
+    }
+    HashMap::from([(key, tally)])
+}
+
+fn everything() -> Ask {
+    Ask { backend: None, model: None, from: 0, to: 1_000_000, step: 60 }
+}
+
+#[test]
+fn batches_of_the_same_minute_add_up_across_processes() {
+    let dir = tempdir().expect("a directory");
+    let path = dir.path().join("made/on/the/way/history.db");
+    for _ in 0..3 {
+        let mut store = Store::open(Some(&path)).expect("it opens");
+        store.write(&rows(60, "a", 2), &[]).expect("it writes");
+    }
+    let answer = Store::open(Some(&path)).expect("it opens").ask(&everything()).expect("it reads");
+    assert_eq!(answer.points.len(), 1, "{answer:?}");
+    let point = &answer.points[0];
+    assert_eq!((point.attempts, point.success, point.pins, point.tokens_in), (6, 6, 3, 30));
+    assert_eq!(point.latency_counts.iter().sum::<u64>(), 6);
+    assert!(point.latency_ms.quantiles.p50.is_some_and(|p50| (20.0..=40.0).contains(&p50)), "{point:?}");
+}
+
+#[test]
+fn steps_gather_minutes_and_questions_narrow_them_down() {
+    let mut store = Store::open(None).expect("it opens");
+    for (at, backend) in [(0, "a"), (60, "a"), (120, "a"), (120, "b")] {
+        store.write(&rows(at, backend, 1), &[]).expect("it writes");
+    }
+    let ask = |backend: &str| Ask { backend: Some(backend.to_owned()), step: 120, ..everything() };
+    let of = |ask: &Ask| {
+        let answer = store.ask(ask).expect("it reads");
+        answer.points.iter().map(|point| (point.at.clone(), point.success)).collect::<Vec<_>>()
+    };
+    let text = |at: &str| format!("1970-01-01T00:0{at}:00Z");
+    assert_eq!(of(&ask("a")), [(text("0"), 2), (text("2"), 1)]);
+    assert_eq!(of(&ask("b")), [(text("2"), 1)]);
+    assert_eq!(of(&Ask { from: 120, ..everything() }).len(), 2);
+    store.forget(120).expect("it deletes");
+    assert_eq!(of(&ask("a")), [(text("2"), 1)]);
+}
+
+#[test]
+fn a_full_disk_fails_a_whole_batch_and_harms_nothing_before() {
+    let dir = tempdir().expect("a directory");
+    let path = dir.path().join("history.db");
+    let mut store = Store::open(Some(&path)).expect("it opens");
+    store.write(&rows(0, "a", 1), &[]).expect("it writes");
+    store.limit(12).expect("a limit");
+    let many: HashMap<_, _> = (0..1000).flat_map(|n| rows(n * 60, "b", 1)).collect();
+    assert!(store.write(&many, &[]).is_err());
+    let answer = store.ask(&everything()).expect("it reads");
+    assert_eq!(answer.points.iter().map(|point| &*point.backend).collect::<Vec<_>>(), ["a"]);
+    let sound: String = store.0.pragma_query_value(None, "integrity_check", |row| row.get(0)).expect("it checks");
+    assert_eq!(sound, "ok");
+}
+
+#[test]
+fn a_file_of_the_version_before_keeps_its_rows_and_takes_costs() {
+    let dir = tempdir().expect("a directory");
+    let path = dir.path().join("history.db");
+    // As Greenroom wrote it before there were prices.
+    let before = "
+        CREATE TABLE minutes (at INTEGER NOT NULL, backend TEXT NOT NULL, model TEXT NOT NULL, route TEXT NOT NULL,
+            outcomes TEXT NOT NULL, latency TEXT NOT NULL, latency_s REAL NOT NULL, first_token TEXT NOT NULL,
+            first_token_s REAL NOT NULL, tokens TEXT NOT NULL, pins INTEGER NOT NULL,
+            PRIMARY KEY (at, backend, model, route)) WITHOUT ROWID;
+        CREATE TABLE events (at INTEGER NOT NULL, backend TEXT NOT NULL, model TEXT, event TEXT NOT NULL,
+            state TEXT NOT NULL, text TEXT NOT NULL);
+        INSERT INTO minutes VALUES (60, 'a', 'm', 'least_loaded', '{\"success\":3}', '[]', 0, '[]', 0, '[1,2,3,4]', 1);
+        PRAGMA user_version = 1;";
+    Connection::open(&path).and_then(|file| file.execute_batch(before)).expect("a file");
+    let told = |store: &Store| {
+        let answer = store.ask(&everything()).expect("it reads");
+        let point =
+            |point: &crate::telemetry::history::answer::Point| (point.attempts, point.tokens_in, point.cost_usd);
+        answer.points.iter().map(point).collect::<Vec<_>>()
+    };
+    assert_eq!(told(&Store::open(Some(&path)).expect("it opens")), [(3, 1, None)]);
+    let mut store = Store::open(Some(&path)).expect("it opens again");
+    for (at, backend) in [(60, "a"), (60, "a"), (120, "b")] {
+        let mut rows = rows(at, backend, 1);
+        for tally in rows.values_mut() {
+            tally.cost = Some(Money(7));
+        }
+        store.write(&rows, &[]).expect("it writes");
+    }
+    assert_eq!(told(&store), [(5, 21, Some(Money(14))), (1, 10, Some(Money(7)))]);
+}
+
+#[test]
+fn the_file_of_another_version_is_left_alone() {
+    let dir = tempdir().expect("a directory");
+    let path = dir.path().join("history.db");
+    Connection::open(&path).and_then(|c| c.pragma_update(None, "user_version", 7)).expect("a file");
+    let refused = Store::open(Some(&path)).expect_err("another version").to_string();
+    assert!(refused.contains("version 7"), "{refused}");
+    let tables: i64 = Connection::open(&path)
+        .and_then(|c| c.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0)))
+        .expect("it reads");
+    assert_eq!(tables, 0);
+}
+
+#[test]
+fn events_are_told_in_order_and_of_one_backend_if_asked_so() {
+    let mut store = Store::open(None).expect("it opens");
+    let note = |state| {
+        Arc::new(Note { at: Duration::ZERO, model: Some("m".into()), event: "gate", state, text: "why".into() })
+    };
+    store
+        .write(&HashMap::new(), &[(60, "a".into(), note("open")), (61, "b".into(), note("open"))])
+        .and_then(|()| store.write(&HashMap::new(), &[(62, "a".into(), note("half_open"))]))
+        .expect("it writes");
+    let answer = store.ask(&Ask { backend: Some("a".into()), ..everything() }).expect("it reads");
+    let told: Vec<_> = answer.events.iter().map(|event| (event.state.as_str(), event.text.as_str())).collect();
+    assert_eq!(told, [("open", "why"), ("half_open", "why")]);
+}

@@ -1,0 +1,40 @@
+//! Owns the reasons for a backend.
+
+use serde::{Serialize, Serializer};
+
+/// Why this backend: the token in `x-greenroom-route`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RouteReason {
+    /// It had the lowest cost of several.
+    LeastLoaded,
+    /// It had requests with the same beginning, and was not the cheapest.
+    Affinity,
+    /// There was no other.
+    OnlyCandidate,
+    /// The client named it.
+    Pinned,
+    /// Another failed before.
+    Failover,
+    /// Another was too slow.
+    Hedged,
+}
+
+impl RouteReason {
+    /// The token.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::LeastLoaded => "least_loaded",
+            Self::Affinity => "affinity",
+            Self::OnlyCandidate => "only_candidate",
+            Self::Pinned => "pinned",
+            Self::Failover => "failover",
+            Self::Hedged => "hedged",
+        }
+    }
+}
+
+impl Serialize for RouteReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
