@@ -18,6 +18,8 @@ pub enum Dimension {
     TokensPerMinute,
     /// Tokens a day, of prompts and answers.
     TokensPerDay,
+    /// What requests cost a day, nanodollars.
+    UsdPerDay,
 }
 
 /// What a limit counts.
@@ -27,6 +29,8 @@ pub enum Unit {
     Requests,
     /// Tokens.
     Tokens,
+    /// Nanodollars.
+    Dollars,
 }
 
 impl Unit {
@@ -35,17 +39,24 @@ impl Unit {
         match self {
             Self::Requests => "requests",
             Self::Tokens => "tokens",
+            Self::Dollars => "dollars",
         }
     }
 }
 
 // A table indexed by dimension has a place for the last of them.
-const _: () = assert!(Dimension::TokensPerDay as usize + 1 == Dimension::ALL.len());
+const _: () = assert!(Dimension::UsdPerDay as usize + 1 == Dimension::ALL.len());
 
 impl Dimension {
     /// All of them, for tables indexed by dimension.
-    pub const ALL: [Self; 5] =
-        [Self::MaxInFlight, Self::RequestsPerMinute, Self::RequestsPerDay, Self::TokensPerMinute, Self::TokensPerDay];
+    pub const ALL: [Self; 6] = [
+        Self::MaxInFlight,
+        Self::RequestsPerMinute,
+        Self::RequestsPerDay,
+        Self::TokensPerMinute,
+        Self::TokensPerDay,
+        Self::UsdPerDay,
+    ];
 
     /// The key in settings and the label in metrics.
     pub fn as_str(self) -> &'static str {
@@ -55,6 +66,7 @@ impl Dimension {
             Self::RequestsPerDay => "requests_per_day",
             Self::TokensPerMinute => "tokens_per_minute",
             Self::TokensPerDay => "tokens_per_day",
+            Self::UsdPerDay => "usd_per_day",
         }
     }
 
@@ -63,6 +75,7 @@ impl Dimension {
         match self {
             Self::MaxInFlight | Self::RequestsPerMinute | Self::RequestsPerDay => Unit::Requests,
             Self::TokensPerMinute | Self::TokensPerDay => Unit::Tokens,
+            Self::UsdPerDay => Unit::Dollars,
         }
     }
 
@@ -71,7 +84,7 @@ impl Dimension {
         match self {
             Self::MaxInFlight => None,
             Self::RequestsPerMinute | Self::TokensPerMinute => Some(Duration::from_secs(60)),
-            Self::RequestsPerDay | Self::TokensPerDay => Some(Duration::from_hours(24)),
+            Self::RequestsPerDay | Self::TokensPerDay | Self::UsdPerDay => Some(Duration::from_hours(24)),
         }
     }
 
@@ -79,6 +92,7 @@ impl Dimension {
     pub(super) fn code(self) -> &'static str {
         match self {
             Self::MaxInFlight => "concurrency_limit_exceeded",
+            Self::UsdPerDay => "insufficient_quota",
             _ => "rate_limit_exceeded",
         }
     }
@@ -88,10 +102,14 @@ impl Dimension {
         let (key, unit) = (self.as_str(), self.unit().as_str());
         let unit = if limit == 1 { unit.trim_end_matches('s') } else { unit };
         let later = || format!("in {} s", seconds(wait));
+        if self.unit() == Unit::Dollars {
+            let (dollars, later) = (limit as f64 / 1e9, later());
+            return format!("You have spent your budget of ${dollars} per day ({key}). There is some again {later}.");
+        }
         let (pace, when) = match self {
             Self::MaxInFlight => ("at once", "when one of yours has ended".to_owned()),
             Self::RequestsPerMinute | Self::TokensPerMinute => ("per minute", later()),
-            Self::RequestsPerDay | Self::TokensPerDay => ("per day", later()),
+            _ => ("per day", later()),
         };
         format!("This request goes beyond your limit of {limit} {unit} {pace} ({key}). Try again {when}.")
     }
@@ -115,6 +133,8 @@ mod tests {
             told,
             "This request goes beyond your limit of 5000 tokens per day (tokens_per_day). Try again in 7 s."
         );
+        let told = Dimension::UsdPerDay.message(500_000, Duration::from_secs(7));
+        assert_eq!(told, "You have spent your budget of $0.0005 per day (usd_per_day). There is some again in 7 s.");
         let told = Dimension::MaxInFlight.message(1, Duration::from_secs(1));
         assert_eq!(
             told,

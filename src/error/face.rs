@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 
-use super::{Dimension, Error};
+use super::{Dimension, Error, Unit};
 
 /// What an error looks like from outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -224,9 +224,12 @@ fn no_websocket() -> Face {
 /// The user has had enough, for now.
 fn limited(dimension: Dimension, limit: u64, retry_after: Duration) -> Face {
     let message = dimension.message(limit, retry_after);
+    // It comes back by itself, but not while an SDK tries again.
+    let is_budget = dimension.unit() == Unit::Dollars;
     Face {
-        kind: "rate_limit_error".into(),
+        kind: if is_budget { dimension.code() } else { "rate_limit_error" }.into(),
         retry_after: Some(retry_after),
+        hopeless: is_budget,
         ..caller(StatusCode::TOO_MANY_REQUESTS, dimension.code(), None, message)
     }
 }

@@ -35,8 +35,8 @@ impl Stay {
     /// The answer is complete: what it has used is known, or nobody will.
     pub(super) fn settle(&mut self) {
         let Some(aside) = self.aside.take() else { return };
-        let used = self.telling.read(used).unwrap_or(aside);
-        self.allowance.settle(aside, used, clock::now());
+        let (used, cost) = self.telling.read(|story| (used(story), story.cost()));
+        self.allowance.settle(aside, used.unwrap_or(aside), cost, clock::now());
     }
 }
 

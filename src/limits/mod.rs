@@ -10,7 +10,10 @@ use parking_lot::Mutex;
 
 use self::account::Account;
 pub use self::account::{Need, Refused};
-use crate::{error::Unit, settings::Limits};
+use crate::{
+    error::Unit,
+    settings::{Limits, Money},
+};
 
 /// The account of one limited user. Its lock is held for a few sums; other users have none.
 #[derive(Debug)]
@@ -34,9 +37,14 @@ impl Allowance {
         self.0.lock().admit(need, now)
     }
 
-    /// Puts the tokens that a request has used in the place of those set aside for it.
-    pub fn settle(&self, aside: u64, used: u64, now: Duration) {
-        self.0.lock().settle(aside, used, now);
+    /// Puts the tokens that a request has used in the place of those set aside for it, and takes what it cost, as far as that is
+    /// known.
+    pub fn settle(&self, aside: u64, used: u64, cost: Option<Money>, now: Duration) {
+        let mut account = self.0.lock();
+        account.settle(aside, used, now);
+        if let Some(cost) = cost {
+            account.pay(cost, now);
+        }
     }
 
     /// A request that was let in has ended.
@@ -46,6 +54,7 @@ impl Allowance {
 
     /// Adds the header lines that tell the user what is left; with `as_anthropic` in that provider's words, too.
     pub fn tell(&self, as_anthropic: bool, now: Duration, out: &mut Vec<u8>) {
+        // Clients know no names for what is left of money.
         let units = [Unit::Requests, Unit::Tokens];
         let standings = {
             let account = self.0.lock();

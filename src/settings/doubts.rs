@@ -1,6 +1,7 @@
 //! Owns doubts: what can be used, and yet may be meant otherwise; told as notes.
 
 use super::{Backend, Model, NO_BACKEND, OTHER, Problem, Settings, User};
+use crate::error::Dimension;
 
 /// Port of OTLP over gRPC (OTLP 1.x, "OTLP/gRPC Default Port"); over HTTP it is 4318.
 const GRPC: u16 = 4317;
@@ -65,6 +66,15 @@ impl Settings {
                 listed(&telling)
             );
             doubts.push(doubt(format!("users.{}.may_see_backends", user.name), text));
+        }
+        let is_priced = |(_, model): &(&str, &Model)| {
+            let mut theirs = model.targets.iter().filter(|target| user.backends.allows(&target.backend));
+            theirs.any(|target| target.price.is_some())
+        };
+        let has_budget = user.limits.as_ref().is_some_and(|limits| limits.of(Dimension::UsdPerDay).is_some());
+        if has_budget && !served.is_empty() && !served.iter().any(is_priced) {
+            let text = "is never spent, since none of the user's models has a price; give their backends one";
+            doubts.push(doubt(format!("users.{}.limits.usd_per_day", user.name), text));
         }
         doubts
     }
@@ -135,6 +145,20 @@ mod tests {
         let told = |port: u16| notes(&format!("[traces]\nendpoint = \"http://127.0.0.1:{port}/v1/traces\"\n"));
         assert!(matches!(&told(4317)[..], [note] if note.starts_with("traces.endpoint: ")), "{:?}", told(4317));
         assert_eq!(told(4318), [""; 0]);
+    }
+
+    #[test]
+    fn a_budget_of_a_user_whose_models_have_no_price_is_noted() {
+        let user = "[users.v]\ntoken = \"t2\"\nmodels = [\"*\"]\nbackends = [\"a\"]\nlimits = { usd_per_day = 1 }\n";
+        let priced = |by: &str| {
+            format!("[models.n]\nbackends = [{{ backend = \"{by}\", price = {{ input = 1, output = 2 }} }}]\n")
+        };
+        for lines in [String::new(), priced("z") + &backend("z")] {
+            let told = notes(&format!("{user}{lines}"));
+            let [note] = &told[..] else { panic!("{told:?}") };
+            assert!(note.starts_with("users.v.limits.usd_per_day: is never spent"), "{note}");
+        }
+        assert_eq!(notes(&format!("{user}{}", priced("a"))), [""; 0]);
     }
 
     #[test]

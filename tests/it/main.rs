@@ -11,6 +11,7 @@ mod asked;
 mod balance;
 mod browsers;
 mod budget;
+mod budgets;
 mod byte_exact;
 mod collector;
 mod commit;

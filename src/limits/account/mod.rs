@@ -8,7 +8,7 @@ use std::{num::NonZeroU64, time::Duration};
 use super::bucket::{Bucket, Standing};
 use crate::{
     error::{Dimension, Error, SOON, Unit},
-    settings::Limits,
+    settings::{Limits, Money},
 };
 
 /// What a user has used.
@@ -78,7 +78,7 @@ impl Account {
             let units = units(*dimension, aside)?;
             let wait = bucket.wait(units, now)?;
             let without = match dimension.unit() {
-                Unit::Requests => wait,
+                Unit::Requests | Unit::Dollars => wait,
                 Unit::Tokens => bucket.with(0, self.set_aside, now).wait(units, now).unwrap_or_default(),
             };
             let wait = whole_millis(wait.min(without.max(SOON)));
@@ -88,7 +88,7 @@ impl Account {
             return Err(refused);
         }
         for (dimension, bucket) in &mut self.buckets {
-            if let Some(units) = units(*dimension, aside) {
+            if let (Unit::Requests | Unit::Tokens, Some(units)) = (dimension.unit(), units(*dimension, aside)) {
                 *bucket = bucket.with(units, 0, now);
             }
         }
@@ -115,6 +115,15 @@ impl Account {
         }
     }
 
+    /// Takes what a request has cost.
+    pub(super) fn pay(&mut self, cost: Money, now: Duration) {
+        for (dimension, bucket) in &mut self.buckets {
+            if dimension.unit() == Unit::Dollars {
+                *bucket = bucket.with(cost.0, 0, now);
+            }
+        }
+    }
+
     /// A request that was let in has ended.
     pub(super) fn leave(&mut self) {
         self.in_flight = self.in_flight.saturating_sub(1);
@@ -127,11 +136,13 @@ impl Account {
     }
 }
 
-/// How much of a limit over time a request takes, if any.
+/// How much of a limit over time a request needs to be let in, if any. What it will cost nobody knows, and nothing is set aside for it:
+/// it is let in while anything is left.
 fn units(dimension: Dimension, aside: Option<u64>) -> Option<u64> {
     match dimension.unit() {
         Unit::Requests => Some(1),
         Unit::Tokens => aside,
+        Unit::Dollars => aside.map(|_| 1),
     }
 }
 
