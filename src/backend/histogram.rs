@@ -53,7 +53,7 @@ impl Histogram {
 }
 
 /// Where a duration is counted: its bucket takes its upper bound.
-fn bucket(bounds: &[f64], seconds: f64) -> usize {
+pub(super) fn bucket(bounds: &[f64], seconds: f64) -> usize {
     bounds.partition_point(|bound| *bound < seconds)
 }
 
@@ -69,68 +69,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Nothing recorded.
-    pub fn empty(bounds: &'static [f64]) -> Self {
-        Self { bounds, counts: vec![0; bounds.len() + 1], seconds: 0.0 }
-    }
-
-    /// Adds one duration.
-    pub fn add(&mut self, time: Duration) {
-        let seconds = time.as_secs_f64();
-        self.counts[bucket(self.bounds, seconds)] += 1;
-        self.seconds += seconds;
-    }
-
     /// How many were recorded.
     pub fn total(&self) -> u64 {
         self.counts.iter().sum()
-    }
-
-    /// Adds another histogram of the same bounds.
-    pub fn merge(&mut self, other: &Self) {
-        for (mine, theirs) in self.counts.iter_mut().zip(&other.counts) {
-            *mine += theirs;
-        }
-        self.seconds += other.seconds;
-    }
-
-    /// The quantile `q`, seconds, interpolated within its bucket as Prometheus does; `None` while empty.
-    pub fn quantile(&self, q: f64) -> Option<f64> {
-        let total = self.total();
-        if total == 0 {
-            return None;
-        }
-        let rank = q * total as f64;
-        let mut below = 0.0;
-        for (n, count) in self.counts.iter().enumerate() {
-            let count = *count as f64;
-            if count > 0.0 && below + count >= rank {
-                let low = if n == 0 { 0.0 } else { self.bounds[n - 1] };
-                let high = self.bounds.get(n).copied().unwrap_or(low);
-                return Some(low + (high - low) * ((rank - below) / count).clamp(0.0, 1.0));
-            }
-            below += count;
-        }
-        self.bounds.last().copied()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_fall_into_the_bucket_that_holds_them() {
-        let histogram = Histogram::new(REQUEST);
-        for ms in [15, 15, 15, 15, 15, 15, 15, 15, 15, 5000] {
-            histogram.record(Duration::from_millis(ms));
-        }
-        let snapshot = histogram.snapshot();
-        assert_eq!(snapshot.total(), 10);
-        let p50 = snapshot.quantile(0.5).expect("filled");
-        let p99 = snapshot.quantile(0.99).expect("filled");
-        assert!((0.01..=0.02).contains(&p50), "{p50}");
-        assert!((2.56..=5.12).contains(&p99), "{p99}");
-        assert_eq!(Histogram::new(REQUEST).snapshot().quantile(0.5), None);
     }
 }

@@ -18,6 +18,7 @@ pub mod places;
 mod probe;
 pub mod prompt;
 pub mod report;
+pub mod sketch;
 pub mod state;
 mod trial;
 pub mod vitals;

@@ -7,8 +7,8 @@ use serde::Serialize;
 use super::{
     estimate::{Estimate, Usual},
     gate::{Gate, GateCell, KINDS},
-    histogram::Snapshot,
     load,
+    sketch::Sketch,
     state::{State, reopens_in_ms, words},
     vitals::{Lane, Vitals},
 };
@@ -104,8 +104,8 @@ pub struct Quantiles {
 
 impl Quantiles {
     /// Of what was measured.
-    pub fn of(snapshot: Option<&Snapshot>) -> Self {
-        let at = |q| snapshot.and_then(|s| s.quantile(q)).map(millis);
+    pub fn of(times: Option<&Sketch>) -> Self {
+        let at = |q| times.and_then(|times| times.quantile(q)).map(millis);
         Self { p50: at(0.5), p95: at(0.95), p99: at(0.99) }
     }
 }
@@ -193,8 +193,8 @@ impl Report {
             success_rate: (judged > 0).then(|| requests.success as f64 / judged as f64),
             requests,
             failures_by_class: failures(&lanes),
-            latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.snapshot()).as_ref()),
-            first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.snapshot()).as_ref()),
+            latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.read()).as_ref()),
+            first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.read()).as_ref()),
             first_token_estimate_s: estimate.seconds,
             cost: load::cost(estimate, busy, settings.slots, weight).line,
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
@@ -274,7 +274,7 @@ fn failures(lanes: &[std::sync::Arc<Lane>]) -> BTreeMap<&'static str, u64> {
     by_class
 }
 
-fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Snapshot) -> Option<Snapshot> {
+fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Sketch) -> Option<Sketch> {
     lanes.iter().map(|lane| of(lane)).reduce(|mut all, one| {
         all.merge(&one);
         all

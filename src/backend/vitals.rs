@@ -18,6 +18,7 @@ use super::{
     in_vain::InVain,
     journal::Journal,
     places::{Load, Places},
+    sketch::SketchCell,
 };
 use crate::{clock, error::Class, wire::Usage};
 
@@ -82,9 +83,9 @@ pub struct Lane {
     /// How requests ended.
     pub outcomes: Outcomes,
     /// Whole attempts that succeeded.
-    pub latency: Histogram,
+    pub latency: SketchCell,
     /// First tokens of streams.
-    pub first_token: Histogram,
+    pub first_token: SketchCell,
     /// Time per output token of streams.
     pub per_token: Histogram,
     /// Tokens: input, output, cached, reasoning.
@@ -138,8 +139,8 @@ impl Lane {
             estimate: EstimateCell::default(),
             in_vain: InVain::default(),
             outcomes: Outcomes::default(),
-            latency: Histogram::new(REQUEST),
-            first_token: Histogram::new(FIRST_TOKEN),
+            latency: SketchCell::new(REQUEST),
+            first_token: SketchCell::new(FIRST_TOKEN),
             per_token: Histogram::new(PER_TOKEN),
             tokens: Default::default(),
         }

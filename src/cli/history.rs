@@ -4,14 +4,13 @@ use std::{collections::BTreeMap, process::ExitCode, time::UNIX_EPOCH};
 
 use actix_web::http::Method;
 use clap::Args;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     client::{Client, Server, escaped, run as run_work},
     say,
     table::{spark, table, width},
 };
-use crate::backend::histogram::{REQUEST, Snapshot};
 
 /// Attempts, failures, times and tokens of the past
 #[derive(Debug, Args)]
@@ -45,26 +44,36 @@ pub(super) struct History {
 /// Most bars of a plot.
 const BARS: u64 = 60;
 
+/// A step that ends with everything there is.
+const LONGEST: &str = "100y";
+
 /// Columns of the CSV, as the answer names them.
 const COLUMNS: [&str; 9] =
     ["at", "backend", "model", "attempts", "success", "caller_fault", "failure", "cancelled", "let_go"];
 
 pub(super) fn run(history: &History) -> ExitCode {
     run_work(async {
-        let mut query = format!("from={}&step={}", escaped(&history.from), escaped(&history.step));
-        for (name, value) in [("to", &history.to), ("backend", &history.backend), ("model", &history.model)] {
-            if let Some(value) = value {
-                query.extend(["&", name, "=", &escaped(value)]);
-            }
-        }
         let client = Client::new(&history.server);
-        let answer = client.admin(Method::GET, &format!("/admin/history?{query}")).await?;
+        let ask = async |from: &str, to: Option<&str>, step: &str| {
+            let mut query = format!("from={}&step={}", escaped(from), escaped(step));
+            let narrower = [("to", to), ("backend", history.backend.as_deref()), ("model", history.model.as_deref())];
+            for (name, value) in narrower {
+                if let Some(value) = value {
+                    query.extend(["&", name, "=", &escaped(value)]);
+                }
+            }
+            client.admin(Method::GET, &format!("/admin/history?{query}")).await
+        };
+        let answer = ask(&history.from, history.to.as_deref(), &history.step).await?;
         if history.json {
             say(format_args!("{answer:#}"));
         } else if history.csv {
             say(csv(&answer).trim_end());
         } else {
-            say(overview(&answer).trim_end());
+            // Medians do not add up: that of all steps is that of one as long as all.
+            let (from, to) = (cell(&answer["from"]), cell(&answer["to"]));
+            let whole = ask(&from, Some(&to), LONGEST).await?;
+            say(overview(&answer, &whole).trim_end());
         }
         Ok(ExitCode::SUCCESS)
     })
@@ -96,20 +105,6 @@ fn csv(answer: &Value) -> String {
     out
 }
 
-/// The median latency of all points together, seconds; `None` while there is none, or from a Greenroom with other buckets.
-fn median(answer: &Value, points: &[&Value]) -> Option<f64> {
-    let mut all = Snapshot::empty(REQUEST);
-    if answer["latency_bounds_s"] != json!(REQUEST) {
-        return None;
-    }
-    for point in points {
-        for (sum, count) in all.counts.iter_mut().zip(point["latency_counts"].as_array().into_iter().flatten()) {
-            *sum = sum.saturating_add(count.as_u64().unwrap_or(0));
-        }
-    }
-    all.quantile(0.5)
-}
-
 /// Attempts from the first step to the last, as bars; a blank where there were none.
 fn plot(answer: &Value, points: &[&Value]) -> String {
     let at = |moment: &Value| {
@@ -132,26 +127,29 @@ fn plot(answer: &Value, points: &[&Value]) -> String {
     drawn.chars().zip(&bars).map(|(bar, attempts)| if *attempts > 0.0 { bar } else { ' ' }).collect()
 }
 
-/// One line a backend and model: sums, the median latency, and attempts over time.
-fn overview(answer: &Value) -> String {
+/// One line a backend and model: sums, the median latency as `whole` tells it, in one step, and attempts over time.
+fn overview(answer: &Value, whole: &Value) -> String {
+    let lane = |point: &Value| (cell(&point["backend"]), cell(&point["model"]));
     let mut lanes: BTreeMap<(String, String), Vec<&Value>> = BTreeMap::new();
     for point in points(answer) {
-        lanes.entry((cell(&point["backend"]), cell(&point["model"]))).or_default().push(point);
+        lanes.entry(lane(point)).or_default().push(point);
     }
+    let medians: BTreeMap<_, _> =
+        points(whole).filter_map(|point| Some((lane(point), point["latency_ms"]["p50"].as_f64()?))).collect();
     if lanes.is_empty() {
         return format!("nothing happened between {} and {}\n", cell(&answer["from"]), cell(&answer["to"]));
     }
     let rows: Vec<Vec<String>> = lanes
         .iter()
-        .map(|((backend, model), points)| {
+        .map(|(lane, points)| {
             let sum = |name: &str| points.iter().filter_map(|p| p[name].as_u64()).sum::<u64>();
             vec![
-                backend.clone(),
-                model.clone(),
+                lane.0.clone(),
+                lane.1.clone(),
                 sum("attempts").to_string(),
                 sum("success").to_string(),
                 sum("failure").to_string(),
-                median(answer, points).map_or_else(|| "-".to_owned(), |seconds| format!("{:.0} ms", seconds * 1e3)),
+                medians.get(lane).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms")),
                 plot(answer, points),
             ]
         })
@@ -166,47 +164,41 @@ fn overview(answer: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    /// An answer for ten minutes, with a point for each of these: minute, attempts, and the bucket of all of them.
-    fn answer(minutes: &[(usize, u64, usize)]) -> Value {
-        let point = |(minute, attempts, bucket): &(usize, u64, usize)| {
-            let mut counts = vec![0; REQUEST.len() + 1];
-            counts[*bucket] = *attempts;
+    /// An answer for ten minutes, with a point for each of these: minute, attempts, and the median of them.
+    fn answer(minutes: &[(usize, u64, f64)]) -> Value {
+        let point = |(minute, attempts, median): &(usize, u64, f64)| {
             json!({
                 "at": format!("2026-01-01T00:{minute:02}:00Z"), "backend": "a", "model": "m", "attempts": attempts,
-                "success": attempts, "latency_ms": {"p50": 1.0}, "latency_counts": counts,
+                "success": attempts, "latency_ms": {"p50": median},
             })
         };
         json!({
-            "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:10:00Z", "step_s": 60, "latency_bounds_s": REQUEST,
+            "from": "2026-01-01T00:00:00Z", "to": "2026-01-01T00:10:00Z", "step_s": 60,
             "points": minutes.iter().map(point).collect::<Vec<_>>(), "events": [],
         })
     }
 
     #[test]
     fn the_median_is_that_of_all_steps_and_not_of_the_busiest() {
-        // Eight slow ones in a minute each, and a busier minute of five quick ones.
-        let mut minutes: Vec<_> = (0..8).map(|minute| (minute, 1, REQUEST.len() - 1)).collect();
-        minutes.push((9, 5, 0));
-        let found = answer(&minutes);
-        let points: Vec<&Value> = points(&found).collect();
-        let slow = REQUEST[REQUEST.len() - 2];
-        assert!(median(&found, &points).is_some_and(|seconds| seconds >= slow), "{:?}", median(&found, &points));
-        assert!(overview(&found).contains(" ms "), "{}", overview(&found));
-        assert_eq!(median(&json!({"latency_bounds_s": [1, 2]}), &points), None);
-        assert_eq!(median(&found, &[]), None);
+        let found = answer(&[(1, 1, 900.0), (2, 1, 901.0), (9, 5, 7.0)]);
+        let text = overview(&found, &answer(&[(0, 7, 412.4)]));
+        assert!(text.contains(" 412 ms "), "{text}");
+        assert!(overview(&found, &answer(&[])).contains(" -  "), "{text}");
     }
 
     #[test]
     fn steps_without_attempts_are_gaps_in_the_plot() {
-        let found = answer(&[(1, 1, 0), (2, 8, 0), (7, 8, 0)]);
+        let found = answer(&[(1, 1, 1.0), (2, 8, 1.0), (7, 8, 1.0)]);
         assert_eq!(plot(&found, &points(&found).collect::<Vec<_>>()), " ▂█    █  ");
     }
 
     #[test]
     fn a_long_time_is_drawn_in_as_many_bars_as_a_line_takes() {
-        let mut found = answer(&[(0, 1, 0), (9, 1, 0)]);
+        let mut found = answer(&[(0, 1, 1.0), (9, 1, 1.0)]);
         found["to"] = json!("2026-01-02T00:00:00Z");
         let plot = plot(&found, &points(&found).collect::<Vec<_>>());
         assert!(plot.starts_with("█ ") && plot.chars().count() == 60, "{plot:?}");

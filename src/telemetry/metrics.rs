@@ -174,7 +174,7 @@ impl Scrape {
         page.histograms(
             "time_to_first_token_seconds",
             "From the start of an attempt to the first content of its stream.",
-            filled(self.seen.iter().map(|seen| (seen.labels(), seen.lane.first_token.snapshot()))),
+            filled(self.seen.iter().map(|seen| (seen.labels(), seen.lane.first_token.read().histogram()))),
         )?;
         page.histograms(
             "time_per_output_token_seconds",

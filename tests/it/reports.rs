@@ -1,12 +1,15 @@
 //! What operators are told of one backend beside its state: failures by class and in a row, changes of its gates, who waits for a place.
 
-use serde_json::json;
+use std::{process::Command, time::Duration};
+
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::support::{
     eventually,
-    proxy::{HELLO, Proxy},
+    proxy::{HELLO, HELLO_STREAM, Proxy},
     script::{Answer, Gate},
-    settings::Settings,
+    settings::{Settings, TOKEN},
     upstream::{Received, Upstream},
 };
 
@@ -24,6 +27,50 @@ async fn failures_are_told_by_class_and_changes_of_gates_by_what_they_changed_to
     assert_eq!(proxy.post("/admin/backends/one/reset").await.status(), 200);
     let report = proxy.until("one", "an open gate", |report| report["state"] != "open").await;
     assert!(report["transitions"].as_object().is_some_and(|to| to.len() > 1), "{report}");
+}
+
+#[tokio::test]
+async fn percentiles_are_near_what_was_measured_in_reports_in_history_and_by_the_command() {
+    let works = Duration::from_millis(90);
+    let answer = move |_: usize, ask: &Received| {
+        Answer::new().work(works).then(if ask.wants_stream() { Answer::streams("hi") } else { Answer::says("hi") })
+    };
+    let one = Upstream::start(answer).await;
+    let proxy = Proxy::start(
+        &Settings::new().backend("one", one.addr).set("history", "path = \":memory:\"\nflush_every = \"10ms\""),
+    )
+    .await;
+    let mut slowest = works;
+    for n in 0..10 {
+        let begun = Instant::now();
+        assert_eq!(proxy.chat(if n % 2 == 0 { HELLO } else { HELLO_STREAM }).await.status(), 200);
+        slowest = slowest.max(begun.elapsed());
+    }
+    // The last word may be out a moment before the request is told of.
+    let possible = 90.0..=slowest.as_secs_f64() * 1e3 + 5.0;
+    let plausible = |times: &Value| {
+        ["p50", "p95", "p99"].iter().all(|p| times[p].as_f64().is_some_and(|ms| possible.contains(&ms)))
+    };
+    let report = proxy.until("one", "all of them", |report| report["requests"]["success"] == 10).await;
+    let history = async || Some(proxy.get("/admin/history").await.json()).filter(|h| h["points"][0]["success"] == 10);
+    let history = eventually("all of them in history", history).await;
+    for told in [&report, &history["points"][0]] {
+        for times in ["latency_ms", "first_token_ms"] {
+            assert!(plausible(&told[times]), "{times} within {possible:?}: {told}");
+        }
+    }
+    let args = [
+        "history".to_owned(),
+        "--url".to_owned(),
+        format!("http://{}", proxy.addr),
+        "--token".to_owned(),
+        TOKEN.to_owned(),
+    ];
+    let command = move || Command::new(env!("CARGO_BIN_EXE_greenroom")).args(args).output();
+    let said = tokio::task::spawn_blocking(command).await.expect("it ends").expect("it starts");
+    let said = String::from_utf8_lossy(&said.stdout).into_owned();
+    let median = said.split(" ms").next().and_then(|head| head.rsplit(' ').next()?.parse().ok());
+    assert!(median.is_some_and(|ms: f64| possible.contains(&ms)), "P50 within {possible:?}: {said}");
 }
 
 #[tokio::test]

@@ -15,8 +15,9 @@ use super::{
 };
 use crate::{
     backend::{
-        histogram::{FIRST_TOKEN, REQUEST, Snapshot},
+        histogram::{FIRST_TOKEN, REQUEST},
         report::{Quantiles, millis},
+        sketch::Sketch,
     },
     error::{Class, Owner},
     settings::Money,
@@ -102,10 +103,10 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(snapshot: &Snapshot) -> Self {
-        let total = snapshot.total();
-        let mean = (total > 0).then(|| millis(snapshot.seconds / total as f64));
-        Self { mean, quantiles: Quantiles::of(Some(snapshot)) }
+    fn of(times: &Sketch) -> Self {
+        let total = times.total();
+        let mean = (total > 0).then(|| millis(times.seconds() / total as f64));
+        Self { mean, quantiles: Quantiles::of(Some(times)) }
     }
 }
 
@@ -178,8 +179,8 @@ impl<'a> Gathering<'a> {
                 latency_ms: Spread::of(&tally.latency),
                 first_token_ms: Spread::of(&tally.first_token),
                 outcomes: tally.outcomes,
-                latency_counts: tally.latency.counts,
-                first_token_counts: tally.first_token.counts,
+                latency_counts: tally.latency.histogram().counts,
+                first_token_counts: tally.first_token.histogram().counts,
                 tokens_in,
                 tokens_out,
                 tokens_cached,

@@ -17,7 +17,7 @@ pub(super) const TABLES: &str = "
         model TEXT NOT NULL,
         route TEXT NOT NULL,
         outcomes TEXT NOT NULL,         -- JSON: attempts by outcome
-        latency TEXT NOT NULL,          -- JSON: counts per bucket
+        latency TEXT NOT NULL,          -- JSON: place, count and sum of each part of a bucket; once: counts per bucket
         latency_s REAL NOT NULL,        -- their sum, seconds
         first_token TEXT NOT NULL,
         first_token_s REAL NOT NULL,

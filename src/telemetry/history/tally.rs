@@ -5,7 +5,10 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 use hashbrown::Equivalent;
 
 use crate::{
-    backend::histogram::{FIRST_TOKEN, REQUEST, Snapshot},
+    backend::{
+        histogram::{FIRST_TOKEN, REQUEST},
+        sketch::Sketch,
+    },
     clock,
     error::Class,
     settings::Money,
@@ -62,9 +65,9 @@ pub struct Tally {
     /// Attempts by outcome: `success`, `cancelled`, `let_go`, or a class of failure.
     pub outcomes: BTreeMap<Cow<'static, str>, u64>,
     /// Whole attempts that succeeded.
-    pub latency: Snapshot,
+    pub latency: Sketch,
     /// First tokens of streams.
-    pub first_token: Snapshot,
+    pub first_token: Sketch,
     /// Tokens: input, output, cached, reasoning.
     pub tokens: [u64; 4],
     /// Requests that named their backend.
@@ -77,8 +80,8 @@ impl Default for Tally {
     fn default() -> Self {
         Self {
             outcomes: BTreeMap::new(),
-            latency: Snapshot::empty(REQUEST),
-            first_token: Snapshot::empty(FIRST_TOKEN),
+            latency: Sketch::empty(REQUEST),
+            first_token: Sketch::empty(FIRST_TOKEN),
             tokens: [0; 4],
             pins: 0,
             cost: None,

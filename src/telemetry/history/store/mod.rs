@@ -20,7 +20,11 @@ use super::{
     tally::{Key, Tally},
 };
 use crate::{
-    backend::{histogram::Snapshot, journal::Note},
+    backend::{
+        histogram::{FIRST_TOKEN, REQUEST},
+        journal::Note,
+        sketch::Sketch,
+    },
     settings::Money,
 };
 
@@ -89,10 +93,10 @@ impl Store {
                     model,
                     route,
                     json(&tally.outcomes),
-                    json(&tally.latency.counts),
-                    tally.latency.seconds,
-                    json(&tally.first_token.counts),
-                    tally.first_token.seconds,
+                    json(&tally.latency.parts()),
+                    tally.latency.seconds(),
+                    json(&tally.first_token.parts()),
+                    tally.first_token.seconds(),
                     json(&tally.tokens),
                     tally.pins.cast_signed(),
                     tally.cost.map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX)),
@@ -168,18 +172,23 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(Key, Tally)> {
     let mut tally = Tally::default();
     let outcomes: BTreeMap<String, u64> = serde_json::from_str(&text("outcomes")?).unwrap_or_default();
     tally.outcomes = outcomes.into_iter().map(|(outcome, count)| (Cow::Owned(outcome), count)).collect();
-    let fill = |snapshot: &mut Snapshot, counts: &str, seconds: f64| {
-        let counts: Vec<u64> = serde_json::from_str(counts).unwrap_or_default();
-        if counts.len() == snapshot.counts.len() {
-            (snapshot.counts, snapshot.seconds) = (counts, seconds);
-        }
-    };
-    fill(&mut tally.latency, &text("latency")?, row.get("latency_s")?);
-    fill(&mut tally.first_token, &text("first_token")?, row.get("first_token_s")?);
+    tally.latency = sketch(REQUEST, &text("latency")?, row.get("latency_s")?);
+    tally.first_token = sketch(FIRST_TOKEN, &text("first_token")?, row.get("first_token_s")?);
     tally.tokens = serde_json::from_str(&text("tokens")?).unwrap_or_default();
     tally.pins = row.get::<_, i64>("pins")?.max(0) as u64;
     tally.cost = row.get::<_, Option<i64>>("cost")?.map(|nanos| Money(nanos.max(0) as u64));
     Ok((key, tally))
+}
+
+/// Durations as they were written down, or of an earlier Greenroom the counts of whole buckets.
+fn sketch(bounds: &'static [f64], cell: &str, seconds: f64) -> Sketch {
+    let read = match serde_json::from_str(cell) {
+        Ok(parts) => Sketch::of_parts(bounds, parts),
+        Err(_) => {
+            serde_json::from_str(cell).ok().and_then(|counts: Vec<u64>| Sketch::of_counts(bounds, &counts, seconds))
+        }
+    };
+    read.unwrap_or_else(|| Sketch::empty(bounds))
 }
 
 /// Plain numbers and words always serialise.
