@@ -61,7 +61,7 @@ pub struct Model {
 
 impl Model {
     /// Reads `[models.NAME]` over `[defaults.model]`.
-    pub(super) fn read(defaults: &Defaults, path: &str, value: Value, problems: &Problems) -> Option<Self> {
+    pub(super) fn read(defaults: &Defaults, path: &str, value: Value, problems: &Problems) -> Self {
         let mut s = Section::over(defaults, path, value, problems);
         let missing = !s.has("backends");
         let items = list(&s.raw("backends"));
@@ -72,9 +72,10 @@ impl Model {
         }
         let path = s.key("backends");
         let targets = items.into_iter().flatten().enumerate();
-        let targets = targets.filter_map(|(n, item)| Target::read(&format!("{path}[{n}]"), item, problems));
+        let targets = targets.map(|(n, item)| Target::read(&format!("{path}[{n}]"), item, problems));
         let targets = targets.collect();
         let rescue = s.word("rescue", &[("off", Rescue::Off), ("replay", Rescue::Replay), ("prefix", Rescue::Prefix)]);
+        let rescue = rescue.unwrap_or(Rescue::Off);
         let rewrite_model = s.value("rewrite_model");
         let quota_failover = s.value("quota_failover");
         let prefix_affinity = s.value("prefix_affinity");
@@ -88,14 +89,14 @@ impl Model {
             );
         }
         s.finish();
-        Some(Self { targets, rescue: rescue?, rewrite_model, quota_failover, prefix_affinity, queue, queue_timeout })
+        Self { targets, rescue, rewrite_model, quota_failover, prefix_affinity, queue, queue_timeout }
     }
 }
 
 impl Target {
-    fn read(path: &str, value: Value, problems: &Problems) -> Option<Self> {
+    fn read(path: &str, value: Value, problems: &Problems) -> Self {
         let mut s = Section::open(path, value, problems);
-        let backend = s.required("backend");
+        let backend = s.required("backend").unwrap_or_default();
         let model: Option<String> = s.optional("model");
         if model.as_deref() == Some("") {
             s.problem("model", "is empty; leave it out to use the public name");
@@ -109,6 +110,6 @@ impl Target {
         let price = s.raw("price");
         let price = is_priced.then(|| Price::read(&s.key("price"), price, problems)).flatten();
         s.finish();
-        Some(Self { backend: backend?, model, priority, weight, context_window, continues, price })
+        Self { backend, model, priority, weight, context_window, continues, price }
     }
 }

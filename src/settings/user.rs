@@ -60,9 +60,10 @@ pub struct User {
 
 impl User {
     /// Reads `[users.NAME]`, whose key is `path`.
-    pub(super) fn read(path: &str, name: &str, value: Value, problems: &Problems) -> Option<Self> {
+    pub(super) fn read(path: &str, name: &str, value: Value, problems: &Problems) -> Self {
         let mut s = Section::open(path, value, problems);
-        let token = read_token(&mut s);
+        // Where it cannot be read, all else is checked with one of the user's own that no request carries.
+        let token = read_token(&mut s).unwrap_or_else(|| digest(&format!("\n{path}")));
         let models = read_allowed(&mut s, "models");
         let backends = read_allowed(&mut s, "backends");
         let may_pin = s.value_or("may_pin", false);
@@ -79,17 +80,7 @@ impl User {
         let limits = s.raw("limits");
         let limits = is_limited.then(|| Limits::read(&s.key("limits"), limits, problems)).flatten();
         s.finish();
-        Some(Self {
-            name: name.to_owned(),
-            token: token?,
-            models: models?,
-            backends: backends?,
-            may_pin,
-            may_explain,
-            may_see_backends,
-            admin,
-            limits,
-        })
+        Self { name: name.to_owned(), token, models, backends, may_pin, may_explain, may_see_backends, admin, limits }
     }
 }
 
@@ -124,19 +115,18 @@ pub fn check_token(token: &str) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn read_allowed(s: &mut Section<'_>, key: &'static str) -> Option<Allowed> {
-    let names: Vec<String> = s.required(key)?;
+fn read_allowed(s: &mut Section<'_>, key: &'static str) -> Allowed {
+    let names: Vec<String> = s.required(key).unwrap_or_default();
     if names.is_empty() {
         s.problem(key, "is empty, which would allow nothing; write [\"*\"] for all, or name them");
-        return None;
     }
     if names.iter().any(|name| name == "*") {
         if names.len() > 1 {
             s.problem(key, "mixes \"*\" with names; keep one or the other");
         }
-        return Some(Allowed::All);
+        return Allowed::All;
     }
-    Some(Allowed::Only(names))
+    Allowed::Only(names)
 }
 
 fn parse_hex(hex: &str) -> Result<TokenDigest, &'static str> {

@@ -130,10 +130,10 @@ fn read(root: Value, problems: &Problems) -> Option<Settings> {
         if value.get(BACKENDS).is_none() && of_models.map.contains_key(BACKENDS) {
             heirs.insert(path.to_owned());
         }
-        Model::read(&of_models, path, value, problems)
+        Some(Model::read(&of_models, path, value, problems))
     });
     let users =
-        table(root.raw("users"), "users", problems, |path, name, value| User::read(path, name, value, problems));
+        table(root.raw("users"), "users", problems, |path, name, value| Some(User::read(path, name, value, problems)));
     root.finish();
     References { backends: &backends, models: &models, users: &users, heirs: &heirs }.check(problems);
     Some(Settings {

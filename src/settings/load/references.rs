@@ -115,3 +115,47 @@ fn unknown(written: &str, known: &[&str], kind: &str) -> String {
 fn is_path(name: &str) -> bool {
     !name.chars().any(char::is_control) && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_is_wrong_in_an_entry_hides_nothing_that_is_wrong_with_its_references() {
+        let text = r#"
+            [backends.a]
+            protocol = "openai"
+            base_url = "http://127.0.0.1:1"
+            [models.m]
+            rescue = "perhaps"
+            backends = [{ priority = 2 }, { backend = "b" }]
+            [users.u]
+            token = "same"
+            models = []
+            backends = ["*"]
+            [users.v]
+            token = "same"
+            models = ["*"]
+            backends = ["*"]
+            [users.w]
+            token_sha256 = "00"
+            models = ["n"]
+            [users.x]
+            token_sha256 = "00"
+            models = ["*"]
+            backends = ["*"]
+        "#;
+        let told = super::super::parse("test", text).expect_err("bad settings").problems;
+        let keys: Vec<_> = told.iter().map(|problem| problem.key.as_str()).collect();
+        let all = [
+            "models.m.backends[0].backend",
+            "models.m.backends[1].backend",
+            "models.m.rescue",
+            "users.u.models",
+            "users.v.token",
+            "users.w.backends",
+            "users.w.models[0]",
+            "users.w.token_sha256",
+            "users.x.token_sha256",
+        ];
+        assert_eq!(keys, all, "{told:?}");
+    }
+}
