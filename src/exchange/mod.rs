@@ -75,7 +75,7 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let exchange = Exchange::new(worker.clone(), request);
     if !stream {
         return match worker.unless_cut(pin!(exchange.whole())).await {
-            Ok(whole) => response::whole(&telling, whole, explain),
+            Ok(whole) => response::whole(&telling, whole, explain, dialect),
             Err(error) => response::failed(&telling, &error, explain, dialect),
         };
     }
@@ -96,7 +96,7 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         opening => {
             let early = matches!(opening, Opening::Silent);
             telling.write(|story| story.early_head = early);
-            response::stream(&telling, headers.take(), play)
+            response::stream(&telling, headers.take(), play, dialect)
         }
     }
 }

@@ -26,10 +26,10 @@ use crate::{
 };
 
 /// The answer in one piece.
-pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> Reply {
+pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool, dialect: Dialect) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, whole.headers);
     reply.at = Some(clock::instant(whole.at));
-    tell(&mut reply, telling);
+    tell(&mut reply, telling, dialect);
     match explanation(telling, explain) {
         Some(explanation) => reply.body(explained(&whole.body, &explanation)),
         None => reply.body(whole.body),
@@ -37,13 +37,13 @@ pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool) -> Reply {
 }
 
 /// The answer as a stream.
-pub(super) fn stream(telling: &Telling, headers: HeaderLines, play: Play) -> Reply {
+pub(super) fn stream(telling: &Telling, headers: HeaderLines, play: Play, dialect: Dialect) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, headers);
     reply.line("content-type", "text/event-stream; charset=utf-8");
     reply.line("cache-control", "no-cache");
     // Keeps nginx and its like from collecting frames.
     reply.line("x-accel-buffering", "no");
-    tell(&mut reply, telling);
+    tell(&mut reply, telling, dialect);
     reply.stream(play)
 }
 
@@ -52,7 +52,7 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
     let face = face(error, dialect);
     telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
-    tell(&mut reply, telling);
+    tell(&mut reply, telling, dialect);
     if let Error::PinUnavailable { backend, .. } | Error::PinOverloaded { backend } = error {
         // Whoever pinned to it knows its name.
         reply.line("x-greenroom-backend", backend);
@@ -124,7 +124,7 @@ fn explained(body: &Bytes, explanation: &Value) -> Bytes {
 pub fn refused(id: &str, error: &Error, dialect: Dialect) -> Reply {
     let face = error.face();
     let mut reply = Reply::new(face.status, Vec::new());
-    reply.line(REQUEST_ID, id);
+    name(&mut reply, id, dialect);
     finish(reply, &face, id, None, None, dialect)
 }
 
@@ -241,13 +241,21 @@ pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, se
     })
 }
 
+/// The request's id; Anthropic's SDKs read it under Anthropic's name.
+fn name(reply: &mut Reply, id: &str, dialect: Dialect) {
+    reply.line(REQUEST_ID, id);
+    if dialect == Dialect::Messages {
+        reply.line("request-id", id);
+    }
+}
+
 /// Greenroom's own headers: who served this, why, after how many attempts, in what time (`queue`: of waiting for a place;
 /// `route`: of choosing, `gw`: of all own work, that included; `upstream`: from the attempt that served, `ttft`: from the
 /// request's arrival to the first content or the whole answer). A head that goes out early says
 /// nothing of that: another may serve in the end, whom a comment in the stream names.
-fn tell(reply: &mut Reply, telling: &Telling) {
+fn tell(reply: &mut Reply, telling: &Telling, dialect: Dialect) {
     telling.read(|story| {
-        reply.line(REQUEST_ID, &story.id);
+        name(reply, &story.id, dialect);
         if story.early_head {
             return;
         }

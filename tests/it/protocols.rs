@@ -7,7 +7,7 @@ use crate::support::{
     proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate, completion},
     settings::{Settings, TOKEN},
-    upstream::Upstream,
+    upstream::{Received, Upstream},
     wire::End,
 };
 
@@ -207,5 +207,41 @@ async fn where_a_request_stands_in_a_trace_is_told_only_to_backends_that_are_to_
         assert_eq!(proxy.ask(&ask).await.status(), 200);
         let head = upstream.last().head;
         assert_eq!((head.get("traceparent"), head.get("tracestate")), (told, told.map(|_| "a=1,b=2")), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn every_answer_of_messages_names_the_request_as_anthropics_sdks_read_it() {
+    let stream = "event: content_block_delta\ndata: {\"index\":0,\"delta\":{\"text\":\"hi\"}}\n\n\
+                  event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n\
+                  event: message_stop\ndata: {}\n\n";
+    let answer = move |n: usize, ask: &Received| match (n, ask.wants_stream()) {
+        (0, _) => Answer::json(500, "{}"),
+        (_, true) if ask.head.line.contains("/messages") => Answer::stream().chunk(stream).end(),
+        (_, true) => Answer::streams("hi"),
+        // Each protocol finds its own in it.
+        (_, false) => {
+            Answer::json(200, &completion("hi").replacen('{', "{\"type\":\"message\",\"input_tokens\":3,", 1))
+        }
+    };
+    for lines in [ANTHROPIC, "protocol = \"openai\""] {
+        let upstream = Upstream::start(answer).await;
+        let proxy = Proxy::start(&only(&upstream, "", lines).set("failover", "max_attempts = 1")).await;
+        let messages = "/v1/messages";
+        for (ask, status) in [
+            (Ask::post(messages, HELLO).bearer(TOKEN), 502),
+            (Ask::post(messages, HELLO).bearer(TOKEN), 200),
+            (Ask::post(messages, HELLO_STREAM).bearer(TOKEN), 200),
+            (Ask::post(messages, HELLO), 401),
+            (Ask::post(messages, "{").bearer(TOKEN), 400),
+            (Ask::new("GET", messages).bearer(TOKEN), 405),
+            (Ask::post("/v1/messages/count_tokens", HELLO).bearer(TOKEN), if lines == ANTHROPIC { 200 } else { 400 }),
+        ] {
+            let reply = proxy.ask(&ask.header("x-request-id", "mine")).await;
+            let id = reply.header("x-request-id");
+            assert_eq!((reply.status(), reply.head.all("request-id")), (status, vec![id]), "{lines}: {reply:?}");
+            assert!(id == "mine" || status == 401, "{reply:?}");
+        }
+        assert_eq!(proxy.chat(HELLO).await.head.get("request-id"), None);
     }
 }
