@@ -18,7 +18,7 @@ use crate::{
     error::{Class, Failed, Owner},
     settings::{self, ProbeKind},
     upstream::{
-        Client, Endpoint,
+        Along, Client, Endpoint,
         classify::{classify, has_no_models_list},
     },
     wire::Fault,
@@ -106,7 +106,10 @@ async fn ask(
         if paid {
             return Trial::new(backend, client, model).status().await;
         }
-        client.send(Instant::now(), Endpoint::Models, &model, &[], Vec::new()).await.map(|answer| answer.status())
+        client
+            .send(Instant::now(), Endpoint::Models, &model, Along::default(), Vec::new())
+            .await
+            .map(|answer| answer.status())
     };
     let late = || Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}"));
     let status = tokio::time::timeout(limit, answered).await.map_err(|_| late())??;

@@ -10,7 +10,7 @@ use super::diagnose::Wrong;
 use crate::{
     error::{Class, Failed},
     settings::Backend,
-    upstream::{Answer, Client, Endpoint, classify::has_no_models_list},
+    upstream::{Along, Answer, Client, Endpoint, classify::has_no_models_list},
     wire::{
         Fault, Malformed, limit, sse,
         translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
@@ -92,7 +92,8 @@ impl Trial {
     }
 
     pub(super) async fn list(&self) -> Result<String, Wrong> {
-        let mut answer = self.client.send(Instant::now(), Endpoint::Models, &self.model, &[], Vec::new()).await?;
+        let mut answer =
+            self.client.send(Instant::now(), Endpoint::Models, &self.model, Along::default(), Vec::new()).await?;
         match answer.status() {
             200..300 => Ok("the models list was given".to_owned()),
             status if has_no_models_list(status) => Ok("no models list here; the next steps tell".to_owned()),
@@ -189,7 +190,7 @@ impl Trial {
     async fn put(&self, endpoint: Endpoint, extra: Value) -> Result<(Answer, Option<Fault>), Failed> {
         loop {
             let body = question(&self.backend, &self.model, &extra, self.reasons.get())?;
-            let mut answer = self.client.send(Instant::now(), endpoint, &self.model, &[], body).await?;
+            let mut answer = self.client.send(Instant::now(), endpoint, &self.model, Along::default(), body).await?;
             if answer.status() != 400 {
                 return Ok((answer, None));
             }

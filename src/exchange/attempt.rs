@@ -30,7 +30,7 @@ use crate::{
     router::table::Target,
     settings::Rescue,
     telemetry::phase::Phase,
-    upstream::{Answer, BrokenOff, HeaderLines, of_trial, request_id},
+    upstream::{Along, Answer, BrokenOff, HeaderLines, of_trial, request_id},
     wire::{Protocol, Usage, envelope::Change},
 };
 
@@ -200,14 +200,16 @@ async fn send(
     let client = worker.clients.get(target.handle.id, &target.handle.settings);
     let (Way::Native(endpoint) | Way::Translated(endpoint)) = way;
     // What the client says of a provider's own API is for that provider alone.
-    let own: &[_] = if matches!(way, Way::Native(_)) { &request.extra } else { &[] };
+    let (query, own): (_, &[_]) =
+        if matches!(way, Way::Native(_)) { (&*request.query, &request.extra) } else { ("", &[]) };
     let is_told = target.handle.settings.trace_context;
     let trace = if is_told { request.trace_context(leg.note) } else { Vec::new() };
-    let mut extra = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, &trace].concat()) };
+    let mut fields = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, &trace].concat()) };
     if let Some(trials) = outgoing.trials {
-        extra.to_mut().extend(of_trial(&target.handle.settings, trials));
+        fields.to_mut().extend(of_trial(&target.handle.settings, trials));
     }
-    watch.guard(pin!(client.send(leg.begun, endpoint, &target.upstream_model, &extra, outgoing.body))).await?
+    let along = Along { query, fields: &fields };
+    watch.guard(pin!(client.send(leg.begun, endpoint, &target.upstream_model, along, outgoing.body))).await?
 }
 
 /// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.

@@ -32,6 +32,8 @@ pub struct Request {
     pub envelope: Envelope,
     /// The body.
     pub body: Bytes,
+    /// Parameters of its URL that go along to a backend of the same protocol, at endpoints whose URLs have none there.
+    pub query: Box<str>,
     /// Headers that go along to a backend of the same protocol.
     pub extra: Vec<(HeaderName, HeaderValue)>,
     /// Headers that go along to a backend that is told of traces; without `traceparent` where each attempt has its own.

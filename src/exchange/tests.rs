@@ -48,6 +48,7 @@ async fn a_panic_is_told_once_as_a_failure_of_ours_and_not_as_a_client_that_left
         stream: true,
         envelope: envelope::read(&body).expect("it is an object"),
         body,
+        query: Box::default(),
         extra: Vec::new(),
         trace: Vec::new(),
         checked: Cell::default(),

@@ -17,6 +17,7 @@ use super::{
     auth::Known,
     connection::{Door, Head},
     ids::{new_id, request_id},
+    query,
     refusal::Asker,
     trace,
 };
@@ -184,6 +185,7 @@ fn prepare(
         prompt_tokens: if surface == Surface::CountTokens { 0 } else { prompt::tokens(&body) },
         envelope,
         body,
+        query: if surface.dialect() == Dialect::Messages { query::passed_on(head.query()) } else { Box::default() },
         extra: passed_on(head, surface.own_headers()),
         trace: if is_traced { passed_on(head, trace::headers(trace.as_ref())) } else { Vec::new() },
         checked: Cell::new(Some(checked)),

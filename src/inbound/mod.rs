@@ -9,6 +9,7 @@ mod ids;
 mod metrics;
 mod models;
 mod probes;
+mod query;
 mod refusal;
 pub mod reload;
 mod trace;

@@ -15,10 +15,21 @@ use crate::wire::http1::{Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list
 /// A header and its value.
 pub(super) type Field = (HeaderName, HeaderValue);
 
+/// What a single request adds to the head that is prepared for all of its kind.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Along<'a> {
+    /// Parameters, for a URL that has none of its own.
+    pub query: &'a str,
+    /// Headers; they take the place of prepared ones of the same name.
+    pub fields: &'a [(HeaderName, HeaderValue)],
+}
+
 /// The head of a request, but for its length and what single requests add.
 pub(super) struct Request {
     /// Up to the end of the last line of `fixed`.
     bytes: Vec<u8>,
+    /// Ends of the path and of the first line.
+    path: usize,
     first_line: usize,
     fixed: Vec<Field>,
 }
@@ -27,22 +38,33 @@ impl Request {
     /// `uri` is absolute; `fixed` goes out with every request.
     pub(super) fn new(method: &Method, uri: &Uri, fixed: Vec<Field>) -> Self {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
-        let mut bytes = format!("{method} {path} HTTP/1.1\r\n").into_bytes();
+        let mut bytes = format!("{method} {path}").into_bytes();
+        let path = bytes.len();
+        bytes.extend_from_slice(b" HTTP/1.1\r\n");
         let first_line = bytes.len();
         for (name, value) in &fixed {
             line(name, value, &mut bytes);
         }
-        Self { bytes, first_line, fixed }
+        Self { bytes, path, first_line, fixed }
     }
 
-    /// Renders the whole head; `extra` takes the place of fixed headers of the same name.
-    pub(super) fn render(&self, extra: &[Field], length: usize, out: &mut Vec<u8>) {
-        if extra.is_empty() {
-            out.extend_from_slice(&self.bytes);
+    /// Renders the whole head.
+    pub(super) fn render(&self, along: Along<'_>, length: usize, out: &mut Vec<u8>) {
+        let Along { query, fields } = along;
+        let rest = if query.is_empty() {
+            0
         } else {
-            out.extend_from_slice(&self.bytes[..self.first_line]);
-            let kept = self.fixed.iter().filter(|(name, _)| extra.iter().all(|(other, _)| name != other));
-            for (name, value) in kept.chain(extra) {
+            out.extend_from_slice(&self.bytes[..self.path]);
+            out.push(b'?');
+            out.extend_from_slice(query.as_bytes());
+            self.path
+        };
+        if fields.is_empty() {
+            out.extend_from_slice(&self.bytes[rest..]);
+        } else {
+            out.extend_from_slice(&self.bytes[rest..self.first_line]);
+            let kept = self.fixed.iter().filter(|(name, _)| fields.iter().all(|(other, _)| name != other));
+            for (name, value) in kept.chain(fields) {
                 line(name, value, out);
             }
         }
@@ -207,9 +229,9 @@ mod tests {
             |name: &'static str, value: &'static str| (HeaderName::from_static(name), HeaderValue::from_static(value));
         let uri = "http://h/v1/x?y=z".parse().expect("a URI");
         let head = Request::new(&Method::POST, &uri, vec![field("a", "1"), field("b", "2")]);
-        let rendered = |extra: &[Field], length| {
+        let rendered = |fields: &[Field], length| {
             let mut out = Vec::new();
-            head.render(extra, length, &mut out);
+            head.render(Along { query: "", fields }, length, &mut out);
             String::from_utf8(out).expect("ASCII")
         };
         assert_eq!(rendered(&[], 3), "POST /v1/x?y=z HTTP/1.1\r\na: 1\r\nb: 2\r\ncontent-length: 3\r\n\r\n");

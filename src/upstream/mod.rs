@@ -32,6 +32,7 @@ use self::{
 pub use self::{
     answer::{Answer, BrokenOff, HeaderLines},
     endpoint::Endpoint,
+    head::Along,
     headers::{UPSTREAM_REQUEST_ID, of_trial, request_id},
 };
 use crate::{
@@ -147,15 +148,15 @@ impl Client {
         now: Instant,
         endpoint: Endpoint,
         model: &Arc<str>,
-        extra: &[(HeaderName, HeaderValue)],
+        along: Along<'_>,
         body: Vec<Bytes>,
     ) -> Result<Answer, Failed> {
         let head = self.head(endpoint, model)?;
         let taken = self.pool.take(false).await?;
-        match self.ask(now, taken, head.clone(), extra, &body).await {
+        match self.ask(now, taken, head.clone(), along, &body).await {
             Err(Unanswered { stale: true, .. }) => {
                 let taken = self.pool.take(true).await?;
-                self.ask(now, taken, head, extra, &body).await.map_err(|second| second.failed)
+                self.ask(now, taken, head, along, &body).await.map_err(|second| second.failed)
             }
             answer => answer.map_err(|first| first.failed),
         }
@@ -166,12 +167,12 @@ impl Client {
         begun: Instant,
         taken: Taken,
         head: Rc<head::Request>,
-        extra: &[(HeaderName, HeaderValue)],
+        along: Along<'_>,
         body: &[Bytes],
     ) -> Result<Answer, Unanswered> {
         let Taken { mut wire, opened, reused } = taken;
         let mut heard = Heard::default();
-        let written = self.write(&mut wire, &head, extra, body, &mut heard).await;
+        let written = self.write(&mut wire, &head, along, body, &mut heard).await;
         // What goes out in one write is out at once.
         let sent = if size(body) <= INLINE { begun } else { Instant::now() };
         loop {
@@ -203,14 +204,14 @@ impl Client {
         &self,
         wire: &mut Wire,
         head: &head::Request,
-        extra: &[(HeaderName, HeaderValue)],
+        along: Along<'_>,
         body: &[Bytes],
         heard: &mut Heard,
     ) -> io::Result<()> {
         let size = size(body);
         let inline = size <= INLINE;
         let begin = |out: &mut Vec<u8>| {
-            head.render(extra, size, out);
+            head.render(along, size, out);
             for part in body.iter().filter(|_| inline) {
                 out.extend_from_slice(part);
             }

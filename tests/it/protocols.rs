@@ -245,3 +245,28 @@ async fn every_answer_of_messages_names_the_request_as_anthropics_sdks_read_it()
         assert_eq!(proxy.chat(HELLO).await.head.get("request-id"), None);
     }
 }
+
+#[tokio::test]
+async fn the_query_of_messages_goes_on_to_anthropic_without_credentials_and_to_nobody_else() {
+    let lines = |n: usize| if n == 0 { "protocol = \"anthropic\"" } else { "protocol = \"openai\"" };
+    let counted = completion("hi").replacen('{', "{\"type\":\"message\",\"input_tokens\":3,", 1);
+    for (n, path, trial, sent) in [
+        (0, "/v1/messages", false, "/messages?beta=true"),
+        (0, "/v1/messages", true, "/messages?beta=true"),
+        (0, "/v1/messages/count_tokens", false, "/messages/count_tokens?beta=true"),
+        (1, "/v1/messages", false, "/chat/completions"),
+        (1, "/v1/chat/completions", false, "/chat/completions"),
+        (1, "/v1/embeddings", false, "/embeddings"),
+    ] {
+        let upstream = Upstream::always(Answer::json(200, &counted)).await;
+        let proxy = Proxy::start(&only(&upstream, "", lines(n))).await;
+        let body = HELLO.replacen('{', "{\"input\":\"hi\",", 1);
+        let ask = Ask::post(&format!("{path}?key=my-secret&beta=true"), body).bearer(TOKEN);
+        let ask = if trial { ask.header("anthropic-beta", "a-trial") } else { ask };
+        let reply = proxy.ask(&ask).await;
+        assert_eq!(reply.status(), 200, "{path}: {reply:?}");
+        let head = upstream.last().head;
+        assert_eq!(head.line, format!("POST {sent} HTTP/1.1"));
+        assert_eq!((head.get("anthropic-beta").is_some(), proxy.log().contains("my-secret")), (trial, false));
+    }
+}

@@ -103,6 +103,11 @@ impl Head {
         behind_host.unwrap_or(path)
     }
 
+    /// The query; empty if there is none.
+    pub(in crate::inbound) fn query(&self) -> &str {
+        self.target.split_once('?').map_or("", |(_, query)| query)
+    }
+
     /// Whether it would go on as a websocket, as Codex's first request would (RFC 6455, 4.1).
     pub(super) fn wants_websocket(&self) -> bool {
         let upgrade = self.lines.get("upgrade").filter(|_| self.is_1_1 && self.method == Method::Get);

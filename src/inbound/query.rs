@@ -1,0 +1,46 @@
+//! Owns which parameters of a client's URL go on to a backend: plain ones, and none that look like a credential.
+
+/// Most bytes of them: a URL goes on whole or not at all.
+const LONGEST: usize = 512;
+
+/// What names of credentials have in them (`key`, `api_key`, `access_token`, `X-Amz-Signature`).
+const SECRET: [&str; 8] = ["key", "token", "auth", "secret", "pass", "cred", "sig", "session"];
+
+/// The parameters that go on, as they came.
+pub(super) fn passed_on(query: &str) -> Box<str> {
+    if query.is_empty() || query.len() > LONGEST {
+        return Box::default();
+    }
+    query.split('&').filter(|parameter| goes_on(parameter)).collect::<Vec<_>>().join("&").into()
+}
+
+fn goes_on(parameter: &str) -> bool {
+    let name = parameter.split('=').next().unwrap_or_default();
+    // What is escaped could be any name, and to some servers a ';' ends a parameter as '&' does.
+    let is_plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.[]".contains(&b));
+    let is_sound = parameter.bytes().all(|b| b.is_ascii_graphic() && !b";#\"<>\\^`{|}".contains(&b));
+    let name = name.to_ascii_lowercase();
+    is_plain && is_sound && !SECRET.iter().any(|word| name.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_go_on_as_they_came_but_for_credentials_and_what_is_not_plain() {
+        let long = "a=".to_owned() + &"b".repeat(LONGEST);
+        for (query, kept) in [
+            ("beta=true", "beta=true"),
+            ("beta=true&x=a%20b+c&flag&betas[]=1", "beta=true&x=a%20b+c&flag&betas[]=1"),
+            ("key=secret&beta=true&api_key=secret&X-Api-Key=secret", "beta=true"),
+            ("access_token=secret&Authorization=secret&X-Amz-Signature=secret", ""),
+            ("k%65y=secret&a;key=secret&a=b;key=secret", ""),
+            ("a=b c&a=\u{e9}&a=#b&&=&a=1", "a=1"),
+            (&long, ""),
+            ("", ""),
+        ] {
+            assert_eq!(&*passed_on(query), kept, "{query}");
+        }
+    }
+}
