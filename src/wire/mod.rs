@@ -56,6 +56,8 @@ mod schema;
 mod second_readers;
 pub mod sse;
 #[cfg(test)]
+mod sse_tests;
+#[cfg(test)]
 mod strict_tests;
 #[cfg(test)]
 mod tests_support;

@@ -7,7 +7,12 @@ use proptest::{
 
 use crate::{
     passthrough::one,
-    support::{proxy::Proxy, upstream::Upstream},
+    support::{
+        proxy::{HELLO_STREAM, Proxy},
+        script::Answer,
+        sse,
+        upstream::Upstream,
+    },
 };
 
 /// A member of an object: its key and its value as they are written.
@@ -139,5 +144,22 @@ fn whatever_the_body_only_the_reserved_members_are_touched() {
     drop(proxy);
     if let Err(error) = outcome {
         panic!("{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_stream_with_long_line_ends_goes_out_as_it_came_wherever_it_is_cut() {
+    let whole = [sse::role(), sse::text("Hel"), sse::text("lo"), sse::finish(), sse::DONE.to_owned()].concat();
+    let whole = whole.replace('\n', "\r\n");
+    let cuts: Vec<usize> = whole.match_indices('\n').map(|(at, _)| at).collect();
+    let (sent, at) = (whole.clone(), cuts.clone());
+    let upstream = Upstream::start(move |number, _| {
+        let (head, tail) = sent.split_at(at[number]);
+        Answer::stream().chunk(head).chunk(tail).end()
+    })
+    .await;
+    let proxy = Proxy::start(&one(&upstream)).await;
+    for cut in cuts {
+        assert_eq!(proxy.chat(HELLO_STREAM).await.text(), whole, "cut at {cut}");
     }
 }
