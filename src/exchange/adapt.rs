@@ -31,7 +31,7 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
     let dialect = request.surface.dialect();
     // Most servers of OpenAI's protocol pass over members that they do not know, and some of them want these back.
     // Where no backend of the model adds anything there is nothing of another's in a history, but by way of another model.
-    let strict = target.handle.settings.is_openais_own();
+    let strict = target.handle.settings.is_strict();
     let is_mixed = request.route.as_ref().is_some_and(|route| route.adds);
     let added = if is_mixed || strict { foreign::refused(strict, &target.upstream_model) } else { &[] };
     if !foreign::suspected(dialect, added, &request.body) {

@@ -19,8 +19,8 @@ use super::{
 };
 
 /// Members of assistant messages, their calls and images that a translation adds to a chat completion. Many servers want their reasoning
-/// back, so that it comes last: the first two are for those alone that make them.
-const ADDED: [&str; 4] = ["images", "extra_content", "reasoning_content", "thinking_blocks"];
+/// back, so that it comes last: the first two are for those alone that make them, and the third proves the thinking of others.
+const ADDED: [&str; 4] = ["images", "extra_content", "thinking_blocks", "reasoning_content"];
 
 /// Those of them that a server might refuse in a chat completion for the model; a `strict` one refuses all that it does not know.
 /// A model that draws is told from its name: its own images come back to it, as `OpenRouter` takes them.
@@ -28,11 +28,11 @@ pub fn refused(strict: bool, model: &str) -> &'static [&'static str] {
     if strict {
         &ADDED
     } else if openai::is_googles(model) {
-        &[]
+        &ADDED[2..3]
     } else if model.contains("image") {
-        &ADDED[1..2]
+        &ADDED[1..3]
     } else {
-        &ADDED[..2]
+        &ADDED[..3]
     }
 }
 
@@ -255,10 +255,10 @@ mod tests {
     #[test]
     fn what_is_taken_out_depends_on_who_gets_it() {
         for (strict, model, want) in [
-            (true, "gemini-3-pro", &ADDED[..]),
-            (false, "google/gemini-3-pro", &[]),
-            (false, "openai/gpt-5-image", &["extra_content"]),
-            (false, "mistral-large-latest", &["images", "extra_content"]),
+            (true, "gemini-3-pro", &["images", "extra_content", "thinking_blocks", "reasoning_content"][..]),
+            (false, "google/gemini-3-pro", &["thinking_blocks"]),
+            (false, "openai/gpt-5-image", &["extra_content", "thinking_blocks"]),
+            (false, "deepseek-chat", &["images", "extra_content", "thinking_blocks"]),
         ] {
             assert_eq!(refused(strict, model), want, "{model}");
         }

@@ -86,6 +86,21 @@ async fn a_signature_of_geminis_goes_to_googles_models_only() {
 }
 
 #[tokio::test]
+async fn what_proves_thinking_goes_to_no_server_of_openais_protocol_and_the_thinking_itself_does() {
+    let thought = json!({"type": "thinking", "thinking": "hm", "signature": "EqQB"});
+    let call = json!({"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let history = [
+        json!({"role": "assistant", "content": null, "reasoning_content": "hm", "thinking_blocks": [thought], "tool_calls": [call]}),
+        json!({"role": "tool", "tool_call_id": "c", "content": "42"}),
+    ];
+    for model in ["deepseek-reasoner", "google/gemini-3-pro", "openai/gpt-5-image"] {
+        let sent = sent("openai", model, "/v1/chat/completions", &history).await;
+        let want = json!({"role": "assistant", "content": null, "reasoning_content": "hm", "tool_calls": [call]});
+        assert_eq!(sent["messages"][1], want, "{model}");
+    }
+}
+
+#[tokio::test]
 async fn a_model_whose_backends_add_nothing_gets_what_its_clients_bring_back_as_it_is() {
     let upstream = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", "protocol = \"openai\"")).await;
