@@ -114,12 +114,14 @@ impl Error {
                     format!("You may not pin requests to the backend '{name}'. Leave out 'backend' to be routed."),
                 )
             },
-            Self::ModelNotOnBackend { backend, model } => caller(
-                bad,
-                "model_not_on_backend",
-                Some("backend"),
-                format!("The backend '{backend}' does not serve the model '{model}'."),
-            ),
+            Self::ModelNotOnBackend { backend, model, elsewhere } => {
+                let message = if *elsewhere {
+                    format!("The backend '{backend}' serves the model '{model}', but not at this endpoint.")
+                } else {
+                    format!("The backend '{backend}' does not serve the model '{model}'.")
+                };
+                caller(bad, "model_not_on_backend", Some("backend"), message)
+            }
             Self::PermissionDenied => Face {
                 kind: "permission_error".into(),
                 ..caller(StatusCode::FORBIDDEN, "permission_denied", None, "You may not use this endpoint.".into())

@@ -56,12 +56,14 @@ pub enum Error {
     BackendNotFound(String),
     /// The user may not pin, or not to this backend.
     BackendNotAllowed(String),
-    /// The backend exists and does not serve the model.
+    /// The backend exists and does not serve the model, or not at this endpoint.
     ModelNotOnBackend {
         /// The pinned backend.
         backend: String,
         /// The public model.
         model: String,
+        /// It serves the model at other endpoints.
+        elsewhere: bool,
     },
     /// The user may not use this endpoint.
     PermissionDenied,

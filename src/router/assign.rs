@@ -56,9 +56,10 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result
     if !table.handles.contains_key(&**name) {
         return Err(Refusal::plain(Error::BackendNotFound(backend)));
     }
-    let serves = |t: &&Arc<Target>| t.handle.name() == name && (ask.able)(&t.handle.settings);
-    let Some(target) = route.targets.iter().find(serves) else {
-        return Err(Refusal::plain(Error::ModelNotOnBackend { backend, model: ask.model.to_string() }));
+    let target = route.targets.iter().find(|t| t.handle.name() == name);
+    let Some(target) = target.filter(|t| (ask.able)(&t.handle.settings)) else {
+        let (model, elsewhere) = (ask.model.to_string(), target.is_some());
+        return Err(Refusal::plain(Error::ModelNotOnBackend { backend, model, elsewhere }));
     };
     let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
     let error = match gates(ask, target, ask.now, true) {

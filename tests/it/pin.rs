@@ -6,7 +6,7 @@ use crate::support::{
     client::{Ask, Reply},
     proxy::{HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate},
-    settings::Settings,
+    settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
 };
@@ -85,6 +85,19 @@ async fn a_pin_to_nowhere_or_to_a_backend_without_the_model_is_refused() {
     let reply = proxy.chat(hello_at("one").replace("\"m\"", "\"elsewhere\"")).await;
     assert_eq!(face(&reply), refusal(400, "invalid_request_error", "model_not_on_backend"));
     assert_eq!((one.asked(), two.asked()), (0, 0));
+}
+
+#[tokio::test]
+async fn a_pin_to_a_backend_that_has_the_model_but_not_the_endpoint_is_told_so() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"anthropic\"")).await;
+    for (path, prompt) in [("/v1/embeddings", "input"), ("/v1/completions", "prompt")] {
+        let body = json!({"model": "m", "backend": "only", prompt: "x"}).to_string();
+        let reply = proxy.ask(&Ask::post(path, body).bearer(TOKEN)).await;
+        assert_eq!(face(&reply), refusal(400, "invalid_request_error", "model_not_on_backend"));
+        let why = "The backend 'only' serves the model 'm', but not at this endpoint.";
+        assert_eq!((reply.error("message").as_str(), upstream.asked()), (why, 0));
+    }
 }
 
 #[tokio::test]
