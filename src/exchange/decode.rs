@@ -133,7 +133,8 @@ mod tests {
             [(json!({"thinking_tokens": 4}), 4), (json!([]), 0), (json!(null), 0), (json!(7), 0)]
         {
             let usage = json!({"input_tokens": 3, "output_tokens": 9, "output_tokens_details": details});
-            let data = json!({"type": "message_delta", "content": [], "usage": usage}).to_string();
+            let data =
+                json!({"type": "message_delta", "content": [], "stop_reason": "end_turn", "usage": usage}).to_string();
             let want = Some(Usage { input: 3, output: 9, reasoning, ..Usage::default() });
             for seen in readings(data.as_bytes()) {
                 assert_eq!(seen.usage, want, "{details}");

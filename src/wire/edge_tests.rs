@@ -121,14 +121,21 @@ fn an_answer_that_broke_off_by_its_own_word_is_an_error() {
 }
 
 #[test]
-fn an_end_of_geminis_without_a_word_is_no_success() {
-    let (events, _) =
-        streamed(Protocol::Gemini, Dialect::Chat, &[json!({"candidates": [{"finishReason": "OTHER", "index": 0}]})]);
-    let finish = events.iter().find_map(|e| e["choices"][0]["finish_reason"].as_str());
-    assert_eq!(finish, Some("content_filter"));
-    let said = json!({"candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "OTHER"}]});
-    let (events, _) = streamed(Protocol::Gemini, Dialect::Chat, &[said]);
-    assert_eq!(events.iter().find_map(|e| e["choices"][0]["finish_reason"].as_str()), Some("stop"));
+fn an_end_of_geminis_for_a_reason_of_its_own_is_no_success() {
+    let finish = |parts: Value, reason: &str| {
+        let frame = json!({"candidates": [{"content": {"parts": parts}, "finishReason": reason}]});
+        let (events, _) = streamed(Protocol::Gemini, Dialect::Chat, &[frame]);
+        events.iter().find_map(|e| e["choices"][0]["finish_reason"].as_str()).map(ToOwned::to_owned)
+    };
+    let words = json!([{"text": "a"}]);
+    for (parts, reason, told) in [
+        (json!([]), "OTHER", "content_filter"),
+        (words.clone(), "OTHER", "content_filter"),
+        (json!([]), "ONE_OF_TOMORROW", "content_filter"),
+        (words, "ONE_OF_TOMORROW", "stop"),
+    ] {
+        assert_eq!(finish(parts, reason).as_deref(), Some(told), "{reason}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::{
     Malformed, Observed, Protocol,
     course::Course,
     tests_support::context,
-    translate::{Dialect, StreamTranslator},
+    translate::{Dialect, StreamTranslator, reply},
 };
 
 /// A stream being translated, and how far it has come.
@@ -201,4 +201,39 @@ fn an_empty_delta_written_as_a_list_brings_its_finish() {
     stream.frame(&chat(&json!([]), &json!("length")));
     assert!(stream.may_end());
     assert_eq!(stream.finish().as_deref(), Some("length"));
+}
+
+/// Whether a whole answer is one.
+fn is_whole(from: Protocol, body: &Value) -> bool {
+    reply(from, Dialect::Chat, body.to_string().as_bytes(), &context()).is_ok_and(|(body, _)| !body.is_empty())
+}
+
+#[test]
+fn a_whole_answer_of_geminis_ends_by_the_same_words_as_a_stream() {
+    let words = json!({"parts": [{"text": "a"}]});
+    for (body, whole) in [
+        (json!({"candidates": [{"content": words, "finishReason": "STOP"}]}), true),
+        (json!({"candidates": [{"content": words}]}), false),
+        (json!({"candidates": []}), true),
+        (json!({"promptFeedback": {"blockReason": "SAFETY"}}), true),
+        (json!({"promptFeedback": {}}), false),
+        (json!({"usageMetadata": {"promptTokenCount": 3}, "modelVersion": "m"}), false),
+        (json!({}), false),
+    ] {
+        assert_eq!(is_whole(Protocol::Gemini, &body), whole, "{body}");
+        let mut stream = Stream::of(Protocol::Gemini);
+        stream.frame(&body);
+        assert_eq!(stream.may_end(), whole, "{body}");
+    }
+}
+
+#[test]
+fn a_whole_answer_of_claudes_without_a_reason_for_its_end_is_none() {
+    let message =
+        |reason: Value| json!({"type": "message", "content": [{"type": "text", "text": "a"}], "stop_reason": reason});
+    for (reason, whole) in
+        [(json!("end_turn"), true), (json!("some_new_one"), true), (Value::Null, false), (json!(""), false)]
+    {
+        assert_eq!(is_whole(Protocol::Anthropic, &message(reason.clone())), whole, "{reason}");
+    }
 }

@@ -25,10 +25,13 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     let Some(content) = value.get("content").and_then(Value::as_array) else {
         return Err(Malformed("a message without content".into()));
     };
-    let reason = value.get("stop_reason").and_then(Value::as_str);
+    // Only in the first event of a stream it is null (API reference).
+    let Some(reason) = value.get("stop_reason").and_then(Value::as_str).filter(|reason| !reason.is_empty()) else {
+        return Err(Malformed("a message without a stop reason".into()));
+    };
     let mut parts: Vec<Part> =
         content.iter().zip(inputs(body, content)).filter_map(|(block, input)| part(block, input)).collect();
-    if reason == Some("refusal") {
+    if reason == "refusal" {
         parts.extend(
             value.pointer("/stop_details/explanation").and_then(Value::as_str).map(|t| Part::Refusal(t.into())),
         );
@@ -45,7 +48,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
         created: None,
         model: owned(&value, "model"),
         parts,
-        finish: reason.map(finish),
+        finish: Some(finish(reason)),
         stop_sequence: owned(&value, "stop_sequence"),
         usage,
         fault: None,

@@ -1,32 +1,24 @@
 //! Owns reading a whole `generateContent` reply: the frames of a stream, folded.
 
-use serde_json::Value;
-
 use super::{
     super::{
         Malformed,
         chat::Part,
-        events::{ChatEvent, ChatReply, Finish, StreamReader},
-        json::malformed,
+        events::{ChatEvent, ChatReply, StreamReader},
     },
     stream_in::Reader,
 };
 
-/// Reads a body; an error body gives a reply with a fault, an empty one is a block.
+/// Reads a body; an error body gives a reply with a fault. As in a stream, what gives no reason has not come to its end.
 pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
-    let value: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let known = ["candidates", "promptFeedback", "error", "usageMetadata"];
-    if !known.iter().any(|k| value.get(k).is_some()) {
-        return Err(Malformed("a reply without candidates".into()));
-    }
     let mut events = Vec::new();
     Reader::default().frame(None, body, &mut events)?;
     let mut reply = ChatReply::default();
     for event in events {
         fold(event, &mut reply);
     }
-    if reply.parts.is_empty() && reply.finish.is_none() {
-        reply.finish = Some(Finish::ContentFilter);
+    if reply.finish.is_none() && reply.fault.is_none() {
+        return Err(Malformed("a reply without a finish reason".into()));
     }
     Ok(reply)
 }

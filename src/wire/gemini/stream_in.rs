@@ -186,7 +186,7 @@ impl Reader {
     }
 }
 
-/// Reads a finish reason. Unknown ones are ends of turn.
+/// Reads a finish reason. Unknown ones are ends of turn; that of a reason which Google does not tell is none.
 fn finish(reason: &str) -> Finish {
     match reason {
         "MAX_TOKENS" => Finish::Length,
@@ -198,7 +198,8 @@ fn finish(reason: &str) -> Finish {
         | "SPII"
         | "IMAGE_SAFETY"
         | "IMAGE_PROHIBITED_CONTENT"
-        | "IMAGE_RECITATION" => Finish::ContentFilter,
+        | "IMAGE_RECITATION"
+        | "OTHER" => Finish::ContentFilter,
         _ => Finish::Stop,
     }
 }
