@@ -75,6 +75,13 @@ pub(crate) enum Role {
     Assistant,
 }
 
+impl Role {
+    /// How much a member of its messages matters that nobody knows: a client wishes something by it, or an answer had it.
+    pub(crate) fn unknown(self) -> Weight {
+        if self == Self::Assistant { Weight::Note } else { Weight::Hint }
+    }
+}
+
 /// One message. Tool results are parts of user messages.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Message {

@@ -164,13 +164,24 @@ pub(crate) fn parts(
     }
 }
 
-/// Lists members that nobody reads, under a path.
-pub(crate) fn unread(value: &Value, known: &[&str], path: &str, losses: &mut Vec<Loss>) {
+/// Lists members that nobody reads, under a path. Marks for a cache show in no answer.
+pub(crate) fn unread(value: &Value, known: &[&str], path: &str, weight: Weight, losses: &mut Vec<Loss>) {
     for (key, value) in value.as_object().into_iter().flatten() {
         if !value.is_null() && !known.contains(&key.as_str()) {
-            note(losses, format!("{path}.{key}"), Weight::Note);
+            let weight = if key == "cache_control" { Weight::Note } else { weight };
+            note(losses, format!("{path}.{key}"), weight);
         }
     }
+}
+
+/// The nearest number that a provider takes; one outside of it is noted. The upper end itself may be left out of a range.
+pub(crate) fn within(name: &str, value: f64, low: f64, high: f64, losses: &mut Vec<Loss>) -> f64 {
+    if value < low {
+        note(losses, format!("{name} below {low}"), Weight::Hint);
+    } else if value > high.ceil() {
+        note(losses, format!("{name} above {}", high.ceil()), Weight::Hint);
+    }
+    value.clamp(low, high)
 }
 
 /// Adds a loss once, or nearly so: a body may be made of nothing but members that nobody knows.

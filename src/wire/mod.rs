@@ -72,6 +72,8 @@ pub mod translate;
 #[cfg(test)]
 mod translate_tests;
 mod turns;
+#[cfg(test)]
+mod wishes_tests;
 
 use std::{borrow::Cow, time::Duration};
 

@@ -50,7 +50,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.service_tier = take_text(&mut map, "service_tier")?;
     if let Some(metadata) = take(&mut map, "metadata") {
         request.user = owned(&metadata, "user_id");
-        unread(&metadata, &["user_id"], "metadata", &mut request.losses);
+        unread(&metadata, &["user_id"], "metadata", Weight::Note, &mut request.losses);
     }
     request.reasoning = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
     let older = take(&mut map, "output_format");
@@ -64,7 +64,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     {
         request.reasoning = Some(effort);
     }
-    unread(&config, &["format", "effort"], "output_config", &mut request.losses);
+    unread(&config, &["format", "effort"], "output_config", Weight::Note, &mut request.losses);
     for (key, value) in &map {
         let idle = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         if !idle {
@@ -91,7 +91,7 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
         Some(Value::Array(list)) => list
             .iter()
             .map(|block| {
-                unread(block, &["type", "text"], "system[]", &mut request.losses);
+                unread(block, &["type", "text"], "system[]", Weight::Hint, &mut request.losses);
                 text(block, "text").to_owned()
             })
             .collect(),
@@ -121,6 +121,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                     &tool,
                     &["type", "name", "description", "input_schema", "strict"],
                     "tools[]",
+                    Weight::Note,
                     &mut request.losses,
                 );
                 request.tools.push(Tool {
@@ -175,19 +176,19 @@ fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, 
             return Err(unknown(&format!("{param}.role"), other, message));
         }
     };
-    unread(value, &["role", "content"], "messages[]", losses);
-    let parts = content(value, &param, losses)?;
+    unread(value, &["role", "content"], "messages[]", role.unknown(), losses);
+    let parts = content(value, &param, role, losses)?;
     Ok(Message { role, parts })
 }
 
-fn content(of: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+fn content(of: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
     parts(of, "content", param, |block, parts| {
-        parts.extend(part(block, param, losses)?);
+        parts.extend(part(block, param, role, losses)?);
         Ok(())
     })
 }
 
-fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
+fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
     const READ: [&str; 16] = [
         "type",
         "text",
@@ -206,7 +207,7 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
         "signature",
         "data",
     ];
-    unread(block, &READ, "messages[].content[]", losses);
+    unread(block, &READ, "messages[].content[]", role.unknown(), losses);
     let signature =
         |key| owned(block, key).filter(|s| !s.is_empty()).map(|s| Signature::untagged(&s, Protocol::Anthropic));
     Ok(Some(match text(block, "type") {
@@ -224,7 +225,7 @@ fn part(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Option<Par
         },
         "tool_result" => Part::ToolResult {
             id: text(block, "tool_use_id").to_owned(),
-            parts: content(block, param, losses)?,
+            parts: content(block, param, role, losses)?,
             error: block.get("is_error").and_then(Value::as_bool).unwrap_or(false),
         },
         "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },

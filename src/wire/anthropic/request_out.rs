@@ -7,7 +7,7 @@ use super::{
         Protocol,
         chat::{ChatRequest, Format, Message, Part, Reasoning, Role, ToolChoice, Weight},
         end_user,
-        json::note,
+        json::{note, within},
         translate::Target,
         turns::{Later, Takes, Turns, arrange},
     },
@@ -230,10 +230,7 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
                 note(losses, "temperature", Weight::Hint);
             }
         } else {
-            if temperature > 1.0 {
-                note(losses, "temperature above 1", Weight::Note);
-            }
-            out.insert("temperature".into(), temperature.clamp(0.0, 1.0).into());
+            out.insert("temperature".into(), within("temperature", temperature, 0.0, 1.0, losses).into());
         }
     }
     if let Some(top_p) = request.top_p {
@@ -243,7 +240,7 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
                 note(losses, "top_p", Weight::Hint);
             }
         } else {
-            out.insert("top_p".into(), top_p.clamp(0.0, 1.0).into());
+            out.insert("top_p".into(), within("top_p", top_p, 0.0, 1.0, losses).into());
         }
     }
     match request.top_k {

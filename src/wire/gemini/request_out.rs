@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
-    json::{arguments, note},
+    json::{arguments, note, within},
     mime,
     translate::Target,
     turns::{Later, Takes, arrange, words},
@@ -69,15 +69,15 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
     if let Some(max) = request.max_tokens.filter(|n| *n > 0) {
         config.insert("maxOutputTokens".into(), max.into());
     }
-    for (name, value, low, high) in [
-        ("temperature", request.temperature, 0.0, 2.0),
-        ("topP", request.top_p, 0.0, 1.0),
+    for (name, own, value, low, high) in [
+        ("temperature", "temperature", request.temperature, 0.0, 2.0),
+        ("top_p", "topP", request.top_p, 0.0, 1.0),
         // The range is open at its upper end.
-        ("frequencyPenalty", request.frequency_penalty, -2.0, 1.99),
-        ("presencePenalty", request.presence_penalty, -2.0, 1.99),
+        ("frequency_penalty", "frequencyPenalty", request.frequency_penalty, -2.0, 1.99),
+        ("presence_penalty", "presencePenalty", request.presence_penalty, -2.0, 1.99),
     ] {
         if let Some(value) = value {
-            config.insert(name.into(), value.clamp(low, high).into());
+            config.insert(own.into(), within(name, value, low, high, &mut request.losses).into());
         }
     }
     if let Some(top_k) = request.top_k {

@@ -16,6 +16,11 @@ use super::{
 /// Reads the message at a place.
 pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, Refused> {
     let param = format!("messages[{at}]");
+    let role = match text(value, "role") {
+        "assistant" => Role::Assistant,
+        "system" | "developer" => Role::System,
+        _ => Role::User,
+    };
     unread(
         value,
         &[
@@ -36,28 +41,28 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
             "cache_control",
         ],
         "messages[]",
+        role.unknown(),
         losses,
     );
-    let role = match text(value, "role") {
-        "system" | "developer" => Role::System,
-        "user" => Role::User,
+    match text(value, "role") {
+        "system" | "developer" | "user" => {}
         "assistant" => return assistant(value, &param, losses),
         "tool" | "function" => {
             let id = owned(value, "tool_call_id").or_else(|| owned(value, "name")).unwrap_or_default();
             let error = value.get("is_error").and_then(Value::as_bool).unwrap_or(false);
-            let mut parts = content(value, &param, losses)?;
+            let mut parts = content(value, &param, role, losses)?;
             parts.extend(cache_mark(value));
-            return Ok(Message { role: Role::User, parts: vec![Part::ToolResult { id, parts, error }] });
+            return Ok(Message { role, parts: vec![Part::ToolResult { id, parts, error }] });
         }
         other => {
             let message = format!("'{param}.role' must be system, developer, user, assistant or tool");
             return Err(unknown(&format!("{param}.role"), other, message));
         }
-    };
+    }
     if value.get("name").is_some_and(|n| !n.is_null()) {
         note(losses, "messages[].name", Weight::Note);
     }
-    let mut parts = content(value, &param, losses)?;
+    let mut parts = content(value, &param, role, losses)?;
     parts.extend(cache_mark(value));
     Ok(Message { role, parts })
 }
@@ -78,7 +83,7 @@ fn assistant(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Messa
     if thoughts.is_empty() && !text(value, "reasoning_content").is_empty() {
         note(losses, "messages[].reasoning_content", Weight::Note);
     }
-    let mut said = content(value, param, losses)?;
+    let mut said = content(value, param, Role::Assistant, losses)?;
     if let Some(found) = value.get("extra_content").and_then(google_signature) {
         match said.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
             Some(Part::Text { signature, .. }) => *signature = Some(found),
@@ -131,18 +136,19 @@ fn made(image: &Value, losses: &mut Vec<Loss>) -> Option<Part> {
     Some(Part::Image { source: Source::from_url(url), detail: None, signature })
 }
 
-fn content(of: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+fn content(of: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
     parts(of, "content", param, |value, parts| {
-        parts.push(part(value, param, losses)?);
+        parts.push(part(value, param, role, losses)?);
         parts.extend(cache_mark(value));
         Ok(())
     })
 }
 
-fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
+fn part(value: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
     let kind = text(value, "type");
     let inner = value.get(kind).unwrap_or(&Value::Null);
-    unread(value, &["type", "text", "refusal", "cache_control", kind], "messages[].content[]", losses);
+    let known = ["type", "text", "refusal", "cache_control", kind];
+    unread(value, &known, "messages[].content[]", role.unknown(), losses);
     let wrong = |what: &str| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
     Ok(match kind {
         "text" => Part::text(text(value, "text")),

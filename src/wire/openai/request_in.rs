@@ -100,7 +100,7 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
 
 /// Anthropic's `thinking` member, which gateways take beside `reasoning_effort`.
 pub(crate) fn thinking_budget(value: &Value, losses: &mut Vec<Loss>) -> Option<Reasoning> {
-    unread(value, &["type", "budget_tokens"], "thinking", losses);
+    unread(value, &["type", "budget_tokens"], "thinking", Weight::Note, losses);
     match text(value, "type") {
         "enabled" => {
             Some(value.get("budget_tokens").and_then(Value::as_u64).map_or(Reasoning::Adaptive, Reasoning::Budget))

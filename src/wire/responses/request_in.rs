@@ -92,12 +92,12 @@ fn switches(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(
     if let Some(reasoning) = take(map, "reasoning") {
         request.reasoning = owned(&reasoning, "effort").as_deref().and_then(Reasoning::effort);
         // A summary is what thinking is told as, asked for or not.
-        unread(&reasoning, &["effort", "summary"], "reasoning", &mut request.losses);
+        unread(&reasoning, &["effort", "summary"], "reasoning", Weight::Note, &mut request.losses);
     }
     if let Some(text) = take(map, "text") {
         request.format = format(text.get("format").unwrap_or(&Value::Null))?;
         request.verbosity = owned(&text, "verbosity");
-        unread(&text, &["format", "verbosity"], "text", &mut request.losses);
+        unread(&text, &["format", "verbosity"], "text", Weight::Hint, &mut request.losses);
     }
     for name in ["prompt_cache_key", "prompt_cache_retention"] {
         request.caching.extend(take_text(map, name)?.map(|said| (name, said)));
@@ -226,7 +226,8 @@ const READ: [&str; 12] = [
 
 fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
     let wrong = |what: String| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
-    unread(value, &READ, "input[].content[]", losses);
+    let role = if text(value, "type").starts_with("input_") { Role::User } else { Role::Assistant };
+    unread(value, &READ, "input[].content[]", role.unknown(), losses);
     let stored = || owned(value, "file_id").map(Source::Id);
     Ok(match text(value, "type") {
         "input_text" | "output_text" | "text" => Part::text(text(value, "text")),
