@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::{Protocol, mime};
+use super::{Protocol, json::note, mime};
 
 /// A chat request, in whatever words it came.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -46,6 +46,15 @@ pub(crate) struct ChatRequest {
 pub(crate) fn leave_out_hosted(hosted: Vec<String>, request: &mut ChatRequest) {
     let weight = if request.tools.is_empty() { Weight::Answer } else { Weight::Hint };
     request.losses.extend(hosted.into_iter().map(|field| Loss { field, weight }));
+}
+
+/// Takes note of a wish for several answers, or none, where a provider gives one.
+pub(crate) fn one_answer(request: &mut ChatRequest) {
+    match request.n {
+        None | Some(1) => {}
+        Some(0) => note(&mut request.losses, "n", Weight::Hint),
+        Some(_) => note(&mut request.losses, "n", Weight::Answer),
+    }
 }
 
 /// Something that does not survive translation.

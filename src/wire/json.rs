@@ -97,13 +97,27 @@ pub(crate) fn take_number(map: &mut Map<String, Value>, key: &str) -> Result<Opt
         .transpose()
 }
 
-/// Takes a count out; no number at all is the client's error, and another number, such as -1, means something to some servers.
+/// Takes a count out; what is no whole number is the client's error, and one below zero, such as -1, means something to some
+/// servers.
 pub(crate) fn take_count(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
-    let wrong = |value: &Value| {
-        let given = if value.is_number() { value.to_string() } else { String::new() };
-        unknown(key, &given, format!("'{key}' must be a whole number"))
+    let wrong = |value: &Value| match value.as_i64() {
+        Some(below) => unserved(key, below),
+        None => invalid(Some(key), format!("'{key}' must be a whole number")),
     };
     take(map, key).map(|v| v.as_u64().ok_or_else(|| wrong(&v))).transpose()
+}
+
+/// Takes the longest answer out. OpenAI refuses one without a token, and some servers only read the prompt for it.
+pub(crate) fn take_limit(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
+    match take_count(map, key)? {
+        Some(0) => Err(unserved(key, 0)),
+        limit => Ok(limit),
+    }
+}
+
+fn unserved(key: &str, number: i64) -> Refused {
+    let message = format!("'{key}' of {number} cannot be served by this backend");
+    Refused::Unsupported { param: Some(key.to_owned()), message }
 }
 
 /// Takes a flag out; something else is the client's error.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
-    chat::{Part, Weight},
+    chat::{Part, ToolChoice, Weight},
     course::Moves,
     events::{ChatEvent, Finish, StreamReader, StreamWriter, unplaced},
     gemini,
@@ -82,6 +82,9 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Responses => responses::request_in::read(body),
     }?;
     shorten(&mut chat);
+    if chat.tools.is_empty() && matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+        note(&mut chat.losses, "tool_choice", Weight::Hint);
+    }
     let written = match target.protocol {
         Protocol::Openai => openai::request_out::write(&mut chat, target),
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),

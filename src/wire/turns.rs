@@ -4,7 +4,7 @@ use std::collections::{HashMap, VecDeque};
 
 use super::{
     Protocol,
-    chat::{Loss, Message, Part, Role, Signature, Weight},
+    chat::{Loss, Message, Part, Role, Signature, Source, Weight},
     ids,
     json::note,
 };
@@ -66,6 +66,9 @@ pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, lo
     let marks = |m: &Message| m.parts.iter().any(is_mark);
     if target != Protocol::Anthropic && messages.iter().any(marks) {
         note(losses, "messages[].content[].cache_control", Weight::Note);
+    }
+    if target != Protocol::Openai {
+        note_unsaid(messages.iter().flat_map(|m| &m.parts), target, losses);
     }
     let mut system: Vec<Part> = Vec::new();
     let mut merged: Vec<Message> = Vec::new();
@@ -246,6 +249,24 @@ fn worded(turn: &mut Message) -> Option<&mut Vec<Part>> {
     match turn.parts.last_mut()? {
         Part::ToolResult { parts, .. } if parts.iter().all(|p| words(p).is_some() || is_mark(p)) => Some(parts),
         _ => None,
+    }
+}
+
+/// Takes note of what only OpenAI is told of a picture or a file.
+fn note_unsaid<'a>(parts: impl Iterator<Item = &'a Part>, target: Protocol, losses: &mut Vec<Loss>) {
+    for part in parts {
+        match part {
+            Part::Image { detail: Some(detail), .. } if detail != "auto" => {
+                note(losses, "messages[].content[].image_url.detail", Weight::Hint);
+            }
+            Part::File { name: Some(_), source: Source::Url(_) | Source::Data { .. } }
+                if target == Protocol::Gemini =>
+            {
+                note(losses, "messages[].content[].file.filename", Weight::Note);
+            }
+            Part::ToolResult { parts, .. } => note_unsaid(parts.iter(), target, losses),
+            _ => {}
+        }
     }
 }
 

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    losses_tests::{CLAUDE, asked, blocks},
-    tests_support::{sent, target},
-    translate::{Dialect, Target, request},
+    losses_tests::{CLAUDE, GPT, asked, blocks, is_unsupported},
+    tests_support::{made, sent, target},
+    translate::{Dialect, Refused, Target, request},
 };
 
 const GEMINI: (Protocol, &str) = (Protocol::Gemini, "gemini-3-pro");
@@ -71,4 +71,82 @@ fn a_number_that_a_provider_does_not_take_is_the_nearest_that_it_does_and_refuse
     let most =
         asked(Dialect::Chat, json!({"temperature": 2, "top_p": 1, "frequency_penalty": 2, "presence_penalty": -2}));
     assert!(!is_refused(Dialect::Chat, GEMINI, &most));
+}
+
+#[test]
+fn what_a_provider_has_no_place_for_is_noted() {
+    let said = |part: Value| json!({"messages": [{"role": "user", "content": [{"type": "text", "text": "q"}, part]}]});
+    let image =
+        |detail: &str| json!({"type": "image_url", "image_url": {"url": "https://x.test/a.png", "detail": detail}});
+    let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUE="}});
+    let tool = json!({"type": "function", "function": {"name": "f", "parameters": {"type": "object"}, "strict": true}});
+    let detail = "messages[].content[].image_url.detail";
+    for (to, wish, told) in [
+        (CLAUDE, said(image("high")), detail),
+        (GEMINI, said(image("low")), detail),
+        (GEMINI, said(file), "messages[].content[].file.filename"),
+        (GEMINI, json!({"tools": [tool]}), "tools[].strict"),
+        (CLAUDE, json!({"n": 0}), "n"),
+        (GEMINI, json!({"n": 0}), "n"),
+        (CLAUDE, json!({"tool_choice": "required"}), "tool_choice"),
+        (GEMINI, json!({"tool_choice": {"type": "function", "function": {"name": "f"}}}), "tool_choice"),
+    ] {
+        assert_eq!(sent(Dialect::Chat, to, &asked(Dialect::Chat, wish)).1, [told]);
+    }
+    let any = asked(Dialect::Messages, json!({"tool_choice": {"type": "any"}}));
+    assert_eq!(sent(Dialect::Messages, GPT, &any).1, ["tool_choice"]);
+    for nothing in
+        [said(image("auto")), json!({"n": 1}), json!({"tool_choice": "auto"}), json!({"tool_choice": "none"})]
+    {
+        for to in [CLAUDE, GEMINI] {
+            assert_eq!(sent(Dialect::Chat, to, &asked(Dialect::Chat, nothing.clone())).1, Vec::<String>::new());
+        }
+    }
+}
+
+#[test]
+fn a_picture_within_a_tools_result_is_noted_like_any_other() {
+    let image = json!({"type": "image_url", "image_url": {"url": "https://x.test/a.png", "detail": "high"}});
+    let call = json!({"id": "t", "function": {"name": "f", "arguments": "{}"}});
+    let body = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "t", "content": [image]}]});
+    assert_eq!(sent(Dialect::Chat, CLAUDE, &body).1, ["messages[].content[].image_url.detail"]);
+}
+
+#[test]
+fn a_documents_title_reaches_gemini() {
+    let document = json!({"type": "document", "title": "Tides",
+        "source": {"type": "text", "media_type": "text/plain", "data": "Twice a day."}});
+    let (body, dropped) = sent(Dialect::Messages, GEMINI, &blocks(&json!([document])));
+    assert_eq!(body["contents"][0]["parts"], json!([{"text": "Tides\n\nTwice a day."}]));
+    assert_eq!(dropped, Vec::<String>::new());
+}
+
+#[test]
+fn no_token_at_all_is_never_taken_for_as_many_as_there_are() {
+    for to in [CLAUDE, GEMINI] {
+        for name in ["max_tokens", "max_completion_tokens"] {
+            let got = made(Dialect::Chat, to, &asked(Dialect::Chat, json!({name: 0})));
+            assert!(is_unsupported(&got, name), "{got:?}");
+        }
+        let got = made(Dialect::Responses, to, &asked(Dialect::Responses, json!({"max_output_tokens": 0})));
+        assert!(is_unsupported(&got, "max_output_tokens"), "{got:?}");
+    }
+    // Anthropic takes it, and so may its clients; of others the least is asked.
+    let (gemini, _) = sent(Dialect::Messages, GEMINI, &asked(Dialect::Messages, json!({"max_tokens": 0})));
+    assert_eq!(gemini["generationConfig"]["maxOutputTokens"], 1);
+}
+
+#[test]
+fn what_is_no_whole_number_is_one_mistake_in_every_way_to_write_it() {
+    for wrong in [json!("10"), json!(10.0), json!(1.5), json!(true), json!([1])] {
+        for name in ["max_tokens", "top_k", "n"] {
+            let got = made(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, json!({name: wrong})));
+            let Err(Refused::Invalid { param, message }) = got else { panic!("{name} {wrong}: {got:?}") };
+            assert_eq!((param.as_deref(), message), (Some(name), format!("'{name}' must be a whole number")));
+        }
+    }
+    let got = made(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, json!({"max_tokens": -5})));
+    let Err(Refused::Unsupported { message, .. }) = got else { panic!("{got:?}") };
+    assert_eq!(message, "'max_tokens' of -5 cannot be served by this backend");
 }

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Protocol,
-        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, ToolChoice, Weight},
+        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, ToolChoice, Weight, one_answer},
         end_user,
         json::{note, within},
         translate::Target,
@@ -25,7 +25,7 @@ const LEAST_BUDGET: u64 = 1024;
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let generation = Generation::of(target.model);
     let mut out = Map::new();
-    let max_tokens = request.max_tokens.filter(|n| *n > 0).unwrap_or_else(|| u64::from(target.max_tokens));
+    let max_tokens = request.max_tokens.unwrap_or_else(|| u64::from(target.max_tokens));
     out.insert("model".into(), target.model.into());
     out.insert("max_tokens".into(), max_tokens.into());
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
@@ -111,7 +111,7 @@ fn thinking(
     turns: &[Message],
     out: &mut Map<String, Value>,
 ) -> bool {
-    let room = Room { max_tokens, open: request.max_tokens.is_none_or(|n| n == 0) };
+    let room = Room { max_tokens, open: request.max_tokens.is_none() };
     let Some(reasoning) = request.reasoning.clone() else {
         if generation.quiet != Quiet::Anyway {
             room.make(Reasoning::Adaptive.budget(), out);
@@ -264,9 +264,7 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
             note(losses, name, Weight::Hint);
         }
     }
-    if request.n.is_some_and(|n| n > 1) {
-        note(losses, "n", Weight::Answer);
-    }
+    one_answer(request);
 }
 
 fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {

@@ -4,7 +4,9 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     Protocol,
-    chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight},
+    chat::{
+        ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight, one_answer,
+    },
     json::{arguments, note, within},
     mime,
     translate::Target,
@@ -58,16 +60,18 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if request.tools.iter().any(|tool| tool.cache.is_some()) {
         note(&mut request.losses, "tools[].cache_control", Weight::Note);
     }
-    if request.n.is_some_and(|n| n > 1) {
-        note(&mut request.losses, "n", Weight::Answer);
+    if request.tools.iter().any(|tool| tool.strict == Some(true)) {
+        note(&mut request.losses, "tools[].strict", Weight::Hint);
     }
+    one_answer(request);
     out
 }
 
 fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, Value> {
     let mut config = Map::new();
-    if let Some(max) = request.max_tokens.filter(|n| *n > 0) {
-        config.insert("maxOutputTokens".into(), max.into());
+    if let Some(max) = request.max_tokens {
+        // Anthropic takes none; here that is refused.
+        config.insert("maxOutputTokens".into(), max.max(1).into());
     }
     for (name, own, value, low, high) in [
         ("temperature", "temperature", request.temperature, 0.0, 2.0),
@@ -235,6 +239,9 @@ fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut V
     match part {
         Part::Refusal(text) => out.push(json!({"text": text})),
         Part::Image { source, .. } => out.extend(media(source, "image/jpeg", request)),
+        Part::File { source: Source::Text(text), name: Some(name) } => {
+            out.push(json!({"text": format!("{name}\n\n{text}")}));
+        }
         Part::File { source, .. } => out.extend(media(source, "application/pdf", request)),
         Part::Audio { data, format } => {
             out.push(json!({"inlineData": {"mimeType": format!("audio/{format}"), "data": data}}));

@@ -9,8 +9,8 @@ use super::{
         chat::{ChatRequest, Format, Loss, Reasoning, Tool, ToolChoice, Weight},
         free_text,
         json::{
-            invalid, list, note, object, owned, take, take_count, take_flag, take_list, take_number, take_text,
-            take_texts, text, unknown, unread,
+            invalid, list, note, object, owned, take, take_count, take_flag, take_limit, take_list, take_number,
+            take_text, take_texts, text, unknown, unread,
         },
         translate::Refused,
     },
@@ -33,8 +33,8 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     }
     tools(&mut map, &mut request)?;
     request.parallel_tool_calls = take_flag(&mut map, "parallel_tool_calls")?;
-    let older = take_count(&mut map, "max_tokens")?;
-    request.max_tokens = take_count(&mut map, "max_completion_tokens")?.or(older);
+    let older = take_limit(&mut map, "max_tokens")?;
+    request.max_tokens = take_limit(&mut map, "max_completion_tokens")?.or(older);
     request.temperature = take_number(&mut map, "temperature")?;
     request.top_p = take_number(&mut map, "top_p")?;
     request.top_k = take_count(&mut map, "top_k")?;

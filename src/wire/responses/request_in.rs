@@ -7,7 +7,7 @@ use super::super::{
     chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Weight},
     free_text,
     json::{
-        invalid, list, note, object, owned, parts, take, take_count, take_flag, take_number, take_text, take_texts,
+        invalid, list, note, object, owned, parts, take, take_flag, take_limit, take_number, take_text, take_texts,
         text, unknown, unread,
     },
     openai::{messages_in::google_signature, request_in::schema},
@@ -77,7 +77,7 @@ fn switches(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(
         note(&mut request.losses, "background", Weight::Answer);
     }
     request.parallel_tool_calls = take_flag(map, "parallel_tool_calls")?;
-    request.max_tokens = take_count(map, "max_output_tokens")?;
+    request.max_tokens = take_limit(map, "max_output_tokens")?;
     request.temperature = take_number(map, "temperature")?;
     request.top_p = take_number(map, "top_p")?;
     // The newer name for the same.
