@@ -83,7 +83,8 @@ class Proxy:
         if not token.isprintable() or not token.isascii():
             raise CannotAsk("the token has characters that no HTTP header may carry; check for a stray line end")
         self.tls, self.host, self.port = parts.scheme == "https", parts.hostname, port
-        self.prefix, self.url = parts.path.rstrip("/"), url
+        # The SDKs' address ends with /v1, which paths here begin with.
+        self.prefix, self.url = parts.path.rstrip("/").removesuffix("/v1"), url
         self.token, self.timeout = token, timeout
 
     def open(self, method: str, path: str, body: Optional[dict], deadline: float):

@@ -21,18 +21,25 @@ PORT = 8000
 INTERVAL = 60.0
 # What a model that reasons may spend on that: it counts its thoughts in its limit, and may refuse one that leaves no room.
 THOUGHTS = 1024
+# What Greenroom answers where it asks no backend: it does not know the token, the token may not pin, the address is another's.
+UNASKED = (401, 403, 404)
 
 
-class CannotList(Exception):
-    """The backends are not known, so there is nothing to probe."""
+class CannotAsk(Exception):
+    """Greenroom itself cannot be asked, so nothing is known of any backend."""
+
+
+def base(url):
+    """The SDKs' address ends with /v1, which paths here begin with."""
+    return url.rstrip("/").removesuffix("/v1")
 
 
 class Exporter:
     """The two gauges, and the probes that set them."""
 
     def __init__(self, url, token, model, names, timeout, admin_url=None):
-        self.url, self.token, self.model = url.rstrip("/"), token, model
-        self.admin_url = (admin_url or url).rstrip("/")
+        self.url, self.token, self.model = base(url), token, model
+        self.admin_url = base(admin_url or url)
         self.names, self.timeout = names, timeout
         self.registry = CollectorRegistry()
         labels = ["backend", "model"]
@@ -52,7 +59,7 @@ class Exporter:
             return [backend["name"] for backend in response.json()["backends"]]
         except (requests.RequestException, ValueError, LookupError, TypeError) as error:
             advice = "name the backends, use an admin's token, or set --admin-url to the address of server.admin_bind"
-            raise CannotList(f"{self.admin_url}/admin/backends: {error}; {advice}") from None
+            raise CannotAsk(f"{self.admin_url}/admin/backends: {error}; {advice}") from None
 
     def probe_all(self):
         """One round, all backends side by side."""
@@ -63,24 +70,31 @@ class Exporter:
         self.known = set(names)
         if names:
             with ThreadPoolExecutor(max_workers=min(len(names), 32)) as pool:
-                list(pool.map(self.probe, names))
+                unasked = list(pool.map(self.probe, names))
+            if all(unasked):
+                raise CannotAsk(f"{self.url}: no backend could be asked: {unasked[0]}")
 
     def probe(self, backend):
-        """One request of one token, pinned; another where its model reasons, and says so."""
-        began = time.monotonic()
+        """One request of one token, pinned; another where its model reasons, and says so. Returns why it did not come to that."""
+        began, unasked = time.monotonic(), None
         try:
             response = self.put(backend, {"max_tokens": 1})
             if response.status_code == 400 and response.json()["error"]["param"] == "max_tokens":
                 # It knows the limit by the newer name only, and counts its thoughts in it.
                 began = time.monotonic()
                 response = self.put(backend, {"max_completion_tokens": 1 + THOUGHTS})
+            if response.status_code in UNASKED:
+                unasked = f"HTTP {response.status_code}"
             answered = response.status_code == 200 and bool(response.json()["choices"])
+        except (requests.ConnectionError, requests.exceptions.InvalidURL) as error:
+            answered, unasked = False, error
         except (requests.RequestException, ValueError, LookupError, TypeError):
             answered = False
         took = time.monotonic() - began
         self.health.labels(backend, self.model).set(1 if answered else 0)
         # A backend that fails in a millisecond must not look like the fastest one.
         self.seconds.labels(backend, self.model).set(took if answered else math.nan)
+        return unasked
 
     def put(self, backend, limit):
         body = {"model": self.model, "backend": backend, "messages": [{"role": "user", "content": "ping"}], **limit}
@@ -117,7 +131,7 @@ def main():
     if args.once:
         try:
             exporter.probe_all()
-        except CannotList as error:
+        except CannotAsk as error:
             print(f"prometheus_exporter: {error}", file=sys.stderr)
             return 2
         sys.stdout.write(generate_latest(exporter.registry).decode())
@@ -129,7 +143,7 @@ def main():
         began = time.monotonic()
         try:
             exporter.probe_all()
-        except CannotList as error:
+        except CannotAsk as error:
             # Greenroom may be back the next minute. Until then nothing is known to be healthy.
             print(f"prometheus_exporter: {error}", file=sys.stderr)
             for name in exporter.known:

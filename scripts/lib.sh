@@ -3,10 +3,11 @@
 # shellcheck shell=bash disable=SC2034 # what is set here is for those who source it
 export LC_NUMERIC=C # decimal points, whatever the terminal's language
 
+# The SDKs' address ends with /v1, which paths here begin with.
 url=${GREENROOM_URL:-http://127.0.0.1:3000}
-url=${url%/}
+url=${url%/} url=${url%/v1}
 admin_url=${GREENROOM_ADMIN_URL:-$url}
-admin_url=${admin_url%/}
+admin_url=${admin_url%/} admin_url=${admin_url%/v1}
 token=${GREENROOM_TOKEN:-your-token}
 model=${GREENROOM_MODEL:-gpt-4o}
 limit=${GREENROOM_TIMEOUT:-30}

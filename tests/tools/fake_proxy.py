@@ -96,6 +96,9 @@ class ProxyHandler(Quiet):
         proxy, raw = self.server_owner, self.body()
         if not self.known():
             return
+        if self.path != "/v1/chat/completions":
+            self.refuse(404, "unknown_endpoint", f"There is no POST {self.path} here.")
+            return
         request = json.loads(raw)
         proxy.chats.append(request)
         behaviour = proxy.backends.get(request.get("backend"))

@@ -6,6 +6,7 @@ import sys
 import time
 import urllib.request
 
+import pytest
 from conftest import LIMIT, ROOT
 from fake_proxy import ADMIN, PINNER
 
@@ -58,6 +59,25 @@ def test_operators_endpoints_may_have_an_address_of_their_own(run, operators):
     assert done.returncode == 0 and values(done.stdout, "backend_health")["openai_official"] == 1, done
     done = run(sys.executable, EXPORTER, "--once")
     assert done.returncode == 2 and "--admin-url" in done.stderr, done
+
+
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_an_address_is_taken_with_and_without_v1_as_the_command_line_does(run, proxy, end):
+    url = proxy.url + end
+    done = run(sys.executable, EXPORTER, "--once", GREENROOM_URL=url, GREENROOM_ADMIN_URL=url)
+    assert done.returncode == 0 and values(done.stdout, "backend_health")["openai_official"] == 1, done
+
+
+def test_a_round_that_reached_no_backend_is_no_success(run, proxy):
+    for more, words in [
+        ({"GREENROOM_URL": "http://127.0.0.1:1"}, "127.0.0.1:1"),
+        ({"GREENROOM_URL": proxy.url + "/elsewhere"}, "404"),
+        ({"GREENROOM_TOKEN": "nobodys"}, "401"),
+    ]:
+        done = run(sys.executable, EXPORTER, "--once", "--backends", "openai_official", "google_gemini", **more)
+        assert done.returncode == 2 and words in done.stderr, done
+    done = run(sys.executable, EXPORTER, "--once", "--backends", "problematic_backend")
+    assert done.returncode == 0 and values(done.stdout, "backend_health") == {"problematic_backend": 0}, done
 
 
 def test_the_port_defaults_to_8000_and_serves_every_round(environment, proxy):

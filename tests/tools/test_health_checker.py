@@ -147,6 +147,13 @@ def test_a_bad_address_is_told_in_one_line(tool, url):
     assert done.returncode == 2 and "Traceback" not in done.stderr, done
 
 
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_an_address_is_taken_with_and_without_v1_as_the_command_line_does(tool, proxy, end):
+    url = proxy.url + end
+    done = tool("check", GREENROOM_URL=url, GREENROOM_ADMIN_URL=url)
+    assert done.returncode == 1 and rows(done.stdout)["openai_official"] == "healthy", done
+
+
 def test_json_is_for_scripts(tool):
     done = tool("check", "--json")
     told = json.loads(done.stdout)

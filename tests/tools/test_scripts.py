@@ -54,6 +54,14 @@ def test_operators_endpoints_may_have_an_address_of_their_own(script, proxy, ope
 
 
 @pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/"])
+def test_an_address_is_taken_with_and_without_v1_as_the_command_line_does(script, proxy, webhook, name, end):
+    url = proxy.url + end
+    done = script(name, GREENROOM_URL=url, GREENROOM_ADMIN_URL=url, WEBHOOK_URL=webhook.url)
+    assert done.returncode == 1 and len(proxy.chats) == 4, done
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_model_that_reasons_is_asked_in_words_that_it_takes(script, proxy, webhook, name):
     proxy.backends["openai_official"] = "reasoning"
     done = script(name, "openai_official", "google_gemini", WEBHOOK_URL=webhook.url)
