@@ -109,7 +109,7 @@ impl Policy for Greenroom {
             busy: Busy::default(),
             works: Vec::new(),
             learner: Learner::default(),
-            breaker: Breaker::new(settings.clone(), known.slots, Gate::Open),
+            breaker: Breaker::new(settings.clone(), known.slots, Gate::Open, 0),
             gate: GateCell::default(),
             probing: false,
             probed: Duration::ZERO,

@@ -86,19 +86,39 @@ pub struct Backend {
     settings: Arc<settings::Backend>,
     vitals: Arc<Vitals>,
     breaker: Breaker,
-    /// By public model, with the lane that each belongs to: a model that was taken away and came back has another one.
-    lanes: HashMap<Arc<str>, (Arc<Lane>, Breaker)>,
+    lanes: Breakers,
     /// For probes; made when the first one is sent.
     client: Option<Rc<Client>>,
     /// A probe is under way.
     probing: bool,
 }
 
+/// By public model, with the lane that each belongs to: a model that was taken away and came back has another one.
+type Breakers = HashMap<Arc<str>, (Arc<Lane>, Breaker)>;
+
+/// The breaker of a lane; `before`: of one that is not known yet, the successes that are none of the error ratio's.
+fn known<'a>(lanes: &'a mut Breakers, settings: &settings::Backend, lane: &Arc<Lane>, before: u64) -> &'a mut Breaker {
+    let new = || {
+        let breaker = Breaker::new(settings.breaker.clone(), settings.max_in_flight, lane.gate.read(), before);
+        (lane.clone(), breaker)
+    };
+    let known = lanes.entry(lane.model.clone()).or_insert_with(new);
+    if !Arc::ptr_eq(&known.0, lane) {
+        *known = new();
+    }
+    &mut known.1
+}
+
 impl Backend {
     /// An actor that starts from the gates as last published.
     pub fn new(settings: Arc<settings::Backend>, vitals: Arc<Vitals>) -> Self {
-        let breaker = Breaker::new(settings.breaker.clone(), settings.max_in_flight, vitals.gate.read());
-        Self { settings, vitals, breaker, lanes: HashMap::new(), client: None, probing: false }
+        let breaker =
+            Breaker::new(settings.breaker.clone(), settings.max_in_flight, vitals.gate.read(), vitals.successes());
+        let mut lanes = HashMap::new();
+        for lane in vitals.lanes().iter() {
+            known(&mut lanes, &settings, lane, lane.outcomes.success.load(Relaxed));
+        }
+        Self { settings, vitals, breaker, lanes, client: None, probing: false }
     }
 
     /// Applies `change` to one breaker and publishes what comes of it; `said`: what happened, where that was a failure.
@@ -130,15 +150,8 @@ impl Backend {
             // A reload took the model from this backend while the request ran.
             return;
         }
-        let new = || {
-            let breaker = Breaker::new(self.settings.breaker.clone(), self.settings.max_in_flight, lane.gate.read());
-            (lane.clone(), breaker)
-        };
-        let known = self.lanes.entry(lane.model.clone()).or_insert_with(new);
-        if !Arc::ptr_eq(&known.0, lane) {
-            *known = new();
-        }
-        Self::judge(&mut known.1, (&lane.gate, &lane.consecutive), &self.vitals, Some(&lane.model), said, change);
+        let breaker = known(&mut self.lanes, &self.settings, lane, 0);
+        Self::judge(breaker, (&lane.gate, &lane.consecutive), &self.vitals, Some(&lane.model), said, change);
     }
 
     fn failed(&mut self, seen: &Observed, class: Class, retry_after: Option<Duration>, said: &str) {
@@ -189,9 +202,7 @@ impl Actor for Backend {
             let served = this.vitals.lanes();
             this.lanes.retain(|_, (lane, _)| served.iter().any(|known| Arc::ptr_eq(known, lane)));
             for lane in served.iter() {
-                if let Some((_, breaker)) = this.lanes.get_mut(&lane.model) {
-                    breaker.tick(now, lane.outcomes.success.load(Relaxed));
-                }
+                known(&mut this.lanes, &this.settings, lane, 0).tick(now, lane.outcomes.success.load(Relaxed));
             }
         });
         self.watch_while_sick(ctx);

@@ -7,16 +7,22 @@ use crate::settings::BreakerSettings;
 /// Entries kept.
 const LONGEST: usize = 512;
 
-/// Failures and ticks: when, how many successes there had been, whether it was a failure.
-#[derive(Debug, Clone, Default)]
+/// Failures and ticks: when, how many successes there had been, whether it was a failure. The first one tells the successes at
+/// the window's beginning, so there always is one.
+#[derive(Debug, Clone)]
 pub(super) struct Window(VecDeque<(Duration, u64, bool)>);
 
 impl Window {
-    /// Notes a failure, or only the count of successes so far, so that the window has a beginning.
+    /// Nothing has failed; the successes so far are none of the window's.
+    pub(super) fn begin(successes: u64) -> Self {
+        Self(VecDeque::from([(Duration::ZERO, successes, false)]))
+    }
+
+    /// Notes a failure, or only the count of successes so far, so that what is older than the window can be left out.
     pub(super) fn note(&mut self, now: Duration, successes: u64, failure: bool, settings: &BreakerSettings) {
         if self.0.back().is_some_and(|(_, before, _)| *before > successes) {
             // A reload has taken a model away, and its successes with it: nothing before compares with what follows.
-            self.0.clear();
+            *self = Self::begin(successes);
         }
         let start = now.saturating_sub(settings.window);
         // The last entry before the window stays: it tells the successes at its beginning.
@@ -35,9 +41,9 @@ impl Window {
         all >= u64::from(settings.min_samples.max(1)) && failures as f64 / all as f64 >= settings.error_ratio
     }
 
-    /// Forgets all.
+    /// Forgets all. What succeeds from the last note on counts.
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        *self = Self::begin(self.0.back().map_or(0, |(_, successes, _)| *successes));
     }
 }
 
@@ -62,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_reload_that_takes_successes_away_does_not_make_failures_of_now_and_then_too_many() {
-        let (mut window, settings) = (Window::default(), settings());
+        let (mut window, settings) = (Window::begin(1000), settings());
         for n in 0..4 {
             window.note(secs(2 * n), 1000 + 9 * n, true, &settings);
             assert!(!window.is_bad(secs(2 * n), 1000 + 9 * n, &settings));
@@ -76,7 +82,7 @@ mod tests {
 
     #[test]
     fn only_failures_within_the_window_count_and_enough_are_enough() {
-        let (mut window, settings) = (Window::default(), settings());
+        let (mut window, settings) = (Window::begin(0), settings());
         for n in 0..3 {
             window.note(secs(n), 0, true, &settings);
         }

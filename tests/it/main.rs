@@ -49,6 +49,7 @@ mod protocols;
 mod queue;
 mod quota;
 mod refusals;
+mod ratio;
 mod reload;
 mod reloads_at_once;
 mod reports;

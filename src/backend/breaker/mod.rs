@@ -47,15 +47,16 @@ pub struct Breaker {
 }
 
 impl Breaker {
-    /// A breaker that starts from a gate as published before, so that a rebuilt actor forgets nothing.
-    pub fn new(settings: BreakerSettings, full_ramp: u32, gate: Gate) -> Self {
+    /// A breaker that starts from a gate as published before, so that a rebuilt actor forgets nothing, and from the count of
+    /// successes by then, so that those to come are seen beside the first failure.
+    pub fn new(settings: BreakerSettings, full_ramp: u32, gate: Gate, successes: u64) -> Self {
         Self {
             settings,
             gate,
             consecutive: 0,
             trips: 0,
-            successes_at_last_failure: 0,
-            window: Window::default(),
+            successes_at_last_failure: successes,
+            window: Window::begin(successes),
             full_ramp,
         }
     }
@@ -158,7 +159,7 @@ impl Breaker {
         Gate::Open
     }
 
-    /// Notes the count of successes, so that the ratio's window has a beginning.
+    /// Notes the count of successes, so that the ratio leaves out what is older than its window.
     pub fn tick(&mut self, now: Duration, successes: u64) {
         self.window.note(now, successes, false, &self.settings);
     }
@@ -170,13 +171,20 @@ impl Breaker {
 
     /// Forgets all failures and opens, by ramp. A gate that an operator holds stays held: only a release ends that.
     pub fn reset(&mut self) {
-        let gate = if matches!(self.gate, Gate::Held(_)) { self.gate } else { Gate::Ramp(1) };
-        *self = Self::new(self.settings.clone(), self.full_ramp, gate);
+        self.gate = if matches!(self.gate, Gate::Held(_)) { self.gate } else { Gate::Ramp(1) };
+        self.forget();
     }
 
     /// Ends a hold, and forgets what was before it.
     pub fn release(&mut self) {
-        *self = Self::new(self.settings.clone(), self.full_ramp, Gate::Ramp(1));
+        self.gate = Gate::Ramp(1);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.consecutive = 0;
+        self.trips = 0;
+        self.window.clear();
     }
 
     /// Takes new thresholds; what was learned stays.

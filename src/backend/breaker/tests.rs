@@ -22,7 +22,7 @@ fn secs(n: u64) -> Duration {
 }
 
 fn open() -> Breaker {
-    Breaker::new(settings(), 8, Gate::Open)
+    Breaker::new(settings(), 8, Gate::Open, 0)
 }
 
 #[test]
@@ -57,6 +57,23 @@ fn half_of_the_requests_failing_shuts_though_never_three_in_a_row() {
         breaker.failed(FAIL, false, n, secs(n), 0.0);
     }
     assert!(matches!(breaker.gate(), Gate::Shut(..)));
+}
+
+#[test]
+fn successes_before_the_first_failure_since_a_start_a_recovery_or_a_reset_count_beside_it() {
+    let only_by_ratio = BreakerSettings { failures: 0, ..settings() };
+    // Of those before the start nothing is known but their number.
+    let mut breaker = Breaker::new(only_by_ratio, 8, Gate::Open, 1000);
+    for begins in [|_: &mut Breaker| {}, |b: &mut Breaker| (0..4).for_each(|_| b.succeeded(true)), Breaker::reset] {
+        begins(&mut breaker);
+        let successes = breaker.successes_at_last_failure + 20;
+        for _ in 0..19 {
+            breaker.failed(FAIL, false, successes, secs(1), 0.0);
+            assert!(!matches!(breaker.gate(), Gate::Shut(..)), "{breaker:?}");
+        }
+        breaker.failed(FAIL, false, successes, secs(1), 0.0);
+        assert!(matches!(breaker.gate(), Gate::Shut(..)), "{breaker:?}");
+    }
 }
 
 #[test]
@@ -116,7 +133,7 @@ fn to_be_asked_again_at_once_is_to_be_asked_for_no_wait() {
 
 #[test]
 fn first_tokens_lead_up_the_ramp_and_a_complete_answer_opens() {
-    let mut breaker = Breaker::new(settings(), 8, Gate::Shut(secs(1), Why::Failures));
+    let mut breaker = Breaker::new(settings(), 8, Gate::Shut(secs(1), Why::Failures), 0);
     breaker.begun(false);
     assert_eq!(breaker.gate(), Gate::Shut(secs(1), Why::Failures));
     let mut seen = Vec::new();
