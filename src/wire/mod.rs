@@ -28,6 +28,7 @@ mod free_text;
 #[cfg(test)]
 mod free_text_tests;
 mod gemini;
+mod google_limits;
 #[cfg(test)]
 mod history_tests;
 pub mod http1;

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::support::{
@@ -204,4 +205,34 @@ async fn while_a_probe_is_under_way_a_client_is_told_to_wait_for_what_comes_of_i
     assert_eq!((reply.status(), two.asked()), (429, 1), "{reply:?}");
     let millis: u64 = reply.header("retry-after-ms").parse().expect("a wait");
     assert!((500..=1000).contains(&millis), "{reply:?}");
+}
+
+#[tokio::test]
+async fn what_google_says_of_a_limit_in_a_body_is_heeded_whoevers_protocol_it_speaks() {
+    let details = |quota: &str| {
+        format!(
+            r#"{{"error":{{"code":429,"message":"q","status":"RESOURCE_EXHAUSTED","details":[
+            {{"@type":"type.googleapis.com/google.rpc.QuotaFailure","violations":[{{"quotaId":"Requests{quota}PerModel"}}]}},
+            {{"@type":"type.googleapis.com/google.rpc.RetryInfo","retryDelay":"72s"}}]}}}}"#
+        )
+    };
+    for protocol in ["openai", "gemini", "anthropic"] {
+        for list in [false, true] {
+            let body = |quota| if list { format!("[{}]", details(quota)) } else { details(quota) };
+            let stage = async |quota| {
+                let one = Upstream::always(Answer::json(429, &body(quota))).await;
+                let settings = Settings::only(one.addr, "/v1", "m", &format!("protocol = \"{protocol}\""));
+                let settings = settings.set("failover", "max_attempts = 1");
+                (Proxy::start(&settings).await, one)
+            };
+            let (proxy, _one) = stage("PerMinute").await;
+            let reply = proxy.hello().await;
+            let told: u64 = reply.header("retry-after-ms").parse().unwrap();
+            assert!((60_000..=72_000).contains(&told), "{protocol}, in a list: {list}: {reply:?}");
+            let (proxy, _one) = stage("PerDay").await;
+            assert_eq!(proxy.hello().await.status(), 502, "{protocol}, in a list: {list}");
+            let spent = |report: &Value| report["reason"].as_str().is_some_and(|reason| reason.contains("no money"));
+            proxy.until("only", "an account that has nothing left for today", spent).await;
+        }
+    }
 }

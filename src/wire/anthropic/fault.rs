@@ -5,13 +5,16 @@ use serde_json::Value;
 use super::super::{
     Fault,
     faults::refine,
+    google_limits::heed,
     json::{owned, text},
 };
 
 /// Reads an error body, whatever it is.
 pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
     let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    let error = value.get("error").or_else(|| value.get("detail")).unwrap_or(&value);
+    // Google puts its errors into a list.
+    let value = value.get(0).unwrap_or(&value);
+    let error = value.get("error").or_else(|| value.get("detail")).unwrap_or(value);
     let mut fault = Fault { status: Some(status), ..said(error) };
     refine(&mut fault);
     fault
@@ -51,14 +54,16 @@ fn said(error: &Value) -> Fault {
     };
     // Said beside the type where it matters: a spend limit is no rate limit.
     let code = error.pointer("/details/error_code").and_then(Value::as_str).unwrap_or(code);
-    Fault {
+    let mut fault = Fault {
         status,
         code: code.to_owned(),
         message: text(error, "message").to_owned(),
         param: owned(error, "param"),
         kind,
         retry_after: None,
-    }
+    };
+    heed(&mut fault, error);
+    fault
 }
 
 #[cfg(test)]

@@ -1,12 +1,11 @@
 //! Owns reading Google's errors.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use super::super::{
     Fault,
     faults::refine,
+    google_limits::heed,
     json::{list, text},
 };
 
@@ -29,13 +28,11 @@ pub(crate) fn detail(error: &Value) -> Fault {
     if let Some(message) = error.as_str() {
         return Fault { message: message.to_owned(), ..Fault::default() };
     }
-    let details = list(error, "details");
     let name = text(error, "status");
     let number = error.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok());
     let message = text(error, "message").to_owned();
     let about = message.to_ascii_lowercase();
     let (status, kind, code) = match name {
-        "RESOURCE_EXHAUSTED" if lasting(details, &message) => (429, "insufficient_quota", "insufficient_quota"),
         "RESOURCE_EXHAUSTED" => (429, "rate_limit_error", "rate_limit_exceeded"),
         // Google does not tell whether what a client names is another's or nobody's.
         "PERMISSION_DENIED" if CLIENTS.iter().any(|of| about.contains(of)) => {
@@ -57,17 +54,18 @@ pub(crate) fn detail(error: &Value) -> Fault {
         code: code.to_owned(),
         message,
         param: None,
-        retry_after: details.iter().find_map(|d| delay(text(d, "retryDelay"))),
+        retry_after: None,
     };
     if code != "rate_limit_exceeded" {
         refine(&mut fault);
     }
+    heed(&mut fault, error);
     if fault.message.contains("location is not supported") {
         // About where we are, not about what was asked.
         fault.status = Some(403);
         "permission_denied".clone_into(&mut fault.code);
     }
-    if details.iter().any(|d| text(d, "reason") == "API_KEY_INVALID") {
+    if list(error, "details").iter().any(|d| text(d, "reason") == "API_KEY_INVALID") {
         fault.status = Some(401);
         "invalid_api_key".clone_into(&mut fault.code);
     }
@@ -92,26 +90,10 @@ pub(crate) fn broken(reason: &str, message: Option<&str>) -> Option<Fault> {
     })
 }
 
-/// Whether a quota stays exhausted for hours: a daily one, or an account without billing.
-fn lasting(details: &[Value], message: &str) -> bool {
-    let mut ids = details.iter().flat_map(|d| list(d, "violations")).map(|v| text(v, "quotaId"));
-    let mut any = false;
-    let daily = ids.any(|id| {
-        any = true;
-        id.contains("PerDay")
-    });
-    let message = message.to_ascii_lowercase();
-    daily || (!any && (message.contains("per day") || message.contains("enable billing")))
-}
-
-/// Reads a protobuf duration, such as `34.4s`.
-fn delay(text: &str) -> Option<Duration> {
-    let seconds: f64 = text.strip_suffix('s')?.parse().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

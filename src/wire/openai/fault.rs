@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::{Fault, faults::refuses_the_key};
+use super::super::{Fault, faults::refuses_the_key, google_limits::heed};
 
 /// A finish reason of a server that gave up in the middle, in the words of two of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +82,7 @@ pub(crate) fn detail(error: Value) -> Option<Fault> {
             // FastChat has words of its own for both.
             let either = |key, other| if map.contains_key(key) { get(key) } else { get(other) };
             let code = either("code", "error_code");
-            Some(Fault {
+            let mut fault = Fault {
                 // Some servers put the HTTP status into `code`.
                 status: code.parse().ok().filter(|s| (400..600).contains(s)),
                 kind: get("type"),
@@ -90,7 +90,9 @@ pub(crate) fn detail(error: Value) -> Option<Fault> {
                 message: either("message", "text"),
                 param: map.get("param").and_then(Value::as_str).map(ToOwned::to_owned),
                 retry_after: None,
-            })
+            };
+            heed(&mut fault, &Value::Object(map));
+            Some(fault)
         }
         other => Some(Fault { message: text(&other), ..Fault::default() }),
     }
