@@ -11,7 +11,7 @@ use std::{
 pub enum Why {
     /// The breaker counted too many failures.
     Failures = 1,
-    /// The provider asked to wait.
+    /// The provider asked to wait, and named the time.
     RateLimit = 2,
     /// The provider does not take our credentials.
     HardDown = 3,
@@ -23,10 +23,12 @@ pub enum Why {
     GivenUp = 6,
     /// The account at the provider has no money or quota left.
     NoQuota = 7,
+    /// It had too many requests, and named no wait.
+    Crowded = 8,
 }
 
 impl Why {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Failures,
         Self::RateLimit,
         Self::HardDown,
@@ -34,6 +36,7 @@ impl Why {
         Self::Drained,
         Self::GivenUp,
         Self::NoQuota,
+        Self::Crowded,
     ];
 
     /// In words, for admin output and errors.
@@ -41,6 +44,7 @@ impl Why {
         match self {
             Self::Failures => "it failed too often",
             Self::RateLimit => "it asked to wait",
+            Self::Crowded => "it was sent too many requests",
             Self::HardDown => "it does not accept our credentials or account",
             Self::ModelMissing => "it does not know this model",
             Self::Drained => "an operator drained it",

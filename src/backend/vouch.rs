@@ -55,7 +55,7 @@ mod tests {
         for whose in [Whose::Backend, Whose::Asked, Whose::Other] {
             assert!(Shown::List.opens(whose, Gate::Shut(LATER, Why::Failures), NOW));
             assert_eq!(Shown::Reachable.opens(whose, Gate::Shut(LATER, Why::Failures), NOW), whose == Whose::Backend);
-            for why in [Why::RateLimit, Why::HardDown, Why::NoQuota, Why::ModelMissing] {
+            for why in [Why::RateLimit, Why::Crowded, Why::HardDown, Why::NoQuota, Why::ModelMissing] {
                 let gate = Gate::Shut(LATER, why);
                 assert!(!Shown::List.opens(whose, gate, NOW) && !Shown::Reachable.opens(whose, gate, NOW), "{why:?}");
             }

@@ -163,6 +163,7 @@ impl Row {
             Mark::Counts if failure >= 3 && !shut => Some("the third failure in a row did not shut the gate"),
             Mark::Counts if failure < 3 && state != "degraded" => Some("not degraded"),
             Mark::AskedToWait if !shut || !reason.contains("asked to wait") => Some("not shut as it asked"),
+            Mark::Crowded if !shut || !reason.contains("too many requests") => Some("not shut for too many requests"),
             Mark::HardDown if !shut || !long || !reason.contains("credentials") => Some("not hard down"),
             Mark::Spent if !shut || !long || !reason.contains("no money") => Some("not out of money"),
             Mark::NoModel if !shut || !long || !reason.contains("model") => Some("the model is not benched"),

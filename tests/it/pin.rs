@@ -226,3 +226,21 @@ async fn pins_that_fail_at_a_shut_gate_do_not_keep_it_shut_for_longer() {
         assert!(report["reopens_in_ms"].as_u64() <= shut["reopens_in_ms"].as_u64(), "{shut} {report}");
     }
 }
+
+#[tokio::test]
+async fn a_pin_may_look_at_who_had_too_many_requests_and_named_no_wait() {
+    for (head, passes) in [("", true), ("retry-after: 30\r\n", false)] {
+        let limited = Answer::json_with(429, head, "{}");
+        let one = Upstream::start(move |n, _| if n == 0 { limited.clone() } else { Answer::says("well again") }).await;
+        let settings = Settings::new()
+            .backend("one", one.addr)
+            .set("defaults.backend", "backoff_min = \"30s\"")
+            .set("failover", "max_attempts = 1");
+        let proxy = Proxy::start(&settings).await;
+        assert_eq!(proxy.hello().await.status(), 429);
+        let report = proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+        let asked_to_wait = report["reason"].as_str().is_some_and(|reason| reason.contains("asked to wait"));
+        let status = proxy.chat(hello_at("one")).await.status();
+        assert_eq!((status == 200, asked_to_wait), (passes, !passes), "{status}: {report}");
+    }
+}

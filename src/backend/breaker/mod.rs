@@ -85,8 +85,10 @@ impl Breaker {
         self.window.note(now, successes, true, &self.settings);
         let (trips, least, why) = match blow {
             Blow::Hard(why) => (true, HARD_DOWN, why),
-            Blow::CoolDown(wait) => (true, wait.unwrap_or(Duration::ZERO), Why::RateLimit),
-            Blow::Counted { retry_after: Some(wait) } if !wait.is_zero() => (true, wait, Why::RateLimit),
+            Blow::CoolDown(Some(wait)) | Blow::Counted { retry_after: Some(wait) } if !wait.is_zero() => {
+                (true, wait, Why::RateLimit)
+            }
+            Blow::CoolDown(_) => (true, Duration::ZERO, Why::Crowded),
             Blow::Counted { .. } => {
                 let bad = self.window.is_bad(now, successes, &self.settings);
                 (probe || self.too_many_in_a_row() || bad, Duration::ZERO, Why::Failures)

@@ -110,7 +110,7 @@ fn one_lucky_success_does_not_wipe_the_streak() {
     breaker.failed(Blow::CoolDown(None), true, 0, secs(1), 0.0);
     breaker.succeeded(true);
     breaker.failed(Blow::CoolDown(None), false, 1, secs(4), 0.0);
-    assert_eq!(breaker.gate(), Gate::Shut(secs(8), Why::RateLimit));
+    assert_eq!(breaker.gate(), Gate::Shut(secs(8), Why::Crowded));
 }
 
 #[test]
@@ -128,7 +128,7 @@ fn to_be_asked_again_at_once_is_to_be_asked_for_no_wait() {
     breaker.failed(Blow::Counted { retry_after: Some(Duration::ZERO) }, false, 0, secs(1), 0.0);
     assert_eq!(breaker.gate(), Gate::Open);
     breaker.failed(Blow::CoolDown(Some(Duration::ZERO)), false, 0, secs(1), 0.0);
-    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::RateLimit));
+    assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Crowded));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) enum Mark {
     Counts,
     /// Shut for as long as it asked for.
     AskedToWait,
+    /// Shut for a backoff: it has too many requests, and named no wait.
+    Crowded,
     /// Shut for long: credentials.
     HardDown,
     /// Shut for long: money.
@@ -122,7 +124,7 @@ pub(crate) fn of_transport() -> Vec<Fault> {
         Fault::new("a web page", |_| page(), 502, SENSELESS, 2),
         Fault::new("empty 200", empty, 502, SENSELESS, 2),
         Fault::new("error in 200", |s| error_in_200(s, "server_error"), 502, FAILED, 2),
-        Fault::new("limit in 200", |s| error_in_200(s, "rate_limit_error"), 429, LIMITED, 3).mark(Mark::AskedToWait),
+        Fault::new("limit in 200", |s| error_in_200(s, "rate_limit_error"), 429, LIMITED, 3).mark(Mark::Crowded),
     ]
 }
 
@@ -143,7 +145,7 @@ pub(crate) fn of_status() -> Vec<Fault> {
         Fault::new("504", |_| Answer::json(504, PLAIN), 502, FAILED, 2),
         Fault::new("529", |_| Answer::json(529, PLAIN), 503, BUSY, 3),
         Fault::new("429 without money", |_| Answer::json(429, MONEY), 502, MASKED, 1).mark(Mark::Spent),
-        limited("429", |_| Answer::json(429, PLAIN)),
+        limited("429", |_| Answer::json(429, PLAIN)).mark(Mark::Crowded),
         limited("429, seconds", |_| Answer::json_with(429, "retry-after: 1\r\n", PLAIN)),
         limited("429, a fraction", |_| Answer::json_with(429, "retry-after: 0.2\r\n", PLAIN)),
         limited("429, milliseconds", |_| Answer::json_with(429, "retry-after-ms: 150\r\n", PLAIN)),
