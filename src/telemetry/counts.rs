@@ -17,6 +17,7 @@ use super::{
     costs::Costs,
     limited::Limited,
     phase::Phase,
+    rescues::Rescues,
     story::{Ending, RouteReason, Story},
     toll::Toll,
     traces::counted::Counted,
@@ -110,6 +111,7 @@ pub(super) struct Cell {
     pub(super) overhead: [Histogram; Phase::ALL.len()],
     pub(super) queued: Histogram,
     pub(super) left: [AtomicU64; LEFT.len()],
+    pub(super) rescues: Rescues,
 }
 
 impl Default for Cell {
@@ -120,6 +122,7 @@ impl Default for Cell {
             overhead: Phase::ALL.map(|_| Histogram::new(OVERHEAD)),
             queued: Histogram::new(REQUEST),
             left: [const { AtomicU64::new(0) }; LEFT.len()],
+            rescues: Rescues::default(),
         }
     }
 }
@@ -134,6 +137,7 @@ impl Cell {
         if let Some(queued) = story.queued {
             self.queued.record(queued);
         }
+        self.rescues.record(story);
         if story.class == Some(Class::CallerCancelled) {
             self.left[usize::from(story.first_token.is_some())].fetch_add(1, Relaxed);
         }

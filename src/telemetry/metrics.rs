@@ -19,6 +19,7 @@ use super::{
     counts::{Counts, LEFT},
     exposition::{Page, filled, pair, with, yes},
     phase::Phase,
+    rescues,
     sight::Seen,
 };
 use crate::{
@@ -127,7 +128,8 @@ impl Scrape {
                     LEFT.iter().zip(&cell.left).map(move |(phase, count)| (with(key, "phase", phase), get(count)));
                 left.filter(|(_, count)| *count > 0)
             }),
-        )
+        )?;
+        rescues::write(page, &cells)
     }
 
     fn special_requests(&self, page: &mut Page<'_>) -> fmt::Result {

@@ -10,6 +10,7 @@ pub mod limited;
 pub mod log;
 pub mod metrics;
 pub mod phase;
+mod rescues;
 mod sight;
 pub mod story;
 pub mod toll;

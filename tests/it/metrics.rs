@@ -7,15 +7,18 @@ use std::{
 
 use serde_json::json;
 
-use crate::support::{
-    client::{Ask, ask},
-    eventually,
-    launch::Launch,
-    proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
-    script::{Answer, Gate},
-    settings::{Settings, TOKEN},
-    sse,
-    upstream::Upstream,
+use crate::{
+    rescue,
+    support::{
+        client::{Ask, ask},
+        eventually,
+        launch::Launch,
+        proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
+        script::{Answer, Gate},
+        settings::{Settings, TOKEN},
+        sse,
+        upstream::Upstream,
+    },
 };
 
 /// Reads the page as the user `tester`.
@@ -136,6 +139,34 @@ async fn a_client_that_leaves_is_counted_by_when_it_left() {
     let page = until(&proxy, "greenroom_backend_inflight{backend=\"one\",model=\"m\"}", 0.0).await;
     let left = "greenroom_requests_total{backend=\"one\",model=\"m\",status_class=\"4xx\",outcome=\"cancelled\",stream=\"true\"}";
     assert_eq!(sample(&page, left), Some(1.0), "{page}");
+}
+
+#[tokio::test]
+async fn what_becomes_of_broken_streams_is_counted_at_the_backend_that_broke_them() {
+    let counted =
+        |outcome: &str| format!("greenroom_rescues_total{{backend=\"bad\",model=\"m\",outcome=\"{outcome}\"}}");
+    let goes_on = Answer::streams(&format!(" {}", rescue::words(60)[40..].concat()));
+    for (peer, keys, how, outcome) in [
+        (goes_on, ", continues = true", "prefix", "continued"),
+        (Answer::streams(&rescue::story()), "", "replay", "replayed"),
+        (Answer::streams("something else"), "", "replay", "failed"),
+    ] {
+        let (bad, peer) = (Upstream::always(rescue::cut(40)).await, Upstream::always(peer).await);
+        let settings =
+            Settings::new().target("bad", bad.addr, "").target("peer", peer.addr, &format!("priority = 2{keys}"));
+        let proxy = Proxy::start(&settings.set("models.m", &format!("rescue = \"{how}\""))).await;
+        assert_eq!(sample(&page(&proxy).await, &counted("failed")), Some(0.0), "a series starts at zero");
+        assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
+        until(&proxy, &counted(outcome), 1.0).await;
+    }
+    let (bad, hangs) = (Upstream::always(rescue::cut(40)).await, Upstream::always(Answer::new().hang()).await);
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &hangs)).await;
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    client.head().await;
+    hangs.until("the rescue", |seen| seen.busy == 1).await;
+    drop(client);
+    let page = until(&proxy, &counted("cancelled"), 1.0).await;
+    assert_eq!(sample(&page, &counted("failed")), Some(0.0), "{page}");
 }
 
 #[tokio::test]

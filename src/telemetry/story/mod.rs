@@ -222,6 +222,7 @@ impl Drop for Inner {
             story.ended = Some(clock::now());
             story.status = 499;
             story.class = Some(Class::CallerCancelled);
+            story.rescue = story.rescue.map(|_| CANCELLED);
         }
         (self.listener)(told);
     }
