@@ -290,8 +290,7 @@ impl Scrape {
             "1 while an actor that is no backend's is given up: it crashed too often.",
             counts.toll.given_up().map(|(actor, is)| (vec![("actor", actor)], f64::from(u8::from(is)))),
         )?;
-        let commit = option_env!("GREENROOM_COMMIT").unwrap_or("unknown");
-        let build = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", commit)];
+        let build = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("GREENROOM_COMMIT"))];
         page.gauges("build_info", "The running version.", [(build, 1.0)])
     }
 }
