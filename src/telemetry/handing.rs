@@ -13,12 +13,15 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
-    time::{MissedTickBehavior, interval, sleep},
+    sync::{broadcast, mpsc, watch},
+    time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-/// How long workers have for the last time.
-const LAST: Duration = Duration::from_secs(1);
+/// How long workers have when they are told to.
+const PROMPTLY: Duration = Duration::from_secs(1);
+
+/// Wishes that may wait for a worker; of more the oldest are forgotten.
+const WISHES: usize = 64;
 
 /// What a worker has gathered, and where it hands that in.
 pub trait Gathered: 'static {
@@ -63,6 +66,8 @@ pub(super) struct Handing {
     every: Duration,
     /// Feeds that have not handed in everything yet.
     feeds: Arc<AtomicUsize>,
+    /// Wishes that all hand in now: who has done so drops what was sent.
+    wishes: broadcast::Sender<mpsc::Sender<()>>,
     /// Set when Greenroom stops.
     closing: watch::Receiver<bool>,
 }
@@ -78,7 +83,8 @@ pub(super) struct Closing {
 pub(super) fn handing(every: Duration) -> (Handing, Closing) {
     let (closing, closed) = watch::channel(false);
     let feeds = Arc::new(AtomicUsize::new(0));
-    (Handing { every, feeds: feeds.clone(), closing: closed }, Closing { feeds, closing: Arc::new(closing) })
+    let wishes = broadcast::channel(WISHES).0;
+    (Handing { every, feeds: feeds.clone(), wishes, closing: closed }, Closing { feeds, closing: Arc::new(closing) })
 }
 
 /// One more feed; dropped behind its last row.
@@ -98,14 +104,15 @@ impl Handing {
         let open = Open(self.feeds.clone());
         let feed = Rc::new(Feed { gathered: RefCell::new(gathered), closing: Cell::new(false), _open: open });
         let weak = Rc::downgrade(&feed);
-        let mut closing = self.closing.clone();
+        let (mut closing, mut wishes) = (self.closing.clone(), self.wishes.subscribe());
         let mut tick = interval(self.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         actix_rt::spawn(async move {
             loop {
-                let last = tokio::select! {
-                    _ = tick.tick() => false,
-                    changed = closing.wait_for(|closing| *closing) => { drop(changed); true }
+                let (last, _wished) = tokio::select! {
+                    _ = tick.tick() => (false, None),
+                    Ok(wish) = wishes.recv() => (false, Some(wish)),
+                    changed = closing.wait_for(|closing| *closing) => { drop(changed); (true, None) }
                 };
                 let Some(feed) = weak.upgrade() else { return };
                 feed.closing.set(last);
@@ -116,6 +123,14 @@ impl Handing {
             }
         });
         feed
+    }
+
+    /// Has all feeds hand in what they have by now. A worker that is in the middle of something may be late, and is not waited for.
+    pub(super) async fn gather(&self) {
+        let (wish, mut granted) = mpsc::channel::<()>(1);
+        // It ends when nobody holds the wish any more. Where nobody heard it nobody has anything.
+        let _ = self.wishes.send(wish);
+        let _ = timeout(PROMPTLY, granted.recv()).await;
     }
 }
 
@@ -129,6 +144,6 @@ impl Closing {
                 sleep(Duration::from_millis(5)).await;
             }
         };
-        let _ = tokio::time::timeout(LAST, handed_in).await;
+        let _ = timeout(PROMPTLY, handed_in).await;
     }
 }

@@ -93,6 +93,24 @@ async fn counts_times_tokens_pins_and_events_are_told_by_backend() {
 }
 
 #[tokio::test]
+async fn a_question_finds_what_workers_have_not_handed_in_by_themselves() {
+    let upstream = Upstream::saying("hi").await;
+    let user = format!("token = \"{TOKEN}\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nadmin = true");
+    let settings = Settings::default()
+        .set("server", "workers = 3")
+        .set("users.tester", &user)
+        .backend("one", upstream.addr)
+        .set("history", "path = \":memory:\"\nflush_every = \"10m\"");
+    let proxy = Proxy::start(&settings).await;
+    for asked in 1..=6 {
+        // Each on a connection, and so on a worker, of its own.
+        assert_eq!(proxy.hello().await.status(), 200);
+        let answer = told(&proxy, "", "the last request", |answer| sum(answer, "one", "success") == asked).await;
+        assert_eq!(sum(&answer, "one", "attempts"), asked, "{answer}");
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_that_lost_to_a_quicker_one_is_told_apart_from_clients_that_left() {
     let (slow, peer) = (Upstream::always(Answer::new().hang()).await, Upstream::saying("hi").await);
     let settings = Settings::new()

@@ -95,8 +95,9 @@ impl History {
         self.handing.feed(Rows::of(self.intake.clone()))
     }
 
-    /// What happened; an error in words if it cannot be read.
+    /// What happened by now; an error in words if it cannot be read. It is asked seldom, so that workers may be.
     pub async fn ask(&self, ask: Ask, patience: Duration) -> Result<Answer, String> {
+        self.handing.gather().await;
         let answer = self.recorder.send(ask).timeout(patience).await;
         answer.unwrap_or_else(|_| Err("the recorder does not answer".to_owned()))
     }
