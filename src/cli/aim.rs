@@ -4,10 +4,7 @@ use actix_web::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use super::{
-    client::{Client, NO_ADMIN_HERE, UNKNOWN_TOKEN, error_words, is_no_endpoint},
-    words::Lang,
-};
+use super::client::{Client, error_words, is_no_endpoint};
 
 /// Which backends to ask for which model.
 #[derive(Debug, Clone, Args)]
@@ -29,7 +26,7 @@ pub(super) struct Aim {
 
 impl Client {
     /// The backends to ask, each with a model that it serves: one at least.
-    pub(super) async fn aims(&self, whom: &Whom, lang: Lang) -> Result<Vec<Aim>, String> {
+    pub(super) async fn aims(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
         if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
             // Asked for nothing else: a Greenroom that cannot be asked would look like backends that fail.
             self.models().await?;
@@ -40,32 +37,25 @@ impl Client {
             // With server.admin_bind they are listed elsewhere, and who names them need not know where.
             (403 | 404, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
             (404, body) if is_no_endpoint(&body) => {
-                return Err(format!("{NO_ADMIN_HERE}, or name the backends with --backends"));
+                return Err(format!("{}{}", self.lang.no_admin_here(), self.lang.or_name_them()));
             }
-            (403, _) => {
-                return Err("the token may not list the backends; name them with --backends, or use that of an admin"
-                    .to_owned());
-            }
-            (401, _) => return Err(UNKNOWN_TOKEN.to_owned()),
+            (403, _) => return Err(self.lang.may_not_list().to_owned()),
+            (401, _) => return Err(self.lang.unknown_token().to_owned()),
             (status, body) => return Err(error_words(&body, status)),
         };
         if !self.has_admin_url() {
             self.models().await?;
         }
         let aims = aims(whom, &listed)?;
-        if aims.is_empty() { Err(lang.no_backends().to_owned()) } else { Ok(aims) }
+        if aims.is_empty() { Err(self.lang.no_backends().to_owned()) } else { Ok(aims) }
     }
 
     /// The models that the token may ask for.
     async fn models(&self) -> Result<Value, String> {
         match self.fetch(Method::GET, "/v1/models").await? {
             (200, models) => Ok(models),
-            (401, _) => Err(UNKNOWN_TOKEN.to_owned()),
-            (404, body) if is_no_endpoint(&body) => Err(
-                "this address serves no models; if it is that of server.admin_bind, give it as --admin-url, and the clients' as \
-                 --url"
-                    .to_owned(),
-            ),
+            (401, _) => Err(self.lang.unknown_token().to_owned()),
+            (404, body) if is_no_endpoint(&body) => Err(self.lang.no_models_here().to_owned()),
             (status, body) => Err(error_words(&body, status)),
         }
     }
@@ -73,7 +63,7 @@ impl Client {
     /// A user who is no admin still may know which models there are.
     async fn aims_without_admin(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
         let models = self.models().await?;
-        let model = models["data"][0]["id"].as_str().ok_or("the token may use no model")?;
+        let model = models["data"][0]["id"].as_str().ok_or_else(|| self.lang.may_use_no_model().to_owned())?;
         Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.to_owned() }).collect())
     }
 }

@@ -43,9 +43,9 @@ const TOKENS: u32 = 50;
 
 pub(super) fn run(benchmark: &Benchmark) -> ExitCode {
     run_work(async {
-        let client = Client::new(&benchmark.server);
         let lang = Lang::chosen(benchmark.lang);
-        let aims = client.aims(&benchmark.whom, lang).await?;
+        let client = Client::new(&benchmark.server, lang);
+        let aims = client.aims(&benchmark.whom).await?;
         let question = Question {
             prompt: "Count from one to twenty in words.".to_owned(),
             max_tokens: TOKENS,

@@ -44,9 +44,9 @@ pub(super) fn ping(stream: bool) -> Question {
 
 pub(super) fn run(check: &Check) -> ExitCode {
     run_work(async {
-        let client = Client::new(&check.server);
         let lang = Lang::chosen(check.lang);
-        let aims = client.aims(&check.whom, lang).await?;
+        let client = Client::new(&check.server, lang);
+        let aims = client.aims(&check.whom).await?;
         let question = ping(check.streaming);
         let answers: Vec<Answer> = if check.serial {
             let mut answers = Vec::new();

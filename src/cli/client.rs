@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use super::{aim::Aim, answer::Answer, complain, question::Question, table::first_words};
+use super::{aim::Aim, answer::Answer, complain, question::Question, table::first_words, words::Lang};
 use crate::{
     error::Error,
     exchange::reply::REQUEST_ID,
@@ -58,11 +58,13 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 pub(super) struct Client {
     plain: Plain,
     server: Server,
+    /// In which it tells what it cannot do.
+    pub(super) lang: Lang,
 }
 
 impl Client {
-    pub(super) fn new(server: &Server) -> Self {
-        Self { plain: Plain::default(), server: server.clone() }
+    pub(super) fn new(server: &Server, lang: Lang) -> Self {
+        Self { plain: Plain::default(), server: server.clone(), lang }
     }
 
     /// Waits for at least so long: some work takes its time.
@@ -90,9 +92,9 @@ impl Client {
     pub(super) async fn admin(&self, method: Method, path: &str) -> Result<Value, String> {
         match self.fetch(method, path).await? {
             (200, body) => Ok(body),
-            (401, _) => Err(UNKNOWN_TOKEN.to_owned()),
+            (401, _) => Err(self.lang.unknown_token().to_owned()),
             (403, _) => Err("the token may not use the admin endpoints; use that of an admin".to_owned()),
-            (404, body) if is_no_endpoint(&body) => Err(NO_ADMIN_HERE.to_owned()),
+            (404, body) if is_no_endpoint(&body) => Err(self.lang.no_admin_here().to_owned()),
             (status, body) => Err(error_words(&body, status)),
         }
     }
@@ -108,8 +110,8 @@ impl Client {
             Ok((status, body))
         };
         let done = timeout(self.server.timeout, work).await;
-        let done = done.unwrap_or_else(|_| Err(format!("no answer within {:?}", self.server.timeout)));
-        done.map_err(|why: String| format!("{} cannot be asked: {why}", self.base(path)))
+        let done = done.unwrap_or_else(|_| Err(format!("{} {:?}", self.lang.no_answer_within(), self.server.timeout)));
+        done.map_err(|why: String| format!("{} {}: {why}", self.base(path), self.lang.cannot_be_asked()))
     }
 
     /// Asks one backend, by pin; once more where its model knows the limit by another name.
@@ -118,7 +120,7 @@ impl Client {
         let mut answer = Answer::none(aim);
         let outcome = match timeout(self.server.timeout, self.try_ask(aim, question, &mut began, &mut answer)).await {
             Ok(outcome) => outcome,
-            Err(_) => Err(format!("no complete answer within {:?}", self.server.timeout)),
+            Err(_) => Err(format!("{} {:?}", self.lang.no_whole_answer_within(), self.server.timeout)),
         };
         answer.seconds = began.elapsed().as_secs_f64();
         let generating = answer.seconds - answer.first_token_seconds.unwrap_or(0.0);
@@ -184,7 +186,7 @@ impl Client {
                 take(&chunk, "delta", answer);
             }
         }
-        if complete { Ok(()) } else { Err("the stream ended before it was complete".to_owned()) }
+        if complete { Ok(()) } else { Err(self.lang.cut_off().to_owned()) }
     }
 }
 
@@ -204,13 +206,6 @@ fn take(body: &Value, member: &str, answer: &mut Answer) {
     answer.served_by = text(&body["model"]).or(answer.served_by.take());
     answer.tokens = body["usage"]["completion_tokens"].as_u64().or(answer.tokens);
 }
-
-/// What to do where Greenroom does not know who asks.
-pub(super) const UNKNOWN_TOKEN: &str = "the token is missing or unknown; set --token or GREENROOM_TOKEN";
-
-/// What to do where the operators' endpoints are elsewhere.
-pub(super) const NO_ADMIN_HERE: &str = "the admin endpoints are not at this address; set --admin-url or GREENROOM_ADMIN_URL \
-                                        to that of server.admin_bind";
 
 /// Percent-encodes all but what every part of a URL may carry: a name from the command line is never a path or a query.
 pub(super) fn escaped(text: &str) -> String {

@@ -41,8 +41,8 @@ pub(super) struct Compare {
 
 pub(super) fn run(compare: &Compare) -> ExitCode {
     run_work(async {
-        let client = Client::new(&compare.server);
-        let aims = client.aims(&compare.whom, Lang::En).await?;
+        let client = Client::new(&compare.server, Lang::En);
+        let aims = client.aims(&compare.whom).await?;
         let question =
             Question { prompt: compare.prompt.clone(), max_tokens: compare.max_tokens, stream: compare.stream };
         let answers = join_all(aims.iter().map(async |aim| {

@@ -9,6 +9,7 @@ use super::{
     client::{Client, Server, escaped, run as run_work, verdict},
     say,
     table::{table, width},
+    words::Lang,
 };
 use crate::backend::diagnose::LONGEST;
 
@@ -29,7 +30,7 @@ pub(super) struct Diagnose {
 pub(super) fn run(diagnose: &Diagnose) -> ExitCode {
     run_work(async {
         // A backend that hangs does so at more than one step; the diagnosis is worth the wait.
-        let client = Client::new(&diagnose.server).patient(LONGEST);
+        let client = Client::new(&diagnose.server, Lang::En).patient(LONGEST);
         let path = format!("/admin/backends/{}/diagnose", escaped(&diagnose.name));
         let found = client.admin(Method::POST, &path).await?;
         let steps = found["steps"].as_array().cloned().unwrap_or_default();

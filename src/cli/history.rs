@@ -10,6 +10,7 @@ use super::{
     client::{Client, Server, escaped, run as run_work},
     say,
     table::{spark, table, width},
+    words::Lang,
 };
 
 /// Attempts, failures, times and tokens of the past
@@ -53,7 +54,7 @@ const COLUMNS: [&str; 9] =
 
 pub(super) fn run(history: &History) -> ExitCode {
     run_work(async {
-        let client = Client::new(&history.server);
+        let client = Client::new(&history.server, Lang::En);
         let ask = async |from: &str, to: Option<&str>, step: &str| {
             let mut query = format!("from={}&step={}", escaped(from), escaped(step));
             let narrower = [("to", to), ("backend", history.backend.as_deref()), ("model", history.model.as_deref())];

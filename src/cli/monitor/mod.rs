@@ -155,9 +155,9 @@ impl Watched {
 
 pub(super) fn run(monitor: &Monitor) -> ExitCode {
     run_work(async {
-        let client = Client::new(&monitor.server);
         let lang = Lang::chosen(monitor.lang);
-        let aims = client.aims(&monitor.whom, lang).await?;
+        let client = Client::new(&monitor.server, lang);
+        let aims = client.aims(&monitor.whom).await?;
         let mut watched: Vec<Watched> = aims.into_iter().map(Watched::new).collect();
         let show = match (monitor.once, io::stdout().is_terminal()) {
             (true, _) => Show::Table,
