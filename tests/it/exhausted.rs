@@ -50,6 +50,8 @@ async fn run_dry(host: &str) {
     assert_eq!((reply.status(), reply.error("code").as_str()), (503, "gateway_overloaded"), "{reply:?}");
     assert!(reply.error("message").contains("file descriptor"), "{reply:?}");
     assert!(!reply.header("retry-after").is_empty());
+    crowd.push(Connection::open(proxy.addr).await);
+    proxy.logged(&["actix_server::accept", "Too many open files", "ulimit -n"]).await;
     drop(crowd);
     eventually("the crowd is gone", async || (proxy.open_files() < FILES / 2 + 20).then_some(())).await;
     first.send(&Ask::chat(HELLO).bearer(TOKEN)).await;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod json;
+mod scarce;
 
 use std::{
     cell::RefCell,
@@ -15,8 +16,9 @@ use std::{
 use parking_lot::Mutex;
 use unicode_width::UnicodeWidthChar;
 
+use self::scarce::Scarce;
 use super::story::{Millis, Story, ms};
-use crate::error::Error;
+use crate::{clock, error::Error};
 
 /// Log target of the request line.
 const TARGET: &str = "greenroom::request";
@@ -43,13 +45,16 @@ pub enum Form {
 /// Sets up logging from `RUST_LOG`; `info` without it, and warnings only from the frameworks.
 pub fn init(form: Form) {
     let default = "info,actix_server=warn";
+    let scarce = Scarce::default();
     let logger = env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(default))
         .format(move |out, record| {
-            if form == Form::Json {
-                return json::record(out, record);
-            }
-            let time = out.timestamp_millis();
-            writeln!(out, "{time} {:5} {} {}", record.level(), record.target(), record.args())
+            scarce.write(record, clock::now(), |record| {
+                if form == Form::Json {
+                    return json::record(out, record);
+                }
+                let time = out.timestamp_millis();
+                writeln!(out, "{time} {:5} {} {}", record.level(), record.target(), record.args())
+            })
         })
         .target(env_logger::Target::Pipe(Box::new(Writer)))
         .write_style(env_logger::WriteStyle::Never)
