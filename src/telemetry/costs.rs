@@ -9,8 +9,8 @@ use std::{
 };
 
 use super::{
-    counts::{Grown, Names, Pair},
     exposition::{Page, pair},
+    grown::{Grown, Names, Pair},
     story::Story,
 };
 use crate::settings::Money;

@@ -1,20 +1,14 @@
 //! Owns what is counted of whole requests: by backend, model and how they ended, in atomics that no worker waits for.
 //! Attempts are counted by the vitals of each backend.
 
-use std::{
-    hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
 };
-
-use arc_swap::ArcSwap;
-use foldhash::fast::RandomState;
-use hashbrown::{Equivalent, HashMap};
 
 use super::{
     costs::Costs,
+    grown::{Grown, Names, Pair},
     limited::Limited,
     phase::Phase,
     rescues::Rescues,
@@ -38,44 +32,6 @@ const ENDINGS: usize = Ending::WORDS.len();
 /// When clients leave, in the order of `Cell::left`.
 pub const LEFT: [&str; 2] = ["waiting", "streaming"];
 
-/// A map that only grows: entries are found without a lock, and the rare first of its kind copies the map.
-#[derive(Debug)]
-pub(super) struct Grown<K, V>(ArcSwap<HashMap<K, Arc<V>, RandomState>>);
-
-impl<K, V> Default for Grown<K, V> {
-    fn default() -> Self {
-        Self(ArcSwap::from_pointee(HashMap::default()))
-    }
-}
-
-impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
-    /// Shows `count` the entry of this key; `own` makes the key of the first of its kind.
-    pub(super) fn of<Q: Hash + Equivalent<K>>(&self, key: &Q, own: impl FnOnce() -> K, count: impl FnOnce(&V)) {
-        if let Some(found) = self.0.load().get(key) {
-            return count(found);
-        }
-        let own = own();
-        self.0.rcu(|map| {
-            let mut map = HashMap::clone(map);
-            map.entry(own.clone()).or_default();
-            map
-        });
-        if let Some(found) = self.0.load().get(key) {
-            count(found);
-        }
-    }
-
-    /// All entries in an order that stays the same.
-    pub(super) fn sorted(&self) -> Vec<(K, Arc<V>)>
-    where
-        K: Ord,
-    {
-        let mut all: Vec<_> = self.0.load().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        all.sort_by(|a, b| a.0.cmp(&b.0));
-        all
-    }
-}
-
 /// The labels of a story: configured names, or the words for everything else. Borrowed: an `Arc` copied and dropped is two
 /// locked instructions, and there are several to each request.
 #[derive(Debug, Clone, Copy)]
@@ -86,19 +42,6 @@ pub struct Labels<'a> {
     pub model: &'a Arc<str>,
     /// The backend named in the body.
     pub pin: Option<&'a Arc<str>>,
-}
-
-/// A backend and a model, or a user and a model.
-pub(super) type Pair = (Arc<str>, Arc<str>);
-
-/// What a pair is found by.
-#[derive(Hash)]
-pub(super) struct Names<'a>(pub(super) &'a str, pub(super) &'a str);
-
-impl Equivalent<Pair> for Names<'_> {
-    fn equivalent(&self, (first, model): &Pair) -> bool {
-        *self.0 == **first && *self.1 == **model
-    }
 }
 
 /// Requests of one model that ended at one backend.

@@ -3,6 +3,7 @@
 pub mod costs;
 pub mod counts;
 pub mod exposition;
+mod grown;
 mod handing;
 pub mod history;
 pub mod ledger;

@@ -9,8 +9,9 @@ use std::{
 };
 
 use super::{
-    counts::{Cell, Pair},
+    counts::Cell,
     exposition::{Page, with},
+    grown::Pair,
     story::{CANCELLED, Story},
 };
 

@@ -10,8 +10,8 @@ use std::{
 
 use super::{
     costs::Sum,
-    counts::{Grown, Names, Pair},
     exposition::Page,
+    grown::{Grown, Names, Pair},
     story::{Ending, Story},
 };
 use crate::{settings::Money, wire::Usage};

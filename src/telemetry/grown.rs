@@ -1,0 +1,58 @@
+//! Owns a map that only grows: its entries are found without a lock, and by names that nobody has to own.
+
+use std::{hash::Hash, sync::Arc};
+
+use arc_swap::ArcSwap;
+use foldhash::fast::RandomState;
+use hashbrown::{Equivalent, HashMap};
+
+/// A map that only grows: entries are found without a lock, and the rare first of its kind copies the map.
+#[derive(Debug)]
+pub(super) struct Grown<K, V>(ArcSwap<HashMap<K, Arc<V>, RandomState>>);
+
+impl<K, V> Default for Grown<K, V> {
+    fn default() -> Self {
+        Self(ArcSwap::from_pointee(HashMap::default()))
+    }
+}
+
+impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
+    /// Shows `count` the entry of this key; `own` makes the key of the first of its kind.
+    pub(super) fn of<Q: Hash + Equivalent<K>>(&self, key: &Q, own: impl FnOnce() -> K, count: impl FnOnce(&V)) {
+        if let Some(found) = self.0.load().get(key) {
+            return count(found);
+        }
+        let own = own();
+        self.0.rcu(|map| {
+            let mut map = HashMap::clone(map);
+            map.entry(own.clone()).or_default();
+            map
+        });
+        if let Some(found) = self.0.load().get(key) {
+            count(found);
+        }
+    }
+
+    /// All entries in an order that stays the same.
+    pub(super) fn sorted(&self) -> Vec<(K, Arc<V>)>
+    where
+        K: Ord,
+    {
+        let mut all: Vec<_> = self.0.load().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+        all.sort_by(|a, b| a.0.cmp(&b.0));
+        all
+    }
+}
+
+/// A backend and a model, or a user and a model.
+pub(super) type Pair = (Arc<str>, Arc<str>);
+
+/// What a pair is found by.
+#[derive(Hash)]
+pub(super) struct Names<'a>(pub(super) &'a str, pub(super) &'a str);
+
+impl Equivalent<Pair> for Names<'_> {
+    fn equivalent(&self, (first, model): &Pair) -> bool {
+        *self.0 == **first && *self.1 == **model
+    }
+}
