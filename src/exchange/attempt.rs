@@ -18,6 +18,7 @@ use super::{
     leg::Leg,
     relay::{Reader, Step, Terms},
     request::Request,
+    rescue::Seam,
     retry_after::named_in,
     surface::Way,
     thoughts::shows,
@@ -68,8 +69,6 @@ pub(super) struct Streaming {
     pub(super) held: Bytes,
     /// It ended within those.
     pub(super) over: bool,
-    /// It goes on with a text that the client has.
-    pub(super) resumed: bool,
 }
 
 /// Makes one attempt, up to the first content or the whole answer.
@@ -120,11 +119,8 @@ async fn try_open(
         .way(backend, request.stream)
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;
     let begun = owed.as_ref().and_then(|debt| debt.begun(request, target, way));
-    let change = Change {
-        model: target.renamed.then_some(&*target.upstream_model),
-        ask_usage: strip_usage,
-        partial: begun.map(|begun| begun.partial),
-    };
+    let change =
+        Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: begun };
     let outgoing = match way {
         Way::Native(_) => native(request, target, change),
         Way::Translated(_) => {
@@ -157,16 +153,16 @@ async fn try_open(
         let terms = Terms { idle: limits.idle, choices, strip_usage, rename };
         let mut reader = Box::new(Reader::new(answer, decoder, terms, text, leg.signs.clone()));
         if let Some(debt) = &owed {
-            reader.sew_onto(begun.map_or(debt.text(), |begun| begun.blank).to_owned());
+            let seam = if begun.is_some() { Seam::gone_on_with } else { Seam::repeated };
+            reader.sew_onto(seam(debt.text().to_owned()));
         }
-        let resumed = begun.is_some();
-        let first = first_content(&mut reader, &mut watch, resumed).await;
+        let first = first_content(&mut reader, &mut watch).await;
         leg.blameless = reader.differs;
         let (held, over) = first.map_err(|failed| {
             let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
             let failed = Failed { request_id: request_id(&headers), ..failed };
             match &owed {
-                Some(debt) if resumed && reader.differs => unable(debt, leg, target, failed),
+                Some(debt) if reader.resumes() && reader.differs => unable(debt, leg, target, failed),
                 _ => failed,
             }
         })?;
@@ -174,7 +170,7 @@ async fn try_open(
         leg.mused = !reader.intricate || !shows(&held);
         leg.first_token();
         watch.answered();
-        return Ok(Ready::Live(Streaming { reader, watch, headers, held, over, resumed }));
+        return Ok(Ready::Live(Streaming { reader, watch, headers, held, over }));
     }
     whole(answer, &mut watch, request, way, target, rename, &leg.signs).await
 }
@@ -223,8 +219,8 @@ async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Faile
 }
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
-/// that goes on with a text has to have shown by then that it does, and one that has failed in the same breath is none either.
-async fn first_content(reader: &mut Reader, watch: &mut Watch, resumed: bool) -> Result<(Bytes, bool), Failed> {
+/// that was to go on with a text has to have shown by then what it does, and one that has failed in the same breath is none either.
+async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
     let mut held = Held::default();
     loop {
         match reader.step(watch).await? {
@@ -234,7 +230,7 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch, resumed: bool) ->
                 return if reader.course.has_finish() { Ok((held.take(), true)) } else { Err(empty()) };
             }
         }
-        if reader.content && !reader.has_failed() && (!resumed || reader.is_sewn()) {
+        if reader.content && !reader.has_failed() && reader.is_clear() {
             return Ok((held.take(), false));
         }
     }

@@ -36,13 +36,6 @@ struct Unable {
 /// The debt, where an attempt is a rescue.
 pub(super) type Owed = Option<Rc<Debt>>;
 
-/// A text to be gone on with, and the white space behind it: the rest has to begin with just that.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Begun<'a> {
-    pub(super) partial: Partial<'a>,
-    pub(super) blank: &'a str,
-}
-
 impl Debt {
     pub(super) fn new(text: String) -> Rc<Self> {
         Rc::new(Self { text, unable: RefCell::default() })
@@ -54,7 +47,7 @@ impl Debt {
     }
 
     /// What of it this backend is asked to go on with; `None`: it has to say everything again.
-    pub(super) fn begun(&self, request: &Request, target: &Target, way: Way) -> Option<Begun<'_>> {
+    pub(super) fn begun(&self, request: &Request, target: &Target, way: Way) -> Option<Partial<'_>> {
         let declared = request.rescue() == Rescue::Prefix && target.settings.continues;
         let unable = self.unable.borrow().iter().any(|unable| unable.id == target.handle.id);
         if !declared || unable || request.surface != Surface::Chat {
@@ -63,8 +56,7 @@ impl Debt {
         let by = told_by(&target.handle.settings, &target.upstream_model, way)?;
         // White space at its end is refused by Claude, and cut off by the chat templates of many models.
         let text = self.text.trim_end();
-        let blank = &self.text[text.len()..];
-        (!text.is_empty() && is_open(&request.body)).then_some(Begun { partial: Partial { text, by }, blank })
+        (!text.is_empty() && is_open(&request.body)).then_some(Partial { text, by })
     }
 
     /// This backend did not go on with the text.

@@ -16,6 +16,7 @@ mod queue;
 mod race;
 mod relay;
 mod rename;
+mod repetition;
 pub mod reply;
 mod request;
 mod rescue;
@@ -191,7 +192,7 @@ impl Exchange {
                 Err(error) => return Err(self.broke.take().map_or(error, Error::Upstream)),
             };
             let Live { mut leg, target, streaming } = *live;
-            let Streaming { mut reader, mut watch, headers: seen, held, over, resumed } = streaming;
+            let Streaming { mut reader, mut watch, headers: seen, held, over } = streaming;
             if self.owed.is_none() {
                 telling.write(|story| {
                     story.served_by = Some(leg.note);
@@ -209,7 +210,7 @@ impl Exchange {
                 stage.put(held).await;
             }
             watch.follow(&stage);
-            let how = if resumed { "continued" } else { "replayed" };
+            let how = if reader.resumes() { "continued" } else { "replayed" };
             let relayed = relay(&mut reader, &mut watch, &stage, over).await;
             leg.held_up = watch.held_up;
             match relayed {

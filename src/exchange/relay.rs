@@ -93,9 +93,9 @@ impl Reader {
         }
     }
 
-    /// From now on only what goes beyond `owed`, the text that the client has, is passed on.
-    pub(super) fn sew_onto(&mut self, owed: String) {
-        self.seam = Some(Seam::new(owed));
+    /// From now on only what goes beyond the text that the client has is passed on.
+    pub(super) fn sew_onto(&mut self, seam: Seam) {
+        self.seam = Some(seam);
     }
 
     /// A header of the answer.
@@ -103,9 +103,19 @@ impl Reader {
         self.answer.header(name)
     }
 
-    /// Whether all that the client has of a broken answer has been said again.
-    pub(super) fn is_sewn(&self) -> bool {
+    /// Whether all that the client has of a broken answer has been said again, or is gone on with.
+    fn is_sewn(&self) -> bool {
         self.seam.as_ref().is_none_or(Seam::is_closed)
+    }
+
+    /// Whether it goes on with a broken answer, as it was asked to, as far as is known.
+    pub(super) fn resumes(&self) -> bool {
+        self.seam.as_ref().is_some_and(|seam| !seam.repeats())
+    }
+
+    /// Whether it is known what the client gets of it: a stream that was asked to go on with a text has shown whether it does.
+    pub(super) fn is_clear(&self) -> bool {
+        !self.resumes() || self.is_sewn()
     }
 
     /// Whether it is known already that no more than what it has given so far can be had of it.

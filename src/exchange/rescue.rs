@@ -3,6 +3,7 @@
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
+use super::repetition::{self, Bearing};
 use crate::{
     error::{Class, Failed},
     wire::{peek, sse},
@@ -12,8 +13,19 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seam {
     owed: String,
-    /// As much of it has been repeated.
+    /// As much of it has been repeated, or need not be.
     met: usize,
+    /// It was asked to go on with the text, and nobody knows yet whether it does.
+    doubt: Option<Doubt>,
+    /// It says all of it again.
+    repeats: bool,
+}
+
+/// What is held back of an answer until it is known whether it goes on with a text or begins it anew.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Doubt {
+    said: String,
+    frames: BytesMut,
 }
 
 /// What a piece of the second answer is.
@@ -28,14 +40,24 @@ enum Piece<'a> {
 }
 
 impl Seam {
-    /// A seam behind the text that the client has.
-    pub(super) fn new(owed: String) -> Self {
-        Self { owed, met: 0 }
+    /// A seam behind the text that the client has, for an answer that repeats it.
+    pub(super) fn repeated(owed: String) -> Self {
+        Self { owed, met: 0, doubt: None, repeats: true }
     }
 
-    /// Whether all of the client's text has been repeated.
+    /// A seam behind the text that the client has, for an answer that was asked to go on with that: its first words tell.
+    pub(super) fn gone_on_with(owed: String) -> Self {
+        Self { owed, met: 0, doubt: Some(Doubt::default()), repeats: false }
+    }
+
+    /// Whether all of the client's text has been repeated, or is not going to be.
     pub(super) fn is_closed(&self) -> bool {
-        self.met == self.owed.len()
+        self.doubt.is_none() && self.met == self.owed.len()
+    }
+
+    /// Whether the answer says all of the text again.
+    pub(super) fn repeats(&self) -> bool {
+        self.repeats
     }
 
     fn meet<'a>(&mut self, text: &'a str) -> Piece<'a> {
@@ -55,7 +77,34 @@ impl Seam {
 
     /// Of a run of the second answer's frames, what is new to the client.
     pub(super) fn stitch(&mut self, run: &Bytes) -> Result<Bytes, Failed> {
-        let differs = || Failed::new(Class::ProviderInvalid, "its answer differs from the one that broke off");
+        let Some(mut doubt) = self.doubt.take() else { return self.sew(run) };
+        let blank = &self.owed[self.owed.trim_end().len()..];
+        let mut bearing = Bearing::Open;
+        for frame in sse::frames(run) {
+            if bearing == Bearing::Open {
+                let Some(Ok(seen)) = frame.data.as_ref().map(|data| peek::frame(data)) else { continue };
+                let ended = seen.finish || seen.done || seen.intricate;
+                if seen.text.is_empty() && !ended {
+                    continue;
+                }
+                doubt.said.push_str(&seen.text);
+                bearing = repetition::bearing(&self.owed, blank, &doubt.said, ended);
+            }
+            doubt.frames.extend_from_slice(frame.raw);
+        }
+        match bearing {
+            Bearing::Open => {
+                self.doubt = Some(doubt);
+                return Ok(Bytes::new());
+            }
+            Bearing::GoesOn => self.met = self.owed.len() - blank.len(),
+            Bearing::Repeats => self.repeats = true,
+            Bearing::Neither => return Err(differs()),
+        }
+        self.sew(&doubt.frames.freeze())
+    }
+
+    fn sew(&mut self, run: &Bytes) -> Result<Bytes, Failed> {
         let mut out = BytesMut::new();
         for frame in sse::frames(run) {
             if self.is_closed() {
@@ -82,6 +131,10 @@ impl Seam {
     }
 }
 
+fn differs() -> Failed {
+    Failed::new(Class::ProviderInvalid, "its answer differs from the one that broke off")
+}
+
 /// A chunk's frame with another text.
 fn with_text(data: &[u8], text: &str) -> Option<Vec<u8>> {
     let mut chunk: Value = serde_json::from_slice(data).ok()?;
@@ -102,6 +155,12 @@ mod tests {
         format!("data: {}\n\n", json!({"choices": [{"index": 0, "delta": {"content": text}, "finish_reason": null}]}))
     }
 
+    impl Seam {
+        fn is_open(&self) -> bool {
+            self.doubt.is_some()
+        }
+    }
+
     fn text_of(run: &[u8]) -> String {
         let data = sse::frames(run).filter_map(|f| f.data.map(std::borrow::Cow::into_owned));
         data.filter_map(|d| peek::frame(&d).ok().map(|seen| seen.text.into_owned())).collect()
@@ -114,7 +173,7 @@ mod tests {
         ) {
             let whole: String = tokens.concat();
             let cut = (0..=whole.len()).rev().find(|n| *n <= at.index(whole.len() + 1) && whole.is_char_boundary(*n)).unwrap_or(0);
-            let mut seam = Seam::new(whole[..cut].to_owned());
+            let mut seam = Seam::repeated(whole[..cut].to_owned());
             let mut heard = whole[..cut].to_owned();
             for token in &tokens {
                 let out = seam.stitch(&frame(token).into()).expect("the same words");
@@ -124,8 +183,51 @@ mod tests {
         }
 
         #[test]
+        fn of_whatever_is_to_go_on_the_client_reads_all_of_it_or_the_rest_and_no_beginning_twice(
+            had in "([ab]{1,3}[ é]{0,2}){1,20}|[ -~]{30,90}", rest in "([ab]{1,3}[ é]{0,2}){0,6}", extra in "[ ab]{0,3}",
+            way in 0..5, size in 1_usize..60,
+        ) {
+            let partial = had.trim_end();
+            let second = match way {
+                0 => format!("{had}{rest}"),
+                1 => format!("{partial}{extra}{rest}"),
+                2 => format!("{}{rest}", &had[partial.len()..]),
+                3 => format!("{extra}{had}{rest}"),
+                _ => rest,
+            };
+            let letters: Vec<char> = second.chars().collect();
+            let tokens = letters.chunks(size).map(|token| frame(&token.iter().collect::<String>()));
+            let finish = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+            let mut seam = Seam::gone_on_with(had.clone());
+            let (mut added, mut said) = (String::new(), String::new());
+            let mut different = false;
+            for token in tokens.chain([format!("data: {finish}\n\n")]) {
+                said += &text_of(token.as_bytes());
+                match seam.stitch(&token.into()) {
+                    Ok(out) => added += &text_of(&out),
+                    Err(_) => different = true,
+                }
+                if different {
+                    break;
+                }
+                // No longer held back than it looks like the beginning.
+                let starts = |text: &str| had.trim_start().starts_with(text.trim_start());
+                prop_assert!(!seam.is_open() || starts(&said), "{:?} is held back", said);
+            }
+            if different {
+                prop_assert_eq!(added, "");
+            } else if seam.repeats() {
+                prop_assert_eq!(format!("{had}{added}"), second);
+            } else {
+                prop_assert_eq!(format!("{partial}{second}"), format!("{had}{added}"));
+                let beginning: String = had.trim().chars().take(40).collect();
+                prop_assert!(beginning.is_empty() || !second.trim_start().starts_with(&beginning), "{:?}", second);
+            }
+        }
+
+        #[test]
         fn another_answer_is_never_sewn_on(had in "[ab]{1,8}", other in "[ab]{1,12}") {
-            let mut seam = Seam::new(had.clone());
+            let mut seam = Seam::repeated(had.clone());
             let run: String = other.chars().map(|c| frame(&c.to_string())).collect();
             let end = "data: [DONE]\n\n";
             match seam.stitch(&format!("{run}{end}").into()) {

@@ -30,7 +30,7 @@ fn begun(n: usize) -> Answer {
 }
 
 /// Long enough for the proxy to have passed on what was written before.
-const PASSED_ON: Duration = Duration::from_millis(100);
+pub(crate) const PASSED_ON: Duration = Duration::from_millis(100);
 
 pub(crate) fn cut(n: usize) -> Answer {
     begun(n).work(PASSED_ON).close()

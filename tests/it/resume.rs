@@ -3,11 +3,11 @@
 use serde_json::{Value, json};
 
 use crate::{
-    rescue::{assert_broken, cut, entry, peer, story, words},
+    rescue::{PASSED_ON, assert_broken, cut, entry, peer, story, words},
     support::{
         heard::{Heard, hear},
         proxy::{HELLO_STREAM, Proxy},
-        script::Answer,
+        script::{Answer, Gate},
         settings::Settings,
         sse,
         upstream::{Received, Upstream},
@@ -93,6 +93,64 @@ async fn a_peer_that_goes_on_without_the_blank_says_all_of_it_again() {
     assert_eq!(hear(&proxy, true).await, Heard::said(&story(), "bad"));
     assert_eq!((peer.asked(), &entry(&proxy).await["rescue"]), (2, &json!("replayed")));
     assert_eq!(proxy.report("peer").await["requests"]["failure"], 0);
+}
+
+const PROSE: &str =
+    "The capital of France is Paris. It lies on the Seine and has two million inhabitants, who like bread.";
+
+/// A stream that says `text` in pieces of `size` bytes.
+fn pieces(text: &str, size: usize) -> Answer {
+    let all = text.as_bytes().chunks(size).map(|piece| sse::text(&String::from_utf8_lossy(piece)));
+    all.fold(Answer::stream().chunk(sse::role()), Answer::chunk)
+}
+
+#[tokio::test]
+async fn a_peer_that_starts_over_or_repeats_what_it_was_sent_doubles_no_word() {
+    for (had, asked) in [(3, 2), (40, 2), (41, 1), (60, 1)] {
+        for size in [1, 7, PROSE.len()] {
+            let bad = Upstream::always(pieces(&PROSE[..had], 3).work(PASSED_ON).close()).await;
+            // Whatever it is asked: as a server that does not know what it is told, or one that says the partial text, too.
+            let peer = Upstream::always(pieces(PROSE, size).finished()).await;
+            let proxy = Proxy::start(&stage(&bad, &peer)).await;
+            assert_eq!(hear(&proxy, true).await, Heard::said(PROSE, "bad"), "{had}, {size}");
+            assert_eq!((peer.asked(), &entry(&proxy).await["rescue"]), (asked, &json!("replayed")), "{had}, {size}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_peer_that_starts_over_with_other_words_later_on_is_not_sewn_on() {
+    let bad = Upstream::always(pieces(&PROSE[..60], 3).work(PASSED_ON).close()).await;
+    let peer = Upstream::always(pieces(&format!("{} something else", &PROSE[..50]), 5).finished()).await;
+    let proxy = Proxy::start(&stage(&bad, &peer)).await;
+    assert_broken(&proxy.chat(HELLO_STREAM).await, &PROSE[..60]);
+}
+
+#[tokio::test]
+async fn a_continuation_that_begins_as_the_text_did_is_gone_on_with_and_held_back_no_longer() {
+    let (gate, had) = (Gate::new(), "The cat. ");
+    let bad = Upstream::always(pieces(had, 3).work(PASSED_ON).close()).await;
+    let rest = Answer::stream().chunk(sse::text(" The c")).chunk(sse::text("ow")).wait(&gate);
+    let peer = Upstream::always(rest.chunk(sse::text(" and The")).finished()).await;
+    let proxy = Proxy::start(&stage(&bad, &peer)).await;
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    client.head().await;
+    let mut heard = String::new();
+    while heard != "The cat. The cow" {
+        heard += &sse::text_of(client.frame().await.expect("more").as_bytes());
+    }
+    gate.open();
+    let (rest, _) = client.rest().await;
+    assert_eq!((sse::text_of(&rest).as_str(), sse::is_done(&rest)), (" and The", true));
+    assert_eq!((peer.asked(), &entry(&proxy).await["rescue"]), (1, &json!("continued")));
+}
+
+#[tokio::test]
+async fn a_continuation_that_ends_within_words_that_the_text_began_with_is_whole() {
+    let bad = Upstream::always(pieces("The end of The ", 3).work(PASSED_ON).close()).await;
+    let peer = Upstream::always(pieces(" The e", 2).finished()).await;
+    let proxy = Proxy::start(&stage(&bad, &peer)).await;
+    assert_eq!(hear(&proxy, true).await, Heard::said("The end of The The e", "bad"));
 }
 
 const REFUSAL: &str = r#"{"error":{"message":"This model does not support assistant message prefill.","type":"invalid_request_error","param":"messages","code":null}}"#;

@@ -1,0 +1,83 @@
+//! Owns telling whether an answer that was to go on with a text begins it anew. Pure.
+
+use memchr::memmem;
+
+/// So many letters in a row are repeated by nobody who goes on.
+const ENOUGH: usize = 40;
+
+/// White space that an answer may have in front of its words and still be the same.
+const BLANKS: usize = 8;
+
+/// What an answer does that was to go on with a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Bearing {
+    /// So far it could be either.
+    Open,
+    /// It goes on.
+    GoesOn,
+    /// It says all of it again, word for word so far.
+    Repeats,
+    /// It may do so, but what goes out must not hang by that; or it does neither.
+    Neither,
+}
+
+/// What an answer does that was to go on with `had` from behind the white space at its end, `blank`, and so far has `said` this.
+/// `ended`: it says no more.
+pub(super) fn bearing(had: &str, blank: &str, said: &str, ended: bool) -> Bearing {
+    let (own, text) = (said.trim_start(), had.trim());
+    let lead = said.len() - own.len();
+    let beginning = text.char_indices().nth(ENOUGH).map_or(text, |(end, _)| &text[..end]);
+    if own.starts_with(beginning) {
+        // A short text, or one that has said this twice itself, may have it once more without being repeated.
+        let is_short = beginning.len() == text.len();
+        let recurs = memmem::find(&text.as_bytes()[1..], beginning.as_bytes()).is_some();
+        let is_exact = had.starts_with(&said[..lead + beginning.len()]);
+        return if is_exact && !is_short && !recurs { Bearing::Repeats } else { Bearing::Neither };
+    }
+    if beginning.starts_with(own) && lead <= blank.len() + BLANKS && !ended {
+        return Bearing::Open;
+    }
+    if said.starts_with(blank) { Bearing::GoesOn } else { Bearing::Neither }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "The capital of France is Paris. It lies on the Seine ";
+
+    fn of(had: &str, said: &str) -> Bearing {
+        bearing(had, &had[had.trim_end().len()..], said, false)
+    }
+
+    #[test]
+    fn what_begins_the_text_anew_is_told_from_what_goes_on_by_its_first_words() {
+        for (said, is) in [
+            ("", Bearing::Open),
+            (" ", Bearing::Open),
+            (" The capital", Bearing::Open),
+            (" The cap", Bearing::Open),
+            (" The caps", Bearing::GoesOn),
+            (" and has", Bearing::GoesOn),
+            ("The caps", Bearing::Neither),
+            ("and has", Bearing::Neither),
+            (&TEXT[..ENOUGH - 1], Bearing::Open),
+            (&TEXT[..ENOUGH], Bearing::Repeats),
+            (TEXT, Bearing::Repeats),
+            // Not word for word the same, blanks included.
+            (&format!("\n{TEXT}"), Bearing::Neither),
+        ] {
+            assert_eq!(of(TEXT, said), is, "{said:?}");
+        }
+        assert_eq!(bearing(TEXT, " ", " The cap", true), Bearing::GoesOn);
+        assert_eq!(of(TEXT, &" ".repeat(BLANKS + 2)), Bearing::GoesOn, "nobody waits for ever");
+    }
+
+    #[test]
+    fn what_may_be_more_of_the_same_is_taken_neither_for_that_nor_for_a_repetition() {
+        let laughs = "ha".repeat(50);
+        for (had, said) in [("ha", "ha!"), ("The cat.", "The cat. "), (&laughs, &laughs)] {
+            assert_eq!(of(had, said), Bearing::Neither, "{had}");
+        }
+    }
+}
