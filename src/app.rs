@@ -114,12 +114,14 @@ fn clients_server(
         .shutdown_timeout(grace.as_secs().max(1))
         .disable_signals();
     let (stopping, keep_alive, shared) = (builder.graceful_shutdown_signal(), server.keep_alive, shared.clone());
+    let blame = Arc::default();
     let door = move || {
         let (installed, counts) = (shared.installed.clone(), shared.counts.clone());
         let start_router = move || supervision::start_router(&installed, counts.clone());
         let traces = shared.traces.as_ref().map(Traces::feed);
         let listener = shared.listener(traces.clone());
-        let worker = Rc::new(Worker::new(start_router, shared.installed.clone(), listener, traces));
+        let worker = Worker::new(start_router, shared.installed.clone(), listener, traces, Arc::clone(&blame));
+        let worker = Rc::new(worker);
         let (shared, stopping) = (shared.clone(), stopping.clone());
         async move {
             let (known, of) = (shared.clone(), worker.clone());

@@ -3,42 +3,45 @@
 use std::{collections::VecDeque, hash::BuildHasher, time::Duration};
 
 use foldhash::fast::RandomState;
+use parking_lot::Mutex;
 
-/// Failures remembered per worker.
-const KEPT: usize = 256;
+/// Failures remembered.
+const KEPT: usize = 1024;
 
 /// How long; the SDKs retry within seconds.
 const MEMORY: Duration = Duration::from_secs(120);
 
-/// The failures of late.
+/// The failures of late, for all workers: a retry may come on another connection. Nobody else looks here but who has failed.
 #[derive(Debug, Default)]
-pub(super) struct Blame {
-    recent: VecDeque<(u64, u64, Duration)>,
+pub struct Blame {
+    recent: Mutex<VecDeque<(u64, u64, Duration)>>,
     /// Tells requests apart, each by its user and its body.
     print: RandomState,
 }
 
 impl Blame {
     /// These backends failed a request.
-    pub(super) fn remember(&mut self, (user, body): (&str, &[u8]), backends: impl Iterator<Item = u64>, now: Duration) {
+    pub(super) fn remember(&self, (user, body): (&str, &[u8]), backends: impl Iterator<Item = u64>, now: Duration) {
         let request = self.print.hash_one((user, body));
+        let mut recent = self.recent.lock();
         for backend in backends {
-            if self.recent.len() == KEPT {
-                self.recent.pop_front();
+            if recent.len() == KEPT {
+                recent.pop_front();
             }
-            self.recent.push_back((request, backend, now));
+            recent.push_back((request, backend, now));
         }
     }
 
     /// The backends that have failed this request before.
     pub(super) fn of(&self, (user, body): (&str, &[u8]), now: Duration) -> Vec<u64> {
         let fresh = |(.., at): &(u64, u64, Duration)| now.saturating_sub(*at) < MEMORY;
-        // A large body is not looked through for nothing.
-        if !self.recent.back().is_some_and(fresh) {
+        // A large body is not looked through for nothing, and never while others wait.
+        if !self.recent.lock().back().is_some_and(fresh) {
             return Vec::new();
         }
         let request = self.print.hash_one((user, body));
-        let its = self.recent.iter().filter(|failure| failure.0 == request && fresh(failure));
+        let recent = self.recent.lock();
+        let its = recent.iter().filter(|failure| failure.0 == request && fresh(failure));
         its.map(|(_, backend, _)| *backend).collect()
     }
 }
@@ -49,7 +52,7 @@ mod tests {
 
     #[test]
     fn a_failure_is_remembered_for_the_same_request_and_not_for_ever() {
-        let mut blame = Blame::default();
+        let blame = Blame::default();
         let [mine, body, user]: [(&str, &[u8]); 3] = [("u", b"x"), ("u", b"y"), ("v", b"x")];
         blame.remember(mine, [7, 8].into_iter(), Duration::ZERO);
         for (now, found) in [(Duration::from_secs(1), &[7, 8][..]), (MEMORY, &[])] {

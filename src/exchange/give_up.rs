@@ -19,9 +19,7 @@ const SETTLE: Duration = Duration::from_millis(100);
 impl Exchange {
     /// What the client is told when nothing is left to try.
     pub(super) async fn give_up(&mut self, refusal: Option<Refusal>) -> Error {
-        if !self.fallen.is_empty() {
-            self.request.blame(&mut self.worker.blame.borrow_mut(), self.fallen.iter().map(|fallen| fallen.id));
-        }
+        self.blame();
         if let Some(decision) = refusal.as_ref().and_then(|refusal| refusal.decision.as_ref()) {
             // Plain data always serialises.
             self.request.telling.write(|story| story.decision = serde_json::to_value(decision).ok().map(Box::new));
@@ -41,6 +39,13 @@ impl Exchange {
             }
             (None, Some(refusal)) => refusal.error,
             (None, None) => Error::Internal,
+        }
+    }
+
+    /// Should the client send it again, those that have failed are asked last.
+    pub(super) fn blame(&self) {
+        if !self.fallen.is_empty() {
+            self.request.blame(&self.worker.blame, self.fallen.iter().map(|fallen| fallen.id));
         }
     }
 

@@ -147,7 +147,7 @@ async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool
 
 impl Exchange {
     fn new(worker: Rc<Worker>, request: Rc<Request>) -> Self {
-        let avoided = request.blamed(&worker.blame.borrow());
+        let avoided = request.blamed(&worker.blame);
         Self {
             worker,
             request,
@@ -189,7 +189,7 @@ impl Exchange {
                 Ok(Opened::Live(live)) => live,
                 Ok(Opened::Whole(_)) => return Err(Error::Internal),
                 // The client's stream broke for the first reason; that nobody could take over is no news to it.
-                Err(error) => return Err(self.broke.take().map_or(error, Error::Upstream)),
+                Err(error) => return Err(self.ended_by(error)),
             };
             let Live { mut leg, target, streaming } = *live;
             let Streaming { mut reader, mut watch, headers: seen, held, over } = streaming;
@@ -229,20 +229,23 @@ impl Exchange {
                 Err(failed) => {
                     leg.blameless = reader.differs;
                     leg.failed(&failed);
-                    if self.is_final(&failed) {
-                        self.warn_of(&target);
-                    }
+                    self.note_fallen(&target, failed.clone());
                     let Some(debt) = self.rescuable(&reader, &failed) else {
-                        return Err(Error::Upstream(self.broke.take().unwrap_or_else(|| Box::new(failed))));
+                        return Err(self.ended_by(Error::Upstream(Box::new(failed))));
                     };
                     telling.write(|story| story.rescue = Some("failed"));
                     log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
                     self.owed = Some(debt);
-                    self.broke.get_or_insert_with(|| Box::new(failed.clone()));
-                    self.note_fallen(&target, failed);
+                    self.broke.get_or_insert_with(|| Box::new(failed));
                 }
             }
         }
+    }
+
+    /// What the client is told where this ended its stream: the first reason for which that broke, if it did.
+    fn ended_by(&mut self, error: Error) -> Error {
+        self.blame();
+        self.broke.take().map_or(error, Error::Upstream)
     }
 
     /// What is owed to the client, if another backend may take over from there. A rescue is not rescued, but one that added

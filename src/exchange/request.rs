@@ -106,7 +106,7 @@ impl Request {
     }
 
     /// Should it be sent again, these have failed it.
-    pub(super) fn blame(&self, blame: &mut Blame, backends: impl Iterator<Item = u64>) {
+    pub(super) fn blame(&self, blame: &Blame, backends: impl Iterator<Item = u64>) {
         self.telling.read(|story| blame.remember((&story.user.name, &self.body), backends, clock::now()));
     }
 

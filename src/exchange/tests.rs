@@ -38,7 +38,7 @@ async fn a_panic_is_told_once_as_a_failure_of_ours_and_not_as_a_client_that_left
         Rc::new(move |story| heard.borrow_mut().extend(story.take().map(|story| (story.status, story.class))));
     let of = installed.clone();
     let start_router = move || LocalRouter::start(Router::new(of.clone()), Actor::start);
-    let worker = Rc::new(Worker::new(start_router, installed, listener.clone(), None));
+    let worker = Rc::new(Worker::new(start_router, installed, listener.clone(), None, Arc::default()));
     let user = Arc::new(settings.users["u"].clone());
     let body = Bytes::from_static(br#"{"model":"m","stream":true,"messages":[]}"#);
     let request = Request {

@@ -29,7 +29,8 @@ use crate::{
     upstream::Clients,
 };
 
-/// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics.
+/// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics, and what is
+/// remembered of failures, which no others lock.
 pub struct Worker {
     /// The router of this worker.
     router: RefCell<LocalRouter>,
@@ -48,7 +49,7 @@ pub struct Worker {
     pub(super) timers: Timers,
     pub(super) retries: Rc<RefCell<Budget>>,
     pub(super) hedges: Rc<RefCell<Budget>>,
-    pub(super) blame: RefCell<Blame>,
+    pub(super) blame: Arc<Blame>,
     /// The table in force, looked at without a locked instruction.
     installed: RefCell<Cache<Installed, Arc<Table>>>,
     /// The table that the clients and budgets belong to.
@@ -103,6 +104,7 @@ impl Worker {
         installed: Installed,
         listener: Listener,
         traces: Option<Rc<Feed>>,
+        blame: Arc<Blame>,
     ) -> Self {
         let failover = installed.load().settings.failover.clone();
         Self {
@@ -115,7 +117,7 @@ impl Worker {
             timers: Timers::default(),
             retries: Rc::new(RefCell::new(Budget::new(failover.retry_budget, RETRIES))),
             hedges: Rc::new(RefCell::new(Budget::new(failover.hedge_budget, HEDGES))),
-            blame: RefCell::default(),
+            blame,
             seen: RefCell::new(installed.load_full()),
             installed: RefCell::new(Cache::new(installed)),
         }

@@ -1,5 +1,6 @@
 //! An SDK's own retry: told by a header, it avoids the backend that has just failed it.
 
+use crate::rescue::{assert_broken, cut, words};
 use crate::support::{
     client::{Ask, Reply},
     heard::{WAYS, hello},
@@ -10,12 +11,16 @@ use crate::support::{
 };
 
 /// `bad` is asked first and once for each request; its gate never shuts.
-async fn stage(with_peer: bool) -> (Upstream, Upstream, Proxy) {
-    let (bad, peer) = (Upstream::always(Answer::json(500, "{}")).await, Upstream::saying("hi").await);
-    let settings = Settings::new()
+fn asked_once(settings: Settings, bad: &Upstream) -> Settings {
+    settings
         .backend("bad", bad.addr)
         .set("failover", "max_attempts = 1")
-        .set("defaults.backend", "breaker_failures = 0\nbreaker_min_samples = 1000");
+        .set("defaults.backend", "breaker_failures = 0\nbreaker_min_samples = 1000")
+}
+
+async fn stage(with_peer: bool) -> (Upstream, Upstream, Proxy) {
+    let (bad, peer) = (Upstream::always(Answer::json(500, "{}")).await, Upstream::saying("hi").await);
+    let settings = asked_once(Settings::new(), &bad);
     let settings = if with_peer { settings.peer(peer.addr) } else { settings };
     let proxy = Proxy::start(&settings).await;
     (bad, peer, proxy)
@@ -35,6 +40,29 @@ async fn a_retry_goes_to_another_backend_than_the_one_that_failed() {
         assert_eq!((reply.status(), reply.backend()), (200, "peer"), "{reply:?}");
         assert_eq!((bad.asked(), peer.asked()), (1, 1));
     }
+}
+
+#[tokio::test]
+async fn a_retry_on_another_worker_avoids_the_backend_that_failed_too() {
+    let (bad, peer) = (Upstream::always(Answer::json(500, "{}")).await, Upstream::saying("hi").await);
+    let user = format!("token = \"{TOKEN}\"\nmodels = [\"*\"]\nbackends = [\"*\"]");
+    let settings = Settings::default().set("server", "workers = 3").set("users.tester", &user);
+    let proxy = Proxy::start(&asked_once(settings, &bad).peer(peer.addr)).await;
+    for n in 0..6 {
+        // Each on a connection of its own, which the workers take in turn.
+        let body = hello(false).replace("Hello!", &format!("Hello, {n}!"));
+        assert_eq!(ask(&proxy, &body, None).await.status(), 502);
+        assert_eq!(ask(&proxy, &body, Some("1")).await.backend(), "peer", "{n}");
+    }
+}
+
+#[tokio::test]
+async fn a_retry_avoids_the_backend_whose_stream_broke_off() {
+    let bad = Upstream::start(|_, ask| if ask.wants_stream() { cut(5) } else { Answer::says("hi") }).await;
+    let peer = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&asked_once(Settings::new(), &bad).peer(peer.addr)).await;
+    assert_broken(&ask(&proxy, hello(true), None).await, &words(5).concat());
+    assert_eq!(ask(&proxy, hello(true), Some("1")).await.backend(), "peer");
 }
 
 #[tokio::test]
