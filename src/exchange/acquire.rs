@@ -19,6 +19,8 @@ use crate::{
 pub(super) struct Fallen {
     pub(super) id: u64,
     tries: u32,
+    /// When.
+    at: Duration,
     pub(super) failed: Failed,
 }
 
@@ -179,18 +181,24 @@ impl Exchange {
             self.tried.push(id);
         }
         let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
-        self.fallen.push(Fallen { id, tries, failed });
+        self.fallen.push(Fallen { id, tries, at: clock::now(), failed });
     }
 
-    /// The first backend that fell and may be asked again: in what time, and whether its provider named that.
+    /// The first backend that fell and may be asked again: in what time, and whether its provider named that. The last attempt
+    /// is rather for one that named a time than for one that failed otherwise a moment ago.
     fn again(&self) -> Option<(Duration, u64, bool)> {
-        let left = self.request.time_left();
+        let (left, now) = (self.request.time_left(), clock::now());
         let due = |fallen: &Fallen| {
             let wait = pause(&fallen.failed, fallen.tries, left, rand::random())?;
-            Some((wait, fallen.id, fallen.failed.retry_after.is_some()))
+            let named = fallen.failed.retry_after.is_some();
+            let over = if named { now.saturating_sub(fallen.at) } else { Duration::ZERO };
+            Some((wait.saturating_sub(over), fallen.id, named))
         };
         let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
-        self.tried.iter().filter_map(|id| due(latest(*id)?)).min()
+        let is_last = self.attempts + 1 >= self.most();
+        let is_worse = |wait, named| is_last && !(named && self.patience.allows(wait, named));
+        let all = self.tried.iter().filter_map(|id| due(latest(*id)?));
+        all.min_by_key(|(wait, id, named)| (is_worse(*wait, *named), *wait, *id))
     }
 
     /// Waits until a backend that fell may be asked again; false if none may be within reason.
@@ -210,7 +218,8 @@ impl Exchange {
         if wait >= left || !self.patience.spend(wait, named) {
             return false;
         }
-        sleep(wait).await;
+        // A wait that was named has shut a gate, too, a moment later.
+        sleep(if named { wait + GATE_MARGIN } else { wait }).await;
         true
     }
 }

@@ -26,13 +26,14 @@ impl Exchange {
         }
         let spent = self.spent();
         let fallen = std::mem::take(&mut self.fallen);
-        let named: Vec<_> = fallen.iter().map(|fallen| (fallen.id, fallen.failed.retry_after)).collect();
+        let named: Vec<_> =
+            fallen.iter().map(|fallen| (fallen.id, fallen.failed.class, fallen.failed.retry_after)).collect();
         match (most_useful(fallen.into_iter().map(|fallen| fallen.failed).collect()), refusal) {
             (Some(mut failed), _) => {
                 let is_shut_out = shuts_out(&failed);
-                if failed.retry_after.is_some() || passes(&failed) || is_shut_out {
+                if failed.retry_after.is_some() || passes(failed.class) || is_shut_out {
                     self.settle(&named).await;
-                    failed.retry_after = self.reopens_in(&named, spent).or(failed.retry_after);
+                    failed.retry_after = self.reopens_in(&named, spent, failed.class).or(failed.retry_after);
                     failed.hopeless = is_shut_out && self.is_hopeless(spent);
                 }
                 Error::Upstream(Box::new(failed))
@@ -52,7 +53,7 @@ impl Exchange {
     /// Waits until the backends that failed have judged that, so that their gates tell how long they are shut.
     async fn settle(&self, fallen: &[Named]) {
         let targets = self.request.route.iter().flat_map(|route| &route.targets);
-        for target in targets.filter(|target| fallen.iter().any(|(id, _)| *id == target.handle.id)) {
+        for target in targets.filter(|target| fallen.iter().any(|(id, ..)| *id == target.handle.id)) {
             // Without an answer the gate says what it said before: that is no reason to keep the client waiting.
             let _ = target.handle.addr.send(Settle).timeout(SETTLE).await;
         }
@@ -73,17 +74,19 @@ impl Exchange {
     }
 
     /// Time until the first backend that could take this request may again, tried or not; `None` if only an operator can tell.
-    /// Of one that is open now it is short, full or not, unless it has just named another.
-    fn reopens_in(&self, named: &[Named], spent: Option<u64>) -> Option<Duration> {
+    /// Of one that is open now it is short, full or not, unless it has just named another. Where a limit is told of, by the
+    /// `class` of the failure, those that fell for another reason do not shorten it.
+    fn reopens_in(&self, named: &[Named], spent: Option<u64>, class: Class) -> Option<Duration> {
         let now = clock::now();
-        let latest = |id: u64| named.iter().rev().find(|(fallen, _)| *fallen == id).and_then(|(_, wait)| *wait);
-        let waits = self.gates(now, spent).filter_map(|(id, gates)| {
+        let latest = |id: u64| named.iter().rev().find(|(fallen, ..)| *fallen == id);
+        let is_told = |id: u64| !passes(class) || latest(id).is_none_or(|(_, of, _)| *of == class);
+        let waits = self.gates(now, spent).filter(|(id, _)| is_told(*id)).filter_map(|(id, gates)| {
             let until = match gates {
                 // It comes back when an operator says so.
                 [Admission::Refused(_, None), _] | [_, Admission::Refused(_, None)] => return None,
                 [Admission::Refused(_, one), Admission::Refused(_, other)] => one.max(other),
                 [Admission::Refused(_, until), _] | [_, Admission::Refused(_, until)] => until,
-                _ => return latest(id).or(Some(SOON)),
+                _ => return latest(id).and_then(|(.., wait)| *wait).or(Some(SOON)),
             };
             until.map(|until| until.saturating_sub(now))
         });
@@ -102,8 +105,8 @@ impl Exchange {
     }
 }
 
-/// A backend that failed, by its id, and the wait that it named.
-type Named = (u64, Option<Duration>);
+/// A backend that failed, by its id, why, and the wait that it named.
+type Named = (u64, Class, Option<Duration>);
 
 /// A failure that shuts the backend for long: its account is not taken, or has no money.
 fn shuts_out(failed: &Failed) -> bool {
@@ -111,8 +114,8 @@ fn shuts_out(failed: &Failed) -> bool {
 }
 
 /// A failure that passes by waiting.
-fn passes(failed: &Failed) -> bool {
-    matches!(failed.class, Class::ProviderRatelimit | Class::ProviderOverloaded)
+fn passes(class: Class) -> bool {
+    matches!(class, Class::ProviderRatelimit | Class::ProviderOverloaded)
 }
 
 /// Of several failures the one that helps the client most: what it can mend itself, else a limit that ends soonest, else the
@@ -123,7 +126,7 @@ fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
     let own = failures.iter().rposition(is_own);
     let soonest = || {
         let wait = |n: &usize| failures[*n].retry_after.unwrap_or(Duration::MAX);
-        (0..failures.len()).filter(|n| passes(&failures[*n])).min_by_key(wait)
+        (0..failures.len()).filter(|n| passes(failures[*n].class)).min_by_key(wait)
     };
     let mishap = || failures.iter().rposition(|failed| !lasts(failed));
     let at = own.or_else(soonest).or_else(mishap).or(failures.len().checked_sub(1))?;

@@ -31,6 +31,11 @@ impl Default for Patience {
 }
 
 impl Patience {
+    /// Whether it has so much left.
+    pub(super) fn allows(mut self, wait: Duration, named: bool) -> bool {
+        self.spend(wait, named)
+    }
+
     /// Takes `wait` from it; false, and nothing is taken, if that is more than is left. `named`: a provider has asked for it.
     pub(super) fn spend(&mut self, wait: Duration, named: bool) -> bool {
         let left = if named { &mut self.named } else { &mut self.own };

@@ -136,6 +136,45 @@ async fn where_all_are_limited_the_client_hears_of_the_one_that_is_free_first() 
 }
 
 #[tokio::test]
+async fn the_last_attempt_is_for_who_named_a_wait_and_not_for_who_has_just_failed() {
+    for (status, most) in [(500, 3), (503, 3), (503, 4), (500, 5)] {
+        let named = limited("retry-after: 1\r\n");
+        let one = Upstream::start(move |n, _| if n == 0 { named.clone() } else { Answer::says("hi") }).await;
+        let peer = Upstream::always(Answer::json(status, "{}")).await;
+        let settings = Settings::bad_and_peer(&one, &peer).set("failover", &format!("max_attempts = {most}"));
+        let proxy = Proxy::start(&settings).await;
+        let asked = Instant::now();
+        let reply = proxy.hello().await;
+        assert_eq!((reply.status(), reply.backend()), (200, "bad"), "{status}, {most}: {reply:?}");
+        assert!(asked.elapsed() >= Duration::from_secs(1), "{status}, {most}: {:?}", asked.elapsed());
+        assert_eq!(one.asked(), 2, "{status}, {most}");
+    }
+}
+
+#[tokio::test]
+async fn a_wait_counts_from_when_it_was_named_and_not_from_when_the_others_have_failed() {
+    let named = limited("retry-after: 2\r\n");
+    let one = Upstream::start(move |n, _| if n == 0 { named.clone() } else { Answer::says("hi") }).await;
+    let peer = Upstream::always(Answer::new().work(Duration::from_millis(1500)).then(Answer::json(401, "{}"))).await;
+    let proxy = Proxy::start(&Settings::bad_and_peer(&one, &peer)).await;
+    let asked = Instant::now();
+    assert_eq!(proxy.hello().await.status(), 200);
+    let took = asked.elapsed();
+    assert!((Duration::from_secs(2)..Duration::from_millis(3200)).contains(&took), "{took:?}");
+}
+
+#[tokio::test]
+async fn a_client_that_is_told_of_a_limit_is_told_when_that_is_over() {
+    for status in [500, 503] {
+        let one = Upstream::always(limited("retry-after: 90\r\n")).await;
+        let peer = Upstream::always(Answer::json(status, "{}")).await;
+        let reply = Proxy::start(&Settings::bad_and_peer(&one, &peer)).await.hello().await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (429, "upstream_rate_limited"), "{reply:?}");
+        assert_eq!(reply.header("retry-after"), "90", "{status}: {reply:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_wait_is_a_floor_for_probes_and_the_backend_is_asked_right_after_it() {
     let limited_once = |n, ask: &Received| match n {
         0 => limited("retry-after-ms: 700\r\n"),
