@@ -26,6 +26,9 @@ pub enum Class {
     ProviderQuota,
     /// The provider does not take our credentials.
     ProviderAuth,
+    /// Something on the way to the model refuses, and says neither of the request nor of our credentials that they are why: a
+    /// firewall that does not like a prompt, a gateway that is asked in a way that it does not know.
+    ProviderDenied,
     /// The provider says it is overloaded.
     ProviderOverloaded,
     /// The provider failed.
@@ -113,7 +116,7 @@ const _: () = assert!(Class::GatewayInternal as usize + 1 == Class::ALL.len());
 
 impl Class {
     /// All classes, for tables indexed by class.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::CallerInvalid,
         Self::CallerUnsupported,
         Self::CallerMisdirected,
@@ -124,6 +127,7 @@ impl Class {
         Self::ProviderRatelimit,
         Self::ProviderQuota,
         Self::ProviderAuth,
+        Self::ProviderDenied,
         Self::ProviderOverloaded,
         Self::ProviderServer,
         Self::ProviderTimeoutConnect,
@@ -160,8 +164,8 @@ impl Class {
             Self::ProviderTimeoutTotal => "provider_timeout_total",
             Self::ProviderTransport => "provider_transport",
             Self::ProviderStreamCut => "provider_stream_cut",
-            // A wrong model name is a wrong answer to a right question: the closed set has no label of its own for it.
-            Self::ProviderInvalid | Self::ProviderModelMissing => "provider_invalid",
+            // A wrong answer to a right question, as that to a wrong model name is: the closed set has no labels of their own for them.
+            Self::ProviderInvalid | Self::ProviderModelMissing | Self::ProviderDenied => "provider_invalid",
             Self::ProviderContextLength => "provider_context_length",
             Self::ProviderContentFilter => "provider_content_filter",
             Self::GatewayOverload => "gateway_overload",
@@ -185,6 +189,7 @@ impl Class {
             Self::ProviderRatelimit
             | Self::ProviderQuota
             | Self::ProviderAuth
+            | Self::ProviderDenied
             | Self::ProviderOverloaded
             | Self::ProviderServer
             | Self::ProviderTimeoutConnect
@@ -214,6 +219,8 @@ impl Class {
             | Self::GatewayInternal => of(Again::Never, false, Weight::None),
             Self::ProviderRatelimit => of(Again::Later, true, Weight::CoolDown),
             Self::ProviderQuota | Self::ProviderAuth => of(Again::Never, true, Weight::HardDown),
+            // Not asked twice: one prompt must not shut a gate by itself.
+            Self::ProviderDenied => of(Again::Never, true, Weight::Model),
             Self::ProviderOverloaded => of(Again::Later, true, Weight::Model),
             Self::ProviderServer | Self::ProviderInvalid | Self::ProviderStreamCut => {
                 of(Again::Once, true, Weight::Model)

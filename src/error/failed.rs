@@ -42,6 +42,11 @@ impl Failed {
                     "The backend does not accept Greenroom's account. The operator has to look at it.".into(),
                 )
             },
+            // Tried again it would weigh on the backend again, and not go through.
+            Class::ProviderDenied => Face {
+                hopeless: true,
+                ..gateway("upstream_error", "The backend, or something in front of it, refuses what it was asked")
+            },
             Class::ProviderOverloaded => Face {
                 status: StatusCode::SERVICE_UNAVAILABLE,
                 retry_after: Some(self.retry_after.unwrap_or(SOON)),
@@ -83,8 +88,14 @@ impl Failed {
             Class::ProviderContextLength if told.code.is_empty() || told.body.is_none() => "context_length_exceeded",
             _ => &told.code,
         };
+        // Where too long a prompt is told as if it were forbidden, clients would look for the fault in their rights.
+        let misleads = self.class == Class::ProviderContextLength && self.status == Some(403);
         Some(Face {
-            status: self.status.and_then(|s| StatusCode::from_u16(s).ok()).unwrap_or(StatusCode::BAD_REQUEST),
+            status: self
+                .status
+                .filter(|_| !misleads)
+                .and_then(|s| StatusCode::from_u16(s).ok())
+                .unwrap_or(StatusCode::BAD_REQUEST),
             kind: told.kind.clone(),
             code: code.to_owned(),
             param: told.param.clone(),

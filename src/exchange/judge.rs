@@ -25,7 +25,7 @@ use crate::{
     router::table::Target,
     upstream::{
         Answer,
-        classify::{classify, fault_in_stream, told, words},
+        classify::{classify_answer, fault_in_stream, told, words},
         request_id,
     },
     wire::{Protocol, sse, translate},
@@ -48,7 +48,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
     let legible = if is_json { None } else { mended(&body) };
     let legible = legible.as_deref().unwrap_or(&body);
     let fault = translate::fault(protocol, status, legible);
-    let class = classify(&fault);
+    let class = classify_answer(&fault, &body);
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {

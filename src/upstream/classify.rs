@@ -2,38 +2,11 @@
 
 use bytes::Bytes;
 
+use super::codes::{CONTENT, CONTEXT, CREDENTIALS, MODEL, OVERLOAD, QUOTA, RATE};
 use crate::{
     error::{Class, Failed, Told},
     wire::{Fault, faults},
 };
-
-/// Codes and types of an account without money or quota: a wait does not cure these.
-const QUOTA: [&str; 10] = [
-    "arrearage",
-    "insufficient_quota",
-    "credit_balance_exhausted",
-    "organization_spend_limit_exceeded",
-    "project_spend_limit_exceeded",
-    "organization_usage_limit_exceeded",
-    "enforced_spend_limit_reached",
-    "billing_error",
-    "billing_hard_limit_reached",
-    "billing_not_active",
-];
-/// Of a model that is not there, or no more, told with a status that does not say so.
-const MODEL: [&str; 3] = ["model_not_found", "model_decommissioned", "invalid_model"];
-const OVERLOAD: [&str; 4] = ["server_is_overloaded", "overloaded_error", "overloaded", "engine_overloaded"];
-const RATE: [&str; 5] = ["rate_limit_exceeded", "rate_limit_error", "slow_down", "requests", "resource_exhausted"];
-const CONTEXT: [&str; 3] = ["context_length_exceeded", "string_above_max_length", "exceed_context_size_error"];
-const CONTENT: [&str; 6] = [
-    "content_filter",
-    "content_policy_violation",
-    "invalid_prompt",
-    "responsibleaipolicyviolation",
-    "content_blocked",
-    "safety",
-];
-const CREDENTIALS: [&str; 4] = ["invalid_api_key", "authentication_error", "permission_error", "unauthenticated"];
 
 /// The class of a provider's error, by its status and its words. A fault inside of a 200 has no status of its own.
 pub fn classify(fault: &Fault) -> Class {
@@ -43,7 +16,7 @@ pub fn classify(fault: &Fault) -> Class {
     if says(&QUOTA) {
         return Class::ProviderQuota;
     }
-    let caller = |status: Option<u16>| status.is_none_or(|s| matches!(s, 400 | 413 | 422));
+    let caller = |status: Option<u16>| status.is_none_or(|s| matches!(s, 400 | 403 | 413 | 422));
     if caller(fault.status) {
         // Some providers have no code for it, so that the words must do.
         if says(&CONTEXT) || faults::is_too_long(fault) {
@@ -59,18 +32,24 @@ pub fn classify(fault: &Fault) -> Class {
     if matches!(fault.status, Some(413 | 429)) && faults::is_oversized(fault) {
         return Class::CallerMisdirected;
     }
-    if fault.status == Some(403) && (says(&CONTENT) || faults::is_flagged(fault)) {
+    if fault.status == Some(403) && faults::is_flagged(fault) {
         return Class::ProviderContentFilter;
     }
     match fault.status {
-        Some(401 | 403 | 451) => Class::ProviderAuth,
+        Some(401 | 403) if says(&MODEL) || faults::misses_the_model(fault) => Class::ProviderModelMissing,
+        Some(401) => Class::ProviderAuth,
         Some(402) => Class::ProviderQuota,
+        Some(403 | 451) if says(&CREDENTIALS) || faults::denies_the_account(fault) => Class::ProviderAuth,
+        // Firewalls block prompts with these, and a provider has other words for a key that it does not take. The others are
+        // about the connection, the head or the address that it was asked at: no client has chosen those.
+        Some(403 | 405 | 407 | 411 | 421 | 426 | 431 | 451 | 505) => Class::ProviderDenied,
         Some(404) if faults::misses_what_is_named(fault) => Class::CallerMisdirected,
         Some(404) => Class::ProviderModelMissing,
         Some(code @ (408 | 429 | 500..)) if matches!(code, 503 | 529) || says(&OVERLOAD) => Class::ProviderOverloaded,
         Some(429) => Class::ProviderRatelimit,
         Some(408 | 500..) => Class::ProviderServer,
         Some(400..500) if says(&MODEL) || faults::misses_the_model(fault) => Class::ProviderModelMissing,
+        Some(400..500) if says(&CREDENTIALS) => Class::ProviderAuth,
         Some(400..500) => Class::CallerInvalid,
         Some(_) => Class::ProviderInvalid,
         None if says(&OVERLOAD) => Class::ProviderOverloaded,
@@ -79,6 +58,16 @@ pub fn classify(fault: &Fault) -> Class {
         None if says(&MODEL) => Class::ProviderModelMissing,
         None if kind == "invalid_request_error" => Class::CallerInvalid,
         None => Class::ProviderServer,
+    }
+}
+
+/// The class of an error that came with this body: a page instead of an API's error is that of something in front of it.
+pub fn classify_answer(fault: &Fault, body: &[u8]) -> Class {
+    match classify(fault) {
+        Class::CallerInvalid if fault.status == Some(400) && body.trim_ascii_start().starts_with(b"<") => {
+            Class::ProviderDenied
+        }
+        class => class,
     }
 }
 
@@ -109,7 +98,9 @@ pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
     }
     // Some name the account: the team and the key that something is denied to, the organisation and its limits.
     let ours = match fault.status {
-        Some(403) => Some(("content_filter", "The backend's provider refuses the content of this request.")),
+        Some(403) if class == Class::ProviderContentFilter => {
+            Some(("content_filter", "The backend's provider refuses the content of this request."))
+        }
         Some(413 | 429) if class == Class::CallerMisdirected => Some((
             "request_too_large",
             "This request is larger than all that the backend's account may ask for in a minute. Send a smaller one.",
@@ -199,7 +190,10 @@ mod tests {
             (fault(400, "invalid_request_error", "", "Invalid value: 'Model Not Exist'"), Class::CallerInvalid),
             (fault(400, "Arrearage", "Arrearage", "Access denied, please make sure"), Class::ProviderQuota),
             (fault(422, "", "", ""), Class::CallerInvalid),
-            (fault(403, "", "", ""), Class::ProviderAuth),
+            (fault(403, "", "", ""), Class::ProviderDenied),
+            (fault(403, "", "", "Blocked: \"no permission\""), Class::ProviderDenied),
+            (fault(403, "", "", "This account is suspended."), Class::ProviderAuth),
+            (fault(409, "", "invalid_api_key", ""), Class::ProviderAuth),
             (fault(408, "", "", ""), Class::ProviderServer),
             (fault(302, "", "", ""), Class::ProviderInvalid),
         ] {

@@ -3,6 +3,7 @@
 
 mod answer;
 pub mod classify;
+mod codes;
 mod dial;
 mod endpoint;
 mod head;

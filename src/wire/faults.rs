@@ -34,12 +34,26 @@ const NO_MONEY: [&str; 6] = [
     "insufficient quota",
     "insufficient balance",
 ];
-/// How messages begin that tell of a key that is not valid, in lower case: Google, at its endpoint for OpenAI's clients too.
-const BAD_KEY: [&str; 3] = ["api key not valid", "api key expired", "invalid api key"];
+/// How messages begin that tell of a key that is not valid, in lower case: Google, at its endpoint for OpenAI's clients too, and xAI.
+const BAD_KEY: [&str; 4] = ["api key not valid", "api key expired", "invalid api key", "incorrect api key"];
 /// How Anthropic's begin that tell of a key, or of its owner's account that is shut, in lower case.
 const SHUT: [&str; 2] = ["invalid x-api-key", "this organization has been disabled"];
-/// How `DeepSeek` begins to say, with status 400, that there is no such model, in lower case.
-const NO_MODEL: &str = "model not exist";
+/// How a denial tells of a key or of its account, in lower case.
+const ACCOUNT: [&str; 9] = [
+    "api key",
+    "key limit",
+    "account",
+    "authenticat",
+    "authoriz",
+    "billing",
+    "credential",
+    "permission",
+    "subscription",
+];
+/// How messages begin that say, with a status for something else, that there is no such model, or none for us, in lower case:
+/// `DeepSeek`, Alibaba, Bedrock.
+const NO_MODEL: [&str; 4] =
+    ["model not exist", "access to model denied", "model access denied", "you don't have access to the model"];
 /// How messages begin that tell of one request larger than the account's limit for a minute, in lower case: OpenAI, Groq.
 const OVERSIZED: &str = "request too large";
 /// How Anthropic begins to say, with status 400 and no code of its own, that it keeps an answer back, in lower case.
@@ -106,7 +120,7 @@ pub fn is_out_of_money(fault: &Fault) -> bool {
 
 /// Whether the model that the settings name is not there, told with a status that means something else.
 pub fn misses_the_model(fault: &Fault) -> bool {
-    begins(&fault.message, &[NO_MODEL])
+    begins(&fault.message, &NO_MODEL)
 }
 
 /// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.
@@ -119,9 +133,19 @@ pub fn is_filtered(fault: &Fault) -> bool {
     begins(&fault.message, &[FILTERED])
 }
 
-/// Whether a denial is a moderator's, who found something in the prompt: `OpenRouter` and xAI tell it so.
+/// Whether a denial is a moderator's, who found something in the prompt: `OpenRouter`, xAI and guards before models tell it so.
 pub fn is_flagged(fault: &Fault) -> bool {
-    ["input was flagged", "violates usage guidelines"].iter().any(|words| fault.message.contains(words))
+    ["input was flagged", "violates usage guidelines", "blocked by content"]
+        .iter()
+        .any(|words| fault.message.contains(words))
+}
+
+/// Whether a denial is of a key or of its account, as far as the words tell. What is quoted may be the client's own, who could
+/// shut a backend for everybody with it: only what stands in front counts.
+pub fn denies_the_account(fault: &Fault) -> bool {
+    let said = fault.message.to_ascii_lowercase();
+    let own = said.split(['"', '`']).next().and_then(|own| own.split(" '").next()).unwrap_or_default();
+    ACCOUNT.iter().any(|words| own.contains(words))
 }
 
 /// Whether a "not found" is about something that the request names (a file, a thread, an earlier answer), and not about the

@@ -19,6 +19,7 @@ mod connections;
 mod costs;
 mod deadline;
 mod demo;
+mod denied;
 mod dialects;
 mod exhausted;
 mod explain;

@@ -267,7 +267,9 @@ async fn a_provider_without_a_models_list_is_not_well_for_that() {
 
 #[tokio::test]
 async fn a_probe_judges_a_status_as_a_request_does() {
-    for (status, class) in [(408, "provider_server"), (451, "provider_auth"), (422, "provider_invalid")] {
+    for (status, class) in
+        [(408, "provider_server"), (401, "provider_auth"), (451, "provider_invalid"), (422, "provider_invalid")]
+    {
         let one = Upstream::always(Answer::json(status, "{}")).await;
         let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
         let said = proxy.post("/admin/backends/one/probe").await.json();

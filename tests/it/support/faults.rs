@@ -136,7 +136,8 @@ pub(crate) fn of_status() -> Vec<Fault> {
         Fault::new("422", |_| Answer::json(422, CALLER), 422, "bad_value", 1).mark(Mark::Alive),
         Fault::new("401", |_| Answer::json(401, PLAIN), 502, MASKED, 1).mark(Mark::HardDown),
         Fault::new("402", |_| Answer::json(402, PLAIN), 502, MASKED, 1).mark(Mark::Spent),
-        Fault::new("403", |_| Answer::json(403, PLAIN), 502, MASKED, 1).mark(Mark::HardDown),
+        Fault::new("403", |_| Answer::json(403, RIGHTS), 502, MASKED, 1).mark(Mark::HardDown),
+        Fault::new("403 without a reason", |_| Answer::json(403, PLAIN), 502, FAILED, 1),
         Fault::new("404", |_| Answer::json(404, PLAIN), 502, "upstream_model_not_found", 1).mark(Mark::NoModel),
         Fault::new("408", |_| Answer::json(408, PLAIN), 502, FAILED, 2),
         Fault::new("500", |_| Answer::json(500, PLAIN), 502, FAILED, 2),
@@ -172,7 +173,8 @@ fn limited(name: &'static str, answer: fn(bool) -> Answer) -> Fault {
     Fault::new(name, answer, 429, LIMITED, 3).mark(Mark::AskedToWait)
 }
 
-const PLAIN: &str = r#"{"error":{"message":"a secret of the account","type":"x","param":null,"code":null}}"#;
+const PLAIN: &str = r#"{"error":{"message":"a secret of it","type":"x","param":null,"code":null}}"#;
+const RIGHTS: &str = r#"{"error":{"message":"a secret of the key","type":"permission_error","code":null}}"#;
 const CALLER: &str =
     r#"{"error":{"message":"no such value","type":"invalid_request_error","param":"n","code":"bad_value"}}"#;
 const MONEY: &str =
