@@ -13,6 +13,9 @@ use crate::{
     wire::{Observed, peek, sse},
 };
 
+/// Longest text that is kept for a rescue, bytes.
+const RESCUABLE: usize = 1 << 20;
+
 impl Reader {
     /// Judges whole frames; returns those that the client shall get.
     pub(super) fn read(&mut self, mut run: Bytes) -> Result<Bytes, Failed> {
@@ -132,6 +135,8 @@ impl Reader {
         if let Some(text) = &mut self.text {
             text.push_str(&seen.text);
         }
+        // No rescue from here on: a backend that does not stop would fill the memory, and few could repeat so much word for word.
+        self.text.take_if(|text| text.len() > RESCUABLE);
     }
 }
 

@@ -54,3 +54,18 @@ async fn frames_without_content_are_not_held_without_end() {
     let ledger = proxy.get("/admin/requests").await.json();
     assert_eq!(ledger["requests"][0]["attempts"][0]["outcome"], "provider_invalid", "{ledger}");
 }
+
+#[tokio::test]
+async fn a_text_too_long_to_be_rescued_is_not_kept_for_it() {
+    // As it stands it would be said again by the peer, word for word.
+    let flood = || Answer::stream().flood(flood_of(&sse::text(&"word ".repeat(800)), 8), 1 << 10);
+    let (bad, peer) = (Upstream::always(flood().close()).await, Upstream::always(flood().finished()).await);
+    let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+    assert_eq!(proxy.get("/livez").await.status(), 200);
+    let before = proxy.peak_kib();
+    let reply = proxy.chat(HELLO_STREAM).await;
+    assert!(sse::text_of(&reply.body).len() > 30 << 20 && sse::error_of(&reply.body).is_some());
+    assert_eq!(peer.asked(), 0);
+    let grown = proxy.peak_kib() - before;
+    assert!(grown < 10 << 10, "{grown} KiB");
+}
