@@ -10,7 +10,7 @@ use super::diagnose::Wrong;
 use crate::{
     error::{Class, Failed},
     settings::Backend,
-    upstream::{Along, Answer, Client, Endpoint, classify::has_no_models_list},
+    upstream::{Along, Answer, Client, Endpoint, classify::has_no_models_list, codes::words},
     wire::{
         Fault, Malformed, limit, sse,
         translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
@@ -143,7 +143,7 @@ impl Trial {
                 let Some(data) = frame.data else { continue };
                 let seen = reader.frame(frame.event, &data, &mut unread).map_err(malformed)?;
                 if let Some(fault) = &seen.fault {
-                    return Err(told(None, fault));
+                    return Err(self.told(None, fault));
                 }
                 counted |= seen.usage.is_some();
             }
@@ -167,7 +167,7 @@ impl Trial {
         let reply = translate::reply(self.backend.protocol, Dialect::Chat, &bytes, &self.context());
         let (chat, seen) = reply.map_err(malformed)?;
         if let Some(fault) = &seen.fault {
-            return Err(told(None, fault));
+            return Err(self.told(None, fault));
         }
         let chat: Value = serde_json::from_slice(&chat).map_err(|error| format!("its answer is not JSON ({error})"))?;
         let called = chat["choices"][0]["message"]["tool_calls"].is_array();
@@ -178,7 +178,7 @@ impl Trial {
     async fn well(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Wrong> {
         let (mut answer, refusal) = self.put(endpoint, extra).await?;
         if let Some(fault) = refusal {
-            return Err(told(Some(400), &fault));
+            return Err(self.told(Some(400), &fault));
         }
         if !(200..300).contains(&answer.status()) {
             return Err(self.refusal(&mut answer).await);
@@ -205,8 +205,17 @@ impl Trial {
         ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string(), ..ReplyContext::default() }
     }
 
+    /// An error in words that tell no secret: status, type, code.
+    fn told(&self, status: Option<u16>, fault: &Fault) -> Wrong {
+        let number = status.map_or_else(String::new, |status| format!("HTTP {status} "));
+        let mut said = number + &words(fault);
+        self.backend.hush(&mut said);
+        Wrong { status, said }
+    }
+
     async fn refusal(&self, answer: &mut Answer) -> Wrong {
-        told(Some(answer.status()), &self.fault(answer).await)
+        let fault = self.fault(answer).await;
+        self.told(Some(answer.status()), &fault)
     }
 
     async fn fault(&self, answer: &mut Answer) -> Fault {
@@ -229,10 +238,4 @@ async fn read(answer: &mut Answer) -> Result<Vec<u8>, Wrong> {
 
 fn malformed(Malformed(why): Malformed) -> Wrong {
     format!("it is not what its protocol says ({why})").into()
-}
-
-/// An error in words that tell no secret: status, type, code.
-fn told(status: Option<u16>, fault: &Fault) -> Wrong {
-    let number = status.map_or_else(String::new, |status| format!("HTTP {status} "));
-    Wrong { status, said: format!("{number}{} {}", fault.kind, fault.code).trim_end().to_owned() }
 }

@@ -18,9 +18,9 @@ impl Failed {
             lines: Vec::new(),
             body: None,
         };
-        let gateway = |code, text: &str| {
-            of(StatusCode::BAD_GATEWAY, "upstream_error", code, format!("{text}: {}.", self.message))
-        };
+        let said = self.shown.as_ref().unwrap_or(&self.message);
+        let gateway =
+            |code, text: &str| of(StatusCode::BAD_GATEWAY, "upstream_error", code, format!("{text}: {said}."));
         match self.class {
             Class::ProviderRatelimit => Face {
                 retry_after: Some(self.retry_after.unwrap_or(SOON)),
@@ -28,7 +28,7 @@ impl Failed {
                     StatusCode::TOO_MANY_REQUESTS,
                     "rate_limit_error",
                     "upstream_rate_limited",
-                    format!("The backend is rate limited: {}.", self.message),
+                    format!("The backend is rate limited: {said}."),
                 )
             },
             // The provider's text could tell about our account: it goes nowhere. Its type and code are in the log.
@@ -62,7 +62,7 @@ impl Failed {
                     StatusCode::SERVICE_UNAVAILABLE,
                     "service_unavailable_error",
                     "gateway_overloaded",
-                    format!("Greenroom cannot take more work: {}.", self.message),
+                    format!("Greenroom cannot take more work: {said}."),
                 )
             },
             Class::ProviderInvalid => gateway("upstream_invalid_response", "The backend's answer makes no sense"),
@@ -73,7 +73,7 @@ impl Failed {
                 StatusCode::GATEWAY_TIMEOUT,
                 "timeout_error",
                 "upstream_timeout",
-                format!("The backend took too long: {}.", self.message),
+                format!("The backend took too long: {said}."),
             ),
             _ => self.told_face().unwrap_or_else(|| gateway("upstream_error", "The backend failed")),
         }

@@ -147,6 +147,8 @@ pub struct Failed {
     pub status: Option<u16>,
     /// What happened, for the client, the log and the operator. Never the provider's text where that could tell secrets.
     pub message: String,
+    /// What the client reads in its place, where only operators may read all of it.
+    pub shown: Option<String>,
     /// When the provider wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The provider's own words where the fault is the caller's and they may be shown.
@@ -179,6 +181,7 @@ impl Failed {
             class,
             status: None,
             message: message.into(),
+            shown: None,
             retry_after: None,
             told: None,
             request_id: None,

@@ -13,6 +13,7 @@ use super::{
     adapt::{Outgoing, native, translated},
     debt::{Debt, Owed},
     decode::Decoder,
+    echo::hushed,
     held::Held,
     judge::{empty, refused, whole},
     leg::Leg,
@@ -87,6 +88,7 @@ pub(super) async fn open(
         }
         Ok(Ready::Live(streaming)) => Ok(Opened::Live(Box::new(Live { leg, target, streaming }))),
         Err(failed) => {
+            let failed = hushed(&target.handle.settings, failed);
             log::debug!("attempt failed: backend={} class={} {}", target.handle.name(), failed.class, failed.message);
             leg.failed(&failed);
             Err((target, failed))

@@ -25,7 +25,7 @@ use crate::{
     router::table::Target,
     upstream::{
         Answer,
-        classify::{classify_answer, fault_in_stream, told, words},
+        classify::{classify_answer, fault_in_stream, reported, told},
         request_id,
     },
     wire::{Protocol, sse, translate},
@@ -52,13 +52,10 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Pro
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {
-        class,
         status: Some(status),
-        message: format!("it answered {status} ({})", words(&fault)),
         retry_after: wait,
-        told: told(class, &fault, passes_through.then_some(body)),
         request_id: request_id(&answer.headers_for_client(true)),
-        hopeless: false,
+        ..reported(class, &fault, &format!("it answered {status}"), told(class, &fault, passes_through.then_some(body)))
     }
 }
 

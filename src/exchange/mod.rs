@@ -7,6 +7,7 @@ mod blame;
 mod budget;
 mod debt;
 mod decode;
+mod echo;
 mod give_up;
 mod held;
 mod judge;
@@ -42,6 +43,7 @@ use self::{
     attempt::{Live, Opened, Streaming, Whole},
     budget::Extra,
     debt::{Debt, Owed},
+    echo::hushed,
     patience::Patience,
     relay::{Reader, Step},
     reply::Reply,
@@ -227,6 +229,7 @@ impl Exchange {
                     return Ok(());
                 }
                 Err(failed) => {
+                    let failed = hushed(&target.handle.settings, failed);
                     leg.blameless = reader.differs;
                     leg.failed(&failed);
                     self.note_fallen(&target, failed.clone());

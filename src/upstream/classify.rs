@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codes::{CONTENT, CONTEXT, CREDENTIALS, MODEL, OVERLOAD, QUOTA, RATE};
+use super::codes::{CONTENT, CONTEXT, CREDENTIALS, MODEL, OVERLOAD, QUOTA, RATE, known_words, words};
 use crate::{
     error::{Class, Failed, Told},
     wire::{Fault, faults},
@@ -79,11 +79,18 @@ pub fn has_no_models_list(status: u16) -> bool {
 /// A provider's error inside of a stream or of a 200.
 pub fn fault_in_stream(fault: &Fault) -> Failed {
     let class = classify(fault);
+    reported(class, fault, "it reported an error in its answer", told(class, fault, None))
+}
+
+/// A failure that a provider reports by `how`, with its type and code: to clients only where they are words that many have.
+pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<Told>) -> Failed {
+    let (all, known) = (words(fault), known_words(fault));
     Failed {
         status: fault.status,
         retry_after: fault.retry_after,
-        told: told(class, fault, None),
-        ..Failed::new(class, format!("it reported an error in its answer ({})", words(fault)))
+        shown: (known != all).then(|| format!("{how} ({known})")),
+        told,
+        ..Failed::new(class, format!("{how} ({all})"))
     }
 }
 
@@ -121,20 +128,6 @@ pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
         param: fault.param.clone(),
         body,
     })
-}
-
-/// Longest type or code that is shown.
-const LONGEST_WORD: usize = 64;
-
-/// A fault's type and code, which are safe to show; never its free text, not where a type or a code should be either.
-pub fn words(fault: &Fault) -> String {
-    let is_word = |text: &&str| {
-        (1..=LONGEST_WORD).contains(&text.len())
-            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-    };
-    let mut parts: Vec<&str> = [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(is_word).collect();
-    parts.dedup();
-    if parts.is_empty() { "no details".to_owned() } else { parts.join(", ") }
 }
 
 #[cfg(test)]
@@ -284,11 +277,5 @@ mod tests {
         {
             assert_eq!(failed.told, None, "{}", failed.message);
         }
-    }
-
-    #[test]
-    fn free_text_is_not_shown_where_a_type_or_a_code_should_be() {
-        assert_eq!(words(&fault(401, "Bad key sk-123 given", "invalid_api_key", "")), "invalid_api_key");
-        assert_eq!(words(&fault(401, &"x".repeat(99), "", "")), "no details");
     }
 }

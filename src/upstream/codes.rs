@@ -1,4 +1,6 @@
-//! Owns the codes and types by which providers say what is wrong, in lower case.
+//! Owns the codes and types by which providers say what is wrong, in lower case, and which of a provider's may be shown to whom.
+
+use crate::wire::Fault;
 
 /// Codes and types of an account without money or quota: a wait does not cure these.
 pub(super) const QUOTA: [&str; 10] = [
@@ -50,3 +52,69 @@ pub(super) const CREDENTIALS: [&str; 9] = [
     "account_deactivated",
     "unsupported_country_region_territory",
 ];
+/// Of failures that say no more than that.
+const GENERAL: [&str; 16] = [
+    "api_error",
+    "bad_gateway",
+    "error",
+    "insufficient_system_resource",
+    "internal_error",
+    "internal_server_error",
+    "internalservererror",
+    "invalid_request",
+    "invalid_request_error",
+    "not_found",
+    "not_found_error",
+    "request_too_large",
+    "server_error",
+    "service_unavailable",
+    "timeout",
+    "timeout_error",
+];
+
+/// Longest type or code that is shown.
+const LONGEST_WORD: usize = 64;
+
+/// A fault's type and code, for operators; never its free text, not where a type or a code should be either.
+pub fn words(fault: &Fault) -> String {
+    listed(fault, |text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
+}
+
+/// The same for clients: only words of these lists, and numbers. Any other may be a host's name.
+pub(super) fn known_words(fault: &Fault) -> String {
+    listed(fault, |text| {
+        let word = text.to_ascii_lowercase();
+        let lists: [&[&str]; 8] = [&QUOTA, &MODEL, &OVERLOAD, &RATE, &CONTEXT, &CONTENT, &CREDENTIALS, &GENERAL];
+        word.parse::<u16>().is_ok() || lists.iter().any(|list| list.contains(&word.as_str()))
+    })
+}
+
+fn listed(fault: &Fault, may_be_shown: impl Fn(&str) -> bool) -> String {
+    let is_word = |text: &&str| (1..=LONGEST_WORD).contains(&text.len()) && may_be_shown(text);
+    let mut parts: Vec<&str> = [fault.kind.as_str(), fault.code.as_str()].into_iter().filter(is_word).collect();
+    parts.dedup();
+    if parts.is_empty() { "no details".to_owned() } else { parts.join(", ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(kind: &str, code: &str) -> Fault {
+        Fault { kind: kind.into(), code: code.into(), ..Fault::default() }
+    }
+
+    #[test]
+    fn free_text_is_not_shown_where_a_type_or_a_code_should_be() {
+        assert_eq!(words(&fault("Bad key sk-123 given", "invalid_api_key")), "invalid_api_key");
+        assert_eq!(words(&fault(&"x".repeat(99), "")), "no details");
+    }
+
+    #[test]
+    fn clients_are_shown_only_words_that_many_have() {
+        let fault = fault("InternalServerError", "llm-7.corp.internal");
+        assert_eq!(words(&fault), "InternalServerError, llm-7.corp.internal");
+        assert_eq!(known_words(&fault), "InternalServerError");
+        assert_eq!(known_words(&Fault { kind: String::new(), code: "1234".into(), ..fault }), "1234");
+    }
+}

@@ -3,7 +3,7 @@
 
 mod answer;
 pub mod classify;
-mod codes;
+pub mod codes;
 mod dial;
 mod endpoint;
 mod head;

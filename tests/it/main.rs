@@ -21,6 +21,7 @@ mod deadline;
 mod demo;
 mod denied;
 mod dialects;
+mod echoes;
 mod exhausted;
 mod explain;
 mod faults;

@@ -1,0 +1,27 @@
+//! Owns taking a backend's own secrets out of what it says of a failure: some quote the key that they do not take.
+
+use serde_json::Value;
+
+use crate::{error::Failed, settings::Backend};
+
+/// The failure without this backend's secrets, for whomever it is told.
+#[cold]
+pub(super) fn hushed(backend: &Backend, mut failed: Failed) -> Failed {
+    let mut echoes = false;
+    for said in [&mut failed.message].into_iter().chain(&mut failed.shown) {
+        echoes |= backend.hush(said);
+    }
+    if let Some(told) = &mut failed.told {
+        for said in [&mut told.kind, &mut told.code, &mut told.message].into_iter().chain(&mut told.param) {
+            echoes |= backend.hush(said);
+        }
+        told.body.take_if(|body| echoes || echoes_in(backend, body));
+    }
+    failed
+}
+
+/// Whether one of them stands in a body of JSON, be it that letters of it are written as escapes.
+fn echoes_in(backend: &Backend, body: &[u8]) -> bool {
+    let plain = || serde_json::from_slice(body).map(|value: Value| value.to_string()).unwrap_or_default();
+    backend.echoes(body) || (body.contains(&b'\\') && backend.echoes(plain().as_bytes()))
+}
