@@ -56,7 +56,6 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
     if let Error::PinUnavailable { backend, .. } | Error::PinOverloaded { backend } = error {
         // Whoever pinned to it knows its name.
         reply.line("x-greenroom-backend", backend);
-        reply.line("x-greenroom-route", RouteReason::Pinned.as_str());
     }
     if let Error::Upstream(failed) = error {
         // What the backend asked last has said, whichever failure the client is told of.
@@ -120,11 +119,17 @@ fn explained(body: &Bytes, explanation: &Value) -> Bytes {
     }
 }
 
-/// An error of a request that has no story yet.
-pub fn refused(id: &str, error: &Error, dialect: Dialect) -> Reply {
+/// An error of a request that has no story yet; `is_known`: who asks for a model is.
+pub fn refused(id: &str, error: &Error, dialect: Dialect, is_known: bool) -> Reply {
     let face = error.face();
     let mut reply = Reply::new(face.status, Vec::new());
     name(&mut reply, id, dialect);
+    if is_known {
+        reply.count("x-greenroom-attempts", 0);
+    }
+    if error.is_bad_pin() {
+        reply.line("x-greenroom-route", RouteReason::Pinned.as_str());
+    }
     finish(reply, &face, id, None, None, dialect)
 }
 
@@ -286,6 +291,8 @@ fn tell(reply: &mut Reply, telling: &Telling, dialect: Dialect) {
             }
             part(", gw;dur=", own);
             reply.line("server-timing", &timing);
+        } else if story.pin.is_some() {
+            reply.line("x-greenroom-route", RouteReason::Pinned.as_str());
         }
     });
 }

@@ -51,6 +51,6 @@ impl<'a> Asker<'a> {
             let (id, user, received) = (self.id, &user.name, self.received);
             traces.refused(trace, &Refused { id, user, model: named, received, ended, status, class });
         }
-        response::refused(self.id, error, self.surface.dialect())
+        response::refused(self.id, error, self.surface.dialect(), self.user.is_some())
     }
 }

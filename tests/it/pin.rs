@@ -28,6 +28,8 @@ fn pinned_to(backend: &Value) -> String {
 }
 
 fn face(reply: &Reply) -> (u16, String, String, String) {
+    let told = ["x-greenroom-attempts", "x-greenroom-route"].map(|name| reply.head.get(name));
+    assert_eq!(told, [Some("0"), Some("pinned")], "{reply:?}");
     (reply.status(), reply.error("type"), reply.error("code"), reply.error("param"))
 }
 

@@ -20,8 +20,11 @@ async fn stage() -> (Upstream, Proxy) {
     (upstream, proxy)
 }
 
-/// Status, type, code and param; the shape and the id are checked on the way.
+/// Status, type, code and param; the shape, the id, and the attempts where it is known who asks are checked on the way.
 fn face(reply: &Reply) -> (u16, String, String, String) {
+    let others = ["invalid_api_key", "unknown_endpoint", "method_not_allowed", "not_found"];
+    let is_known = !others.contains(&&*reply.error("code"));
+    assert_eq!(reply.head.get("x-greenroom-attempts"), is_known.then_some("0"), "{reply:?}");
     assert_eq!(reply.header("content-type"), "application/json", "{reply:?}");
     assert_eq!(reply.error("request_id"), reply.header("x-request-id"), "{reply:?}");
     assert!(reply.error("message").len() > 10, "{reply:?}");

@@ -240,7 +240,7 @@ impl Door {
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
         let id = || ids::id_of(|name| head.text(name), &self.worker.table());
-        Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect)))
+        Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect, false)))
     }
 
     /// Tells a client that waits for it that it may send its body, if that will be read.
