@@ -149,8 +149,7 @@ async fn try_open(
         let headers = answer.headers_for_client(true);
         let include_usage = request.envelope.include_usage;
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
-        // A rescue is not rescued.
-        let text = (request.rescue() != Rescue::Off && owed.is_none()).then(String::new);
+        let text = (request.rescue() != Rescue::Off).then(String::new);
         let choices = if matches!(way, Way::Native(_)) { request.choices() } else { 1 };
         let terms = Terms { idle: limits.idle, choices, strip_usage, rename };
         let mut reader = Box::new(Reader::new(answer, decoder, terms, text, leg.signs.clone()));

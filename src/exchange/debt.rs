@@ -26,7 +26,7 @@ pub(super) struct Debt {
     unable: RefCell<Vec<Unable>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Unable {
     id: u64,
     /// May be asked once more for that reason.
@@ -39,6 +39,13 @@ pub(super) type Owed = Option<Rc<Debt>>;
 impl Debt {
     pub(super) fn new(text: String) -> Rc<Self> {
         Rc::new(Self { text, unable: RefCell::default() })
+    }
+
+    /// What is owed once a rescue has added to it and broken off, too: it has `said` this, all of it again or from where the text
+    /// `goes_on`.
+    pub(super) fn grown(&self, said: &str, goes_on: bool) -> Rc<Self> {
+        let had = if goes_on { self.text.trim_end() } else { "" };
+        Rc::new(Self { text: [had, said].concat(), unable: self.unable.clone() })
     }
 
     /// All of the text.

@@ -251,13 +251,13 @@ impl Exchange {
         self.broke.take().map_or(error, Error::Upstream)
     }
 
-    /// What is owed to the client, if another backend may take over from there. A rescue is not rescued, but one that added
-    /// nothing before it broke off has left things as they were.
+    /// What is owed to the client, if another backend may take over from there.
     fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<Rc<Debt>> {
         let debt = match &self.owed {
             None => Debt::new(reader.sewable()?.to_owned()),
+            // A rescue that added nothing has left things as they were.
             Some(debt) if !reader.added => debt.clone(),
-            Some(_) => return None,
+            Some(debt) => debt.grown(reader.sewable()?, reader.resumes()),
         };
         let may = failed.class.disposition().other && !self.is_final(failed) && self.may_try_again();
         may.then_some(debt)

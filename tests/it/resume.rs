@@ -243,3 +243,33 @@ async fn several_answers_are_never_gone_on_with() {
     proxy.chat(HELLO_STREAM.replacen('{', "{\"n\":2,", 1)).await;
     assert_eq!((peer.asked(), last_message(&peer.last()).0.as_str()), (1, "user"));
 }
+
+#[tokio::test]
+async fn a_rescuer_that_breaks_off_in_its_turn_is_rescued_by_what_is_owed_by_then() {
+    // Each goes on with what it is sent or says all of it, and the last says the finish.
+    fn says(end: usize) -> impl Fn(usize, &Received) -> Answer {
+        move |_, ask| {
+            let said = last_message(ask).1;
+            let text = if PROSE.starts_with(&said) { &PROSE[said.len()..end] } else { &PROSE[..end] };
+            let answer = pieces(text, 3);
+            if end == PROSE.len() { answer.finished() } else { answer.work(PASSED_ON).close() }
+        }
+    }
+    for (way, second, third) in
+        [("replay", false, false), ("prefix", true, true), ("prefix", true, false), ("prefix", false, true)]
+    {
+        // Both parts end with a blank, which stands in nobody's partial text.
+        let one = Upstream::start(says(12)).await;
+        let (two, three) = (Upstream::start(says(43)).await, Upstream::start(says(PROSE.len())).await);
+        let settings = Settings::new()
+            .backend("bad", one.addr)
+            .target("two", two.addr, &format!("priority = 2, continues = {second}"))
+            .target("three", three.addr, &format!("priority = 3, continues = {third}"))
+            .set("models.m", &format!("rescue = \"{way}\""));
+        let proxy = Proxy::start(&settings).await;
+        assert_eq!(hear(&proxy, true).await, Heard::said(PROSE, "bad"), "{way} {second} {third}");
+        assert_eq!((one.asked(), two.asked(), three.asked()), (1, 1, 1), "{way} {second} {third}");
+        let how = if third { "continued" } else { "replayed" };
+        assert_eq!(entry(&proxy).await["rescue"], how, "{way} {second} {third}");
+    }
+}
