@@ -85,7 +85,7 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
     let in_peace = async {
         // A server that cannot start has ended, and then nobody is told to stop.
         let ended = try_join(serving, ending.map(Ok)).await;
-        last_records(&shared, LAST_SPANS).await;
+        last_records(&shared, false, LAST_SPANS).await;
         ended
     };
     match select(std::pin::pin!(in_peace), std::pin::pin!(stop_now)).await {
@@ -94,7 +94,7 @@ pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Fu
             log::warn!("stopping at once");
             shared.cut.notify_waiters();
             sleep(CUT).await;
-            last_records(&shared, LAST_WORDS).await;
+            last_records(&shared, true, LAST_WORDS).await;
             Ok(())
         }
     }
@@ -150,15 +150,15 @@ fn operators_server(shared: &Shared, listener: TcpListener) -> io::Result<Server
 }
 
 /// What was gathered of requests goes where it belongs, to a slow disk and a slow collector at the same time.
-async fn last_records(shared: &Shared, patience: Duration) {
+async fn last_records(shared: &Shared, at_once: bool, patience: Duration) {
     let history = async {
         if let Some(history) = &shared.history {
-            history.close().await;
+            history.close(at_once).await;
         }
     };
     let traces = async {
         if let Some(traces) = &shared.traces {
-            traces.close(patience).await;
+            traces.close(at_once, patience).await;
         }
     };
     join(history, traces).await;

@@ -75,16 +75,16 @@ pub(super) struct Handing {
 /// Ends it.
 #[derive(Debug, Clone)]
 pub(super) struct Closing {
-    feeds: Arc<AtomicUsize>,
-    closing: Arc<watch::Sender<bool>>,
+    handing: Handing,
+    told: Arc<watch::Sender<bool>>,
 }
 
 /// One kind of feed, to be handed in so often; and its end.
 pub(super) fn handing(every: Duration) -> (Handing, Closing) {
     let (closing, closed) = watch::channel(false);
-    let feeds = Arc::new(AtomicUsize::new(0));
-    let wishes = broadcast::channel(WISHES).0;
-    (Handing { every, feeds: feeds.clone(), wishes, closing: closed }, Closing { feeds, closing: Arc::new(closing) })
+    let (feeds, wishes) = (Arc::default(), broadcast::channel(WISHES).0);
+    let handing = Handing { every, feeds, wishes, closing: closed };
+    (handing.clone(), Closing { handing, told: Arc::new(closing) })
 }
 
 /// One more feed; dropped behind its last row.
@@ -135,15 +135,66 @@ impl Handing {
 }
 
 impl Closing {
-    /// Tells all feeds to hand in for the last time, and waits for them. A worker that was stopped in the middle of something may
-    /// be late; what it has not handed in is lost.
-    pub(super) async fn close(&self) {
-        self.closing.send_replace(true);
+    /// Tells all feeds to hand in for the last time, and waits until their workers are gone. One that was stopped in the middle of
+    /// something may be late; what it has not handed in is lost. `at_once`: workers stay, and what they have by now is all.
+    pub(super) async fn close(&self, at_once: bool) {
+        if at_once {
+            return self.handing.gather().await;
+        }
+        self.told.send_replace(true);
         let handed_in = async {
-            while self.feeds.load(Ordering::Acquire) > 0 {
+            while self.handing.feeds.load(Ordering::Acquire) > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
         };
         let _ = timeout(PROMPTLY, handed_in).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{task::LocalSet, time::Instant};
+
+    use super::*;
+
+    /// What there is to hand in, and where it goes.
+    struct Rows(Vec<&'static str>, Rc<RefCell<Vec<&'static str>>>);
+
+    impl Gathered for Rows {
+        fn hand_over(&mut self) {
+            self.1.borrow_mut().append(&mut self.0);
+        }
+    }
+
+    /// How long it takes to close a feed whose worker is gone after `stays`, and what has been handed in by then.
+    async fn closed(at_once: bool, stays: Duration) -> (Duration, Vec<&'static str>) {
+        let (handing, closing) = handing(Duration::from_hours(1));
+        let into = Rc::new(RefCell::new(Vec::new()));
+        let feed = handing.feed(Rows(vec!["row"], into.clone()));
+        // The first tick is due at once.
+        sleep(Duration::from_millis(1)).await;
+        feed.add(|rows| rows.0.push("last row"));
+        actix_rt::spawn(async move {
+            sleep(stays).await;
+            drop(feed);
+        });
+        let begun = Instant::now();
+        closing.close(at_once).await;
+        (begun.elapsed(), into.take())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_ends_in_peace_waits_for_workers_and_who_ends_at_once_only_for_what_they_hand_in() {
+        let test = async {
+            let half = PROMPTLY / 2;
+            let (took, rows) = closed(false, half).await;
+            assert!(took >= half && took < PROMPTLY, "{took:?}");
+            assert_eq!(rows, ["row", "last row"]);
+            let (took, rows) = closed(true, half).await;
+            assert!(took <= Duration::from_millis(10), "{took:?}");
+            assert_eq!(rows, ["row", "last row"]);
+            assert_eq!(closed(false, 2 * PROMPTLY).await.1, ["row", "last row"]);
+        };
+        LocalSet::new().run_until(test).await;
     }
 }

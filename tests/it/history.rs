@@ -208,6 +208,23 @@ async fn a_stop_writes_everything_and_the_next_start_goes_on_from_there() {
 }
 
 #[tokio::test]
+async fn a_second_signal_keeps_what_was_gathered_and_what_it_cut() {
+    let dir = tempdir().expect("a directory");
+    let answer =
+        |n: usize, _: &_| if n == 0 { Answer::says("hi") } else { Answer::stream().chunk(sse::text("a")).hang() };
+    let upstream = Upstream::start(answer).await;
+    let mut proxy = Proxy::start(&kept_in(&dir, "1h").backend("one", upstream.addr)).await;
+    assert_eq!(proxy.hello().await.status(), 200);
+    let mut client = proxy.begin(HELLO_STREAM).await;
+    assert_eq!(client.head().await.status(), 200);
+    proxy.signal("TERM");
+    proxy.logged(&["draining"]).await;
+    proxy.signal("TERM");
+    assert!(proxy.ended().await.success());
+    assert_eq!(attempts(&dir.path().join("history.db")), Some(2));
+}
+
+#[tokio::test]
 async fn a_kill_in_the_middle_of_writing_costs_no_more_than_the_last_batch() {
     let dir = tempdir().expect("a directory");
     let path = dir.path().join("history.db");

@@ -102,9 +102,9 @@ impl History {
         answer.unwrap_or_else(|_| Err("the recorder does not answer".to_owned()))
     }
 
-    /// The process is about to end: everything goes to the disk.
-    pub async fn close(&self) {
-        self.closing.close().await;
+    /// The process is about to end: everything goes to the disk; `at_once`: what there is by now.
+    pub async fn close(&self, at_once: bool) {
+        self.closing.close(at_once).await;
         if self.recorder.send(Flush).timeout(LAST_WRITE).await.is_err() {
             log::warn!("history: the last rows could not be written in time");
         }

@@ -116,9 +116,9 @@ impl Traces {
         self.handing.feed(Spans::of(self.intake.clone()))
     }
 
-    /// The process is about to end: everything goes to the collector, which has so long for it.
-    pub async fn close(&self, patience: Duration) {
-        self.closing.close().await;
+    /// The process is about to end: everything goes to the collector, which has so long for it; `at_once`: what there is by now.
+    pub async fn close(&self, at_once: bool, patience: Duration) {
+        self.closing.close(at_once).await;
         if self.intake.exporter.send(Flush).timeout(patience).await.is_err() {
             log::warn!("traces: the last spans could not be sent in time");
         }
