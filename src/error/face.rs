@@ -157,6 +157,7 @@ impl Error {
                 busy("gateway_overloaded", None, format!("All backends of the model '{model}' are full."), wait)
             }
             Self::Unpacking => busy("gateway_overloaded", None, UNPACKING.into(), Some(SOON)),
+            Self::NoMemory => busy("gateway_overloaded", None, NO_MEMORY.into(), Some(SOON)),
             Self::ShuttingDown => {
                 busy("shutting_down", None, "This Greenroom is shutting down. Try another instance.".into(), None)
             }
@@ -177,6 +178,9 @@ const SPENT: &str =
 /// Why a packed body is not taken now.
 const UNPACKING: &str =
     "Too much is being unpacked at the moment. Try again, or send the body without 'content-encoding'.";
+
+/// Why a large body is not taken now.
+const NO_MEMORY: &str = "Greenroom has no memory for the request's body at the moment. Try again.";
 
 /// A fault of the request or of its sender.
 fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) -> Face {

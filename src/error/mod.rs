@@ -123,6 +123,8 @@ pub enum Error {
     },
     /// Packed bodies take as much memory as they may.
     Unpacking,
+    /// There is no memory for the body of the request.
+    NoMemory,
     /// All backends of the model are full.
     Overloaded {
         /// The public model.
@@ -231,6 +233,7 @@ impl Error {
             | Self::NoHealthyBackend { .. }
             | Self::Overloaded { .. }
             | Self::Unpacking
+            | Self::NoMemory
             | Self::ShuttingDown => Class::GatewayOverload,
             Self::Upstream(failed) => failed.class,
             Self::HistoryUnavailable(_) | Self::Internal => Class::GatewayInternal,

@@ -1,4 +1,6 @@
-//! A process that has run out of file descriptors: it says so, blames nobody else for it, and comes back by itself.
+//! A process that has run out of file descriptors, or of memory: it says so, blames nobody else for it, and comes back by itself.
+
+use tokio::task::JoinSet;
 
 use crate::support::{
     client::{Ask, Connection},
@@ -8,6 +10,7 @@ use crate::support::{
     script::{Answer, completion},
     settings::{Settings, TOKEN},
     upstream::Upstream,
+    within,
 };
 
 /// What it may have open: a few dozen for itself, the rest for clients.
@@ -80,4 +83,28 @@ async fn one_that_cannot_start_ends_and_says_why_rather_than_let_its_clients_wai
             }
         }
     }
+}
+
+#[tokio::test]
+async fn without_memory_for_a_body_its_request_is_refused_and_the_process_lives() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::new().backend("one", upstream.addr).set("history", "enabled = false");
+    let proxy = Launch::new(&settings).addresses(1536 << 20).start().await;
+    // Each declares all that a body may have, and sends next to nothing of it.
+    let head = Ask::new("POST", "/v1/chat/completions").bearer(TOKEN).header("content-length", &(32 << 20).to_string());
+    let mut crowd = JoinSet::new();
+    for _ in 0..64 {
+        let mut client = Connection::open(proxy.addr).await;
+        client.send(&head).await;
+        client.send_bytes(b"{").await;
+        crowd.spawn(async move { client.reply().await });
+    }
+    let reply = within("a request for which no memory is left", crowd.join_next()).await;
+    let reply = reply.expect("it is one of the crowd").expect("it ends with an answer");
+    assert_eq!((reply.status(), reply.error("code").as_str()), (503, "gateway_overloaded"), "{reply:?}");
+    assert!(reply.error("message").contains("memory") && !reply.header("retry-after").is_empty(), "{reply:?}");
+    assert_eq!(proxy.hello().await.status(), 200, "who needs none is served");
+    drop(crowd);
+    let long = HELLO.replace("Hello!", &"x".repeat(24 << 20));
+    eventually("memory is there again", async || (proxy.chat(long.as_str()).await.status() == 200).then_some(())).await;
 }

@@ -59,9 +59,18 @@ impl Launch {
     }
 
     /// Lets it have no more than this many open files.
-    pub(crate) fn files(mut self, most: usize) -> Self {
+    pub(crate) fn files(self, most: usize) -> Self {
+        self.limited(&format!("--nofile={most}:{most}"))
+    }
+
+    /// Lets it have no more than so many bytes of addresses.
+    pub(crate) fn addresses(self, most: usize) -> Self {
+        self.limited(&format!("--as={most}:{most}"))
+    }
+
+    fn limited(mut self, limit: &str) -> Self {
         let mut limited = Command::new("prlimit");
-        limited.arg(format!("--nofile={most}:{most}")).arg(self.command.get_program()).args(self.command.get_args());
+        limited.arg(limit).arg(self.command.get_program()).args(self.command.get_args());
         limited.current_dir(self.dir.path());
         for (name, value) in self.command.get_envs() {
             match value {

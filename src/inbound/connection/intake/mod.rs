@@ -160,7 +160,7 @@ impl Intake {
                 if self.input.len() < length {
                     // What is read beyond the body is the beginning of the next request. There is room enough for it that
                     // nothing is made larger for the last piece of the body.
-                    self.input.reserve(length - self.input.len() + ROOM / 2);
+                    self.make_room(length + ROOM / 2)?;
                     while self.input.len() < length {
                         self.fill(until).await?;
                     }
@@ -173,12 +173,15 @@ impl Intake {
                 Ok(body)
             }
             Framing::Chunked(_) => {
-                let mut whole = BytesMut::new();
+                let mut whole = Vec::new();
                 loop {
                     match framing.take(&mut self.input) {
                         Ok(Some(piece)) if whole.len() + piece.len() > limit => return Err(Error::TooLarge(limit)),
-                        Ok(Some(piece)) => whole.extend_from_slice(&piece),
-                        Ok(None) if *framing == Framing::Ended => return Ok(whole.freeze()),
+                        Ok(Some(piece)) => {
+                            whole.try_reserve(piece.len()).map_err(|_| Error::NoMemory)?;
+                            whole.extend_from_slice(&piece);
+                        }
+                        Ok(None) if *framing == Framing::Ended => return Ok(whole.into()),
                         Ok(None) => self.fill(until).await?,
                         Err(_) => return Err(Error::BadRequest(GARBLED_CHUNKS)),
                     }
@@ -186,6 +189,16 @@ impl Intake {
             }
             Framing::UntilClose | Framing::Ended => Ok(Bytes::new()),
         }
+    }
+
+    /// Makes room for so many bytes from the first that was read. They are only declared so far: a refusal by the system costs
+    /// this request, not all that the process serves.
+    fn make_room(&mut self, bytes: usize) -> Result<(), Error> {
+        let mut room = Vec::new();
+        room.try_reserve_exact(bytes).map_err(|_| Error::NoMemory)?;
+        room.extend_from_slice(&self.input);
+        self.input = Bytes::from(room).into();
+        Ok(())
     }
 
     /// Ready when the client has left; what it sends ahead is kept for later.

@@ -80,7 +80,10 @@ impl Intake {
             came += piece.len();
             let mut packed = &piece[..];
             while !packed.is_empty() && came <= limit && unpacker.unpacked() <= limit {
-                unpacker.step(&mut packed).map_err(|_| Error::BadRequest(GARBLED_CODING))?;
+                if unpacker.step(&mut packed).is_err() {
+                    let garbled = Error::BadRequest(GARBLED_CODING);
+                    return Err(if unpacker.is_refused() { Error::Unpacking } else { garbled });
+                }
                 share.grow(unpacker.unpacked(), limit)?;
                 if unpacker.unpacked() - rested >= TURN {
                     rested = unpacker.unpacked();

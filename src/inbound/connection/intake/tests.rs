@@ -172,3 +172,17 @@ async fn a_large_body_takes_a_buffer_of_its_size_of_which_the_connection_keeps_n
     let Begun::Head(head) = intake.head(&Closing::default(), false).await else { panic!("no head") };
     assert_eq!(head.path(), "/x");
 }
+
+#[tokio::test]
+async fn a_body_longer_than_its_first_piece_is_read_into_the_room_made_for_it() {
+    for first in [0, 1, 100] {
+        let (_client, mut intake) = pair().await;
+        intake.input.extend_from_slice(&vec![b'x'; first]);
+        intake.make_room(100_000).expect("there is memory");
+        let begin = intake.input.as_ptr();
+        assert_eq!((intake.input.len(), intake.input.capacity()), (first, 100_000));
+        intake.input.extend_from_slice(&vec![b'y'; 100_000 - first]);
+        assert_eq!(intake.input.as_ptr(), begin, "it was copied");
+        assert!(intake.make_room(usize::MAX).is_err());
+    }
+}

@@ -30,6 +30,8 @@ enum Way {
 struct Plain {
     bytes: Vec<u8>,
     most: usize,
+    /// There was no memory for more.
+    is_refused: bool,
 }
 
 impl Write for Plain {
@@ -37,7 +39,10 @@ impl Write for Plain {
         let length = self.bytes.len() + more.len();
         if length > self.bytes.capacity() {
             let room = (2 * length).min(self.most).max(length);
-            self.bytes.reserve_exact(room - self.bytes.len());
+            if self.bytes.try_reserve_exact(room - self.bytes.len()).is_err() {
+                self.is_refused = true;
+                return Err(io::ErrorKind::OutOfMemory.into());
+            }
         }
         self.bytes.extend_from_slice(more);
         Ok(more.len())
@@ -60,7 +65,7 @@ impl Unpacker {
     /// Of a body in this coding of which no more than `limit` bytes are wanted; `None` where there is nothing to unpack, or nothing
     /// that can.
     pub fn of(coding: Coding, limit: usize) -> Option<Self> {
-        let plain = Plain { bytes: Vec::new(), most: limit.saturating_add(STEP) };
+        let plain = Plain { bytes: Vec::new(), most: limit.saturating_add(STEP), is_refused: false };
         Some(Self(match coding {
             Coding::Gzip => Way::Gzip(MultiGzDecoder::new(plain)),
             Coding::Deflate => Way::Zlib(ZlibDecoder::new(plain)),
@@ -86,10 +91,19 @@ impl Unpacker {
 
     /// How much has been unpacked by now, bytes.
     pub fn unpacked(&self) -> usize {
+        self.plain().bytes.len()
+    }
+
+    /// Whether a step failed since there was no memory for what it unpacked.
+    pub fn is_refused(&self) -> bool {
+        self.plain().is_refused
+    }
+
+    fn plain(&self) -> &Plain {
         match &self.0 {
-            Way::Gzip(gzip) => gzip.get_ref().bytes.len(),
-            Way::Zlib(zlib) => zlib.get_ref().bytes.len(),
-            Way::Zstd(zstd) => zstd.plain.bytes.len(),
+            Way::Gzip(gzip) => gzip.get_ref(),
+            Way::Zlib(zlib) => zlib.get_ref(),
+            Way::Zstd(zstd) => &zstd.plain,
         }
     }
 
