@@ -137,16 +137,25 @@ struct Terms {
 /// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
 /// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
 fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, Garbled> {
+    if status == 101 {
+        return Err(Garbled("it switches to a protocol that nobody has asked for"));
+    }
     let mut ends = Ends::new(head.version == Some(1));
     let mut coding: Option<&[u8]> = None;
+    let mut chunked = 0;
     let mut packed = false;
     for line in &*head.headers {
         ends.hear(line.name, line.value).map_err(Garbled)?;
         if line.name.eq_ignore_ascii_case("transfer-encoding") {
             coding = Some(line.value);
+            chunked += line.value.split(|b| *b == b',').filter(|coding| is_chunked(coding)).count();
         } else if line.name.eq_ignore_ascii_case("content-encoding") {
             packed |= PACKS.iter().any(|coding| is_list_with(line.value, coding));
         }
+    }
+    // RFC 9112, 6.1. Who undoes it twice and who does it once find other ends.
+    if chunked > 1 {
+        return Err(Garbled("its answer is chunked twice over"));
     }
     let keep_alive = ends.keep_alive();
     if matches!(status, 100..200 | 204 | 304) {
@@ -155,10 +164,13 @@ fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, Garble
     let Some(coding) = coding else {
         return Ok(Terms { framing: Framing::of(ends.length, false), keep_alive, packed });
     };
-    let last = coding.rsplit(|b| *b == b',').next().unwrap_or_default().trim_ascii();
-    let chunked = last.eq_ignore_ascii_case(b"chunked");
+    let chunked = is_chunked(coding.rsplit(|b| *b == b',').next().unwrap_or_default());
     // Beside a length it may be an attempt at smuggling: this answer is read, and the connection not used again.
     Ok(Terms { framing: Framing::of(None, chunked), keep_alive: keep_alive && ends.length.is_none(), packed })
+}
+
+fn is_chunked(coding: &[u8]) -> bool {
+    coding.trim_ascii().eq_ignore_ascii_case(b"chunked")
 }
 
 #[cfg(test)]
@@ -220,6 +232,10 @@ mod tests {
             assert!(take(&format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n")).is_err(), "{lines}");
         }
         assert!(take("220 smtp ready\r\n\r\n").is_err());
+        assert!(take("HTTP/1.1 101 Switching Protocols\r\nupgrade: h2c\r\n\r\n").is_err());
+        for twice in ["chunked, Chunked", "chunked\r\nTransfer-Encoding: chunked"] {
+            assert!(take(&format!("HTTP/1.1 200 OK\r\ntransfer-encoding: {twice}\r\n\r\n")).is_err(), "{twice}");
+        }
         assert!(take(&format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "y".repeat(LONGEST_HEAD))).is_err());
     }
 

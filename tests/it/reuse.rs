@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::support::{proxy::Proxy, script::Answer, settings::Settings, upstream::Upstream};
+use crate::support::{
+    proxy::Proxy,
+    script::{Answer, completion},
+    settings::Settings,
+    upstream::Upstream,
+};
 
 /// A backend that answers the first request, then `second`, then all others, and what the second one of two clients got.
 async fn second(second: Answer) -> (Upstream, u16) {
@@ -34,4 +39,20 @@ async fn a_request_on_which_a_backend_has_worked_is_not_sent_again_in_secret() {
     // Longer than the news of a dead connection takes.
     let (one, status) = second(Answer::new().work(Duration::from_millis(1200)).close()).await;
     assert_eq!((status, one.asked()), (502, 2));
+}
+
+#[tokio::test]
+async fn an_answer_in_a_protocol_that_nobody_asked_for_is_none_nor_is_one_that_is_chunked_twice_over() {
+    let answer = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n";
+    let body = completion("hi");
+    let switched =
+        format!("HTTP/1.1 101 Switching Protocols\r\n\r\n{answer}content-length: {}\r\n\r\n{body}", body.len());
+    let chunks = format!("\r\n{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+    let twice = format!("{answer}transfer-encoding: chunked\r\ntransfer-encoding: chunked\r\n{chunks}");
+    let listed = format!("{answer}transfer-encoding: chunked, chunked\r\n{chunks}");
+    for strange in [switched, twice, listed] {
+        let (one, status) = second(Answer::new().raw(strange.clone())).await;
+        assert_eq!((status, one.asked()), (502, 2), "{strange}");
+        one.until("the connection being closed", |seen| seen.open == 0).await;
+    }
 }
