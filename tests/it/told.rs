@@ -161,3 +161,16 @@ async fn what_is_nested_too_deep_to_be_translated_is_told_so() {
         assert!(said.contains("more than 127 levels") && !said.contains("not JSON"), "{said}");
     }
 }
+
+#[tokio::test]
+async fn an_error_too_long_to_be_read_whole_is_not_passed_on_in_part() {
+    for behind in ["", "x"] {
+        let fill = "x".repeat((2 << 20) + behind.len());
+        let long =
+            format!(r#"{{"error":{{"message":"No such value.","type":"t","param":"n","code":"c","fill":"{fill}"}}}}"#);
+        let (_one, proxy) = one(Answer::json(400, &long)).await;
+        let reply = proxy.chat(hello(false)).await;
+        assert_eq!((reply.status(), reply.error("message").as_str()), (400, "No such value."), "{} bytes", long.len());
+        assert!(reply.body.len() < 1 << 10);
+    }
+}
