@@ -64,6 +64,20 @@ async fn one_model_is_shown_to_those_who_may_use_it() {
 }
 
 #[tokio::test]
+async fn a_request_in_the_name_of_two_users_is_nobodys() {
+    let (one, two, proxy) = stage().await;
+    for path in ["/v1/chat/completions", "/v1/models", "/admin/backends"] {
+        for tokens in [[TOKEN, "token-of-half"], ["token-of-half", TOKEN], [TOKEN, TOKEN]] {
+            let ask = Ask::post(path, HELLO).bearer(tokens[0]).bearer(tokens[1]);
+            let reply = proxy.ask(&ask).await;
+            assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_request"), "{path}: {reply:?}");
+            assert!(reply.error("message").contains("more than one 'authorization'"), "{reply:?}");
+        }
+    }
+    assert_eq!(one.asked() + two.asked(), 0);
+}
+
+#[tokio::test]
 async fn a_user_is_never_served_by_a_backend_outside_of_the_list() {
     let (one, two, proxy) = stage().await;
     for _ in 0..20 {
