@@ -14,7 +14,20 @@ impl Settings {
     pub fn doubts(&self) -> Vec<Problem> {
         let backends = self.backends.iter().flat_map(|(name, backend)| self.of_backend(name, backend));
         let users = self.users.values().flat_map(|user| self.of_user(user));
-        backends.chain(self.of_models()).chain(users).chain(self.of_traces()).collect()
+        self.of_server()
+            .into_iter()
+            .chain(backends)
+            .chain(self.of_models())
+            .chain(users)
+            .chain(self.of_traces())
+            .collect()
+    }
+
+    fn of_server(&self) -> Option<Problem> {
+        self.server.admin_bind.filter(|addr| !addr.ip().is_loopback())?;
+        let text = "can be reached from elsewhere, and /metrics, which names backends and models, asks for no token there; see \
+                    that only your monitoring gets to it";
+        Some(doubt("server.admin_bind".to_owned(), text))
     }
 
     fn of_backend(&self, name: &str, backend: &Backend) -> Vec<Problem> {
@@ -174,5 +187,14 @@ mod tests {
         let model = |n: usize| format!("[models.n{n}]\nbackends = [{{ backend = \"a\" }}]\n");
         let told = notes(&(user.to_owned() + &(0..4).map(model).collect::<String>()));
         assert!(matches!(&told[..], [note] if note.ends_with(" m, n0, n1 and 2 more")), "{told:?}");
+    }
+
+    #[test]
+    fn metrics_that_others_than_this_machine_may_read_without_a_token_are_noted() {
+        let told = |host: &str| notes(&format!("[server]\nadmin_bind = \"{host}:3001\"\n"));
+        for host in ["0.0.0.0", "[::]", "10.0.0.7"] {
+            assert!(matches!(&told(host)[..], [note] if note.starts_with("server.admin_bind: ")), "{host}");
+        }
+        assert_eq!([told("127.0.0.1"), told("[::1]")], [[""; 0], [""; 0]]);
     }
 }
