@@ -195,6 +195,9 @@ impl Backend {
         {
             s.problem("api_key", "has a character that no HTTP header may carry; check for a stray line end");
         }
+        if api_key.as_ref().is_some_and(|key| key.reveal().trim_matches(' ').len() < key.reveal().len()) {
+            s.problem("api_key", "begins or ends with a blank, which would be sent as part of it; take it away");
+        }
         let headers = read_headers(&mut s, problems);
         if let (Some(_), Some(protocol), Some(style)) = (&api_key, protocol, style) {
             let own = key_header(protocol, style);

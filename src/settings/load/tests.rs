@@ -145,6 +145,8 @@ fn what_no_setting_means_is_refused() {
             "defaults.model.queue_timeout",
         ),
         ("[backends.a]", "[backends.a]\nheaders = { X-A = \"1\", x-a = \"2\" }", "backends.a.headers.x-a"),
+        ("[backends.a]", "[backends.a]\napi_key = \" k\"", "backends.a.api_key"),
+        ("[backends.a]", "[backends.a]\napi_key = \"k \"", "backends.a.api_key"),
         (
             "[backends.a]",
             "[backends.a]\napi_key = \"k\"\nheaders = { Authorization = \"Bearer other\" }",
