@@ -48,6 +48,14 @@ fn address(text: &str) -> Result<String, String> {
     Ok(text.strip_suffix("/v1").unwrap_or(text).to_owned())
 }
 
+/// An address without the user and the password that may stand before its host.
+fn anonymous(url: &str) -> String {
+    let begin = url.find("://").map_or(0, |at| at + "://".len());
+    let end = url[begin..].find('/').map_or(url.len(), |at| begin + at);
+    let host = url[begin..end].rfind('@').map_or(begin, |at| begin + at + 1);
+    format!("{}{}", &url[..begin], &url[host..])
+}
+
 /// A time of some length.
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let time = text.parse().ok().and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -111,7 +119,7 @@ impl Client {
         };
         let done = timeout(self.server.timeout, work).await;
         let done = done.unwrap_or_else(|_| Err(format!("{} {:?}", self.lang.no_answer_within(), self.server.timeout)));
-        done.map_err(|why: String| format!("{} {}: {why}", self.base(path), self.lang.cannot_be_asked()))
+        done.map_err(|why: String| format!("{} {}: {why}", anonymous(self.base(path)), self.lang.cannot_be_asked()))
     }
 
     /// Asks one backend, by pin; once more where its model knows the limit by another name.

@@ -45,6 +45,9 @@ async fn a_greenroom_that_cannot_be_asked_is_no_backend_that_fails() {
         let said = said(&[&["check", "--url", &url, "--token", TOKEN][..], names].concat(), "").await;
         assert_eq!(said.code, Some(0), "{names:?}: {said:?}");
     }
+    let known = gone.replace("http://", "http://me:pass@word@");
+    let said = said(&["check", "--url", &known, "--token", TOKEN], "").await;
+    assert!(said.err.contains(&gone) && !said.err.contains("word") && !said.err.contains("me:"), "{said:?}");
 }
 
 #[tokio::test]
