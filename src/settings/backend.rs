@@ -4,8 +4,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
-use memchr::memmem;
-
 use super::{
     Address, Secret,
     headers::{is_header_value, read_headers},
@@ -65,9 +63,6 @@ pub struct Deadlines {
     pub total: Duration,
 }
 
-/// Shortest secret that is looked for in what a backend says: a shorter one is none, and may be part of any word.
-const SECRET: usize = 8;
-
 /// One configured backend.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Backend {
@@ -114,26 +109,6 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Whether something that it says has one of its own secrets in it.
-    pub fn echoes(&self, said: &[u8]) -> bool {
-        self.secrets().any(|secret| memmem::find(said, secret.as_bytes()).is_some())
-    }
-
-    /// Takes its own secrets out of what it says; whether there were any.
-    pub fn hush(&self, said: &mut String) -> bool {
-        let echoes = self.echoes(said.as_bytes());
-        for secret in self.secrets().filter(|_| echoes) {
-            *said = said.replace(secret, "…");
-        }
-        echoes
-    }
-
-    /// Its key, and what its own headers carry behind the name of a scheme.
-    fn secrets(&self) -> impl Iterator<Item = &str> {
-        let all = self.api_key.iter().chain(self.headers.values());
-        all.filter_map(|value| value.reveal().rsplit(' ').next()).filter(|secret| secret.len() >= SECRET)
-    }
-
     /// The header that carries the key.
     pub fn key_header(&self) -> &'static str {
         key_header(self.protocol, self.style)

@@ -3,6 +3,7 @@
 mod address;
 mod backend;
 mod doubts;
+mod echo;
 mod headers;
 mod history;
 mod limits;
