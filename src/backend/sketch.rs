@@ -81,6 +81,7 @@ impl Sketch {
     /// Of whole buckets' counts and the sum of all, seconds; `None` if they are not of these bounds. Each bucket's durations
     /// are taken for equal, and for as far from its middle as the sum says.
     pub fn of_counts(bounds: &'static [f64], counts: &[u64], seconds: f64) -> Option<Self> {
+        (counts.len() == bounds.len() + 1).then_some(())?;
         let middle = |n: usize| {
             let Range { start, end } = extent(bounds, n);
             if end.is_finite() { f64::midpoint(start, end) } else { start }
@@ -92,8 +93,7 @@ impl Sketch {
             let each = (middle(n) * scale).clamp(start, end);
             (*count > 0).then(|| Part(n * PARTS + within(bounds, n, each), *count, each * *count as f64))
         };
-        let fits = counts.len() == bounds.len() + 1 && scale.is_finite();
-        fits.then(|| Self { bounds, parts: counts.iter().enumerate().filter_map(part).collect() })
+        scale.is_finite().then(|| Self { bounds, parts: counts.iter().enumerate().filter_map(part).collect() })
     }
 
     /// What to write down.
@@ -237,7 +237,7 @@ mod tests {
         let sketch = Sketch::of_counts(REQUEST, &counts, 40.0 * 0.09).expect("it fits");
         assert_eq!((sketch.histogram().counts.as_slice(), sketch.total()), (&counts[..], 40));
         assert!((sketch.quantile(0.99).expect("filled") - 0.09).abs() < 1e-9, "{sketch:?}");
-        assert_eq!(Sketch::of_counts(REQUEST, &counts[1..], 1.0), None);
+        assert_eq!([&counts[1..], &[1; REQUEST.len() + 2]].map(|c| Sketch::of_counts(REQUEST, c, 1.0)), [None, None]);
         assert_eq!(Sketch::of_counts(REQUEST, &counts, f64::NAN), None);
     }
 

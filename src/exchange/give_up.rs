@@ -122,7 +122,7 @@ fn passes(class: Class) -> bool {
 /// last that may be over the next time, else the last.
 fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
     let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
-    let lasts = |f: &Failed| shuts_out(f) || f.class == Class::ProviderModelMissing;
+    let lasts = |f: &Failed| shuts_out(f) || matches!(f.class, Class::ProviderModelMissing | Class::ProviderDenied);
     let own = failures.iter().rposition(is_own);
     let soonest = || {
         let wait = |n: &usize| failures[*n].retry_after.unwrap_or(Duration::MAX);
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_may_be_over_the_next_time_is_told_before_what_lasts() {
-        for lasting in [Class::ProviderAuth, Class::ProviderQuota, Class::ProviderModelMissing] {
+        for lasting in [Class::ProviderAuth, Class::ProviderQuota, Class::ProviderModelMissing, Class::ProviderDenied] {
             for mishap in [Class::ProviderServer, Class::ProviderTransport, Class::ProviderTimeoutTtft] {
                 let (lasting, mishap) = (Failed::new(lasting, ""), Failed::new(mishap, ""));
                 for order in [vec![mishap.clone(), lasting.clone()], vec![lasting, mishap.clone()]] {

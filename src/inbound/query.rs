@@ -1,10 +1,9 @@
 //! Owns which parameters of a client's URL go on to a backend: plain ones, and none that look like a credential.
 
+use crate::settings::is_credential;
+
 /// Most bytes of them: a URL goes on whole or not at all.
 const LONGEST: usize = 512;
-
-/// What names of credentials have in them (`key`, `api_key`, `access_token`, `X-Amz-Signature`).
-const SECRET: [&str; 8] = ["key", "token", "auth", "secret", "pass", "cred", "sig", "session"];
 
 /// The parameters that go on, as they came.
 pub(super) fn passed_on(query: &str) -> Box<str> {
@@ -19,8 +18,7 @@ fn goes_on(parameter: &str) -> bool {
     // What is escaped could be any name, and to some servers a ';' ends a parameter as '&' does.
     let is_plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.[]".contains(&b));
     let is_sound = parameter.bytes().all(|b| b.is_ascii_graphic() && !b";#\"<>\\^`{|}".contains(&b));
-    let name = name.to_ascii_lowercase();
-    is_plain && is_sound && !SECRET.iter().any(|word| name.contains(word))
+    is_plain && is_sound && !is_credential(name)
 }
 
 #[cfg(test)]

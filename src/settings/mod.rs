@@ -33,7 +33,7 @@ pub use self::{
     plan::Plan,
     price::{Money, Price},
     schema::schema,
-    secret::Secret,
+    secret::{Secret, is_credential},
     section::Problem,
     server::{Failover, Server},
     source::{Print, Source},

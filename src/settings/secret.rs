@@ -18,6 +18,15 @@ impl Secret {
     }
 }
 
+/// What names of credentials have in them (`key`, `api_key`, `access_token`, `X-Amz-Signature`).
+const CREDENTIALS: [&str; 9] = ["key", "token", "auth", "secret", "pass", "cred", "sig", "session", "cookie"];
+
+/// Whether what has this name, of a header or a parameter, is a credential by it.
+pub fn is_credential(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    CREDENTIALS.iter().any(|word| name.contains(word))
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -163,7 +163,7 @@ impl Scrape {
                 let mut counts =
                     vec![("none", outcomes.good()), ("caller_cancelled", get(&outcomes.cancelled)), let_go];
                 for class in Class::ALL {
-                    // Two classes share a label.
+                    // Some classes share a label.
                     match counts.iter_mut().find(|(label, _)| *label == class.as_str()) {
                         Some((_, count)) => *count += outcomes.of(class),
                         None => counts.push((class.as_str(), outcomes.of(class))),

@@ -186,6 +186,11 @@ mod tests {
             (fault(403, "", "", ""), Class::ProviderDenied),
             (fault(403, "", "", "Blocked: \"no permission\""), Class::ProviderDenied),
             (fault(403, "", "", "This account is suspended."), Class::ProviderAuth),
+            (
+                fault(403, "", "", "You do not have permission to access the File x or it may not exist."),
+                Class::ProviderDenied,
+            ),
+            (fault(403, "", "", "Request Blocked by content policy"), Class::ProviderContentFilter),
             (fault(409, "", "invalid_api_key", ""), Class::ProviderAuth),
             (fault(408, "", "", ""), Class::ProviderServer),
             (fault(302, "", "", ""), Class::ProviderInvalid),

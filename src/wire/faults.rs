@@ -50,6 +50,8 @@ const ACCOUNT: [&str; 9] = [
     "permission",
     "subscription",
 ];
+/// What only a client names, in the words in which Google denies it, in lower case.
+const CLIENTS: [&str; 2] = ["permission to access the file", "cachedcontent"];
 /// How messages begin that say, with a status for something else, that there is no such model, or none for us, in lower case:
 /// `DeepSeek`, Alibaba, Bedrock.
 const NO_MODEL: [&str; 4] =
@@ -135,9 +137,8 @@ pub fn is_filtered(fault: &Fault) -> bool {
 
 /// Whether a denial is a moderator's, who found something in the prompt: `OpenRouter`, xAI and guards before models tell it so.
 pub fn is_flagged(fault: &Fault) -> bool {
-    ["input was flagged", "violates usage guidelines", "blocked by content"]
-        .iter()
-        .any(|words| fault.message.contains(words))
+    let said = fault.message.to_ascii_lowercase();
+    ["input was flagged", "violates usage guidelines", "blocked by content"].iter().any(|words| said.contains(words))
 }
 
 /// Whether a denial is of a key or of its account, as far as the words tell. What is quoted may be the client's own, who could
@@ -145,7 +146,12 @@ pub fn is_flagged(fault: &Fault) -> bool {
 pub fn denies_the_account(fault: &Fault) -> bool {
     let said = fault.message.to_ascii_lowercase();
     let own = said.split(['"', '`']).next().and_then(|own| own.split(" '").next()).unwrap_or_default();
-    ACCOUNT.iter().any(|words| own.contains(words))
+    !denies_what_is_named(&said) && ACCOUNT.iter().any(|words| own.contains(words))
+}
+
+/// Whether a denial, in lower case, is of something of Google's that only a client names.
+pub(super) fn denies_what_is_named(said: &str) -> bool {
+    CLIENTS.iter().any(|words| said.contains(words))
 }
 
 /// Whether a "not found" is about something that the request names (a file, a thread, an earlier answer), and not about the

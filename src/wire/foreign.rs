@@ -209,6 +209,9 @@ mod tests {
                 assert!(wanted || cleared(Dialect::Messages, &[], body.as_bytes()).is_none(), "{body}");
             }
         }
+        // What a tool is given has the name of a proof, and stands for none.
+        let signed = turn(&unsigned, "toolu_01").to_string().replace("\"note\":", "\"signature\":\"fn f()\",\"note\":");
+        assert!(suspected(Dialect::Messages, &[], signed.as_bytes()), "{signed}");
     }
 
     #[test]

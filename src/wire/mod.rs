@@ -55,6 +55,7 @@ mod scan;
 mod schema;
 #[cfg(test)]
 mod second_readers;
+mod signature;
 pub mod sse;
 #[cfg(test)]
 mod sse_tests;

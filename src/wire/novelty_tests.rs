@@ -216,3 +216,21 @@ fn the_sequence_that_a_server_stopped_at_is_told_whole_and_streamed_if_the_clien
         }
     }
 }
+
+#[test]
+fn calls_that_a_server_does_not_end_have_their_arguments() {
+    let begin = |at: u8| {
+        let block = json!({"type": "tool_use", "id": format!("t{at}"), "name": "f", "input": {}});
+        json!({"type": "content_block_start", "index": at, "content_block": block})
+    };
+    let frames = [
+        json!({"type": "message_start", "message": {"id": "i", "model": "m"}}),
+        begin(0),
+        begin(1),
+        json!({"type": "message_delta", "delta": {"stop_reason": "tool_use"}}),
+        json!({"type": "message_stop"}),
+    ];
+    let events = streamed(Protocol::Anthropic, Dialect::Responses, &frames);
+    let output = events.last().expect("an end")["response"]["output"].as_array().expect("items");
+    assert_eq!(output.iter().map(|item| item["arguments"].as_str()).collect::<Vec<_>>(), [Some("{}"); 2], "{events:?}");
+}

@@ -15,11 +15,13 @@ const CALL: &str = "toolu_";
 /// Whether a look at the bytes finds what `keep` might change: a thought without a signature, one that is not Anthropic's, or the
 /// result of another's call. In a history of Anthropic's own, as all of Claude Code's requests bring one, it finds none.
 pub(super) fn suspected(body: &[u8]) -> bool {
-    let is_others = |proof: &[u8]| !str::from_utf8(proof).is_ok_and(is_anthropics);
+    // What a tool is given may have the name of a proof, and is none: it does not look like one.
+    let is_base64 = |proof: &&str| proof.bytes().all(|b| b.is_ascii_alphanumeric() || b"+/=-_".contains(&b));
+    let is_others = |proof: &[u8]| !str::from_utf8(proof).ok().filter(is_base64).is_some_and(is_anthropics);
     // `srvtoolu_` is of its own tools.
     let is_own_call = |id: &[u8]| id.strip_prefix(b"srv").unwrap_or(id).starts_with(CALL.as_bytes());
     let thoughts = texts_of(body, "\"type\"").filter(|kind| *kind == b"thinking").count();
-    texts_of(body, "\"signature\"").count() < thoughts
+    texts_of(body, "\"signature\"").count() != thoughts
         || texts_of(body, "\"signature\"").any(is_others)
         || !texts_of(body, "\"tool_use_id\"").all(is_own_call)
 }

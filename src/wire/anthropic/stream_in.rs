@@ -93,6 +93,7 @@ impl StreamReader for Reader {
                 let delta = event.delta.unwrap_or_default();
                 let details = delta.stop_details.and_then(|d| d.explanation);
                 if let Some(reason) = course::said(delta.stop_reason.map(|t| t.0)) {
+                    self.close_all(out)?;
                     self.calls.end(out);
                     if let Some(text) = details.filter(|_| reason == "refusal") {
                         out.push(ChatEvent::Refusal(text.0));
@@ -105,9 +106,7 @@ impl StreamReader for Reader {
                 out.push(ChatEvent::Usage(self.usage.into()));
             }
             "message_stop" => {
-                for (_, block) in std::mem::take(&mut self.open) {
-                    self.close(block, out)?;
-                }
+                self.close_all(out)?;
                 out.push(ChatEvent::End);
             }
             "error" => out.push(ChatEvent::Fault(fault::detail(event.error.as_ref().unwrap_or(&Value::Null)))),
@@ -119,6 +118,11 @@ impl StreamReader for Reader {
 }
 
 impl Reader {
+    /// Closes what the provider left open, as some do.
+    fn close_all(&mut self, out: &mut Vec<ChatEvent<'_>>) -> Result<(), Malformed> {
+        std::mem::take(&mut self.open).into_iter().try_for_each(|(_, block)| self.close(block, out))
+    }
+
     fn start<'a>(&mut self, index: u64, block: RawBlock<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let state = match block.kind.0.as_ref() {
             "text" => {

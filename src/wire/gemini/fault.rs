@@ -4,13 +4,10 @@ use serde_json::Value;
 
 use super::super::{
     Fault,
-    faults::refine,
+    faults::{denies_what_is_named, refine},
     google_limits::heed,
     json::{list, text},
 };
-
-/// What only a client names, in the words in which Google denies it, in lower case.
-const CLIENTS: [&str; 2] = ["permission to access the file", "cachedcontent"];
 
 /// Reads an error body, whatever it is.
 pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
@@ -35,9 +32,7 @@ pub(crate) fn detail(error: &Value) -> Fault {
     let (status, kind, code) = match name {
         "RESOURCE_EXHAUSTED" => (429, "rate_limit_error", "rate_limit_exceeded"),
         // Google does not tell whether what a client names is another's or nobody's.
-        "PERMISSION_DENIED" if CLIENTS.iter().any(|of| about.contains(of)) => {
-            (404, "invalid_request_error", "not_found")
-        }
+        "PERMISSION_DENIED" if denies_what_is_named(&about) => (404, "invalid_request_error", "not_found"),
         "UNAUTHENTICATED" | "PERMISSION_DENIED" => (401, "authentication_error", "invalid_api_key"),
         "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => {
             (400, "invalid_request_error", "invalid_request")
