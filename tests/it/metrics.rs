@@ -60,9 +60,12 @@ async fn failing_and_working() -> (Upstream, Upstream, Proxy) {
 #[tokio::test]
 async fn every_request_attempt_failover_and_token_is_counted_where_it_belongs() {
     let (_failing, _working, proxy) = failing_and_working().await;
-    for _ in 0..3 {
+    for _ in 0..2 {
         assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
     }
+    // Its actor hears of the second failure by a message, which the next request must not overtake.
+    proxy.until("bad", "its gate is shut", |report| report["state"] == "open").await;
+    assert_eq!(proxy.chat(HELLO_STREAM).await.status(), 200);
     assert_eq!(proxy.chat(HELLO).await.status(), 200);
     let good = |name: &str, more: &str| format!("greenroom_{name}{{backend=\"good\",model=\"m\"{more}}}");
     let ok = |stream: &str| {
