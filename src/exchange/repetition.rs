@@ -30,7 +30,7 @@ pub(super) fn bearing(had: &str, blank: &str, said: &str, ended: bool) -> Bearin
     if own.starts_with(beginning) {
         // A short text, or one that has said this twice itself, may have it once more without being repeated.
         let is_short = beginning.len() == text.len();
-        let recurs = memmem::find(&text.as_bytes()[1..], beginning.as_bytes()).is_some();
+        let recurs = text.as_bytes().get(1..).is_some_and(|rest| memmem::find(rest, beginning.as_bytes()).is_some());
         let is_exact = had.starts_with(&said[..lead + beginning.len()]);
         return if is_exact && !is_short && !recurs { Bearing::Repeats } else { Bearing::Neither };
     }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn what_may_be_more_of_the_same_is_taken_neither_for_that_nor_for_a_repetition() {
         let laughs = "ha".repeat(50);
-        for (had, said) in [("ha", "ha!"), ("The cat.", "The cat. "), (&laughs, &laughs)] {
+        for (had, said) in [("", "ha"), ("ha", "ha!"), ("The cat.", "The cat. "), (&laughs, &laughs)] {
             assert_eq!(of(had, said), Bearing::Neither, "{had}");
         }
     }
