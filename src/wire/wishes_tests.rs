@@ -10,6 +10,8 @@ use super::{
 };
 
 const GEMINI: (Protocol, &str) = (Protocol::Gemini, "gemini-3-pro");
+/// The last that takes penalties.
+const GEMINI_2: (Protocol, &str) = (Protocol::Gemini, "gemini-2.0-flash");
 
 /// Whether a backend that is set to refuse what it cannot be told refuses this.
 fn is_refused(dialect: Dialect, (protocol, model): (Protocol, &str), body: &Value) -> bool {
@@ -56,7 +58,7 @@ fn a_number_that_a_provider_does_not_take_is_the_nearest_that_it_does_and_refuse
         (GEMINI, json!({"temperature": -1}), "temperature below 0", "/generationConfig/temperature", 0.0),
         (GEMINI, json!({"temperature": 2.5}), "temperature above 2", "/generationConfig/temperature", 2.0),
         (
-            GEMINI,
+            GEMINI_2,
             json!({"frequency_penalty": -3}),
             "frequency_penalty below -2",
             "/generationConfig/frequencyPenalty",
@@ -70,7 +72,25 @@ fn a_number_that_a_provider_does_not_take_is_the_nearest_that_it_does_and_refuse
     }
     let most =
         asked(Dialect::Chat, json!({"temperature": 2, "top_p": 1, "frequency_penalty": 2, "presence_penalty": -2}));
-    assert!(!is_refused(Dialect::Chat, GEMINI, &most));
+    assert!(!is_refused(Dialect::Chat, GEMINI_2, &most));
+}
+
+#[test]
+fn penalties_are_left_out_for_geminis_that_refuse_them_and_one_of_nothing_is_none() {
+    let wish = |penalty: f64| {
+        asked(Dialect::Chat, json!({"frequency_penalty": penalty, "presence_penalty": penalty, "temperature": 1}))
+    };
+    let only = json!({"temperature": 1.0});
+    for model in ["gemini-2.5-flash", "gemini-3-pro-preview", "gemini-flash-latest"] {
+        let to = (Protocol::Gemini, model);
+        let (out, dropped) = sent(Dialect::Chat, to, &wish(0.5));
+        assert_eq!((&out["generationConfig"], dropped.len()), (&only, 2), "{model}: {dropped:?}");
+        assert!(is_refused(Dialect::Chat, to, &wish(0.5)), "{model}");
+        let (out, dropped) = sent(Dialect::Chat, to, &wish(0.0));
+        assert_eq!((&out["generationConfig"], dropped), (&only, vec![]), "{model}");
+    }
+    let (out, dropped) = sent(Dialect::Chat, GEMINI_2, &wish(0.5));
+    assert_eq!((&out["generationConfig"]["presencePenalty"], dropped), (&json!(0.5), vec![]));
 }
 
 #[test]

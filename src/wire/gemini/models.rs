@@ -31,6 +31,11 @@ impl Model {
         self.version.is_none_or(|v| v >= (3, 0))
     }
 
+    /// Takes penalties; later ones answer "Penalty is not enabled for this model".
+    pub(crate) fn takes_penalties(self) -> bool {
+        self.version.is_some_and(|v| v < (2, 5))
+    }
+
     /// It draws, and of its words, too, it wants a proof back.
     pub(crate) fn proves_words(self) -> bool {
         self.image && self.is_third()

@@ -80,7 +80,11 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
         ("frequency_penalty", "frequencyPenalty", request.frequency_penalty, -2.0, 1.99),
         ("presence_penalty", "presencePenalty", request.presence_penalty, -2.0, 1.99),
     ] {
-        if let Some(value) = value {
+        if name.ends_with("penalty") && !model.takes_penalties() {
+            if value.is_some_and(|penalty| penalty != 0.0) {
+                note(&mut request.losses, name, Weight::Hint);
+            }
+        } else if let Some(value) = value {
             config.insert(own.into(), within(name, value, low, high, &mut request.losses).into());
         }
     }
