@@ -165,7 +165,7 @@ fn object(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &m
     };
     let open = match rest.shift_remove("additionalProperties") {
         Some(Value::Bool(false)) => false,
-        Some(Value::Object(others)) if !others.is_empty() => true,
+        Some(Value::Bool(true) | Value::Object(_)) => true,
         // Unnamed members are what there is, or might be.
         _ => members.is_empty(),
     };
@@ -252,6 +252,8 @@ mod tests {
             json!({"type": "object"}),
             json!({"type": "object", "properties": {}, "patternProperties": {"^x": {"type": "string"}}}),
             json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {"type": "string"}}),
+            json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": true}),
+            json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": {}}),
             json!({"title": "Anything"}),
             json!(true),
             json!({"allOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}]}),
