@@ -234,3 +234,19 @@ fn calls_that_a_server_does_not_end_have_their_arguments() {
     let output = events.last().expect("an end")["response"]["output"].as_array().expect("items");
     assert_eq!(output.iter().map(|item| item["arguments"].as_str()).collect::<Vec<_>>(), [Some("{}"); 2], "{events:?}");
 }
+
+#[test]
+fn an_empty_text_is_no_item_of_a_response_whole_or_streamed() {
+    let call = json!({"type": "tool_use", "id": "t", "name": "f", "input": {}});
+    let text = json!({"type": "text", "text": ""});
+    let whole = json!({"type": "message", "id": "m", "model": "c", "content": [text, call], "stop_reason": "tool_use"});
+    let (out, _) =
+        reply(Protocol::Anthropic, Dialect::Responses, whole.to_string().as_bytes(), &context()).expect("a reply");
+    let out: Value = serde_json::from_slice(&out).expect("JSON");
+    let mut frames = vec![json!({"type": "message_start", "message": {"id": "m", "model": "c"}})];
+    frames.extend([start(0, &text), stop(0), start(1, &call), stop(1)]);
+    frames.extend(ended("tool_use"));
+    let events = streamed(Protocol::Anthropic, Dialect::Responses, &frames);
+    let last = &events.last().expect("an event")["response"]["output"];
+    assert_eq!((&out["output"], last.as_array().map(Vec::len)), (last, Some(1)));
+}

@@ -20,6 +20,8 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     let (mut output, mut content, mut calls): (Vec<Value>, Vec<Value>, u32) = (Vec::new(), Vec::new(), 0);
     for part in &reply.parts {
         match part {
+            // As in a stream, of which an empty text is no part.
+            Part::Text { text, .. } | Part::Refusal(text) if text.is_empty() => continue,
             Part::Text { text, .. } => {
                 content.push(text_part(text));
                 continue;
