@@ -173,9 +173,17 @@ impl Source {
         Self::Data { mime: mime.to_owned(), data: data.into() }
     }
 
-    /// Reads a file's data: a URL, or plain base64 of what the file's name tells.
+    /// Reads a file's data: a URL, or plain base64. What it is, its name tells where nothing else does.
     pub(crate) fn of_file(data: String, name: Option<&str>) -> Self {
-        if data.starts_with("data:") { Self::from_url(&data) } else { Self::data(mime::of_file(name), data) }
+        if !data.starts_with("data:") {
+            return Self::data(mime::of_file(name), data);
+        }
+        match (Self::from_url(&data), mime::of_name(name)) {
+            (Self::Data { mime, data }, Some(named)) if mime.eq_ignore_ascii_case(mime::BYTES) => {
+                Self::data(named, data)
+            }
+            (source, _) => source,
+        }
     }
 
     /// Reads a URL, `data:` ones into their parts.
@@ -183,7 +191,7 @@ impl Source {
         let data = url.strip_prefix("data:").and_then(|rest| {
             let (head, data) = rest.split_once(',')?;
             let mime = head.strip_suffix(";base64")?.split(';').next().filter(|mime| !mime.is_empty());
-            Some(Self::data(mime.unwrap_or("application/octet-stream"), data))
+            Some(Self::data(mime.unwrap_or(mime::BYTES), data))
         });
         data.unwrap_or_else(|| Self::Url(url.to_owned()))
     }

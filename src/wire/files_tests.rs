@@ -26,6 +26,37 @@ fn files_that_are_text_go_to_anthropic_as_text_and_others_but_pdf_do_not_go() {
 }
 
 #[test]
+fn what_is_text_by_another_name_goes_to_anthropic_as_text_too() {
+    let sent_as = |mime: &str| {
+        let file = json!({"type": "input_file", "filename": "a", "file_data": format!("data:{mime};base64,e30=")});
+        made(Dialect::Responses, CLAUDE, &json!({"input": [{"role": "user", "content": [file]}]})).is_ok()
+    };
+    for mime in
+        ["application/json", "application/ld+json", "application/atom+xml", "application/x-ndjson", "TEXT/plain"]
+    {
+        assert!(sent_as(mime), "{mime}");
+    }
+    for mime in ["application/zip", "application/octet-stream", "font/ttf"] {
+        assert!(!sent_as(mime), "{mime}");
+    }
+}
+
+#[test]
+fn a_document_without_a_word_is_no_part_of_a_message() {
+    let document = |title: Value| json!({"type": "document", "title": title, "source": {"type": "text", "media_type": "text/plain", "data": " "}});
+    let content = |title: Value| blocks(&json!([document(title), {"type": "text", "text": "q"}]));
+    let gemini = (Protocol::Gemini, "gemini-3-pro");
+    let parts = |title: Value| sent(Dialect::Messages, gemini, &content(title)).0["contents"][0]["parts"].clone();
+    assert_eq!(parts(Value::Null), json!([{"text": "q"}]));
+    assert_eq!(
+        parts("a.txt".into()),
+        json!([{"text": "a.txt\n\n "}, {"text": "q"}]),
+        "that it is empty says something"
+    );
+    assert_eq!(sent(Dialect::Messages, GPT, &content(Value::Null)).0["messages"][0]["content"], "q");
+}
+
+#[test]
 fn a_documents_title_and_context_reach_models_that_know_no_documents() {
     let document = json!({"type": "document", "title": "Tides", "context": "A school book.",
         "source": {"type": "text", "media_type": "text/plain", "data": "Twice a day."}});
@@ -43,11 +74,23 @@ fn an_image_that_is_an_upload_at_another_provider_is_refused() {
 
 #[test]
 fn a_file_whose_sender_does_not_say_what_it_is_is_known_by_its_name() {
-    let part = |name: &str| json!({"type": "input_file", "filename": name, "file_data": "YSxiCg=="});
+    let part = |name: &str, data: &str| json!({"type": "input_file", "filename": name, "file_data": data});
+    let gpt = |part: Value| {
+        let body = json!({"input": [{"role": "user", "content": [part]}]});
+        sent(Dialect::Responses, GPT, &body).0["messages"][0]["content"][0]["file"]["file_data"].clone()
+    };
+    // That it is bytes says nothing.
+    for (said, name, want) in [
+        ("application/octet-stream", "a.pdf", "application/pdf"),
+        ("", "a.csv", "text/csv"),
+        ("application/octet-stream", "a", "application/octet-stream"),
+        ("text/plain", "a.csv", "text/plain"),
+    ] {
+        let data = gpt(part(name, &format!("data:{said};base64,YSxiCg==")));
+        assert_eq!(data, format!("data:{want};base64,YSxiCg=="), "{said} {name}");
+    }
     for (name, want) in [("a.CSV", "text/csv"), ("a.pdf", "application/pdf"), ("a", "application/pdf")] {
-        let body = json!({"input": [{"role": "user", "content": [part(name)]}]});
-        let data = sent(Dialect::Responses, GPT, &body).0["messages"][0]["content"][0]["file"]["file_data"].clone();
-        assert_eq!(data, format!("data:{want};base64,YSxiCg=="));
+        assert_eq!(gpt(part(name, "YSxiCg==")), format!("data:{want};base64,YSxiCg=="));
         let file = json!({"type": "file", "file": {"filename": name, "file_data": "YSxiCg=="}});
         let body = json!({"messages": [{"role": "user", "content": [file]}]});
         let (gemini, _) = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &body);

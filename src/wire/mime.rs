@@ -1,8 +1,24 @@
-//! Owns what a file is whose sender did not say, told by its name.
+//! Owns what a file is: by its name where its sender did not say, and whether that is text.
+
+/// The type of a file of which nothing is said but that it is bytes.
+pub(crate) const BYTES: &str = "application/octet-stream";
 
 /// The type of a file in base64: a PDF, which is what files mostly are, unless its name tells otherwise.
 pub(crate) fn of_file(name: Option<&str>) -> &'static str {
-    name.and_then(by_ending).unwrap_or("application/pdf")
+    of_name(name).unwrap_or("application/pdf")
+}
+
+/// The type of a file, if its name tells.
+pub(crate) fn of_name(name: Option<&str>) -> Option<&'static str> {
+    name.and_then(by_ending)
+}
+
+/// Whether a type is of text, whatever is written in it (RFC 6839 for the suffixes).
+pub(crate) fn is_text(mime: &str) -> bool {
+    const NAMED: [&str; 8] = ["json", "x-ndjson", "jsonl", "xml", "yaml", "x-yaml", "javascript", "sql"];
+    let mime = mime.to_ascii_lowercase();
+    let Some(kind) = mime.strip_prefix("application/") else { return mime.starts_with("text/") };
+    NAMED.contains(&kind) || kind.ends_with("+json") || kind.ends_with("+xml")
 }
 
 /// The type of what a URL leads to, if its path tells.

@@ -213,7 +213,7 @@ pub(crate) fn words(part: &Part) -> Option<&str> {
 fn is_empty(part: &Part, target: Protocol) -> bool {
     match part {
         Part::Text { text, signature } => text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none(),
-        Part::Refusal(text) => text.trim().is_empty(),
+        Part::Refusal(text) | Part::File { source: Source::Text(text), name: None } => text.trim().is_empty(),
         Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
         Part::Redacted(_) | Part::CacheMark(_) => target != Protocol::Anthropic,
         _ => false,

@@ -7,6 +7,7 @@ use super::super::{
     Protocol,
     chat::{ChatRequest, Part, Signature, Source, Weight},
     json::{arguments, note, text},
+    mime,
     turns::words,
 };
 
@@ -86,11 +87,11 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
     })
 }
 
-/// The source of a document: of what comes in base64 only PDF is taken, and text as text (API reference,
+/// The source of a document: of what comes in base64 only PDF is taken, and what is text as plain text (API reference,
 /// `DocumentBlockParam`).
 fn document(source: &Source) -> Option<Value> {
     match source {
-        Source::Data { mime, data } if mime.starts_with("text/") => {
+        Source::Data { mime, data } if mime::is_text(mime) => {
             let text = String::from_utf8(STANDARD.decode(data).ok()?).ok()?;
             Some(media(&Source::Text(text)))
         }
