@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    tests_support::{context, kept, streamed},
+    tests_support::{context, kept, sent, streamed},
     translate::{Dialect, reply},
 };
 
@@ -96,5 +96,17 @@ fn a_text_of_several_proofs_is_told_the_last_and_once() {
     for message in told(&[text("a", "S1"), text("b", "S2"), image(None)]) {
         let proof = message.pointer("/extra_content/google/thought_signature");
         assert_eq!((&message["content"], proof), (&json!("ab"), Some(&json!("S2"))), "{message}");
+    }
+}
+
+#[test]
+fn a_turn_of_nothing_but_images_is_a_turn_where_images_are_not_taken() {
+    let url = json!({"type": "image_url", "image_url": {"url": "data:image/png;base64,QUJD"}});
+    let user = json!({"role": "user", "content": "q"});
+    let turns = json!({"messages": [user, {"role": "assistant", "content": null, "images": [url]}, user]});
+    for to in [(Protocol::Openai, "mistral-small"), (Protocol::Openai, "gpt-4o")] {
+        let (out, dropped) = sent(Dialect::Chat, to, &turns);
+        assert_eq!(out["messages"], json!([user, {"role": "assistant", "content": "[image]"}, user]));
+        assert_eq!(dropped, ["messages[].content[] of the assistant"]);
     }
 }

@@ -36,6 +36,8 @@ mod ids;
 #[cfg(test)]
 mod images_tests;
 mod json;
+#[cfg(test)]
+mod last_thoughts_tests;
 pub mod limit;
 #[cfg(test)]
 mod losses_tests;

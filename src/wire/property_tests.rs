@@ -29,6 +29,10 @@ fn message() -> impl Strategy<Value = Value> {
     let id = prop_oneof![Just("a"), Just("b"), Just("c.d"), Just("")];
     let call = (id.clone(), prop_oneof![Just("{\"x\":1}"), Just(""), Just("nonsense")])
         .prop_map(|(id, args)| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": args}}));
+    let signature = prop_oneof![Just("sig"), Just("gemini:sig"), Just("openai:reasoning:mistral-small")];
+    let thought = (signature, 0..9_u64, 0..2_u64).prop_map(|(signature, text, calls)| {
+        json!({"type": "thinking", "thinking": "hm", "signature": signature, "after": {"text": text, "calls": calls}})
+    });
     prop_oneof![
         (prop_oneof![Just("system"), Just("developer"), Just("user"), Just("assistant")], text())
             .prop_map(|(role, text)| json!({"role": role, "content": text})),
@@ -38,6 +42,8 @@ fn message() -> impl Strategy<Value = Value> {
         ]})),
         (text(), proptest::collection::vec(call, 1..4))
             .prop_map(|(text, calls)| json!({"role": "assistant", "content": text, "tool_calls": calls})),
+        (text(), proptest::collection::vec(thought, 1..3))
+            .prop_map(|(text, thoughts)| json!({"role": "assistant", "content": text, "thinking_blocks": thoughts})),
         (id, text()).prop_map(|(id, text)| json!({"role": "tool", "tool_call_id": id, "content": text})),
     ]
 }
@@ -76,6 +82,7 @@ fn check_messages(body: &Value) {
         assert_eq!(role, if at % 2 == 0 { "user" } else { "assistant" }, "{body}");
         let content = message["content"].as_array().expect("blocks");
         assert!(!content.is_empty(), "{body}");
+        assert!(content.last().is_some_and(|block| block["type"] != "thinking"), "{body}");
         let results: Vec<&str> = content.iter().filter_map(|b| b["tool_use_id"].as_str()).collect();
         assert_eq!(results, std::mem::take(&mut open), "{body}");
         for (place, block) in content.iter().enumerate() {

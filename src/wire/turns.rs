@@ -59,7 +59,7 @@ pub(crate) enum Later {
 
 /// Arranges messages for a provider.
 pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, losses: &mut Vec<Loss>) -> Turns {
-    let unproven = |p: &Part| matches!(p, Part::Thinking { .. } | Part::Redacted(_)) && is_empty(p, target);
+    let unproven = |p: &Part| is_thought(p) && is_empty(p, target);
     if messages.iter().flat_map(|m| &m.parts).any(unproven) {
         note(losses, "messages[].thinking", Weight::Note);
     }
@@ -88,7 +88,8 @@ pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, lo
             _ => merged.push(Message { role, parts }),
         }
     }
-    merged.retain(|m| !m.parts.iter().all(is_mark));
+    // A turn that is nothing but a thought, as of an answer that was cut within it, no provider takes.
+    merged.retain(|m| !m.parts.iter().all(|p| is_mark(p) || is_thought(p)));
     let mut joined: Vec<Message> = Vec::new();
     for mut message in merged {
         // Results that an instruction parts from others are of one turn with those.
@@ -272,6 +273,10 @@ fn note_unsaid<'a>(parts: impl Iterator<Item = &'a Part>, target: Protocol, loss
 
 fn is_mark(part: &Part) -> bool {
     matches!(part, Part::CacheMark(_))
+}
+
+fn is_thought(part: &Part) -> bool {
+    matches!(part, Part::Thinking { .. } | Part::Redacted(_))
 }
 
 fn user(text: &str) -> Message {

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::super::json::{list, text};
+use super::{
+    super::json::{list, text},
+    blocks_out::is_thought,
+};
 
 /// The trial of Anthropic's API in which `block_binding` is a member of `thinking`.
 const BINDING: &str = "thinking-binding-controls-2026-08-01";
@@ -11,7 +14,7 @@ const BINDING: &str = "thinking-binding-controls-2026-08-01";
 /// requests, as their own providers let them, and could not go on with the conversation.
 pub(super) fn loosen(messages: &[Value], out: &mut Map<String, Value>) {
     let blocks = messages.iter().flat_map(|message| list(message, "content"));
-    if !blocks.into_iter().any(|block| text(block, "type").ends_with("thinking")) {
+    if !blocks.into_iter().any(is_thought) {
         return;
     }
     // Said aloud, thinking takes no forced call.

@@ -8,7 +8,7 @@ use super::super::{
     chat::{ChatRequest, Part, Signature, Source, Weight},
     json::{arguments, note, text},
     mime,
-    turns::words,
+    turns::{DREW, words},
 };
 
 /// Writes parts; a mark goes on the block before it, which thinking does not bear (Anthropic's guide to prompt caching).
@@ -17,7 +17,7 @@ pub(crate) fn blocks(parts: &[Part], request: &mut ChatRequest) -> Vec<Value> {
     for part in parts {
         match part {
             Part::CacheMark(mark) => {
-                if let Some(block) = out.last_mut().filter(|block| !text(block, "type").ends_with("thinking")) {
+                if let Some(block) = out.last_mut().filter(|block| !is_thought(block)) {
                     block["cache_control"] = mark.clone();
                 }
             }
@@ -85,6 +85,27 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
         Part::CacheMark(_) => return None,
     })
+}
+
+/// Leaves of an assistant's blocks what Claude takes for its own.
+pub(super) fn takeable(blocks: &mut Vec<Value>, request: &mut ChatRequest) {
+    let all = blocks.len();
+    // Claude makes no images.
+    blocks.retain(|block| block["type"] != "image");
+    let drew = blocks.len() < all;
+    // "The final block in an assistant message cannot be `thinking`."
+    while blocks.pop_if(|block| is_thought(block)).is_some() {}
+    if drew {
+        note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint);
+        if blocks.is_empty() {
+            blocks.push(json!({"type": "text", "text": DREW}));
+        }
+    }
+}
+
+/// Whether a block is thinking, encrypted or not.
+pub(super) fn is_thought(block: &Value) -> bool {
+    text(block, "type").ends_with("thinking")
 }
 
 /// The source of a document: of what comes in base64 only PDF is taken, and what is text as plain text (API reference,

@@ -12,7 +12,7 @@ use super::{
         turns::{Later, Takes, Turns, arrange},
     },
     binding,
-    blocks_out::blocks,
+    blocks_out::{blocks, is_thought, takeable},
     marks,
     models::{Generation, Quiet},
     tools_out::{Enforced, tools},
@@ -45,12 +45,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     for message in &arranged.turns {
         write_message(message, request, &mut messages);
     }
-    // A prefill may not end in white space.
-    if let Some(last) = messages.last_mut().filter(|m| m["role"] == "assistant")
-        && let Some(block) = last["content"].as_array_mut().and_then(|blocks| blocks.last_mut())
-        && let Some(trimmed) = block["text"].as_str().map(|t| t.trim_end().to_owned())
-    {
-        block["text"] = trimmed.into();
+    if let Some(last) = messages.last_mut().filter(|m| m["role"] == "assistant") {
+        prefill(last);
     }
     if generation.bound {
         binding::loosen(&messages, &mut out);
@@ -267,18 +263,22 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
     one_answer(request);
 }
 
+/// Makes the beginning of an answer one that is gone on with: without white space at its end, and without thoughts, thinking
+/// being off for it.
+fn prefill(message: &mut Value) {
+    let Some(blocks) = message["content"].as_array_mut() else { return };
+    blocks.retain(|block| !is_thought(block));
+    if let Some(block) = blocks.last_mut()
+        && let Some(trimmed) = block["text"].as_str().map(|t| t.trim_end().to_owned())
+    {
+        block["text"] = trimmed.into();
+    }
+}
+
 fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {
     let mut blocks = blocks(&message.parts, request);
     if message.role == Role::Assistant {
-        // Claude makes no images, and takes none for its own.
-        let all = blocks.len();
-        blocks.retain(|block| block["type"] != "image");
-        if blocks.len() < all {
-            note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint);
-            if blocks.is_empty() {
-                blocks.push(json!({"type": "text", "text": super::super::turns::DREW}));
-            }
-        }
+        takeable(&mut blocks, request);
     }
     if blocks.is_empty() {
         // Everything in it was lost; the loss is listed and the roles still alternate.

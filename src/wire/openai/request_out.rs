@@ -11,7 +11,7 @@ use super::{
         end_user,
         json::note,
         translate::Target,
-        turns::{Later, Takes, arrange},
+        turns::{DREW, Later, Takes, arrange},
     },
     echo,
     models::{Model, is_googles},
@@ -223,7 +223,8 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
         }
     }
     if text.is_empty() && refusal.is_empty() && calls.is_empty() {
-        return;
+        // Of images nothing is left, and the turns alternate.
+        DREW.clone_into(&mut text);
     }
     message.insert("content".into(), if text.is_empty() { Value::Null } else { text.into() });
     if !refusal.is_empty() {

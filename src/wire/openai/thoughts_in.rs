@@ -47,7 +47,9 @@ impl Thoughts {
             if let Part::Text { text, .. } = &mut part {
                 // Each byte is moved once, however many thoughts stand in the text.
                 let mut from = 0;
-                while let Some(thought) = self.due(passed + text.len() as u64) {
+                // Behind calls, too: those follow the text here, and none may stand last.
+                let before = passed + text.len() as u64;
+                while let Some(thought) = self.waiting.pop_front_if(|first| first.text < before) {
                     let at = usize::try_from(thought.text.saturating_sub(passed)).unwrap_or(usize::MAX);
                     let at = text.floor_char_boundary(at).max(from);
                     out.extend(Some(&text[from..at]).filter(|before| !before.is_empty()).map(Part::text));
