@@ -49,8 +49,8 @@ const BARS: u64 = 60;
 const LONGEST: &str = "100y";
 
 /// Columns of the CSV, as the answer names them.
-const COLUMNS: [&str; 9] =
-    ["at", "backend", "model", "attempts", "success", "caller_fault", "failure", "cancelled", "let_go"];
+const COLUMNS: [&str; 10] =
+    ["at", "backend", "model", "attempts", "success", "caller_fault", "failure", "cancelled", "let_go", "rescued"];
 
 pub(super) fn run(history: &History) -> ExitCode {
     run_work(async {

@@ -3,16 +3,19 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::{Ask, Connection},
-    eventually,
-    launch::Launch,
-    process::run,
-    proxy::{HELLO, HELLO_STREAM, Proxy},
-    script::{Answer, Gate},
-    settings::{Settings, TOKEN},
-    sse,
-    upstream::Upstream,
+use crate::{
+    rescue,
+    support::{
+        client::{Ask, Connection},
+        eventually,
+        launch::Launch,
+        process::run,
+        proxy::{HELLO, HELLO_STREAM, Proxy},
+        script::{Answer, Gate},
+        settings::{Settings, TOKEN},
+        sse,
+        upstream::Upstream,
+    },
 };
 
 /// Of a prompt 2.5 dollars a million tokens, of what was cached half, of answers 10.
@@ -85,6 +88,29 @@ async fn what_a_request_costs_is_told_wherever_it_is_told_of() {
     eventually("both costs in history", history).await;
     let explained = proxy.ask(&Ask::chat(HELLO).bearer(TOKEN).header("x-greenroom-explain", "1")).await;
     assert_eq!(explained.json()["greenroom"]["cost_usd"], 0.003);
+}
+
+#[tokio::test]
+async fn a_rescue_is_told_of_who_broke_off_and_its_tokens_are_of_who_took_over() {
+    let words = Answer::stream().chunk(sse::text(&rescue::story())).chunk(sse::finish());
+    let rescuer = Upstream::always(words.chunk(sse::usage(7, 3)).chunk(sse::DONE).end()).await;
+    let bad = Upstream::always(rescue::cut(40)).await;
+    let settings = Settings::bad_and_peer(&bad, &rescuer).set("history", "path = \":memory:\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(sse::text_of(&proxy.chat(HELLO_STREAM).await.body), rescue::story());
+    let both = async || {
+        let mut answer = proxy.get("/admin/history").await.json();
+        let points = answer["points"].as_array_mut().map(std::mem::take)?;
+        (points.len() == 2).then_some(points)
+    };
+    let told = |point: &Value| {
+        json!(["backend", "success", "failure", "rescued", "tokens_in", "tokens_out"].map(|member| &point[member]))
+    };
+    let points = eventually("both attempts in history", both).await;
+    let wanted = [json!(["bad", 0, 1, 1, 0, 0]), json!(["peer", 1, 0, 0, 7, 3])];
+    assert_eq!(points.iter().map(told).collect::<Vec<_>>(), wanted);
+    let page = proxy.get("/metrics").await.text();
+    assert!(page.contains("greenroom_tokens_total{backend=\"peer\",model=\"m\",direction=\"input\"} 7\n"), "{page}");
 }
 
 #[tokio::test]

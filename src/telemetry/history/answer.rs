@@ -88,6 +88,8 @@ pub struct Point {
     pub tokens_reasoning: u64,
     /// Requests that named their backend.
     pub pins: u64,
+    /// Requests whose stream broke off here, and whose answer another backend completed.
+    pub rescued: u64,
     /// What attempts cost, as far as that is known of any.
     pub cost_usd: Option<Money>,
 }
@@ -190,6 +192,7 @@ impl<'a> Gathering<'a> {
             }
         });
         Answer {
+                rescued: tally.rescued,
             from: rfc3339(self.ask.from),
             to: rfc3339(self.ask.to),
             step_s: self.ask.step,

@@ -1,13 +1,13 @@
 //! Owns the tables of the history's database, and their version.
 
-/// Version of the tables. A file of the one before is brought up to it, and one of any other is left alone.
-pub(super) const VERSION: i64 = 2;
+/// Version of the tables. A file of an earlier one is brought up to it, and one of a later is left alone.
+pub(super) const VERSION: i64 = 3;
 
-/// The version before.
-pub(super) const BEFORE: i64 = 1;
-
-/// Makes tables of the version before this one.
-pub(super) const FROM_BEFORE: &str = "ALTER TABLE minutes ADD COLUMN cost INTEGER";
+/// What makes tables of the first version those of the second, and so on.
+pub(super) const STEPS: [&str; VERSION as usize - 1] = [
+    "ALTER TABLE minutes ADD COLUMN cost INTEGER",
+    "ALTER TABLE minutes ADD COLUMN rescued INTEGER NOT NULL DEFAULT 0",
+];
 
 /// Makes them where they are not there yet.
 pub(super) const TABLES: &str = "
@@ -24,6 +24,7 @@ pub(super) const TABLES: &str = "
         tokens TEXT NOT NULL,           -- JSON: input, output, cached, reasoning
         pins INTEGER NOT NULL,
         cost INTEGER,                   -- nanodollars; null where nothing had a price
+        rescued INTEGER NOT NULL DEFAULT 0,
         PRIMARY KEY (at, backend, model, route)
     ) WITHOUT ROWID;
     CREATE TABLE IF NOT EXISTS events (

@@ -72,6 +72,8 @@ pub struct Tally {
     pub tokens: [u64; 4],
     /// Requests that named their backend.
     pub pins: u64,
+    /// Requests whose stream broke off here, and whose answer another backend completed.
+    pub rescued: u64,
     /// What they cost, as far as that is known of any.
     pub cost: Option<Money>,
 }
@@ -84,6 +86,7 @@ impl Default for Tally {
             first_token: Sketch::empty(FIRST_TOKEN),
             tokens: [0; 4],
             pins: 0,
+            rescued: 0,
             cost: None,
         }
     }
@@ -101,6 +104,7 @@ impl Tally {
             *mine += theirs;
         }
         self.pins += other.pins;
+        self.rescued += other.rescued;
         self.pay(other.cost);
     }
 
@@ -146,13 +150,12 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
     if let Some(time) = attempt.duration.filter(|_| outcome == SUCCESS) {
         tally.latency.add(time);
     }
-    if !served {
-        return;
-    }
-    if let Some(first) = story.first_token.filter(|_| story.stream) {
+    tally.rescued += u64::from(served && story.is_rescued());
+    if let Some(first) = story.first_token.filter(|_| served && story.stream) {
         tally.first_token.add(first.saturating_sub(attempt.started));
     }
-    if let Some(usage) = story.usage {
+    // Of a rescue those of who completed it, who need not be the one that the client was told of.
+    if let Some(usage) = story.usage.filter(|_| outcome == SUCCESS) {
         for (count, n) in tally.tokens.iter_mut().zip(usage.counts()) {
             *count += n;
         }

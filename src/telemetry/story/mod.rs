@@ -272,6 +272,11 @@ impl Story {
         self.class.map_or("none", Class::as_str)
     }
 
+    /// Whether its stream broke off and was completed by another backend.
+    pub fn is_rescued(&self) -> bool {
+        self.rescue.is_some() && self.class.is_none()
+    }
+
     /// What all attempts cost, as far as that is known of any.
     pub fn cost(&self) -> Option<Money> {
         self.attempts.iter().filter_map(|attempt| attempt.cost).reduce(Money::plus)

@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_pa
 use super::{
     answer::{Answer, Event, Gathering, rfc3339},
     messages::Ask,
-    tables::{BEFORE, FROM_BEFORE, TABLES, VERSION},
+    tables::{STEPS, TABLES, VERSION},
     tally::{Key, Tally},
 };
 use crate::{
@@ -61,8 +61,7 @@ impl Store {
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
             0 => transaction.execute_batch(TABLES)?,
-            BEFORE => transaction.execute_batch(FROM_BEFORE)?,
-            VERSION => {}
+            1..=VERSION => STEPS[version as usize - 1..].iter().try_for_each(|step| transaction.execute_batch(step))?,
             _ => {
                 let why = format!("it is of version {version}, this Greenroom writes {VERSION}");
                 return Err(io::Error::other(why).into());
@@ -80,7 +79,7 @@ impl Store {
             let mut find = transaction
                 .prepare_cached("SELECT * FROM minutes WHERE at = ?1 AND backend = ?2 AND model = ?3 AND route = ?4")?;
             let mut put = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+                "INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
             )?;
             for (key, new) in rows {
                 let (at, backend, model, route) = (key.at, &*key.backend, &*key.model, &*key.route);
@@ -100,6 +99,7 @@ impl Store {
                     json(&tally.tokens),
                     tally.pins.cast_signed(),
                     tally.cost.map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX)),
+                    tally.rescued.cast_signed(),
                 ])?;
             }
             let mut put = transaction.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
@@ -176,6 +176,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<(Key, Tally)> {
     tally.first_token = sketch(FIRST_TOKEN, &text("first_token")?, row.get("first_token_s")?);
     tally.tokens = serde_json::from_str(&text("tokens")?).unwrap_or_default();
     tally.pins = row.get::<_, i64>("pins")?.max(0) as u64;
+    tally.rescued = row.get::<_, i64>("rescued")?.max(0) as u64;
     tally.cost = row.get::<_, Option<i64>>("cost")?.map(|nanos| Money(nanos.max(0) as u64));
     Ok((key, tally))
 }

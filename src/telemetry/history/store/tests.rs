@@ -72,7 +72,13 @@ fn a_full_disk_fails_a_whole_batch_and_harms_nothing_before() {
 }
 
 #[test]
-fn a_file_of_the_version_before_keeps_its_rows_and_takes_costs() {
+fn a_file_of_any_version_before_keeps_its_rows_and_takes_costs_and_rescues() {
+    for version in 1..VERSION {
+        upgraded(version);
+    }
+}
+
+fn upgraded(version: i64) {
     let dir = tempdir().expect("a directory");
     let path = dir.path().join("history.db");
     // As Greenroom wrote it before there were prices.
@@ -83,25 +89,25 @@ fn a_file_of_the_version_before_keeps_its_rows_and_takes_costs() {
             PRIMARY KEY (at, backend, model, route)) WITHOUT ROWID;
         CREATE TABLE events (at INTEGER NOT NULL, backend TEXT NOT NULL, model TEXT, event TEXT NOT NULL,
             state TEXT NOT NULL, text TEXT NOT NULL);
-        INSERT INTO minutes VALUES (60, 'a', 'm', 'least_loaded', '{\"success\":3}', '[]', 0, '[]', 0, '[1,2,3,4]', 1);
-        PRAGMA user_version = 1;";
-    Connection::open(&path).and_then(|file| file.execute_batch(before)).expect("a file");
+        INSERT INTO minutes VALUES (60, 'a', 'm', 'least_loaded', '{\"success\":3}', '[]', 0, '[]', 0, '[1,2,3,4]', 1);";
+    let then = STEPS[..version as usize - 1].join(";");
+    let before = format!("{before} {then}; PRAGMA user_version = {version};");
+    Connection::open(&path).and_then(|file| file.execute_batch(&before)).expect("a file");
     let told = |store: &Store| {
         let answer = store.ask(&everything()).expect("it reads");
-        let point =
-            |point: &crate::telemetry::history::answer::Point| (point.attempts, point.tokens_in, point.cost_usd);
+        let point = |point: &Point| (point.attempts, point.tokens_in, point.cost_usd, point.rescued);
         answer.points.iter().map(point).collect::<Vec<_>>()
     };
-    assert_eq!(told(&Store::open(Some(&path)).expect("it opens")), [(3, 1, None)]);
+    assert_eq!(told(&Store::open(Some(&path)).expect("it opens")), [(3, 1, None, 0)]);
     let mut store = Store::open(Some(&path)).expect("it opens again");
     for (at, backend) in [(60, "a"), (60, "a"), (120, "b")] {
         let mut rows = rows(at, backend, 1);
         for tally in rows.values_mut() {
-            tally.cost = Some(Money(7));
+            (tally.cost, tally.rescued) = (Some(Money(7)), 1);
         }
         store.write(&rows, &[]).expect("it writes");
     }
-    assert_eq!(told(&store), [(5, 21, Some(Money(14))), (1, 10, Some(Money(7)))]);
+    assert_eq!(told(&store), [(5, 21, Some(Money(14)), 2), (1, 10, Some(Money(7)), 1)]);
 }
 
 #[test]
@@ -121,7 +127,7 @@ fn the_file_of_another_version_is_left_alone() {
 fn rows_of_whole_buckets_as_they_once_were_are_read_and_added_to() {
     let mut store = Store::open(None).expect("it opens");
     let row = "INSERT INTO minutes VALUES (60, 'a', 'm', 'least_loaded', '{\"success\": 2}',
-               '[0,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]', 0.03, 'strange', 0.0, '[1,2,3,4]', 0, NULL)";
+               '[0,2,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0]', 0.03, 'strange', 0.0, '[1,2,3,4]', 0, NULL, 0)";
     store.0.execute(row, []).expect("it writes");
     let told = |store: &Store| store.ask(&everything()).expect("it reads").points.remove(0);
     let latency = |point: &Point| (point.latency_ms.mean, point.latency_ms.quantiles.p99, point.latency_counts[1]);
