@@ -91,8 +91,7 @@ pub(super) fn is_known(request: &HttpRequest, name: &str) -> bool {
 /// A question about a backend that there is not and, as far as is remembered, never was: nothing found would look as if nothing
 /// had happened there.
 pub(super) fn never_heard_of(name: &str) -> Error {
-    let message = format!("There is no backend {name:?}, and nothing is remembered of one.");
-    Error::invalid("backend", message)
+    Error::NotFound(format!("There is no backend {name:?}, and nothing is remembered of one."))
 }
 
 /// The class that no request in the ledger has: strangers are refused before there is anything to remember.
