@@ -20,7 +20,7 @@ use super::{
 use crate::{
     backend::histogram::{Histogram, OVERHEAD, REQUEST},
     clock,
-    error::{Class, Error, Weight},
+    error::{Class, Error, Owner},
     settings::{NO_BACKEND, OTHER},
 };
 
@@ -81,8 +81,12 @@ impl Cell {
             self.queued.record(queued);
         }
         self.rescues.record(story);
-        if story.class == Some(Class::CallerCancelled) {
-            self.left[usize::from(story.first_token.is_some())].fetch_add(1, Relaxed);
+        self.count_left(story.class, story.first_token.is_some());
+    }
+
+    fn count_left(&self, class: Option<Class>, begun: bool) {
+        if class == Some(Class::CallerCancelled) {
+            self.left[usize::from(begun)].fetch_add(1, Relaxed);
         }
     }
 
@@ -202,8 +206,11 @@ impl Counts {
 
     /// A request was refused before it had a story; `model`: a configured one, if it got as far as to name one.
     pub fn refused(&self, error: &Error, model: Option<&Arc<str>>) {
-        let (ending, model) = (Ending::of(Some(error.class())), model.unwrap_or(&self.other));
-        self.cell(&self.none, model, |cell| cell.count(error.face().status.as_u16(), ending, false));
+        let (class, model) = (Some(error.class()), model.unwrap_or(&self.other));
+        self.cell(&self.none, model, |cell| {
+            cell.count(error.face().status.as_u16(), Ending::of(class), false);
+            cell.count_left(class, false);
+        });
         if error.is_bad_pin() {
             let key = (self.other.clone(), model.clone(), "denied");
             self.pins.of(&key, || key.clone(), plus_one);
@@ -232,8 +239,8 @@ fn pin_outcome(story: &Story) -> &'static str {
                 "cancelled"
             }
         }
-        // A refusal of the request is an answer all the same.
-        Some(class) if asked && class.disposition().weight == Weight::Alive => "served",
+        // A refusal of the request is an answer all the same, also where it is told in the backend's stead.
+        Some(class) if asked && class.owner() == Owner::Caller => "served",
         Some(Class::PolicyPermission | Class::PolicyRatelimit) => "denied",
         Some(Class::CallerInvalid) => "unknown",
         Some(_) => "unavailable",

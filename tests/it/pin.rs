@@ -103,6 +103,18 @@ async fn a_pin_to_a_backend_that_has_the_model_but_not_the_endpoint_is_told_so()
 }
 
 #[tokio::test]
+async fn a_request_that_its_pinned_backend_cannot_express_makes_no_backend_unavailable() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"anthropic\"")).await;
+    let reply = proxy.chat(hello_at("only").replacen('{', "{\"n\":2,", 1)).await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (400, "unsupported_parameter"), "{reply:?}");
+    let page = proxy.get("/metrics").await.text();
+    let pins = "pinned_requests_total{backend=\"only\",model=\"m\",outcome=\"served\"} 1\n";
+    assert!(page.contains(pins), "{page}");
+    assert_eq!(upstream.asked(), 0);
+}
+
+#[tokio::test]
 async fn a_pin_that_is_not_permitted_is_refused_logged_and_not_worth_another_try() {
     let (one, two, proxy) = stage(Answer::says("one")).await;
     for (token, user, backend) in

@@ -150,6 +150,8 @@ async fn who_leaves_in_the_middle_of_a_request_is_told_as_one_who_left() {
         "greenroom_requests_total{backend=\"none\",model=\"other\",status_class=\"4xx\",outcome=\"cancelled\"";
     let page = proxy.get("/metrics").await.text();
     assert!(page.contains(counted), "{page}");
+    let left = "greenroom_client_cancelled_total{backend=\"none\",model=\"other\",phase=\"waiting\"} 1\n";
+    assert!(page.contains(left), "{page}");
 }
 
 #[tokio::test]
