@@ -20,7 +20,7 @@ use crate::{
         sketch::Sketch,
     },
     error::{Class, Owner},
-    settings::Money,
+    settings::{Money, NO_BACKEND},
     telemetry::story::{CANCELLED, LET_GO, SUCCESS},
 };
 
@@ -58,11 +58,11 @@ pub struct Point {
     pub success: u64,
     /// The request was at fault.
     pub caller_fault: u64,
-    /// The backend was, or Greenroom.
+    /// The backend was; where none was found, Greenroom.
     pub failure: u64,
     /// The client left.
     pub cancelled: u64,
-    /// Another attempt was quicker.
+    /// Another attempt was quicker, or the failure was none of the backend's.
     pub let_go: u64,
     /// Successes among successes and failures.
     pub success_rate: Option<f64>,
@@ -153,17 +153,21 @@ impl<'a> Gathering<'a> {
 
     pub(super) fn answer(self, events: Vec<Event>) -> Answer {
         let points = self.points.into_iter().map(|((at, backend, model), (tally, routes))| {
-            let is_callers = |outcome: &str| {
-                let class = Class::ALL.into_iter().find(|class| class.as_str() == outcome);
-                // Who has left is counted apart.
-                class.is_some_and(|class| class.owner() == Owner::Caller && class != Class::CallerCancelled)
+            let owned = |owner: Owner| -> u64 {
+                let is_owned = |outcome: &str| {
+                    let class = Class::ALL.into_iter().find(|class| class.as_str() == outcome);
+                    // Who has left is counted apart.
+                    class.is_some_and(|class| class.owner() == owner && class != Class::CallerCancelled)
+                };
+                tally.outcomes.iter().filter(|(name, _)| is_owned(name)).map(|(_, count)| count).sum()
             };
             let of = |outcome: &str| tally.outcomes.get(outcome).copied().unwrap_or(0);
             let (attempts, success) = (tally.total(), of(SUCCESS));
             let cancelled = of(CANCELLED) + of(Class::CallerCancelled.as_str());
-            let caller_fault = tally.outcomes.iter().filter(|(name, _)| is_callers(name)).map(|(_, count)| count).sum();
-            let let_go = of(LET_GO);
-            let failure = attempts - success - cancelled - let_go - caller_fault;
+            let (caller_fault, let_go) = (owned(Owner::Caller), of(LET_GO));
+            // What is Greenroom's own doing is held against no backend, as in a backend's report.
+            let own = if *backend == *NO_BACKEND { 0 } else { owned(Owner::Greenroom) };
+            let failure = attempts - success - cancelled - let_go - caller_fault - own;
             let judged = success + failure;
             let [tokens_in, tokens_out, tokens_cached, tokens_reasoning] = tally.tokens;
             Point {
@@ -188,11 +192,11 @@ impl<'a> Gathering<'a> {
                 tokens_cached,
                 tokens_reasoning,
                 pins: tally.pins,
+                rescued: tally.rescued,
                 cost_usd: tally.cost,
             }
         });
         Answer {
-                rescued: tally.rescued,
             from: rfc3339(self.ask.from),
             to: rfc3339(self.ask.to),
             step_s: self.ask.step,
@@ -216,6 +220,21 @@ pub(super) fn rfc3339(at: i64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_greenroom_itself_failed_at_is_held_against_no_backend() {
+        let ask = Ask { backend: None, model: None, from: 0, to: 60, step: 60 };
+        let mut gathering = Gathering::new(&ask);
+        for backend in ["a", NO_BACKEND] {
+            let key = Key { at: 0, backend: backend.into(), model: "m".into(), route: "pinned".into() };
+            let outcomes = [(SUCCESS, 3), ("gateway_internal", 1), ("provider_server", 1)];
+            let outcomes = outcomes.map(|(outcome, count)| (outcome.into(), count)).into();
+            gathering.add(key, &Tally { outcomes, ..Tally::default() });
+        }
+        let told = gathering.answer(Vec::new()).points;
+        let told: Vec<_> = told.iter().map(|p| (&*p.backend, p.attempts, p.failure, p.success_rate)).collect();
+        assert_eq!(told, [("a", 5, 1, Some(0.75)), (NO_BACKEND, 5, 2, Some(0.6))]);
+    }
 
     #[test]
     fn any_number_of_seconds_has_a_text() {
