@@ -13,7 +13,7 @@ use super::{
     phase::Phase,
     rescues::Rescues,
     story::{Ending, RouteReason, Story},
-    toll::Toll,
+    toll::{Role, Toll},
     traces::counted::Counted,
     users::Users,
 };
@@ -217,6 +217,11 @@ impl Counts {
         }
     }
 
+    /// Whether history cannot be written, or there is nobody any more who would.
+    pub(super) fn is_history_failing(&self) -> bool {
+        self.history_failing.load(Relaxed) || self.toll.has_given_up(Role::Recorder)
+    }
+
     /// The settings were read again, with or without success.
     pub fn reloaded(&self, success: bool) {
         self.reloads[usize::from(success)].fetch_add(1, Relaxed);
@@ -249,4 +254,22 @@ fn pin_outcome(story: &Story) -> &'static str {
 
 fn plus_one(count: &AtomicU64) {
     count.fetch_add(1, Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::telemetry::metrics::{Facts, page};
+
+    #[test]
+    fn history_that_nobody_writes_any_more_is_shown_as_failing() {
+        let counts = Arc::new(Counts::default());
+        let is_shown = |sample: &str| {
+            let facts = Facts { handles: Vec::new(), queues: Vec::new() };
+            page(&counts, facts).expect("a page").lines().any(|line| line == sample)
+        };
+        assert!(is_shown("greenroom_history_failing{} 0.0"));
+        counts.toll.gave_up(Role::Recorder, "as asked".to_owned());
+        assert!(is_shown("greenroom_history_failing{} 1.0"));
+    }
 }

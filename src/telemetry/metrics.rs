@@ -278,7 +278,7 @@ impl Scrape {
         page.gauges(
             "history_failing",
             "1 while history cannot be written.",
-            [(Vec::new(), f64::from(u8::from(counts.history_failing.load(Relaxed))))],
+            [(Vec::new(), f64::from(u8::from(counts.is_history_failing())))],
         )?;
         page.counters(
             "actor_restarts_total",
