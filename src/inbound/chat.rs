@@ -90,7 +90,8 @@ pub(super) fn admit(
             let trace = trace::begin(door, head, surface);
             if door.shared.closed.load(Relaxed) {
                 let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
-                return Err(told(asker.refuse(door, &Error::ShuttingDown, None), allowance.as_deref(), surface));
+                let refusal = asker.refuse(door, &Error::ShuttingDown, None);
+                return Err(told(refusal, allowance.as_deref(), surface.dialect()));
             }
             Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user, allowance, trace })
         }
@@ -124,13 +125,13 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
         ::log::error!("request {id} panicked: {}", panic_words(&*panic));
         asker.refuse(door, &Error::Internal, None)
     });
-    told(reply, allowance.as_deref(), surface)
+    told(reply, allowance.as_deref(), surface.dialect())
 }
 
 /// The answer, with what a limited user has left by now in its head.
-fn told(mut reply: Reply, allowance: Option<&Allowance>, surface: Surface) -> Reply {
+pub(super) fn told(mut reply: Reply, allowance: Option<&Allowance>, dialect: Dialect) -> Reply {
     if let Some(allowance) = allowance {
-        allowance.tell(surface.dialect() == Dialect::Messages, clock::now(), &mut reply.lines);
+        allowance.tell(dialect == Dialect::Messages, clock::now(), &mut reply.lines);
     }
     reply
 }

@@ -79,6 +79,38 @@ async fn a_request_in_the_name_of_two_users_is_nobodys() {
 
 #[tokio::test]
 async fn a_user_is_never_served_by_a_backend_outside_of_the_list() {
+#[tokio::test]
+async fn of_a_token_in_either_header_the_one_in_authorization_counts() {
+    let (_one, _two, proxy) = stage().await;
+    let list = Ask::new("GET", "/v1/models").bearer("token-of-half").header("x-api-key", TOKEN);
+    assert_eq!(ids(&proxy.ask(&list).await), ["m", "org/model-1.5"]);
+    let unknown = Ask::new("GET", "/v1/models").header("x-api-key", TOKEN).bearer("nobodys");
+    assert_eq!(proxy.ask(&unknown).await.status(), 401);
+}
+
+#[tokio::test]
+async fn a_limited_user_is_told_what_is_left_where_no_model_is_asked_and_uses_none_of_it() {
+    let upstream = Upstream::saying("hi").await;
+    let left = "x-ratelimit-remaining-requests";
+    let user = "token = \"limited\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nlimits = { requests_per_day = 2 }";
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr).set("users.limited", user)).await;
+    for (path, status) in [
+        ("/v1/models", 200),
+        ("/v1/models/m", 200),
+        ("/v1/models/absent", 404),
+        ("/v1/nowhere", 404),
+        ("/v1/chat/completions", 405),
+        ("/admin/backends", 403),
+    ] {
+        let ask = Ask::new("GET", path);
+        let reply = proxy.ask(&ask.clone().bearer("limited")).await;
+        assert_eq!((reply.status(), reply.head.all(left)), (status, vec!["2"]), "{path}: {reply:?}");
+        for other in [ask.clone().bearer(TOKEN), ask] {
+            assert_eq!(proxy.ask(&other).await.head.get(left), None, "{path}");
+        }
+    }
+}
+
     let (one, two, proxy) = stage().await;
     for _ in 0..20 {
         let reply = proxy.ask(&Ask::chat(HELLO).bearer("token-of-half")).await;

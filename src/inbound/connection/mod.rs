@@ -239,8 +239,10 @@ impl Door {
             Err(error) => Err(error),
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
-        let id = || ids::id_of(|name| head.text(name), &self.worker.table());
-        Ok(served.unwrap_or_else(|error| response::refused(&id(), &error, dialect, false)))
+        let (header, table) = (|name: &str| head.text(name), self.worker.table());
+        let refuse = |error| response::refused(&ids::id_of(header, &table), &error, dialect, false);
+        let allowance = intake.known.user(header, &table).ok().and_then(|user| table.allowance(&user));
+        Ok(chat::told(served.unwrap_or_else(refuse), allowance.as_deref(), dialect))
     }
 
     /// Tells a client that waits for it that it may send its body, if that will be read.
