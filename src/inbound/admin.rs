@@ -226,6 +226,10 @@ pub(super) async fn reply(
 }
 
 pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
+    // The clients' listener refuses it sooner.
+    if auth::HEADERS.iter().any(|name| request.headers().get_all(*name).nth(1).is_some()) {
+        return Err(Error::BadRequest(auth::TWICE));
+    }
     auth::admin(header(request), &shared(request).table())
 }
 

@@ -10,6 +10,12 @@ use crate::{
     settings::{TokenDigest, User, digest},
 };
 
+/// Where a token may stand; the first counts where there are both.
+pub(super) const HEADERS: [&str; 2] = ["authorization", "x-api-key"];
+
+/// Why a request that has one of them twice is refused: who stands in front may have let it pass for the other one's sake.
+pub(super) const TWICE: &str = "it has more than one 'authorization' or 'x-api-key'; send the one that counts";
+
 /// The user whose token the request carries.
 pub(super) fn user<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table) -> Result<Arc<User>, Error> {
     user_of(&digest(token(header).ok_or(Error::InvalidKey)?), table)
@@ -53,12 +59,13 @@ pub(super) fn admin<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table)
 
 /// `Authorization: Bearer`, the word in any case as some clients write it, or Anthropic's `x-api-key`. An empty token is none.
 fn token<'h>(header: impl Fn(&str) -> Option<&'h str>) -> Option<&'h str> {
-    let token = match header("authorization") {
+    let [bearer, key] = HEADERS;
+    let token = match header(bearer) {
         Some(value) => {
             let (scheme, token) = value.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then_some(token)
         }
-        None => header("x-api-key"),
+        None => header(key),
     };
     token.map(str::trim).filter(|token| !token.is_empty())
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::support::{
+    client::{Ask, ask},
     process::{Said, run},
     proxy::Proxy,
     settings::{Settings, TOKEN},
@@ -43,6 +44,17 @@ async fn commands_that_need_both_addresses_take_both() {
         let said = tool(proxy.addr, Some(operators), TOKEN, args).await;
         assert!(said.code == Some(0) && said.err.is_empty(), "{args:?}: {said:?}");
     }
+}
+
+#[tokio::test]
+async fn a_request_in_the_name_of_two_operators_is_nobodys_there_either() {
+    let (_upstream, _proxy, operators) = stage().await;
+    let get = || Ask::new("GET", "/admin/backends");
+    for twice in [get().bearer(TOKEN).bearer("plain"), get().header("x-api-key", TOKEN).header("x-api-key", TOKEN)] {
+        let reply = ask(operators, &twice).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_request"), "{reply:?}");
+    }
+    assert_eq!(ask(operators, &get().bearer(TOKEN)).await.status(), 200);
 }
 
 #[tokio::test]

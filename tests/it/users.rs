@@ -68,17 +68,17 @@ async fn a_request_in_the_name_of_two_users_is_nobodys() {
     let (one, two, proxy) = stage().await;
     for path in ["/v1/chat/completions", "/v1/models", "/admin/backends"] {
         for tokens in [[TOKEN, "token-of-half"], ["token-of-half", TOKEN], [TOKEN, TOKEN]] {
-            let ask = Ask::post(path, HELLO).bearer(tokens[0]).bearer(tokens[1]);
-            let reply = proxy.ask(&ask).await;
-            assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_request"), "{path}: {reply:?}");
-            assert!(reply.error("message").contains("more than one 'authorization'"), "{reply:?}");
+            let by_key = Ask::post(path, HELLO).header("x-api-key", tokens[0]).header("X-Api-Key", tokens[1]);
+            for ask in [Ask::post(path, HELLO).bearer(tokens[0]).bearer(tokens[1]), by_key] {
+                let reply = proxy.ask(&ask).await;
+                assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_request"), "{path}: {reply:?}");
+                assert!(reply.error("message").contains("more than one"), "{reply:?}");
+            }
         }
     }
     assert_eq!(one.asked() + two.asked(), 0);
 }
 
-#[tokio::test]
-async fn a_user_is_never_served_by_a_backend_outside_of_the_list() {
 #[tokio::test]
 async fn of_a_token_in_either_header_the_one_in_authorization_counts() {
     let (_one, _two, proxy) = stage().await;
@@ -111,6 +111,8 @@ async fn a_limited_user_is_told_what_is_left_where_no_model_is_asked_and_uses_no
     }
 }
 
+#[tokio::test]
+async fn a_user_is_never_served_by_a_backend_outside_of_the_list() {
     let (one, two, proxy) = stage().await;
     for _ in 0..20 {
         let reply = proxy.ask(&Ask::chat(HELLO).bearer("token-of-half")).await;

@@ -4,7 +4,10 @@ use std::{borrow::Cow, mem::MaybeUninit};
 
 use bytes::{Buf, BytesMut};
 
-use crate::wire::http1::{Coding, Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with};
+use crate::{
+    inbound::auth,
+    wire::http1::{Coding, Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with},
+};
 
 /// The head of a request.
 #[derive(Debug)]
@@ -139,11 +142,15 @@ struct Terms {
 fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit> {
     let (mut ends, mut coding) = (Ends::new(is_1_1), Coding::Identity);
     let (mut chunked, mut expects, mut has_origin) = (false, false, false);
-    let (mut hosts, mut authorizations) = (0, 0);
+    let (mut hosts, mut tokens) = (0, [0; auth::HEADERS.len()]);
     for line in headers {
         // The first letter rules out most lines.
         match line.name.as_bytes().first().map(u8::to_ascii_lowercase) {
-            Some(b'a') if line.name.eq_ignore_ascii_case("authorization") => authorizations += 1,
+            Some(b'a' | b'x') => {
+                for (header, count) in auth::HEADERS.iter().zip(&mut tokens) {
+                    *count += u8::from(line.name.eq_ignore_ascii_case(header));
+                }
+            }
             Some(b'c') if line.name.eq_ignore_ascii_case("content-encoding") => coding = coding.and(line.value),
             Some(b'c') => ends.hear(line.name, line.value).map_err(Unfit::Bad)?,
             Some(b't') if line.name.eq_ignore_ascii_case("transfer-encoding") => {
@@ -165,9 +172,8 @@ fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit>
     if hosts > 1 || is_1_1 && hosts == 0 {
         return Err(Unfit::Bad("it names no host, or more than one"));
     }
-    // Who stands in front may have let it pass for the other one's sake.
-    if authorizations > 1 {
-        return Err(Unfit::Bad("it has more than one 'authorization'; send the one that counts"));
+    if tokens.iter().any(|count| *count > 1) {
+        return Err(Unfit::Bad(auth::TWICE));
     }
     if chunked && ends.length.is_some() {
         return Err(Unfit::Bad("it has a content-length beside its transfer-encoding"));
@@ -215,6 +221,7 @@ mod tests {
             "x: a\rb\r\n",
             "HOST: h\r\n",
             "authorization: Bearer a\r\nAuthorization: Bearer b\r\n",
+            "x-api-key: a\r\nX-Api-Key: b\r\n",
         ] {
             assert!(matches!(take(lines), Err(Unfit::Bad(_))), "{lines:?}");
         }
