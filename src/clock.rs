@@ -92,7 +92,12 @@ pub fn wall(at: Duration) -> SystemTime {
 
 /// Seconds from the epoch to now, by the wall clock.
 pub fn unix() -> u64 {
-    wall(now()).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    unix_at(now()).cast_unsigned()
+}
+
+/// A moment on this clock as seconds from the epoch, by the wall clock.
+pub fn unix_at(at: Duration) -> i64 {
+    wall(at).duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
 }
 
 /// A moment on this clock as nanoseconds from the epoch, by the wall clock.
@@ -100,14 +105,18 @@ pub fn unix_nanos(at: Duration) -> u64 {
     nanos(wall(at))
 }
 
-/// A moment as RFC 3339 text in UTC, to the second.
+/// A moment on this clock as RFC 3339 text in UTC, to the second.
 pub fn rfc3339(at: Duration) -> String {
-    humantime::format_rfc3339_seconds(wall(at)).to_string()
+    timestamp(unix_at(at))
 }
 
-/// Seconds since the epoch, in RFC 3339.
-pub fn timestamp(unix: u64) -> String {
-    humantime::format_rfc3339_seconds(SystemTime::UNIX_EPOCH + Duration::from_secs(unix)).to_string()
+/// The last second of the year 9999: RFC 3339 has no later ones.
+const LAST: i64 = 253_402_300_799;
+
+/// Seconds since the epoch as RFC 3339 text in UTC, as far as that goes.
+pub fn timestamp(unix: i64) -> String {
+    let since = Duration::from_secs(unix.clamp(0, LAST) as u64);
+    humantime::format_rfc3339_seconds(UNIX_EPOCH + since).to_string()
 }
 
 /// Follows the wall clock where somebody sets it; never ends.
@@ -145,6 +154,15 @@ mod tests {
             prop_assert_eq!(stamped.read(at + later), (changed, Duration::ZERO));
             stamped.clear();
             prop_assert_eq!(stamped.read(at).0, 0);
+        }
+    }
+
+    #[test]
+    fn any_number_of_seconds_has_a_text() {
+        assert_eq!(timestamp(1_700_000_040), "2023-11-14T22:14:00Z");
+        assert_eq!(timestamp(i64::MIN), "1970-01-01T00:00:00Z");
+        for late in [LAST, LAST + 1, i64::MAX] {
+            assert_eq!(timestamp(late), "9999-12-31T23:59:59Z");
         }
     }
 

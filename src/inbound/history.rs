@@ -43,7 +43,7 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
         let history = shared(&request).history.as_ref().ok_or_else(off)?;
         let wanted = web::Query::<Wanted>::from_query(request.query_string())
             .map_err(|error| invalid("query", &format!("{error}. Known are backend, model, from, to and step")))?;
-        let now = clock::unix().cast_signed();
+        let now = clock::unix_at(clock::now());
         let ask = question(wanted.into_inner(), now)?;
         let answer = put(history, ask.clone()).await?;
         if let (true, Some(name)) = (is_empty(&answer), ask.backend)

@@ -52,6 +52,6 @@ fn card(route: &Route, table: &Table) -> Value {
         "owned_by": "greenroom",
         "type": "model",
         "display_name": &*route.model,
-        "created_at": clock::timestamp(table.created),
+        "created_at": clock::timestamp(table.created.cast_signed()),
     })
 }

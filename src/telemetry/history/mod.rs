@@ -22,7 +22,7 @@ use self::{
     feed::{Feed, Intake, Row, Rows},
     messages::{Ask, Flush},
     store::{Entry, Store},
-    tally::{Key, Tally, unix},
+    tally::{Key, Tally},
 };
 use super::{
     counts::Counts,
@@ -143,7 +143,7 @@ impl Recorder {
         for (vitals, seen) in &mut self.journals {
             let (notes, next) = vitals.journal.since(*seen);
             *seen = next;
-            self.events.extend(notes.into_iter().map(|note| (unix(note.at), vitals.name.clone(), note)));
+            self.events.extend(notes.into_iter().map(|note| (clock::unix_at(note.at), vitals.name.clone(), note)));
         }
         // One that a reload took away has now told its last.
         self.journals.retain(|(known, _)| backends.iter().any(|vitals| Arc::ptr_eq(known, vitals)));
@@ -184,7 +184,7 @@ impl Recorder {
     }
 
     fn forget(&mut self) {
-        let before = unix(clock::now()).saturating_sub(self.settings.retention.as_secs().cast_signed());
+        let before = clock::unix_at(clock::now()).saturating_sub(self.settings.retention.as_secs().cast_signed());
         if let Some(Err(why)) = self.store.as_ref().map(|store| store.forget(before)) {
             self.complain(&why.to_string());
         }

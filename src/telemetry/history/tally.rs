@@ -164,10 +164,5 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
 
 /// Start of the minute of a moment on the process clock, seconds since the epoch.
 fn minute(at: Duration) -> i64 {
-    unix(at).div_euclid(MINUTE) * MINUTE
-}
-
-/// A moment on the process clock, seconds since the epoch.
-pub(super) fn unix(at: Duration) -> i64 {
-    clock::wall(at).duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs().cast_signed())
+    clock::unix_at(at).div_euclid(MINUTE) * MINUTE
 }

@@ -14,7 +14,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
 
 use super::{
-    answer::{Answer, Event, Gathering, rfc3339},
+    answer::{Answer, Event, Gathering},
     messages::Ask,
     tables::{STEPS, TABLES, VERSION},
     tally::{Key, Tally},
@@ -25,6 +25,7 @@ use crate::{
         journal::Note,
         sketch::Sketch,
     },
+    clock::timestamp,
     settings::Money,
 };
 
@@ -133,7 +134,7 @@ impl Store {
         };
         let events = events.query_map(asked, |row| {
             Ok(Event {
-                at: rfc3339(row.get(0)?),
+                at: timestamp(row.get(0)?),
                 backend: row.get(1)?,
                 model: row.get(2)?,
                 event: row.get(3)?,
