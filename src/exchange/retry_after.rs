@@ -5,17 +5,14 @@ use std::time::{Duration, SystemTime};
 use crate::{
     backend::breaker::LONGEST_WAIT,
     error::{Class, Failed},
-    wire::Fault,
+    wire::{Fault, http1::wait},
 };
 
 /// When the provider wants to be asked again: the first of the known headers that says so, else the body.
 pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, wall: SystemTime) -> Option<Duration> {
     let millis = |name| header(name)?.trim().parse::<f64>().ok().and_then(|ms| seconds(ms / 1000.0));
     let until = |at: SystemTime| at.duration_since(wall).unwrap_or(Duration::ZERO);
-    let plain = || {
-        let text = header("retry-after")?.trim();
-        text.parse().ok().and_then(seconds).or_else(|| httpdate::parse_http_date(text).ok().map(until))
-    };
+    let plain = || wait(header("retry-after")?, wall);
     // Of the resets, those whose budget is used up are meant, and those of which nothing tells how much is left.
     let text = |name: String| header(&name).map(str::trim);
     let openai = || {

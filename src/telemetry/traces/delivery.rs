@@ -5,6 +5,8 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::wire::http1::wait;
+
 /// Statuses after which the same spans are to be sent again (OTLP 1.x, "Retryable Response Codes"); after any other they are
 /// not.
 const PASSING: [u16; 4] = [429, 502, 503, 504];
@@ -35,7 +37,7 @@ pub(super) fn verdict(status: u16, retry_after: Option<&str>, body: &[u8], wall:
     match status {
         200..=299 => Verdict::Taken { refused: refused(body) },
         _ if PASSING.contains(&status) => {
-            Verdict::Later(format!("it answered {status}"), retry_after.and_then(|text| named(text, wall)))
+            Verdict::Later(format!("it answered {status}"), retry_after.and_then(|text| wait(text, wall)))
         }
         _ => Verdict::Refused(format!("it answered {status}")),
     }
@@ -57,13 +59,6 @@ fn refused(body: &[u8]) -> usize {
     // Written as a string, as JSON has it of all 64-bit numbers of protobuf; not by everybody.
     let count = |spans: Value| spans.as_u64().or_else(|| spans.as_str()?.parse().ok());
     told.partial_success.and_then(|partial| count(partial.rejected_spans)).map_or(0, |count| count as usize)
-}
-
-/// Seconds or a date.
-fn named(text: &str, wall: SystemTime) -> Option<Duration> {
-    let text = text.trim();
-    let until = |at: SystemTime| at.duration_since(wall).unwrap_or_default();
-    text.parse().ok().map(Duration::from_secs).or_else(|| httpdate::parse_http_date(text).ok().map(until))
 }
 
 /// The pause after so many failures in a row; `jitter` from 0 to 1 takes up to half of it away, so that several proxies do not
@@ -110,17 +105,6 @@ mod tests {
         ] {
             assert_eq!(of(200, body), Verdict::Taken { refused }, "{body}");
         }
-    }
-
-    #[test]
-    fn a_pause_may_be_named_as_seconds_or_as_a_date() {
-        let wall = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let date = httpdate::fmt_http_date(wall + Duration::from_secs(9));
-        for (text, wait) in [("5", Some(5)), (" 5 ", Some(5)), (&*date, Some(9)), ("soon", None), ("-5", None)] {
-            assert_eq!(named(text, wall), wait.map(Duration::from_secs), "{text}");
-        }
-        let past = httpdate::fmt_http_date(wall - Duration::from_secs(9));
-        assert_eq!(named(&past, wall), Some(Duration::ZERO));
     }
 
     proptest! {
