@@ -3,7 +3,6 @@
 mod address;
 mod backend;
 mod doubts;
-mod echo;
 mod headers;
 mod history;
 mod limits;
@@ -11,6 +10,7 @@ mod load;
 mod model;
 mod plan;
 mod price;
+mod redact;
 mod schema;
 mod secret;
 mod section;
