@@ -237,3 +237,15 @@ fn a_whole_answer_of_claudes_without_a_reason_for_its_end_is_none() {
         assert_eq!(is_whole(Protocol::Anthropic, &message(reason.clone())), whole, "{reason}");
     }
 }
+
+#[test]
+fn an_answer_that_its_server_gave_up_is_an_error_whole_and_streamed() {
+    for (reason, told) in [("abort", None), ("error", None), ("model_length", Some("length")), ("new", Some("stop"))] {
+        let mut stream = Stream::of(Protocol::Openai);
+        let seen = stream.data(chat(&json!({"content": "half"}), &json!(reason)).to_string().as_bytes());
+        assert_eq!(seen.expect("a frame").fault.is_some(), told.is_none(), "{reason}");
+        assert_eq!((stream.may_end(), stream.finish().as_deref()), (told.is_some(), told), "{reason}");
+        let choice = json!({"index": 0, "message": {"content": "half"}, "finish_reason": reason});
+        assert_eq!(is_whole(Protocol::Openai, &json!({"choices": [choice]})), told.is_some(), "{reason}");
+    }
+}

@@ -192,7 +192,7 @@ async fn nothing_behind_the_end_marker_is_passed_on() {
 
 #[tokio::test]
 async fn a_backend_that_gives_up_before_a_word_is_left_for_another() {
-    for reason in ["error", "insufficient_system_resource"] {
+    for reason in ["abort", "error", "insufficient_system_resource"] {
         let answer = all(&[sse::role(), of(0, "", Some(reason)), sse::DONE.to_owned()]).end();
         let (reply, _) = with_peer("openai", answer).await;
         assert_eq!(Heard::of(&reply), Heard::said("Hello world", "peer"), "{reason}");
@@ -253,7 +253,7 @@ async fn a_whole_answer_that_gave_up_before_a_word_is_left_for_another() {
         }
         choice
     };
-    for reason in ["error", "insufficient_system_resource"] {
+    for reason in ["abort", "error", "insufficient_system_resource"] {
         for (choices, text, backend) in [
             (json!([choice(reason, "")]), "hi", "peer"),
             (json!([choice(reason, "Hello")]), "Hello", "bad"),

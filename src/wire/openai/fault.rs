@@ -4,9 +4,11 @@ use serde_json::Value;
 
 use super::super::{Fault, faults::refuses_the_key, google_limits::heed};
 
-/// A finish reason of a server that gave up in the middle, in the words of two of them.
+/// A finish reason of a server that gave up in the middle, in the words of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GaveUp {
+    /// `abort`: vLLM's and `SGLang`'s, where they stop or are put to sleep.
+    Abort,
     /// `error`.
     Error,
     /// `insufficient_system_resource`.
@@ -16,11 +18,12 @@ pub enum GaveUp {
 impl GaveUp {
     /// Reads a finish reason; `None` if it is another.
     pub fn read(reason: &str) -> Option<Self> {
-        [Self::Error, Self::Resource].into_iter().find(|known| known.as_str() == reason)
+        [Self::Abort, Self::Error, Self::Resource].into_iter().find(|known| known.as_str() == reason)
     }
 
     fn as_str(self) -> &'static str {
         match self {
+            Self::Abort => "abort",
             Self::Error => "error",
             Self::Resource => "insufficient_system_resource",
         }

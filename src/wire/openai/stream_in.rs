@@ -231,7 +231,8 @@ fn arguments(json: &str) -> Result<Cow<'_, str>, Malformed> {
 /// Reads a finish reason. Unknown ones are ends of turn.
 pub(crate) fn finish(reason: &str) -> Finish {
     match reason {
-        "length" => Finish::Length,
+        // The latter is Mistral's, at the end of the model's window.
+        "length" | "model_length" => Finish::Length,
         "tool_calls" | "function_call" => Finish::ToolCalls,
         "content_filter" => Finish::ContentFilter,
         _ => Finish::Stop,
