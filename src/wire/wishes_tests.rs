@@ -170,3 +170,22 @@ fn what_is_no_whole_number_is_one_mistake_in_every_way_to_write_it() {
     let Err(Refused::Unsupported { message, .. }) = got else { panic!("{got:?}") };
     assert_eq!(message, "'max_tokens' of -5 cannot be served by this backend");
 }
+
+#[test]
+fn a_wish_for_one_call_at_a_time_is_kept_from_models_that_refuse_the_word() {
+    let tools = json!([{"name": "f", "input_schema": {"type": "object"}}]);
+    for (model, off, told, dropped) in [
+        ("o3-mini", true, None, vec!["parallel_tool_calls"]),
+        ("o4-mini", false, None, vec![]),
+        ("gpt-4o", true, Some(false), vec![]),
+    ] {
+        let choice = json!({"type": "auto", "disable_parallel_tool_use": off});
+        let body = asked(Dialect::Messages, json!({"tools": tools, "tool_choice": choice}));
+        let (out, left) = sent(Dialect::Messages, (Protocol::Openai, model), &body);
+        assert_eq!(
+            (out.get("parallel_tool_calls"), left),
+            (told.map(Value::from).as_ref(), dropped.iter().map(|d| (*d).to_owned()).collect()),
+            "{model}"
+        );
+    }
+}

@@ -77,6 +77,11 @@ impl Model {
         }
     }
 
+    /// It refuses `parallel_tool_calls`, in whichever way it is said (langchain-ai/langchain#29704, run-llama/llama_index#20865).
+    pub(super) fn refuses_parallel(self) -> bool {
+        matches!(self.kind, Kind::O(_))
+    }
+
     /// With functions it refuses any effort but none, even the one it has by default
     /// (openai/openai-openapi#541, BerriAI/litellm#34569).
     pub(super) fn calls_unthinking(self) -> bool {

@@ -49,7 +49,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         write_message(message, target.model, request, &mut messages);
     }
     out.insert("messages".into(), Value::Array(messages));
-    tools(request, &mut out);
+    tools(request, model, &mut out);
     sampling(request, model, &mut out);
     stop(request, model, &mut out);
     if let Some(n) = request.n {

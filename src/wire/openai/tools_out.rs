@@ -9,7 +9,7 @@ use super::super::{
 use super::{enforced::is_enforceable, models::Model, typed::typed};
 
 /// Writes the tools and the choice among them.
-pub(super) fn tools(request: &mut ChatRequest, out: &mut Map<String, Value>) {
+pub(super) fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
     if request.tools.is_empty() {
         // OpenAI refuses a choice, and the parallel switch, without tools.
         return;
@@ -46,8 +46,10 @@ pub(super) fn tools(request: &mut ChatRequest, out: &mut Map<String, Value>) {
         };
         out.insert("tool_choice".into(), choice);
     }
-    if let Some(parallel) = request.parallel_tool_calls {
-        out.insert("parallel_tool_calls".into(), parallel.into());
+    match request.parallel_tool_calls {
+        Some(parallel) if !model.refuses_parallel() => drop(out.insert("parallel_tool_calls".into(), parallel.into())),
+        Some(false) => note(&mut request.losses, "parallel_tool_calls", Weight::Hint),
+        _ => {}
     }
 }
 
