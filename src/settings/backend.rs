@@ -130,9 +130,15 @@ impl Backend {
             && (self.style == Style::Azure || host == "api.openai.com" || host.ends_with(".openai.azure.com"))
     }
 
-    /// Whether its streams are asked for token counts: only this protocol has to be asked.
+    /// Whether Mistral itself answers here: of a request it refuses every member that it does not know, with 422.
+    pub fn is_mistrals(&self) -> bool {
+        self.protocol == Protocol::Openai && self.address.host.ends_with(".mistral.ai")
+    }
+
+    /// Whether its streams are asked for token counts: only this protocol has to be asked. Mistral tells them unasked, and
+    /// refuses to be asked (BerriAI/litellm#8978, openai/openai-agents-python#442).
     pub fn asks_usage(&self) -> bool {
-        self.ask_usage && self.protocol == Protocol::Openai
+        self.ask_usage && self.protocol == Protocol::Openai && !self.is_mistrals()
     }
 
     /// Whether its URLs name the model.
@@ -257,6 +263,19 @@ fn key_header(protocol: Protocol, style: Style) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::super::{SMALL, parse};
+
+    #[test]
+    fn streams_of_mistrals_own_are_not_asked_for_counts_that_they_tell_anyway() {
+        for (url, asks) in [
+            ("https://api.mistral.ai/v1", false),
+            ("https://codestral.mistral.ai/v1", false),
+            ("https://api.openai.com/v1", true),
+            ("http://mistral.internal:8000/v1", true),
+        ] {
+            let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
+            assert_eq!(settings.backends["a"].asks_usage(), asks, "{url}");
+        }
+    }
 
     #[test]
     fn who_refuses_members_that_it_does_not_know_is_told_from_the_host() {

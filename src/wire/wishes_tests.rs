@@ -189,3 +189,25 @@ fn a_wish_for_one_call_at_a_time_is_kept_from_models_that_refuse_the_word() {
         );
     }
 }
+
+#[test]
+fn mistral_is_told_of_no_user_and_no_tier_and_the_loss_is_noted() {
+    let to = |mistral| Target { mistral, ..target(Protocol::Openai, "mistral-large-latest") };
+    let made = |dialect, more, mistral| {
+        let made = request(dialect, asked(dialect, more).to_string().as_bytes(), &to(mistral)).expect("a request");
+        (serde_json::from_slice::<Value>(&made.body).expect("JSON"), made.dropped)
+    };
+    let user = json!({"metadata": {"user_id": "u"}, "service_tier": "standard_only"});
+    let kept = json!({"user": "u", "service_tier": "flex", "store": true, "metadata": {"team": "blue"}});
+    for (dialect, more, dropped) in [
+        (Dialect::Messages, user, vec!["user"]),
+        (Dialect::Responses, kept, vec!["store", "user", "metadata", "service_tier"]),
+    ] {
+        let (out, left) = made(dialect, more.clone(), true);
+        assert_eq!(left, dropped);
+        let names = ["user", "service_tier", "store", "metadata"];
+        assert!(names.iter().all(|name| out.get(name).is_none()), "{out}");
+        let out = made(dialect, more, false).0;
+        assert!(out["user"] == "u" && out.get("service_tier").is_some(), "{out}");
+    }
+}

@@ -58,8 +58,10 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if let Some(seed) = request.seed {
         out.insert("seed".into(), seed.into());
     }
-    if let Some(user) = &request.user {
-        out.insert("user".into(), end_user::for_openai(user).into());
+    match &request.user {
+        Some(_) if target.mistral => note(&mut request.losses, "user", Weight::Hint),
+        Some(user) => drop(out.insert("user".into(), end_user::for_openai(user).into())),
+        None => {}
     }
     format(request, model, &mut out);
     effort(request, model, &mut out);
@@ -73,16 +75,20 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
         // Refused without the other (QwenLM/qwen-code#243).
-        if request.store {
+        if request.store && !target.mistral {
             out.insert("store".into(), true.into());
             out.insert("metadata".into(), Value::Object(metadata));
         } else {
             note(&mut request.losses, "metadata", Weight::Note);
         }
     }
-    if let Some(tier) = &request.service_tier {
-        let tier = if tier == "standard_only" { "default" } else { tier.as_str() };
-        out.insert("service_tier".into(), tier.into());
+    match request.service_tier.as_deref() {
+        // As where nothing is said; Groq refuses to be told (vectorize-io/hindsight#89).
+        None | Some("auto") => {}
+        Some("default" | "standard_only") if target.mistral => {}
+        Some(_) if target.mistral => note(&mut request.losses, "service_tier", Weight::Hint),
+        Some("standard_only") => drop(out.insert("service_tier".into(), "default".into())),
+        Some(tier) => drop(out.insert("service_tier".into(), tier.into())),
     }
     if request.stream {
         out.insert("stream".into(), true.into());
