@@ -211,3 +211,17 @@ fn mistral_is_told_of_no_user_and_no_tier_and_the_loss_is_noted() {
         assert!(out["user"] == "u" && out.get("service_tier").is_some(), "{out}");
     }
 }
+
+#[test]
+fn a_schema_that_is_missing_is_missed_where_the_client_said_it() {
+    let format = json!({"type": "json_schema"});
+    for (dialect, more, member) in [
+        (Dialect::Chat, json!({"response_format": format}), "response_format"),
+        (Dialect::Messages, json!({"output_config": {"format": format}}), "output_config.format"),
+        (Dialect::Messages, json!({"output_format": format}), "output_format"),
+        (Dialect::Responses, json!({"text": {"format": format}}), "text.format"),
+    ] {
+        let refused = made(dialect, GPT, &asked(dialect, more)).expect_err("no schema");
+        assert!(matches!(&refused, Refused::Invalid { param: Some(param), .. } if param == member), "{refused:?}");
+    }
+}

@@ -55,8 +55,10 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.reasoning = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
     let older = take(&mut map, "output_format");
     let config = take(&mut map, "output_config").unwrap_or_default();
-    if let Some(format) = config.get("format").cloned().or(older).filter(|f| !f.is_null()) {
-        request.format = Some(schema(&format)?);
+    let newer = config.get("format").filter(|format| !format.is_null());
+    let format = newer.map(|format| (format, "output_config.format"));
+    if let Some((format, member)) = format.or(older.as_ref().map(|format| (format, "output_format"))) {
+        request.format = Some(schema(format, member)?);
         request.format_binds = true;
     }
     if let Some(effort) = owned(&config, "effort").as_deref().and_then(Reasoning::effort)

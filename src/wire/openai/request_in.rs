@@ -122,7 +122,7 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
         "json_object" => Ok(Some(Format::Json)),
         "json_schema" => {
             let inner = value.get("json_schema").unwrap_or(&Value::Null);
-            schema(inner).map(Some)
+            schema(inner, "response_format").map(Some)
         }
         other => {
             Err(unknown("response_format", other, "'response_format.type' must be text, json_object or json_schema"))
@@ -130,12 +130,12 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
     }
 }
 
-/// Reads `name`, `schema` and `strict`.
-pub(crate) fn schema(inner: &Value) -> Result<Format, Refused> {
+/// Reads `name`, `schema` and `strict`, which the client said in the member `param`.
+pub(crate) fn schema(inner: &Value, param: &str) -> Result<Format, Refused> {
     let schema = inner.get("schema").filter(|s| s.is_object()).cloned();
     Ok(Format::Schema {
         name: owned(inner, "name").unwrap_or_else(|| "response".to_owned()),
-        schema: schema.ok_or_else(|| invalid(Some("response_format"), "a JSON schema is missing"))?,
+        schema: schema.ok_or_else(|| invalid(Some(param), format!("'{param}': a JSON schema is missing")))?,
         strict: inner.get("strict").and_then(Value::as_bool),
     })
 }

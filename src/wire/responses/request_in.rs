@@ -114,7 +114,7 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
     match text(value, "type") {
         "" | "text" => Ok(None),
         "json_object" => Ok(Some(Format::Json)),
-        "json_schema" => schema(value).map(Some),
+        "json_schema" => schema(value, "text.format").map(Some),
         other => Err(unknown("text.format", other, "'text.format.type' must be text, json_object or json_schema")),
     }
 }
