@@ -77,6 +77,8 @@ pub mod translate;
 mod translate_tests;
 mod turns;
 #[cfg(test)]
+mod whole_tests;
+#[cfg(test)]
 mod wishes_tests;
 
 use std::{borrow::Cow, time::Duration};

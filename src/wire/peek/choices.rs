@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::small;
+use super::{small, usage};
 use crate::wire::{
-    Fault, GaveUp,
+    Fault, GaveUp, Usage,
     course::{self, Moves},
     openai::fault::detail,
     scan::{Cursor, Malformed},
@@ -19,6 +19,8 @@ pub(super) struct Choices<'t> {
     pub(super) intricate: bool,
     pub(super) moves: Moves,
     pub(super) gave_up: Option<GaveUp>,
+    /// Counts that stand in a choice, where Kimi puts those of a stream.
+    pub(super) usage: Option<Usage>,
     pub(super) text: Cow<'t, str>,
 }
 
@@ -31,6 +33,7 @@ struct Choice<'t> {
     finish: Option<Cow<'t, str>>,
     /// It tells how probable its words were, one by one.
     scored: bool,
+    usage: Option<Usage>,
 }
 
 /// What a delta or a message says.
@@ -66,6 +69,7 @@ impl<'t> Choices<'t> {
         let says = other || !text.is_empty();
         self.moves = self.moves.and(Moves::of(choice.index, says, finish.is_some()));
         self.content |= says;
+        self.usage = choice.usage.or(self.usage);
         if !text.is_empty() {
             self.text = text;
         }
@@ -116,6 +120,7 @@ fn choice<'t>(json: &mut Cursor<'t>) -> Result<Choice<'t>, Malformed> {
             "message" => choice.message = json.maybe(delta)?,
             "text" => choice.text = json.maybe(Cursor::string)?,
             "finish_reason" => choice.finish = json.maybe(Cursor::string)?,
+            "usage" if json.begins(b'{') => choice.usage = Some(usage::read(json)?),
             "logprobs" => choice.scored = json.maybe(says_something)?.unwrap_or(false),
             _ => drop(json.value()?),
         }

@@ -54,10 +54,11 @@ fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
         choices = choices::read(json)?;
         Ok(())
     })?;
-    let Choices { count, finish, content, intricate, moves, gave_up, text } = choices;
+    let Choices { count, finish, content, intricate, moves, gave_up, usage, text } = choices;
     let choiceless = count == 0;
     let usage_only = choiceless && seen.usage.is_some();
-    Ok(Observed { content, finish, moves, choiceless, usage_only, gave_up, text, intricate, ..seen })
+    let usage = seen.usage.or(usage);
+    Ok(Observed { content, finish, moves, usage, choiceless, usage_only, gave_up, text, intricate, ..seen })
 }
 
 /// Reads what the members of an answer or a chunk mean, but for its choices: those `choices` has to read, unless they are null.
@@ -141,6 +142,10 @@ mod tests {
     fn usage_finish_end_and_errors_are_seen() {
         let usage = frame(br#"{"choices":[],"usage":{"prompt_tokens":3,"completion_tokens":4,"prompt_tokens_details":{"cached_tokens":2}}}"#);
         assert_eq!(usage.expect("usage").usage, Some(Usage { input: 3, output: 4, cached: 2, ..Usage::default() }));
+        let within = frame(br#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop","usage":{"prompt_tokens":3,"completion_tokens":4,"cached_tokens":2}}]}"#);
+        let within = within.expect("Kimi's finish");
+        assert_eq!(within.usage, Some(Usage { input: 3, output: 4, cached: 2, ..Usage::default() }));
+        assert!(within.finish && !within.usage_only);
         assert!(frame(br#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#).expect("finish").finish);
         assert!(frame(b"[DONE]").expect("end").done);
         for none in ["\"\"", "null"] {

@@ -7,7 +7,7 @@ use crate::wire::{
 
 /// Reads the object of counts.
 pub(super) fn read(json: &mut Cursor<'_>) -> Result<Usage, Malformed> {
-    let mut usage = Usage::default();
+    let (mut usage, mut beside) = (Usage::default(), 0);
     json.object(|json, key| {
         match key {
             "prompt_tokens" => usage.input = count(json)?,
@@ -27,10 +27,15 @@ pub(super) fn read(json: &mut Cursor<'_>) -> Result<Usage, Malformed> {
                 }
                 Ok(())
             })?,
+            // Where Kimi and DeepSeek tell it.
+            "cached_tokens" | "prompt_cache_hit_tokens" => beside = count(json)?,
             _ => drop(json.value()?),
         }
         Ok(())
     })?;
+    if usage.cached == 0 {
+        usage.cached = beside;
+    }
     Ok(usage)
 }
 
@@ -76,6 +81,14 @@ mod tests {
         });
         let want = Usage { input: 1, output: 2, cached: 4, written: 5, reasoning: 7 };
         assert_eq!(read_text(&text.to_string()), Some(want));
+        for text in [
+            r#"{"cached_tokens":4}"#,
+            r#"{"prompt_cache_hit_tokens":4,"prompt_cache_miss_tokens":9}"#,
+            r#"{"prompt_cache_hit_tokens":5,"prompt_tokens_details":{"cached_tokens":4}}"#,
+            r#"{"prompt_tokens_details":{"cached_tokens":0},"cached_tokens":4}"#,
+        ] {
+            assert_eq!(read_text(text).map(|usage| usage.cached), Some(4), "{text}");
+        }
         assert_eq!(
             read_text(r#"{"prompt_tokens_details":null,"completion_tokens_details":[]}"#),
             Some(Usage::default())
