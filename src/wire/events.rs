@@ -56,7 +56,7 @@ pub(crate) enum ChatEvent<'a> {
         reason: Finish,
         stop_sequence: Option<Cow<'a, str>>,
     },
-    /// Counts so far; the last ones count.
+    /// Counts so far, which those of later events go over.
     Usage(Usage),
     Fault(Fault),
     End,

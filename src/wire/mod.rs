@@ -137,11 +137,14 @@ impl Usage {
         Some(self.input.saturating_add(self.output)).filter(|tokens| (1..=MOST).contains(tokens))
     }
 
-    /// Counts of a later event; one that counts no prompt leaves it as it was counted.
+    /// Counts of a later event; one that counts no prompt, or no answer, leaves that as it was counted.
     #[must_use]
     pub fn after(self, earlier: Option<Self>) -> Self {
-        let Some(earlier) = earlier.filter(|_| self.input == 0) else { return self };
-        Self { input: earlier.input, cached: earlier.cached, written: earlier.written, ..self }
+        let Some(earlier) = earlier else { return self };
+        let prompt = if self.input == 0 { earlier } else { self };
+        let answer = if self.output == 0 { earlier } else { self };
+        let Self { input, cached, written, .. } = prompt;
+        Self { input, cached, written, output: answer.output, reasoning: answer.reasoning }
     }
 }
 

@@ -240,8 +240,8 @@ impl StreamTranslator {
                     self.finish = Some((reason, stop_sequence.map(Cow::into_owned)));
                 }
                 ChatEvent::Usage(usage) => {
-                    self.usage = Some(usage);
-                    seen.usage = Some(usage);
+                    self.usage = Some(usage.after(self.usage));
+                    seen.usage = self.usage;
                 }
                 ChatEvent::Image { .. } if self.to != Dialect::Chat => {
                     seen.fault = Some(unplaced(IMAGE));

@@ -26,7 +26,6 @@ pub(crate) struct Reader {
     calls: Calls,
     /// How many of those there were so far.
     begun: u64,
-    usage: RawUsage,
 }
 
 #[derive(Debug, PartialEq)]
@@ -51,9 +50,9 @@ impl StreamReader for Reader {
         match event.kind.as_ref().map_or(name.unwrap_or_default(), |kind| kind.0.as_ref()) {
             "message_start" => {
                 let message = event.message.unwrap_or_default();
-                self.usage.merge(message.usage.unwrap_or_default());
+                let usage = message.usage.map(Into::into);
                 out.push(ChatEvent::Start {
-                    usage: Some(self.usage.into()),
+                    usage,
                     id: message.id.map(|t| t.0),
                     model: message.model.map(|t| t.0),
                     created: None,
@@ -69,7 +68,7 @@ impl StreamReader for Reader {
                     self.calls.end(out);
                     out.push(ChatEvent::Finish { reason: finish(&reason), stop_sequence: None });
                 }
-                out.push(ChatEvent::Usage(self.usage.into()));
+                out.extend(usage.map(ChatEvent::Usage));
             }
             "content_block_start" => {
                 let index = event.index.unwrap_or(0);
@@ -89,7 +88,6 @@ impl StreamReader for Reader {
                 }
             }
             "message_delta" => {
-                self.usage.merge(event.usage.unwrap_or_default());
                 let delta = event.delta.unwrap_or_default();
                 let details = delta.stop_details.and_then(|d| d.explanation);
                 if let Some(reason) = course::said(delta.stop_reason.map(|t| t.0)) {
@@ -103,7 +101,7 @@ impl StreamReader for Reader {
                         stop_sequence: delta.stop_sequence.map(|t| t.0),
                     });
                 }
-                out.push(ChatEvent::Usage(self.usage.into()));
+                out.extend(event.usage.map(|usage| ChatEvent::Usage(usage.into())));
             }
             "message_stop" => {
                 self.close_all(out)?;
