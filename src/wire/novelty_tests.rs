@@ -190,7 +190,7 @@ fn openais_side_members_are_passed_over() {
             Dialect::Chat => assert_eq!(chat(&events), ("a".into(), vec![], "stop".into())),
             Dialect::Messages => assert_eq!(events[events.len() - 2]["delta"]["stop_reason"], "refusal"),
             Dialect::Responses => {
-                assert_eq!(last["response"]["output"][1]["content"][0]["refusal"], "I will not");
+                assert_eq!(last["response"]["output"][0]["content"][1]["refusal"], "I will not");
                 assert_eq!(last["response"]["status"], "completed");
                 assert_eq!(last["response"]["usage"]["total_tokens"], 7);
             }

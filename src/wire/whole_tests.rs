@@ -5,8 +5,65 @@ use serde_json::{Value, json};
 use super::{
     Protocol, Usage, peek,
     tests_support::{context, streamed},
-    translate::{Dialect, StreamTranslator},
+    translate::{Dialect, StreamTranslator, reply},
 };
+
+/// An answer of OpenAI's protocol, to a client of Responses: whole, and of a stream the last event and those before it.
+fn told(message: &Value, finish: &str) -> (Value, Value, Vec<Value>) {
+    let answer = |member: &str| json!({"id": "c", "model": "m", "choices": [{"index": 0, (member): message, "finish_reason": finish}]});
+    let whole = written(Protocol::Openai, Dialect::Responses, &answer("message"));
+    let mut events = streamed(Protocol::Openai, Dialect::Responses, context(), &[answer("delta")]);
+    let last = events.pop().expect("an end");
+    (whole, last["response"].clone(), events)
+}
+
+fn written(from: Protocol, to: Dialect, body: &Value) -> Value {
+    let (out, _) = reply(from, to, body.to_string().as_bytes(), &context()).expect("an answer");
+    serde_json::from_slice(&out).expect("JSON")
+}
+
+#[test]
+fn the_item_that_was_cut_is_incomplete_and_no_other() {
+    let call = json!({"id": "t", "function": {"name": "f", "arguments": "{\"a\":"}});
+    for (message, finish, want) in [
+        (json!({"content": "Hel"}), "length", vec!["incomplete"]),
+        (json!({"content": "Hel"}), "content_filter", vec!["incomplete"]),
+        (json!({"content": "Hello"}), "stop", vec!["completed"]),
+        (json!({"content": "See", "tool_calls": [call]}), "length", vec!["completed", "incomplete"]),
+    ] {
+        let (whole, end, events) = told(&message, finish);
+        let of = |items: &Value| -> Vec<Value> {
+            items.as_array().into_iter().flatten().map(|item| item["status"].clone()).collect()
+        };
+        let done = events.iter().filter(|event| event["type"] == "response.output_item.done");
+        assert_eq!(of(&whole["output"]), want, "{message} {finish}");
+        assert_eq!(of(&end["output"]), want, "{message} {finish}");
+        assert_eq!(done.map(|event| event["item"]["status"].clone()).collect::<Vec<_>>(), want, "{message} {finish}");
+    }
+}
+
+#[test]
+fn a_text_and_a_refusal_are_two_parts_of_one_message() {
+    let (whole, end, events) = told(&json!({"content": "Well.", "refusal": "I will not."}), "stop");
+    let parts = &whole["output"][0]["content"];
+    assert_eq!((&parts[0]["text"], &parts[1]["refusal"]), (&json!("Well."), &json!("I will not.")));
+    assert_eq!(whole["output"], end["output"]);
+    let places: Vec<(&str, u64)> =
+        events.iter().filter_map(|event| Some((event["type"].as_str()?, event["content_index"].as_u64()?))).collect();
+    let of = |kind: &'static str, at| {
+        ["content_part.added", kind, kind, "content_part.done"].map(|name| (name, at)).into_iter().enumerate()
+    };
+    let names = |(step, (name, at)): (usize, (&str, u64))| {
+        let end = match step {
+            1 => ".delta",
+            2 => ".done",
+            _ => "",
+        };
+        (format!("response.{name}{end}"), at)
+    };
+    let want: Vec<(String, u64)> = of("output_text", 0).chain(of("refusal", 1)).map(names).collect();
+    assert_eq!(places, want.iter().map(|(name, at)| (name.as_str(), *at)).collect::<Vec<_>>());
+}
 
 #[test]
 fn a_later_count_of_no_prompt_leaves_the_first_to_clients_and_to_the_account() {

@@ -57,10 +57,15 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         }
     }
     message(id, &mut content, &mut output);
+    let reason = reply.finish.unwrap_or(Finish::Stop);
+    // What was cut is the last. Reasoning has no status here.
+    if let Some(last) = output.last_mut().and_then(|item| item.get_mut("status")) {
+        *last = status(reason).into();
+    }
     let model = reply.model.as_deref().unwrap_or(&ctx.model);
     let mut out = response(id, reply.created.unwrap_or(ctx.created), model, "in_progress", &output);
     ctx.asked.repeat(&mut out);
-    finish(&mut out, reply.finish.unwrap_or(Finish::Stop), reply.usage);
+    finish(&mut out, reason, reply.usage);
     out
 }
 
@@ -161,16 +166,25 @@ pub(crate) fn response(id: &str, created: u64, model: &str, status: &str, output
     })
 }
 
-/// Sets status and counts of a response that has ended.
-pub(crate) fn finish(response: &mut Value, reason: Finish, usage: Option<Usage>) {
-    let incomplete = match reason {
+/// Why a response is not complete, if it is not.
+fn incomplete(reason: Finish) -> Option<&'static str> {
+    match reason {
         // A refusal is an answer.
         Finish::Stop | Finish::ToolCalls | Finish::Refused => None,
         Finish::Length => Some("max_output_tokens"),
         Finish::ContentFilter => Some("content_filter"),
-    };
-    response["status"] = if incomplete.is_some() { "incomplete" } else { "completed" }.into();
-    if let Some(reason) = incomplete {
+    }
+}
+
+/// The status of a response, and of the item that it ends with.
+pub(crate) fn status(reason: Finish) -> &'static str {
+    if incomplete(reason).is_some() { "incomplete" } else { "completed" }
+}
+
+/// Sets status and counts of a response that has ended.
+pub(crate) fn finish(response: &mut Value, reason: Finish, usage: Option<Usage>) {
+    response["status"] = status(reason).into();
+    if let Some(reason) = incomplete(reason) {
         response["incomplete_details"] = json!({"reason": reason});
     }
     if let Some(count) = usage {

@@ -26,6 +26,8 @@ pub(crate) struct Writer {
     /// Finished items by place.
     output: Vec<Value>,
     open: Open,
+    /// Of an item that closes now.
+    status: &'static str,
 }
 
 #[derive(Debug)]
@@ -35,9 +37,10 @@ enum Open {
         at: usize,
         text: String,
     },
-    /// A message's one part: text or refusal.
+    /// A message, the parts that it has, and the one under way: text or refusal.
     Message {
         at: usize,
+        parts: Vec<Value>,
         text: String,
         refusal: bool,
     },
@@ -47,7 +50,7 @@ enum Open {
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, started: false, sequence: 0, output: Vec::new(), open: Open::Nothing }
+        Self { ctx, started: false, sequence: 0, output: Vec::new(), open: Open::Nothing, status: "completed" }
     }
 
     fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
@@ -117,49 +120,71 @@ impl Writer {
                 let encrypted = encrypted.unwrap_or(UNSIGNED);
                 self.done(at, reply_out::reasoning(&id, &text, Some(encrypted)), out);
             }
-            Open::Message { at, text, refusal } => {
-                let id = self.item_id("msg_", at);
-                let mut place = json!({"item_id": id, "output_index": at, "content_index": 0});
-                let part = if refusal {
-                    place["refusal"] = text.as_str().into();
-                    self.send("response.refusal.done", place, out);
-                    reply_out::refusal_part(&text)
-                } else {
-                    place["text"] = text.as_str().into();
-                    place["logprobs"] = json!([]);
-                    self.send("response.output_text.done", place, out);
-                    reply_out::text_part(&text)
-                };
-                let place = json!({"item_id": id, "output_index": at, "content_index": 0, "part": &part});
-                self.send("response.content_part.done", place, out);
-                self.done(at, reply_out::message_item(&id, "completed", &[part]), out);
+            Open::Message { at, mut parts, text, refusal } => {
+                parts.push(self.end_part(at, parts.len(), &text, refusal, out));
+                let item = reply_out::message_item(&self.item_id("msg_", at), self.status, &parts);
+                self.done(at, item, out);
             }
             Open::Call(mut call) => {
                 let rest = call.rest(&self.ctx.id);
                 for (kind, members) in rest.into_iter().chain(call.done(&self.ctx.id)) {
                     self.send(kind, members, out);
                 }
-                self.done(call.at, call.item(&self.ctx.id), out);
+                let mut item = call.item(&self.ctx.id);
+                item["status"] = self.status.into();
+                self.done(call.at, item, out);
             }
         }
     }
 
+    /// Begins a part of the message under way, or of a new one.
+    fn begin_part(&mut self, refusal: bool, out: &mut Vec<u8>) {
+        let (at, parts) = match std::mem::replace(&mut self.open, Open::Nothing) {
+            Open::Message { at, mut parts, text, refusal } => {
+                parts.push(self.end_part(at, parts.len(), &text, refusal, out));
+                (at, parts)
+            }
+            open => {
+                self.open = open;
+                self.close(None, out);
+                let at = self.output.len();
+                self.place(at, reply_out::message_item(&self.item_id("msg_", at), "in_progress", &[]), out);
+                (at, Vec::new())
+            }
+        };
+        let part = if refusal { reply_out::refusal_part("") } else { reply_out::text_part("") };
+        let place = json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": parts.len(), "part": part});
+        self.send("response.content_part.added", place, out);
+        self.open = Open::Message { at, parts, text: String::new(), refusal };
+    }
+
+    fn end_part(&mut self, at: usize, index: usize, text: &str, refusal: bool, out: &mut Vec<u8>) -> Value {
+        let place = json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": index});
+        let (mut said, mut done) = (place.clone(), place);
+        let part = if refusal {
+            said["refusal"] = text.into();
+            self.send("response.refusal.done", said, out);
+            reply_out::refusal_part(text)
+        } else {
+            said["text"] = text.into();
+            said["logprobs"] = json!([]);
+            self.send("response.output_text.done", said, out);
+            reply_out::text_part(text)
+        };
+        done["part"] = part.clone();
+        self.send("response.content_part.done", done, out);
+        part
+    }
+
     fn text(&mut self, more: &str, refusal: bool, out: &mut Vec<u8>) {
         if !matches!(self.open, Open::Message { refusal: r, .. } if r == refusal) {
-            self.close(None, out);
-            let at = self.output.len();
-            let id = self.item_id("msg_", at);
-            self.place(at, reply_out::message_item(&id, "in_progress", &[]), out);
-            let part = if refusal { reply_out::refusal_part("") } else { reply_out::text_part("") };
-            let place = json!({"item_id": id, "output_index": at, "content_index": 0, "part": part});
-            self.send("response.content_part.added", place, out);
-            self.open = Open::Message { at, text: String::new(), refusal };
+            self.begin_part(refusal, out);
         }
-        let Open::Message { at, text, .. } = &mut self.open else { return };
+        let Open::Message { at, parts, text, .. } = &mut self.open else { return };
         text.push_str(more);
-        let at = *at;
+        let (at, index) = (*at, parts.len());
         let mut place =
-            json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": 0, "delta": more});
+            json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": index, "delta": more});
         if refusal {
             self.send("response.refusal.delta", place, out);
         } else {
@@ -257,8 +282,10 @@ impl StreamWriter for Writer {
 
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>) {
         self.begin(None, None, None, out);
+        // What was cut is the last.
+        self.status = reply_out::status(reason);
         self.close(None, out);
-        let mut response = self.response("completed");
+        let mut response = self.response(self.status);
         reply_out::finish(&mut response, reason, usage);
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
