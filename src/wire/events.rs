@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use super::{
     Fault, Malformed, Usage,
     chat::{Part, Signature, Source},
+    json::Text,
 };
 
 /// Why generation ended.
@@ -62,7 +63,18 @@ pub(crate) enum ChatEvent<'a> {
     End,
 }
 
-impl ChatEvent<'_> {
+impl<'a> ChatEvent<'a> {
+    /// The beginning of a reply. Names that are empty, as some servers send them, are none.
+    pub(crate) fn start(
+        id: Option<Text<'a>>,
+        model: Option<Text<'a>>,
+        created: Option<u64>,
+        usage: Option<Usage>,
+    ) -> Self {
+        let some = |name: Option<Text<'a>>| name.map(|Text(name)| name).filter(|name| !name.is_empty());
+        Self::Start { id: some(id), model: some(model), created, usage }
+    }
+
     /// Whether it says more of the answer. Arguments do not: what was held back of a call comes where its block ends, be that
     /// behind the finish.
     pub(crate) fn goes_on(&self) -> bool {
@@ -97,6 +109,69 @@ pub(crate) struct ChatReply {
     pub(crate) stop_sequence: Option<String>,
     pub(crate) usage: Option<Usage>,
     pub(crate) fault: Option<Fault>,
+}
+
+impl ChatReply {
+    /// The reply that these events would have streamed.
+    pub(crate) fn of(events: Vec<ChatEvent<'_>>) -> Self {
+        let mut reply = Self::default();
+        for event in events {
+            reply.add(event);
+        }
+        reply
+    }
+
+    fn add(&mut self, event: ChatEvent<'_>) {
+        let parts = &mut self.parts;
+        match event {
+            ChatEvent::Start { id, model, created, .. } => {
+                self.id = id.map(Into::into);
+                self.model = model.map(Into::into);
+                self.created = created;
+            }
+            ChatEvent::Text(more) => match parts.last_mut() {
+                Some(Part::Text { text, .. }) => text.push_str(&more),
+                _ => parts.push(Part::text(more)),
+            },
+            ChatEvent::TextSignature(found) => match parts.iter_mut().rev().find(|p| matches!(p, Part::Text { .. })) {
+                Some(Part::Text { signature, .. }) => *signature = Some(found),
+                _ => parts.push(Part::Text { text: String::new(), signature: Some(found) }),
+            },
+            ChatEvent::Refusal(more) => match parts.last_mut() {
+                Some(Part::Refusal(text)) => text.push_str(&more),
+                _ => parts.push(Part::Refusal(more.into())),
+            },
+            // A block that is signed is complete.
+            ChatEvent::Thinking(more) => match parts.last_mut() {
+                Some(Part::Thinking { text, signature: None }) => text.push_str(&more),
+                _ => parts.push(Part::Thinking { text: more.into(), signature: None }),
+            },
+            ChatEvent::ThinkingEnd(Some(found)) => match parts.last_mut() {
+                Some(Part::Thinking { signature: signature @ None, .. }) => *signature = Some(found),
+                _ => parts.push(Part::Thinking { text: String::new(), signature: Some(found) }),
+            },
+            ChatEvent::Redacted(data) => parts.push(Part::Redacted(data.into())),
+            ChatEvent::Image { source, signature } => parts.push(Part::Image { source, detail: None, signature }),
+            ChatEvent::ToolCall { id, name, signature, .. } => parts.push(Part::ToolCall {
+                id: id.map(Into::into).unwrap_or_default(),
+                name: name.into(),
+                arguments: String::new(),
+                signature,
+            }),
+            ChatEvent::Arguments { text, .. } => {
+                if let Some(Part::ToolCall { arguments, .. }) = parts.last_mut() {
+                    arguments.push_str(&text);
+                }
+            }
+            ChatEvent::Finish { reason, stop_sequence } => {
+                self.finish = Some(reason);
+                self.stop_sequence = stop_sequence.map(Into::into);
+            }
+            ChatEvent::Usage(usage) => self.usage = Some(usage),
+            ChatEvent::Fault(fault) => self.fault = Some(fault),
+            ChatEvent::ThinkingEnd(None) | ChatEvent::End => {}
+        }
+    }
 }
 
 /// Reads a provider's stream, frame by frame.

@@ -95,3 +95,57 @@ fn kimis_counts_reach_clients_of_other_protocols() {
     let counts = &events[events.len() - 2]["usage"];
     assert_eq!((&counts["input_tokens"], &counts["cache_read_input_tokens"]), (&json!(5), &json!(3)), "{events:?}");
 }
+
+#[test]
+fn an_answer_whose_names_are_empty_gets_ours() {
+    let openai = |member: &str| {
+        json!({"id": "", "model": "", "choices": [{"index": 0, (member): {"content": "a",
+        "tool_calls": [{"id": "", "function": {"name": "f", "arguments": "{}"}}]}, "finish_reason": "tool_calls"}]})
+    };
+    let claude = json!({"id": "", "type": "message", "model": "", "content": [{"type": "text", "text": "a"}], "stop_reason": "end_turn"});
+    let gemini = json!({"responseId": "", "modelVersion": "", "candidates": [{"content": {"parts": [{"text": "a"}]}, "finishReason": "STOP"}]});
+    let start = json!({"type": "message_start", "message": claude});
+    for (from, whole, frame) in [
+        (Protocol::Openai, openai("message"), openai("delta")),
+        (Protocol::Anthropic, claude, start),
+        (Protocol::Gemini, gemini.clone(), gemini),
+    ] {
+        for (to, id) in [(Dialect::Chat, "chatcmpl-i"), (Dialect::Messages, "msg_i"), (Dialect::Responses, "resp_i")] {
+            let answer = written(from, to, &whole);
+            let first = streamed(from, to, context(), std::slice::from_ref(&frame)).swap_remove(0);
+            let inner = ["message", "response"].into_iter().find_map(|member| first.get(member)).unwrap_or(&first);
+            for told in [&answer, inner] {
+                assert_eq!((&told["id"], &told["model"]), (&json!(id), &json!("m")), "{from:?} {to:?}");
+            }
+        }
+    }
+    let calls = written(Protocol::Openai, Dialect::Messages, &openai("message"));
+    assert_eq!(calls["content"][1]["id"], "call_i_0");
+}
+
+#[test]
+fn thoughts_that_are_signed_one_by_one_stay_apart_in_a_whole_answer() {
+    let thought = |text: &str, proof: &str| json!({"type": "thinking", "thinking": text, "signature": proof});
+    let content = json!([thought("a", "s1"), thought("", "s2"), {"type": "redacted_thinking", "data": "d"}, thought("b", "s3"),
+        {"type": "text", "text": "c"}, {"type": "tool_use", "id": "t", "name": "f", "input": {}}]);
+    let body = json!({"type": "message", "content": content, "stop_reason": "tool_use"});
+    let told = written(Protocol::Anthropic, Dialect::Chat, &body);
+    let blocks = &told["choices"][0]["message"]["thinking_blocks"];
+    assert_eq!(
+        blocks,
+        &json!([thought("a", "s1"), thought("", "s2"), {"type": "redacted_thinking", "data": "d"}, thought("b", "s3")])
+    );
+}
+
+#[test]
+fn a_whole_answer_counts_its_choices_and_calls_as_it_likes() {
+    let call = |name: &str| json!({"index": 0, "function": {"name": name, "arguments": "{}"}});
+    let message = json!({"content": null, "tool_calls": [call("f"), call("g")]});
+    for finish in [json!("stop"), json!(""), Value::Null] {
+        let body = json!({"id": "c", "choices": [{"index": 1, "message": message, "finish_reason": finish}]});
+        let told = written(Protocol::Openai, Dialect::Messages, &body);
+        let names: Vec<&Value> = told["content"].as_array().into_iter().flatten().map(|call| &call["name"]).collect();
+        assert_eq!(names, ["f", "g"], "{finish}");
+        assert_eq!(told["stop_reason"], "tool_use", "{finish}");
+    }
+}

@@ -141,9 +141,11 @@ async fn a_bad_value_has_the_same_code_whatever_the_backend_speaks() {
 #[tokio::test]
 async fn what_is_nested_too_deep_to_be_translated_is_told_so() {
     let deep = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
-    let answer = |levels| {
-        let choice = r#"[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}]"#;
-        Answer::json(200, &format!("{{\"id\":\"c\",\"choices\":{choice},\"more\":{}}}", deep(levels)))
+    // Only what is read of an answer can be too deep.
+    let answer = |member: &str| {
+        let message = format!("{{\"role\":\"assistant\",\"content\":\"hi\",\"{member}\":{}}}", deep(200));
+        let choice = format!("{{\"index\":0,\"message\":{message},\"finish_reason\":\"stop\"}}");
+        Answer::json(200, &format!("{{\"id\":\"c\",\"choices\":[{choice}]}}"))
     };
     let body = |levels| {
         format!(
@@ -151,15 +153,18 @@ async fn what_is_nested_too_deep_to_be_translated_is_told_so() {
             deep(levels)
         )
     };
-    let (_one, proxy) = one(answer(200)).await;
-    let ask = async |path: &str, levels| proxy.ask(&Ask::post(path, body(levels)).bearer(TOKEN)).await;
-    assert_eq!(ask("/v1/chat/completions", 200).await.status(), 200, "what is passed on may be as deep as it likes");
+    let ask = async |proxy: &Proxy, path: &str, levels| proxy.ask(&Ask::post(path, body(levels)).bearer(TOKEN)).await;
+    let (_one, proxy) = one(answer("images")).await;
+    let reply = ask(&proxy, "/v1/chat/completions", 200).await;
+    assert_eq!(reply.status(), 200, "what is passed on may be as deep as it likes");
     for (levels, status) in [(200, 400), (9, 502)] {
-        let reply = ask("/v1/messages", levels).await;
+        let reply = ask(&proxy, "/v1/messages", levels).await;
         let said = reply.error("message");
         assert_eq!(reply.status(), status, "{reply:?}");
         assert!(said.contains("more than 127 levels") && !said.contains("not JSON"), "{said}");
     }
+    let (_one, proxy) = one(answer("more")).await;
+    assert_eq!(ask(&proxy, "/v1/messages", 9).await.status(), 200);
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 
 pub(crate) mod binding;
 mod blocks_out;
+mod event;
 pub(crate) mod fault;
 mod marks;
 mod models;

@@ -2,7 +2,6 @@
 
 use std::borrow::Cow;
 
-use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
 use super::{
@@ -14,8 +13,8 @@ use super::{
         events::{ChatEvent, Finish, StreamReader},
         json::{Text, malformed},
     },
+    event::{Delta, Event, Message, RawBlock, StopDetails},
     fault,
-    usage::RawUsage,
 };
 
 /// Reads events.
@@ -48,28 +47,7 @@ impl StreamReader for Reader {
         let event: Event<'a> = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
         // The data repeats the event's name, except where a compatible server leaves it out.
         match event.kind.as_ref().map_or(name.unwrap_or_default(), |kind| kind.0.as_ref()) {
-            "message_start" => {
-                let message = event.message.unwrap_or_default();
-                let usage = message.usage.map(Into::into);
-                out.push(ChatEvent::Start {
-                    usage,
-                    id: message.id.map(|t| t.0),
-                    model: message.model.map(|t| t.0),
-                    created: None,
-                });
-                // Messages that the provider's own tools made come whole.
-                for block in message.content.unwrap_or_default() {
-                    self.start(0, block, out)?;
-                    if let Some((_, block)) = self.open.pop() {
-                        self.close(block, out)?;
-                    }
-                }
-                if let Some(reason) = course::said(message.stop_reason.map(|t| t.0)) {
-                    self.calls.end(out);
-                    out.push(ChatEvent::Finish { reason: finish(&reason), stop_sequence: None });
-                }
-                out.extend(usage.map(ChatEvent::Usage));
-            }
+            "message_start" => self.message(event.message.unwrap_or_default(), out)?,
             "content_block_start" => {
                 let index = event.index.unwrap_or(0);
                 let block = event.content_block.ok_or_else(|| Malformed("a block starts without a block".into()))?;
@@ -88,19 +66,8 @@ impl StreamReader for Reader {
                 }
             }
             "message_delta" => {
-                let delta = event.delta.unwrap_or_default();
-                let details = delta.stop_details.and_then(|d| d.explanation);
-                if let Some(reason) = course::said(delta.stop_reason.map(|t| t.0)) {
-                    self.close_all(out)?;
-                    self.calls.end(out);
-                    if let Some(text) = details.filter(|_| reason == "refusal") {
-                        out.push(ChatEvent::Refusal(text.0));
-                    }
-                    out.push(ChatEvent::Finish {
-                        reason: finish(&reason),
-                        stop_sequence: delta.stop_sequence.map(|t| t.0),
-                    });
-                }
+                let Delta { stop_reason, stop_sequence, stop_details, .. } = event.delta.unwrap_or_default();
+                self.stop(stop_reason, stop_sequence, stop_details, out)?;
                 out.extend(event.usage.map(|usage| ChatEvent::Usage(usage.into())));
             }
             "message_stop" => {
@@ -116,6 +83,38 @@ impl StreamReader for Reader {
 }
 
 impl Reader {
+    /// Takes the message that a stream begins with, or all of an answer. Messages that the provider's own tools made come whole.
+    pub(super) fn message<'a>(&mut self, message: Message<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
+        let usage = message.usage.map(Into::into);
+        out.push(ChatEvent::start(message.id, message.model, None, usage));
+        for block in message.content.unwrap_or_default() {
+            self.start(0, block, out)?;
+            if let Some((_, block)) = self.open.pop() {
+                self.close(block, out)?;
+            }
+        }
+        self.stop(message.stop_reason, message.stop_sequence, message.stop_details, out)?;
+        out.extend(usage.map(ChatEvent::Usage));
+        Ok(())
+    }
+
+    /// Takes the reason for an end, if it is one.
+    fn stop<'a>(
+        &mut self,
+        reason: Option<Text<'a>>,
+        sequence: Option<Text<'a>>,
+        details: Option<StopDetails<'a>>,
+        out: &mut Vec<ChatEvent<'a>>,
+    ) -> Result<(), Malformed> {
+        let Some(reason) = course::said(reason.map(|t| t.0)) else { return Ok(()) };
+        self.close_all(out)?;
+        self.calls.end(out);
+        let explanation = details.and_then(|d| d.explanation).filter(|_| reason == "refusal");
+        out.extend(explanation.map(|text| ChatEvent::Refusal(text.0)));
+        out.push(ChatEvent::Finish { reason: finish(&reason), stop_sequence: sequence.map(|t| t.0) });
+        Ok(())
+    }
+
     /// Closes what the provider left open, as some do.
     fn close_all(&mut self, out: &mut Vec<ChatEvent<'_>>) -> Result<(), Malformed> {
         std::mem::take(&mut self.open).into_iter().try_for_each(|(_, block)| self.close(block, out))
@@ -207,89 +206,11 @@ impl Reader {
 }
 
 /// Reads a stop reason. Unknown ones are ends of turn.
-pub(crate) fn finish(reason: &str) -> Finish {
+fn finish(reason: &str) -> Finish {
     match reason {
         "max_tokens" | "model_context_window_exceeded" => Finish::Length,
         "tool_use" => Finish::ToolCalls,
         "refusal" => Finish::ContentFilter,
         _ => Finish::Stop,
     }
-}
-
-#[derive(Deserialize)]
-struct Event<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(default)]
-    index: Option<u64>,
-    #[serde(borrow, default)]
-    message: Option<Start<'a>>,
-    #[serde(borrow, default)]
-    content_block: Option<RawBlock<'a>>,
-    #[serde(borrow, default)]
-    delta: Option<Delta<'a>>,
-    #[serde(default)]
-    usage: Option<RawUsage>,
-    #[serde(default)]
-    error: Option<Value>,
-}
-
-#[derive(Deserialize, Default)]
-struct Start<'a> {
-    #[serde(borrow, default)]
-    content: Option<Vec<RawBlock<'a>>>,
-    #[serde(borrow, default)]
-    stop_reason: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    model: Option<Text<'a>>,
-    #[serde(default)]
-    usage: Option<RawUsage>,
-}
-
-#[derive(Deserialize)]
-struct RawBlock<'a> {
-    #[serde(borrow, rename = "type")]
-    kind: Text<'a>,
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    thinking: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    signature: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    data: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    id: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    name: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    input: Option<&'a RawValue>,
-}
-
-#[derive(Deserialize, Default)]
-struct Delta<'a> {
-    #[serde(borrow, default, rename = "type")]
-    kind: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    text: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    thinking: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    signature: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    partial_json: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    stop_reason: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    stop_sequence: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    stop_details: Option<StopDetails<'a>>,
-}
-
-#[derive(Deserialize)]
-struct StopDetails<'a> {
-    #[serde(borrow, default)]
-    explanation: Option<Text<'a>>,
 }

@@ -46,12 +46,7 @@ impl StreamReader for Reader {
         }
         let usage = chunk.usage_metadata.and_then(RawUsage::counts);
         if !std::mem::replace(&mut self.started, true) {
-            out.push(ChatEvent::Start {
-                id: chunk.response_id.map(|t| t.0),
-                model: chunk.model_version.map(|t| t.0),
-                created: None,
-                usage,
-            });
+            out.push(ChatEvent::start(chunk.response_id, chunk.model_version, None, usage));
         }
         let blocked = chunk.prompt_feedback.is_some_and(|f| f.block_reason.is_some());
         let none = chunk.candidates.as_ref().is_some_and(Vec::is_empty);

@@ -1,4 +1,4 @@
-//! Owns the shape of a chat completion chunk, as far as a translation reads it.
+//! Owns the shape of a chat completion, of a chunk or a whole one, as far as a translation reads it.
 
 use std::borrow::Cow;
 
@@ -25,6 +25,9 @@ pub(super) struct Choice<'a> {
     pub(super) index: u32,
     #[serde(borrow, default)]
     pub(super) delta: Option<Delta<'a>>,
+    /// All that a delta may say, in a whole answer.
+    #[serde(borrow, default)]
+    pub(super) message: Option<Delta<'a>>,
     #[serde(borrow, default)]
     pub(super) finish_reason: Option<Text<'a>>,
     /// vLLM's: the sequence that it stopped at, or a token's number.

@@ -6,8 +6,9 @@ use serde_json::{Value, value::RawValue};
 
 use super::{
     super::{
-        Malformed,
+        Malformed, Observed,
         calls_in::{Calls, Piece},
+        chat::Source,
         course,
         events::{ChatEvent, Finish, StreamReader, unplaced},
         json::{Text, list, malformed, text},
@@ -17,8 +18,13 @@ use super::{
     echo,
     fault::GaveUp,
     messages_in::google_signature,
-    reply_in::{CALLLESS, SOUND, pictured},
 };
+
+/// What stands for audio.
+const SOUND: &str = "sound";
+
+/// What is wrong with an answer that is to end in calls and has none.
+const CALLLESS: &str = "it ended for calls of tools that are not there";
 
 /// Reads chunks.
 #[derive(Debug, Default)]
@@ -49,7 +55,7 @@ impl StreamReader for Reader {
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
         let missed = std::mem::replace(&mut self.missed, true);
-        let seen = peek::event(event, data)?;
+        let mut seen = peek::event(event, data)?;
         if seen.done {
             self.stop_thinking(out);
             // Some servers give no reason, or an empty one to the last. The end marker is their word that nothing is missing.
@@ -61,11 +67,29 @@ impl StreamReader for Reader {
             out.push(ChatEvent::End);
             return Ok(());
         }
-        if let Some(fault) = seen.fault {
+        if let Some(fault) = seen.fault.take() {
             out.push(ChatEvent::Fault(fault));
             return Ok(());
         }
-        let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
+        let chunk = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
+        self.chunk(chunk, &seen, missed, out)
+    }
+}
+
+impl Reader {
+    /// For an answer of the model that was asked for by this name.
+    pub(crate) fn new(asked: &str) -> Self {
+        Self { asked: asked.to_owned(), ..Self::default() }
+    }
+
+    /// Takes a chunk, of which this is `seen`. `missed`: a frame before it was not understood.
+    pub(super) fn chunk<'a>(
+        &mut self,
+        chunk: Chunk<'a>,
+        seen: &Observed<'_>,
+        missed: bool,
+        out: &mut Vec<ChatEvent<'a>>,
+    ) -> Result<(), Malformed> {
         let unknown = chunk.choices.is_none() && seen.usage.is_none();
         let choices = chunk.choices.unwrap_or_default();
         // Azure opens with a chunk of filter results, without choices and names.
@@ -74,16 +98,11 @@ impl StreamReader for Reader {
             if let Some(Text(model)) = &chunk.model {
                 model.as_ref().clone_into(&mut self.model);
             }
-            out.push(ChatEvent::Start {
-                id: chunk.id.map(|t| t.0),
-                model: chunk.model.map(|t| t.0),
-                created: chunk.created,
-                usage: seen.usage,
-            });
+            out.push(ChatEvent::start(chunk.id, chunk.model, chunk.created, seen.usage));
         }
         // Other choices than the first are never asked for.
         for choice in choices.into_iter().filter(|c| c.index == 0) {
-            self.delta(choice.delta.unwrap_or_default(), out)?;
+            self.delta(choice.delta.or(choice.message).unwrap_or_default(), out)?;
             self.open |= seen.content;
             if let Some(reason) = course::said(choice.finish_reason.map(|t| t.0)) {
                 self.stop_thinking(out);
@@ -108,13 +127,6 @@ impl StreamReader for Reader {
         self.missed = missed || unknown;
         out.extend(seen.usage.map(ChatEvent::Usage));
         Ok(())
-    }
-}
-
-impl Reader {
-    /// For an answer of the model that was asked for by this name.
-    pub(crate) fn new(asked: &str) -> Self {
-        Self { asked: asked.to_owned(), ..Self::default() }
     }
 
     /// What a finish means behind all that was said.
@@ -217,6 +229,11 @@ impl Reader {
     }
 }
 
+/// Where an image of an answer is.
+fn pictured(image: &Value) -> Source {
+    Source::from_url(image.pointer("/image_url/url").and_then(Value::as_str).unwrap_or_default())
+}
+
 /// Reads arguments from their JSON: of a text, or of the object that the text should tell, as some servers send it.
 fn arguments(json: &str) -> Result<Cow<'_, str>, Malformed> {
     match json.as_bytes() {
@@ -229,7 +246,7 @@ fn arguments(json: &str) -> Result<Cow<'_, str>, Malformed> {
 }
 
 /// Reads a finish reason. Unknown ones are ends of turn.
-pub(crate) fn finish(reason: &str) -> Finish {
+fn finish(reason: &str) -> Finish {
     match reason {
         // The latter is Mistral's, at the end of the model's window.
         "length" | "model_length" => Finish::Length,

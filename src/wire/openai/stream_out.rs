@@ -53,7 +53,7 @@ impl Writer {
         if !self.head.is_empty() {
             return;
         }
-        if let Some(id) = id.filter(|id| !id.is_empty()) {
+        if let Some(id) = id {
             id.clone_into(&mut self.ctx.id);
         }
         let head = &mut self.head;
@@ -62,7 +62,7 @@ impl Writer {
         head.extend_from_slice(b",\"object\":\"chat.completion.chunk\",\"created\":");
         push(head, &created.unwrap_or(self.ctx.created));
         head.extend_from_slice(b",\"model\":");
-        push(head, model.filter(|m| !m.is_empty()).unwrap_or(&self.ctx.model));
+        push(head, model.unwrap_or(&self.ctx.model));
         self.delta(&json!({"role": "assistant", "content": "", "refusal": null}), None, out);
     }
 

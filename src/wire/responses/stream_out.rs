@@ -68,7 +68,7 @@ impl Writer {
         if std::mem::replace(&mut self.started, true) {
             return;
         }
-        if let Some(id) = id.filter(|id| !id.is_empty()) {
+        if let Some(id) = id {
             id.clone_into(&mut self.ctx.id);
         }
         if let Some(model) = model {
