@@ -37,7 +37,6 @@ pub(crate) struct ChatRequest {
     /// OpenAI's `prompt_cache_key` and `prompt_cache_retention`: where a prompt that begins alike is to be kept, and how long.
     pub(crate) caching: Vec<(&'static str, String)>,
     pub(crate) stream: bool,
-    pub(crate) include_usage: bool,
     /// What the reader found and no representation here can hold.
     pub(crate) losses: Vec<Loss>,
 }

@@ -22,7 +22,7 @@ pub(crate) const THREAD: &str = "thread";
 /// Reads a body.
 pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let mut map = object(body)?;
-    let mut request = ChatRequest { include_usage: true, ..ChatRequest::default() };
+    let mut request = ChatRequest::default();
     if map.get(THREAD).is_some_and(|thread| !thread.is_null()) {
         // The turns before are with a provider that this request does not go to, and perhaps there is nothing beside them.
         let message =

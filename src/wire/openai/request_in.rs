@@ -28,7 +28,8 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         let found = message(value, at, &mut request.losses)?;
         request.messages.push(found);
     }
-    for known in ["model", "backend"] {
+    // The options of a stream are the envelope's to read.
+    for known in ["model", "backend", "stream_options"] {
         map.remove(known);
     }
     tools(&mut map, &mut request)?;
@@ -60,9 +61,6 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     };
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
-    if let Some(options) = take(&mut map, "stream_options") {
-        request.include_usage = options.get("include_usage").and_then(Value::as_bool).unwrap_or(false);
-    }
     leftovers(&mut map, &mut request.losses);
     Ok(request)
 }

@@ -19,7 +19,7 @@ use super::tools_in::{self, Known, SEARCH};
 /// Reads a body.
 pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let mut map = object(body)?;
-    let mut request = ChatRequest { include_usage: true, ..ChatRequest::default() };
+    let mut request = ChatRequest::default();
     if let Some(text) = take_text(&mut map, "instructions")? {
         request.messages.push(Message { role: Role::System, parts: vec![Part::text(text)] });
     }
