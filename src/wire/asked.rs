@@ -1,5 +1,7 @@
 //! Owns what a translated answer takes from its request: the names of its tools, and the settings that an answer repeats.
 
+use std::sync::Arc;
+
 use memchr::memmem;
 use serde_json::{Map, Value};
 
@@ -17,8 +19,8 @@ use super::{
 pub struct Asked {
     /// The tools whose calls carry free text, by the name that the provider is told, if it is not too long.
     free_text: Vec<String>,
-    /// What the tools are called.
-    names: Names,
+    /// What the tools are called. Of a stream both its translator and its writer ask that.
+    names: Arc<Names>,
     /// The client itself searches for tools.
     searches: bool,
     /// Tools were offered as `functions`, as before there were `tools`: a call is a `function_call`.
@@ -53,7 +55,7 @@ pub fn asked(dialect: Dialect, body: &[u8]) -> Asked {
     // In Messages the word means a function.
     let custom = dialect != Dialect::Messages && memmem::find(body, b"\"custom\"").is_some();
     let tools = tools(dialect, body, custom);
-    let names = Names::of(&tools);
+    let names = Arc::new(Names::of(&tools));
     Asked {
         free_text: if custom { free_text::names(&tools, &names) } else { Vec::new() },
         names,
@@ -69,7 +71,7 @@ impl Asked {
         self.free_text.iter().any(|name| name == tool)
     }
 
-    pub(super) fn names(&self) -> &Names {
+    pub(super) fn names(&self) -> &Arc<Names> {
         &self.names
     }
 

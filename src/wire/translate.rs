@@ -1,6 +1,6 @@
 //! Owns the way through the internal representation: requests to a provider's protocol, replies and streams back.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use serde_json::Value;
 
@@ -176,7 +176,7 @@ pub struct StreamTranslator {
     reader: Box<dyn StreamReader + Send>,
     writer: Box<dyn StreamWriter + Send>,
     /// What the client calls its tools.
-    names: Names,
+    names: Arc<Names>,
     to: Dialect,
     finish: Option<(Finish, Option<String>)>,
     usage: Option<Usage>,
