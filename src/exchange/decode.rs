@@ -46,11 +46,10 @@ impl Decoder {
     /// What a frame that is passed on means.
     pub(super) fn glance<'a>(&mut self, event: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
         match self {
-            Self::Chat(_) if event == Some("error") => peek::event(event, data),
-            Self::Chat(pattern) => pattern.read(data, peek::frame),
+            Self::Chat(pattern) if event != Some("error") => pattern.read(data, peek::frame),
             Self::Messages(pattern) => pattern.read(data, |data| peek::messages::frame(event, data)),
             Self::Responses => peek::responses::frame(event, data),
-            Self::Translated(_) => peek::frame(data),
+            Self::Chat(_) | Self::Translated(_) => peek::event(event, data),
         }
     }
 
