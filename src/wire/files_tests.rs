@@ -145,3 +145,77 @@ fn a_document_of_text_in_a_tools_result_is_told_there_and_leaves_no_message_of_t
     let [told, beside] = &result(json!([document, image]))[..] else { panic!("two messages") };
     assert_eq!((told, &beside["content"][0]["type"]), (&tool("T\n\nd"), &json!("image_url")));
 }
+
+/// The parts of a user's message as Gemini gets it of a chat's.
+fn to_gemini(part: &Value) -> Value {
+    let body = json!({"messages": [{"role": "user", "content": [part]}]});
+    sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &body).0["contents"][0]["parts"].take()
+}
+
+#[test]
+fn a_picture_in_instructions_is_refused_and_a_document_of_text_is_told() {
+    let image = json!({"type": "input_image", "image_url": "https://x.test/a.png"});
+    let text = json!({"type": "input_text", "text": "Like this."});
+    let body = json!({"input": [{"role": "developer", "content": [text, image]}, {"role": "user", "content": "q"}]});
+    let document = json!({"type": "document", "title": "Rules",
+        "source": {"type": "text", "media_type": "text/plain", "data": "Be brief."}});
+    let system = asked(Dialect::Messages, json!({"system": [{"type": "text", "text": "Hi."}, document]}));
+    for to in [GPT, (Protocol::Openai, "qwen3"), (Protocol::Gemini, "gemini-3-pro"), CLAUDE] {
+        let got = made(Dialect::Responses, to, &body);
+        assert!(is_unsupported(&got, "messages[].content[] of instructions"), "{to:?}: {got:?}");
+        let (out, dropped) = sent(Dialect::Messages, to, &system);
+        assert!(out.to_string().contains("Rules\\n\\nBe brief."), "{to:?}: {out}");
+        assert_eq!(dropped, Vec::<String>::new());
+    }
+}
+
+#[test]
+fn a_url_is_one_wherever_clients_put_it() {
+    let url = "https://x.test/a.pdf";
+    let file = |member: &str| json!({"type": "file", "file": {member: url}});
+    for member in ["file_data", "file_id"] {
+        let body = asked(Dialect::Chat, json!({"messages": [{"role": "user", "content": [file(member)]}]}));
+        let claude = sent(Dialect::Chat, CLAUDE, &body).0;
+        assert_eq!(claude["messages"][0]["content"][0]["source"], json!({"type": "url", "url": url}), "{member}");
+        let want = json!([{"fileData": {"mimeType": "application/pdf", "fileUri": url}}]);
+        assert_eq!(to_gemini(&file(member)), want);
+    }
+    let part = json!({"type": "input_file", "file_url": "data:application/pdf;base64,QUE="});
+    let claude = sent(Dialect::Responses, CLAUDE, &json!({"input": [{"role": "user", "content": [part]}]})).0;
+    let want = json!({"type": "base64", "media_type": "application/pdf", "data": "QUE="});
+    assert_eq!(claude["messages"][0]["content"][0]["source"], want);
+}
+
+#[test]
+fn a_video_reaches_gemini_as_what_it_is_and_nobody_else() {
+    let video = |url: &str| json!({"type": "video_url", "video_url": {"url": url}});
+    let (tube, stored) = ("https://www.youtube.com/watch?v=x", "gs://bucket/a");
+    for (part, want) in [
+        (video(tube), json!({"fileData": {"fileUri": tube}})),
+        (video(stored), json!({"fileData": {"fileUri": stored}})),
+        (
+            video("https://x.test/a.mov"),
+            json!({"fileData": {"fileUri": "https://x.test/a.mov", "mimeType": "video/quicktime"}}),
+        ),
+        (video("data:video/mp4;base64,QUE="), json!({"inlineData": {"mimeType": "video/mp4", "data": "QUE="}})),
+        (
+            json!({"type": "video_url", "video_url": {"url": stored, "format": "video/webm"}}),
+            json!({"fileData": {"fileUri": stored, "mimeType": "video/webm"}}),
+        ),
+        (
+            json!({"type": "image_url", "image_url": {"url": stored, "format": "image/png"}}),
+            json!({"fileData": {"fileUri": stored, "mimeType": "image/png"}}),
+        ),
+        (
+            json!({"type": "file", "file": {"file_id": stored, "format": "text/csv"}}),
+            json!({"fileData": {"fileUri": stored, "mimeType": "text/csv"}}),
+        ),
+        (json!({"type": "file", "file": {"file_id": tube}}), json!({"fileData": {"fileUri": tube}})),
+    ] {
+        assert_eq!(to_gemini(&part), json!([want]), "{part}");
+    }
+    for url in [tube, "data:video/mp4;base64,QUE="] {
+        let body = asked(Dialect::Chat, json!({"messages": [{"role": "user", "content": [video(url)]}]}));
+        assert!(is_unsupported(&made(Dialect::Chat, CLAUDE, &body), "messages[].content[].file"), "{url}");
+    }
+}

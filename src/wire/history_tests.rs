@@ -269,3 +269,16 @@ fn marks_of_a_cache_are_found_wherever_chat_clients_put_them() {
     let gemini = sent(Dialect::Chat, GEMINI, &body);
     assert!(!gemini.to_string().contains("cache_control"), "{gemini}");
 }
+
+#[test]
+fn a_conversation_that_mistral_began_thinking_goes_on_elsewhere() {
+    let thought = json!({"type": "thinking", "thinking": [{"type": "text", "text": "hm"}], "closed": true});
+    let body = json!({"messages": [{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]}, {"role": "user", "content": "r"}]});
+    for (to, place) in [(CLAUDE, "/messages/1/content"), (GEMINI, "/contents/1/parts")] {
+        let (out, dropped) = tests_support::sent(Dialect::Chat, to, &body);
+        let said = out.pointer(place).and_then(Value::as_array).expect("parts");
+        assert_eq!((said.len(), &said[0]["text"]), (1, &json!("a")), "{out}");
+        assert!(dropped.contains(&"messages[].thinking".to_owned()), "{dropped:?}");
+    }
+}

@@ -153,7 +153,7 @@ fn a_conversation_that_its_provider_keeps_is_never_answered_from_its_last_messag
 
 #[test]
 fn what_is_not_known_here_is_left_to_backends_that_may_know_it() {
-    let part = json!({"messages": [{"role": "user", "content": [{"type": "video_url", "video_url": {"url": "u"}}]}]});
+    let part = json!({"messages": [{"role": "user", "content": [{"type": "hologram", "hologram": {"url": "u"}}]}]});
     for (more, field) in [
         (part, "messages[0].content"),
         (json!({"messages": [{"role": "observer", "content": "x"}]}), "messages[0].role"),

@@ -3,6 +3,9 @@
 /// The type of a file of which nothing is said but that it is bytes.
 pub(crate) const BYTES: &str = "application/octet-stream";
 
+/// Of what is known for a video, and no more.
+pub(crate) const VIDEO: &str = "video/*";
+
 /// The type of a file in base64: a PDF, which is what files mostly are, unless its name tells otherwise.
 pub(crate) fn of_file(name: Option<&str>) -> &'static str {
     of_name(name).unwrap_or("application/pdf")
@@ -44,6 +47,9 @@ fn by_ending(name: &str) -> Option<&'static str> {
         "pdf" => "application/pdf",
         "heic" => "image/heic",
         "mp4" => "video/mp4",
+        "mov" => "video/quicktime",
+        "webm" => "video/webm",
+        "mpeg" | "mpg" => "video/mpeg",
         _ => return None,
     })
 }

@@ -58,6 +58,7 @@ mod schema;
 #[cfg(test)]
 mod second_readers;
 mod signature;
+mod source;
 pub mod sse;
 #[cfg(test)]
 mod sse_tests;
@@ -80,6 +81,7 @@ mod turns;
 mod whole_tests;
 #[cfg(test)]
 mod wishes_tests;
+mod words;
 
 use std::{borrow::Cow, time::Duration};
 

@@ -7,6 +7,7 @@ use super::{
     chat::{Loss, Message, Part, Role, Signature, Source, Weight},
     ids,
     json::note,
+    words::{instruct, is_mark, words},
 };
 
 /// Said for the user where a provider needs a user turn and the client gave none.
@@ -74,12 +75,14 @@ pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, lo
     let mut merged: Vec<Message> = Vec::new();
     let mut begun = false;
     for Message { role, mut parts } in messages {
-        let instructs = role == Role::System;
-        parts.retain(|p| !is_empty(p, target) && (!instructs || words(p).is_some() || is_mark(p)));
+        if role == Role::System {
+            instruct(&mut parts, losses);
+        }
+        parts.retain(|p| !is_empty(p, target));
         // What is all that a conversation is told, it is told from the beginning, wherever the client has put it.
         let instructed = takes.later == Later::Told || !system.is_empty();
         begun |= merged.last().is_some_and(|m| !m.parts.is_empty() && (instructed || m.role == Role::Assistant));
-        if instructs && !begun {
+        if role == Role::System && !begun {
             system.extend(parts);
             continue;
         }
@@ -203,14 +206,6 @@ fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Ve
     all
 }
 
-/// A part's words.
-pub(crate) fn words(part: &Part) -> Option<&str> {
-    match part {
-        Part::Text { text, .. } | Part::Refusal(text) => Some(text),
-        _ => None,
-    }
-}
-
 fn is_empty(part: &Part, target: Protocol) -> bool {
     match part {
         Part::Text { text, signature } => text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none(),
@@ -260,7 +255,7 @@ fn note_unsaid<'a>(parts: impl Iterator<Item = &'a Part>, target: Protocol, loss
             Part::Image { detail: Some(detail), .. } if detail != "auto" => {
                 note(losses, "messages[].content[].image_url.detail", Weight::Hint);
             }
-            Part::File { name: Some(_), source: Source::Url(_) | Source::Data { .. } }
+            Part::File { name: Some(_), source: Source::Url { .. } | Source::Data { .. } }
                 if target == Protocol::Gemini =>
             {
                 note(losses, "messages[].content[].file.filename", Weight::Note);
@@ -269,10 +264,6 @@ fn note_unsaid<'a>(parts: impl Iterator<Item = &'a Part>, target: Protocol, loss
             _ => {}
         }
     }
-}
-
-fn is_mark(part: &Part) -> bool {
-    matches!(part, Part::CacheMark(_))
 }
 
 fn is_thought(part: &Part) -> bool {

@@ -8,7 +8,8 @@ use super::super::{
     chat::{ChatRequest, Part, Signature, Source, Weight},
     json::{arguments, note, text},
     mime,
-    turns::{DREW, words},
+    turns::DREW,
+    words::words,
 };
 
 /// Writes parts; a mark goes on the block before it, which thinking does not bear (Anthropic's guide to prompt caching).
@@ -116,14 +117,14 @@ fn document(source: &Source) -> Option<Value> {
             let text = String::from_utf8(STANDARD.decode(data).ok()?).ok()?;
             Some(media(&Source::Text(text)))
         }
-        Source::Data { mime, .. } if mime != "application/pdf" => None,
+        Source::Data { mime, .. } | Source::Url { mime: Some(mime), .. } if mime != "application/pdf" => None,
         other => Some(media(other)),
     }
 }
 
 fn media(source: &Source) -> Value {
     match source {
-        Source::Url(url) => json!({"type": "url", "url": url}),
+        Source::Url { url, .. } => json!({"type": "url", "url": url}),
         Source::Data { mime, data } => json!({"type": "base64", "media_type": mime, "data": data}),
         Source::Text(text) => json!({"type": "text", "media_type": "text/plain", "data": text}),
         Source::Id(id) => json!({"type": "file", "file_id": id}),

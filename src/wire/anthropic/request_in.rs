@@ -87,19 +87,23 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
 pub(crate) const BILLING: &str = "x-anthropic-billing-header:";
 
 fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
-    let texts = match take(map, "system") {
+    let mut parts = match take(map, "system") {
         None => return Ok(()),
-        Some(Value::String(text)) => vec![text],
-        Some(Value::Array(list)) => list
-            .iter()
-            .map(|block| {
-                unread(block, &["type", "text"], "system[]", Weight::Hint, &mut request.losses);
-                text(block, "text").to_owned()
-            })
-            .collect(),
+        Some(Value::String(text)) => vec![Part::text(text)],
+        Some(Value::Array(list)) => {
+            let mut parts = Vec::with_capacity(list.len());
+            for block in &list {
+                if matches!(text(block, "type"), "" | "text") {
+                    unread(block, &["type", "text"], "system[]", Weight::Hint, &mut request.losses);
+                    parts.push(Part::text(text(block, "text")));
+                } else {
+                    parts.extend(part(block, "system[]", Role::System, &mut request.losses)?);
+                }
+            }
+            parts
+        }
         Some(_) => return Err(invalid(Some("system"), "'system' must be a string or an array of text blocks")),
     };
-    let mut parts: Vec<Part> = texts.into_iter().map(Part::text).collect();
     if let Some(Part::Text { text, .. }) = parts.first_mut()
         && text.starts_with(BILLING)
     {

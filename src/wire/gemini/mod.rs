@@ -4,6 +4,7 @@ mod args;
 mod calls_out;
 mod chunk;
 pub(crate) mod fault;
+mod media;
 mod models;
 pub(crate) mod reply_in;
 pub(crate) mod request_out;

@@ -4,16 +4,15 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     Protocol,
-    chat::{
-        ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight, one_answer,
-    },
+    chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, one_answer},
     json::{arguments, note, within},
-    mime,
     translate::Target,
-    turns::{Later, Takes, arrange, words},
+    turns::{Later, Takes, arrange},
+    words::{told, words},
 };
 use super::{
     calls_out::{Calls, is_result},
+    media::media,
     models::Model,
 };
 
@@ -240,12 +239,12 @@ fn stand_in(model: Model, parts: &mut [Value]) {
 }
 
 fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut Vec<Value>) {
+    if let Some(text) = told(part) {
+        out.push(json!({"text": text}));
+        return;
+    }
     match part {
-        Part::Refusal(text) => out.push(json!({"text": text})),
         Part::Image { source, .. } => out.extend(media(source, "image/jpeg", request)),
-        Part::File { source: Source::Text(text), name: Some(name) } => {
-            out.push(json!({"text": format!("{name}\n\n{text}")}));
-        }
         Part::File { source, .. } => out.extend(media(source, "application/pdf", request)),
         Part::Audio { data, format } => {
             out.push(json!({"inlineData": {"mimeType": format!("audio/{format}"), "data": data}}));
@@ -278,20 +277,5 @@ fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut V
             }
         }
         _ => {}
-    }
-}
-
-fn media(source: &Source, assumed: &str, request: &mut ChatRequest) -> Option<Value> {
-    match source {
-        Source::Url(url) => {
-            let mime = mime::of_url(url).unwrap_or(assumed);
-            Some(json!({"fileData": {"mimeType": mime, "fileUri": url}}))
-        }
-        Source::Data { mime, data } => Some(json!({"inlineData": {"mimeType": mime, "data": data}})),
-        Source::Text(text) => Some(json!({"text": text})),
-        Source::Id(_) => {
-            note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);
-            None
-        }
     }
 }

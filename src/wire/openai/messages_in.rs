@@ -8,6 +8,7 @@ use super::{
         chat::{Loss, Message, Part, Role, Signature, Source, Weight},
         free_text,
         json::{invalid, list, note, owned, parts, text, unknown, unread},
+        mime,
         translate::Refused,
     },
     thoughts_in::Thoughts,
@@ -153,26 +154,40 @@ fn part(value: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
     Ok(match kind {
         "text" => Part::text(text(value, "text")),
         "refusal" => Part::Refusal(text(value, "refusal").to_owned()),
-        "image_url" => {
+        // Mistral's thinking models tell it so, and it is proven to nobody.
+        "thinking" if role == Role::Assistant => {
+            Part::Thinking { text: list(value, kind).iter().map(|t| text(t, "text")).collect(), signature: None }
+        }
+        "image_url" | "video_url" => {
             let url = inner.as_str().unwrap_or_else(|| text(inner, "url"));
             if url.is_empty() {
-                return Err(wrong("an image has no URL"));
+                return Err(wrong("an image or a video has no URL"));
             }
-            Part::Image { source: Source::from_url(url), detail: owned(inner, "detail"), signature: None }
+            let source = Source::from_url(url);
+            if kind == "video_url" {
+                let source = source.said(said(inner).or_else(|| Some(mime::VIDEO.to_owned())));
+                return Ok(Part::File { source, name: None });
+            }
+            Part::Image { source: source.said(said(inner)), detail: owned(inner, "detail"), signature: None }
         }
         "input_audio" => Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() },
         "file" => {
             let name = owned(inner, "filename");
             let source = match (owned(inner, "file_data"), owned(inner, "file_id")) {
                 (Some(data), _) => Source::of_file(data, name.as_deref()),
-                (None, Some(id)) => Source::Id(id),
+                (None, Some(id)) => Source::of_id(id),
                 (None, None) => return Err(wrong("a file has neither data nor id")),
             };
-            Part::File { source, name }
+            Part::File { source: source.said(said(inner)), name }
         }
         other => {
             let message = format!("'{param}.content': unknown part type '{other}'");
             return Err(unknown(&format!("{param}.content"), other, message));
         }
     })
+}
+
+/// What a URL leads to, as clients of many models say (`LiteLLM`'s `format`).
+fn said(inner: &Value) -> Option<String> {
+    owned(inner, "format").or_else(|| owned(inner, "mime_type")).filter(|mime| mime.contains('/'))
 }

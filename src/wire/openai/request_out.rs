@@ -12,6 +12,7 @@ use super::{
         json::note,
         translate::Target,
         turns::{DREW, Later, Takes, arrange},
+        words::told,
     },
     echo,
     models::{Model, is_googles},
@@ -174,7 +175,7 @@ fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: 
                     continue;
                 };
                 let (texts, media): (Vec<Part>, Vec<Part>) =
-                    parts.into_iter().filter(|p| !matches!(p, Part::CacheMark(_))).partition(|p| plain(p).is_some());
+                    parts.into_iter().filter(|p| !matches!(p, Part::CacheMark(_))).partition(|p| told(p).is_some());
                 let mut text = join(&texts);
                 if error && !tells_error(&text) {
                     text = format!("Error: {text}");
@@ -198,7 +199,7 @@ fn tells_error(text: &str) -> bool {
 }
 
 fn join(parts: &[Part]) -> String {
-    let texts: Vec<Cow<'_, str>> = parts.iter().filter_map(plain).collect();
+    let texts: Vec<Cow<'_, str>> = parts.iter().filter_map(told).collect();
     texts.join("\n")
 }
 
@@ -248,13 +249,13 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
 
 /// A string where text is all there is: the form every server takes (QwenLM/qwen-code#2320).
 fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
-    let texts: Option<Vec<Cow<'_, str>>> = parts.iter().map(plain).collect();
+    let texts: Option<Vec<Cow<'_, str>>> = parts.iter().map(told).collect();
     if let Some(texts) = texts {
         return texts.join("\n\n").into();
     }
     let mut out = Vec::new();
     for part in parts {
-        if let Some(text) = plain(&part) {
+        if let Some(text) = told(&part) {
             out.push(json!({"type": "text", "text": text}));
             continue;
         }
@@ -282,15 +283,4 @@ fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
         });
     }
     Value::Array(out)
-}
-
-/// What a part says in words, if it is text.
-fn plain(part: &Part) -> Option<Cow<'_, str>> {
-    match part {
-        Part::Text { text, .. } | Part::Refusal(text) | Part::File { source: Source::Text(text), name: None } => {
-            Some(text.into())
-        }
-        Part::File { source: Source::Text(text), name: Some(name) } => Some(format!("{name}\n\n{text}").into()),
-        _ => None,
-    }
 }

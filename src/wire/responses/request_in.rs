@@ -228,7 +228,7 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
     let wrong = |what: String| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
     let role = if text(value, "type").starts_with("input_") { Role::User } else { Role::Assistant };
     unread(value, &READ, "input[].content[]", role.unknown(), losses);
-    let stored = || owned(value, "file_id").map(Source::Id);
+    let stored = || owned(value, "file_id").map(Source::of_id);
     Ok(match text(value, "type") {
         "input_text" | "output_text" | "text" => Part::text(text(value, "text")),
         "refusal" => Part::Refusal(text(value, "refusal").to_owned()),
@@ -240,7 +240,7 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
         "input_file" => {
             let name = owned(value, "filename");
             let data = owned(value, "file_data").map(|data| Source::of_file(data, name.as_deref()));
-            let source = data.or_else(|| owned(value, "file_url").map(Source::Url)).or_else(stored);
+            let source = data.or_else(|| owned(value, "file_url").map(|url| Source::from_url(&url))).or_else(stored);
             let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id".into()))?;
             Part::File { source, name }
         }
