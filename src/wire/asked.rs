@@ -17,7 +17,7 @@ use super::{
 /// What of a request shows in its translated answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Asked {
-    /// The tools whose calls carry free text, by the name that the provider is told, if it is not too long.
+    /// The tools whose calls carry free text, by the name that the provider is told, if it takes that of the client's.
     free_text: Vec<String>,
     /// What the tools are called. Of a stream both its translator and its writer ask that.
     names: Arc<Names>,
@@ -126,7 +126,7 @@ fn tools(dialect: Dialect, body: &[u8], custom: bool) -> Vec<Value> {
     let responses = dialect == Dialect::Responses;
     let brings = responses && (has("\"tool_search_output\"") || has("\"additional_tools\""));
     let grouped = responses && (has("\"namespace\"") || has("\"tool_search\""));
-    if !(custom || brings || grouped || tool_names::has_long(body)) {
+    if !(custom || brings || grouped || tool_names::has_unfit(body)) {
         return Vec::new();
     }
     let (mut listed, mut input) = ([Vec::new(), Vec::new()], Vec::new());

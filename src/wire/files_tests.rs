@@ -134,12 +134,12 @@ fn a_document_of_text_in_a_tools_result_is_told_there_and_leaves_no_message_of_t
         json!({"type": "document", "title": "T", "source": {"type": "text", "media_type": "text/plain", "data": "d"}});
     let result = |content: Value| {
         let body = json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"},
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "f", "input": {}}]},
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": content}]}]});
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "t12345678", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t12345678", "content": content}]}]});
         let sent = sent(Dialect::Messages, (Protocol::Openai, "mistral-large-latest"), &body).0;
         sent["messages"].as_array().expect("messages")[2..].to_vec()
     };
-    let tool = |text: &str| json!({"role": "tool", "tool_call_id": "t", "content": text});
+    let tool = |text: &str| json!({"role": "tool", "tool_call_id": "t12345678", "content": text});
     assert_eq!(result(json!([{"type": "text", "text": "a"}, document])), [tool("a\nT\n\nd")]);
     let image = json!({"type": "image", "source": {"type": "url", "url": "https://x.test/i.png"}});
     let [told, beside] = &result(json!([document, image]))[..] else { panic!("two messages") };

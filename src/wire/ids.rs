@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use super::end_user::digest;
+
 /// An id with a dialect's prefix.
 pub(crate) fn prefixed(prefix: &str, id: &str) -> String {
     if id.starts_with(prefix) { id.to_owned() } else { format!("{prefix}{id}") }
@@ -10,6 +12,38 @@ pub(crate) fn prefixed(prefix: &str, id: &str) -> String {
 /// An id of a tool call in the letters that Anthropic takes: others are refused (BerriAI/litellm, `_sanitize_anthropic_tool_use_id`).
 pub(crate) fn plain(id: &str) -> String {
     id.chars().map(|c| if is_plain(c) { c } else { '_' }).collect()
+}
+
+/// What a provider takes for the id of a tool call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// Any. Kimi K2 reads the ids of its history, `functions.NAME:NUMBER` (MoonshotAI/Kimi-K2, tool call guidance), and Gemini 3
+    /// wants its own back.
+    Any,
+    /// Plain letters (Anthropic).
+    Plain,
+    /// No more than forty letters (OpenAI).
+    Forty,
+    /// Nine letters or digits, no more and no less (Mistral; anomalyco/opencode#1680).
+    Nine,
+}
+
+impl Taken {
+    /// The id to send for one of a request, or for the next that is called the same: one conversation has the same in every turn.
+    pub(crate) fn fit(self, id: &str, used: &mut Used) -> String {
+        let kept = if self == Self::Plain { plain(id) } else { id.to_owned() };
+        let mut unique = unique(if kept.is_empty() { "call" } else { &kept }, used);
+        let (fits, length) = match self {
+            Self::Any | Self::Plain => return unique,
+            Self::Forty => (unique.len() <= 40, 40),
+            Self::Nine => (unique.len() == 9 && unique.bytes().all(|b| b.is_ascii_alphanumeric()), 9),
+        };
+        if !fits {
+            unique = digest(&unique);
+            unique.truncate(length);
+        }
+        unique
+    }
 }
 
 /// The ids of one request, and for each the number that might come behind it next.

@@ -22,6 +22,8 @@ mod files_tests;
 #[cfg(test)]
 mod finish_tests;
 #[cfg(test)]
+mod fitting_tests;
+#[cfg(test)]
 mod fixture_tests;
 pub mod foreign;
 mod free_text;

@@ -1,5 +1,5 @@
-//! Owns the names under which tools are offered to providers: none too long, and flat where the client groups its tools in
-//! namespaces. What is called is told under the client's own names again.
+//! Owns the names under which tools are offered to providers: none too long, in letters that they take, and flat where the
+//! client groups its tools in namespaces. What is called is told under the client's own names again.
 
 use std::{
     borrow::Cow,
@@ -9,6 +9,7 @@ use std::{
 use serde_json::Value;
 
 use super::{
+    Protocol,
     chat::{ChatRequest, Part, ToolChoice},
     end_user::digest,
     ids::is_plain,
@@ -22,26 +23,42 @@ use super::{
 const LONGEST: usize = 64;
 /// Digits of the digest that tells names apart which begin alike.
 const DIGITS: usize = 8;
+/// Whose letters flat names are made of: there are none that others do not take.
+const FLAT: Protocol = Protocol::Anthropic;
 
 /// The name itself, or its beginning and a digest: the same for the same, whatever else is offered.
-pub(crate) fn short(name: &str) -> Cow<'_, str> {
-    if name.chars().count() <= LONGEST { Cow::Borrowed(name) } else { Cow::Owned(told_apart(name, name)) }
+pub(crate) fn fitted(name: &str, target: Protocol) -> Cow<'_, str> {
+    let fits = name.chars().count() <= LONGEST && begins(name, target) && name.chars().all(|c| is_taken(c, target));
+    if fits { Cow::Borrowed(name) } else { Cow::Owned(told_apart(name, name, target)) }
 }
 
-fn told_apart(name: &str, by: &str) -> String {
-    let mut apart: String = name.chars().take(LONGEST - 1 - DIGITS).collect();
+fn told_apart(name: &str, by: &str, target: Protocol) -> String {
+    let front = if begins(name, target) { "" } else { "_" };
+    let spelled = name.chars().map(|c| if is_taken(c, target) { c } else { '_' });
+    let mut apart: String = front.chars().chain(spelled).take(LONGEST - 1 - DIGITS).collect();
     apart.push('_');
     apart.extend(digest(by).chars().take(DIGITS));
     apart
 }
 
-/// Whether a look at the bytes finds a name that is too long.
-pub(crate) fn has_long(body: &[u8]) -> bool {
-    scan::texts_of(body, "\"name\"").any(|name| name.len() > LONGEST)
+/// Whether a provider takes a letter in a name. OpenAI refuses all but the plain ones, as Anthropic does.
+fn is_taken(c: char, target: Protocol) -> bool {
+    is_plain(c) || (target == Protocol::Gemini && matches!(c, '.' | ':'))
 }
 
-/// Shortens the names in a request, wherever they stand.
-pub(crate) fn shorten(request: &mut ChatRequest) {
+/// Whether a name may begin as it does: at Gemini with a letter or a line only (API reference, `FunctionDeclaration`).
+fn begins(name: &str, target: Protocol) -> bool {
+    target != Protocol::Gemini || name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+}
+
+/// Whether a look at the bytes finds a name that some provider is told otherwise.
+pub(crate) fn has_unfit(body: &[u8]) -> bool {
+    let fits = |name: &[u8]| name.len() <= LONGEST && name.iter().all(|b| is_plain(char::from(*b)));
+    scan::texts_of(body, "\"name\"").any(|name| !fits(name) || name.first().is_some_and(|b| b"-0123456789".contains(b)))
+}
+
+/// Spells the names in a request as its provider takes them, wherever they stand.
+pub(crate) fn fit(request: &mut ChatRequest, target: Protocol) {
     let calls = request.messages.iter_mut().flat_map(|m| &mut m.parts).filter_map(|part| match part {
         Part::ToolCall { name, .. } => Some(name),
         _ => None,
@@ -51,8 +68,8 @@ pub(crate) fn shorten(request: &mut ChatRequest) {
         _ => None,
     };
     for name in request.tools.iter_mut().map(|tool| &mut tool.name).chain(chosen).chain(calls) {
-        if let Cow::Owned(short) = short(name) {
-            *name = short;
+        if let Cow::Owned(fitted) = fitted(name, target) {
+            *name = fitted;
         }
     }
 }
@@ -62,7 +79,7 @@ pub(crate) fn shorten(request: &mut ChatRequest) {
 pub(crate) struct Names {
     /// Of tools that stand by themselves.
     plain: HashSet<String>,
-    /// Those of them that are too long, by what the provider is told.
+    /// Those of them that some provider is told otherwise, and flat ones, by what it is told.
     whole: HashMap<String, String>,
     /// What the provider is told for a tool in a namespace, by that and its name there.
     flat: HashMap<String, HashMap<String, String>>,
@@ -82,9 +99,7 @@ impl Names {
         let (groups, alone): (Vec<&Value>, Vec<&Value>) = tools.iter().partition(|tool| is_namespace(tool));
         let mut names = Self::default();
         for name in alone.into_iter().filter_map(inner) {
-            if let Cow::Owned(short) = short(&name) {
-                names.whole.entry(short).or_insert_with(|| name.clone());
-            }
+            names.lead_back(&name);
             names.plain.insert(name);
         }
         for group in groups {
@@ -98,12 +113,22 @@ impl Names {
         names
     }
 
+    /// Remembers a name by all that a provider may be told for it: which one is asked, nobody knows yet.
+    fn lead_back(&mut self, name: &str) {
+        for target in [Protocol::Anthropic, Protocol::Gemini] {
+            if let Cow::Owned(fitted) = fitted(name, target) {
+                self.whole.entry(fitted).or_insert_with(|| name.to_owned());
+            }
+        }
+    }
+
     fn find(&self, space: &str, name: &str) -> Option<&String> {
         self.flat.get(space)?.get(name)
     }
 
     fn add(&mut self, space: &str, name: &str) {
         let flat = self.unused(space, name);
+        self.lead_back(&flat);
         let alone = self.alone.entry(name.to_owned());
         alone.and_modify(|several| *several = None).or_insert_with(|| Some(flat.clone()));
         self.own.entry(flat.clone()).or_insert_with(|| (space.to_owned(), name.to_owned()));
@@ -113,7 +138,7 @@ impl Names {
     fn unused(&self, space: &str, name: &str) -> String {
         let flat = joined(space, name);
         let taken = self.plain.contains(&flat) || self.own.contains_key(&flat);
-        if taken { told_apart(&flat, &format!("{space}\n{name}")) } else { flat }
+        if taken { told_apart(&flat, &format!("{space}\n{name}"), FLAT) } else { flat }
     }
 
     /// What the provider is told for a tool of the client's. In a history are calls of tools that are offered no more, and such
@@ -149,7 +174,7 @@ impl Names {
         if self.own.contains_key(called) { called } else { self.chosen(called).unwrap_or(called) }
     }
 
-    /// Tells calls by the whole of names that were shortened.
+    /// Tells calls by the client's names where the provider was told others.
     pub(crate) fn restore(&self, parts: &mut [Part]) {
         for part in parts {
             if let Part::ToolCall { name, .. } = part
@@ -160,7 +185,7 @@ impl Names {
         }
     }
 
-    /// The whole of a name that was shortened.
+    /// The name that the provider was told otherwise.
     pub(crate) fn whole(&self, called: &str) -> Option<&str> {
         self.whole.get(called).map(String::as_str)
     }
@@ -175,7 +200,7 @@ pub(crate) fn is_namespace(tool: &Value) -> bool {
 fn joined(space: &str, name: &str) -> String {
     let between = if space.is_empty() || space.ends_with("__") { "" } else { "__" };
     let plain: String = [space, between, name].concat().chars().map(|c| if is_plain(c) { c } else { '_' }).collect();
-    short(&plain).into_owned()
+    fitted(&plain, FLAT).into_owned()
 }
 
 #[cfg(test)]
@@ -212,14 +237,32 @@ mod tests {
     }
 
     #[test]
-    fn long_names_that_begin_alike_stay_apart_and_lead_back() {
-        let long = |end: &str| format!("mcp__{}{end}", "é".repeat(60));
-        let names = Names::of(&[long("a"), long("b"), "c".into()].map(|name| json!({"name": name})));
-        for name in [long("a"), long("b")] {
-            let short = short(&name);
-            assert!(short.chars().count() == LONGEST && short.starts_with("mcp__é"), "{short}");
-            assert_eq!(names.whole(&short), Some(name.as_str()));
+    fn names_that_a_provider_does_not_take_stay_apart_and_lead_back() {
+        let long = |end: &str| format!("mcp__{}{end}", "e".repeat(60));
+        let odd = [
+            long("a"),
+            long("b"),
+            "caldav.create-event".into(),
+            "caldav/create-event".into(),
+            "1c_reload".into(),
+            "é".into(),
+        ];
+        let names = Names::of(&odd.each_ref().map(|name| json!({"name": name})));
+        for target in [Protocol::Openai, Protocol::Anthropic, Protocol::Gemini] {
+            let told: HashSet<String> = odd.iter().map(|name| fitted(name, target).into_owned()).collect();
+            assert_eq!(told.len(), odd.len(), "{told:?}");
+            for (name, told) in odd.iter().map(|name| (name, fitted(name, target))) {
+                assert!(
+                    told.len() <= LONGEST && begins(&told, target) && told.chars().all(|c| is_taken(c, target)),
+                    "{told}"
+                );
+                assert_eq!(names.whole(&told).unwrap_or(&told), name);
+                assert!(has_unfit(json!({"name": name}).to_string().as_bytes()), "{name}");
+            }
         }
-        assert_eq!((short("c").as_ref(), names.whole("c")), ("c", None));
+        assert_eq!(fitted("1c_reload", Protocol::Anthropic), "1c_reload");
+        assert_eq!(fitted("caldav.create-event", Protocol::Gemini), "caldav.create-event");
+        assert!(fitted("1c_reload", Protocol::Gemini).starts_with("_1c_reload_"));
+        assert!(names.whole("c").is_none() && !has_unfit(br#"{"name":"read_file-2"}"#));
     }
 }

@@ -13,7 +13,7 @@ use super::{
     json::{note, push},
     openai, responses,
     scan::halves,
-    tool_names::{Names, shorten},
+    tool_names::{self, Names},
 };
 
 pub use super::{
@@ -81,9 +81,9 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
     let mut chat = match from {
         Dialect::Chat => openai::request_in::read(body),
         Dialect::Messages => anthropic::request_in::read(body),
-        Dialect::Responses => responses::request_in::read(body),
+        Dialect::Responses => responses::request_in::read(body, target.protocol),
     }?;
-    shorten(&mut chat);
+    tool_names::fit(&mut chat, target.protocol);
     if chat.tools.is_empty() && matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         note(&mut chat.losses, "tool_choice", Weight::Hint);
     }

@@ -41,6 +41,8 @@ pub(crate) struct Takes {
     pub(crate) prefill: bool,
     /// How instructions that come later are told.
     pub(crate) later: Later,
+    /// What calls go by.
+    pub(crate) ids: ids::Taken,
 }
 
 /// How a model takes instructions that come after the beginning of a conversation. Moved to its front, they change all that a
@@ -114,7 +116,7 @@ pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, lo
     if joined.first().is_none_or(|m| m.role == Role::Assistant) {
         joined.insert(0, user(CONTINUE));
     }
-    let mut turns = pair(joined, target);
+    let mut turns = pair(joined, target, takes.ids);
     if takes.later != Later::Told {
         turns = marked(turns, takes.later);
     }
@@ -125,7 +127,7 @@ pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, lo
 }
 
 /// Gives each tool call one result, in the calls' order, and turns results without a call into text.
-fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
+fn pair(messages: Vec<Message>, target: Protocol, taken: ids::Taken) -> Vec<Message> {
     let mut turns: Vec<Message> = Vec::with_capacity(messages.len() + 1);
     let mut used = ids::Used::new();
     // Ids as the client wrote them, to the unique ones sent on, for the calls still open.
@@ -142,7 +144,7 @@ fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
                     turns.push(Message { role: Role::User, parts });
                 }
                 turns.append(&mut held);
-                open = rename(&mut message.parts, &mut used, target);
+                open = rename(&mut message.parts, &mut used, taken);
                 turns.push(message);
             }
             Role::User => {
@@ -159,17 +161,13 @@ fn pair(messages: Vec<Message>, target: Protocol) -> Vec<Message> {
     turns
 }
 
-/// Makes call ids unique, and plain where the provider takes no others; returns old and new.
-fn rename(parts: &mut [Part], used: &mut ids::Used, target: Protocol) -> Vec<(String, String)> {
+/// Makes call ids unique, and such as the provider takes; returns old and new.
+fn rename(parts: &mut [Part], used: &mut ids::Used, taken: ids::Taken) -> Vec<(String, String)> {
     let mut open = Vec::new();
     for part in parts {
         let Part::ToolCall { id, .. } = part else { continue };
-        // Kimi K2 reads the ids of its history, `functions.NAME:NUMBER` (MoonshotAI/Kimi-K2, tool call guidance), and Gemini 3
-        // wants its own back.
-        let kept = if target == Protocol::Anthropic { ids::plain(id) } else { id.clone() };
-        let kept = if kept.is_empty() { "call".to_owned() } else { kept };
-        let unique = ids::unique(&kept, used);
-        open.push((std::mem::replace(id, unique.clone()), unique));
+        let fitted = taken.fit(id, used);
+        open.push((std::mem::replace(id, fitted.clone()), fitted));
     }
     open
 }

@@ -7,6 +7,7 @@ use super::{
         Protocol,
         chat::{ChatRequest, Format, Message, Part, Reasoning, Role, ToolChoice, Weight, one_answer},
         end_user,
+        ids::Taken,
         json::{note, within},
         translate::Target,
         turns::{Later, Takes, Turns, arrange},
@@ -30,7 +31,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("max_tokens".into(), max_tokens.into());
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
     // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
-    let takes = Takes { prefill: generation.prefill(), later: Later::Marked };
+    let takes = Takes { prefill: generation.prefill(), later: Later::Marked, ids: Taken::Plain };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);

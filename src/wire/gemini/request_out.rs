@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, one_answer},
+    ids::Taken,
     json::{arguments, note, within},
     translate::Target,
     turns::{Later, Takes, arrange},
@@ -26,7 +27,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut out = Map::new();
     let model = Model::of(target.model);
     // What comes later would change the front of the prompt, and with it all that a cache has.
-    let takes = Takes { prefill: false, later: Later::Marked };
+    let takes = Takes { prefill: false, later: Later::Marked, ids: Taken::Any };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = request.tools.is_empty() || model.is_third();

@@ -1,5 +1,7 @@
 //! Owns what OpenAI's models take over chat completions, told from a model's name.
 
+use super::super::ids::Taken;
+
 /// A model, as far as its name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Model {
@@ -13,6 +15,8 @@ enum Kind {
         /// OpenAI's own.
         own: bool,
     },
+    /// Mistral's: `mistral-large-latest`, `mixtral-8x22b`, `codestral-2508`.
+    Mistral,
     /// The open weights, `gpt-oss-120b`: others serve them, with templates of their own.
     Open,
     /// `o1`, `o3`, `o4-mini`.
@@ -46,6 +50,7 @@ impl Model {
             (Some(number), _) => Kind::O(number),
             (None, Some(version)) => Kind::Gpt { version, line: Line::of(name, version) },
             (None, None) if name.contains("gpt-oss") => Kind::Open,
+            (None, None) if is_mistrals(name) => Kind::Mistral,
             (None, None) => Kind::Plain { own: gpt.is_some() || name.starts_with("chatgpt-") },
         };
         Self { kind }
@@ -53,13 +58,22 @@ impl Model {
 
     /// It reasons at OpenAI: it refuses `max_tokens` under that name, and any sampling but the default.
     pub(super) fn thinks(self) -> bool {
-        !matches!(self.kind, Kind::Plain { .. } | Kind::Open)
+        !matches!(self.kind, Kind::Plain { .. } | Kind::Open | Kind::Mistral)
     }
 
     /// It is one of OpenAI's, which take instructions wherever they stand. Templates of other servers refuse a system message
     /// that is not the first (vllm-project/vllm#41114).
     pub(super) fn is_openais(self) -> bool {
-        !matches!(self.kind, Kind::Plain { own: false } | Kind::Open)
+        !matches!(self.kind, Kind::Plain { own: false } | Kind::Open | Kind::Mistral)
+    }
+
+    /// What it takes for the id of a call.
+    pub(super) fn ids(self) -> Taken {
+        match self.kind {
+            Kind::Mistral => Taken::Nine,
+            _ if self.is_openais() => Taken::Forty,
+            _ => Taken::Any,
+        }
     }
 
     /// It takes `verbosity`, which came with the fifth generation (OpenAI cookbook, "GPT-5 New Params and Tools").
@@ -73,7 +87,7 @@ impl Model {
         match self.kind {
             Kind::O(number) => number >= 3,
             Kind::Gpt { version, line } => version <= (5, 2) || line == Line::Tireless,
-            Kind::Plain { .. } | Kind::Open => false,
+            Kind::Plain { .. } | Kind::Open | Kind::Mistral => false,
         }
     }
 
@@ -107,7 +121,7 @@ impl Model {
     /// ollama/ollama#11766 and apache/maka#995 (Ollama, these three only), egoist/chatwise-releases#987 (Groq, LM Studio).
     fn efforts(self) -> &'static [&'static str] {
         match self.kind {
-            Kind::Plain { .. } => &[],
+            Kind::Plain { .. } | Kind::Mistral => &[],
             Kind::Gpt { version: (5, 0), line: Line::Main } => &["minimal", "low", "medium", "high"],
             Kind::Gpt { version: (5, 0), line: Line::Pro } => &["high"],
             Kind::Gpt { version: (5, 1), line: Line::Main } => &["none", "low", "medium", "high"],
@@ -137,6 +151,11 @@ impl Line {
 pub(super) fn is_googles(name: &str) -> bool {
     let name = name.rsplit('/').next().unwrap_or(name);
     name.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case("gemini"))
+}
+
+/// Whether a model is Mistral's, by the ends of the names that it gives them.
+fn is_mistrals(name: &str) -> bool {
+    ["stral", "xtral"].iter().any(|end| name.contains(end))
 }
 
 /// The version at the beginning of what follows `gpt-`.

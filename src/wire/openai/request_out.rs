@@ -32,7 +32,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut out = Map::new();
     let model = Model::of(target.model);
     out.insert("model".into(), target.model.into());
-    let takes = Takes { prefill: true, later: if model.is_openais() { Later::Told } else { Later::MarkedInResults } };
+    let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
+    let takes = Takes { prefill: true, later, ids: model.ids() };
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }

@@ -16,8 +16,8 @@ use super::super::{
 };
 use super::tools_in::{self, Known, SEARCH};
 
-/// Reads a body.
-pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
+/// Reads a body, for a provider of this protocol.
+pub(crate) fn read(body: &[u8], target: Protocol) -> Result<ChatRequest, Refused> {
     let mut map = object(body)?;
     let mut request = ChatRequest::default();
     if let Some(text) = take_text(&mut map, "instructions")? {
@@ -33,7 +33,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     }
     let input = take(&mut map, "input");
     let items = input.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-    let known = tools_in::read(&mut map, items, &mut request)?;
+    let known = tools_in::read(&mut map, items, target, &mut request)?;
     match &input {
         Some(Value::String(text)) => {
             request.messages.push(Message { role: Role::User, parts: vec![Part::text(text.as_str())] });
@@ -163,7 +163,7 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
             (Role::Assistant, vec![Part::ToolCall { id, name, arguments, signature }])
         }
         "tool_search_output" if !is_providers(value) => {
-            let parts = vec![Part::text(tools_in::found(value, &known.names))];
+            let parts = vec![Part::text(tools_in::found(value, known))];
             (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
         }
         // It is offered with the others.

@@ -6,11 +6,12 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::super::{
+    Protocol,
     chat::{ChatRequest, Loss, Tool, Weight, leave_out_hosted},
     free_text,
     json::{self, list, note, take, take_list, text},
     openai::request_in::{function, name, nameless, tool_choice},
-    tool_names::{Names, is_namespace, short},
+    tool_names::{Names, fitted, is_namespace},
     translate::Refused,
 };
 
@@ -50,6 +51,8 @@ pub(crate) fn offered(mut listed: Vec<Value>, input: &[Value]) -> Vec<Value> {
 /// What the items of an input have to know of all others.
 pub(super) struct Known<'a> {
     pub(super) names: Names,
+    /// Who is told of them.
+    target: Protocol,
     /// Whether the shell that a call went to is the provider's, by the call's id.
     shells: HashMap<&'a str, bool>,
 }
@@ -63,6 +66,7 @@ pub(crate) fn is_clients_search(tool: &Value) -> bool {
 pub(super) fn read<'a>(
     map: &mut Map<String, Value>,
     input: &'a [Value],
+    target: Protocol,
     request: &mut ChatRequest,
 ) -> Result<Known<'a>, Refused> {
     let offered = offered(take_list(map, "tools")?.unwrap_or_default(), input);
@@ -90,16 +94,18 @@ pub(super) fn read<'a>(
         let is_hosted = call.pointer("/environment/type").is_some_and(|kind| kind != "local");
         shells.entry(text(call, "call_id")).or_insert(is_hosted);
     }
-    Ok(Known { names, shells })
+    Ok(Known { names, target, shells })
 }
 
 /// What a search of the client's found, in words.
-pub(super) fn found(output: &Value, names: &Names) -> String {
+pub(super) fn found(output: &Value, known: &Known<'_>) -> String {
+    let told = |name: &str| fitted(name, known.target).into_owned();
     let of = |tool: &Value| -> Vec<String> {
         if !is_namespace(tool) {
-            return vec![short(text(tool, "name")).into_owned()];
+            return vec![told(text(tool, "name"))];
         }
-        list(tool, "tools").iter().map(|inner| names.flat(text(tool, "name"), text(inner, "name"))).collect()
+        let flat = |inner| told(&known.names.flat(text(tool, "name"), text(inner, "name")));
+        list(tool, "tools").iter().map(flat).collect()
     };
     let found: Vec<String> = list(output, "tools").iter().flat_map(of).collect();
     if found.is_empty() { "No tool was found.".to_owned() } else { format!("Can be called now: {}.", found.join(", ")) }
