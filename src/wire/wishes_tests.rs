@@ -225,3 +225,20 @@ fn a_schema_that_is_missing_is_missed_where_the_client_said_it() {
         assert!(matches!(&refused, Refused::Invalid { param: Some(param), .. } if param == member), "{refused:?}");
     }
 }
+
+#[test]
+fn an_effort_that_a_model_does_not_know_is_lowered_with_a_note() {
+    for (model, effort, told) in [
+        ("claude-opus-4-6", "max", "max"),
+        ("claude-sonnet-4-6", "xhigh", "high"),
+        ("claude-opus-4-7", "xhigh", "xhigh"),
+        ("house-model", "max", "high"),
+        ("house-model", "high", "high"),
+    ] {
+        let body = asked(Dialect::Chat, json!({"reasoning_effort": effort}));
+        let (out, dropped) = sent(Dialect::Chat, (Protocol::Anthropic, model), &body);
+        assert_eq!(out["output_config"]["effort"], told, "{model}");
+        assert_eq!(dropped.len(), usize::from(told != effort), "{model}: {dropped:?}");
+        assert!(!is_refused(Dialect::Chat, (Protocol::Anthropic, model), &body));
+    }
+}

@@ -10,8 +10,10 @@ pub(crate) struct Generation {
     pub(crate) thinks: bool,
     /// Takes `output_config.format`.
     pub(crate) schemas: bool,
-    /// Refuses temperature, `top_p` and `top_k`; knows the efforts above high; tells its thoughts only if asked to.
+    /// Refuses temperature, `top_p` and `top_k`; knows all efforts; tells its thoughts only if asked to.
     pub(crate) latest: bool,
+    /// Knows the highest effort, `max` (guide to effort); of a model that is only taken for one of these nobody can tell.
+    max: bool,
     /// How it is kept from thinking.
     pub(crate) quiet: Quiet,
     /// Refuses a choice that forces a call.
@@ -38,8 +40,10 @@ impl Generation {
     pub(crate) fn of(model: &str) -> Self {
         // Names without a version are the newest of their kind where that is known, else of the middle.
         let newest = ["claude-fable", "claude-mythos"].iter().any(|name| model.contains(name));
-        let version = version(model).unwrap_or(if newest { (5, 0) } else { (4, 6) });
+        let told = version(model);
+        let version = told.unwrap_or(if newest { (5, 0) } else { (4, 6) });
         Self {
+            max: version >= (4, 7) || told == Some((4, 6)),
             adaptive: version >= (4, 6),
             thinks: version >= (3, 7),
             schemas: version >= (4, 1),
@@ -59,6 +63,15 @@ impl Generation {
 }
 
 impl Generation {
+    /// Whether it knows an effort.
+    pub(crate) fn knows(self, effort: &str) -> bool {
+        match effort {
+            "xhigh" => self.latest,
+            "max" => self.max,
+            _ => true,
+        }
+    }
+
     /// Goes on with a message of the assistant's that stands last.
     pub(crate) fn prefill(self) -> bool {
         !self.adaptive
@@ -90,7 +103,10 @@ mod tests {
         for name in ["claude-opus-4-7", "claude-opus-4.8", "claude-sonnet-5", "anthropic.claude-fable-5-v1:0"] {
             assert!(Generation::of(name).latest, "{name}");
         }
-        assert!(Generation::of("house-model").adaptive && !Generation::of("house-model").latest);
+        let house = Generation::of("house-model");
+        assert!(house.adaptive && !house.latest && !house.knows("max") && house.knows("high"));
+        let sixth = Generation::of("anthropic.claude-opus-4-6-v1:0");
+        assert!(sixth.knows("max") && !sixth.knows("xhigh") && Generation::of("claude-fable").knows("max"));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Protocol,
-        chat::{ChatRequest, Format, Message, Part, Reasoning, Role, ToolChoice, Weight, one_answer},
+        chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, ToolChoice, Weight, one_answer},
         end_user,
         ids::Taken,
         json::{note, within},
@@ -136,7 +136,7 @@ fn thinking(
         return false;
     }
     if generation.adaptive {
-        adaptive(&reasoning, generation, &room, out);
+        adaptive(&reasoning, generation, &room, out, &mut request.losses);
         return true;
     }
     let thinks = generation.thinks && can_begin(turns) && budgeted(&reasoning, &room, out);
@@ -147,7 +147,13 @@ fn thinking(
 }
 
 /// Lets the model think as long as it sees fit, with an effort if one was asked for.
-fn adaptive(reasoning: &Reasoning, generation: Generation, room: &Room, out: &mut Map<String, Value>) {
+fn adaptive(
+    reasoning: &Reasoning,
+    generation: Generation,
+    room: &Room,
+    out: &mut Map<String, Value>,
+    losses: &mut Vec<Loss>,
+) {
     let mut thinking = json!({"type": "adaptive"});
     if generation.latest {
         thinking["display"] = "summarized".into();
@@ -156,8 +162,11 @@ fn adaptive(reasoning: &Reasoning, generation: Generation, room: &Room, out: &mu
     room.make(reasoning.budget(), out);
     let word = match reasoning.word() {
         "minimal" => "low",
-        "xhigh" | "max" if !generation.latest => "high",
-        word => word,
+        word if generation.knows(word) => word,
+        _ => {
+            note(losses, "reasoning_effort", Weight::Note);
+            "high"
+        }
     };
     if *reasoning != Reasoning::Adaptive {
         out.insert("output_config".into(), json!({"effort": word}));
