@@ -14,10 +14,17 @@ pub(crate) fn for_openai(name: &str) -> String {
     if name.chars().count() > LONGEST { digest(name) } else { name.to_owned() }
 }
 
+/// Longest that Anthropic takes, characters (API reference of `metadata.user_id`).
+const LONGEST_ID: usize = 256;
+
 /// For Anthropic, which refuses what looks like an e-mail address or a telephone number and asks for a hash instead
 /// (BerriAI/litellm#10106).
 pub(crate) fn for_anthropic(name: &str) -> String {
-    if is_address(name) || is_telephone(name) { digest(name) } else { name.to_owned() }
+    if name.chars().count() > LONGEST_ID || is_address(name) || is_telephone(name) {
+        digest(name)
+    } else {
+        name.to_owned()
+    }
 }
 
 /// Loosely: a digest in place of a name that would have been taken costs nothing.
@@ -59,9 +66,16 @@ mod tests {
     }
 
     #[test]
-    fn addresses_and_telephone_numbers_are_told_to_anthropic_by_their_digests() {
+    fn addresses_telephone_numbers_and_long_names_are_told_to_anthropic_by_their_digests() {
         assert_eq!(digest("abc"), "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad");
-        for name in ["ann@example.org", "team ann@mail.example.org", "+49 (170) 123-4567", "01701234567"] {
+        assert_eq!(for_anthropic(&"é".repeat(256)), "é".repeat(256));
+        for name in [
+            "u".repeat(257).as_str(),
+            "ann@example.org",
+            "team ann@mail.example.org",
+            "+49 (170) 123-4567",
+            "01701234567",
+        ] {
             assert_eq!(for_anthropic(name), digest(name), "{name}");
         }
         for name in ["user-17", "a@b", "2f1c9d4e-0000-4000-8000-123456789abc", "", "123456"] {
