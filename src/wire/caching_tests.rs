@@ -144,3 +144,15 @@ fn results_that_an_instruction_parts_are_all_results() {
         assert!(told[2].starts_with("result c") && out.to_string().contains("Now."), "{out}");
     }
 }
+
+#[test]
+fn a_wish_to_cache_all_of_a_chat_reaches_anthropic_within_its_four_marks() {
+    let mark = json!({"type": "ephemeral"});
+    let text = json!({"type": "text", "text": "q", "cache_control": mark});
+    let body = json!({"cache_control": mark, "messages": [{"role": "user", "content": [text, text, text, text]}]});
+    let claude = sent(Dialect::Chat, CLAUDE, &body).0;
+    assert_eq!(claude["cache_control"], mark);
+    assert_eq!(claude.to_string().matches("cache_control").count(), 4, "{claude}");
+    let gemini = kept(Dialect::Chat, GEMINI, &body);
+    assert!(!gemini.to_string().contains("cache_control"), "{gemini}");
+}

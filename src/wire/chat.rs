@@ -36,9 +36,33 @@ pub(crate) struct ChatRequest {
     pub(crate) service_tier: Option<String>,
     /// OpenAI's `prompt_cache_key` and `prompt_cache_retention`: where a prompt that begins alike is to be kept, and how long.
     pub(crate) caching: Vec<(&'static str, String)>,
+    /// What the answer shall be made of, where that is not words alone: `text`, `image`.
+    pub(crate) modalities: Vec<String>,
+    /// What its pictures shall be like, as `OpenRouter` has it: `aspect_ratio`, `image_size`.
+    pub(crate) image_config: Map<String, Value>,
+    /// Anthropic's `cache_control` of the whole request: all of it is to be kept in a cache.
+    pub(crate) cache: Option<Value>,
     pub(crate) stream: bool,
     /// What the reader found and no representation here can hold.
     pub(crate) losses: Vec<Loss>,
+}
+
+impl ChatRequest {
+    /// Takes note of what its provider has taken nothing of.
+    pub(crate) fn note_untold(&mut self) {
+        for (name, _) in std::mem::take(&mut self.caching) {
+            note(&mut self.losses, name, Weight::Note);
+        }
+        for (name, told, weight) in [
+            ("cache_control", self.cache.is_none(), Weight::Note),
+            ("image_config", self.image_config.is_empty(), Weight::Hint),
+            ("modalities", self.modalities.is_empty(), Weight::Answer),
+        ] {
+            if !told {
+                note(&mut self.losses, name, weight);
+            }
+        }
+    }
 }
 
 /// Takes note of tools that the provider itself runs. Beside others, each is an offer that can be left out; where there is

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    tests_support::{context, kept, sent, streamed},
+    losses_tests::is_unsupported,
+    tests_support::{context, kept, made, sent, streamed},
     translate::{Dialect, reply},
 };
 
@@ -109,4 +110,27 @@ fn a_turn_of_nothing_but_images_is_a_turn_where_images_are_not_taken() {
         assert_eq!(out["messages"], json!([user, {"role": "assistant", "content": "[image]"}, user]));
         assert_eq!(dropped, ["messages[].content[] of the assistant"]);
     }
+}
+
+#[test]
+fn a_wish_for_pictures_is_told_gemini_and_refused_elsewhere() {
+    let wish = |modalities: Value| {
+        json!({"messages": [{"role": "user", "content": "q"}], "modalities": modalities,
+            "image_config": {"aspect_ratio": "16:9", "image_size": "2K"}})
+    };
+    let config = kept(Dialect::Chat, DRAWING, &wish(json!(["image", "text"])))["generationConfig"].take();
+    let want =
+        json!({"responseModalities": ["IMAGE", "TEXT"], "imageConfig": {"aspectRatio": "16:9", "imageSize": "2K"}});
+    assert_eq!(config, want);
+    let claude = (Protocol::Anthropic, "claude-opus-4-6");
+    for (to, modalities) in
+        [(claude, json!(["image", "text"])), (claude, json!(["audio"])), (DRAWING, json!(["text", "audio"]))]
+    {
+        let got = made(Dialect::Chat, to, &wish(modalities));
+        assert!(is_unsupported(&got, "modalities"), "{to:?}: {got:?}");
+    }
+    let words = json!({"messages": [{"role": "user", "content": "q"}], "modalities": ["text"]});
+    assert_eq!(kept(Dialect::Chat, DRAWING, &words).get("generationConfig"), None);
+    kept(Dialect::Chat, claude, &words);
+    assert_eq!(sent(Dialect::Chat, claude, &wish(json!(["text"]))).1, ["image_config"]);
 }

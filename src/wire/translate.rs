@@ -92,9 +92,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),
         Protocol::Gemini => gemini::request_out::write(&mut chat, target),
     };
-    for (name, _) in std::mem::take(&mut chat.caching) {
-        note(&mut chat.losses, name, Weight::Note);
-    }
+    chat.note_untold();
     let refused = chat.losses.iter().find(|loss| match loss.weight {
         Weight::Note => false,
         Weight::Hint => target.refuse_unsupported,

@@ -227,6 +227,28 @@ fn a_schema_that_is_missing_is_missed_where_the_client_said_it() {
 }
 
 #[test]
+fn what_openrouters_clients_wish_of_reasoning_is_told_in_each_providers_words() {
+    let budget = |tokens: u64| json!({"type": "enabled", "budget_tokens": tokens});
+    for (wish, claude, gemini) in [
+        (json!({"effort": "high"}), budget(24_576), json!("high")),
+        (json!({"max_tokens": 2000}), budget(2000), json!("low")),
+        (json!({"enabled": true}), budget(8192), Value::Null),
+        (json!({"effort": "none"}), Value::Null, json!("low")),
+        (json!({"enabled": false}), Value::Null, json!("low")),
+    ] {
+        let body = asked(Dialect::Chat, json!({"reasoning": wish}));
+        assert!(!is_refused(Dialect::Chat, CLAUDE, &body) && !is_refused(Dialect::Chat, GEMINI, &body), "{wish}");
+        assert_eq!(sent(Dialect::Chat, CLAUDE, &body).0.get("thinking").unwrap_or(&Value::Null), &claude, "{wish}");
+        let out = sent(Dialect::Chat, GEMINI, &body).0;
+        let level = out.pointer("/generationConfig/thinkingConfig/thinkingLevel").unwrap_or(&Value::Null);
+        assert_eq!(level, &gemini, "{wish}");
+    }
+    for (wish, told) in [(json!({"exclude": true}), "reasoning.exclude"), (json!("low"), "reasoning")] {
+        assert_eq!(sent(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, json!({"reasoning": wish}))).1, [told]);
+    }
+}
+
+#[test]
 fn an_effort_that_a_model_does_not_know_is_lowered_with_a_note() {
     for (model, effort, told) in [
         ("claude-opus-4-6", "max", "max"),

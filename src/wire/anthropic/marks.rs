@@ -9,16 +9,18 @@ use super::super::{
 
 /// "A maximum of 4 blocks with `cache_control` may be provided."
 const MOST: usize = 4;
-const MARK: &str = "cache_control";
+pub(super) const MARK: &str = "cache_control";
 
-/// Takes away the marks beyond the last four. Those on tools and on calls go first: what a later mark keeps has them in it.
+/// Takes away the marks beyond the last four, of which the request itself may have one (coder/mux#3112). Those on tools and on
+/// calls go first: what a later mark keeps has them in it.
 pub(super) fn limit(request: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
     let (mut minor, mut major) = (0, 0);
     each(request, &mut |block| {
         let count = if is_minor(block) { &mut minor } else { &mut major };
         *count += usize::from(block.contains_key(MARK));
     });
-    let surplus = (minor + major).saturating_sub(MOST);
+    let own = usize::from(request.contains_key(MARK));
+    let surplus = (own + minor + major).saturating_sub(MOST);
     if surplus == 0 {
         return;
     }

@@ -53,6 +53,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         binding::loosen(&messages, &mut out);
     }
     out.insert("messages".into(), Value::Array(messages));
+    out.extend(request.cache.take().map(|mark| (marks::MARK.to_owned(), mark)));
     marks::limit(&mut out, &mut request.losses);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {

@@ -112,6 +112,17 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
             config.insert("responseJsonSchema".into(), schema.clone());
         }
     }
+    let modalities: Vec<String> = request.modalities.drain(..).map(|one| one.to_uppercase()).collect();
+    if !modalities.is_empty() {
+        config.insert("responseModalities".into(), json!(modalities));
+    }
+    let mut pictures = std::mem::take(&mut request.image_config);
+    let own = [("aspect_ratio", "aspectRatio"), ("image_size", "imageSize")];
+    let pictures: Map<String, Value> =
+        own.iter().filter_map(|(name, own)| Some(((*own).to_owned(), pictures.remove(*name)?))).collect();
+    if !pictures.is_empty() {
+        config.insert("imageConfig".into(), Value::Object(pictures));
+    }
     match request.reasoning.as_ref().map(|reasoning| (reasoning, model.thinking(reasoning))) {
         None | Some((Reasoning::Off, None)) => {}
         Some((_, Some(thinking))) => drop(config.insert("thinkingConfig".into(), thinking)),

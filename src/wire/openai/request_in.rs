@@ -53,7 +53,8 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.format = take(&mut map, "response_format").map(|v| format(&v)).transpose()?.flatten();
     let effort = take_text(&mut map, "reasoning_effort")?;
     let thinking = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
-    request.reasoning = thinking.or(effort.as_deref().and_then(Reasoning::effort));
+    let routers = take(&mut map, "reasoning").and_then(|value| openrouters(&value, &mut request.losses));
+    request.reasoning = thinking.or(effort.as_deref().and_then(Reasoning::effort)).or(routers);
     request.metadata = match take(&mut map, "metadata") {
         Some(Value::Object(metadata)) => Some(metadata),
         Some(_) => return Err(invalid(Some("metadata"), "'metadata' must be an object")),
@@ -61,18 +62,30 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     };
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
-    leftovers(&mut map, &mut request.losses);
+    request.cache = map.remove("cache_control").filter(Value::is_object);
+    pictures(&mut map, &mut request)?;
+    leftovers(&map, &mut request.losses);
     Ok(request)
 }
 
-/// Weighs what no other protocol knows.
-fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
-    if let Some(Value::Array(modalities)) = take(map, "modalities")
-        && modalities.iter().any(|m| m != "text")
-    {
-        note(losses, "modalities", Weight::Answer);
+/// Reads a wish for pictures in the answer.
+fn pictures(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    let modalities = take_texts(map, "modalities")?;
+    if modalities.iter().any(|one| !matches!(one.as_str(), "text" | "image")) {
+        note(&mut request.losses, "modalities", Weight::Answer);
+    } else if modalities.iter().any(|one| one == "image") {
+        request.modalities = modalities;
     }
-    for (key, value) in map.iter() {
+    if let Some(config) = take(map, "image_config") {
+        unread(&config, &["aspect_ratio", "image_size"], "image_config", Weight::Hint, &mut request.losses);
+        request.image_config = config.as_object().cloned().unwrap_or_default();
+    }
+    Ok(())
+}
+
+/// Weighs what no other protocol knows.
+fn leftovers(map: &Map<String, Value>, losses: &mut Vec<Loss>) {
+    for (key, value) in map {
         let idle = match value {
             Value::Null => true,
             // What is off anyway. Of an unknown switch nobody knows: a model may think unless it is told not to.
@@ -93,6 +106,23 @@ fn leftovers(map: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
             _ => Weight::Hint,
         };
         note(losses, key.as_str(), weight);
+    }
+}
+
+/// `OpenRouter`'s `reasoning` member, which holds all that is wished of it.
+fn openrouters(value: &Value, losses: &mut Vec<Loss>) -> Option<Reasoning> {
+    if !value.is_object() {
+        note(losses, "reasoning", Weight::Hint);
+    }
+    unread(value, &["effort", "max_tokens", "enabled", "exclude"], "reasoning", Weight::Note, losses);
+    if value.get("exclude") == Some(&Value::Bool(true)) {
+        note(losses, "reasoning.exclude", Weight::Hint);
+    }
+    let enabled = value.get("enabled").and_then(Value::as_bool);
+    let budget = || value.get("max_tokens").and_then(Value::as_u64).map(Reasoning::Budget);
+    match enabled {
+        Some(false) => Some(Reasoning::Off),
+        _ => Reasoning::effort(text(value, "effort")).or_else(budget).or(enabled.map(|_| Reasoning::Adaptive)),
     }
 }
 
