@@ -103,6 +103,11 @@ impl Surface {
         matches!(self, Self::Chat | Self::Completions)
     }
 
+    /// Whether an answer of it can come as a stream.
+    pub fn streams(self) -> bool {
+        !matches!(self, Self::CountTokens | Self::Embeddings)
+    }
+
     /// How `backend` serves it; `None` if it cannot.
     pub fn way(self, backend: &Backend, stream: bool) -> Option<Way> {
         let chat = if stream { Endpoint::ChatStream } else { Endpoint::Chat };

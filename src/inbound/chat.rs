@@ -228,7 +228,9 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     }
     let stream = match envelope.stream {
         Stream::Off => false,
-        Stream::On => true,
+        Stream::On if surface.streams() => true,
+        // Whoever answers it whole would count as failing.
+        Stream::On => return Err(Error::invalid("stream", "This endpoint has no streams. Leave 'stream' out.")),
         Stream::Bad => return Err(Error::invalid("stream", "'stream' must be true or false.")),
     };
     Ok((model, stream))

@@ -1,5 +1,5 @@
 //! Streams that pass as they come: an error is one in whatever shape, what an event is may stand in its name alone, and a letter cut
-//! in two costs nothing.
+//! in two costs nothing. What comes whole only is never asked for as one.
 
 use serde_json::{Value, json};
 
@@ -136,4 +136,22 @@ async fn an_answer_without_members_is_explained_in_json() {
         Ask::post("/v1/embeddings", r#"{"model":"m","input":"a"}"#).bearer(TOKEN).header("x-greenroom-explain", "1");
     let reply = proxy.ask(&ask).await;
     assert!(reply.json()["greenroom"].is_object(), "{reply:?}");
+}
+
+#[tokio::test]
+async fn a_stream_of_what_comes_whole_only_is_refused_before_anybody_is_asked() {
+    let upstream = Upstream::always(Answer::json(200, r#"{"data":[]}"#)).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let ask = async |path: &str, stream: bool| {
+        let body = json!({"model": "m", "input": "Hello!", "messages": [], "stream": stream});
+        proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+    };
+    for path in ["/v1/embeddings", "/v1/messages/count_tokens"] {
+        let reply = ask(path, true).await;
+        assert_eq!((reply.status(), reply.error("type").as_str()), (400, "invalid_request_error"), "{reply:?}");
+        assert!(reply.error("message").contains("'stream'"), "{reply:?}");
+    }
+    let reply = ask("/v1/embeddings", true).await;
+    assert_eq!((reply.error("code"), reply.error("param")), ("invalid_value".to_owned(), "stream".to_owned()));
+    assert_eq!((upstream.asked(), ask("/v1/embeddings", false).await.status()), (0, 200));
 }
