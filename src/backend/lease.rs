@@ -30,6 +30,8 @@ pub enum Outcome<'a> {
     Cancelled,
     /// Another attempt was quicker, or ended the request.
     Beaten,
+    /// Its client's own deadline, or a client that did not read: the backend had no fair time.
+    Hurried,
     /// What ended it was none of the backend's doing.
     LetGo,
 }
@@ -159,7 +161,7 @@ impl Lease {
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),
-            Outcome::Cancelled | Outcome::Beaten | Outcome::LetGo => self.given_up(outcome, now),
+            Outcome::Cancelled | Outcome::Beaten | Outcome::Hurried | Outcome::LetGo => self.given_up(outcome, now),
         }
     }
 
@@ -224,8 +226,8 @@ impl Lease {
     }
 
     /// Whether it probed a gate and was waited for beyond `first_token_soft` in vain. That shuts no open gate: beaten by another
-    /// is who is slower, too, and a client that leaves may never have waited for as long as this model thinks. Of whole answers
-    /// nothing is seen until they are complete.
+    /// is who is slower, too, and a client that leaves or is in a hurry may never have waited for as long as this model thinks. Of
+    /// whole answers nothing is seen until they are complete.
     fn was_silent(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
         let probes = self.want == Want::Stream && !self.probe.is_none();
         probes && self.first_token.is_none() && self.was_long(outcome, waited)
@@ -233,7 +235,7 @@ impl Lease {
 
     /// Whether its client or Greenroom gave it up only after `first_token_soft`.
     fn was_long(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
-        let given_up = matches!(outcome, Outcome::Beaten | Outcome::Cancelled);
+        let given_up = matches!(outcome, Outcome::Beaten | Outcome::Cancelled | Outcome::Hurried);
         given_up && waited >= self.handle.settings.deadlines.first_token_soft
     }
 

@@ -122,20 +122,29 @@ impl Leg {
         };
         let limits = &lease.handle().settings.deadlines;
         // Of a whole answer nothing is seen before its end.
-        let may_be_silent = lease.time_to_first_token().is_none() && self.telling.read(|story| story.stream);
-        let fair = if may_be_silent { limits.first_token_soft } else { limits.total };
+        let is_silent = lease.time_to_first_token().is_none() && self.telling.read(|story| story.stream);
+        let fair = if is_silent { limits.first_token_hard } else { limits.total };
         let took = clock::now().saturating_sub(lease.taken());
         took < fair.min(limits.total) || self.held_up > took / 2
     }
 
+    /// What a failure is to the backend.
+    fn outcome<'a>(&self, failed: &'a Failed) -> Outcome<'a> {
+        match () {
+            () if self.blameless => Outcome::LetGo,
+            () if self.was_hurried(failed) => Outcome::Hurried,
+            () => Outcome::Failed(failed),
+        }
+    }
+
     pub(super) fn failed(mut self, failed: &Failed) {
-        let (blameless, now) = (self.blameless || self.was_hurried(failed), clock::now());
+        let (outcome, now) = (self.outcome(failed), clock::now());
         // The same word as in the backend's own counts.
-        let outcome = if blameless { LET_GO } else { failed.class.as_str() };
+        let word = if matches!(outcome, Outcome::Failed(_)) { failed.class.as_str() } else { LET_GO };
         let status = failed.status.or(self.status);
-        self.telling.attempt_ended(self.note, outcome, status, Some(failed.message.clone()), now);
+        self.telling.attempt_ended(self.note, word, status, Some(failed.message.clone()), now);
         if let Some(lease) = self.lease.take() {
-            lease.finish(&if blameless { Outcome::LetGo } else { Outcome::Failed(failed) }, now);
+            lease.finish(&outcome, now);
         }
     }
 }

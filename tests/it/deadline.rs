@@ -154,17 +154,35 @@ async fn a_client_that_runs_out_of_time_does_not_hurt_the_backend() {
 }
 
 #[tokio::test]
-async fn a_client_in_a_hurry_for_a_whole_answer_does_not_hurt_the_backend() {
-    let one = Upstream::always(Answer::new().hang()).await;
-    // A backend that is silent for longer than this is no slow one: of a whole answer nothing is seen before its end.
-    let settings = Settings::new().backend("one", one.addr).set("backends.one", "first_token_soft = \"20ms\"");
-    let proxy = Proxy::start(&settings).await;
-    for _ in 0..5 {
-        assert_late(&ask(&proxy, false, "100").await.0);
+async fn a_client_in_a_hurry_does_not_hurt_a_backend_that_is_slow_to_begin() {
+    // Slower than this a backend may be, up to first_token_hard; and of a whole answer nothing is seen before its end.
+    for (stream, state) in [(true, "healthy"), (false, "degraded")] {
+        let one = Upstream::always(Answer::new().hang()).await;
+        let settings = Settings::new().backend("one", one.addr).set("backends.one", "first_token_soft = \"20ms\"");
+        let proxy = Proxy::start(&settings).await;
+        for _ in 0..5 {
+            assert_late(&ask(&proxy, stream, "100").await.0);
+        }
+        let report = proxy.report("one").await;
+        assert_eq!((&report["requests"]["failure"], &report["state"]), (&0.into(), &state.into()), "{report}");
+        // Others who want a whole answer are to wait elsewhere, where they can.
+        let in_vain = report["reason"].as_str().is_some_and(|why| why.contains("waited for in vain"));
+        assert_eq!((in_vain, one.asked()), (!stream, 5), "{report}");
     }
-    let report = proxy.report("one").await;
-    assert_eq!((&report["requests"]["failure"], &report["state"]), (&0.into(), &"healthy".into()), "{report}");
-    assert_eq!(one.asked(), 5);
+}
+
+#[tokio::test]
+async fn a_silent_probe_whose_client_is_in_a_hurry_has_failed_all_the_same() {
+    let one = Upstream::start(|n, _| if n == 0 { Answer::json(500, "{}") } else { Answer::new().hang() }).await;
+    let lines = "breaker_failures = 1\nbackoff_min = \"200ms\"\nfirst_token_soft = \"50ms\"";
+    let settings = Settings::new().backend("one", one.addr).set("backends.one", lines);
+    let proxy = Proxy::start(&settings.set("failover", "max_attempts = 1")).await;
+    assert_eq!(ask(&proxy, true, "5000").await.0.status(), 502);
+    proxy.until("one", "the end of the backoff", |r| r["state"] == "half_open").await;
+    assert_late(&ask(&proxy, true, "200").await.0);
+    let report = proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    let said = report["last_error"]["message"].as_str();
+    assert!(said.is_some_and(|said| said.contains("first_token_soft")), "{report}");
 }
 
 #[tokio::test]
