@@ -16,12 +16,12 @@ use super::{
     rename::rename,
     request::Request,
     retry_after::{heeded, named_in, retry_after},
-    surface::Way,
+    surface::{Surface, Way},
     torn::mended,
     watch::Watch,
 };
 use crate::{
-    error::{Class, Failed},
+    error::{Class, Failed, Told},
     router::table::Target,
     upstream::{
         Answer,
@@ -34,11 +34,14 @@ use crate::{
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
 const ERROR_BODY: usize = 1 << 20;
 
-/// So long an error body may take: the status alone says enough to go elsewhere.
+/// So long an error body may take. What has come by then is judged: the status alone says enough to go elsewhere.
 const ERROR_TAKES: Duration = Duration::from_secs(1);
 
 /// Longest whole answer held for checking before its head goes out, bytes.
 const WHOLE_BODY: usize = 64 << 20;
+
+/// The same of embeddings: 2,048 of 3,072 numbers each, as many as can be asked for at once, are 150 MB of text.
+const EMBEDDINGS: usize = 256 << 20;
 
 /// An answer that is not a 2xx: reads what it says and judges it.
 pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
@@ -69,7 +72,7 @@ async fn said(answer: &mut Answer, watch: &mut Watch) -> Bytes {
             body.extend_from_slice(&piece);
         }
     };
-    // What has come by then is judged.
+    // Late or not, what has come is judged.
     let _ = timeout(ERROR_TAKES, all).await;
     sse::unmarked(body.freeze())
 }
@@ -106,7 +109,8 @@ async fn check(
     signs: &Signs,
 ) -> Result<Bytes, Failed> {
     let idle = target.handle.settings.deadlines.idle;
-    let body = collect(answer, watch, idle).await?;
+    let most = if request.surface == Surface::Embeddings { EMBEDDINGS } else { WHOLE_BODY };
+    let body = collect(answer, watch, idle, most).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer cannot be read ({})", why.0)))?;
@@ -129,9 +133,22 @@ pub(super) fn empty() -> Failed {
     Failed::new(Class::ProviderInvalid, "its stream ended without content and without a reason")
 }
 
+/// What is asked for is more than can be held: another backend would be worked as hard, and say as much.
+fn too_long(most: usize) -> Failed {
+    let held = format!("longer than {} MiB, the most that is held of a whole answer here", most >> 20);
+    let told = Told {
+        kind: "invalid_request_error".to_owned(),
+        code: "answer_too_long".to_owned(),
+        message: format!("The answer is {held}. Ask for less at a time."),
+        param: None,
+        body: None,
+    };
+    Failed { told: Some(told), ..Failed::new(Class::CallerInvalid, format!("its answer is {held}")) }
+}
+
 /// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied; a
 /// byte order mark in front of it, which JSON must not have (RFC 8259, 8.1), is taken off.
-async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration) -> Result<Bytes, Failed> {
+async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration, most: usize) -> Result<Bytes, Failed> {
     let mut first: Option<Bytes> = None;
     let mut more: Option<BytesMut> = None;
     let mut size = 0;
@@ -147,14 +164,14 @@ async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration) -> Resu
             watch.answered();
         }
         size += chunk.len();
-        if size > WHOLE_BODY {
-            return Err(Failed::new(Class::ProviderInvalid, format!("its answer is longer than {WHOLE_BODY} bytes")));
+        if size > most {
+            return Err(too_long(most));
         }
         match (&mut first, &mut more) {
             (None, _) => first = Some(chunk),
             (Some(start), None) => {
                 let rest = answer.length().unwrap_or(0) as usize;
-                let mut joined = BytesMut::with_capacity((size + rest.min(WHOLE_BODY)).max(2 * size));
+                let mut joined = BytesMut::with_capacity((size + rest.min(most)).max(2 * size));
                 joined.extend_from_slice(start);
                 joined.extend_from_slice(&chunk);
                 more = Some(joined);
