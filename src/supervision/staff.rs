@@ -57,9 +57,10 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
     Table::build(settings, handles, clock::unix())
 }
 
-/// Whether what was learned of the one holds for the other: same server, same account.
+/// Whether what was learned of the one holds for the other: same server, same account, which may be told in a header.
 fn is_same_provider(old: &settings::Backend, new: &settings::Backend) -> bool {
-    (old.protocol, old.style, &old.base_url, &old.api_key) == (new.protocol, new.style, &new.base_url, &new.api_key)
+    (old.protocol, old.style, &old.base_url, &old.api_version, &old.api_key, &old.headers)
+        == (new.protocol, new.style, &new.base_url, &new.api_version, &new.api_key, &new.headers)
 }
 
 /// The same backend under new limits: its actor and its facts stay.

@@ -142,6 +142,24 @@ async fn kept_backends_keep_what_they_have_learned() {
 }
 
 #[tokio::test]
+async fn a_reload_that_puts_credentials_in_a_header_right_opens_what_the_wrong_ones_have_shut() {
+    let one = Upstream::start(|_, ask| match ask.head.get("x-account") {
+        Some("right") => Answer::says("hi"),
+        _ => Answer::json(401, "{}"),
+    })
+    .await;
+    let of = |account: &str| {
+        let lines = format!("headers = {{ x-account = \"{account}\" }}");
+        Settings::new().backend("one", one.addr).set("backends.one", &lines)
+    };
+    let proxy = Proxy::start(&of("wrong")).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    reload(&proxy, &of("right").toml()).await;
+    assert_eq!(hear(&proxy, false).await, Heard::said("hi", "one"));
+}
+
+#[tokio::test]
 async fn a_running_stream_finishes_on_the_old_settings() {
     let gate = Gate::new();
     let answer = Answer::stream().chunk(sse::text("before ")).wait(&gate).chunk(sse::text("after")).finished();
