@@ -159,6 +159,8 @@ pub struct Failed {
     pub request_id: Option<Box<str>>,
     /// Trying again cannot help: nobody else could have served it either, nor will anybody soon.
     pub hopeless: bool,
+    /// The backend has not worked on the request: it never had it, or refused it.
+    pub turned_away: bool,
 }
 
 /// A provider's error that is the caller's to read.
@@ -188,7 +190,14 @@ impl Failed {
             told: None,
             request_id: None,
             hopeless: false,
+            turned_away: false,
         }
+    }
+
+    /// The same, before the request was sent.
+    #[must_use]
+    pub fn unsent(self) -> Self {
+        Self { turned_away: true, ..self }
     }
 }
 

@@ -119,7 +119,7 @@ async fn try_open(
     let strip_usage = native_chat && backend.asks_usage() && request.envelope.usage_can_be_asked();
     let way = surface
         .way(backend, request.stream)
-        .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint"))?;
+        .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint").unsent())?;
     let begun = owed.as_ref().and_then(|debt| debt.begun(request, target, way));
     let change =
         Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: begun };
@@ -129,7 +129,7 @@ async fn try_open(
             let began = clock::now();
             let outgoing = translated(request, target, change);
             request.telling.spent(Phase::Translate, began);
-            outgoing?
+            outgoing.map_err(Failed::unsent)?
         }
     };
     let mut answer = send(worker, request, target, way, outgoing, leg, &mut watch).await?;

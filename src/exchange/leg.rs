@@ -74,6 +74,7 @@ impl Leg {
             outcome: None,
             status: None,
             message: None,
+            turned_away: false,
             cost: None,
             // A decision is plain data and always serialises.
             decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()).map(Box::new),
@@ -143,6 +144,7 @@ impl Leg {
         let word = if matches!(outcome, Outcome::Failed(_)) { failed.class.as_str() } else { LET_GO };
         let status = failed.status.or(self.status);
         self.telling.attempt_ended(self.note, word, status, Some(failed.message.clone()), now);
+        self.telling.note(self.note, |note| note.turned_away = failed.turned_away);
         if let Some(lease) = self.lease.take() {
             lease.finish(&outcome, now);
         }
@@ -153,7 +155,7 @@ impl Drop for Leg {
     fn drop(&mut self) {
         // However it has ended: what was counted of one that failed, was beaten or left is to be paid as well.
         if let Some((price, usage)) = self.price.zip(self.signs.usage.get()) {
-            self.telling.attempt_cost(self.note, price.of(usage));
+            self.telling.note(self.note, |note| note.cost = price.of(usage));
         }
         // One that has ended has none by now.
         if let Some(lease) = self.lease.take() {

@@ -6,9 +6,8 @@ use std::sync::Arc;
 use super::{request::Request, surface::Surface};
 use crate::{
     clock,
-    error::Class,
     limits::{Allowance, Need, Refused},
-    telemetry::story::{AttemptNote, Story, Telling},
+    telemetry::story::{Story, Telling},
     wire::Usage,
 };
 
@@ -49,25 +48,7 @@ impl Drop for Stay {
 
 /// The tokens that a request has used, as far as its story knows; those that the provider had in its cache count like others.
 fn used(story: &Story) -> Option<u64> {
-    // What nobody has worked on has used none.
-    let untouched = || story.first_token.is_none() && story.attempts.iter().all(was_turned_away);
+    // What nobody has worked on has used none. Who was left too early, was too slow or broke off has, and nobody knows how much.
+    let untouched = || story.first_token.is_none() && story.attempts.iter().all(|attempt| attempt.turned_away);
     story.usage.and_then(Usage::total).or_else(|| untouched().then_some(0))
-}
-
-/// Classes of failure after which a backend has not worked on the request: it was not reached, or it refused. One that was left too early,
-/// was too slow or broke off has, and nobody knows how much.
-const TURNED_AWAY: [Class; 8] = [
-    Class::ProviderTransport,
-    Class::ProviderTimeoutConnect,
-    Class::ProviderRatelimit,
-    Class::ProviderQuota,
-    Class::ProviderAuth,
-    Class::ProviderOverloaded,
-    Class::ProviderContextLength,
-    Class::CallerInvalid,
-];
-
-fn was_turned_away(attempt: &AttemptNote) -> bool {
-    let is_refusal = attempt.status.is_some_and(|status| status >= 400);
-    is_refusal || attempt.outcome.is_some_and(|outcome| TURNED_AWAY.iter().any(|class| class.as_str() == outcome))
 }

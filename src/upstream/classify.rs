@@ -90,8 +90,14 @@ pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<Told>) -> F
         retry_after: fault.retry_after,
         shown: (known != all).then(|| format!("{how} ({known})")),
         told,
+        turned_away: fault.status.is_some_and(|status| status >= 400) || refuses(class),
         ..Failed::new(class, format!("{how} ({all})"))
     }
+}
+
+/// Whether a provider that reports this has not worked on the request, also where no status says so.
+fn refuses(class: Class) -> bool {
+    !matches!(class, Class::ProviderServer | Class::ProviderInvalid | Class::ProviderContentFilter)
 }
 
 /// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.

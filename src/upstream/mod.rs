@@ -152,11 +152,11 @@ impl Client {
         along: Along<'_>,
         body: Vec<Bytes>,
     ) -> Result<Answer, Failed> {
-        let head = self.head(endpoint, model)?;
-        let taken = self.pool.take(false).await?;
+        let head = self.head(endpoint, model).map_err(Failed::unsent)?;
+        let taken = self.pool.take(false).await.map_err(Failed::unsent)?;
         match self.ask(now, taken, head.clone(), along, &body).await {
             Err(Unanswered { stale: true, .. }) => {
-                let taken = self.pool.take(true).await?;
+                let taken = self.pool.take(true).await.map_err(Failed::unsent)?;
                 self.ask(now, taken, head, along, &body).await.map_err(|second| second.failed)
             }
             answer => answer.map_err(|first| first.failed),
@@ -196,8 +196,9 @@ impl Client {
                 (Ok(0), Ok(())) => "it closed the connection within the head of its answer".to_owned(),
             };
             let in_time = written.is_err() || sent.elapsed() < SOON;
-            let stale = reused && in_time && !heard.any && wire.buffer.is_empty();
-            return Err(Unanswered { failed: Failed::new(Class::ProviderTransport, ended), stale });
+            let untouched = in_time && !heard.any && wire.buffer.is_empty();
+            let failed = Failed { turned_away: untouched, ..Failed::new(Class::ProviderTransport, ended) };
+            return Err(Unanswered { failed, stale: reused && untouched });
         }
     }
 

@@ -34,6 +34,10 @@ async fn run_dry(host: &str) {
     let settings = Settings::new()
         .set("backends.one", &backend)
         .set("models.m", "backends = [{ backend = \"one\" }]")
+        .set(
+            "users.limited",
+            "token = \"limited\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nlimits = { tokens_per_day = 9000 }",
+        )
         .set("history", "enabled = false");
     let proxy = Launch::new(&settings).files(FILES).start().await;
     let mut first = Connection::open(proxy.addr).await;
@@ -45,7 +49,7 @@ async fn run_dry(host: &str) {
     let mut crowd = Vec::new();
     let reply = eventually("a request finds none left", async || {
         crowd.push(Connection::open(proxy.addr).await);
-        first.send(&Ask::chat(HELLO).bearer(TOKEN)).await;
+        first.send(&Ask::chat(HELLO).bearer("limited")).await;
         let reply = first.reply().await;
         (reply.status() != 200).then_some(reply)
     })
@@ -53,6 +57,8 @@ async fn run_dry(host: &str) {
     assert_eq!((reply.status(), reply.error("code").as_str()), (503, "gateway_overloaded"), "{reply:?}");
     assert!(reply.error("message").contains("file descriptor"), "{reply:?}");
     assert!(!reply.header("retry-after").is_empty());
+    let used = 5 * (crowd.len() - 1);
+    assert_eq!(reply.header("x-ratelimit-remaining-tokens"), (9000 - used).to_string(), "nobody has worked on it");
     crowd.push(Connection::open(proxy.addr).await);
     proxy.logged(&["actix_server::accept", "Too many open files", "ulimit -n"]).await;
     drop(crowd);

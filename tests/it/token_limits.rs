@@ -1,6 +1,8 @@
 //! Limits of tokens: set aside when a request comes, settled when its answer has told what it used, given back where nobody worked
 //! on it. A day's limit of a thousand refills one in a minute and a half: nothing while a test runs.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use crate::support::{
@@ -132,6 +134,8 @@ async fn what_nobody_counted_costs_what_was_estimated() {
         text if text.contains("cut") => Answer::stream().chunk(sse::text("a")).close(),
         // It has said something before it found itself too busy.
         text if text.contains("bad") => Answer::stream().chunk(sse::text("a")).chunk(overloaded()).end(),
+        // It has had the request, and for longer than a dead connection would have looked like one that lives.
+        text if text.contains("gone") => Answer::new().work(Duration::from_millis(1100)).close(),
         _ if ask.wants_stream() => Answer::streams("hi"),
         _ => Answer::json(200, r#"{"choices":[{"message":{"content":"hi"}}]}"#),
     })
@@ -139,7 +143,7 @@ async fn what_nobody_counted_costs_what_was_estimated() {
     let proxy = stage(&upstream, 1000).await;
     assert_eq!(left(&chat(&proxy, HELLO).await.head), 1000 - ESTIMATE);
     let mut estimates = ESTIMATE + HELLO_STREAM.len() as u64 / 4;
-    for broken in ["cut", "bad"] {
+    for broken in ["cut", "bad", "gone"] {
         let body = with(HELLO_STREAM, &format!("\"user\":\"{broken}\""));
         estimates += body.len() as u64 / 4;
         chat(&proxy, &body).await;

@@ -46,6 +46,9 @@ pub struct AttemptNote {
     pub status: Option<u16>,
     /// What happened, in words.
     pub message: Option<String>,
+    /// The backend has not worked on it: it never had it, or refused it.
+    #[serde(skip)]
+    pub turned_away: bool,
     /// What its tokens cost, as far as they were counted and have a price.
     #[serde(rename = "cost_usd")]
     pub cost: Option<Money>,
@@ -192,13 +195,9 @@ impl Telling {
         });
     }
 
-    /// What the tokens of an attempt cost.
-    pub fn attempt_cost(&self, number: usize, cost: Option<Money>) {
-        self.write(|story| {
-            if let Some(note) = story.attempts.get_mut(number) {
-                note.cost = cost;
-            }
-        });
+    /// Adds to what is known of an attempt.
+    pub fn note(&self, number: usize, add: impl FnOnce(&mut AttemptNote)) {
+        self.write(|story| story.attempts.get_mut(number).map(add));
     }
 
     /// The end, good or bad. Only the first counts.
