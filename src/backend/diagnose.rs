@@ -6,7 +6,11 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::trial::Trial;
-use crate::{error::Failed, settings::Backend, upstream::Client};
+use crate::{
+    error::{Class, Failed},
+    settings::Backend,
+    upstream::Client,
+};
 
 /// Longest time for one step.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -51,6 +55,8 @@ pub enum Outcome {
 /// Why a step failed.
 #[derive(Debug)]
 pub(super) struct Wrong {
+    /// What kind of failure.
+    pub(super) class: Class,
     /// HTTP status, if there was one.
     pub(super) status: Option<u16>,
     /// In words that hold no secret.
@@ -59,13 +65,13 @@ pub(super) struct Wrong {
 
 impl From<Failed> for Wrong {
     fn from(failed: Failed) -> Self {
-        Self { status: failed.status, said: failed.message }
+        Self { class: failed.class, status: failed.status, said: failed.message }
     }
 }
 
 impl From<String> for Wrong {
     fn from(said: String) -> Self {
-        Self { status: None, said }
+        Self { class: Class::ProviderInvalid, status: None, said }
     }
 }
 

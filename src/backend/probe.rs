@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Backend,
     breaker::Breaker,
+    diagnose::Wrong,
     gate::{Gate, GateCell},
     messages::ProbeNow,
     trial::Trial,
@@ -100,29 +101,35 @@ async fn ask(
     kind: ProbeKind,
     model: Arc<str>,
 ) -> Result<Shown, Failed> {
-    let paid = kind == ProbeKind::Completion;
     let limit = backend.deadlines.first_token_soft;
-    let answered = async {
-        if paid {
-            return Trial::new(backend, client, model).status().await;
+    let late = |_| Err(Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}")));
+    let asked = async {
+        match kind {
+            ProbeKind::Completion => for_one_token(Trial::new(backend, client, model)).await,
+            ProbeKind::Models | ProbeKind::Off => for_its_models(&client, &model).await,
         }
-        client
-            .send(Instant::now(), Endpoint::Models, &model, Along::default(), Vec::new())
-            .await
-            .map(|answer| answer.status())
     };
-    let late = || Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}"));
-    let status = tokio::time::timeout(limit, answered).await.map_err(|_| late())??;
-    if (200..300).contains(&status) {
-        return Ok(if paid { Shown::Completion } else { Shown::List });
-    }
-    if !paid && has_no_models_list(status) {
-        return Ok(Shown::Reachable);
-    }
-    let class = match classify(&Fault { status: Some(status), ..Fault::default() }) {
+    tokio::time::timeout(limit, asked).await.unwrap_or_else(late).map_err(|failed| match failed.class.owner() {
         // A probe is nobody's request: that it is refused lies between its provider and the settings.
-        class if class.owner() == Owner::Caller => Class::ProviderInvalid,
-        class => class,
-    };
-    Err(Failed { status: Some(status), ..Failed::new(class, format!("the probe was answered {status}")) })
+        Owner::Caller => Failed { class: Class::ProviderInvalid, ..failed },
+        _ => failed,
+    })
+}
+
+/// Asks for an answer, which has to be one: a provider may also say inside of a 200 that it has none.
+async fn for_one_token(trial: Trial) -> Result<Shown, Failed> {
+    let wrong = |Wrong { class, status, said }| Failed { status, ..Failed::new(class, said) };
+    trial.ask_for_one_token().await.map(|_| Shown::Completion).map_err(wrong)
+}
+
+async fn for_its_models(client: &Client, model: &Arc<str>) -> Result<Shown, Failed> {
+    let answer = client.send(Instant::now(), Endpoint::Models, model, Along::default(), Vec::new()).await?;
+    match answer.status() {
+        200..300 => Ok(Shown::List),
+        status if has_no_models_list(status) => Ok(Shown::Reachable),
+        status => {
+            let class = classify(&Fault { status: Some(status), ..Fault::default() });
+            Err(Failed { status: Some(status), ..Failed::new(class, format!("the probe was answered {status}")) })
+        }
+    }
 }

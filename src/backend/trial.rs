@@ -10,7 +10,11 @@ use super::diagnose::Wrong;
 use crate::{
     error::{Class, Failed},
     settings::Backend,
-    upstream::{Along, Answer, Client, Endpoint, classify::has_no_models_list, codes::words},
+    upstream::{
+        Along, Answer, Client, Endpoint,
+        classify::{classify, has_no_models_list},
+        codes::words,
+    },
     wire::{
         Fault, Malformed, limit, sse,
         translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
@@ -104,11 +108,6 @@ impl Trial {
 
     pub(super) async fn ask_for_one_token(&self) -> Result<Reply, Wrong> {
         self.ask(one_token()).await
-    }
-
-    /// The status of the answer to a question for one token.
-    pub(super) async fn status(&self) -> Result<u16, Failed> {
-        Ok(self.put(Endpoint::Chat, one_token()).await?.0.status())
     }
 
     pub(super) async fn call_a_tool(&self) -> Result<Reply, Wrong> {
@@ -211,7 +210,7 @@ impl Trial {
         let number = status.map_or_else(String::new, |status| format!("HTTP {status} "));
         let mut said = number + &words(fault);
         self.backend.hush(&mut said);
-        Wrong { status, said }
+        Wrong { class: classify(fault), status, said }
     }
 
     async fn refusal(&self, answer: &mut Answer) -> Wrong {

@@ -7,7 +7,7 @@ use super::gate::{Gate, Why};
 /// What a probe that was not refused has shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Shown {
-    /// A model has answered: connection, account and that model are in order.
+    /// A model has answered, and not with an error inside of a 200: connection, account and that model are in order.
     Completion,
     /// The provider works. Its models list is free, and given to those who have no money or are over a limit, too.
     List,

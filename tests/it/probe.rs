@@ -227,9 +227,8 @@ async fn refused_but_listed(chat: Answer, list: Answer, probe: &str) -> (Upstrea
     let proxy = Proxy::start(&settings).await;
     assert_ne!(proxy.hello().await.status(), 200);
     proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
-    if probe == "models" {
-        one.until("probes", |seen| lists(seen) >= 3).await;
-    }
+    let asks = if probe == "models" { lists } else { one_token };
+    one.until("probes", |seen| asks(seen) >= 3).await;
     let report = proxy.report("one").await;
     (one, proxy, report)
 }
@@ -250,6 +249,17 @@ async fn a_models_list_says_nothing_of_a_limit_an_account_or_a_model() {
         assert_eq!(proxy.hello().await.error("code"), "no_healthy_backend");
         assert_eq!(one.asked() - one.seen(lists), 1, "the chat was asked again");
     }
+}
+
+#[tokio::test]
+async fn a_completion_that_is_refused_inside_of_a_200_opens_nothing() {
+    let said = r#"{"error":{"message":"no","type":"x","code":"insufficient_quota"}}"#;
+    let (_one, proxy, report) =
+        refused_but_listed(Answer::json(200, said), Answer::json(200, "{}"), "completion").await;
+    assert!(report["state"] == "open" && report["reopens_in_ms"].as_u64() > Some(60_000), "{report}");
+    let said = proxy.post("/admin/backends/one/probe").await.json();
+    assert_eq!((&said["healthy"], &said["class"]), (&json!(false), &json!("provider_quota")), "{said}");
+    assert!(said["message"].as_str().is_some_and(|why| why.contains("insufficient_quota")), "{said}");
 }
 
 #[tokio::test]
