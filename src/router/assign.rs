@@ -61,21 +61,23 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result
         let (model, elsewhere) = (ask.model.to_string(), target.is_some());
         return Err(Refusal::plain(Error::ModelNotOnBackend { backend, model, elsewhere }));
     };
-    let decision = explain(ask, route, ask.now, |t| t.handle.name() == name, Some(target));
+    let explained = |chosen| explain(ask, route, ask.now, |t| t.handle.name() == name, chosen);
     let error = match gates(ask, target, ask.now, true) {
-        Ok(pass) => match take(ask, target, pass, ask.now) {
-            Some(lease) => {
+        Ok(pass) => {
+            // Before the place is taken, as below.
+            let decision = explained(Some(target));
+            if let Some(lease) = take(ask, target, pass, ask.now) {
                 return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
             }
-            None => Error::PinOverloaded { backend },
-        },
+            Error::PinOverloaded { backend }
+        }
         Err((why, until)) => Error::PinUnavailable {
             backend,
             reason: why.words().to_owned(),
             retry_after: until.map(|until| until.saturating_sub(ask.now)),
         },
     };
-    Err(Refusal { decision, ..Refusal::plain(error) })
+    Err(Refusal { decision: explained(None), ..Refusal::plain(error) })
 }
 
 fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refusal> {

@@ -8,7 +8,7 @@ use crate::support::{
     client::{Ask, Reply},
     eventually,
     heard::{WAYS, hello},
-    proxy::Proxy,
+    proxy::{Proxy, hello_at},
     script::{Answer, Gate},
     settings::{Settings, TOKEN},
     sse,
@@ -139,6 +139,17 @@ async fn a_refusal_for_want_of_a_backend_shows_why_each_one_was_out() {
     let candidates = explanation(&reply)["decision"]["candidates"].clone();
     let reasons: Vec<_> = candidates.as_array().into_iter().flatten().map(|c| c["excluded"].is_string()).collect();
     assert_eq!(reasons, [true, true, true], "{candidates}");
+}
+
+#[tokio::test]
+async fn a_pin_that_is_refused_shows_why_and_no_choice() {
+    let (_bad, _peer, proxy) = stage().await;
+    let ask = Ask::chat(hello_at("drained")).bearer(TOKEN).header("x-greenroom-explain", "1");
+    let reply = proxy.ask(&ask).await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (503, "backend_unavailable"));
+    let decision = explanation(&reply)["decision"].clone();
+    let excluded = decision["candidates"][0]["excluded"].as_str().unwrap_or_default();
+    assert!(decision["chosen"].is_null() && excluded.contains("its gate is shut"), "{decision}");
 }
 
 #[tokio::test]
