@@ -165,12 +165,12 @@ impl Policy for Greenroom {
     fn done(&mut self, backend: usize, request: &Request, took: Took, now: f64) {
         let backend = &mut self.backends[backend];
         let rest = request.answer.saturating_sub(1);
+        backend.busy.streaming -= 1;
         if rest > 0 {
             let per_token = Duration::from_secs_f64(took.streamed / f64::from(rest));
             let crowd = load::crowd(backend.busy.streaming, backend.known.slots.into());
             backend.learner.pace(per_token, rest, crowd, Duration::from_secs_f64(now));
         }
-        backend.busy.streaming -= 1;
         backend.successes += 1;
         if backend.breaker.gate() != Gate::Open {
             backend.breaker.completed();

@@ -141,7 +141,9 @@ impl Lease {
             }
             let per_token = took / rest;
             self.lane.per_token.record(per_token);
-            let crowd = load::crowd(self.handle.vitals.load.busy().streaming, self.handle.settings.slots.into());
+            // Its own place is not given back yet.
+            let others = self.handle.vitals.load.busy().streaming.saturating_sub(1);
+            let crowd = load::crowd(others, self.handle.settings.slots.into());
             self.lane.estimate.learn(|learner| learner.pace(per_token, rest, crowd, now));
         }
     }

@@ -60,6 +60,17 @@ async fn reasoning_before_the_first_content_that_nobody_saw_does_not_make_a_back
 }
 
 #[tokio::test]
+async fn a_stream_is_not_taken_for_its_own_rival() {
+    let one = Upstream::always(reasons(&sse::text("Well"))).await;
+    let settings = Settings::new().backend("one", one.addr).set("backends.one", "slots = 1");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(hear(&proxy, true).await.status, 200);
+    let report = proxy.until("one", "the answer's end", |r| r["requests"]["success"] == 1).await;
+    let pace = report["models"][0]["token_estimate_s"].as_f64().expect("a pace");
+    assert!(pace > 0.009, "{pace} s a token, of which 20 took 200 ms at least, with nobody beside");
+}
+
+#[tokio::test]
 async fn a_report_and_the_score_know_of_a_targets_own_weight() {
     let (light, heavy) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
     let settings = Settings::new().backend("light", light.addr).target("heavy", heavy.addr, "weight = 4.0");
