@@ -50,6 +50,8 @@ struct Held {
     writer: Cell<Option<Waker>>,
     /// The task that waits until the peer reads again.
     sender: Cell<Option<Waker>>,
+    /// Its owner has dropped it.
+    gone: Cell<bool>,
 }
 
 impl Socket {
@@ -65,6 +67,7 @@ impl Socket {
             reader_waits: Cell::new(false),
             writer: Cell::new(None),
             sender: Cell::new(None),
+            gone: Cell::new(false),
         }))
     }
 
@@ -184,7 +187,7 @@ impl Held {
 /// Sends the rest once its peer reads again; ends with the socket's owner.
 async fn send_when_read(held: Rc<Held>) {
     let reads = poll_fn(|cx| {
-        if Rc::strong_count(&held) == 1 {
+        if held.gone.get() {
             return Poll::Ready(false);
         }
         held.sender.set(Some(cx.waker().clone()));
@@ -198,6 +201,7 @@ async fn send_when_read(held: Rc<Held>) {
 
 impl Drop for Socket {
     fn drop(&mut self) {
+        self.0.gone.set(true);
         if let Some(sender) = self.0.sender.take() {
             sender.wake();
         }

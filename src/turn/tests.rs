@@ -76,6 +76,27 @@ async fn a_peer_that_does_not_read_holds_up_its_writer_and_nobody_else() {
 }
 
 #[actix::test]
+async fn a_stuck_socket_is_closed_once_it_is_dropped_though_its_peer_never_reads() {
+    let until = |is: &dyn Fn() -> bool, cx: &mut Context<'_>| {
+        cx.waker().wake_by_ref();
+        if is() { Poll::Ready(()) } else { Poll::Pending }
+    };
+    // Dropped before the end of the turn in which it gets stuck, when it is just stuck, and later.
+    for moment in 0..3 {
+        let (_peer, mut socket) = pair().await;
+        socket.hold(|out| out.resize(64 << 20, b'x'));
+        let held = Rc::downgrade(&socket.0);
+        match moment {
+            0 => {}
+            1 => assert!(poll_fn(|cx| Poll::Ready(Pin::new(&mut socket).poll_flush(cx))).await.is_pending()),
+            _ => in_time(poll_fn(|cx| until(&|| socket.0.stuck.get(), cx))).await,
+        }
+        drop(socket);
+        in_time(poll_fn(|cx| until(&|| held.strong_count() == 0, cx))).await;
+    }
+}
+
+#[actix::test]
 async fn who_writes_to_a_peer_that_is_gone_is_told() {
     let (peer, mut socket) = pair().await;
     drop(peer);
