@@ -8,7 +8,6 @@ use super::{
     diagnose::Step,
     entry::Probe,
     gate::{Gate, GateCell},
-    report::Report,
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -76,7 +75,7 @@ pub enum Verdict {
 pub(super) const SILENT: &str = "nothing came within first_token_soft";
 
 /// Answered once all that was told before is judged, so that the gates show it. Asked by the exchange before it tells a client
-/// when to come back.
+/// when to come back, and by the Overseer before it reports.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Settle;
@@ -115,11 +114,6 @@ pub struct Retire;
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Adopt(pub Arc<settings::Backend>);
-
-/// What is known about this backend? Asked by the Overseer.
-#[derive(Debug, Message)]
-#[rtype(result = "Report")]
-pub struct AskReport;
 
 /// Panic, to prove supervision. Sent for the chaos action of the admin endpoint.
 #[derive(Debug, Message)]

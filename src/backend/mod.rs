@@ -35,15 +35,14 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
 
 use self::{
     breaker::{Blow, Breaker},
     change::GateChange,
     entry::Probe,
     gate::{ALONE, Gate, GateCell, Why},
-    messages::{Adopt, AskReport, Observed, Retire, SILENT, Settle, Verdict},
-    report::Report,
+    messages::{Adopt, Observed, Retire, SILENT, Settle, Verdict},
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -271,13 +270,5 @@ impl Handler<Retire> for Backend {
 
     fn handle(&mut self, _: Retire, ctx: &mut Self::Context) {
         ctx.stop();
-    }
-}
-
-impl Handler<AskReport> for Backend {
-    type Result = MessageResult<AskReport>;
-
-    fn handle(&mut self, _: AskReport, _: &mut Self::Context) -> Self::Result {
-        MessageResult(Report::of(&self.vitals, &self.settings))
     }
 }

@@ -165,8 +165,8 @@ pub struct LaneReport {
 }
 
 impl Report {
-    /// Puts a backend's facts into words.
-    pub fn of(vitals: &Vitals, settings: &settings::Backend) -> Self {
+    /// Puts a backend's facts into words; `weight`: what the routing table says of its models.
+    pub fn of(vitals: &Vitals, settings: &settings::Backend, weight: impl Fn(&str) -> f64) -> Self {
         let now = clock::now();
         let lanes = vitals.lanes();
         let requests = requests(&lanes);
@@ -178,7 +178,7 @@ impl Report {
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
-        let weight = settings.weight * busiest.map_or(1.0, |lane| lane.weight());
+        let weight = busiest.map_or(settings.weight, |lane| weight(&lane.model));
         let busy = vitals.load.busy();
         let own = reopens_in_ms(vitals.gate.read(), now);
         Self {

@@ -68,8 +68,6 @@ pub struct Lane {
     pub model: Arc<str>,
     /// The backend's own name for it.
     upstream_model: Arc<str>,
-    /// The target's own weight, as the bits of a float.
-    weight: AtomicU64,
     /// The gate of this model on this backend.
     pub gate: GateCell,
     /// The model's failures since its last success, as the backend's actor counts them.
@@ -132,7 +130,6 @@ impl Lane {
         Self {
             model: model.into(),
             upstream_model: upstream_model.into(),
-            weight: AtomicU64::new(1.0_f64.to_bits()),
             gate: GateCell::starting(Gate::Ramp(1)),
             consecutive: AtomicU32::new(0),
             places: Places::default(),
@@ -149,16 +146,6 @@ impl Lane {
     /// The backend's own name for the model.
     pub fn upstream_model(&self) -> Arc<str> {
         self.upstream_model.clone()
-    }
-
-    /// The target's own weight, which divides its costs beside the backend's.
-    pub fn weight(&self) -> f64 {
-        f64::from_bits(self.weight.load(Relaxed))
-    }
-
-    /// Takes the target's weight.
-    pub fn weigh(&self, weight: f64) {
-        self.weight.store(weight.to_bits(), Relaxed);
     }
 
     /// Adds what an answer cost.

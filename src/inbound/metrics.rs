@@ -31,7 +31,7 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
         handles: table.handles.values().cloned().collect(),
         queues: queues.map(|route| (route.model.clone(), route.queue.waiting.load(Relaxed))).collect(),
     };
-    match page(&shared.counts, facts) {
+    match page(&shared.counts, facts, |backend, model| table.weight(backend, model)) {
         Ok(text) => answer(&request, StatusCode::OK).content_type(exposition::CONTENT_TYPE).body(text),
         Err(fmt) => {
             log::error!("the metrics page could not be written: {fmt}");

@@ -139,6 +139,12 @@ impl Table {
         self.allowances.get(&user.name).cloned()
     }
 
+    /// The weight of a model on a backend, by their names.
+    pub fn weight(&self, backend: &str, model: &str) -> f64 {
+        let mut targets = self.routes.get(model).into_iter().flat_map(|route| &route.targets);
+        targets.find(|target| **target.handle.name() == *backend).map_or(1.0, |target| target.weight)
+    }
+
     /// Whether at least one backend of some model could serve now.
     pub fn could_serve(&self) -> bool {
         let open = |gate: &GateCell| !matches!(gate.read(), Gate::Shut(..) | Gate::Held(_));

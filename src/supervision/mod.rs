@@ -25,7 +25,7 @@ use self::{
     staff::{start_backend, table},
 };
 use crate::{
-    backend::{self, Handle, change::revive, diagnose::Step, messages::AskReport, report::Report},
+    backend::{self, Handle, change::revive, diagnose::Step, messages::Settle, report::Report},
     clock,
     error::Failed,
     router::{
@@ -42,7 +42,7 @@ use crate::{
     },
 };
 
-/// How long a backend's actor is waited for before its facts are reported without it.
+/// How long a backend's actor is waited for to judge what it was told before its facts are reported without that.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The actor.
@@ -155,9 +155,10 @@ impl Handler<AskReports> for Overseer {
         Box::pin(join_all(handles.into_iter().map(move |handle| {
             let table = table.clone();
             async move {
-                let asked = handle.addr.send(AskReport).timeout(PATIENCE).await;
                 // An actor that is being rebuilt cannot answer; its facts can.
-                let mut report = asked.unwrap_or_else(|_| Report::of(&handle.vitals, &handle.settings));
+                let _ = handle.addr.send(Settle).timeout(PATIENCE).await;
+                let weight = |model: &str| table.weight(handle.name(), model);
+                let mut report = Report::of(&handle.vitals, &handle.settings, weight);
                 for lane in &mut report.models {
                     lane.queued = table.routes.get(&lane.model).map_or(0, |route| route.queue.waiting.load(Relaxed));
                 }

@@ -46,12 +46,6 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
             }
         };
         handle.vitals.serve(&models);
-        for (public, model) in &settings.models {
-            let target = model.targets.iter().find(|target| target.backend == *name);
-            if let Some((target, lane)) = target.zip(handle.vitals.lane(public)) {
-                lane.weigh(target.weight);
-            }
-        }
         handles.insert(name.clone(), handle);
     }
     Table::build(settings, handles, clock::unix())

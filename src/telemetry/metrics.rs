@@ -40,11 +40,11 @@ pub struct Facts {
     pub queues: Vec<(Arc<str>, u32)>,
 }
 
-/// The page as text.
-pub fn page(counts: &Arc<Counts>, mut facts: Facts) -> Result<String, fmt::Error> {
+/// The page as text; `weight`: that of a model on a backend, by the names of backend and model.
+pub fn page(counts: &Arc<Counts>, mut facts: Facts, weight: impl Fn(&str, &str) -> f64) -> Result<String, fmt::Error> {
     facts.handles.sort_by(|a, b| a.name().cmp(b.name()));
     facts.queues.sort();
-    let seen = facts.handles.iter().flat_map(|handle| Seen::all(handle)).collect();
+    let seen = facts.handles.iter().flat_map(|handle| Seen::all(handle, &weight)).collect();
     let mut registry = Registry::with_prefix("greenroom");
     registry.register_collector(Box::new(Scrape { counts: counts.clone(), facts, seen }));
     let mut text = String::with_capacity(64 << 10);

@@ -30,10 +30,11 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// All models of a backend.
-    pub(super) fn all(handle: &Handle) -> Vec<Self> {
+    /// All models of a backend; `weight`: what the routing table says of them, by the names of backend and model.
+    pub(super) fn all(handle: &Handle, weight: impl Fn(&str, &str) -> f64) -> Vec<Self> {
         let (vitals, settings) = (&handle.vitals, &handle.settings);
-        let report = Report::of(vitals, settings);
+        let weight = |model: &str| weight(&vitals.name, model);
+        let report = Report::of(vitals, settings, weight);
         let whole = !matches!(vitals.gate.read(), Gate::Open | Gate::Ramp(_));
         let now = clock::now();
         let cooldown = |gate: &GateCell| match gate.read() {
@@ -49,7 +50,7 @@ impl Seen {
                 lane: lane.clone(),
                 // A backend that is shut as a whole is shut for each of its models.
                 state: own.filter(|_| !whole).map_or(report.state, |own| own.state),
-                score: load::cost(estimate, vitals.load.busy(), settings.slots, settings.weight * lane.weight()).line,
+                score: load::cost(estimate, vitals.load.busy(), settings.slots, weight(&lane.model)).line,
                 first_token: estimate.seconds,
                 cooldown: cooldown(&vitals.gate).max(cooldown(&lane.gate)),
             }
