@@ -6,10 +6,10 @@ use serde::Serialize;
 
 use super::{
     estimate::{Estimate, Usual},
-    gate::{Gate, GateCell, KINDS},
+    gate::{GateCell, KINDS},
     load,
     sketch::Sketch,
-    state::{State, reopens_in_ms, words},
+    state::{State, Told, reopens_in_ms, states},
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -173,8 +173,9 @@ impl Report {
         let judged = requests.success + requests.failure;
         let expected = settings.expected_first_token;
         let consecutive = vitals.consecutive.load(Relaxed);
-        let models: Vec<_> = lanes.iter().map(|lane| LaneReport::of(lane, now, expected)).collect();
-        let (state, reason) = overall(vitals.gate.read(), now, consecutive, &models);
+        let (Told { state, reason }, told) = states(vitals, &lanes, now);
+        let told = lanes.iter().zip(told);
+        let models: Vec<_> = told.map(|(lane, told)| LaneReport::of(lane, told, now, expected)).collect();
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
@@ -221,14 +222,7 @@ impl Report {
 }
 
 impl LaneReport {
-    fn of(lane: &Lane, now: Duration, expected: Duration) -> Self {
-        let in_vain = lane.in_vain.at(now);
-        let (state, reason) = match words(lane.gate.read(), now, lane.consecutive.load(Relaxed)) {
-            (State::Healthy, _) if in_vain > 1 => {
-                (State::Degraded, format!("{in_vain} answers waited for in vain since its last"))
-            }
-            told => told,
-        };
+    fn of(lane: &Lane, Told { state, reason }: Told, now: Duration, expected: Duration) -> Self {
         let estimate = lane.estimate.at(now, expected);
         Self {
             model: lane.model.to_string(),
@@ -279,19 +273,4 @@ fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Sketch) -> Optio
         all.merge(&one);
         all
     })
-}
-
-/// The backend's own gate decides; where it is open, its models' gates do.
-fn overall(gate: Gate, now: Duration, consecutive: u32, models: &[LaneReport]) -> (State, String) {
-    let own = words(gate, now, consecutive);
-    if !matches!(gate, Gate::Open | Gate::Ramp(_)) {
-        return own;
-    }
-    let out: Vec<_> = models.iter().filter(|m| matches!(m.state, State::Open | State::HalfOpen)).collect();
-    let slow = models.iter().find(|m| m.state == State::Degraded).filter(|_| own.0 == State::Healthy);
-    match out.first().or(slow.as_ref()) {
-        None => own,
-        Some(first) if out.len() == models.len() => (first.state, first.reason.clone()),
-        Some(first) => (State::Degraded, format!("{}: {}", first.model, first.reason)),
-    }
 }

@@ -1,10 +1,16 @@
-//! Owns the words for how a gate stands: the states that operators, metrics and reports know.
+//! Owns the words for how a backend and its models stand: the states that operators, metrics and reports know.
 
-use std::time::Duration;
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use serde::{Serialize, Serializer};
 
-use super::gate::{Gate, Why};
+use super::{
+    gate::{Gate, Why},
+    vitals::{Lane, Vitals},
+};
 
 /// A gate in one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,9 +61,48 @@ pub(super) fn reopens_in_ms(gate: Gate, now: Duration) -> Option<u64> {
     }
 }
 
-/// The state, and why, in words.
-pub(super) fn words(gate: Gate, now: Duration, consecutive: u32) -> (State, String) {
-    match gate {
+/// A state, and why, in words.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// In one word.
+    pub state: State,
+    /// Why.
+    pub reason: String,
+}
+
+/// How a backend stands, and each of its models.
+pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Told, Vec<Told>) {
+    let models: Vec<_> = lanes.iter().map(|lane| of_lane(lane, now)).collect();
+    let gate = vitals.gate.read();
+    let own = of_gate(gate, now, vitals.consecutive.load(Relaxed));
+    // Its own gate decides; where that is open, its models' gates do.
+    if !matches!(gate, Gate::Open | Gate::Ramp(_)) {
+        return (own, models);
+    }
+    let all = || lanes.iter().zip(&models);
+    let is_out = |told: &Told| matches!(told.state, State::Open | State::HalfOpen);
+    let slow = || all().find(|(_, told)| told.state == State::Degraded && own.state == State::Healthy);
+    let whole = match all().find(|(_, told)| is_out(told)).or_else(slow) {
+        None => own,
+        Some((_, first)) if models.iter().all(is_out) => first.clone(),
+        Some((lane, first)) => Told { state: State::Degraded, reason: format!("{}: {}", lane.model, first.reason) },
+    };
+    (whole, models)
+}
+
+fn of_lane(lane: &Lane, now: Duration) -> Told {
+    let told = of_gate(lane.gate.read(), now, lane.consecutive.load(Relaxed));
+    match lane.in_vain.at(now) {
+        in_vain @ 2.. if told.state == State::Healthy => {
+            Told { state: State::Degraded, reason: format!("{in_vain} answers waited for in vain since its last") }
+        }
+        _ => told,
+    }
+}
+
+/// How a gate stands.
+fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Told {
+    let (state, reason) = match gate {
         Gate::Shut(until, why) if now < until => {
             let wait = until.saturating_sub(now).as_secs_f64();
             (State::Open, format!("{}; tried again in {wait:.1} s", why.words()))
@@ -68,5 +113,6 @@ pub(super) fn words(gate: Gate, now: Duration, consecutive: u32) -> (State, Stri
         _ if consecutive > 0 => (State::Degraded, format!("{consecutive} failures since the last success")),
         Gate::Ramp(limit) if limit > 1 => (State::Healthy, format!("taking requests; ramping up, {limit} at a time")),
         _ => (State::Healthy, "taking requests".to_owned()),
-    }
+    };
+    Told { state, reason }
 }

@@ -8,8 +8,7 @@ use crate::{
         Handle,
         gate::{Gate, GateCell},
         load,
-        report::Report,
-        state::State,
+        state::{State, Told, states},
         vitals::Lane,
     },
     clock,
@@ -33,29 +32,26 @@ impl Seen {
     /// All models of a backend; `weight`: what the routing table says of them, by the names of backend and model.
     pub(super) fn all(handle: &Handle, weight: impl Fn(&str, &str) -> f64) -> Vec<Self> {
         let (vitals, settings) = (&handle.vitals, &handle.settings);
-        let weight = |model: &str| weight(&vitals.name, model);
-        let report = Report::of(vitals, settings, weight);
-        let whole = !matches!(vitals.gate.read(), Gate::Open | Gate::Ramp(_));
-        let now = clock::now();
+        let (now, lanes) = (clock::now(), vitals.lanes());
+        let (whole, own) = states(vitals, &lanes, now);
+        let is_shut = !matches!(vitals.gate.read(), Gate::Open | Gate::Ramp(_));
         let cooldown = |gate: &GateCell| match gate.read() {
             Gate::Shut(until, _) => until.saturating_sub(now),
             _ => Duration::ZERO,
         };
-        let lanes = vitals.lanes();
-        let of = |lane: &Arc<Lane>| {
-            let own = report.models.iter().find(|model| *model.model == *lane.model);
+        let of = |(lane, own): (&Arc<Lane>, Told)| {
             let estimate = lane.estimate.at(now, settings.expected_first_token);
             Self {
                 backend: vitals.name.clone(),
                 lane: lane.clone(),
                 // A backend that is shut as a whole is shut for each of its models.
-                state: own.filter(|_| !whole).map_or(report.state, |own| own.state),
-                score: load::cost(estimate, vitals.load.busy(), settings.slots, weight(&lane.model)).line,
+                state: if is_shut { whole.state } else { own.state },
+                score: load::cost(estimate, vitals.load.busy(), settings.slots, weight(&vitals.name, &lane.model)).line,
                 first_token: estimate.seconds,
                 cooldown: cooldown(&vitals.gate).max(cooldown(&lane.gate)),
             }
         };
-        lanes.iter().map(of).collect()
+        lanes.iter().zip(own).map(of).collect()
     }
 
     pub(super) fn labels(&self) -> LabelSet<'_> {
