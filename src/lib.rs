@@ -15,6 +15,7 @@ pub mod upstream;
 
 pub mod clock;
 pub mod error;
+pub mod pause;
 pub mod settings;
 pub mod simulator;
 pub mod timer;

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::error::{Again, Failed};
+use crate::{
+    error::{Again, Failed},
+    pause::doubled,
+};
 
 /// Longer than this nobody is waited for inside a request, at once or in all, even where a provider names the time: the
 /// request goes elsewhere or fails.
@@ -56,8 +59,8 @@ pub(super) fn pause(failed: &Failed, tries: u32, left: Duration, jitter: f64) ->
         Again::Once if tries > 1 => return None,
         Again::Once => failed.retry_after.unwrap_or(Duration::ZERO),
         Again::Later => failed.retry_after.unwrap_or_else(|| {
-            let full = FIRST_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(8)).min(LONGEST_BACKOFF);
-            full.mul_f64(jitter.clamp(0.0, 1.0))
+            // Down to none at all: of many that have failed at once some may well come back at once.
+            doubled(FIRST_PAUSE, tries.saturating_sub(1), LONGEST_BACKOFF).mul_f64(jitter.clamp(0.0, 1.0))
         }),
     };
     (wait <= LONGEST_PAUSE && wait < left).then_some(wait)

@@ -2,6 +2,8 @@
 
 use std::{collections::VecDeque, time::Duration};
 
+use crate::pause::{doubled, jittered};
+
 /// Restarts within `WINDOW` after which an actor is given up.
 pub const MAX_RESTARTS: usize = 10;
 
@@ -37,9 +39,9 @@ impl Intensity {
         if self.recent.len() >= MAX_RESTARTS {
             return Next::GiveUp;
         }
-        let wait = FIRST.saturating_mul(1 << self.recent.len()).min(LONGEST);
+        let wait = doubled(FIRST, self.recent.len() as u32, LONGEST);
         self.recent.push_back(now);
-        Next::Restart(wait.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0)))
+        Next::Restart(jittered(wait, jitter))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 /// Rooms from the ground up; rooms of one floor do not know each other.
 const FLOORS: [&[&str]; 10] = [
-    &["wire", "error", "clock", "simulator", "timer", "turn"],
+    &["wire", "error", "clock", "pause", "simulator", "timer", "turn"],
     &["settings"],
     &["upstream", "limits"],
     &["backend"],

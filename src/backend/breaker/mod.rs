@@ -9,7 +9,10 @@ use super::{
     gate::{Gate, Why},
     window::Window,
 };
-use crate::settings::BreakerSettings;
+use crate::{
+    pause::{doubled, jittered},
+    settings::BreakerSettings,
+};
 
 /// Time shut for bad credentials, an exhausted account or an unknown model: only an operator cures these, so ask rarely.
 /// Busbar uses the same half hour.
@@ -199,10 +202,8 @@ impl Breaker {
         self.settings.failures > 0 && self.consecutive >= self.settings.failures
     }
 
-    /// `min × 2^trips`, at most `max`, less up to half of it by jitter, so that several proxies do not probe in step.
+    /// `min × 2^trips`, at most `max`, less up to half of it, so that several proxies do not probe in step.
     fn backoff(&self, jitter: f64) -> Duration {
-        let exponent = self.trips.min(20);
-        let full = self.settings.backoff_min.saturating_mul(1 << exponent).min(self.settings.backoff_max);
-        full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0))
+        jittered(doubled(self.settings.backoff_min, self.trips, self.settings.backoff_max), jitter)
     }
 }

@@ -5,7 +5,10 @@ use std::time::{Duration, SystemTime};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::wire::http1::wait;
+use crate::{
+    pause::{doubled, jittered},
+    wire::http1::wait,
+};
 
 /// Statuses after which the same spans are to be sent again (OTLP 1.x, "Retryable Response Codes"); after any other they are
 /// not.
@@ -64,8 +67,8 @@ fn refused(body: &[u8]) -> usize {
 /// The pause after so many failures in a row; `jitter` from 0 to 1 takes up to half of it away, so that several proxies do not
 /// come back in step. A named one is kept to, as far as reason goes.
 pub(super) fn pause(failures: u32, named: Option<Duration>, jitter: f64) -> Duration {
-    let full = FIRST.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LONGEST);
-    full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0)).max(named.unwrap_or_default().min(LONGEST_NAMED))
+    let own = jittered(doubled(FIRST, failures.saturating_sub(1), LONGEST), jitter);
+    own.max(named.unwrap_or_default().min(LONGEST_NAMED))
 }
 
 #[cfg(test)]
