@@ -34,7 +34,7 @@ pub(super) struct Manner {
     pub(super) close: bool,
     /// The client speaks HTTP/1.0: no chunks, and a kept connection has to be told.
     pub(super) old: bool,
-    /// The client asked for the head alone.
+    /// The client asked for the head alone, as of a stream nobody does.
     pub(super) head_only: bool,
 }
 
@@ -123,9 +123,6 @@ pub(super) async fn stream(
     now: Instant,
 ) -> Result<(), ()> {
     intake.socket.hold(|out| head(reply, None, manner, now, out));
-    if manner.head_only {
-        return Ok(());
-    }
     // What is held for a client while it is too much.
     let mut full = None;
     loop {
