@@ -114,7 +114,7 @@ pub struct Candidate {
     pub waiting_tokens: u64,
     /// Requests after it.
     pub streaming: u32,
-    /// Share of load.
+    /// The backend's times the target's: 2 counts as twice the size.
     pub weight: f64,
     /// Tier.
     pub priority: u32,

@@ -80,7 +80,7 @@ pub struct Backend {
     pub api_key: Option<Secret>,
     /// Extra request headers.
     pub headers: BTreeMap<String, Secret>,
-    /// Share of load relative to the others.
+    /// Preference beyond speed, which is learned: 2 counts as twice the size.
     pub weight: f64,
     /// Requests at a time, waiting and streaming.
     pub max_in_flight: u32,

@@ -10,7 +10,8 @@ use crate::{
     settings::{Plan, Settings},
 };
 
-/// New settings: install them, or only tell what they would change. Sent by the admin endpoint and on SIGHUP.
+/// New settings: install them, or only tell what they would change. Sent by the admin endpoint, on SIGHUP, and where a
+/// watched file has changed.
 #[derive(Debug, Message)]
 #[rtype(result = "Plan")]
 pub struct Reload {
