@@ -135,7 +135,7 @@ async fn try_open(
     let mut answer = send(worker, request, target, way, outgoing, leg, &mut watch).await?;
     leg.status = Some(answer.status());
     if !(200..300).contains(&answer.status()) {
-        let failed = Box::pin(refused(answer, &mut watch, backend.protocol, way)).await;
+        let failed = Box::pin(refused(answer, &mut watch, target, way)).await;
         return Err(match &owed {
             Some(debt) if begun.is_some() && failed.class == Class::CallerInvalid => unable(debt, leg, target, failed),
             _ => failed,

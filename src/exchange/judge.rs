@@ -28,7 +28,7 @@ use crate::{
         classify::{classify_answer, fault_in_stream, reported, told},
         request_id,
     },
-    wire::{Protocol, sse, translate},
+    wire::{sse, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -44,14 +44,14 @@ const WHOLE_BODY: usize = 64 << 20;
 const EMBEDDINGS: usize = 256 << 20;
 
 /// An answer that is not a 2xx: reads what it says and judges it.
-pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, protocol: Protocol, way: Way) -> Failed {
-    let status = answer.status();
+pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Target, way: Way) -> Failed {
+    let (status, protocol) = (answer.status(), target.handle.settings.protocol);
     let body = said(&mut answer, watch).await;
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
     let legible = if is_json { None } else { mended(&body) };
     let legible = legible.as_deref().unwrap_or(&body);
     let fault = translate::fault(protocol, status, legible);
-    let class = classify_answer(&fault, &body);
+    let class = classify_answer(&fault, &body, &target.upstream_model);
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let passes_through = is_json && matches!(way, Way::Native(_));
     Failed {

@@ -3,8 +3,12 @@
 use crate::wire::Fault;
 
 /// Codes and types of an account without money or quota: a wait does not cure these.
-pub(super) const QUOTA: [&str; 10] = [
+pub(super) const QUOTA: [&str; 14] = [
+    "accountoverdueerror",
+    "allocationquota.freetieronly",
     "arrearage",
+    "blocked_api_access",
+    "exceeded_current_quota_error",
     "insufficient_quota",
     "credit_balance_exhausted",
     "organization_spend_limit_exceeded",
@@ -17,10 +21,11 @@ pub(super) const QUOTA: [&str; 10] = [
 ];
 /// Of a model that is not there, or no more, or not for our key, told with a status that does not say so: the last five are
 /// Groq's and `LiteLLM`'s.
-pub(super) const MODEL: [&str; 8] = [
+pub(super) const MODEL: [&str; 9] = [
     "model_not_found",
     "model_decommissioned",
     "invalid_model",
+    "unknown_model",
     "model_permission_blocked_org",
     "model_permission_blocked_project",
     "model_terms_required",
@@ -41,7 +46,7 @@ pub(super) const CONTENT: [&str; 6] = [
     "safety",
 ];
 /// Of a key, or of its account, that may not be used, or not from here.
-pub(super) const CREDENTIALS: [&str; 9] = [
+pub(super) const CREDENTIALS: [&str; 10] = [
     "invalid_api_key",
     "authentication_error",
     "invalid_authentication_error",
@@ -50,6 +55,7 @@ pub(super) const CREDENTIALS: [&str; 9] = [
     "permission_denied_error",
     "unauthenticated",
     "account_deactivated",
+    "organization_restricted",
     "unsupported_country_region_territory",
 ];
 /// Of failures that say no more than that.

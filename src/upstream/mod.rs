@@ -3,6 +3,8 @@
 
 mod answer;
 pub mod classify;
+#[cfg(test)]
+mod classify_tests;
 pub mod codes;
 mod dial;
 mod endpoint;

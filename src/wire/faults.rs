@@ -24,16 +24,25 @@ const TOO_LONG: [&str; 14] = [
 const NO_CREDIT: &str = "your credit balance is too low";
 /// How Anthropic says that an account has spent what its owner lets it, in lower case.
 const USED_UP: &str = "you have reached your specified api usage limits";
-/// How messages begin that tell of an account without money, in lower case. Only how they begin: further on a message may
-/// quote the client, who could shut a backend for everybody with the name of a tool.
-const NO_MONEY: [&str; 6] = [
+/// How messages begin that tell of an account without money, in lower case: Anthropic and Google, `DeepSeek` and Z.ai, the latter also
+/// in Chinese and to Anthropic's clients, `SiliconFlow`, xAI, `LiteLLM`. Only how they begin: further on a message may quote the
+/// client, who could shut a backend for everybody with the name of a tool.
+const NO_MONEY: [&str; 12] = [
     NO_CREDIT,
     USED_UP,
     "gemini api free tier is not available",
     "this api method requires billing",
     "insufficient quota",
     "insufficient balance",
+    "余额不足",
+    "[1113][",
+    "sorry, your account balance is insufficient",
+    "your newly created team",
+    "you have run out of credits",
+    "budget has been exceeded!",
 ];
+/// How xAI says it of an account that had some, behind the account's name, in lower case.
+const SPENT: (&str, &str) = ("your team ", " has either used all available credits ");
 /// How messages begin that tell of a key that is not valid, in lower case: Google, at its endpoint for OpenAI's clients too, and xAI.
 const BAD_KEY: [&str; 4] = ["api key not valid", "api key expired", "invalid api key", "incorrect api key"];
 /// How Anthropic's begin that tell of a key, or of its owner's account that is shut, in lower case.
@@ -53,9 +62,21 @@ const ACCOUNT: [&str; 9] = [
 /// What only a client names, in the words in which Google denies it, in lower case.
 const CLIENTS: [&str; 2] = ["permission to access the file", "cachedcontent"];
 /// How messages begin that say, with a status for something else, that there is no such model, or none for us, in lower case:
-/// `DeepSeek`, Alibaba, Bedrock.
-const NO_MODEL: [&str; 4] =
-    ["model not exist", "access to model denied", "model access denied", "you don't have access to the model"];
+/// `DeepSeek`, Alibaba, Bedrock, xAI, Z.ai, the same in Chinese, `SiliconFlow`.
+const NO_MODEL: [&str; 9] = [
+    "model not exist",
+    "access to model denied",
+    "model access denied",
+    "you don't have access to the model",
+    "model not found",
+    "unknown model",
+    "模型不存在",
+    "model does not exist",
+    "the selected model requires paid balance",
+];
+/// How Azure begins to say that the settings ask in a version of its API that it does not have, or that does not have the model, in
+/// lower case; the braces are its own.
+const NO_VERSION: [&str; 2] = ["api version not supported", "model {modelname} is enabled only for api versions"];
 /// How messages begin that tell of one request larger than the account's limit for a minute, in lower case: OpenAI, Groq.
 const OVERSIZED: &str = "request too large";
 /// How Anthropic begins to say, with status 400 and no code of its own, that it keeps an answer back, in lower case.
@@ -97,7 +118,7 @@ pub(crate) fn refine(fault: &mut Fault) {
     if begins(&BAD_KEY) || begins(&SHUT) {
         fault.status = Some(401);
         "invalid_api_key".clone_into(&mut fault.code);
-    } else if begins(&NO_MONEY) && fault.status.is_none_or(|s| s < 500) {
+    } else if is_out_of_money(fault) && fault.status.is_none_or(|s| s < 500) {
         "insufficient_quota".clone_into(&mut fault.code);
     } else if is_too_long(fault) && fault.status.is_none_or(|s| s == 400 || s == 413 || s == 422) {
         "context_length_exceeded".clone_into(&mut fault.code);
@@ -115,14 +136,31 @@ pub fn refuses_the_key(fault: &Fault) -> bool {
     begins(&fault.message, &BAD_KEY)
 }
 
-/// Whether the account behind an OpenAI-style server has no money, as far as its words tell.
+/// Whether the account has no money, as far as the words tell.
 pub fn is_out_of_money(fault: &Fault) -> bool {
-    begins(&fault.message, &[NO_CREDIT, USED_UP])
+    begins(&fault.message, &NO_MONEY)
+        || (begins(&fault.message, &[SPENT.0]) && fault.message.to_ascii_lowercase().contains(SPENT.1))
 }
 
 /// Whether the model that the settings name is not there, told with a status that means something else.
 pub fn misses_the_model(fault: &Fault) -> bool {
     begins(&fault.message, &NO_MODEL)
+}
+
+/// The same of words in which it has a place, `OpenRouter`'s and `LiteLLM`'s. It has to be the one that was asked for: a client may
+/// name others, to be asked in its place.
+pub fn misses_this_model(fault: &Fault, model: &str) -> bool {
+    // The latter puts an error's type or a path in front.
+    let said =
+        fault.message.split_once(": ").filter(|(first, _)| !first.contains(' ')).map_or(&*fault.message, |two| two.1);
+    let rest = said.strip_prefix("Invalid model name passed in model=").and_then(|rest| rest.strip_prefix(model));
+    fault.message.strip_suffix(" is not a valid model ID") == Some(model)
+        || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(". "))
+}
+
+/// Whether the provider's API has no such version as the settings name.
+pub fn misses_the_version(fault: &Fault) -> bool {
+    begins(&fault.message, &NO_VERSION)
 }
 
 /// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.

@@ -25,6 +25,7 @@ mod echoes;
 mod exhausted;
 mod explain;
 mod faults;
+mod faulty_settings;
 mod filters;
 mod finish;
 mod floods;
