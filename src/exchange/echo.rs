@@ -1,6 +1,7 @@
-//! Owns taking a backend's own secrets out of what it says of a failure: some quote the key that they do not take.
+//! Owns taking a backend's own secrets out of what it says of a failure: some quote the key that they do not take, or name the account.
 
-use serde_json::Value;
+use bytes::Bytes;
+use serde_json::{Map, Value};
 
 use crate::{error::Failed, settings::Backend};
 
@@ -16,8 +17,19 @@ pub(super) fn hushed(backend: &Backend, mut failed: Failed) -> Failed {
             echoes |= backend.hush(said);
         }
         told.body.take_if(|body| echoes || echoes_in(backend, body));
+        told.body = told.body.take().map(anonymous);
     }
     failed
+}
+
+/// Beside its errors `OpenRouter` names the account's owner.
+const OWNER: &str = "user_id";
+
+/// The body without that member.
+fn anonymous(body: Bytes) -> Bytes {
+    let members = serde_json::from_slice::<Map<String, Value>>(&body).ok();
+    let without = members.and_then(|mut members| members.shift_remove(OWNER).map(|_| Value::Object(members)));
+    without.map_or(body, |members| members.to_string().into())
 }
 
 /// Whether one of them stands in a body of JSON, be it that letters of it are written as escapes.

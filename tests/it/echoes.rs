@@ -1,4 +1,4 @@
-//! Providers that quote the key that they were sent: nobody reads it, neither clients nor operators.
+//! Providers that quote the key that they were sent, or name its owner: nobody reads it, neither clients nor operators.
 
 use serde_json::{Value, json};
 
@@ -94,4 +94,12 @@ async fn a_code_that_no_list_knows_is_for_operators() {
         assert!(!reply.text().contains("llm-7") && reply.error("message").contains("(server_error)"), "{reply:?}");
         assert!(operators.contains(&format!("it answered {status} (server_error, llm-7.internal)")), "{operators}");
     }
+}
+
+#[tokio::test]
+async fn whose_the_account_is_reaches_no_client() {
+    let mut said = json!({"error": {"message": "n is too large", "code": 400, "metadata": {"raw": "n=9"}}, "user_id": "user_x", "id": 1});
+    let (reply, _) = read("openai", Answer::json(400, &said.to_string()), HELLO).await;
+    said.as_object_mut().and_then(|members| members.remove("user_id"));
+    assert_eq!((reply.status(), reply.json()), (400, said));
 }
