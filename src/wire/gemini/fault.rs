@@ -29,11 +29,14 @@ pub(crate) fn detail(error: &Value) -> Fault {
     let number = error.get("code").and_then(Value::as_u64).and_then(|c| u16::try_from(c).ok());
     let message = text(error, "message").to_owned();
     let about = message.to_ascii_lowercase();
+    // A word of a closed set, of an API that is not enabled, say.
+    let reason = list(error, "details").iter().map(|d| text(d, "reason")).find(|reason| !reason.is_empty());
     let (status, kind, code) = match name {
         "RESOURCE_EXHAUSTED" => (429, "rate_limit_error", "rate_limit_exceeded"),
         // Google does not tell whether what a client names is another's or nobody's.
         "PERMISSION_DENIED" if denies_what_is_named(&about) => (404, "invalid_request_error", "not_found"),
-        "UNAUTHENTICATED" | "PERMISSION_DENIED" => (401, "authentication_error", "invalid_api_key"),
+        "PERMISSION_DENIED" => (403, name, reason.unwrap_or_default()),
+        "UNAUTHENTICATED" => (401, "authentication_error", "invalid_api_key"),
         "INVALID_ARGUMENT" | "FAILED_PRECONDITION" | "OUT_OF_RANGE" => {
             (400, "invalid_request_error", "invalid_request")
         }
@@ -60,7 +63,7 @@ pub(crate) fn detail(error: &Value) -> Fault {
         fault.status = Some(403);
         "permission_denied".clone_into(&mut fault.code);
     }
-    if list(error, "details").iter().any(|d| text(d, "reason") == "API_KEY_INVALID") {
+    if reason == Some("API_KEY_INVALID") {
         fault.status = Some(401);
         "invalid_api_key".clone_into(&mut fault.code);
     }
@@ -120,6 +123,14 @@ mod tests {
         };
         let file = "You do not have permission to access the File nope or it may not exist.";
         assert_eq!([denied(file), denied("CachedContent not found (or permission denied)")], [Some(404); 2]);
-        assert_eq!(denied("Your API key was reported as leaked."), Some(401));
+        assert_eq!(denied("Your API key was reported as leaked."), Some(403));
+    }
+
+    #[test]
+    fn a_denial_is_told_by_googles_own_words() {
+        let body = br#"{"error":{"code":403,"message":"Generative Language API has not been used in project 1 before.",
+            "status":"PERMISSION_DENIED","details":[{"links":[]},{"reason":"SERVICE_DISABLED"}]}}"#;
+        let fault = read(403, body);
+        assert_eq!((fault.kind.as_str(), fault.code.as_str()), ("PERMISSION_DENIED", "SERVICE_DISABLED"));
     }
 }
