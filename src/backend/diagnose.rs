@@ -5,7 +5,7 @@ use std::{rc::Rc, sync::Arc, time::Duration};
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
-use super::trial::Trial;
+use super::{trial::Trial, vouch::Shown};
 use crate::{
     error::{Class, Failed},
     settings::Backend,
@@ -115,7 +115,13 @@ async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
         steps.skip("plain http");
     }
     // Some servers list no models, and some list them to anyone: the next step tells for certain.
-    steps.enter(within(LIST_PATIENCE, trial.list()).await, "check api_key; the provider does not take it");
+    let listed = within(LIST_PATIENCE, async {
+        Ok(match trial.list().await? {
+            Shown::Reachable => "no models list here; the next steps tell".to_owned(),
+            Shown::List | Shown::Completion => "the models list was given".to_owned(),
+        })
+    });
+    steps.enter(listed.await, "check api_key; the provider does not take it");
     let mut counted = false;
     let answered = within(PATIENCE, async {
         let reply = trial.ask_for_one_token().await?;

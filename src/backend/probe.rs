@@ -3,7 +3,6 @@
 use std::{rc::Rc, sync::Arc};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
-use tokio::time::Instant;
 
 use super::{
     Backend,
@@ -18,11 +17,7 @@ use crate::{
     clock,
     error::{Class, Failed, Owner},
     settings::{self, ProbeKind},
-    upstream::{
-        Along, Client, Endpoint,
-        classify::{classify, has_no_models_list},
-    },
-    wire::Fault,
+    upstream::Client,
 };
 
 impl Backend {
@@ -103,33 +98,18 @@ async fn ask(
 ) -> Result<Shown, Failed> {
     let limit = backend.deadlines.first_token_soft;
     let late = |_| Err(Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}")));
+    let trial = Trial::new(backend, client, model);
     let asked = async {
-        match kind {
-            ProbeKind::Completion => for_one_token(Trial::new(backend, client, model)).await,
-            ProbeKind::Models | ProbeKind::Off => for_its_models(&client, &model).await,
-        }
+        let answered = match kind {
+            // It has to be an answer: a provider may also say inside of a 200 that it has none.
+            ProbeKind::Completion => trial.ask_for_one_token().await.map(|_| Shown::Completion),
+            ProbeKind::Models | ProbeKind::Off => trial.list().await,
+        };
+        answered.map_err(|Wrong { class, status, said }| Failed { status, ..Failed::new(class, said) })
     };
     tokio::time::timeout(limit, asked).await.unwrap_or_else(late).map_err(|failed| match failed.class.owner() {
         // A probe is nobody's request: that it is refused lies between its provider and the settings.
         Owner::Caller => Failed { class: Class::ProviderInvalid, ..failed },
         _ => failed,
     })
-}
-
-/// Asks for an answer, which has to be one: a provider may also say inside of a 200 that it has none.
-async fn for_one_token(trial: Trial) -> Result<Shown, Failed> {
-    let wrong = |Wrong { class, status, said }| Failed { status, ..Failed::new(class, said) };
-    trial.ask_for_one_token().await.map(|_| Shown::Completion).map_err(wrong)
-}
-
-async fn for_its_models(client: &Client, model: &Arc<str>) -> Result<Shown, Failed> {
-    let answer = client.send(Instant::now(), Endpoint::Models, model, Along::default(), Vec::new()).await?;
-    match answer.status() {
-        200..300 => Ok(Shown::List),
-        status if has_no_models_list(status) => Ok(Shown::Reachable),
-        status => {
-            let class = classify(&Fault { status: Some(status), ..Fault::default() });
-            Err(Failed { status: Some(status), ..Failed::new(class, format!("the probe was answered {status}")) })
-        }
-    }
 }

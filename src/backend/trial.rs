@@ -6,13 +6,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::diagnose::Wrong;
+use super::{diagnose::Wrong, vouch::Shown};
 use crate::{
     error::{Class, Failed},
     settings::Backend,
     upstream::{
         Along, Answer, Client, Endpoint,
-        classify::{classify, has_no_models_list},
+        classify::{classify, classify_answer, has_no_models_list},
         codes::words,
     },
     wire::{
@@ -96,12 +96,18 @@ impl Trial {
         Ok("secured".to_owned())
     }
 
-    pub(super) async fn list(&self) -> Result<String, Wrong> {
+    /// Asks for the models list, which is free.
+    pub(super) async fn list(&self) -> Result<Shown, Wrong> {
         let mut answer =
             self.client.send(Instant::now(), Endpoint::Models, &self.model, Along::default(), Vec::new()).await?;
         match answer.status() {
-            200..300 => Ok("the models list was given".to_owned()),
-            status if has_no_models_list(status) => Ok("no models list here; the next steps tell".to_owned()),
+            200..300 if begins_json(&mut answer).await => Ok(Shown::List),
+            // A page to sign in at, say.
+            status @ 200..300 => {
+                let said = format!("HTTP {status}, but no models list: something else answers there");
+                Err(Wrong { class: Class::ProviderInvalid, status: Some(status), said })
+            }
+            status if has_no_models_list(status) => Ok(Shown::Reachable),
             _ => Err(self.refusal(&mut answer).await),
         }
     }
@@ -143,7 +149,7 @@ impl Trial {
                 let Some(data) = frame.data else { continue };
                 let seen = reader.frame(frame.event, &data, &mut unread).map_err(malformed)?;
                 if let Some(fault) = &seen.fault {
-                    return Err(self.told(None, fault));
+                    return Err(self.told_within(fault));
                 }
                 counted |= seen.usage.is_some();
             }
@@ -167,7 +173,7 @@ impl Trial {
         let reply = translate::reply(self.backend.protocol, Dialect::Chat, &bytes, &self.context());
         let (chat, seen) = reply.map_err(malformed)?;
         if let Some(fault) = &seen.fault {
-            return Err(self.told(None, fault));
+            return Err(self.told_within(fault));
         }
         let chat: Value = serde_json::from_slice(&chat).map_err(|error| format!("its answer is not JSON ({error})"))?;
         let called = chat["choices"][0]["message"]["tool_calls"].is_array();
@@ -177,8 +183,8 @@ impl Trial {
     /// Sends a question; its answer is a 2xx that can be read.
     async fn well(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Wrong> {
         let (mut answer, refusal) = self.put(endpoint, extra).await?;
-        if let Some(fault) = refusal {
-            return Err(self.told(Some(400), &fault));
+        if let Some(refusal) = refusal {
+            return Err(self.told(400, refusal));
         }
         if !(200..300).contains(&answer.status()) {
             return Err(self.refusal(&mut answer).await);
@@ -187,16 +193,16 @@ impl Trial {
     }
 
     /// Sends a question, once more where the model says that it reasons. Of a 400 the body is read, and what it says.
-    async fn put(&self, endpoint: Endpoint, extra: Value) -> Result<(Answer, Option<Fault>), Failed> {
+    async fn put(&self, endpoint: Endpoint, extra: Value) -> Result<(Answer, Option<Refusal>), Failed> {
         loop {
             let body = question(&self.backend, &self.model, &extra, self.reasons.get())?;
             let mut answer = self.client.send(Instant::now(), endpoint, &self.model, Along::default(), body).await?;
             if answer.status() != 400 {
                 return Ok((answer, None));
             }
-            let fault = self.fault(&mut answer).await;
-            if !limit::is_unknown(fault.param.as_deref()) || self.reasons.replace(true) {
-                return Ok((answer, Some(fault)));
+            let refusal = self.read_refusal(&mut answer).await;
+            if !limit::is_unknown(refusal.fault.param.as_deref()) || self.reasons.replace(true) {
+                return Ok((answer, Some(refusal)));
             }
         }
     }
@@ -205,24 +211,55 @@ impl Trial {
         ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string(), ..ReplyContext::default() }
     }
 
-    /// An error in words that tell no secret: status, type, code.
-    fn told(&self, status: Option<u16>, fault: &Fault) -> Wrong {
-        let number = status.map_or_else(String::new, |status| format!("HTTP {status} "));
-        let mut said = number + &words(fault);
+    /// A refusal in words that tell no secret: status, type, code.
+    fn told(&self, status: u16, Refusal { fault, class }: Refusal) -> Wrong {
+        self.hushed(class, Some(status), format!("HTTP {status} {}", words(&fault)))
+    }
+
+    /// An error in an answer that began well, in words that tell no secret.
+    fn told_within(&self, fault: &Fault) -> Wrong {
+        self.hushed(classify(fault), None, words(fault))
+    }
+
+    fn hushed(&self, class: Class, status: Option<u16>, mut said: String) -> Wrong {
         self.backend.hush(&mut said);
-        Wrong { class: classify(fault), status, said }
+        Wrong { class, status, said }
     }
 
     async fn refusal(&self, answer: &mut Answer) -> Wrong {
-        let fault = self.fault(answer).await;
-        self.told(Some(answer.status()), &fault)
+        let refusal = self.read_refusal(answer).await;
+        self.told(answer.status(), refusal)
     }
 
-    async fn fault(&self, answer: &mut Answer) -> Fault {
+    async fn read_refusal(&self, answer: &mut Answer) -> Refusal {
         // The status alone says enough where the body breaks off.
         let body = read(answer).await.unwrap_or_default();
-        translate::fault(self.backend.protocol, answer.status(), &body)
+        let fault = translate::fault(self.backend.protocol, answer.status(), &body);
+        let class = classify_answer(&fault, &body, &self.model);
+        Refusal { fault, class }
     }
+}
+
+/// What an answer that is no 2xx says.
+struct Refusal {
+    fault: Fault,
+    /// As that of a request.
+    class: Class,
+}
+
+/// Whether a body begins as an object or a list does.
+async fn begins_json(answer: &mut Answer) -> bool {
+    let mut seen = Vec::new();
+    while seen.len() < MOST
+        && let Some(Ok(piece)) = answer.chunk().await
+    {
+        seen.extend_from_slice(&piece);
+        let body = seen.strip_prefix(sse::BYTE_ORDER_MARK).unwrap_or(&seen).trim_ascii_start();
+        if let Some(first) = body.first() {
+            return matches!(first, b'{' | b'[');
+        }
+    }
+    false
 }
 
 async fn read(answer: &mut Answer) -> Result<Vec<u8>, Wrong> {

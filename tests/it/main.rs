@@ -48,6 +48,7 @@ mod packed;
 mod passthrough;
 mod pin;
 mod probe;
+mod probe_refused;
 mod proofs;
 mod protocols;
 mod queue;

@@ -276,13 +276,19 @@ async fn a_provider_without_a_models_list_is_not_well_for_that() {
 }
 
 #[tokio::test]
-async fn a_probe_judges_a_status_as_a_request_does() {
-    for (status, class) in
-        [(408, "provider_server"), (401, "provider_auth"), (451, "provider_invalid"), (422, "provider_invalid")]
-    {
-        let one = Upstream::always(Answer::json(status, "{}")).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+async fn a_page_in_the_place_of_a_models_list_vouches_for_nothing() {
+    for list in [
+        Answer::new().raw("HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 16\r\n\r\n<title>Sign in</"),
+        Answer::new().raw("HTTP/1.1 204 No Content\r\n\r\n"),
+        Answer::json(200, "\"well\""),
+    ] {
+        let (_one, proxy, report) = refused_but_listed(Answer::json(500, "{}"), list, "models").await;
+        assert_eq!(report["state"], "open", "{report}");
         let said = proxy.post("/admin/backends/one/probe").await.json();
-        assert_eq!((&said["class"], &said["status"]), (&json!(class), &json!(status)), "{said}");
+        assert_eq!((&said["healthy"], &said["class"]), (&json!(false), &json!("provider_invalid")), "{said}");
+        let steps = proxy.post("/admin/backends/one/diagnose").await.json();
+        let listed = steps["steps"].as_array().and_then(|all| all.iter().find(|step| step["step"] == "credentials"));
+        assert!(listed.is_some_and(|step| step["outcome"] == "failed"), "{steps}");
+        assert_eq!(proxy.report("one").await["state"], "open");
     }
 }
