@@ -57,6 +57,9 @@ impl Address {
     }
 
     fn read(url: &str, words: &Words) -> Result<(Self, Uri), &'static str> {
+        if url.contains(char::is_whitespace) {
+            return Err("has a blank or a line end in it; take it away");
+        }
         let uri: Uri = url.parse().map_err(|_| words.no_url)?;
         let secure = match uri.scheme_str() {
             Some("http") => false,
@@ -100,6 +103,13 @@ mod tests {
         assert_eq!(of("http://127.0.0.1:65535/v1"), at("127.0.0.1", 65535, false));
         assert_eq!(of("http://[::1]:8080/v1"), at("::1", 8080, false));
         assert_eq!(of("https://[::1]/v1"), at("::1", 443, true));
+    }
+
+    #[test]
+    fn a_blank_in_a_url_is_named() {
+        for url in ["https://api.example.com/v1 ", " https://api.example.com/v1", "https://api.example.com/v1\n"] {
+            assert!(Address::of(url).is_err_and(|why| why.contains("blank")), "{url:?}");
+        }
     }
 
     #[test]

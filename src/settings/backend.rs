@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     Address, Secret,
     headers::{is_header_value, read_headers},
+    secret::miswritten,
     section::{Defaults, Problems, Section},
 };
 use crate::wire::Protocol;
@@ -171,13 +172,8 @@ impl Backend {
             }
         }
         let api_key: Option<Secret> = s.optional("api_key");
-        if let Some(key) = &api_key
-            && !is_header_value(key.reveal())
-        {
-            s.problem("api_key", "has a character that no HTTP header may carry; check for a stray line end");
-        }
-        if api_key.as_ref().is_some_and(|key| key.reveal().trim_matches(' ').len() < key.reveal().len()) {
-            s.problem("api_key", "begins or ends with a blank, which would be sent as part of it; take it away");
+        if let Some(why) = api_key.as_ref().and_then(|key| unusable(key.reveal())) {
+            s.problem("api_key", why);
         }
         let headers = read_headers(&mut s, problems);
         if let (Some(_), Some(protocol), Some(style)) = (&api_key, protocol, style) {
@@ -249,6 +245,20 @@ impl Backend {
             native_responses,
         })
     }
+}
+
+/// Why a key cannot be sent, or would not be taken for what it is.
+fn unusable(key: &str) -> Option<&'static str> {
+    if key.is_empty() {
+        return Some("is empty; leave it out for a backend that takes none");
+    }
+    if !is_header_value(key) {
+        return Some("has a character that no HTTP header may carry; check for a stray line end");
+    }
+    if key.trim_matches(' ').len() < key.len() {
+        return Some("begins or ends with a blank, which would be sent as part of it; take it away");
+    }
+    miswritten(key)
 }
 
 fn key_header(protocol: Protocol, style: Style) -> &'static str {

@@ -41,6 +41,9 @@ impl Settings {
                 "serves no model, so that no request reaches it; name it in the backends of one, or leave it out";
             doubts.push(doubt(format!("backends.{name}"), text));
         }
+        if let Some((key, text)) = backend.place_doubt() {
+            doubts.push(doubt(format!("backends.{name}.{key}"), text));
+        }
         let limits = &backend.deadlines;
         if limits.first_token_soft >= limits.first_token_hard {
             let text = "is not below first_token_hard: a second backend is never started beside this one; set it below, or \
@@ -139,6 +142,37 @@ mod tests {
         let user = "[users.v]\ntoken = \"t2\"\nmodels = [\"m\"]\nbackends = [\"z\"]\n";
         let told = notes(&format!("{}[models.n]\nbackends = [{{ backend = \"z\" }}]\n{user}", backend("z")));
         assert!(matches!(&told[..], [note] if note.starts_with("users.v.backends: serve none")), "{told:?}");
+    }
+
+    #[test]
+    fn a_base_url_that_does_not_fit_its_provider_or_protocol_is_noted() {
+        for (protocol, url, key) in [
+            ("openai", "https://api.openai.com", "base_url"),
+            ("openai", "https://api.openai.com/v1/", ""),
+            ("openai", "https://api.openai.com/v1/v1", "base_url"),
+            ("openai", "http://127.0.0.1:1/v1/models", "base_url"),
+            ("anthropic", "https://api.openai.com/v1", "protocol"),
+            ("openai", "https://api.anthropic.com/v1", "protocol"),
+            ("anthropic", "https://api.anthropic.com", "base_url"),
+            ("anthropic", "https://api.anthropic.com/v1", ""),
+            ("gemini", "https://generativelanguage.googleapis.com/v1beta", ""),
+            ("gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "protocol"),
+            ("openai", "https://generativelanguage.googleapis.com/v1beta/openai/", ""),
+            ("openai", "https://generativelanguage.googleapis.com/v1beta", "protocol"),
+            ("openai", "https://x.openai.azure.com/", "style"),
+            ("openai", "https://x.openai.azure.com/openai/v1/", ""),
+            ("openai\"\nstyle = \"azure\"\napi_version = \"2024-10-21", "https://x.openai.azure.com", ""),
+            ("openai", "http://127.0.0.1:1", ""),
+        ] {
+            let told = notes(&format!(
+                "[backends.z]\nprotocol = \"{protocol}\"\nbase_url = \"{url}\"\n\
+                 [models.n]\nbackends = [{{ backend = \"z\" }}]\n"
+            ));
+            let want: Vec<String> =
+                [key].iter().filter(|key| !key.is_empty()).map(|key| format!("backends.z.{key}")).collect();
+            let keys: Vec<_> = told.iter().filter_map(|note| note.split_once(": ")).map(|(key, _)| key).collect();
+            assert_eq!(keys, want, "{protocol} {url}: {told:?}");
+        }
     }
 
     #[test]

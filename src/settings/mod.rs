@@ -8,6 +8,7 @@ mod history;
 mod limits;
 mod load;
 mod model;
+mod official;
 mod plan;
 mod price;
 mod redact;

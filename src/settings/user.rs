@@ -5,6 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Limits, Secret,
+    secret::miswritten,
     section::{Problems, Section},
 };
 
@@ -112,7 +113,7 @@ pub fn check_token(token: &str) -> Result<(), &'static str> {
     if !token.bytes().all(|b| (0x20..0x7f).contains(&b)) {
         return Err("has a character that no HTTP header may carry; use letters, digits and signs of ASCII");
     }
-    Ok(())
+    miswritten(token).map_or(Ok(()), Err)
 }
 
 fn read_allowed(s: &mut Section<'_>, key: &'static str) -> Allowed {

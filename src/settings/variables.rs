@@ -44,8 +44,8 @@ fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, probl
         let name = &rest[at + 2..at + end];
         match lookup(name) {
             Some(found) if !found.is_empty() => out.push_str(&found),
-            _ => {
-                problems.add(path, unset(name));
+            found => {
+                problems.add(path, unset(name, found.is_some()));
                 return None;
             }
         }
@@ -56,10 +56,11 @@ fn expand(path: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>, probl
 }
 
 /// What to tell of a name that stands for nothing. It is shown only if it is one: a key may stand in its place.
-fn unset(name: &str) -> String {
+fn unset(name: &str, is_there: bool) -> String {
     let is_plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
     if name.bytes().all(is_plain) && name.bytes().next().is_some_and(|first| !first.is_ascii_digit()) {
-        return format!("uses ${{{name}}}, which is not set in the environment; export {name}=…");
+        let is = if is_there { "empty" } else { "not set" };
+        return format!("uses ${{{name}}}, which is {is} in the environment; export {name}=…");
     }
     "has \"${…}\" with no name of a variable in it; write the name alone, of letters, digits and '_', or \"$${\" \
      for a literal \"${\""
@@ -75,6 +76,15 @@ mod tests {
         let problems = Problems::default();
         assert_eq!(expand("k", "a$${b}${C}", &|_| Some("x".into()), &problems).as_deref(), Some("a${b}x"));
         assert!(problems.into_inner().is_empty());
+    }
+
+    #[test]
+    fn a_variable_that_is_set_to_nothing_is_told_from_one_that_is_not_set() {
+        for (found, word) in [(Some(String::new()), "is empty"), (None, "is not set")] {
+            let problems = Problems::default();
+            assert_eq!(expand("k", "${A}", &|_| found.clone(), &problems), None);
+            assert!(problems.into_inner().remove(0).text.contains(word), "{word}");
+        }
     }
 
     #[test]

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use crate::support::{
-    launch::Launch,
-    process::{Said, run},
-    proxy::{HELLO, Proxy},
-    script::Answer,
-    settings::Settings,
-    upstream::Upstream,
+use crate::{
+    support::{
+        launch::Launch,
+        process::{Said, run},
+        proxy::{HELLO, Proxy},
+        script::Answer,
+        settings::Settings,
+        upstream::Upstream,
+    },
+    tools::{BINARY, Tool},
 };
 
 const GOOD: &str = r#"
@@ -252,4 +255,15 @@ async fn the_environment_fills_in_values_and_overrides_keys() {
     assert_eq!(proxy.chat(HELLO).await.status(), 200);
     assert_eq!(upstream.last().head.get("x-mark"), Some("a-from-outside-z"));
     assert_eq!(proxy.chat(format!("{HELLO}{}", " ".repeat(100))).await.status(), 413);
+}
+
+#[tokio::test]
+async fn a_problem_that_a_variable_has_made_names_it_and_not_its_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("greenroom.toml");
+    std::fs::write(&file, GOOD).expect("a temporary file can be written");
+    let env = [("GREENROOM__SERVER__WORKERS", "secret")];
+    let said = Tool::start(BINARY, &["validate", &file.to_string_lossy()], &env).ended().await;
+    assert_eq!((said.code, problems(&said).len()), (Some(64), 1), "{said:?}");
+    assert!(said.err.contains("GREENROOM__SERVER__WORKERS") && !said.err.contains("secret"), "{said:?}");
 }

@@ -1,5 +1,6 @@
 //! Owns layering: defaults, then the file, then the environment.
 
+mod environment;
 mod references;
 #[cfg(test)]
 mod tests;
@@ -60,7 +61,9 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
         interpolate("", &mut root, lookup, &problems);
         read(root, &problems)
     });
-    let problems = problems.into_inner();
+    let mut problems = problems.into_inner();
+    // A name that is not UTF-8 sets no key that is known.
+    environment::blame(&mut problems, std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()), text);
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(BadSettings { source: source.to_owned(), problems }),

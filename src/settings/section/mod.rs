@@ -1,5 +1,6 @@
 //! Owns reading one settings table key by key, so that every problem of a file is found in one run, each with its key and the fix.
 
+mod hint;
 #[cfg(test)]
 mod tests;
 
@@ -7,6 +8,8 @@ use std::{cell::RefCell, fmt, time::Duration};
 
 use serde_json::{Map, Value};
 
+pub(super) use self::hint::did_you_mean;
+use self::hint::dotted;
 use super::value::{FromValue, Kind};
 
 /// One thing wrong with the settings: where, what, and what to write instead.
@@ -64,7 +67,7 @@ impl Problems {
 }
 
 /// Whether `key` is `whole` or a part of it, as it follows one of these characters.
-fn is_in(key: &str, whole: &str, marks: &[char]) -> bool {
+pub(super) fn is_in(key: &str, whole: &str, marks: &[char]) -> bool {
     key.strip_prefix(whole).is_some_and(|rest| rest.is_empty() || rest.starts_with(marks))
 }
 
@@ -231,13 +234,20 @@ impl<'p> Section<'p> {
 
     /// Takes one of a few words.
     pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
+        let list: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let list = list.join(", ");
+        // Told before `required` finds what it has no list for.
+        match self.find(key) {
+            None => self.problem(key, format!("is missing; set it to one of {list}")),
+            Some(Value::String(_)) => {}
+            Some(_) => self.problem(key, format!("must be one of {list}")),
+        }
         let text: Option<String> = self.required(key);
         self.refine(|known| known.kind = Kind::Word(words.iter().map(|(word, _)| *word).collect()));
         let text = text?;
         let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
         if found.is_none() {
-            let list: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
-            self.problem(key, format!("must be one of {}", list.join(", ")));
+            self.problem(key, format!("must be one of {list}"));
         }
         found
     }
@@ -253,11 +263,13 @@ impl<'p> Section<'p> {
 
     /// Reports keys that are not settings, with the nearest one that is.
     pub(super) fn finish(self) {
-        let here = self.map.keys().map(|key| (&self.path, key));
+        let here = self.map.iter().map(|(key, value)| (&self.path, key, value));
         let names: Vec<&str> = self.known.iter().map(|known| known.key).collect();
-        let defaults = self.defaults.iter().flat_map(|defaults| defaults.map.keys().map(|key| (&defaults.path, key)));
-        for (path, key) in here.chain(defaults).filter(|(_, key)| !names.contains(&key.as_str())) {
+        let of = |defaults: &'p Defaults| defaults.map.iter().map(|(key, value)| (&defaults.path, key, value));
+        let defaults = self.defaults.into_iter().flat_map(of);
+        for (path, key, value) in here.chain(defaults).filter(|(_, key, _)| !names.contains(&key.as_str())) {
             let hint = did_you_mean(key, names.iter().copied())
+                .or_else(|| dotted(path, key, value))
                 .unwrap_or_else(|| format!("; known keys are {}", names.join(", ")));
             self.problems.add(join(path, key), format!("is not a setting{hint}"));
         }
@@ -269,27 +281,4 @@ impl<'p> Section<'p> {
 
 pub(super) fn join(path: &str, key: &str) -> String {
     if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
-}
-
-/// The known name that is nearly the one written, as the end of a sentence.
-pub(super) fn did_you_mean<'n>(written: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
-    let (near, far) = known.map(|name| (name, distance(name, written))).min_by_key(|(_, far)| *far)?;
-    // Short names are all alike.
-    (far <= 3 && 2 * far <= written.len()).then(|| format!("; did you mean `{near}`?"))
-}
-
-/// Levenshtein distance, for "did you mean".
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut corner = i;
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let next = (corner + usize::from(x != *y)).min(row[j] + 1).min(row[j + 1] + 1);
-            corner = row[j + 1];
-            row[j + 1] = next;
-        }
-    }
-    row[b.len()]
 }

@@ -54,3 +54,24 @@ fn what_is_wrong_with_a_default_is_told_under_its_own_key_and_once() {
     let own = ["a.base_url", "b.base_url", "b.idle", "b.most"].map(|key| format!("backends.{key}"));
     assert_eq!(found, [&own[..], &defaults].concat());
 }
+
+#[test]
+fn of_a_few_words_all_are_named_where_none_of_them_stands() {
+    for value in [json!({"probe": true}), json!({"probe": "perhaps"}), json!({})] {
+        let problems = Problems::default();
+        let mut section = Section::open("backends.a", value, &problems);
+        assert_eq!(section.word("probe", &[("off", 0), ("models", 1)]), None);
+        let told = problems.into_inner();
+        assert!(matches!(&told[..], [one] if one.text.ends_with("one of \"off\", \"models\"")), "{told:?}");
+    }
+}
+
+#[test]
+fn a_name_that_ends_at_its_dot_is_shown_in_quotes() {
+    let problems = Problems::default();
+    Section::open("models.gpt-3", json!({"5": {"backends": []}}), &problems).finish();
+    Section::open("models.gpt-4", json!({"5": 1}), &problems).finish();
+    let told: Vec<String> = problems.into_inner().iter().map(ToString::to_string).collect();
+    assert!(told[0].ends_with("; if the name is gpt-3.5, write [models.\"gpt-3.5\"]"), "{told:?}");
+    assert!(told[1].contains("known keys"), "{told:?}");
+}
