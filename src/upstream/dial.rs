@@ -73,11 +73,18 @@ impl Place {
     /// Clients are told why without a name: whose certificate does not fit says by itself who is meant and who answered.
     fn unsecured(&self, error: &io::Error) -> Failed {
         log::warn!("no TLS with {}:{}: {error}", self.host, self.port);
-        let known = error.get_ref().and_then(|error| error.downcast_ref());
-        let why = known.map_or_else(|| format!("the TLS handshake failed ({})", io_words(error)), handshake_words);
+        let why = tls_words(error).unwrap_or_else(|| format!("the TLS handshake failed ({})", io_words(error)));
         Failed::new(Class::ProviderTransport, why)
     }
 }
+
+/// What TLS has against a server, if it is that.
+pub(super) fn tls_words(error: &io::Error) -> Option<String> {
+    error.get_ref().and_then(|error| error.downcast_ref()).map(handshake_words)
+}
+
+/// What the verifier says of a server that shows an authority's certificate, as `openssl req -x509` makes them.
+const AUTHORITYS: &str = "CaUsedAsEndEntity";
 
 /// Why a backend is not trusted, in words that repeat nothing of its certificate.
 fn handshake_words(error: &rustls::Error) -> String {
@@ -88,7 +95,13 @@ fn handshake_words(error: &rustls::Error) -> String {
         }
         InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => "its certificate has expired",
         InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "its certificate is not valid yet",
-        InvalidCertificate(Bad::UnknownIssuer) => "its certificate is signed by nobody known here",
+        // Another key under the name of an authority that is known is one that is not.
+        InvalidCertificate(
+            Bad::UnknownIssuer | Bad::BadSignature | Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
+        ) => "its certificate is signed by nobody known here",
+        InvalidCertificate(Bad::Other(other)) if other.0.to_string() == AUTHORITYS => {
+            "its certificate is self-signed: that of an authority, which no server may show as its own"
+        }
         InvalidCertificate(_) => "its certificate is not valid",
         InvalidMessage(_) => "it does not speak TLS",
         _ => "the TLS handshake failed",

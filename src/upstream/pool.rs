@@ -125,6 +125,8 @@ pub(super) fn io_words(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             "it reset the connection".to_owned()
         }
+        // The words of TLS for it are an address of its manual.
+        io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
         _ => error.to_string(),
     }
 }

@@ -33,13 +33,30 @@ i7AL4BB8KxSiBDpMCGf2z3QOiBmBdcG9o/P1lnSj
 -----END CERTIFICATE-----
 ";
 
+/// One of an authority with the same key, as `openssl req -x509` makes them.
+const AUTHORITYS: &str = "-----BEGIN CERTIFICATE-----
+MIIBUzCB+aADAgECAgECMAoGCCqGSM49BAMCMB8xHTAbBgNVBAMMFGEgc2NyaXB0
+ZWQgYXV0aG9yaXR5MCAXDTIwMDEwMTAwMDAwMFoYDzIxMjAwMTAxMDAwMDAwWjAf
+MR0wGwYDVQQDDBRhIHNjcmlwdGVkIGF1dGhvcml0eTBZMBMGByqGSM49AgEGCCqG
+SM49AwEHA0IABBhsAj762QUov28ZvOJ5D0Dci2fIGZJSVKLZdEeovt/rMWfxLCCR
+xIfufF1UInXePyxfsUYqqlRass3BfAfY/x6jJDAiMA8GA1UdEQQIMAaHBH8AAAEw
+DwYDVR0TAQH/BAUwAwEB/zAKBggqhkjOPQQDAgNJADBGAiEAwJ3j0GmF3YRnIRAa
+Nf3C4aSMXLWsOOinEyK9HqWxU5MCIQCc+SYJLwrZ6A135y/nAPZkZ+x/g+r0NcQ9
+T7KZ6EiPiw==
+-----END CERTIFICATE-----
+";
+
 /// Its key, which guards nothing.
 const KEY: &str = "MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgwWgf8ubtdoBpeNWjLz+Fg10SB6/iAIwJEArcPf6JgayhRANC\
                    AAQYbAI++tkFKL9vGbzieQ9A3ItnyBmSUlSi2XRHqL7f6zFn8SwgkcSH7nxdVCJ13j8sX7FGKqpUWrLNwXwH2P8e";
 
-/// A backend that gives each request these bytes, in one record, and counts its connections.
+/// A backend that gives each request these bytes, in one record, and counts its connections; without any it ends them.
 fn backend(answer: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
-    let certificate = CertificateDer::from_pem_slice(CERTIFICATE.as_bytes()).expect("it is one");
+    backend_with(CERTIFICATE, answer)
+}
+
+fn backend_with(certificate: &str, answer: Vec<u8>) -> (SocketAddr, Arc<AtomicUsize>) {
+    let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).expect("it is one");
     let key = PrivateKeyDer::try_from(STANDARD.decode(KEY).expect("it is base64")).expect("it is one");
     let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
@@ -71,6 +88,9 @@ fn serve(mut stream: StreamOwned<ServerConnection, TcpStream>, answer: &[u8]) {
         // The smallest chat request is all that it is asked.
         if asked.ends_with(b"}]}") {
             asked.clear();
+            if answer.is_empty() {
+                return;
+            }
             if stream.write_all(answer).and_then(|()| stream.flush()).is_err() {
                 return;
             }
@@ -140,4 +160,20 @@ async fn clients_are_told_neither_the_name_of_a_backend_nor_those_in_its_certifi
     assert!(message.contains("its certificate is for another name"), "{message}");
     assert!(!reply.text().contains("localhost") && !reply.text().contains("127.0.0.1"), "{reply:?}");
     proxy.logged(&["no TLS with localhost", "127.0.0.1"]).await;
+}
+
+#[tokio::test]
+async fn a_certificate_that_no_server_may_show_is_told_from_others_that_are_not_valid() {
+    let (addr, _) = backend_with(AUTHORITYS, padded("hi", 4096));
+    let (proxy, _roots) = proxy(addr).await;
+    let message = proxy.hello().await.json()["error"]["message"].to_string();
+    assert!(message.contains("its certificate is self-signed"), "{message}");
+}
+
+#[tokio::test]
+async fn a_backend_that_ends_a_secured_connection_without_a_word_has_closed_it() {
+    let (addr, _) = backend(Vec::new());
+    let (proxy, _roots) = proxy(addr).await;
+    let message = proxy.hello().await.json()["error"]["message"].to_string();
+    assert!(message.contains("it closed the connection") && !message.contains("rustls"), "{message}");
 }
