@@ -24,6 +24,10 @@ pub const LONGEST: Duration = Duration::from_secs(STEPS.len() as u64 * PATIENCE.
 /// All steps, in order.
 const STEPS: [&str; 8] = ["resolve", "connect", "tls", "credentials", "one token", "stream", "tool call", "usage"];
 
+/// Places in `STEPS`.
+const TLS: usize = 2;
+const ONE_TOKEN: usize = 4;
+
 /// One step.
 #[derive(Debug, Clone, Serialize)]
 pub struct Step {
@@ -55,7 +59,7 @@ pub enum Outcome {
 /// Why a step failed.
 #[derive(Debug)]
 pub(super) struct Wrong {
-    /// What kind of failure.
+    /// As a request that failed so would be classed.
     pub(super) class: Class,
     /// HTTP status, if there was one.
     pub(super) status: Option<u16>,
@@ -69,6 +73,7 @@ impl From<Failed> for Wrong {
     }
 }
 
+/// Of an answer that is not what it should be.
 impl From<String> for Wrong {
     fn from(said: String) -> Self {
         Self { class: Class::ProviderInvalid, status: None, said }
@@ -83,12 +88,12 @@ impl From<&str> for Wrong {
 
 /// Tries a backend from its name to a tool call, up to the first step without which the next make no sense.
 pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
-    let mut steps = Steps::default();
+    let mut steps = Steps { taken: Vec::new(), is_foreign: backend.other_protocol().is_some() };
     try_all(&mut steps, backend, model).await;
-    while steps.0.len() < STEPS.len() {
+    while steps.taken.len() < STEPS.len() {
         steps.skip("an earlier step failed");
     }
-    steps.0
+    steps.taken
 }
 
 async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
@@ -107,7 +112,8 @@ async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
         return;
     }
     if secure {
-        let fix = "check the certificate of the server, or use http:// if it speaks no TLS";
+        let fix = "check the certificate of the server, name a private authority's in SSL_CERT_FILE, or use http:// if it \
+                   speaks no TLS";
         if !steps.enter(within(PATIENCE, trial.secure()).await, fix) {
             return;
         }
@@ -121,14 +127,16 @@ async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
             Shown::List | Shown::Completion => "the models list was given".to_owned(),
         })
     });
-    steps.enter(listed.await, "check api_key; the provider does not take it");
+    let fix = "the provider does not list its models; the next step tells whether that matters";
+    steps.enter(listed.await, fix);
     let mut counted = false;
     let answered = within(PATIENCE, async {
         let reply = trial.ask_for_one_token().await?;
         counted = reply.counted;
         Ok("it answered".to_owned())
     });
-    if !steps.enter(answered.await, "check the model's name under [models], and what the account may use") {
+    let fix = "the provider does not take the question; check the model's name under [models], and api_version";
+    if !steps.enter(answered.await, fix) {
         return;
     }
     let mut stream_counted = None;
@@ -158,16 +166,39 @@ fn usage(counted: bool, in_stream: Option<bool>, asked: bool) -> Result<&'static
     }
 }
 
-/// What to do about a failure: a status knows better than the step does.
-fn likely(status: Option<u16>, own: &'static str) -> &'static str {
-    match status {
-        Some(401 | 403) => "check api_key; the provider does not take it",
-        Some(402) => "the account has no money or quota left",
-        Some(404) => "check base_url, and the model's name under [models]",
-        Some(429) => "the account is over its rate limit or quota; wait, or have it raised",
-        Some(500..) => "the server itself fails; look at its logs or status page",
+/// What to do about a failure at step number `at`. Its class tells; `own`, of the step, is for what a class cannot tell.
+fn likely(class: Class, at: usize, own: &'static str) -> &'static str {
+    match class {
+        Class::ProviderAuth => "check api_key; the provider does not take it, or not for this",
+        Class::ProviderQuota => "the account has no money or quota left; pay, or have its limit raised",
+        Class::ProviderRatelimit => "the account is over its rate limit; wait, or have it raised",
+        Class::ProviderModelMissing => {
+            "check the model's name under [models] and, if that is right, base_url and api_version"
+        }
+        Class::ProviderDenied => {
+            "something in front of the model refuses, such as a firewall, a proxy or a gateway; see what that lets \
+             through, and check base_url and api_version"
+        }
+        Class::ProviderOverloaded => "the server is overloaded, or still loads its model; wait, or give it less to do",
+        Class::ProviderServer => "the server itself fails; look at its logs or status page",
+        Class::ProviderTransport | Class::ProviderTimeoutConnect if at > TLS => {
+            "the server breaks the connection off; check http:// or https:// and the port in base_url, whether it wants \
+             a client's certificate, and its logs"
+        }
+        // Later on the server has shown that it speaks its protocol.
+        Class::ProviderInvalid if at <= ONE_TOKEN => {
+            "what answers does not speak this protocol; check base_url and protocol, and what may change answers on \
+             their way"
+        }
+        Class::GatewayOverload => "Greenroom has no file descriptor left; raise its limit of open files",
         _ => own,
     }
+}
+
+/// Whether a provider's answer may only mean that it was asked in another's protocol.
+fn may_be_foreign(class: Class) -> bool {
+    use Class::{CallerInvalid, ProviderAuth, ProviderDenied, ProviderInvalid, ProviderModelMissing};
+    matches!(class, CallerInvalid | ProviderAuth | ProviderDenied | ProviderInvalid | ProviderModelMissing)
 }
 
 /// A step that was taken.
@@ -186,36 +217,45 @@ async fn within(limit: Duration, work: impl Future<Output = Result<String, Wrong
 }
 
 /// The steps so far; each new one is the next of `STEPS`.
-#[derive(Default)]
-struct Steps(Vec<Step>);
+struct Steps {
+    taken: Vec<Step>,
+    /// The base URL is that of a provider which speaks another protocol.
+    is_foreign: bool,
+}
 
 impl Steps {
     fn add(&mut self, outcome: Outcome, time: Duration, said: String, fix: Option<&'static str>) {
         // Callers add at most one entry for each of the names.
-        let step = STEPS.get(self.0.len()).copied().unwrap_or_default();
-        self.0.push(Step { step, outcome, ms: time.as_secs_f64() * 1000.0, said, fix });
+        let step = STEPS.get(self.taken.len()).copied().unwrap_or_default();
+        self.taken.push(Step { step, outcome, ms: time.as_secs_f64() * 1000.0, said, fix });
     }
 
     fn skip(&mut self, why: &str) {
         self.add(Outcome::Skipped, Duration::ZERO, why.to_owned(), None);
     }
 
-    /// Enters a step that was taken; `fix` is for what the status does not tell. Says whether it went well.
+    /// Enters a step that was taken; `fix` is for what the failure's class does not tell. Says whether it went well.
     fn enter(&mut self, Taken { done, time, late }: Taken, fix: &'static str) -> bool {
-        match done {
-            Ok(said) => self.add(Outcome::Ok, time, said, None),
-            // Up to the connection a step's own fix covers silence, too; after that the server took the request.
-            Err(wrong) if late && self.0.len() > 2 => {
-                let fix = "the server takes requests and does not answer; look at its load and logs";
-                self.add(Outcome::Failed, time, wrong.said, Some(fix));
-                return false;
+        let at = self.taken.len();
+        let wrong = match done {
+            Ok(said) => {
+                self.add(Outcome::Ok, time, said, None);
+                return true;
             }
-            Err(wrong) => {
-                self.add(Outcome::Failed, time, wrong.said, Some(likely(wrong.status, fix)));
-                return false;
-            }
-        }
-        true
+            Err(wrong) => wrong,
+        };
+        let fix = if late && at > TLS {
+            "the server takes requests and does not answer; look at its load and logs"
+        } else if late {
+            // Up to the connection a step's own fix covers silence, too.
+            fix
+        } else if self.is_foreign && at <= ONE_TOKEN && may_be_foreign(wrong.class) {
+            "check protocol; base_url is that of a provider which speaks another"
+        } else {
+            likely(wrong.class, at, fix)
+        };
+        self.add(Outcome::Failed, time, wrong.said, Some(fix));
+        false
     }
 }
 
@@ -224,13 +264,36 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_status_knows_a_better_fix_than_the_step() {
-        assert_eq!(likely(None, "own"), "own");
-        assert_eq!(likely(Some(400), "own"), "own");
-        for (status, word) in [(401, "api_key"), (402, "money"), (404, "base_url"), (429, "rate limit"), (503, "logs")]
-        {
-            assert!(likely(Some(status), "own").contains(word), "{status}");
+    fn the_class_of_a_failure_tells_the_fix_and_the_step_only_what_that_cannot() {
+        for (class, at, word) in [
+            (Class::ProviderAuth, 4, "api_key"),
+            (Class::ProviderQuota, 4, "money"),
+            (Class::ProviderRatelimit, 5, "wait"),
+            (Class::ProviderModelMissing, 4, "[models]"),
+            (Class::ProviderDenied, 3, "in front"),
+            (Class::ProviderServer, 6, "logs"),
+            (Class::ProviderTransport, 1, "own"),
+            (Class::ProviderTransport, 3, "http://"),
+            (Class::ProviderInvalid, 4, "protocol"),
+            (Class::ProviderInvalid, 5, "own"),
+            (Class::CallerInvalid, 4, "own"),
+        ] {
+            assert!(likely(class, at, "own").contains(word), "{class} at {at}");
         }
+    }
+
+    #[test]
+    fn who_asks_a_provider_in_the_protocol_of_another_is_told_to_check_that() {
+        let fix = |is_foreign, class| {
+            let mut steps = Steps { taken: Vec::new(), is_foreign };
+            (0..ONE_TOKEN).for_each(|_| steps.skip("not asked"));
+            let done = Err(Wrong { class, status: None, said: String::new() });
+            steps.enter(Taken { done, time: Duration::ZERO, late: false }, "own");
+            steps.taken.pop().and_then(|step| step.fix).unwrap_or_default()
+        };
+        assert!(fix(true, Class::ProviderAuth).contains("check protocol"));
+        assert!(fix(false, Class::ProviderAuth).contains("check api_key"));
+        assert!(fix(true, Class::ProviderQuota).contains("money"));
     }
 
     #[test]

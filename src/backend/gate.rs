@@ -15,7 +15,7 @@ pub enum Why {
     RateLimit = 2,
     /// The provider does not take our credentials.
     HardDown = 3,
-    /// The provider does not know the model.
+    /// The provider does not know the model, or the path at which it was asked for it.
     ModelMissing = 4,
     /// An operator drained it.
     Drained = 5,
@@ -46,7 +46,7 @@ impl Why {
             Self::RateLimit => "it asked to wait",
             Self::Crowded => "it was sent too many requests",
             Self::HardDown => "it does not accept our credentials or account",
-            Self::ModelMissing => "it does not know this model",
+            Self::ModelMissing => "it does not know this model, or its base_url is wrong",
             Self::Drained => "an operator drained it",
             Self::NoQuota => "its account has no money or quota left",
             Self::GivenUp => "its actor failed too often; an operator has to resume it",

@@ -14,6 +14,7 @@ use crate::{
         Along, Answer, Client, Endpoint,
         classify::{classify, classify_answer, has_no_models_list},
         codes::words,
+        strange::{PAGE, Strange, is_page},
     },
     wire::{
         Fault, Malformed, limit, sse,
@@ -171,7 +172,7 @@ impl Trial {
         let mut answer = self.well(Endpoint::Chat, extra).await?;
         let bytes = read(&mut answer).await?;
         let reply = translate::reply(self.backend.protocol, Dialect::Chat, &bytes, &self.context());
-        let (chat, seen) = reply.map_err(malformed)?;
+        let (chat, seen) = reply.map_err(|why| if is_page(&bytes) { PAGE.into() } else { malformed(why) })?;
         if let Some(fault) = &seen.fault {
             return Err(self.told_within(fault));
         }
@@ -211,9 +212,14 @@ impl Trial {
         ReplyContext { id: "diagnose".to_owned(), created: 0, model: self.model.to_string(), ..ReplyContext::default() }
     }
 
-    /// A refusal in words that tell no secret: status, type, code.
-    fn told(&self, status: u16, Refusal { fault, class }: Refusal) -> Wrong {
-        self.hushed(class, Some(status), format!("HTTP {status} {}", words(&fault)))
+    /// A refusal in words that tell no secret: status, and type and code or what else it is.
+    fn told(&self, status: u16, refusal: Refusal) -> Wrong {
+        let Refusal { fault, class, strange } = refusal;
+        let said = strange.map_or_else(|| format!(" {}", words(&fault)), |strange| format!(": {}", strange.words()));
+        // What nobody serves at this address says nothing of the model.
+        let is_lost = matches!(strange, Some(Strange::Redirect | Strange::NoPath));
+        let class = if is_lost { Class::ProviderInvalid } else { class };
+        self.hushed(class, Some(status), format!("HTTP {status}{said}"))
     }
 
     /// An error in an answer that began well, in words that tell no secret.
@@ -236,7 +242,8 @@ impl Trial {
         let body = read(answer).await.unwrap_or_default();
         let fault = translate::fault(self.backend.protocol, answer.status(), &body);
         let class = classify_answer(&fault, &body, &self.model);
-        Refusal { fault, class }
+        let strange = Strange::of(answer.status(), &fault, &body);
+        Refusal { fault, class, strange }
     }
 }
 
@@ -245,6 +252,7 @@ struct Refusal {
     fault: Fault,
     /// As that of a request.
     class: Class,
+    strange: Option<Strange>,
 }
 
 /// Whether a body begins as an object or a list does.

@@ -66,9 +66,10 @@ impl Failed {
                 )
             },
             Class::ProviderInvalid => gateway("upstream_invalid_response", "The backend's answer makes no sense"),
-            Class::ProviderModelMissing => {
-                gateway("upstream_model_not_found", "The backend does not know the model it is configured for")
-            }
+            Class::ProviderModelMissing => gateway(
+                "upstream_model_not_found",
+                "The backend does not know the model or the path it is configured for",
+            ),
             Class::ProviderTimeoutTtft | Class::ProviderTimeoutIdle | Class::ProviderTimeoutTotal => of(
                 StatusCode::GATEWAY_TIMEOUT,
                 "timeout_error",

@@ -27,8 +27,9 @@ use crate::{
         Answer,
         classify::{classify_answer, fault_in_stream, reported, told},
         request_id,
+        strange::{PAGE, Strange, is_page},
     },
-    wire::{sse, translate},
+    wire::{Malformed, sse, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -53,12 +54,19 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Targ
     let fault = translate::fault(protocol, status, legible);
     let class = classify_answer(&fault, &body, &target.upstream_model);
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
+    let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && matches!(way, Way::Native(_));
+    let how = format!("it answered {status}");
+    let told = told(class, &fault, passes_through.then_some(body));
+    let failed = match strange {
+        Some(strange) => Failed { told, ..Failed::new(class, format!("{how} ({})", strange.words())) },
+        None => reported(class, &fault, &how, told),
+    };
     Failed {
         status: Some(status),
         retry_after: wait,
         request_id: request_id(&answer.headers_for_client(true)),
-        ..reported(class, &fault, &format!("it answered {status}"), told(class, &fault, passes_through.then_some(body)))
+        ..failed
     }
 }
 
@@ -113,7 +121,7 @@ async fn check(
     let body = collect(answer, watch, idle, most).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
-            .map_err(|why| Failed::new(Class::ProviderInvalid, format!("its answer cannot be read ({})", why.0)))?;
+            .map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?;
     signs.usage.set(seen.usage);
     if let Some(fault) = &seen.fault {
         return Err(named_in(fault_in_stream(fault), |name| answer.header(name), SystemTime::now()));
@@ -126,6 +134,11 @@ async fn check(
         Some(renamed) => renamed.into(),
         None => body,
     })
+}
+
+/// Why a whole answer cannot be read.
+fn unreadable(body: &[u8], why: &Malformed) -> String {
+    if is_page(body) { PAGE.to_owned() } else { format!("its answer cannot be read ({})", why.0) }
 }
 
 /// An end marker behind nothing: no answer, whatever it claims.

@@ -266,7 +266,7 @@ mod tests {
         let counts = Arc::new(Counts::default());
         let is_shown = |sample: &str| {
             let facts = Facts { handles: Vec::new(), queues: Vec::new() };
-            page(&counts, facts).expect("a page").lines().any(|line| line == sample)
+            page(&counts, facts, |_, _| 1.0).expect("a page").lines().any(|line| line == sample)
         };
         assert!(is_shown("greenroom_history_failing{} 0.0"));
         counts.toll.gave_up(Role::Recorder, "as asked".to_owned());

@@ -13,6 +13,7 @@ mod headers;
 pub mod plain;
 mod pool;
 mod sniff;
+pub mod strange;
 mod upload;
 
 use std::{cell::RefCell, io, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};

@@ -8,6 +8,7 @@ mod admin_bind;
 mod agents;
 mod arguments;
 mod asked;
+mod astray;
 mod balance;
 mod browsers;
 mod budget;

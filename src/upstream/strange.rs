@@ -1,0 +1,101 @@
+//! Owns telling answers that are none of an API's: redirects, web pages, paths at which nothing is served. Pure.
+
+use crate::wire::Fault;
+
+/// How servers begin to say that they have nothing at a path, in lower case: Go, OpenAI, Express, Kong.
+const ROUTERS: [&str; 4] = ["404 page not found", "invalid url (", "cannot post /", "no route matched"];
+
+/// What such an answer is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Strange {
+    /// It sends elsewhere.
+    Redirect,
+    /// The server knows no such path.
+    NoPath,
+    /// For people.
+    Page,
+}
+
+impl Strange {
+    /// What the answer is that was read as `fault`; `None`: it may be an API's.
+    pub fn of(status: u16, fault: &Fault, body: &[u8]) -> Option<Self> {
+        let is_page = is_page(body);
+        match status {
+            300..400 => Some(Self::Redirect),
+            404 | 405 if is_page || has_no_such_path(fault, body) => Some(Self::NoPath),
+            _ => is_page.then_some(Self::Page),
+        }
+    }
+
+    /// In words that repeat nothing of it.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Redirect => "a redirect, which is not followed; check base_url",
+            Self::NoPath => "nothing is served at this path; check base_url",
+            Self::Page => "a web page",
+        }
+    }
+}
+
+/// Where an answer should be, a page says that something else answers at this address.
+pub const PAGE: &str = "it answered with a web page; check base_url";
+
+/// Whether a body is a page for people.
+pub fn is_page(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"<")
+}
+
+fn has_no_such_path(fault: &Fault, body: &[u8]) -> bool {
+    // Text that is no JSON has no message.
+    let said = if fault.message.is_empty() { body.trim_ascii() } else { fault.message.as_bytes() };
+    let begins =
+        |words: &&str| said.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words.as_bytes()));
+    // FastAPI says no more than this, of an unknown path and of a method; so does Anthropic, which names a model that it misses.
+    let is_bare = fault.code.is_empty() && matches!(&*fault.kind, "" | "not_found_error");
+    let bare = |words: &str| is_bare && said.eq_ignore_ascii_case(words.as_bytes());
+    ROUTERS.iter().any(begins) || bare("not found") || bare("method not allowed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::{Protocol, translate};
+
+    fn of(status: u16, body: &str) -> Option<Strange> {
+        Strange::of(status, &translate::fault(Protocol::Openai, status, body.as_bytes()), body.as_bytes())
+    }
+
+    #[test]
+    fn a_path_that_a_server_does_not_know_is_told_from_a_model() {
+        for body in [
+            r#"{"error":{"message":"Invalid URL (POST /v1/v1/chat/completions)","type":"invalid_request_error"}}"#,
+            r#"{"detail":"Not Found"}"#,
+            "404 page not found\n",
+            "<html><h1>404 Not Found</h1></html>",
+            r#"{"type":"error","error":{"type":"not_found_error","message":"Not found"}}"#,
+            r#"{"message":"no Route matched with those values"}"#,
+        ] {
+            assert_eq!(of(404, body), Some(Strange::NoPath), "{body}");
+        }
+        assert_eq!(of(405, r#"{"detail":"Method Not Allowed"}"#), Some(Strange::NoPath));
+        for body in [
+            "",
+            r#"{"error":{"message":"The model `m` does not exist","code":"model_not_found"}}"#,
+            r#"{"error":{"message":"model 'm' not found, try pulling it first","type":"api_error"}}"#,
+            r#"{"error":{"message":"Not Found","code":404}}"#,
+            r#"{"error":{"message":"Model not found.","code":"not_found"}}"#,
+            r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-9"}}"#,
+        ] {
+            assert_eq!(of(404, body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn redirects_and_pages_are_told_from_errors() {
+        assert_eq!(of(302, ""), Some(Strange::Redirect));
+        assert_eq!(of(403, "\r\n<!DOCTYPE html><html>blocked</html>"), Some(Strange::Page));
+        assert_eq!(of(502, "<html>Bad Gateway</html>"), Some(Strange::Page));
+        assert_eq!(of(403, r#"{"message":"Forbidden"}"#), None);
+        assert_eq!(of(304, "{}"), Some(Strange::Redirect));
+    }
+}
