@@ -20,6 +20,8 @@ for backend in "${backends[@]}"; do
   if ask "$backend" ping 1; then
     printf '%-32s healthy  %s  %8.3f s\n' "$backend" "$code" "$seconds"
     total=$(bc <<<"$total + $seconds")
+  elif [ "$code" = 401 ]; then
+    unknown_token
   else
     printf '%-32s FAILED   %s  %8.3f s  %s\n' "$backend" "$code" "$seconds" "$(why "no complete answer")"
     failing+=("$backend")

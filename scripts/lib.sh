@@ -35,14 +35,25 @@ call() { # PATH [CURL OPTION...]; what is under /admin is asked for where that i
 choose() { # [BACKEND...]; sets backends: those named, or else all that are listed. Fails if they cannot be listed
   backends=("$@")
   [ $# -eq 0 ] || return 0
-  local names
-  names=$(call /admin/backends --fail | jq -r '.backends[].name') || return 1
+  local listed names
+  listed=$(call /admin/backends -w '\n%{http_code}') || return 1
+  status=${listed##*$'\n'}
+  [ "$status" = 200 ] || return 1
+  names=$(jq -r '.backends[].name' <<<"${listed%$'\n'*}") || return 1
   mapfile -t backends <<<"$names"
 }
 
 unlisted() {
+  case ${status:-} in
+    '') fail "the backends cannot be listed: Greenroom cannot be asked at $admin_url; start it, or set GREENROOM_URL" ;;
+    401) unknown_token ;;
+  esac
   fail "the backends cannot be listed at $admin_url; name them as arguments, use an admin's token, \
 or set GREENROOM_ADMIN_URL to the address of server.admin_bind"
+}
+
+unknown_token() {
+  fail "Greenroom does not know the token; set GREENROOM_TOKEN"
 }
 
 ask() { # BACKEND PROMPT MAX_TOKENS; sets code and seconds, leaves the body in $answer. Fails unless a whole answer came with 200

@@ -37,6 +37,9 @@ pub(super) struct Answer {
     /// `x-request-id`.
     #[serde(skip)]
     pub(super) request_id: Option<String>,
+    /// Greenroom itself refuses the question: a name that it does not know, a right that the token lacks.
+    #[serde(skip)]
+    pub(super) is_refused: bool,
 }
 
 #[cfg(test)]
@@ -66,6 +69,7 @@ impl Answer {
             text: String::new(),
             error: None,
             request_id: None,
+            is_refused: false,
         }
     }
 }

@@ -61,8 +61,15 @@ pub(super) fn run(check: &Check) -> ExitCode {
         if check.json {
             say(serde_json::to_string_pretty(&answers).map_err(|error| error.to_string())?);
         } else {
-            say(rows(&answers, lang).trim_end());
+            let table = rows(&answers, lang);
+            say(table.trim_end());
+            for cause in causes(&answers, &table) {
+                say(cause);
+            }
             say(format_args!("{healthy} {} {} {}", lang.of(), answers.len(), lang.are_healthy()));
+        }
+        if answers.iter().any(|answer| answer.is_refused) {
+            return Ok(ExitCode::from(2));
         }
         Ok(verdict(healthy == answers.len()))
     })
@@ -88,8 +95,32 @@ pub(super) fn rows(answers: &[Answer], lang: Lang) -> String {
     tinted(&table(&head, &rows, width()), lang)
 }
 
+/// The errors for which a table on a narrow terminal has no room, one a line.
+fn causes<'a>(answers: &'a [Answer], table: &'a str) -> impl Iterator<Item = String> + 'a {
+    let whole = |answer: &'a Answer| {
+        let error = first_words(answer.error.as_ref()?, usize::MAX);
+        (!table.contains(&error)).then(|| format!("{}: {error}", answer.backend))
+    };
+    answers.iter().filter_map(whole)
+}
+
 /// A table with its states coloured: last of all, since escape sequences have no width.
 pub(super) fn tinted(text: &str, lang: Lang) -> String {
     text.replace(&format!("  {}  ", lang.failing()), &format!("  {}  ", tint(lang.failing(), false)))
         .replace(&format!("  {}  ", lang.healthy()), &format!("  {}  ", tint(lang.healthy(), true)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_that_the_table_cuts_stands_whole_below_it() {
+        let error = "upstream_error: The backend failed: it answered 500 (server_error).";
+        let failing = Answer { healthy: false, error: Some(error.to_owned()), ..Answer::healthy_after(0.1) };
+        let answers = [failing, Answer::healthy_after(0.1)];
+        let below = |says: &str| causes(&answers, &format!("one  failing  502  {says}\n")).collect::<Vec<_>>();
+        assert_eq!(below("upstream_error: The…"), [format!("one: {error}")]);
+        assert_eq!(below(error), [""; 0]);
+    }
 }

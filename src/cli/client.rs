@@ -11,6 +11,7 @@ use super::{aim::Aim, answer::Answer, complain, question::Question, table::first
 use crate::{
     error::Error,
     exchange::reply::REQUEST_ID,
+    settings::check_token,
     upstream::plain::{Plain, Reply},
     wire::{Malformed, limit, peek, sse},
 };
@@ -109,6 +110,10 @@ impl Client {
 
     /// Status and JSON of an answer.
     pub(super) async fn fetch(&self, method: Method, path: &str) -> Result<(u16, Value), String> {
+        // Without one a request is told so in words of its own.
+        if let (false, Err(why)) = (self.server.token.is_empty(), check_token(&self.server.token)) {
+            return Err(format!("{} {why}", self.lang.the_token()));
+        }
         let bearer = format!("Bearer {}", self.server.token);
         let work = async {
             let reply = self.plain.send(method, &self.url(path), &[("authorization", &bearer)], None).await?;
@@ -203,6 +208,9 @@ fn begun(reply: &Reply, answer: &mut Answer) {
     answer.status = Some(reply.status);
     let id = reply.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
     answer.request_id = id.map(ToOwned::to_owned);
+    // Greenroom's own refusal of the question, a limit of the user's apart: it says nothing of the backend.
+    let untried = reply.headers.get("x-greenroom-attempts").is_some_and(|attempts| attempts == "0");
+    answer.is_refused = untried && (400..500).contains(&reply.status) && reply.status != 429;
 }
 
 /// Takes what a whole answer or a chunk tells.
@@ -228,8 +236,11 @@ pub(super) fn is_no_endpoint(body: &Value) -> bool {
 
 /// What an error's body says, in a line.
 pub(super) fn error_words(body: &Value, status: u16) -> String {
-    let code = body["error"]["code"].as_str().unwrap_or_default();
-    let message = body["error"]["message"].as_str().unwrap_or("no message");
+    let (error, detail) = (&body["error"], &body["detail"]);
+    let code = error["code"].as_str().unwrap_or_default();
+    // A backend's own errors come through where they are the question's, each in its server's shape.
+    let places = [&error["message"], error, &body["message"], detail, &detail[0]["msg"]];
+    let message = places.into_iter().find_map(Value::as_str).unwrap_or("no message");
     if code.is_empty() { format!("HTTP {status}: {message}") } else { format!("{code}: {message}") }
 }
 

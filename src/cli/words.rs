@@ -65,6 +65,7 @@ words! {
     no_answer_within: "no answer within", "没有回答，已等";
     no_whole_answer_within: "no complete answer within", "没有完整的回答，已等";
     cut_off: "the stream ended before it was complete", "流在完整之前就结束了";
+    the_token: "the token", "令牌";
     unknown_token:
         "the token is missing or unknown; set --token or GREENROOM_TOKEN",
         "没有给出令牌，或令牌无效；请设置 --token 或 GREENROOM_TOKEN";

@@ -4,11 +4,17 @@
 use std::time::Duration;
 
 use actix_web::http::{Method, Version, header::HeaderMap};
-use awc::{Connector, error::SendRequestError};
+use awc::{
+    Connector,
+    error::{ConnectError, SendRequestError},
+};
 use bytes::Bytes;
 use futures_util::StreamExt;
 
-use super::pool::tls;
+use super::{
+    dial::tls_words,
+    pool::{io_words, tls},
+};
 
 /// Connections are made within this.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -67,6 +73,9 @@ impl Plain {
 
 fn words(error: &SendRequestError) -> String {
     match error {
+        SendRequestError::Connect(ConnectError::Io(why)) => {
+            format!("no connection: {}", tls_words(why).unwrap_or_else(|| io_words(why)))
+        }
         SendRequestError::Connect(why) => format!("no connection: {why}"),
         other => other.to_string(),
     }

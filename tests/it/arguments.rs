@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use crate::support::{
     process::{Said, run},
     proxy::Proxy,
-    script::reasoning,
+    script::{Answer, reasoning},
     settings::{Settings, TOKEN},
     upstream::Upstream,
 };
@@ -85,4 +85,53 @@ async fn a_model_that_reasons_is_asked_in_words_that_it_takes_once_it_has_said_s
         assert_eq!(said.code, Some(0), "{args:?}: {said:?}");
     }
     assert_eq!(one.asked(), 2 * (1 + 1 + 1 + 3));
+}
+
+#[tokio::test]
+async fn a_question_that_greenroom_itself_refuses_is_no_backend_that_fails() {
+    let upstream = Upstream::saying("hi").await;
+    let user = "token = \"plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]";
+    let proxy = Proxy::start(&Settings::new().backend("a", upstream.addr).set("users.plain", user)).await;
+    let url = format!("http://{}", proxy.addr);
+    for (token, args, word) in [
+        (TOKEN, &["--backends", "b"][..], "backend_not_found"),
+        (TOKEN, &["--model", "n"], "model_not_found"),
+        ("plain", &["--backends", "a"], "backend_not_allowed"),
+    ] {
+        let said = said(&[&["check", "--url", &url, "--token", token][..], args].concat(), "").await;
+        assert!(said.code == Some(2) && said.out.contains(word), "{args:?}: {said:?}");
+    }
+    assert_eq!(upstream.asked(), 0);
+}
+
+#[tokio::test]
+async fn what_is_wrong_with_an_address_or_a_token_is_said_of_it() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("a", upstream.addr)).await;
+    let [plain, secure] = ["http", "https"].map(|scheme| format!("{scheme}://{}", proxy.addr));
+    for (args, word) in [
+        (&["check", "--url", &plain, "--token", "secret\n"][..], "the token begins or ends with a blank or a line end"),
+        (&["check", "--url", &plain, "--token", "Bearer secret"], "the token begins with \"Bearer\""),
+        (&["check", "--url", &secure, "--token", TOKEN], "it does not speak TLS"),
+        (&["monitor", "--once", "--url", &plain, "--token", TOKEN, "--webhook", "nowhere"], "--webhook"),
+    ] {
+        let said = said(args, "").await;
+        assert!(said.code == Some(2) && said.err.contains(word) && !said.err.contains("secret"), "{args:?}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_error_is_read_in_whichever_shape_a_backend_has_for_it() {
+    for body in [
+        r#"{"code":"invalid-argument","error":"No such tool."}"#,
+        r#"{"object":"error","message":"No such tool.","type":"BadRequestError","code":400}"#,
+        r#"{"detail":"No such tool."}"#,
+        r#"{"detail":[{"loc":["body"],"msg":"No such tool."}]}"#,
+    ] {
+        let upstream = Upstream::always(Answer::json(422, body)).await;
+        let proxy = Proxy::start(&Settings::new().backend("a", upstream.addr)).await;
+        let url = format!("http://{}", proxy.addr);
+        let said = said(&["check", "--url", &url, "--token", TOKEN], "").await;
+        assert!(said.code == Some(1) && said.out.contains("No such tool."), "{body}: {said:?}");
+    }
 }

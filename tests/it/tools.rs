@@ -100,7 +100,7 @@ async fn a_check_names_exactly_the_backend_that_fails_and_its_exit_code_tells() 
 #[tokio::test]
 async fn a_check_of_a_backend_that_is_not_there_says_so() {
     let said = demo(&["check", "--backends", "nobody"]).await;
-    assert!(said.code == Some(1) && said.out.contains("backend_not_found"), "{said:?}");
+    assert!(said.code == Some(2) && said.out.contains("backend_not_found"), "{said:?}");
     let said = Tool::start(BINARY, &["check", "--url", "127.0.0.1:3000"], &[]).ended().await;
     assert!(said.code == Some(2) && said.err.contains("http://127.0.0.1:3000"), "{said:?}");
 }

@@ -45,6 +45,15 @@ def test_the_environment_configures_model_and_time_limit(script, proxy):
     assert done.returncode == 1 and "no complete answer" in done.stdout, done
 
 
+@pytest.mark.parametrize("backends", [[], ["openai_official"]])
+def test_a_wrong_token_is_told_from_a_server_that_is_away(script, proxy, backends):
+    done = script("health_check.sh", *backends, GREENROOM_TOKEN="wrong")
+    assert done.returncode == 2 and "does not know the token" in done.stderr, done
+    assert "FAILED" not in done.stdout and not proxy.chats
+    done = script("health_check.sh", GREENROOM_URL="http://127.0.0.1:1")
+    assert done.returncode == 2 and "cannot be asked" in done.stderr, done
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_operators_endpoints_may_have_an_address_of_their_own(script, proxy, operators, webhook, name):
     done = script(name, GREENROOM_ADMIN_URL=operators.url, WEBHOOK_URL=webhook.url)

@@ -39,7 +39,7 @@ pub(super) struct Monitor {
     #[arg(long, default_value = "60", value_name = "SECONDS", value_parser = seconds)]
     interval: Duration,
     /// Gets a Slack-compatible {"text": ...} when a backend fails or recovers
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", value_parser = webhook_address)]
     webhook: Option<String>,
     /// Failures in a row before a backend counts as failing
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
@@ -56,6 +56,15 @@ pub(super) struct Monitor {
     /// Language
     #[arg(long)]
     lang: Option<Lang>,
+}
+
+/// An address that can be posted to.
+fn webhook_address(text: &str) -> Result<String, String> {
+    let host = text.strip_prefix("http://").or_else(|| text.strip_prefix("https://"));
+    match host {
+        Some(host) if !host.is_empty() => Ok(text.to_owned()),
+        _ => Err("must be an address that starts with http:// or https://".to_owned()),
+    }
 }
 
 /// Latencies shown in the plot.
