@@ -62,6 +62,9 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Targ
         Some(strange) => Failed { told, ..Failed::new(class, format!("{how} ({})", strange.words())) },
         None => reported(class, &fault, &how, told),
     };
+    if class != Class::ProviderInvalid {
+        answer.accept();
+    }
     Failed {
         status: Some(status),
         retry_after: wait,
@@ -123,6 +126,9 @@ async fn check(
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
             .map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?;
     signs.usage.set(seen.usage);
+    if seen.fault.is_some() || !request.stream {
+        answer.accept();
+    }
     if let Some(fault) = &seen.fault {
         return Err(named_in(fault_in_stream(fault), |name| answer.header(name), SystemTime::now()));
     }

@@ -195,10 +195,11 @@ impl Reader {
         watch.limit(limit, Class::ProviderTimeoutIdle);
     }
 
-    /// Reads what follows the end marker: of interest to nobody but the connection pool.
+    /// Reads what follows the end marker of a good answer: of interest to nobody but the connection pool.
     pub(super) async fn linger(&mut self) {
         let rest = async { while let Some(Ok(_)) = self.answer.chunk().await {} };
         let _ = tokio::time::timeout(LINGER, rest).await;
+        self.answer.accept();
     }
 
     /// Its body has ended in order: complete if it said so, else cut.

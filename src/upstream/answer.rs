@@ -57,11 +57,7 @@ impl Answer {
     /// `sound`: the request went out whole, so that the connection can carry another.
     pub(super) fn new(head: head::Answer, wire: Wire, opened: Instant, pool: Rc<Pool>, sound: bool) -> Self {
         let reusable = sound && head.keep_alive;
-        let mut answer = Self { head, body: Some(Body { wire, opened, pool, reusable }), seen: None };
-        if answer.head.framing == Framing::Ended {
-            answer.release();
-        }
-        answer
+        Self { head, body: Some(Body { wire, opened, pool, reusable }), seen: None }
     }
 
     /// HTTP status.
@@ -97,7 +93,7 @@ impl Answer {
         }
     }
 
-    /// The next piece of the body; `None` at its end. Dropping an answer before its end closes the connection.
+    /// The next piece of the body; `None` at its end. Dropped before it is accepted, an answer closes its connection.
     pub async fn chunk(&mut self) -> Option<Result<Bytes, BrokenOff>> {
         poll_fn(|cx| self.poll_chunk(cx)).await
     }
@@ -110,10 +106,7 @@ impl Answer {
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
             match self.head.framing.take(&mut body.wire.buffer) {
                 Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
-                Ok(None) if self.head.framing == Framing::Ended => {
-                    self.release();
-                    return Poll::Ready(None);
-                }
+                Ok(None) if self.head.framing == Framing::Ended => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(Garbled) => return self.broken("its answer's chunks are garbled".to_owned()),
             }
@@ -137,9 +130,12 @@ impl Answer {
         Poll::Ready(Some(Err(BrokenOff(why))))
     }
 
-    /// The body has been read to its end: the connection can carry another request.
-    fn release(&mut self) {
-        if let Some(Body { mut wire, opened, pool, reusable: true }) = self.body.take() {
+    /// What it said can be an answer to its request: if it was read to its end, the connection can carry another. Behind one
+    /// that cannot be the true answer may still come, and the next request would be given it.
+    pub fn accept(&mut self) {
+        if self.head.framing == Framing::Ended
+            && let Some(Body { mut wire, opened, pool, reusable: true }) = self.body.take()
+        {
             rest(&mut wire.buffer);
             pool.give_back(wire, opened);
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::support::{
+    heard::{Heard, WAYS, hear},
     proxy::Proxy,
     script::{Answer, completion},
     settings::Settings,
@@ -54,5 +55,49 @@ async fn an_answer_in_a_protocol_that_nobody_asked_for_is_none_nor_is_one_that_i
         let (one, status) = second(Answer::new().raw(strange.clone())).await;
         assert_eq!((status, one.asked()), (502, 2), "{strange}");
         one.until("the connection being closed", |seen| seen.open == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn behind_an_answer_that_cannot_be_one_the_connection_is_closed_whatever_may_still_come() {
+    let strange = Answer::json(200, r#"{"stray":1}"#);
+    let redirected = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\n\r\n";
+    for (stream, strange) in [
+        (true, strange.clone()),
+        (false, strange),
+        (true, Answer::says("stray")),
+        (true, Answer::stream().chunk("data: {\"stray\":1}\n\n").end()),
+        (false, Answer::new().raw(redirected)),
+    ] {
+        let one = Upstream::start(move |n, ask| match n {
+            // The true answer may come any time: whoever asks here waits for that.
+            0 => strange.clone().hang(),
+            _ if ask.wants_stream() => Answer::streams("hi"),
+            _ => Answer::says("hi"),
+        })
+        .await;
+        let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;
+        assert_eq!(hear(&proxy, stream).await.error, "upstream_invalid_response");
+        assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "one"));
+        one.until("the connection to be closed", |seen| seen.abandoned == 1).await;
+    }
+}
+
+#[tokio::test]
+async fn a_good_answer_and_a_refusal_leave_their_connection_to_the_next_request() {
+    for stream in WAYS {
+        let one = Upstream::start(move |n, _| match n {
+            // Only on a connection that was used before this is made up for.
+            1 | 4 => Answer::new().close(),
+            3 => Answer::json(400, "{}"),
+            _ if stream => Answer::streams("hi"),
+            _ => Answer::says("hi"),
+        })
+        .await;
+        let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;
+        for status in [200, 200, 400, 200] {
+            assert_eq!(hear(&proxy, stream).await.status, status);
+        }
+        assert_eq!(one.asked(), 6);
     }
 }
