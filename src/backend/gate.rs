@@ -1,7 +1,10 @@
 //! Owns the gate of a backend or of one model on it: what it says, and the one word of memory in which it is published.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -144,13 +147,18 @@ pub struct GateCell {
     /// When its probe began, in milliseconds, plus one; 0: there is none.
     probe: AtomicU64,
     /// How often it became each of `KINDS`.
-    transitions: [AtomicU64; KINDS.len()],
+    transitions: Arc<[AtomicU64; KINDS.len()]>,
 }
 
 impl GateCell {
     /// A gate that starts like this.
     pub fn starting(gate: Gate) -> Self {
         Self { word: AtomicU64::new(gate.pack()), ..Self::default() }
+    }
+
+    /// The gate of whoever takes this one's place: it starts like this, and its changes are counted on.
+    pub(super) fn anew(&self, gate: Gate) -> Self {
+        Self { transitions: self.transitions.clone(), ..Self::starting(gate) }
     }
 
     /// Publishes, and counts a change of kind.

@@ -149,7 +149,7 @@ impl Backend {
             // A reload took the model from this backend while the request ran.
             return;
         }
-        let breaker = known(&mut self.lanes, &self.settings, lane, 0);
+        let breaker = known(&mut self.lanes, &self.settings, lane, lane.before);
         Self::judge(breaker, (&lane.gate, &lane.consecutive), &self.vitals, Some(&lane.model), said, change);
     }
 
@@ -201,7 +201,8 @@ impl Actor for Backend {
             let served = this.vitals.lanes();
             this.lanes.retain(|_, (lane, _)| served.iter().any(|known| Arc::ptr_eq(known, lane)));
             for lane in served.iter() {
-                known(&mut this.lanes, &this.settings, lane, 0).tick(now, lane.outcomes.success.load(Relaxed));
+                known(&mut this.lanes, &this.settings, lane, lane.before)
+                    .tick(now, lane.outcomes.success.load(Relaxed));
             }
         });
         self.watch_while_sick(ctx);

@@ -1,7 +1,11 @@
 //! Owns the facts about a backend and its models: counts, histograms, published gates. Read and written without messages;
 //! they outlive the actor.
+//!
+//! Counts and places belong to a name of the settings and outlive the provider behind it as well: a key that is changed resets no
+//! counter, and lets nobody in beyond the limit.
 
 use std::{
+    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -33,13 +37,24 @@ pub struct LastError {
     pub at: Duration,
 }
 
-/// Facts about one backend.
+/// Facts about one backend: those of its name, and those of the provider behind it.
 #[derive(Debug)]
 pub struct Vitals {
     /// The backend's configured name.
     pub name: Arc<str>,
     /// The gate of the whole backend.
     pub gate: GateCell,
+    /// Failures of the whole backend since the last success, as its actor counts them.
+    pub consecutive: AtomicU32,
+    /// Changes of its gates, restarts of its actor.
+    pub journal: Journal,
+    lanes: ArcSwap<Vec<Arc<Lane>>>,
+    counted: Arc<Counted>,
+}
+
+/// What a backend's name stands for, whoever is behind it.
+#[derive(Debug)]
+pub struct Counted {
     /// Requests under way.
     pub load: Load,
     /// Restarts of its actor.
@@ -50,15 +65,18 @@ pub struct Vitals {
     pub last_error: ArcSwapOption<LastError>,
     /// Milliseconds on the process clock, plus one; 0: never.
     last_success: AtomicU64,
-    /// Failures of the whole backend since the last success, as its actor counts them.
-    pub consecutive: AtomicU32,
     /// Requests pinned to it.
     pub pins: AtomicU64,
     /// Since when it is configured.
     pub since: Duration,
-    /// Changes of its gates, restarts of its actor.
-    pub journal: Journal,
-    lanes: ArcSwap<Vec<Arc<Lane>>>,
+}
+
+impl Deref for Vitals {
+    type Target = Counted;
+
+    fn deref(&self) -> &Counted {
+        &self.counted
+    }
 }
 
 /// Facts about one public model on one backend.
@@ -72,12 +90,20 @@ pub struct Lane {
     pub gate: GateCell,
     /// The model's failures since its last success, as the backend's actor counts them.
     pub consecutive: AtomicU32,
-    /// Places of the model's requests.
-    pub places: Places,
     /// How fast it answers, as routers see it.
     pub estimate: EstimateCell,
     /// Whole answers waited for in vain.
     pub in_vain: InVain,
+    /// Complete answers by its beginning, which are none of this model's error ratio.
+    pub before: u64,
+    counted: Arc<LaneCounted>,
+}
+
+/// What a public model on a backend stands for, whichever model is behind it.
+#[derive(Debug)]
+pub struct LaneCounted {
+    /// Places of the model's requests.
+    pub places: Places,
     /// How requests ended.
     pub outcomes: Outcomes,
     /// Whole attempts that succeeded.
@@ -88,6 +114,27 @@ pub struct Lane {
     pub per_token: Histogram,
     /// Tokens: input, output, cached, reasoning.
     pub tokens: [AtomicU64; 4],
+}
+
+impl Default for LaneCounted {
+    fn default() -> Self {
+        Self {
+            places: Places::default(),
+            outcomes: Outcomes::default(),
+            latency: SketchCell::new(REQUEST),
+            first_token: SketchCell::new(FIRST_TOKEN),
+            per_token: Histogram::new(PER_TOKEN),
+            tokens: Default::default(),
+        }
+    }
+}
+
+impl Deref for Lane {
+    type Target = LaneCounted;
+
+    fn deref(&self) -> &LaneCounted {
+        &self.counted
+    }
 }
 
 /// How attempts ended.
@@ -126,20 +173,19 @@ impl Outcomes {
 }
 
 impl Lane {
-    fn new(model: &str, upstream_model: &str) -> Self {
+    /// `before`: what was behind the public name before.
+    fn new(model: &str, upstream_model: &str, before: Option<&Self>) -> Self {
+        let counted = before.map(|before| before.counted.clone()).unwrap_or_default();
+        let first = Gate::Ramp(1);
         Self {
             model: model.into(),
             upstream_model: upstream_model.into(),
-            gate: GateCell::starting(Gate::Ramp(1)),
+            gate: before.map_or_else(|| GateCell::starting(first), |before| before.gate.anew(first)),
             consecutive: AtomicU32::new(0),
-            places: Places::default(),
             estimate: EstimateCell::default(),
             in_vain: InVain::default(),
-            outcomes: Outcomes::default(),
-            latency: SketchCell::new(REQUEST),
-            first_token: SketchCell::new(FIRST_TOKEN),
-            per_token: Histogram::new(PER_TOKEN),
-            tokens: Default::default(),
+            before: counted.outcomes.success.load(Relaxed),
+            counted,
         }
     }
 
@@ -159,19 +205,36 @@ impl Lane {
 impl Vitals {
     /// A new backend, about which nothing is known.
     pub fn new(name: &str) -> Self {
-        Self {
-            name: name.into(),
-            gate: GateCell::default(),
+        let counted = Counted {
             load: Load::default(),
             restarts: AtomicU32::new(0),
             last_cause: ArcSwapOption::empty(),
             last_error: ArcSwapOption::empty(),
             last_success: AtomicU64::new(0),
-            consecutive: AtomicU32::new(0),
             pins: AtomicU64::new(0),
             since: clock::now(),
+        };
+        Self::of(name.into(), GateCell::default(), Arc::new(counted))
+    }
+
+    /// Another provider behind the same name, judged as a new one. Who is still under way at the one before has no say in that,
+    /// but a place.
+    #[must_use]
+    pub fn anew(&self) -> Self {
+        let lanes = self.lanes();
+        let lane = |lane: &Arc<Lane>| Arc::new(Lane::new(&lane.model, &lane.upstream_model, Some(lane)));
+        let lanes = ArcSwap::from_pointee(lanes.iter().map(lane).collect());
+        Self { lanes, ..Self::of(self.name.clone(), self.gate.anew(Gate::Open), self.counted.clone()) }
+    }
+
+    fn of(name: Arc<str>, gate: GateCell, counted: Arc<Counted>) -> Self {
+        Self {
+            name,
+            gate,
+            consecutive: AtomicU32::new(0),
             journal: Journal::default(),
             lanes: ArcSwap::default(),
+            counted,
         }
     }
 
@@ -186,12 +249,12 @@ impl Vitals {
     }
 
     /// Sets the models served, each with the backend's own name for it. A lane keeps what it learned as long as both names stay:
-    /// under another name of the backend's it is another model.
+    /// under another name of the backend's it is another model, and only the counts of the public name go on.
     pub fn serve(&self, models: &[(&str, &str)]) {
         let old = self.lanes();
-        let lane = |&(model, upstream): &(&str, &str)| {
-            let same = |lane: &&Arc<Lane>| *lane.model == *model && *lane.upstream_model == *upstream;
-            old.iter().find(same).cloned().unwrap_or_else(|| Arc::new(Lane::new(model, upstream)))
+        let lane = |&(model, upstream): &(&str, &str)| match old.iter().find(|lane| *lane.model == *model) {
+            Some(same) if *same.upstream_model == *upstream => same.clone(),
+            before => Arc::new(Lane::new(model, upstream, before.map(|lane| &**lane))),
         };
         self.lanes.store(Arc::new(models.iter().map(lane).collect()));
     }

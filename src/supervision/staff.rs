@@ -37,7 +37,7 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
             Some(handle) if *handle.settings == *backend => handle.clone(),
             Some(handle) if is_same_provider(&handle.settings, backend) => adopt(handle, Arc::new(backend.clone())),
             before => {
-                let vitals = Vitals::new(name);
+                let vitals = before.map_or_else(|| Vitals::new(name), |handle| handle.vitals.anew());
                 // Whatever is behind the name now, an operator has taken it out of service.
                 if let Some(held @ Gate::Held(Why::Drained)) = before.map(|handle| handle.vitals.gate.read()) {
                     vitals.gate.publish(held);

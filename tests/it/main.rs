@@ -64,6 +64,7 @@ mod resume;
 mod retry_after;
 mod returned;
 mod reuse;
+mod rotated;
 mod schema;
 mod secure;
 mod settings;
