@@ -252,7 +252,7 @@ fn refused(request: &HttpRequest, error: &Error) -> HttpResponse {
     if matches!(error, Error::InvalidKey | Error::PermissionDenied) {
         // Whoever tries tokens at the operators' door leaves a trace.
         let user = auth::user(header(request), &shared(request).table()).ok();
-        log::refused(&id, user.as_ref().map(|user| user.name.as_str()), None, error, Duration::ZERO);
+        log::refused(&id, None, user.as_ref().map(|user| user.name.as_str()), None, error, Duration::ZERO);
     }
     let reply = response::refused(&id, error, Dialect::Chat, false);
     let mut response = HttpResponse::build(reply.status);

@@ -40,6 +40,7 @@ impl<'a> Asker<'a> {
         let (ended, named) = (clock::now(), model.map(|model| &**model));
         log::refused(
             self.id,
+            self.trace.and_then(Trace::told),
             self.user.map(|user| user.name.as_str()),
             named,
             error,

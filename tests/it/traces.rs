@@ -201,6 +201,18 @@ async fn words_and_keys_stay_out_and_the_log_names_the_trace() {
 }
 
 #[tokio::test]
+async fn the_log_names_the_trace_of_a_request_that_is_refused_at_once_too() {
+    let (upstream, collector) = (Upstream::saying("hi").await, willing().await);
+    let settings = traced(Settings::new().backend("one", upstream.addr), &collector);
+    let proxy = Launch::new(&settings).env("GREENROOM_LOG_FORMAT", "json").start().await;
+    assert_eq!(proxy.ask(&Ask::chat("{").bearer("nobodys").header("traceparent", PARENT)).await.status(), 401);
+    assert_eq!(proxy.ask(&traced_ask("{", PARENT)).await.status(), 400);
+    let trace = "\"trace_id\":\"0af7651916cd43dd8448eb211c80319c\"";
+    proxy.logged(&["greenroom::request", "\"status\":400", trace]).await;
+    assert_eq!(proxy.log().matches(trace).count(), 1, "nothing is told of a stranger's: {}", proxy.log());
+}
+
+#[tokio::test]
 async fn spans_of_many_requests_go_out_together() {
     let (upstream, collector) = (Upstream::saying("hi").await, willing().await);
     let settings = Settings::new().backend("one", upstream.addr);

@@ -127,13 +127,14 @@ fn attempt(note: &AttemptNote) -> Attempt<'_> {
 pub(super) fn refused(
     out: &mut Vec<u8>,
     id: &str,
+    trace_id: Option<TraceId>,
     user: Option<&str>,
     model: Option<&str>,
     error: &Error,
     took: Duration,
 ) {
     let (status, class) = (error.face().status.as_u16(), error.class().as_str());
-    put(out, TARGET, Request { id, user, model, status, class, total_ms: ms(took), ..Request::default() });
+    put(out, TARGET, Request { id, trace_id, user, model, status, class, total_ms: ms(took), ..Request::default() });
 }
 
 /// Writes the audit line of a pin.

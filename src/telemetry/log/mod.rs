@@ -18,7 +18,7 @@ use unicode_width::UnicodeWidthChar;
 
 use self::scarce::Scarce;
 use super::story::{Millis, Story, ms};
-use crate::{clock, error::Error};
+use crate::{clock, error::Error, wire::trace_context::TraceId};
 
 /// Log target of the request line.
 const TARGET: &str = "greenroom::request";
@@ -256,8 +256,16 @@ pub fn request(story: &Story) {
     put(&line);
 }
 
-/// Writes the line of a request that was refused before it had a story; `model`: a configured one that it names.
-pub fn refused(id: &str, user: Option<&str>, model: Option<&str>, error: &Error, took: Duration) {
+/// Writes the line of a request that was refused before it had a story; `trace`: of one whose span is told; `model`: a
+/// configured one that it names.
+pub fn refused(
+    id: &str,
+    trace: Option<TraceId>,
+    user: Option<&str>,
+    model: Option<&str>,
+    error: &Error,
+    took: Duration,
+) {
     let status = error.face().status.as_u16();
     if error.is_bad_pin() {
         audit::bad_pin(id, user, error);
@@ -266,7 +274,7 @@ pub fn refused(id: &str, user: Option<&str>, model: Option<&str>, error: &Error,
         return;
     }
     if let Some(buffer) = objects() {
-        return buffer.add(false, |lines| json::refused(lines, id, user, model, error, took));
+        return buffer.add(false, |lines| json::refused(lines, id, trace, user, model, error, took));
     }
     ::log::info!(
         target: TARGET,
