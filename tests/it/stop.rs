@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tempfile::tempdir;
 use tokio::{net::TcpStream, time::Instant};
 
 use crate::support::{
@@ -193,4 +194,23 @@ async fn a_second_signal_within_the_settle_time_ends_streams_with_an_error_too()
     let error = sse::error_of(&rest).unwrap_or_default();
     assert_eq!((error["code"].as_str(), end), (Some("shutting_down"), End::Truncated));
     proxy.ended().await;
+}
+
+#[tokio::test]
+async fn a_stop_leaves_all_of_history_in_its_file_and_no_log_beside_it() {
+    for (signals, settle) in [(1, "0s"), (2, "20s")] {
+        let (dir, upstream) = (tempdir().expect("a directory"), Upstream::saying("hi").await);
+        let path = dir.path().join("history.db").display().to_string();
+        let settings = Settings::new().backend("one", upstream.addr).set("history", &format!("path = {path:?}"));
+        let mut proxy = Proxy::start(&settings.set("server", &format!("drain_settle = \"{settle}\""))).await;
+        assert_eq!(proxy.hello().await.status(), 200);
+        for _ in 0..signals {
+            proxy.signal("TERM");
+            proxy.logged(&["draining"]).await;
+        }
+        assert_eq!(proxy.ended().await.code(), Some(0));
+        let files = std::fs::read_dir(dir.path()).expect("it is there");
+        let names: Vec<_> = files.filter_map(|file| file.ok()?.file_name().into_string().ok()).collect();
+        assert_eq!(names, ["history.db"], "{signals} signals");
+    }
 }

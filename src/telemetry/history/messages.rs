@@ -4,10 +4,11 @@ use actix::Message;
 
 use super::answer::Answer;
 
-/// Write what has been handed in so far. Sent when Greenroom stops, after the workers have handed in everything.
+/// Write what has been handed in so far, and close the database. Sent when Greenroom stops, after the workers have handed in
+/// everything.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
-pub struct Flush;
+pub struct Close;
 
 /// What happened between two moments? Asked by the admin endpoint; an error in words if the database cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]

@@ -14,13 +14,13 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
 use tokio::sync::mpsc;
 
 use self::{
     answer::Answer,
     feed::{Feed, Intake, Row, Rows},
-    messages::{Ask, Flush},
+    messages::{Ask, Close},
     store::{Entry, Store},
     tally::{Key, Tally},
 };
@@ -105,7 +105,7 @@ impl History {
     /// The process is about to end: everything goes to the disk; `at_once`: what there is by now.
     pub async fn close(&self, at_once: bool) {
         self.closing.close(at_once).await;
-        if self.recorder.send(Flush).timeout(LAST_WRITE).await.is_err() {
+        if self.recorder.send(Close).timeout(LAST_WRITE).await.is_err() {
             log::warn!("history: the last rows could not be written in time");
         }
     }
@@ -215,10 +215,10 @@ impl Supervised for Recorder {
     }
 }
 
-impl Handler<Flush> for Recorder {
+impl Handler<Close> for Recorder {
     type Result = ();
 
-    fn handle(&mut self, _: Flush, _: &mut Self::Context) {
+    fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
         self.flush();
         let lost: u64 = self.pending.values().map(Tally::total).sum();
         if lost > 0 {
@@ -226,6 +226,10 @@ impl Handler<Flush> for Recorder {
             self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
             self.pending.clear();
         }
+        // Who closes it last moves what is in its log into the file itself, which is whole without the log from then on. Nothing
+        // opens it again: of workers that are not waited for more may come.
+        self.store = None;
+        ctx.stop();
     }
 }
 
