@@ -2,6 +2,7 @@
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
+use actix::MailboxError;
 use tokio::time::sleep;
 
 use super::{Exchange, attempt::Opened, budget::Extra, patience::pause, queue};
@@ -159,11 +160,15 @@ impl Exchange {
             affinity: request.affinity,
             explain: request.explain,
         };
-        // No deadline of its own: the router lives on this thread and answers at once, unless it is being rebuilt, which its
-        // guard bounds, or given up, which closes its mailbox.
-        let answer = self.worker.assign(ask).await;
+        // The router lives on this thread and answers at once, unless it is being rebuilt, or given up, which closes its mailbox.
+        let answer = self.worker.assign(ask, request.deadline).await;
         request.telling.spent(Phase::Route, began);
-        answer.map_err(|_| Error::Internal)
+        answer.map_err(|error| match error {
+            MailboxError::Timeout => {
+                Error::Upstream(Box::new(Failed::new(Class::GatewayOverload, "its router is being rebuilt")))
+            }
+            MailboxError::Closed => Error::Internal,
+        })
     }
 
     /// Takes note of a failed attempt.

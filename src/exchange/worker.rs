@@ -11,6 +11,7 @@ use std::{
 
 use actix::{Addr, MailboxError};
 use arc_swap::Cache;
+use tokio::time::Instant;
 
 use super::{
     blame::Blame,
@@ -62,9 +63,13 @@ impl Worker {
         self.router.borrow().addr().clone()
     }
 
-    /// Asks this worker's router for a place at a backend.
-    pub(super) fn assign(&self, ask: Assign) -> impl Future<Output = Result<Answer, MailboxError>> + use<> {
-        self.router.borrow().assign(ask)
+    /// Asks this worker's router for a place at a backend; what it answers by `until`.
+    pub(super) fn assign(
+        &self,
+        ask: Assign,
+        until: Instant,
+    ) -> impl Future<Output = Result<Answer, MailboxError>> + use<> {
+        self.router.borrow().assign(ask, until)
     }
 
     /// The table in force. After a reload this lets go of connections to backends that are gone, takes the new budgets, and

@@ -11,6 +11,7 @@ use std::{
 
 use actix::{Addr, MailboxError, prelude::Request};
 use futures_util::future::Either;
+use tokio::time::Instant;
 
 use super::{
     Router, State,
@@ -38,10 +39,13 @@ impl LocalRouter {
         &self.addr
     }
 
-    /// Asks for a place at a backend. A router that is being rebuilt answers when it is back. A panic costs this question its
-    /// answer, and the actor is told, as if the question had been a message.
-    pub fn assign(&self, ask: Assign) -> Answering {
-        let Some(mut assigner) = self.state.take() else { return Either::Right(Box::pin(self.addr.send(ask))) };
+    /// Asks for a place at a backend. A router that is being rebuilt answers when it is back, if that is before `until`. A panic
+    /// costs this question its answer, and the actor is told, as if the question had been a message.
+    pub fn assign(&self, ask: Assign, until: Instant) -> Answering {
+        let Some(mut assigner) = self.state.take() else {
+            let left = until.saturating_duration_since(Instant::now());
+            return Either::Right(Box::pin(self.addr.send(ask).timeout(left)));
+        };
         Either::Left(ready(match catch_unwind(AssertUnwindSafe(|| assigner.assign(&ask))) {
             Ok(answer) => {
                 self.state.replace(Some(assigner));

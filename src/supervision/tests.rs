@@ -1,10 +1,11 @@
 //! Owns the tests of what the Overseer starts, where an actor's own unit tests cannot reach a guard.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use actix::MailboxError;
 use foldhash::HashMap;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::{start, start_router, table};
 use crate::{
@@ -18,6 +19,9 @@ use crate::{
     settings::{self, Backend, Settings},
     telemetry::counts::Counts,
 };
+
+/// More than a router needs to be rebuilt.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 fn settings() -> Settings {
     settings::parse("test", settings::SMALL).expect("sound settings")
@@ -50,16 +54,22 @@ async fn a_router_that_panics_while_it_is_asked_in_place_is_rebuilt_and_answers_
     let (settings, counts) = (settings(), Arc::new(Counts::default()));
     let (_overseer, installed) = start(settings.clone(), counts.clone());
     let router = start_router(&installed, counts.clone());
-    let answers = async |router: &LocalRouter| router.assign(ask(&settings, |_| true)).await.map(|found| found.is_ok());
+    let asked = |router: &LocalRouter, able: fn(&Backend) -> bool, within: Duration| {
+        router.assign(ask(&settings, able), Instant::now() + within)
+    };
+    let answers = async |router: &LocalRouter| asked(router, |_| true, PATIENCE).await.map(|found| found.is_ok());
     assert_eq!(answers(&router).await, Ok(true));
-    let lost = router.assign(ask(&settings, |_| panic!("in place"))).await;
+    let lost = asked(&router, |_| panic!("in place"), PATIENCE).await;
     assert_eq!(lost.map(|_| ()), Err(MailboxError::Closed));
+    // While the router is away nobody waits for it beyond the time there is.
+    let hasty = asked(&router, |_| true, Duration::from_millis(1)).await;
+    assert_eq!(hasty.map(|_| ()), Err(MailboxError::Timeout));
     // Waits in the mailbox until the router is back.
     assert_eq!((answers(&router).await, &entry(&counts)["restarts"]), (Ok(true), &1.into()));
     assert_eq!(entry(&counts)["last_cause"], "in place");
     for _ in 0..10 {
         assert_eq!(entry(&counts)["given_up"], false);
-        let lost = router.assign(ask(&settings, |_| panic!("again"))).await;
+        let lost = asked(&router, |_| panic!("again"), PATIENCE).await;
         assert_eq!(lost.map(|_| ()), Err(MailboxError::Closed));
         let _ = answers(&router).await;
     }
@@ -72,8 +82,9 @@ async fn a_model_that_a_reload_adds_is_there_for_the_next_request() {
     let (settings, counts) = (settings(), Arc::new(Counts::default()));
     let (_overseer, installed) = start(settings.clone(), counts.clone());
     let router = start_router(&installed, counts);
-    let answer =
-        async || router.assign(Assign { model: "new".into(), ..ask(&settings, |_| true) }).await.expect("alive");
+    let answer = async || {
+        router.assign(Assign { model: "new".into(), ..ask(&settings, |_| true) }, Instant::now()).await.expect("alive")
+    };
     assert!(matches!(answer().await, Err(Refusal { error: Error::ModelNotFound(_), .. })));
     let mut more = settings.clone();
     more.models.insert("new".into(), settings.models["m"].clone());
