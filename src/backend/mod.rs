@@ -5,6 +5,7 @@ pub mod change;
 pub mod diagnose;
 pub mod entry;
 pub mod estimate;
+mod fix;
 pub mod gate;
 pub mod histogram;
 pub mod in_vain;

@@ -1,4 +1,5 @@
-//! Owns what is known of providers' own addresses: what a base URL says that was written for another protocol, or cut short.
+//! Owns what is known of providers' own addresses: who answers there and what it refuses, and what a base URL says that was
+//! written for another protocol, or cut short.
 
 use super::{Backend, Style};
 use crate::wire::Protocol;
@@ -8,6 +9,27 @@ const ANTHROPIC: &str = "api.anthropic.com";
 const GOOGLE: &str = "generativelanguage.googleapis.com";
 
 impl Backend {
+    /// Whether members of messages are refused here that the provider does not know, another's `reasoning_content` among them:
+    /// by `OpenAI`, Mistral (charmbracelet/crush#1590), Groq (janhq/jan#8136) and Cerebras (Kilo-Org/kilocode#10375). Fireworks
+    /// refuses others and has use for that one (guide to reasoning).
+    pub fn is_strict(&self) -> bool {
+        const STRICT: [&str; 3] = [".mistral.ai", ".groq.com", ".cerebras.ai"];
+        let host = self.address.host.as_str();
+        self.is_openais_own() || (self.protocol == Protocol::Openai && STRICT.iter().any(|name| host.ends_with(name)))
+    }
+
+    /// Whether `OpenAI` itself, or Azure for it, answers here.
+    pub fn is_openais_own(&self) -> bool {
+        let host = self.address.host.as_str();
+        self.protocol == Protocol::Openai
+            && (self.style == Style::Azure || host == OPENAI || host.ends_with(".openai.azure.com"))
+    }
+
+    /// Whether Mistral itself answers here: of a request it refuses every member that it does not know, with 422.
+    pub fn is_mistrals(&self) -> bool {
+        self.protocol == Protocol::Openai && self.address.host.ends_with(".mistral.ai")
+    }
+
     /// The protocol of the provider whose host this is, where another is set.
     pub fn other_protocol(&self) -> Option<Protocol> {
         let own = match &*self.address.host {
@@ -47,5 +69,27 @@ impl Backend {
             _ => return None,
         };
         Some((key, text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SMALL, parse};
+
+    #[test]
+    fn who_refuses_members_that_it_does_not_know_is_told_from_the_host() {
+        for (url, strict) in [
+            ("https://api.openai.com/v1", true),
+            ("https://api.mistral.ai/v1", true),
+            ("https://api.groq.com/openai/v1", true),
+            ("https://api.cerebras.ai/v1", true),
+            ("https://api.fireworks.ai/inference/v1", false),
+            ("https://api.deepseek.com/v1", false),
+            ("https://api.moonshot.ai/v1", false),
+            ("http://vllm:8000/v1", false),
+        ] {
+            let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
+            assert_eq!(settings.backends["a"].is_strict(), strict, "{url}");
+        }
     }
 }
