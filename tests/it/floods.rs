@@ -1,14 +1,13 @@
-//! Backends that send without end: neither held without bound, nor given the thread for themselves.
+//! Backends that send without end before any content: neither held without bound, nor given the thread for themselves.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use crate::support::{
-    client::Ask,
     proxy::{HELLO_STREAM, Proxy},
     script::Answer,
-    settings::{Settings, TOKEN},
+    settings::Settings,
     sse,
     upstream::Upstream,
 };
@@ -69,22 +68,4 @@ async fn a_text_too_long_to_be_rescued_is_not_kept_for_it() {
     assert_eq!(peer.asked(), 0);
     let grown = proxy.peak_kib() - before;
     assert!(grown < 10 << 10, "{grown} KiB");
-}
-
-#[tokio::test]
-async fn a_whole_answer_too_long_to_be_held_is_no_fault_of_its_backend_and_embeddings_may_be_longer() {
-    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-    let begun = Answer::new().raw(head).chunk(r#"{"choices":[],"data":""#);
-    let long = begun.flood(flood_of(&"x".repeat(1 << 20), 1), 65).chunk(r#""}"#).end();
-    let (long, peer) = (Upstream::always(long).await, Upstream::saying("hi").await);
-    let settings = Settings::bad_and_peer(&long, &peer).set("backends.bad", "breaker_failures = 1");
-    let proxy = Proxy::start(&settings).await;
-    let reply = proxy.hello().await;
-    assert_eq!((reply.status(), reply.error("code").as_str()), (400, "answer_too_long"), "{reply:?}");
-    assert!(reply.error("message").contains("64 MiB"), "{reply:?}");
-    assert_eq!((long.asked(), peer.asked()), (1, 0));
-    let report = proxy.report("bad").await;
-    assert_eq!((&report["requests"]["failure"], &report["state"]), (&0.into(), &"healthy".into()), "{report}");
-    let reply = proxy.ask(&Ask::post("/v1/embeddings", r#"{"model":"m","input":"Hello!"}"#).bearer(TOKEN)).await;
-    assert_eq!((reply.status(), reply.backend(), reply.body.len() > 65 << 20), (200, "bad", true));
 }

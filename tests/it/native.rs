@@ -1,5 +1,5 @@
 //! Streams that pass as they come: an error is one in whatever shape, what an event is may stand in its name alone, and a letter cut
-//! in two costs nothing. What comes whole only is never asked for as one.
+//! in two costs nothing. What comes whole only is never asked for as one, and may not be of any length.
 
 use serde_json::{Value, json};
 
@@ -154,4 +154,23 @@ async fn a_stream_of_what_comes_whole_only_is_refused_before_anybody_is_asked() 
     let reply = ask("/v1/embeddings", true).await;
     assert_eq!((reply.error("code"), reply.error("param")), ("invalid_value".to_owned(), "stream".to_owned()));
     assert_eq!((upstream.asked(), ask("/v1/embeddings", false).await.status()), (0, 200));
+}
+
+#[tokio::test]
+async fn a_whole_answer_too_long_to_be_held_is_no_fault_of_its_backend_and_embeddings_may_be_longer() {
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+    let begun = Answer::new().raw(head).chunk(r#"{"choices":[],"data":""#);
+    let piece = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
+    let long = begun.flood(piece, 65).chunk(r#""}"#).end();
+    let (long, peer) = (Upstream::always(long).await, Upstream::saying("hi").await);
+    let settings = Settings::bad_and_peer(&long, &peer).set("backends.bad", "breaker_failures = 1");
+    let proxy = Proxy::start(&settings).await;
+    let reply = proxy.hello().await;
+    assert_eq!((reply.status(), reply.error("code").as_str()), (400, "answer_too_long"), "{reply:?}");
+    assert!(reply.error("message").contains("64 MiB"), "{reply:?}");
+    assert_eq!((long.asked(), peer.asked()), (1, 0));
+    let report = proxy.report("bad").await;
+    assert_eq!((&report["requests"]["failure"], &report["state"]), (&0.into(), &"healthy".into()), "{report}");
+    let reply = proxy.ask(&Ask::post("/v1/embeddings", r#"{"model":"m","input":"Hello!"}"#).bearer(TOKEN)).await;
+    assert_eq!((reply.status(), reply.backend(), reply.body.len() > 65 << 20), (200, "bad", true));
 }
