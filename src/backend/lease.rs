@@ -174,10 +174,11 @@ impl Lease {
             return;
         }
         self.lane.outcomes.success.fetch_add(1, Relaxed);
+        self.lane.answered.fetch_add(1, Relaxed);
         self.lane.in_vain.answered();
         self.lane.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
-        // Two counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
+        // Counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
         // place to give back.
         if !self.is_open() || !self.probe.is_none() || self.is_failing() {
             let begun = self.begun;

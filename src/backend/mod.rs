@@ -116,7 +116,7 @@ impl Backend {
             Breaker::new(settings.breaker.clone(), settings.max_in_flight, vitals.gate.read(), vitals.successes());
         let mut lanes = HashMap::new();
         for lane in vitals.lanes().iter() {
-            known(&mut lanes, &settings, lane, lane.outcomes.success.load(Relaxed));
+            known(&mut lanes, &settings, lane, lane.answered.load(Relaxed));
         }
         Self { settings, vitals, breaker, lanes, client: None, probing: false }
     }
@@ -150,7 +150,7 @@ impl Backend {
             // A reload took the model from this backend while the request ran.
             return;
         }
-        let breaker = known(&mut self.lanes, &self.settings, lane, lane.before);
+        let breaker = known(&mut self.lanes, &self.settings, lane, 0);
         Self::judge(breaker, (&lane.gate, &lane.consecutive), &self.vitals, Some(&lane.model), said, change);
     }
 
@@ -174,7 +174,7 @@ impl Backend {
             let (probe, successes) = (seen.looked(&self.vitals.gate), self.vitals.successes());
             self.judge_backend(Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         } else {
-            let (probe, successes) = (seen.looked(&lane.gate), lane.outcomes.success.load(Relaxed));
+            let (probe, successes) = (seen.looked(&lane.gate), lane.answered.load(Relaxed));
             self.judge_lane(lane, Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
         }
     }
@@ -202,8 +202,7 @@ impl Actor for Backend {
             let served = this.vitals.lanes();
             this.lanes.retain(|_, (lane, _)| served.iter().any(|known| Arc::ptr_eq(known, lane)));
             for lane in served.iter() {
-                known(&mut this.lanes, &this.settings, lane, lane.before)
-                    .tick(now, lane.outcomes.success.load(Relaxed));
+                known(&mut this.lanes, &this.settings, lane, 0).tick(now, lane.answered.load(Relaxed));
             }
         });
         self.watch_while_sick(ctx);

@@ -156,6 +156,7 @@ impl Trial {
             }
             unread.clear();
             if over && reader.end(&mut unread) {
+                answer.accept();
                 return Ok(counted);
             }
             if over {
@@ -270,7 +271,8 @@ async fn begins_json(answer: &mut Answer) -> bool {
     false
 }
 
-async fn read(answer: &mut Answer) -> Result<Vec<u8>, Wrong> {
+/// A whole body; with it the connection is done with.
+async fn read(answer: &mut Answer) -> Result<Bytes, Wrong> {
     let mut all = Vec::new();
     while let Some(piece) = answer.chunk().await {
         all.extend_from_slice(&piece.map_err(|broken| broken.0)?);
@@ -278,7 +280,8 @@ async fn read(answer: &mut Answer) -> Result<Vec<u8>, Wrong> {
             return Err("its answer is too long, though few tokens were asked for".into());
         }
     }
-    Ok(all)
+    answer.accept();
+    Ok(sse::unmarked(all.into()))
 }
 
 fn malformed(Malformed(why): Malformed) -> Wrong {

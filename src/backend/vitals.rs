@@ -1,8 +1,8 @@
 //! Owns the facts about a backend and its models: counts, histograms, published gates. Read and written without messages;
 //! they outlive the actor.
 //!
-//! Counts and places belong to a name of the settings and outlive the provider behind it as well: a key that is changed resets no
-//! counter, and lets nobody in beyond the limit.
+//! Counts belong to a name of the settings and outlive the provider behind it as well: a key that is changed resets no counter.
+//! Places belong to a server, so that under another key nobody is let in beyond the limit.
 
 use std::{
     ops::Deref,
@@ -46,8 +46,12 @@ pub struct Vitals {
     pub gate: GateCell,
     /// Failures of the whole backend since the last success, as its actor counts them.
     pub consecutive: AtomicU32,
+    /// The last failure.
+    pub last_error: ArcSwapOption<LastError>,
     /// Changes of its gates, restarts of its actor.
     pub journal: Journal,
+    /// Requests under way.
+    pub load: Arc<Load>,
     lanes: ArcSwap<Vec<Arc<Lane>>>,
     counted: Arc<Counted>,
 }
@@ -55,14 +59,10 @@ pub struct Vitals {
 /// What a backend's name stands for, whoever is behind it.
 #[derive(Debug)]
 pub struct Counted {
-    /// Requests under way.
-    pub load: Load,
     /// Restarts of its actor.
     pub restarts: AtomicU32,
     /// What the last restart was for.
     pub last_cause: ArcSwapOption<String>,
-    /// The last failure.
-    pub last_error: ArcSwapOption<LastError>,
     /// Milliseconds on the process clock, plus one; 0: never.
     last_success: AtomicU64,
     /// Requests pinned to it.
@@ -94,16 +94,16 @@ pub struct Lane {
     pub estimate: EstimateCell,
     /// Whole answers waited for in vain.
     pub in_vain: InVain,
-    /// Complete answers by its beginning, which are none of this model's error ratio.
-    pub before: u64,
+    /// Its complete answers, which its failures are weighed against: not those of what was behind the name before.
+    pub answered: AtomicU64,
+    /// Places of the model's requests.
+    pub places: Arc<Places>,
     counted: Arc<LaneCounted>,
 }
 
 /// What a public model on a backend stands for, whichever model is behind it.
 #[derive(Debug)]
 pub struct LaneCounted {
-    /// Places of the model's requests.
-    pub places: Places,
     /// How requests ended.
     pub outcomes: Outcomes,
     /// Whole attempts that succeeded.
@@ -119,7 +119,6 @@ pub struct LaneCounted {
 impl Default for LaneCounted {
     fn default() -> Self {
         Self {
-            places: Places::default(),
             outcomes: Outcomes::default(),
             latency: SketchCell::new(REQUEST),
             first_token: SketchCell::new(FIRST_TOKEN),
@@ -173,20 +172,24 @@ impl Outcomes {
 }
 
 impl Lane {
-    /// `before`: what was behind the public name before.
-    fn new(model: &str, upstream_model: &str, before: Option<&Self>) -> Self {
-        let counted = before.map(|before| before.counted.clone()).unwrap_or_default();
-        let first = Gate::Ramp(1);
+    fn new(model: &str, upstream_model: &str) -> Self {
         Self {
             model: model.into(),
             upstream_model: upstream_model.into(),
-            gate: before.map_or_else(|| GateCell::starting(first), |before| before.gate.anew(first)),
+            gate: GateCell::starting(Gate::Ramp(1)),
             consecutive: AtomicU32::new(0),
             estimate: EstimateCell::default(),
             in_vain: InVain::default(),
-            before: counted.outcomes.success.load(Relaxed),
-            counted,
+            answered: AtomicU64::new(0),
+            places: Arc::default(),
+            counted: Arc::default(),
         }
+    }
+
+    /// Another model, or that of another provider, behind the same public name: only what is counted goes on.
+    fn anew(&self, upstream_model: &str) -> Self {
+        let new = Self::new(&self.model, upstream_model);
+        Self { gate: self.gate.anew(Gate::Ramp(1)), counted: self.counted.clone(), ..new }
     }
 
     /// The backend's own name for the model.
@@ -206,10 +209,8 @@ impl Vitals {
     /// A new backend, about which nothing is known.
     pub fn new(name: &str) -> Self {
         let counted = Counted {
-            load: Load::default(),
             restarts: AtomicU32::new(0),
             last_cause: ArcSwapOption::empty(),
-            last_error: ArcSwapOption::empty(),
             last_success: AtomicU64::new(0),
             pins: AtomicU64::new(0),
             since: clock::now(),
@@ -217,14 +218,24 @@ impl Vitals {
         Self::of(name.into(), GateCell::default(), Arc::new(counted))
     }
 
-    /// Another provider behind the same name, judged as a new one. Who is still under way at the one before has no say in that,
-    /// but a place.
+    /// Another provider behind the same name, judged as a new one that begins with this gate. Who is still under way at the one
+    /// before has no say in that; at the same server it keeps its place.
     #[must_use]
-    pub fn anew(&self) -> Self {
+    pub fn anew(&self, gate: Gate, is_same_server: bool) -> Self {
+        let mut new = Self::of(self.name.clone(), self.gate.anew(gate), self.counted.clone());
+        if is_same_server {
+            new.load = self.load.clone();
+        }
         let lanes = self.lanes();
-        let lane = |lane: &Arc<Lane>| Arc::new(Lane::new(&lane.model, &lane.upstream_model, Some(lane)));
-        let lanes = ArcSwap::from_pointee(lanes.iter().map(lane).collect());
-        Self { lanes, ..Self::of(self.name.clone(), self.gate.anew(Gate::Open), self.counted.clone()) }
+        let lanes = lanes.iter().map(|before| {
+            let mut lane = before.anew(&before.upstream_model);
+            if is_same_server {
+                lane.places = before.places.clone();
+            }
+            Arc::new(lane)
+        });
+        new.lanes.store(Arc::new(lanes.collect()));
+        new
     }
 
     fn of(name: Arc<str>, gate: GateCell, counted: Arc<Counted>) -> Self {
@@ -232,7 +243,9 @@ impl Vitals {
             name,
             gate,
             consecutive: AtomicU32::new(0),
+            last_error: ArcSwapOption::empty(),
             journal: Journal::default(),
+            load: Arc::default(),
             lanes: ArcSwap::default(),
             counted,
         }
@@ -254,14 +267,15 @@ impl Vitals {
         let old = self.lanes();
         let lane = |&(model, upstream): &(&str, &str)| match old.iter().find(|lane| *lane.model == *model) {
             Some(same) if *same.upstream_model == *upstream => same.clone(),
-            before => Arc::new(Lane::new(model, upstream, before.map(|lane| &**lane))),
+            Some(before) => Arc::new(before.anew(upstream)),
+            None => Arc::new(Lane::new(model, upstream)),
         };
         self.lanes.store(Arc::new(models.iter().map(lane).collect()));
     }
 
-    /// Complete answers so far.
+    /// Complete answers of this provider so far.
     pub fn successes(&self) -> u64 {
-        self.lanes.load().iter().map(|lane| lane.outcomes.success.load(Relaxed)).sum()
+        self.lanes.load().iter().map(|lane| lane.answered.load(Relaxed)).sum()
     }
 
     /// When the last complete answer ended.

@@ -25,7 +25,7 @@ use crate::{
     router::table::Target,
     upstream::{
         Answer,
-        classify::{classify_answer, fault_in_stream, reported, told},
+        classify::{classify, classify_answer, fault_in_stream, reported, told},
         request_id,
         strange::{PAGE, Strange, is_page},
     },
@@ -47,19 +47,23 @@ const EMBEDDINGS: usize = 256 << 20;
 /// An answer that is not a 2xx: reads what it says and judges it.
 pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Target, way: Way) -> Failed {
     let (status, protocol) = (answer.status(), target.handle.settings.protocol);
-    let body = said(&mut answer, watch).await;
+    let (body, is_told) = said(&mut answer, watch).await;
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
     let legible = if is_json { None } else { mended(&body) };
     let legible = legible.as_deref().unwrap_or(&body);
     let fault = translate::fault(protocol, status, legible);
-    let class = classify_answer(&fault, &body, &target.upstream_model);
+    // Of a body that has not come nobody knows what it says.
+    let class = if is_told { classify_answer(&fault, &body, &target.upstream_model) } else { classify(&fault) };
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && matches!(way, Way::Native(_));
     let how = format!("it answered {status}");
     let told = told(class, &fault, passes_through.then_some(body));
     let failed = match strange {
-        Some(strange) => Failed { told, ..Failed::new(class, format!("{how} ({})", strange.words())) },
+        Some(strange) => {
+            let how = format!("{how} ({})", strange.words());
+            Failed { told, turned_away: status >= 400, ..Failed::new(class, how) }
+        }
         None => reported(class, &fault, &how, told),
     };
     if class != Class::ProviderInvalid {
@@ -73,19 +77,22 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Targ
     }
 }
 
-/// What an error body says, as far as it comes in time and is not endless.
-async fn said(answer: &mut Answer, watch: &mut Watch) -> Bytes {
+/// What an error body says, as far as it comes in time and is not endless; and whether that is anything, be it that it is empty.
+async fn said(answer: &mut Answer, watch: &mut Watch) -> (Bytes, bool) {
     let mut body = BytesMut::new();
     let all = async {
-        while body.len() < ERROR_BODY
-            && let Ok(Some(Ok(piece))) = watch.guard(pin!(answer.chunk())).await
-        {
-            body.extend_from_slice(&piece);
+        while body.len() < ERROR_BODY {
+            match watch.guard(pin!(answer.chunk())).await {
+                Ok(Some(Ok(piece))) => body.extend_from_slice(&piece),
+                Ok(None) => return true,
+                Ok(Some(Err(_))) | Err(_) => return false,
+            }
         }
+        true
     };
-    // Late or not, what has come is judged.
-    let _ = timeout(ERROR_TAKES, all).await;
-    sse::unmarked(body.freeze())
+    let has_ended = timeout(ERROR_TAKES, all).await.unwrap_or(false);
+    let is_told = has_ended || !body.is_empty();
+    (sse::unmarked(body.freeze()), is_told)
 }
 
 /// A whole answer, checked before anything of it goes out.

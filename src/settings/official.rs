@@ -34,8 +34,9 @@ impl Backend {
     pub fn other_protocol(&self) -> Option<Protocol> {
         let own = match &*self.address.host {
             OPENAI => Protocol::Openai,
+            // Anthropic answers OpenAI's clients as well, and Google does at a path of its own.
+            ANTHROPIC if self.protocol == Protocol::Openai => return None,
             ANTHROPIC => Protocol::Anthropic,
-            // Google answers OpenAI's clients at a path of its own.
             GOOGLE if self.base_url.ends_with("/openai") => Protocol::Openai,
             GOOGLE => Protocol::Gemini,
             _ => return None,

@@ -37,11 +37,7 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
             Some(handle) if *handle.settings == *backend => handle.clone(),
             Some(handle) if is_same_provider(&handle.settings, backend) => adopt(handle, Arc::new(backend.clone())),
             before => {
-                let vitals = before.map_or_else(|| Vitals::new(name), |handle| handle.vitals.anew());
-                // Whatever is behind the name now, an operator has taken it out of service.
-                if let Some(held @ Gate::Held(Why::Drained)) = before.map(|handle| handle.vitals.gate.read()) {
-                    vitals.gate.publish(held);
-                }
+                let vitals = before.map_or_else(|| Vitals::new(name), |handle| succeed(handle, backend));
                 start_backend(name, Arc::new(backend.clone()), Arc::new(vitals))
             }
         };
@@ -55,6 +51,16 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
 fn is_same_provider(old: &settings::Backend, new: &settings::Backend) -> bool {
     (old.protocol, old.style, &old.base_url, &old.api_version, &old.api_key, &old.headers)
         == (new.protocol, new.style, &new.base_url, &new.api_version, &new.api_key, &new.headers)
+}
+
+/// What is known of another provider under a name that was another's.
+fn succeed(before: &Handle, new: &settings::Backend) -> Vitals {
+    let gate = match before.vitals.gate.read() {
+        // Whatever is behind the name now, an operator has taken it out of service.
+        held @ Gate::Held(Why::Drained) => held,
+        _ => Gate::Open,
+    };
+    before.vitals.anew(gate, before.settings.base_url == new.base_url)
 }
 
 /// The same backend under new limits: its actor and its facts stay.

@@ -107,9 +107,13 @@ const NAMED: [&str; 18] = [
 /// What `OpenRouter` says if a model is there and no server of it takes what the request needs, in lower case.
 const UNABLE: &str = "found that support";
 
+/// How `OpenRouter` says it of a model, behind its name: that may be any words of a client's, and begin as others' messages do.
+const NO_ID: &str = " is not a valid model ID";
+
 /// Whether a message begins with one of these, whatever the case of its letters.
 fn begins(message: &str, words: &[&str]) -> bool {
-    words.iter().any(|words| message.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words)))
+    !message.ends_with(NO_ID)
+        && words.iter().any(|words| message.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words)))
 }
 
 /// Sets code, and status where it misleads, by the message.
@@ -154,7 +158,7 @@ pub fn misses_this_model(fault: &Fault, model: &str) -> bool {
     let said =
         fault.message.split_once(": ").filter(|(first, _)| !first.contains(' ')).map_or(&*fault.message, |two| two.1);
     let rest = said.strip_prefix("Invalid model name passed in model=").and_then(|rest| rest.strip_prefix(model));
-    fault.message.strip_suffix(" is not a valid model ID") == Some(model)
+    fault.message.strip_suffix(NO_ID) == Some(model)
         || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(". "))
 }
 

@@ -200,6 +200,9 @@ async fn what_servers_say_of_a_request_in_their_own_shapes_stays_the_clients() {
         (409, "application/json", "\"conflict\"".to_owned()),
         // A client may name models, tools and much else: what is said of those is no fault of the settings.
         (400, "application/json", said("other is not a valid model ID")),
+        (400, "application/json", said("insufficient balance is not a valid model ID")),
+        (400, "application/json", said("Unknown model is not a valid model ID")),
+        (400, "application/json", said("invalid api key is not a valid model ID")),
         (400, "application/json", said("/chat/completions: Invalid model name passed in model=mine. Call")),
         (400, "application/json", said("No tool 'Invalid model name passed in model=m'")),
         (400, "application/json", said("No tool 'insufficient balance' or 'unknown model'")),

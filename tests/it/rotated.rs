@@ -59,6 +59,34 @@ async fn a_key_that_is_changed_resets_no_counter_and_lets_nobody_in_beyond_the_l
 }
 
 #[tokio::test]
+async fn what_still_runs_at_another_address_takes_no_place_and_makes_up_for_no_failure() {
+    let gate = Gate::new();
+    let old = Upstream::always(Answer::new().wait(&gate).then(Answer::says("hi"))).await;
+    let new = Upstream::always(Answer::json(500, "{}")).await;
+    let at = |upstream: &Upstream| {
+        let limits = "max_in_flight = 3\nbreaker_failures = 3";
+        Settings::new().backend("one", upstream.addr).set("backends.one", limits).set("failover", "max_attempts = 1")
+    };
+    let proxy = Proxy::start(&at(&old)).await;
+    let mut running = Vec::new();
+    for n in 1..=3 {
+        running.push(proxy.begin(HELLO).await);
+        old.until("the request", |seen| seen.busy == n).await;
+    }
+    reload(&proxy, &at(&new).toml()).await;
+    let failed = async || assert_eq!(proxy.hello().await.status(), 502);
+    failed().await;
+    failed().await;
+    for client in &mut running {
+        gate.open();
+        assert_eq!(client.reply().await.status(), 200);
+    }
+    failed().await;
+    let report = proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
+    assert_eq!(report["requests"]["success"], 3, "{report}");
+}
+
+#[tokio::test]
 async fn gates_that_the_old_key_shut_are_open_and_were_shut() {
     let one = Upstream::start(|n, _| if n == 0 { Answer::json(401, "{}") } else { Answer::says("hi") }).await;
     let settings = Settings::new().backend("one", one.addr);

@@ -155,6 +155,7 @@ async fn what_nobody_counted_costs_what_was_estimated() {
 async fn what_nobody_worked_on_costs_a_request_and_no_tokens() {
     let upstream = Upstream::start(|_, ask| match ask.text() {
         text if text.contains("refuse") => Answer::json(400, r#"{"error":{"message":"no","code":"bad"}}"#),
+        text if text.contains("page") => Answer::json(502, "<html>Bad Gateway</html>"),
         _ => Answer::json(500, "{}"),
     })
     .await;
@@ -167,6 +168,7 @@ async fn what_nobody_worked_on_costs_a_request_and_no_tokens() {
     for (n, (body, status)) in [
         (with(HELLO, "\"user\":\"refuse\""), 400),
         (with(HELLO, "\"user\":\"spoil\""), 502),
+        (with(HELLO, "\"user\":\"page\""), 502),
         (HELLO.replace("\"m\"", "\"gone\""), 502),
         (HELLO.replace("\"m\"", "\"absent\""), 404),
         (with(HELLO, "\"backend\":\"one\",\"max_tokens\":500"), 403),

@@ -14,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MessageResult, Supervised};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MailboxError, MessageResult, Supervised};
 use tokio::sync::mpsc;
 
 use self::{
@@ -105,7 +105,8 @@ impl History {
     /// The process is about to end: everything goes to the disk; `at_once`: what there is by now.
     pub async fn close(&self, at_once: bool) {
         self.closing.close(at_once).await;
-        if self.recorder.send(Close).timeout(LAST_WRITE).await.is_err() {
+        // One that is closed has written them before.
+        if matches!(self.recorder.send(Close).timeout(LAST_WRITE).await, Err(MailboxError::Timeout)) {
             log::warn!("history: the last rows could not be written in time");
         }
     }
