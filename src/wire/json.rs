@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde::{Deserialize, Serialize, Serializer, de::DeserializeOwned};
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{DeserializeOwned, IgnoredAny},
+};
 use serde_json::{Map, Value, error::Category, value::RawValue};
 
 use super::{
@@ -69,6 +72,20 @@ pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> R
 /// A text, borrowed where it stands as it is, without escapes. Bare, a `Cow` in an `Option` would be copied.
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+/// A text, if there is one: what some servers send in its place is no reason to lose an answer.
+pub(crate) fn maybe_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Text<'de>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Maybe<'a> {
+        Text(#[serde(borrow)] Text<'a>),
+        Other(IgnoredAny),
+    }
+    Ok(match Maybe::deserialize(from)? {
+        Maybe::Text(text) => Some(text),
+        Maybe::Other(_) => None,
+    })
+}
 
 /// A member's text, empty if it is not there or no string.
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {

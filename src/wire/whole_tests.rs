@@ -149,3 +149,58 @@ fn a_whole_answer_counts_its_choices_and_calls_as_it_likes() {
         assert_eq!(told["stop_reason"], "tool_use", "{finish}");
     }
 }
+
+#[test]
+fn an_empty_delta_beside_a_whole_message_does_not_hide_it() {
+    let call = json!({"index": 0, "id": "t", "function": {"name": "f", "arguments": "{}"}});
+    let message = json!({"role": "assistant", "content": "a", "tool_calls": [call, call]});
+    for delta in [json!({"role": "assistant", "content": ""}), Value::Null] {
+        let choice = json!({"index": 0, "message": message, "delta": delta, "finish_reason": "stop"});
+        let told = written(Protocol::Openai, Dialect::Messages, &json!({"id": "c", "choices": [choice]}));
+        let kinds: Vec<&Value> = told["content"].as_array().into_iter().flatten().map(|block| &block["type"]).collect();
+        assert_eq!(kinds, ["text", "tool_use", "tool_use"], "{delta}");
+    }
+    // Of a stream, what has been said so far is said again.
+    let piece = |said: &str, so_far: &str| json!({"id": "c", "choices": [{"index": 0, "delta": {"content": said}, "message": {"content": so_far}}]});
+    let last = json!({"id": "c", "choices": [{"index": 0, "message": {"content": "ab"}, "finish_reason": "stop"}]});
+    let events = streamed(Protocol::Openai, Dialect::Messages, context(), &[piece("a", "a"), piece("b", "ab"), last]);
+    let told: String = events.iter().filter_map(|event| event.pointer("/delta/text")?.as_str()).collect();
+    assert_eq!(told, "ab");
+}
+
+#[test]
+fn a_member_of_another_type_that_nobody_needs_costs_no_whole_answer() {
+    let put = |mut body: Value, at: &str, odd: Value| {
+        let (parent, member) = at.rsplit_once('/').expect("a place");
+        body.pointer_mut(parent).expect("a parent")[member] = odd;
+        body
+    };
+    let call = json!({"id": "t", "function": {"name": "f", "arguments": "{}"}});
+    let choice = json!({"index": 0, "message": {"content": "a", "tool_calls": [call]}, "finish_reason": "tool_calls"});
+    let openai = json!({"id": "c", "model": "m", "choices": [choice]});
+    let block = json!({"type": "tool_use", "id": "t", "name": "f", "input": {}});
+    let claude = json!({"id": "c", "type": "message", "model": "m", "stop_reason": "tool_use",
+        "content": [{"type": "text", "text": "a"}, block]});
+    for (protocol, body, at, odd) in [
+        (Protocol::Openai, &openai, "/id", json!(7)),
+        (Protocol::Openai, &openai, "/model", json!({})),
+        (Protocol::Openai, &openai, "/choices/0/index", Value::Null),
+        (Protocol::Openai, &openai, "/choices/0/index", json!("a")),
+        (Protocol::Openai, &openai, "/choices/0/message/refusal", json!(false)),
+        (Protocol::Openai, &openai, "/choices/0/message/audio", json!("")),
+        (Protocol::Openai, &openai, "/choices/0/message/images", json!({})),
+        (Protocol::Openai, &openai, "/choices/0/message/reasoning", json!({})),
+        (Protocol::Openai, &openai, "/choices/0/message/reasoning_content", json!([])),
+        (Protocol::Openai, &openai, "/choices/0/message/tool_calls/0/id", json!(7)),
+        (Protocol::Anthropic, &claude, "/id", json!(7)),
+        (Protocol::Anthropic, &claude, "/model", json!([])),
+        (Protocol::Anthropic, &claude, "/stop_sequence", json!(false)),
+        (Protocol::Anthropic, &claude, "/stop_details", json!("")),
+        (Protocol::Anthropic, &claude, "/content/0/signature", json!(false)),
+        (Protocol::Anthropic, &claude, "/content/1/id", json!(7)),
+    ] {
+        let told = written(protocol, Dialect::Messages, &put(body.clone(), at, odd));
+        let kinds: Vec<&Value> = told["content"].as_array().into_iter().flatten().map(|block| &block["type"]).collect();
+        assert_eq!(kinds, ["text", "tool_use"], "{protocol:?} {at}");
+    }
+}

@@ -3,7 +3,10 @@
 use serde::Deserialize;
 use serde_json::{Value, value::RawValue};
 
-use super::{super::json::Text, usage::RawUsage};
+use super::{
+    super::json::{Text, maybe_text},
+    usage::RawUsage,
+};
 
 #[derive(Deserialize)]
 pub(super) struct Event<'a> {
@@ -34,13 +37,13 @@ pub(super) struct Message<'a> {
     pub(super) content: Option<Vec<RawBlock<'a>>>,
     #[serde(borrow, default)]
     pub(super) stop_reason: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) stop_sequence: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub(super) stop_details: Option<StopDetails<'a>>,
-    #[serde(borrow, default)]
+    #[serde(default)]
+    pub(super) stop_details: Value,
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) id: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) model: Option<Text<'a>>,
     #[serde(default)]
     pub(super) usage: Option<RawUsage>,
@@ -54,11 +57,11 @@ pub(super) struct RawBlock<'a> {
     pub(super) text: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) thinking: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) signature: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) data: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) id: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) name: Option<Text<'a>>,
@@ -82,12 +85,6 @@ pub(super) struct Delta<'a> {
     pub(super) stop_reason: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) stop_sequence: Option<Text<'a>>,
-    #[serde(borrow, default)]
-    pub(super) stop_details: Option<StopDetails<'a>>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct StopDetails<'a> {
-    #[serde(borrow, default)]
-    pub(super) explanation: Option<Text<'a>>,
+    #[serde(default)]
+    pub(super) stop_details: Value,
 }

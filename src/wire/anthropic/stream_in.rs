@@ -11,9 +11,9 @@ use super::{
         chat::Signature,
         course,
         events::{ChatEvent, Finish, StreamReader},
-        json::{Text, malformed},
+        json::{Text, malformed, owned},
     },
-    event::{Delta, Event, Message, RawBlock, StopDetails},
+    event::{Delta, Event, Message, RawBlock},
     fault,
 };
 
@@ -67,7 +67,7 @@ impl StreamReader for Reader {
             }
             "message_delta" => {
                 let Delta { stop_reason, stop_sequence, stop_details, .. } = event.delta.unwrap_or_default();
-                self.stop(stop_reason, stop_sequence, stop_details, out)?;
+                self.stop(stop_reason, stop_sequence, &stop_details, out)?;
                 out.extend(event.usage.map(|usage| ChatEvent::Usage(usage.into())));
             }
             "message_stop" => {
@@ -93,7 +93,7 @@ impl Reader {
                 self.close(block, out)?;
             }
         }
-        self.stop(message.stop_reason, message.stop_sequence, message.stop_details, out)?;
+        self.stop(message.stop_reason, message.stop_sequence, &message.stop_details, out)?;
         out.extend(usage.map(ChatEvent::Usage));
         Ok(())
     }
@@ -103,14 +103,14 @@ impl Reader {
         &mut self,
         reason: Option<Text<'a>>,
         sequence: Option<Text<'a>>,
-        details: Option<StopDetails<'a>>,
+        details: &Value,
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
         let Some(reason) = course::said(reason.map(|t| t.0)) else { return Ok(()) };
         self.close_all(out)?;
         self.calls.end(out);
-        let explanation = details.and_then(|d| d.explanation).filter(|_| reason == "refusal");
-        out.extend(explanation.map(|text| ChatEvent::Refusal(text.0)));
+        let explanation = owned(details, "explanation").filter(|_| reason == "refusal");
+        out.extend(explanation.map(|text| ChatEvent::Refusal(text.into())));
         out.push(ChatEvent::Finish { reason: finish(&reason), stop_sequence: sequence.map(|t| t.0) });
         Ok(())
     }

@@ -3,15 +3,18 @@
 use std::borrow::Cow;
 
 use serde::Deserialize;
-use serde_json::{Map, Value, value::RawValue};
+use serde_json::{Value, value::RawValue};
 
-use super::super::{counts, json::Text};
+use super::super::{
+    counts,
+    json::{Text, maybe_text},
+};
 
 #[derive(Deserialize)]
 pub(super) struct Chunk<'a> {
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) id: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) model: Option<Text<'a>>,
     #[serde(default, deserialize_with = "counts::maybe")]
     pub(super) created: Option<u64>,
@@ -21,8 +24,8 @@ pub(super) struct Chunk<'a> {
 
 #[derive(Deserialize)]
 pub(super) struct Choice<'a> {
-    #[serde(default)]
-    pub(super) index: u32,
+    #[serde(default, deserialize_with = "counts::count")]
+    pub(super) index: u64,
     #[serde(borrow, default)]
     pub(super) delta: Option<Delta<'a>>,
     /// All that a delta may say, in a whole answer.
@@ -39,25 +42,25 @@ pub(super) struct Choice<'a> {
 pub(super) struct Delta<'a> {
     #[serde(borrow, default)]
     pub(super) content: Option<Content<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) reasoning_content: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) reasoning: Option<Text<'a>>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) refusal: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) tool_calls: Option<Vec<Call<'a>>>,
     #[serde(default)]
-    pub(super) images: Option<Vec<Value>>,
+    pub(super) images: Value,
     #[serde(default)]
-    pub(super) audio: Option<Map<String, Value>>,
+    pub(super) audio: Value,
 }
 
 #[derive(Deserialize)]
 pub(super) struct Call<'a> {
     #[serde(default, deserialize_with = "counts::maybe")]
     pub(super) index: Option<u64>,
-    #[serde(borrow, default)]
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) id: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) function: Option<Function<'a>>,

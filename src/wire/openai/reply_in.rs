@@ -25,7 +25,9 @@ pub(crate) fn read(body: &[u8], asked: &str) -> Result<ChatReply, Malformed> {
     };
     // The numbers are for pieces. Some servers count choices from one, and give each call the same.
     choice.index = 0;
-    let calls = choice.message.iter_mut().flat_map(|message| &mut message.tool_calls).flatten();
+    // Perplexity puts an empty delta beside the message.
+    choice.delta = choice.message.take().or(choice.delta.take());
+    let calls = choice.delta.iter_mut().flat_map(|message| &mut message.tool_calls).flatten();
     for (number, call) in (0..).zip(calls) {
         call.index = Some(number);
     }

@@ -102,7 +102,7 @@ impl Reader {
         }
         // Other choices than the first are never asked for.
         for choice in choices.into_iter().filter(|c| c.index == 0) {
-            self.delta(choice.delta.or(choice.message).unwrap_or_default(), out)?;
+            self.delta(choice.delta.unwrap_or_default(), out)?;
             self.open |= seen.content;
             if let Some(reason) = course::said(choice.finish_reason.map(|t| t.0)) {
                 self.stop_thinking(out);
@@ -163,11 +163,11 @@ impl Reader {
             self.refused = true;
             out.push(ChatEvent::Refusal(text));
         }
-        if delta.audio.is_some_and(|audio| !audio.is_empty()) {
+        if delta.audio.as_object().is_some_and(|audio| !audio.is_empty()) {
             out.push(ChatEvent::Fault(unplaced(SOUND)));
         }
-        for image in delta.images.unwrap_or_default() {
-            out.push(ChatEvent::Image { source: pictured(&image), signature: None });
+        for image in delta.images.as_array().into_iter().flatten() {
+            out.push(ChatEvent::Image { source: pictured(image), signature: None });
         }
         for call in delta.tool_calls.unwrap_or_default() {
             self.stop_thinking(out);
