@@ -141,11 +141,13 @@ impl Usage {
         Some(self.input.saturating_add(self.output)).filter(|tokens| (1..=MOST).contains(tokens))
     }
 
-    /// Counts of a later event; one that counts no prompt, or no answer, leaves that as it was counted.
+    /// Counts of a later event; one that counts no prompt, or no answer, leaves that as it was counted. So does one whose prompt
+    /// has shrunk together with what of it was cached: its sender leaves that out.
     #[must_use]
     pub fn after(self, earlier: Option<Self>) -> Self {
         let Some(earlier) = earlier else { return self };
-        let prompt = if self.input == 0 { earlier } else { self };
+        let uncached = self.cached < earlier.cached || self.written < earlier.written;
+        let prompt = if self.input == 0 || (uncached && self.input < earlier.input) { earlier } else { self };
         let answer = if self.output == 0 { earlier } else { self };
         let Self { input, cached, written, .. } = prompt;
         Self { input, cached, written, output: answer.output, reasoning: answer.reasoning }

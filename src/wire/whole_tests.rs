@@ -169,6 +169,40 @@ fn an_empty_delta_beside_a_whole_message_does_not_hide_it() {
 }
 
 #[test]
+fn later_counts_without_those_of_the_cache_leave_the_prompt_as_it_was_counted() {
+    let start = json!({"type": "message_start", "message": {"id": "x", "usage": {"input_tokens": 5,
+        "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4, "output_tokens": 1}}});
+    for (later, input, cached, written) in [
+        (json!({"input_tokens": 5, "output_tokens": 9}), 12, 3, 4),
+        (json!({"input_tokens": 5, "cache_read_input_tokens": 3, "output_tokens": 9}), 12, 3, 4),
+        // The provider's own tools have added to the prompt.
+        (
+            json!({"input_tokens": 20, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4, "output_tokens": 9}),
+            27,
+            3,
+            4,
+        ),
+        // An estimate, put right.
+        (
+            json!({"input_tokens": 2, "cache_read_input_tokens": 3, "cache_creation_input_tokens": 4, "output_tokens": 9}),
+            9,
+            3,
+            4,
+        ),
+    ] {
+        let stop = json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": later});
+        let passed = [&start, &stop].map(Value::to_string).iter().fold(None, |passed, frame| {
+            let seen = peek::messages::frame(None, frame.as_bytes()).expect("an event").usage.expect("counts");
+            Some(seen.after(passed))
+        });
+        assert_eq!(passed, Some(Usage { input, output: 9, cached, written, reasoning: 0 }), "{later}");
+        let events = streamed(Protocol::Anthropic, Dialect::Chat, context(), &[start.clone(), stop]);
+        let counts = &events.last().expect("counts")["usage"];
+        assert_eq!(counts["prompt_tokens"], json!(input), "{later}");
+    }
+}
+
+#[test]
 fn a_member_of_another_type_that_nobody_needs_costs_no_whole_answer() {
     let put = |mut body: Value, at: &str, odd: Value| {
         let (parent, member) = at.rsplit_once('/').expect("a place");
