@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol, tests_support,
-    translate::{Dialect, ReplyContext, asked, reply},
+    Protocol,
+    tests_support::{self, target},
+    translate::{Dialect, ReplyContext, Target, asked, reply, request},
 };
 
 const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-opus-4-6");
@@ -129,4 +130,16 @@ fn calls_go_by_ids_that_mistral_and_openai_take_and_by_the_same_in_every_turn() 
     assert!(told[0].len() == 40 && told[1].len() == 40 && told[0] != told[1], "{told:?}");
     assert_eq!(told[2], "toolu_01");
     assert_eq!(ids("kimi-k2", &["functions.f:0", &long]), ["functions.f:0", &long]);
+}
+
+#[test]
+fn ids_are_mistrals_at_its_own_api_whatever_the_model_is_called() {
+    let call = json!({"id": "call_0123456789", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let body = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_0123456789", "content": "r"}]});
+    let to = Target { mistral: true, ..target(Protocol::Openai, "ag:house:1") };
+    let out = request(Dialect::Chat, body.to_string().as_bytes(), &to).expect("a request").body;
+    let out: Value = serde_json::from_slice(&out).expect("JSON");
+    let (called, answered) = (&out["messages"][1]["tool_calls"][0]["id"], &out["messages"][2]["tool_call_id"]);
+    assert_eq!((called.as_str().map(str::len), called), (Some(9), answered));
 }

@@ -46,7 +46,8 @@ pub struct Target<'a> {
     pub refuse_unsupported: bool,
     /// Whether a stream is asked for its token counts, where that is a matter of asking.
     pub ask_usage: bool,
-    /// Whether Mistral's own API is there, which refuses every member that it does not know.
+    /// Whether Mistral's own API is there, whatever the model is called: it refuses every member that it does not know, and takes
+    /// ids of its own form only.
     pub mistral: bool,
 }
 

@@ -46,12 +46,13 @@ impl Model {
         let o = name.strip_prefix('o').and_then(|rest| rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok());
         let gpt = name.strip_prefix("gpt-");
         let version = gpt.and_then(version).filter(|version| *version >= (5, 0) && !name.contains("chat"));
+        let own = gpt.is_some() || name.starts_with("chatgpt-");
         let kind = match (o, version) {
             (Some(number), _) => Kind::O(number),
             (None, Some(version)) => Kind::Gpt { version, line: Line::of(name, version) },
             (None, None) if name.contains("gpt-oss") => Kind::Open,
-            (None, None) if is_mistrals(name) => Kind::Mistral,
-            (None, None) => Kind::Plain { own: gpt.is_some() || name.starts_with("chatgpt-") },
+            (None, None) if !own && is_named_by_mistral(name) => Kind::Mistral,
+            (None, None) => Kind::Plain { own },
         };
         Self { kind }
     }
@@ -153,8 +154,8 @@ pub(super) fn is_googles(name: &str) -> bool {
     name.get(..6).is_some_and(|begin| begin.eq_ignore_ascii_case("gemini"))
 }
 
-/// Whether a model is Mistral's, by the ends of the names that it gives them.
-fn is_mistrals(name: &str) -> bool {
+/// Whether a model bears a name such as Mistral gives its own, by how those end. Whose API it is behind, the name does not tell.
+fn is_named_by_mistral(name: &str) -> bool {
     ["stral", "xtral"].iter().any(|end| name.contains(end))
 }
 
@@ -187,9 +188,15 @@ mod tests {
         {
             assert!(!Model::of(name).thinks(), "{name}");
         }
-        for (name, own) in
-            [("gpt-4o", true), ("Qwen/Qwen3.6-27B", false), ("openai/gpt-oss-120b", false), ("gpt-oss:20b", false)]
-        {
+        for (name, own) in [
+            ("gpt-4o", true),
+            ("gpt-4o-australiaeast", true),
+            ("ft:gpt-4o:mistral-fans::id", true),
+            ("Qwen/Qwen3.6-27B", false),
+            ("mistral-small", false),
+            ("openai/gpt-oss-120b", false),
+            ("gpt-oss:20b", false),
+        ] {
             assert_eq!(Model::of(name).is_openais(), own, "{name}");
         }
     }

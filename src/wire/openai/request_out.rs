@@ -9,6 +9,7 @@ use super::{
         Protocol,
         chat::{ChatRequest, Message, Part, Reasoning, Role, Source, Weight},
         end_user,
+        ids::Taken,
         json::note,
         translate::Target,
         turns::{DREW, Later, Takes, arrange},
@@ -33,7 +34,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let model = Model::of(target.model);
     out.insert("model".into(), target.model.into());
     let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
-    let takes = Takes { prefill: true, later, ids: model.ids() };
+    let ids = if target.mistral { Taken::Nine } else { model.ids() };
+    let takes = Takes { prefill: true, later, ids };
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }
