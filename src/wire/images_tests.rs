@@ -134,3 +134,13 @@ fn a_wish_for_pictures_is_told_gemini_and_refused_elsewhere() {
     kept(Dialect::Chat, claude, &words);
     assert_eq!(sent(Dialect::Chat, claude, &wish(json!(["text"]))).1, ["image_config"]);
 }
+
+#[test]
+fn a_turn_of_which_nothing_is_left_is_no_image_where_there_was_none() {
+    let file = json!({"type": "file", "file": {"filename": "a.pdf", "file_data": "data:application/pdf;base64,QUJD"}});
+    let user = json!({"role": "user", "content": "q"});
+    let turns = json!({"messages": [user, {"role": "assistant", "content": [file]}, user]});
+    let (out, dropped) = sent(Dialect::Chat, (Protocol::Openai, "gpt-4o"), &turns);
+    assert_eq!(out["messages"], json!([user, {"role": "assistant", "content": "Continue."}, user]));
+    assert_eq!(dropped, ["messages[].content[] of the assistant"]);
+}

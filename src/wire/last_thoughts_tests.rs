@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{
     Protocol,
     losses_tests::CLAUDE,
-    tests_support::{context, kept},
+    tests_support::{context, kept, sent},
     translate::{Dialect, reply},
 };
 
@@ -91,4 +91,24 @@ fn an_answer_already_begun_goes_to_claude_without_the_thoughts_before_it() {
     let body = kept(Dialect::Chat, CLAUDE, &json!({"messages": [{"role": "user", "content": "q"}, begun]}));
     assert_eq!(body["messages"][1]["content"], json!([text("It is")]));
     assert_eq!(body.get("thinking"), None);
+}
+
+#[test]
+fn a_proven_thought_that_goes_to_nobody_is_noted() {
+    let with =
+        |content: &str, blocks: Value| json!({"role": "assistant", "content": content, "thinking_blocks": blocks});
+    let behind = json!({"type": "redacted_thinking", "data": "r", "after": {"text": 2, "calls": 0}});
+    let begun = json!({"messages": [{"role": "user", "content": "q"}, with("It is ", json!([thought("sig")]))]});
+    for (to, body) in [
+        (CLAUDE, around(&with("", json!([thought("sig")])))),
+        (CLAUDE, around(&with("", json!([redacted()])))),
+        (CLAUDE, around(&with("so", json!([thought("sig"), behind])))),
+        (CLAUDE, begun),
+        (GEMINI, around(&with("", json!([thought("gemini:sig")])))),
+        (QWEN, around(&with("", json!([thought("openai:reasoning_content:qwen3-coder")])))),
+    ] {
+        assert_eq!(sent(Dialect::Chat, to, &body).1, ["messages[].thinking"], "{to:?} {body}");
+    }
+    let told = around(&with("so", json!([thought("sig")])));
+    assert_eq!(sent(Dialect::Chat, CLAUDE, &told).1, Vec::<String>::new());
 }

@@ -19,10 +19,9 @@ pub(crate) enum Source {
 }
 
 impl Source {
-    /// Bytes in base64. The name that some clients have for JPEG is in no list of types, and both Gemini and Anthropic refuse it.
+    /// Bytes in base64.
     pub(crate) fn data(mime: &str, data: impl Into<String>) -> Self {
-        let mime = if mime.eq_ignore_ascii_case("image/jpg") { "image/jpeg" } else { mime };
-        Self::Data { mime: mime.to_owned(), data: data.into() }
+        Self::Data { mime: listed(mime).to_owned(), data: data.into() }
     }
 
     /// Reads a file's data: a URL, or plain base64. What it is, its name tells where nothing else does.
@@ -56,7 +55,7 @@ impl Source {
     /// The same, where its sender says what it leads to.
     pub(crate) fn said(self, said: Option<String>) -> Self {
         match self {
-            Self::Url { url, mime } => Self::Url { url, mime: said.or(mime) },
+            Self::Url { url, mime } => Self::Url { url, mime: said.map(|said| listed(&said).to_owned()).or(mime) },
             other => other,
         }
     }
@@ -71,7 +70,25 @@ impl Source {
     }
 }
 
+/// The name that some clients have for JPEG is in no list of types, and both Gemini and Anthropic refuse it.
+fn listed(mime: &str) -> &str {
+    if mime.eq_ignore_ascii_case("image/jpg") { "image/jpeg" } else { mime }
+}
+
 /// Whether a text has the beginning of a URL. Base64 has no colon, and ids have none.
 fn is_url(text: &str) -> bool {
     ["data:", "https://", "http://", "gs://"].iter().any(|scheme| text.starts_with(scheme))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_jpeg_goes_by_its_right_name_whoever_names_it() {
+        assert_eq!(Source::data("image/JPG", "QUJD"), Source::data("image/jpeg", "QUJD"));
+        let url = |said: &str| Source::from_url("https://a.example/b").said(Some(said.to_owned()));
+        assert_eq!(url("image/jpg"), url("image/jpeg"));
+        assert_eq!(url("image/png").said(None), url("image/png"));
+    }
 }

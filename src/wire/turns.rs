@@ -94,7 +94,13 @@ pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, lo
         }
     }
     // A turn that is nothing but a thought, as of an answer that was cut within it, no provider takes.
-    merged.retain(|m| !m.parts.iter().all(|p| is_mark(p) || is_thought(p)));
+    merged.retain(|m| {
+        let says = m.parts.iter().any(|p| !is_mark(p) && !is_thought(p));
+        if !says && m.parts.iter().any(is_thought) {
+            note(losses, "messages[].thinking", Weight::Note);
+        }
+        says
+    });
     let mut joined: Vec<Message> = Vec::new();
     for mut message in merged {
         // Results that an instruction parts from others are of one turn with those.

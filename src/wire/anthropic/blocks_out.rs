@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     Protocol,
-    chat::{ChatRequest, Part, Signature, Source, Weight},
+    chat::{ChatRequest, Loss, Part, Signature, Source, Weight},
     json::{arguments, note, text},
     mime,
     turns::DREW,
@@ -95,12 +95,28 @@ pub(super) fn takeable(blocks: &mut Vec<Value>, request: &mut ChatRequest) {
     blocks.retain(|block| block["type"] != "image");
     let drew = blocks.len() < all;
     // "The final block in an assistant message cannot be `thinking`."
-    while blocks.pop_if(|block| is_thought(block)).is_some() {}
+    while blocks.pop_if(|block| is_thought(block)).is_some() {
+        note(&mut request.losses, "messages[].thinking", Weight::Note);
+    }
     if drew {
         note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint);
         if blocks.is_empty() {
             blocks.push(json!({"type": "text", "text": DREW}));
         }
+    }
+}
+
+/// Makes the beginning of an answer one that is gone on with: without white space at its end, and without thoughts, thinking
+/// being off for it.
+pub(super) fn prefill(message: &mut Value, losses: &mut Vec<Loss>) {
+    let Some(blocks) = message["content"].as_array_mut() else { return };
+    if blocks.extract_if(.., |block| is_thought(block)).count() > 0 {
+        note(losses, "messages[].thinking", Weight::Note);
+    }
+    if let Some(block) = blocks.last_mut()
+        && let Some(trimmed) = block["text"].as_str().map(|t| t.trim_end().to_owned())
+    {
+        block["text"] = trimmed.into();
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
         turns::{Later, Takes, Turns, arrange},
     },
     binding,
-    blocks_out::{blocks, is_thought, takeable},
+    blocks_out::{blocks, prefill, takeable},
     marks,
     models::{Generation, Quiet},
     tools_out::{Enforced, tools},
@@ -47,7 +47,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         write_message(message, request, &mut messages);
     }
     if let Some(last) = messages.last_mut().filter(|m| m["role"] == "assistant") {
-        prefill(last);
+        prefill(last, &mut request.losses);
     }
     if generation.bound {
         binding::loosen(&messages, &mut out);
@@ -272,18 +272,6 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
         }
     }
     one_answer(request);
-}
-
-/// Makes the beginning of an answer one that is gone on with: without white space at its end, and without thoughts, thinking
-/// being off for it.
-fn prefill(message: &mut Value) {
-    let Some(blocks) = message["content"].as_array_mut() else { return };
-    blocks.retain(|block| !is_thought(block));
-    if let Some(block) = blocks.last_mut()
-        && let Some(trimmed) = block["text"].as_str().map(|t| t.trim_end().to_owned())
-    {
-        block["text"] = trimmed.into();
-    }
 }
 
 fn write_message(message: &Message, request: &mut ChatRequest, out: &mut Vec<Value>) {

@@ -12,7 +12,7 @@ use super::{
         ids::Taken,
         json::note,
         translate::Target,
-        turns::{DREW, Later, Takes, arrange},
+        turns::{CONTINUE, DREW, Later, Takes, arrange},
         words::told,
     },
     echo,
@@ -210,7 +210,7 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     let mut reasoning: Option<(&str, String)> = None;
-    let (mut text, mut refusal, mut calls) = (String::new(), String::new(), Vec::new());
+    let (mut text, mut refusal, mut calls, mut drew) = (String::new(), String::new(), Vec::new(), false);
     for part in parts {
         match part {
             Part::Text { text: more, .. } => text.push_str(&more),
@@ -229,12 +229,15 @@ fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut
                 Some(member) => reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&more),
                 None => note(&mut request.losses, "messages[].thinking", Weight::Note),
             },
-            _ => note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint),
+            other => {
+                drew |= matches!(other, Part::Image { .. });
+                note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint);
+            }
         }
     }
     if text.is_empty() && refusal.is_empty() && calls.is_empty() {
-        // Of images nothing is left, and the turns alternate.
-        DREW.clone_into(&mut text);
+        // Of images and files nothing is left, and the turns alternate.
+        if drew { DREW } else { CONTINUE }.clone_into(&mut text);
     }
     message.insert("content".into(), if text.is_empty() { Value::Null } else { text.into() });
     if !refusal.is_empty() {
