@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The wait that it names at this time: seconds, of which some servers send fractions, or a date; none for one that has passed.
+/// The wait that it names at this time: seconds, of which some servers send fractions, or a date; no wait where that has passed.
 pub fn wait(retry_after: &str, wall: SystemTime) -> Option<Duration> {
     let text = retry_after.trim();
     if let Ok(seconds) = text.parse() {

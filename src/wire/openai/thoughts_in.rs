@@ -47,7 +47,7 @@ impl Thoughts {
             if let Part::Text { text, .. } = &mut part {
                 // Each byte is moved once, however many thoughts stand in the text.
                 let mut from = 0;
-                // Behind calls, too: those follow the text here, and none may stand last.
+                // Also those that stood behind calls: here all calls follow the text, and a thought behind them would be the last.
                 let before = passed + text.len() as u64;
                 while let Some(thought) = self.waiting.pop_front_if(|first| first.text < before) {
                     let at = usize::try_from(thought.text.saturating_sub(passed)).unwrap_or(usize::MAX);
