@@ -3,6 +3,8 @@
 mod anthropic;
 mod asked;
 #[cfg(test)]
+mod broken_tests;
+#[cfg(test)]
 mod caching_tests;
 mod calls_in;
 #[cfg(test)]
