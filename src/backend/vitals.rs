@@ -267,7 +267,7 @@ impl Vitals {
         let old = self.lanes();
         let lane = |&(model, upstream): &(&str, &str)| match old.iter().find(|lane| *lane.model == *model) {
             Some(same) if *same.upstream_model == *upstream => same.clone(),
-            Some(before) => Arc::new(before.anew(upstream)),
+            Some(before) => Arc::new(Lane { places: before.places.clone(), ..before.anew(upstream) }),
             None => Arc::new(Lane::new(model, upstream)),
         };
         self.lanes.store(Arc::new(models.iter().map(lane).collect()));

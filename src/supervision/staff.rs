@@ -60,7 +60,7 @@ fn succeed(before: &Handle, new: &settings::Backend) -> Vitals {
         held @ Gate::Held(Why::Drained) => held,
         _ => Gate::Open,
     };
-    before.vitals.anew(gate, before.settings.base_url == new.base_url)
+    before.vitals.anew(gate, before.settings.address == new.address)
 }
 
 /// The same backend under new limits: its actor and its facts stay.

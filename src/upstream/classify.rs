@@ -32,7 +32,7 @@ pub fn classify(fault: &Fault) -> Class {
     if faults::is_out_of_money(fault) && fault.status.is_none_or(|s| s < 500) {
         return Class::ProviderQuota;
     }
-    if matches!(fault.status, Some(413 | 429)) && faults::is_oversized(fault) {
+    if matches!(fault.status, Some(402 | 413 | 429)) && faults::is_oversized(fault) {
         return Class::CallerMisdirected;
     }
     if fault.status == Some(403) && faults::is_flagged(fault) {
@@ -128,10 +128,11 @@ pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
         Some(403) if class == Class::ProviderContentFilter => {
             Some(("content_filter", "The backend's provider refuses the content of this request."))
         }
-        Some(413 | 429) if class == Class::CallerMisdirected => Some((
+        Some(402 | 413 | 429) if class == Class::CallerMisdirected => Some((
             "request_too_large",
             if faults::is_oversized(fault) {
-                "This request is larger than all that the backend's account may ask for in a minute. Send a smaller one."
+                "This request is larger than all that the backend's account may ask for in a minute, or can pay. Send a smaller \
+                 one, or ask for fewer tokens."
             } else {
                 "This request is larger than the backend takes. Send a smaller one."
             },

@@ -115,6 +115,12 @@ fn what_a_provider_quotes_of_a_request_shuts_no_backend() {
             Class::CallerMisdirected,
         ),
         (413, "Request too large for model `x` on tokens per minute", Class::CallerMisdirected),
+        (
+            402,
+            "This request requires more credits, or fewer max_tokens. You requested up to 9 tokens, but can only afford 3.",
+            Class::CallerMisdirected,
+        ),
+        (402, "Insufficient credits. Add more", Class::ProviderQuota),
         (403, "x requires moderation. Your input was flagged for \"violence\".", Class::ProviderContentFilter),
     ] {
         assert_eq!(classify(&fault(status, "", "rate_limit_exceeded", message)), class, "{message}");

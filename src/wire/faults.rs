@@ -77,8 +77,9 @@ const NO_MODEL: [&str; 9] = [
 /// How Azure begins to say that the settings ask in a version of its API that it does not have, or that does not have the model, in
 /// lower case; the braces are its own.
 const NO_VERSION: [&str; 2] = ["api version not supported", "model {modelname} is enabled only for api versions"];
-/// How messages begin that tell of one request larger than the account's limit for a minute, in lower case: OpenAI, Groq.
-const OVERSIZED: &str = "request too large";
+/// How messages begin that tell of one request larger than the account's limit for a minute, or than what it can pay, in lower case:
+/// OpenAI and Groq, `OpenRouter`.
+const OVERSIZED: [&str; 2] = ["request too large", "this request requires more credits, or fewer max_tokens"];
 /// How Anthropic begins to say, with status 400 and no code of its own, that it keeps an answer back, in lower case.
 const FILTERED: &str = "output blocked by content filtering policy";
 /// What a "not found" is about if it is about the settings, in lower case.
@@ -167,9 +168,9 @@ pub fn misses_the_version(fault: &Fault) -> bool {
     begins(&fault.message, &NO_VERSION)
 }
 
-/// Whether this one request is larger than all that the account may ask for in a minute: no wait cures that.
+/// Whether this one request is larger than all that the account may ask for in a minute, or can pay: no wait cures that.
 pub fn is_oversized(fault: &Fault) -> bool {
-    begins(&fault.message, &[OVERSIZED])
+    begins(&fault.message, &OVERSIZED)
 }
 
 /// Whether an answer was kept back for its content, as far as the words tell.

@@ -157,6 +157,8 @@ fn a_picture_in_instructions_is_refused_and_a_document_of_text_is_told() {
     let image = json!({"type": "input_image", "image_url": "https://x.test/a.png"});
     let text = json!({"type": "input_text", "text": "Like this."});
     let body = json!({"input": [{"role": "developer", "content": [text, image]}, {"role": "user", "content": "q"}]});
+    let file = json!({"type": "input_file", "file_data": "data:text/plain;base64,QmUgYnJpZWYu"});
+    let packed = json!({"input": [{"role": "developer", "content": [file]}, {"role": "user", "content": "q"}]});
     let document = json!({"type": "document", "title": "Rules",
         "source": {"type": "text", "media_type": "text/plain", "data": "Be brief."}});
     let system = asked(Dialect::Messages, json!({"system": [{"type": "text", "text": "Hi."}, document]}));
@@ -165,6 +167,9 @@ fn a_picture_in_instructions_is_refused_and_a_document_of_text_is_told() {
         assert!(is_unsupported(&got, "messages[].content[] of instructions"), "{to:?}: {got:?}");
         let (out, dropped) = sent(Dialect::Messages, to, &system);
         assert!(out.to_string().contains("Rules\\n\\nBe brief."), "{to:?}: {out}");
+        assert_eq!(dropped, Vec::<String>::new());
+        let (out, dropped) = sent(Dialect::Responses, to, &packed);
+        assert!(out.to_string().contains("Be brief."), "{to:?}: {out}");
         assert_eq!(dropped, Vec::<String>::new());
     }
 }

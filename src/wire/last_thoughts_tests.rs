@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
+    json::list,
     losses_tests::CLAUDE,
     tests_support::{context, kept, sent},
     translate::{Dialect, reply},
@@ -83,6 +84,20 @@ fn a_thought_between_a_call_and_a_text_is_told_before_the_text_that_chat_clients
     let turn = json!({"messages": [{"role": "user", "content": "q"}, out["choices"][0]["message"], result]});
     let back = kept(Dialect::Chat, CLAUDE, &turn);
     assert_eq!(back["messages"][1]["content"], json!([thought("s1"), thought("s2"), text("so"), call]));
+}
+
+#[test]
+fn a_thought_between_two_calls_stays_between_them() {
+    let call = |id: &str| json!({"id": id, "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let mut between = thought("s");
+    between["after"] = json!({"text": 0, "calls": 1});
+    let said = json!({"role": "assistant", "content": "abc", "tool_calls": [call("t"), call("u")],
+        "thinking_blocks": [between]});
+    let result = |id: &str| json!({"role": "tool", "tool_call_id": id, "content": "r"});
+    let turn = json!({"messages": [{"role": "user", "content": "q"}, said, result("t"), result("u")]});
+    let back = kept(Dialect::Chat, CLAUDE, &turn);
+    let kinds: Vec<_> = list(&back["messages"][1], "content").iter().map(|block| block["type"].clone()).collect();
+    assert_eq!(kinds, ["text", "tool_use", "thinking", "tool_use"]);
 }
 
 #[test]

@@ -244,7 +244,8 @@ fn an_empty_text_is_no_item_of_a_response_whole_or_streamed() {
         reply(Protocol::Anthropic, Dialect::Responses, whole.to_string().as_bytes(), &context()).expect("a reply");
     let out: Value = serde_json::from_slice(&out).expect("JSON");
     let mut frames = vec![json!({"type": "message_start", "message": {"id": "m", "model": "c"}})];
-    frames.extend([start(0, &text), stop(0), start(1, &call), stop(1)]);
+    let nothing = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": ""}});
+    frames.extend([start(0, &text), nothing, stop(0), start(1, &call), stop(1)]);
     frames.extend(ended("tool_use"));
     let events = streamed(Protocol::Anthropic, Dialect::Responses, &frames);
     let last = &events.last().expect("an event")["response"]["output"];

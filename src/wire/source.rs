@@ -1,5 +1,7 @@
 //! Owns where the bytes of an image or a file are, and how that is read.
 
+use base64::{Engine, prelude::BASE64_STANDARD as STANDARD};
+
 use super::mime;
 
 /// Where an image's or file's bytes are.
@@ -57,6 +59,15 @@ impl Source {
         match self {
             Self::Url { url, mime } => Self::Url { url, mime: said.map(|said| listed(&said).to_owned()).or(mime) },
             other => other,
+        }
+    }
+
+    /// What is written in it, as far as it is here and is text.
+    pub(crate) fn written(&self) -> Option<String> {
+        match self {
+            Self::Text(text) => Some(text.clone()),
+            Self::Data { mime, data } if mime::is_text(mime) => String::from_utf8(STANDARD.decode(data).ok()?).ok(),
+            _ => None,
         }
     }
 

@@ -10,10 +10,13 @@ use super::{
 /// Leaves words to instructions: all that a provider takes there.
 pub(super) fn instruct(parts: &mut Vec<Part>, losses: &mut Vec<Loss>) {
     for part in &mut *parts {
-        if let Part::File { .. } = part
-            && let Some(text) = told(part).map(Cow::into_owned)
+        if let Part::File { source, .. } = part
+            && let Some(written) = source.written()
         {
-            *part = Part::text(text);
+            *source = Source::Text(written);
+            if let Some(text) = told(part).map(Cow::into_owned) {
+                *part = Part::text(text);
+            }
         }
     }
     let all = parts.len();

@@ -1,6 +1,5 @@
 //! Owns writing the content blocks of a Messages request.
 
-use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Value, json};
 
 use super::super::{
@@ -129,10 +128,7 @@ pub(super) fn is_thought(block: &Value) -> bool {
 /// `DocumentBlockParam`).
 fn document(source: &Source) -> Option<Value> {
     match source {
-        Source::Data { mime, data } if mime::is_text(mime) => {
-            let text = String::from_utf8(STANDARD.decode(data).ok()?).ok()?;
-            Some(media(&Source::Text(text)))
-        }
+        Source::Data { mime, .. } if mime::is_text(mime) => Some(media(&Source::Text(source.written()?))),
         Source::Data { mime, .. } | Source::Url { mime: Some(mime), .. } if mime != "application/pdf" => None,
         other => Some(media(other)),
     }

@@ -16,6 +16,8 @@ pub(super) struct Thoughts {
     waiting: VecDeque<Thought>,
     /// Calls so far.
     calls: u64,
+    /// Calls in all.
+    all_calls: u64,
 }
 
 #[derive(Debug)]
@@ -30,7 +32,8 @@ struct Thought {
 impl Thoughts {
     /// Those of a message.
     pub(super) fn of(message: &Value) -> Self {
-        Self { waiting: list(message, "thinking_blocks").iter().map(thought).collect(), calls: 0 }
+        let waiting = list(message, "thinking_blocks").iter().map(thought).collect();
+        Self { waiting, calls: 0, all_calls: list(message, "tool_calls").len() as u64 }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -47,9 +50,8 @@ impl Thoughts {
             if let Part::Text { text, .. } = &mut part {
                 // Each byte is moved once, however many thoughts stand in the text.
                 let mut from = 0;
-                // Also those that stood behind calls: here all calls follow the text, and a thought behind them would be the last.
                 let before = passed + text.len() as u64;
-                while let Some(thought) = self.waiting.pop_front_if(|first| first.text < before) {
+                while let Some(thought) = self.due(before).or_else(|| self.behind_all_calls(before)) {
                     let at = usize::try_from(thought.text.saturating_sub(passed)).unwrap_or(usize::MAX);
                     let at = text.floor_char_boundary(at).max(from);
                     out.extend(Some(&text[from..at]).filter(|before| !before.is_empty()).map(Part::text));
@@ -78,6 +80,13 @@ impl Thoughts {
     /// What names a place beyond the end.
     pub(super) fn rest(&mut self) -> impl Iterator<Item = Part> + '_ {
         self.waiting.drain(..).map(|thought| thought.part)
+    }
+
+    /// The next one, if it came behind the last call and before so many bytes of text: here all calls follow the text, and a thought
+    /// behind them would be the last.
+    fn behind_all_calls(&mut self, text: u64) -> Option<Thought> {
+        let all = self.all_calls;
+        self.waiting.pop_front_if(|first| first.calls >= all && first.text < text)
     }
 
     /// The next one, if it came before any further call and before so many bytes of text.

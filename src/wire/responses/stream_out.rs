@@ -177,6 +177,10 @@ impl Writer {
     }
 
     fn text(&mut self, more: &str, refusal: bool, out: &mut Vec<u8>) {
+        // An empty text is no part, as in a whole answer.
+        if more.is_empty() {
+            return;
+        }
         if !matches!(self.open, Open::Message { refusal: r, .. } if r == refusal) {
             self.begin_part(refusal, out);
         }
