@@ -87,6 +87,22 @@ async fn what_still_runs_at_another_address_takes_no_place_and_makes_up_for_no_f
 }
 
 #[tokio::test]
+async fn who_runs_under_another_model_of_the_same_server_is_still_seen_there() {
+    let gate = Gate::new();
+    let one = Upstream::always(Answer::new().wait(&gate).then(Answer::says("hi"))).await;
+    let named = |model: &str| Settings::new().target("one", one.addr, &format!("model = \"{model}\""));
+    let proxy = Proxy::start(&named("first")).await;
+    let mut running = proxy.begin(HELLO).await;
+    one.until("the request", |seen| seen.busy == 1).await;
+    reload(&proxy, &named("other").toml()).await;
+    let page = proxy.get("/metrics").await.text();
+    let seen = r#"greenroom_backend_inflight{backend="one",model="m"} 1.0"#;
+    assert!(page.lines().any(|line| line == seen), "{page}");
+    gate.open();
+    assert_eq!(running.reply().await.status(), 200);
+}
+
+#[tokio::test]
 async fn gates_that_the_old_key_shut_are_open_and_were_shut() {
     let one = Upstream::start(|n, _| if n == 0 { Answer::json(401, "{}") } else { Answer::says("hi") }).await;
     let settings = Settings::new().backend("one", one.addr);
