@@ -128,8 +128,9 @@ impl Error {
             },
             Self::Limited { dimension, limit, retry_after } => limited(*dimension, *limit, *retry_after),
             Self::NotFound(what) => caller(StatusCode::NOT_FOUND, "not_found", None, what.clone()),
-            Self::NoEndpoint { method, path } => {
-                caller(StatusCode::NOT_FOUND, Self::NO_ENDPOINT, None, format!("There is no {method} {path} here."))
+            Self::NoEndpoint { method, path, instead } => {
+                let message = format!("There is no {method} {path} here. {instead}");
+                caller(StatusCode::NOT_FOUND, Self::NO_ENDPOINT, None, message)
             }
             Self::NoWebsocket => no_websocket(),
             Self::WrongMethod { method, allow } => wrong_method(method, allow),

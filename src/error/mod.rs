@@ -84,6 +84,8 @@ pub enum Error {
         method: String,
         /// The path.
         path: String,
+        /// Where to ask, in words.
+        instead: String,
     },
     /// A websocket is asked for.
     NoWebsocket,

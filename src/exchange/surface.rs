@@ -34,7 +34,8 @@ pub enum Way {
 }
 
 impl Surface {
-    const ALL: [Self; 6] =
+    /// Each of them.
+    pub const ALL: [Self; 6] =
         [Self::Chat, Self::Messages, Self::CountTokens, Self::Responses, Self::Embeddings, Self::Completions];
 
     /// The endpoint at this path.

@@ -36,6 +36,7 @@ use crate::{
         Worker,
         reply::{Body, REQUEST_ID},
         response,
+        surface::Surface,
     },
     router::table::{Installed, Table},
     settings::Source,
@@ -54,6 +55,9 @@ use crate::{
 
 pub use connection::Door;
 use reload::Reloading;
+
+/// Where clients ask for their models.
+const MODELS: &str = "/v1/models";
 
 /// What all workers share.
 #[derive(Clone)]
@@ -143,7 +147,7 @@ pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc
     config
         .app_data(shared)
         .app_data(worker)
-        .service(read("/v1/models", models::list))
+        .service(read(MODELS, models::list))
         .service(read("/v1/models/{id:.*}", models::one))
         .default_service(web::to(not_found));
     probe_routes(config);
@@ -215,7 +219,25 @@ fn worker(request: &HttpRequest) -> Option<&Rc<Worker>> {
 }
 
 async fn not_found(request: HttpRequest) -> HttpResponse {
-    refused(&request, &Error::NoEndpoint { method: request.method().to_string(), path: request.path().to_owned() })
+    let (method, path) = (request.method().to_string(), request.path().to_owned());
+    let is_for_clients = worker(&request).is_some();
+    let instead = if is_for_clients { instead(&path) } else { "This address is for operators only.".into() };
+    refused(&request, &Error::NoEndpoint { method, path, instead })
+}
+
+/// Where to ask instead of at this path, in words: mostly a client's base URL lacks its `/v1`, has it twice, or is Azure's.
+fn instead(path: &str) -> String {
+    let endpoints = Surface::ALL.map(Surface::path).into_iter().chain([MODELS]);
+    let path = path.trim_end_matches('/');
+    let is_base = |front: &str| {
+        front.split('/').all(|step| matches!(step, "" | "v1" | "api" | "openai"))
+            || front.starts_with("/openai/deployments/")
+    };
+    let is_meant = |endpoint: &&str| path.strip_suffix(endpoint.trim_start_matches("/v1")).is_some_and(is_base);
+    match endpoints.clone().find(is_meant) {
+        Some(meant) => format!("Did you mean {meant}? The client's base URL decides what stands before it."),
+        None => format!("Endpoints are {}.", endpoints.collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn wrong_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {

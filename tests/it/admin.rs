@@ -207,7 +207,9 @@ async fn a_listener_of_their_own_takes_operators_away_from_clients() {
     assert_eq!(ask(operators, &reports).await.status(), 200);
     assert_eq!(ask(operators, &Ask::new("GET", "/admin/backends")).await.status(), 401);
     assert_eq!(proxy.ask(&reports).await.status(), 404);
-    assert_eq!(ask(operators, &Ask::chat(HELLO).bearer(TOKEN)).await.status(), 404);
+    let chat = ask(operators, &Ask::chat(HELLO).bearer(TOKEN)).await;
+    assert_eq!(chat.status(), 404);
+    assert!(chat.error("message").ends_with("This address is for operators only."), "{chat:?}");
     for addr in [operators, proxy.addr] {
         assert_eq!(ask(addr, &Ask::new("GET", "/livez")).await.status(), 200);
         assert_eq!(ask(addr, &Ask::new("GET", "/readyz")).await.status(), 200);
