@@ -46,6 +46,7 @@ fn question(backend: &Backend, model: &str, extra: &Value, reasons: bool) -> Res
         protocol,
         model,
         max_tokens: backend.max_tokens,
+        at_most: None,
         refuse_unsupported: false,
         ask_usage: backend.asks_usage(),
         mistral: backend.is_mistrals(),
@@ -188,7 +189,7 @@ impl Trial {
         if let Some(refusal) = refusal {
             return Err(self.told(400, refusal));
         }
-        if !(200..300).contains(&answer.status()) {
+        if !answer.is_good() {
             return Err(self.refusal(&mut answer).await);
         }
         answer.packed().map_or(Ok(answer), |why| Err(why.into()))

@@ -98,6 +98,8 @@ pub struct Lane {
     pub answered: AtomicU64,
     /// Places of the model's requests.
     pub places: Arc<Places>,
+    /// The longest answer that its provider says it gives, tokens; 0: it has not said.
+    pub most_tokens: AtomicU64,
     counted: Arc<LaneCounted>,
 }
 
@@ -182,6 +184,7 @@ impl Lane {
             in_vain: InVain::default(),
             answered: AtomicU64::new(0),
             places: Arc::default(),
+            most_tokens: AtomicU64::new(0),
             counted: Arc::default(),
         }
     }

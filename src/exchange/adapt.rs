@@ -1,13 +1,19 @@
 //! Owns making a client's request fit a backend of another protocol.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use bytes::Bytes;
 
-use super::request::Request;
+use super::{
+    request::Request,
+    surface::{Surface, Way},
+};
 use crate::{
     error::{Class, Failed, Told},
     router::table::Target,
     telemetry::log::plain,
     wire::{
+        answer_limit::{self, AnswerLimit},
         envelope::Change,
         foreign,
         translate::{self, Refused},
@@ -50,8 +56,26 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
     }
 }
 
-/// The request in the backend's own protocol.
-pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>) -> Result<Outgoing, Failed> {
+/// What the backend has said of how long this answer may be, if the client had to name a limit and this was refused as too high.
+pub(super) fn shorter(request: &Request, target: &Target, way: Way, failed: &Failed) -> Option<u64> {
+    let is_ours = matches!(way, Way::Translated(_)) && request.surface == Surface::Messages;
+    let told = failed.told.as_ref().filter(|_| is_ours)?;
+    let asked = answer_limit::asked(&request.body)?;
+    let limit = answer_limit::said(&told.message, asked)?;
+    if let AnswerLimit::Model(most) = limit {
+        target.lane.most_tokens.store(most, Relaxed);
+    }
+    log::debug!("{} gives no answer of {asked} tokens, asked for {} instead", target.handle.name(), limit.tokens());
+    Some(limit.tokens())
+}
+
+/// The request in the backend's own protocol, for an answer of `at_most` so many tokens where the client had to name a limit.
+pub(super) fn translated(
+    request: &Request,
+    target: &Target,
+    change: Change<'_>,
+    at_most: Option<u64>,
+) -> Result<Outgoing, Failed> {
     let backend = &target.handle.settings;
     // What else would be edited is written anew.
     let begun = change
@@ -63,6 +87,7 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
         protocol: backend.protocol,
         model: &target.upstream_model,
         max_tokens: backend.max_tokens,
+        at_most: at_most.or_else(|| Some(target.lane.most_tokens.load(Relaxed)).filter(|most| *most > 0)),
         refuse_unsupported: backend.refuse_unsupported,
         ask_usage: backend.asks_usage(),
         mistral: backend.is_mistrals(),

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    adapt::{Outgoing, native, translated},
+    adapt::{Outgoing, native, shorter, translated},
     debt::{Debt, Owed},
     decode::Decoder,
     echo::hushed,
@@ -127,19 +127,25 @@ async fn try_open(
         Way::Native(_) => native(request, target, change),
         Way::Translated(_) => {
             let began = clock::now();
-            let outgoing = translated(request, target, change);
+            let outgoing = translated(request, target, change, None);
             request.telling.spent(Phase::Translate, began);
             outgoing.map_err(Failed::unsent)?
         }
     };
     let mut answer = send(worker, request, target, way, outgoing, leg, &mut watch).await?;
     leg.status = Some(answer.status());
-    if !(200..300).contains(&answer.status()) {
+    if !answer.is_good() {
         let failed = Box::pin(refused(answer, &mut watch, target, way)).await;
-        return Err(match &owed {
-            Some(debt) if begun.is_some() && failed.class == Class::CallerInvalid => unable(debt, leg, target, failed),
-            _ => failed,
-        });
+        if let Some(debt) = owed.as_ref().filter(|_| begun.is_some() && failed.class == Class::CallerInvalid) {
+            return Err(unable(debt, leg, target, failed));
+        }
+        let Some(most) = shorter(request, target, way, &failed) else { return Err(failed) };
+        let outgoing = translated(request, target, change, Some(most)).map_err(Failed::unsent)?;
+        answer = Box::pin(send(worker, request, target, way, outgoing, leg, &mut watch)).await?;
+        leg.status = Some(answer.status());
+        if !answer.is_good() {
+            return Err(Box::pin(refused(answer, &mut watch, target, way)).await);
+        }
     }
     if let Some(why) = answer.packed() {
         return Err(Failed::new(Class::ProviderInvalid, why));

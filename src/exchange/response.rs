@@ -162,14 +162,19 @@ fn finish(
     }
 }
 
-/// What an error looks like to clients of this dialect. Those of Messages shorten what is too long where they are told so in
-/// Anthropic's words and with its status.
+/// What an error looks like to clients of this dialect: they shorten what is too long where they are told so in the words of its
+/// provider, and of Anthropic's with its status.
 fn face(error: &Error, dialect: Dialect) -> Face {
     let face = error.face();
-    if dialect != Dialect::Messages || face.code != "context_length_exceeded" || face.body.is_some() {
+    if face.code != "context_length_exceeded" || face.body.is_some() {
         return face;
     }
-    Face { status: StatusCode::BAD_REQUEST, message: too_long::restated(&face.message), ..face }
+    match dialect {
+        Dialect::Messages => {
+            Face { status: StatusCode::BAD_REQUEST, message: too_long::restated(&face.message), ..face }
+        }
+        Dialect::Chat | Dialect::Responses => Face { message: too_long::restated_as_openai(&face.message), ..face },
+    }
 }
 
 /// The error object that every client SDK knows.

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     Address, Secret,
     headers::{is_header_value, read_headers},
+    official::OPENAI,
     secret::miswritten,
     section::{Defaults, Problems, Section},
 };
@@ -105,7 +106,7 @@ pub struct Backend {
     pub refuse_unsupported: bool,
     /// It offers OpenAI's Responses endpoint itself.
     pub native_responses: bool,
-    /// Token limit for protocols that require one when the client gave none.
+    /// Token limit for protocols that require one when the client gave none; 0: what the model gives, as far as that is known.
     pub max_tokens: u32,
 }
 
@@ -168,7 +169,7 @@ impl Backend {
         let weight = s.weight();
         let max_in_flight = s.at_least_one("max_in_flight");
         let slots = s.at_least_one("slots");
-        let max_tokens = s.at_least_one("max_tokens");
+        let max_tokens = s.value("max_tokens");
         let expected_first_token = s.time("expected_first_token");
         let deadlines = Deadlines {
             connect: s.time("connect_timeout"),
@@ -198,15 +199,17 @@ impl Backend {
         );
         let ask_usage = s.value("ask_usage");
         let trace_context = s.value("trace_context");
-        let native_responses = s.value("native_responses");
+        let has_responses = s.value("native_responses");
         let refuse_unsupported = s.word("unsupported", &[("drop", false), ("refuse", true)]);
         s.finish();
+        let address = address?;
         Some(Self {
+            native_responses: has_responses || address.host == OPENAI,
             protocol: protocol?,
             style: style?,
             api_version,
             base_url: base_url?,
-            address: address?,
+            address,
             api_key,
             headers,
             weight,
@@ -221,7 +224,6 @@ impl Backend {
             trace_context,
             refuse_unsupported: refuse_unsupported?,
             max_tokens,
-            native_responses,
         })
     }
 }

@@ -4,7 +4,8 @@
 use super::{Backend, Style};
 use crate::wire::Protocol;
 
-const OPENAI: &str = "api.openai.com";
+/// OpenAI's own.
+pub(super) const OPENAI: &str = "api.openai.com";
 const ANTHROPIC: &str = "api.anthropic.com";
 const GOOGLE: &str = "generativelanguage.googleapis.com";
 
@@ -91,6 +92,13 @@ mod tests {
         ] {
             let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
             assert_eq!(settings.backends["a"].is_strict(), strict, "{url}");
+        }
+    }
+    #[test]
+    fn openais_own_address_is_known_to_serve_responses() {
+        for (url, native) in [("https://api.openai.com/v1", true), ("http://vllm:8000/v1", false)] {
+            let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
+            assert_eq!(settings.backends["a"].native_responses, native, "{url}");
         }
     }
 }

@@ -65,6 +65,11 @@ impl Answer {
         self.head.status
     }
 
+    /// Whether its status says that the request was served.
+    pub fn is_good(&self) -> bool {
+        (200..300).contains(&self.head.status)
+    }
+
     /// A header's text.
     pub fn header(&self, name: &str) -> Option<&str> {
         self.head.lines.text(name)

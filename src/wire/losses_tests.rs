@@ -225,6 +225,16 @@ fn probabilities_that_shall_be_included_are_part_of_the_answer() {
 }
 
 #[test]
+fn who_refers_to_earlier_answers_is_told_to_send_them_along() {
+    let reference = json!({"input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "And now?"}]});
+    let kept = json!({"input": "And now?", "previous_response_id": "resp_1"});
+    for body in [reference, kept] {
+        let Err(Refused::Unsupported { message, .. }) = made(Dialect::Responses, CLAUDE, &body) else { panic!("{body}") };
+        assert!(message.contains("'store': false"), "{message}");
+    }
+}
+
+#[test]
 fn an_input_that_a_provider_keeps_is_no_mistake_of_the_clients() {
     for kept in ["prompt", "conversation", "previous_response_id"] {
         let got = made(Dialect::Responses, CLAUDE, &json!({kept: {"id": "x"}}));

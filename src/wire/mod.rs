@@ -1,5 +1,6 @@
 //! Owns what goes over the wire, between protocols: pure functions of bytes, without sockets, clocks or actors.
 
+pub mod answer_limit;
 mod anthropic;
 mod asked;
 #[cfg(test)]

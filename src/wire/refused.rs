@@ -1,6 +1,16 @@
 //! Owns why a request cannot be translated, and the code by which a client is told so.
 
-use super::{anthropic::request_in::THREAD, translate::Dialect};
+use super::{
+    Protocol,
+    anthropic::request_in::THREAD,
+    openai::request_out::{NO_TOOLS, TOOLS},
+    responses::request_in::{KEPT, REFERENCE},
+    translate::Dialect,
+};
+
+/// What helps where a conversation goes on from what a provider was to keep.
+const SEND_ALL: &str = ": nothing is kept of earlier turns. Send them along (in SDKs with 'store': false), or ask for a model \
+                        whose backend has native_responses = true";
 
 /// What Anthropic's SDKs look for in `error.details.error_code`.
 pub const THREAD_UNSUPPORTED: &str = "thread_unsupported_request";
@@ -25,6 +35,18 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// The provider has nothing like this field; with what helps, where something does.
+    pub(crate) fn loss(field: &str, protocol: Protocol) -> Self {
+        let way_out = match field {
+            TOOLS if protocol == Protocol::Openai => NO_TOOLS,
+            REFERENCE => SEND_ALL,
+            kept if KEPT.contains(&kept) => SEND_ALL,
+            _ => "",
+        };
+        let message = format!("'{field}' cannot be served by this backend ({}){way_out}", protocol.as_str());
+        Self::Unsupported { param: Some(field.to_owned()), message }
+    }
+
     /// Its code for a client of this dialect. A conversation that its provider was to keep has one of its own, at which
     /// Anthropic's SDKs send all of it again (guide to message threads).
     pub fn code(&self, from: Dialect) -> &'static str {

@@ -17,7 +17,15 @@ pub(super) fn context() -> ReplyContext {
 
 /// Where a request goes, hints left out where they have no place there.
 pub(super) fn target(protocol: Protocol, model: &str) -> Target<'_> {
-    Target { protocol, model, max_tokens: 4096, refuse_unsupported: false, ask_usage: false, mistral: false }
+    Target {
+        protocol,
+        model,
+        max_tokens: 4096,
+        at_most: None,
+        refuse_unsupported: false,
+        ask_usage: false,
+        mistral: false,
+    }
 }
 
 /// A request in another protocol, hints left out where they have no place in it.

@@ -42,6 +42,8 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// Tokens to ask for where the client names no limit and the provider demands one.
     pub max_tokens: u32,
+    /// The longest answer, tokens, if the provider has told it. Who had to name a limit and named a higher one is content with that.
+    pub at_most: Option<u64>,
     /// Whether hints that the provider cannot take are refused instead of dropped.
     pub refuse_unsupported: bool,
     /// Whether a stream is asked for its token counts, where that is a matter of asking.
@@ -84,6 +86,9 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Messages => anthropic::request_in::read(body),
         Dialect::Responses => responses::request_in::read(body, target.protocol),
     }?;
+    if let Some(most) = target.at_most.filter(|_| from == Dialect::Messages) {
+        chat.max_tokens = chat.max_tokens.map(|asked| asked.min(most));
+    }
     tool_names::fit(&mut chat, target.protocol);
     if chat.tools.is_empty() && matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
         note(&mut chat.losses, "tool_choice", Weight::Hint);
@@ -100,11 +105,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Weight::Answer => true,
     });
     if let Some(loss) = refused {
-        let mut message = format!("'{}' cannot be served by this backend ({})", loss.field, target.protocol.as_str());
-        if target.protocol == Protocol::Openai && loss.field == openai::request_out::TOOLS {
-            message += openai::request_out::NO_TOOLS;
-        }
-        return Err(Refused::Unsupported { param: Some(loss.field.clone()), message });
+        return Err(Refused::loss(&loss.field, target.protocol));
     }
     let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();
     let trials = if target.protocol == Protocol::Anthropic { anthropic::binding::trials(&written) } else { None };

@@ -6,6 +6,7 @@ mod addresses;
 mod admin;
 mod admin_bind;
 mod agents;
+mod answer_limits;
 mod arguments;
 mod asked;
 mod astray;

@@ -20,6 +20,8 @@ pub(crate) struct Generation {
     pub(crate) refuses_force: bool,
     /// Refuses a thought in front of which something has changed, unless it is asked to drop it.
     pub(crate) bound: bool,
+    /// The longest answer, thoughts included, tokens; `None`: not known.
+    pub(crate) most_tokens: Option<u64>,
 }
 
 /// How a model is kept from thinking.
@@ -57,6 +59,15 @@ impl Generation {
             },
             // "Preserved thinking" (Anthropic's documentation, and Amazon Bedrock's).
             bound: version >= if newest { (5, 1) } else { (5, 5) },
+            // "Max output" of the model overview; from 4.6 on as Effect-TS/effect#7129 has it.
+            most_tokens: match version {
+                _ if told.is_none() => None,
+                _ if version < (3, 5) => Some(4_096),
+                _ if version < (3, 7) => Some(8_192),
+                (4, 0..=1) if model.contains("opus") => Some(32_000),
+                _ if version >= (4, 6) && !model.contains("haiku") => Some(128_000),
+                _ => Some(64_000),
+            },
             refuses_force: if newest { version >= (5, 1) } else { version >= (5, 5) && !model.contains("haiku") },
         }
     }
@@ -105,6 +116,13 @@ mod tests {
         }
         let house = Generation::of("house-model");
         assert!(house.adaptive && !house.latest && !house.knows("max") && house.knows("high"));
+        let most = |name| Generation::of(name).most_tokens;
+        assert_eq!((most("claude-3-haiku-20240307"), most("claude-3-5-sonnet-20241022")), (Some(4_096), Some(8_192)));
+        assert_eq!((most("claude-opus-4-1-20250805"), most("claude-sonnet-4-20250514")), (Some(32_000), Some(64_000)));
+        assert_eq!(
+            (most("claude-opus-4-8"), most("claude-haiku-4-5"), most("house-model")),
+            (Some(128_000), Some(64_000), None)
+        );
         let sixth = Generation::of("anthropic.claude-opus-4-6-v1:0");
         assert!(sixth.knows("max") && !sixth.knows("xhigh") && Generation::of("claude-fable").knows("max"));
     }

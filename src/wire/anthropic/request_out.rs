@@ -26,15 +26,15 @@ const LEAST_BUDGET: u64 = 1024;
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let generation = Generation::of(target.model);
     let mut out = Map::new();
-    let max_tokens = request.max_tokens.unwrap_or_else(|| u64::from(target.max_tokens));
+    let room = Room::of(request.max_tokens, target, generation);
     out.insert("model".into(), target.model.into());
-    out.insert("max_tokens".into(), max_tokens.into());
+    out.insert("max_tokens".into(), room.max_tokens.into());
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
     // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
     let takes = Takes { prefill: generation.prefill(), later: Later::Marked, ids: Taken::Plain };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
-    let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
+    let thinking = thinking(request, generation, &room, &arranged.turns, &mut out);
     let mut enforced = Enforced::by(generation, target.model);
     tools(request, &arranged.turns, &mut enforced, &mut out);
     format(request, &mut enforced, &mut arranged, &mut out);
@@ -86,14 +86,25 @@ fn choice(request: &mut ChatRequest, generation: Generation) {
     }
 }
 
-/// Room for an answer and the thinking before it, of which the limit covers both: a limit that the client did not set makes room.
+/// The limit where neither the client nor the settings name one and the model is not known.
+const UNKNOWN: u64 = 4_096;
+
+/// Room for an answer and the thinking before it, of which the limit covers both.
 struct Room {
     max_tokens: u64,
-    /// The client set none.
+    /// Nobody says that there is no more: thinking gets room of its own.
     open: bool,
 }
 
 impl Room {
+    /// Who names no limit has all that the model gives, as with other providers.
+    fn of(asked: Option<u64>, target: &Target<'_>, generation: Generation) -> Self {
+        let set = Some(u64::from(target.max_tokens)).filter(|set| *set > 0);
+        let most = generation.most_tokens.filter(|_| set.is_none());
+        let fixed = asked.or(most);
+        Self { max_tokens: fixed.or(set).unwrap_or(UNKNOWN), open: fixed.is_none() }
+    }
+
     fn make(&self, budget: u64, out: &mut Map<String, Value>) {
         if self.open {
             out.insert("max_tokens".into(), self.max_tokens.saturating_add(budget).into());
@@ -105,11 +116,10 @@ impl Room {
 fn thinking(
     request: &mut ChatRequest,
     generation: Generation,
-    max_tokens: u64,
+    room: &Room,
     turns: &[Message],
     out: &mut Map<String, Value>,
 ) -> bool {
-    let room = Room { max_tokens, open: request.max_tokens.is_none() };
     let Some(reasoning) = request.reasoning.clone() else {
         if generation.quiet != Quiet::Anyway {
             room.make(Reasoning::Adaptive.budget(), out);
@@ -137,10 +147,10 @@ fn thinking(
         return false;
     }
     if generation.adaptive {
-        adaptive(&reasoning, generation, &room, out, &mut request.losses);
+        adaptive(&reasoning, generation, room, out, &mut request.losses);
         return true;
     }
-    let thinks = generation.thinks && can_begin(turns) && budgeted(&reasoning, &room, out);
+    let thinks = generation.thinks && can_begin(turns) && budgeted(&reasoning, room, out);
     if !thinks {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
     }

@@ -54,7 +54,8 @@ impl Writer {
             "content": [],
             "stop_reason": null,
             "stop_sequence": null,
-            "usage": usage(count.unwrap_or_default()),
+            // What is told here is of the prompt: some clients add the answer's up over all events.
+            "usage": usage(count.map(|count| Usage { output: 0, reasoning: 0, ..count }).unwrap_or_default()),
         });
         send("message_start", &[("message", message)], out);
     }

@@ -16,6 +16,12 @@ use super::super::{
 };
 use super::tools_in::{self, Known, SEARCH};
 
+/// What leads to turns, or instructions, that another provider keeps.
+pub(crate) const KEPT: [&str; 3] = ["previous_response_id", "conversation", "prompt"];
+
+/// The loss of what stands for an earlier item that a provider keeps.
+pub(crate) const REFERENCE: &str = "input[item_reference]";
+
 /// Reads a body, for a provider of this protocol.
 pub(crate) fn read(body: &[u8], target: Protocol) -> Result<ChatRequest, Refused> {
     let mut map = object(body)?;
@@ -24,7 +30,7 @@ pub(crate) fn read(body: &[u8], target: Protocol) -> Result<ChatRequest, Refused
         request.messages.push(Message { role: Role::System, parts: vec![Part::text(text)] });
     }
     let mut stored = None;
-    for kept in ["previous_response_id", "conversation", "prompt"] {
+    for kept in KEPT {
         if take(&mut map, kept).is_some() {
             // The turns before are with a provider that this request does not go to.
             note(&mut request.losses, kept, Weight::Answer);
@@ -170,7 +176,7 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
         "additional_tools" => return Ok(None),
         "reasoning" => (Role::Assistant, vec![reasoning(value)]),
         "item_reference" => {
-            note(losses, "input[item_reference]", Weight::Answer);
+            note(losses, REFERENCE, Weight::Answer);
             return Ok(None);
         }
         // What OpenAI's own tools left in the history tells how an answer came about; all else, such as the turns that a

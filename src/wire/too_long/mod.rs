@@ -1,75 +1,41 @@
-//! Owns telling that a request is too long in Anthropic's words. Its clients act upon them: Claude Code shortens the conversation
-//! at "prompt is too long", and asks for a shorter answer where it is told by how much the two together exceed the limit.
+//! Owns telling that a request is too long in the words that clients act upon. Claude Code shortens the conversation at "prompt is too
+//! long", and asks for a shorter answer where it is told by how much the two together exceed the limit; LangChain's, whose SDK
+//! shows it the message alone, knows OpenAI's words.
 
-/// What stands in front of the limit, in lower case: OpenAI and vLLM, `SGLang`, LM Studio, Gemini, llama.cpp, xAI, Moonshot,
-/// Mistral, Alibaba, text-generation-inference.
-const LIMIT: [&str; 16] = [
-    "configured limit of ",
-    "maximum context length is ",
-    "maximum context length of ",
-    "maximum model length of ",
-    "max_model_len=",
-    "context length is only ",
-    "context length of only ",
-    "context length (",
-    "context size (",
-    "tokens allowed (",
-    "maximum prompt length is ",
-    "token limit: ",
-    "too large for model with ",
-    "input length should be [1, ",
-    "`max_new_tokens` must be <= ",
-    "`inputs` must have less than ",
-];
-/// What stands in front of the prompt's tokens, in lower case.
-const INPUT: [&str; 10] = [
-    "messages resulted in ",
-    "input token count (",
-    "prompt contains at least ",
-    "prompt contains ",
-    "request contains ",
-    "(requested: ",
-    "the input (",
-    "request (",
-    "(length ",
-    "given: ",
-];
-/// What stands behind them.
-const OF_INPUT: [&str; 5] =
-    [" in the messages", " in your prompt", " of text input", " input tokens", " tokens from the input"];
-/// What stands in front of the tokens that the answer may have, in lower case.
-const OUTPUT: [&str; 2] = ["max_tokens=", "is too large: "];
-/// What stands behind them.
-const OF_OUTPUT: [&str; 6] = [
-    " in the completion",
-    " tokens for the completion",
-    " for the completion",
-    " in the output",
-    " output tokens",
-    " `max_new_tokens`",
-];
-/// What stands in front of both together, in lower case.
-const TOTAL: [&str; 3] = ["you requested about ", "you requested ", "a total of "];
+pub(in crate::wire) mod numbers;
 
-/// A shorter answer is not asked for where less than this is left of the limit: Claude Code leaves a thousand tokens free and
-/// gives up where three thousand are too many. A shorter prompt helps there.
-const ROOM: u64 = 4_000;
+use numbers::{Numbers, plain};
+
+/// What OpenAI's own words have in them, in lower case: those of chat, of newer models, of Responses.
+const OPENAIS: [&str; 3] = ["maximum context length", "configured limit of ", "exceeds the context window"];
+
+/// A provider's words, behind OpenAI's for the same.
+pub fn restated_as_openai(message: &str) -> String {
+    let said = plain(message);
+    if OPENAIS.iter().any(|words| said.contains(words)) {
+        return message.to_owned();
+    }
+    let Numbers { limit, input, .. } = Numbers::of(&said);
+    match limit.zip(input).filter(|(limit, input)| input > limit) {
+        Some((limit, input)) => format!(
+            "Input tokens exceed the configured limit of {limit} tokens. Your messages resulted in {input} tokens. {message}"
+        ),
+        None => format!("Your input exceeds the context window of this model. {message}"),
+    }
+}
 
 /// A provider's words, behind Anthropic's for the same.
 pub fn restated(message: &str) -> String {
-    let said = ungrouped(&message.to_ascii_lowercase());
+    let said = plain(message);
     if said.contains("prompt is too long") || said.contains("exceed context limit") {
         return message.to_owned();
     }
-    let (limit, total) = (behind(&said, &LIMIT), behind(&said, &TOTAL));
-    let input = behind(&said, &INPUT).or_else(|| before(&said, &OF_INPUT));
-    let output = before(&said, &OF_OUTPUT).or_else(|| behind(&said, &OUTPUT));
+    let numbers = Numbers::of(&said);
+    let Numbers { limit, input, output, total } = numbers;
     let (Some(limit), Some(more)) = (limit, input.or(output).or(total)) else {
         return format!("prompt is too long. {message}");
     };
-    // Of an answer that would be too long alone, some do not say what the prompt has: no more than is left, as far as is known.
-    let rest = limit.saturating_sub(input.unwrap_or(0));
-    if let Some(output) = output.filter(|output| rest >= ROOM && *output > rest) {
+    if let Some((output, _)) = numbers.too_long_an_answer() {
         let input = input.unwrap_or(0);
         return format!(
             "input length and `max_tokens` exceed context limit: {input} + {output} > {limit}, decrease input length or \
@@ -85,37 +51,6 @@ pub fn restated(message: &str) -> String {
     } else {
         format!("prompt is too long. {message}")
     }
-}
-
-/// The text with the commas taken out of its numbers.
-fn ungrouped(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let groups = |at: usize| {
-        at.checked_sub(1).is_some_and(|before| bytes[before].is_ascii_digit())
-            && bytes.get(at + 1..at + 4).is_some_and(|three| three.iter().all(u8::is_ascii_digit))
-    };
-    text.char_indices().filter(|(at, letter)| *letter != ',' || !groups(*at)).map(|(_, letter)| letter).collect()
-}
-
-/// The number behind the first of these words that has one.
-fn behind(said: &str, words: &[&str]) -> Option<u64> {
-    words.iter().find_map(|words| {
-        said.match_indices(words).find_map(|(at, words)| {
-            let rest = &said[at + words.len()..];
-            let end = rest.bytes().position(|byte| !byte.is_ascii_digit()).unwrap_or(rest.len());
-            rest[..end].parse().ok()
-        })
-    })
-}
-
-/// The number in front of the first of these words that has one.
-fn before(said: &str, words: &[&str]) -> Option<u64> {
-    words.iter().find_map(|words| {
-        said.match_indices(words).find_map(|(at, _)| {
-            let digits = said[..at].bytes().rev().take_while(u8::is_ascii_digit).count();
-            said[at - digits..at].parse().ok()
-        })
-    })
 }
 
 #[cfg(test)]
@@ -226,6 +161,24 @@ mod tests {
             let want = format!("input length and `max_tokens` exceed context limit: {sum}, ");
             assert!(told.starts_with(&want) && told.ends_with(message), "{told}");
         }
+    }
+
+    #[test]
+    fn what_others_say_stands_behind_openais_words() {
+        for (message, numbers) in [
+            ("prompt is too long: 210000 tokens > 200000 maximum", "200000 tokens. Your messages resulted in 210000"),
+            (
+                "The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).",
+                "1048576 tokens. Your messages resulted in 1200000",
+            ),
+        ] {
+            let want = format!("Input tokens exceed the configured limit of {numbers} tokens. {message}");
+            assert_eq!(restated_as_openai(message), want);
+        }
+        let unnumbered = "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000";
+        let told = restated_as_openai(unnumbered);
+        assert_eq!(told, format!("Your input exceeds the context window of this model. {unnumbered}"));
+        assert_eq!(restated_as_openai(&told), told);
     }
 
     #[test]

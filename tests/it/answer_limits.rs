@@ -1,0 +1,76 @@
+//! Messages requests have to name a limit of the answer, and mostly name Claude's: a model that gives less is asked for what it gives.
+
+use serde_json::{Value, json};
+
+use crate::support::{
+    client::{Ask, Reply},
+    proxy::Proxy,
+    script::Answer,
+    settings::{Settings, TOKEN},
+    upstream::{Received, Upstream},
+};
+
+/// What was asked for, tokens.
+fn limit(ask: &Received) -> u64 {
+    let body: Value = serde_json::from_slice(&ask.body).expect("JSON");
+    body["max_tokens"].as_u64().expect("a limit")
+}
+
+async fn ask(proxy: &Proxy, path: &str, stream: bool) -> Reply {
+    let body =
+        json!({"model": "m", "max_tokens": 64_000, "stream": stream, "messages": [{"role": "user", "content": "q"}]});
+    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+}
+
+/// A backend that refuses more than `most` tokens in these words.
+async fn strict(most: u64, refusal: &'static str) -> (Upstream, Proxy) {
+    let upstream = Upstream::start(move |_, asked| match limit(asked) > most {
+        true => Answer::json(400, &json!({"error": {"message": refusal, "type": "invalid_request_error"}}).to_string()),
+        false if asked.wants_stream() => Answer::streams("hi"),
+        false => Answer::says("hi"),
+    });
+    let upstream = upstream.await;
+    let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"openai\"")).await;
+    (upstream, proxy)
+}
+
+#[tokio::test]
+async fn a_model_that_gives_less_than_claude_answers_programs_that_ask_for_as_much() {
+    let (one, proxy) = strict(
+        16_384,
+        "max_tokens is too large: 64000. This model supports at most 16384 completion tokens, whereas you provided 64000.",
+    )
+    .await;
+    for (stream, asked) in [(false, 2), (true, 3), (false, 4)] {
+        let reply = ask(&proxy, "/v1/messages", stream).await;
+        assert_eq!((reply.status(), reply.header("x-greenroom-attempts")), (200, "1"), "{reply:?}");
+        assert_eq!((one.asked(), limit(&one.last())), (asked, 16_384), "known from the second request on");
+    }
+    // A client of chat need not name a limit: who does is told.
+    assert_eq!(ask(&proxy, "/v1/chat/completions", false).await.status(), 400);
+    let page = proxy.get("/metrics").await.text();
+    let counted = "greenroom_upstream_attempts_total{backend=\"only\",model=\"m\",error_class=\"none\"} 3\n";
+    assert!(page.contains(counted), "{page}");
+}
+
+#[tokio::test]
+async fn what_is_left_of_a_window_beside_a_prompt_is_asked_for_anew_each_time() {
+    let (one, proxy) = strict(
+        39_766,
+        "'max_tokens' or 'max_completion_tokens' is too large: 64000. This model's maximum context length is 64001 tokens and your \
+         request has 24235 input tokens (64000 > 64001 - 24235).",
+    )
+    .await;
+    for asked in [2, 4] {
+        assert_eq!(ask(&proxy, "/v1/messages", false).await.status(), 200);
+        assert_eq!((one.asked(), limit(&one.last())), (asked, 39_766));
+    }
+}
+
+#[tokio::test]
+async fn a_backend_that_refuses_what_it_named_is_asked_no_third_time() {
+    let (one, proxy) =
+        strict(10, "max_tokens is too large. This model supports at most 16384 completion tokens.").await;
+    assert_eq!(ask(&proxy, "/v1/messages", false).await.status(), 400);
+    assert_eq!(one.asked(), 2);
+}
