@@ -162,19 +162,16 @@ fn finish(
     }
 }
 
-/// What an error looks like to clients of this dialect: they shorten what is too long where they are told so in the words of its
-/// provider, and of Anthropic's with its status.
+/// What an error looks like to clients of this dialect: they shorten what is too long if told so in words, and a status, they know.
 fn face(error: &Error, dialect: Dialect) -> Face {
-    let face = error.face();
-    if face.code != "context_length_exceeded" || face.body.is_some() {
-        return face;
-    }
-    match dialect {
-        Dialect::Messages => {
-            Face { status: StatusCode::BAD_REQUEST, message: too_long::restated(&face.message), ..face }
+    let mut face = error.face();
+    if face.code == "context_length_exceeded" && face.body.is_none() {
+        face.message = too_long::restated(&face.message, dialect);
+        if dialect == Dialect::Messages {
+            face.status = StatusCode::BAD_REQUEST;
         }
-        Dialect::Chat | Dialect::Responses => Face { message: too_long::restated_as_openai(&face.message), ..face },
     }
+    face
 }
 
 /// The error object that every client SDK knows.

@@ -226,10 +226,13 @@ fn probabilities_that_shall_be_included_are_part_of_the_answer() {
 
 #[test]
 fn who_refers_to_earlier_answers_is_told_to_send_them_along() {
-    let reference = json!({"input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "And now?"}]});
+    let reference =
+        json!({"input": [{"type": "item_reference", "id": "msg_1"}, {"role": "user", "content": "And now?"}]});
     let kept = json!({"input": "And now?", "previous_response_id": "resp_1"});
     for body in [reference, kept] {
-        let Err(Refused::Unsupported { message, .. }) = made(Dialect::Responses, CLAUDE, &body) else { panic!("{body}") };
+        let Err(Refused::Unsupported { message, .. }) = made(Dialect::Responses, CLAUDE, &body) else {
+            panic!("{body}")
+        };
         assert!(message.contains("'store': false"), "{message}");
     }
 }

@@ -24,6 +24,7 @@ mod demo;
 mod denied;
 mod dialects;
 mod echoes;
+mod endpoints;
 mod exhausted;
 mod explain;
 mod faults;

@@ -6,11 +6,21 @@ pub(in crate::wire) mod numbers;
 
 use numbers::{Numbers, plain};
 
+use super::translate::Dialect;
+
+/// A provider's words, behind those that clients of this dialect know for the same.
+pub fn restated(message: &str, to: Dialect) -> String {
+    match to {
+        Dialect::Messages => as_anthropic(message),
+        Dialect::Chat | Dialect::Responses => as_openai(message),
+    }
+}
+
 /// What OpenAI's own words have in them, in lower case: those of chat, of newer models, of Responses.
 const OPENAIS: [&str; 3] = ["maximum context length", "configured limit of ", "exceeds the context window"];
 
 /// A provider's words, behind OpenAI's for the same.
-pub fn restated_as_openai(message: &str) -> String {
+fn as_openai(message: &str) -> String {
     let said = plain(message);
     if OPENAIS.iter().any(|words| said.contains(words)) {
         return message.to_owned();
@@ -25,7 +35,7 @@ pub fn restated_as_openai(message: &str) -> String {
 }
 
 /// A provider's words, behind Anthropic's for the same.
-pub fn restated(message: &str) -> String {
+fn as_anthropic(message: &str) -> String {
     let said = plain(message);
     if said.contains("prompt is too long") || said.contains("exceed context limit") {
         return message.to_owned();
@@ -65,7 +75,7 @@ mod tests {
             parts in proptest::collection::vec("[0-9]{0,24}|é|max_tokens=| output tokens| input tokens|maximum context length is ", 0..9),
         ) {
             let (message, known) = (parts.concat(), ["prompt is too long", "input length and `max_tokens` exceed context limit: "]);
-            let told = restated(&message);
+            let told = as_anthropic(&message);
             prop_assert!(told.ends_with(&message));
             prop_assert!(known.iter().any(|words| told.starts_with(words)), "{}", told);
         }
@@ -125,10 +135,10 @@ mod tests {
                 "71000 tokens > 40960 maximum",
             ),
         ] {
-            assert_eq!(restated(message), format!("prompt is too long: {numbers}. {message}"));
+            assert_eq!(as_anthropic(message), format!("prompt is too long: {numbers}. {message}"));
         }
         for message in ["Please reduce the length of the messages.", "maximum context length is 10 tokens.", ""] {
-            assert_eq!(restated(message), format!("prompt is too long. {message}"));
+            assert_eq!(as_anthropic(message), format!("prompt is too long. {message}"));
         }
     }
 
@@ -157,7 +167,7 @@ mod tests {
             ),
             ("max_tokens=32000 cannot be greater than max_model_len=8192", "0 + 32000 > 8192"),
         ] {
-            let told = restated(message);
+            let told = as_anthropic(message);
             let want = format!("input length and `max_tokens` exceed context limit: {sum}, ");
             assert!(told.starts_with(&want) && told.ends_with(message), "{told}");
         }
@@ -173,12 +183,12 @@ mod tests {
             ),
         ] {
             let want = format!("Input tokens exceed the configured limit of {numbers} tokens. {message}");
-            assert_eq!(restated_as_openai(message), want);
+            assert_eq!(as_openai(message), want);
         }
         let unnumbered = "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000";
-        let told = restated_as_openai(unnumbered);
+        let told = as_openai(unnumbered);
         assert_eq!(told, format!("Your input exceeds the context window of this model. {unnumbered}"));
-        assert_eq!(restated_as_openai(&told), told);
+        assert_eq!(as_openai(&told), told);
     }
 
     #[test]
@@ -188,7 +198,7 @@ mod tests {
             "Prompt is too long",
             "input length and `max_tokens` exceed context limit: 9 + 9 > 10",
         ] {
-            assert_eq!(restated(message), message);
+            assert_eq!(as_anthropic(message), message);
         }
     }
 }

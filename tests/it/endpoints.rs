@@ -1,0 +1,28 @@
+//! What is told where there is no endpoint: which one may be meant, or what there is.
+
+use crate::support::{
+    client::Ask,
+    proxy::Proxy,
+    settings::{Settings, TOKEN},
+    upstream::Upstream,
+};
+
+#[tokio::test]
+async fn who_asks_beside_an_endpoint_is_told_where_it_is() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    for (wrong, meant) in [
+        ("/chat/completions", "/v1/chat/completions"),
+        ("/v1/v1/messages", "/v1/messages"),
+        ("/v1/responses/", "/v1/responses"),
+        ("/openai/deployments/gpt-4o/chat/completions?api-version=1", "/v1/chat/completions"),
+        ("/models", "/v1/models"),
+    ] {
+        let said = proxy.ask(&Ask::new("POST", wrong).bearer(TOKEN)).await.error("message");
+        assert!(said.contains(&format!(" Did you mean {meant}?")), "{said}");
+    }
+    for other in ["/v1/rerank", "/v1/threads/one/messages"] {
+        let said = proxy.ask(&Ask::new("POST", other).bearer(TOKEN)).await.error("message");
+        assert!(said.contains("/v1/chat/completions, /v1/messages"), "{said}");
+    }
+}
