@@ -50,8 +50,8 @@ impl Exchange {
                     Ok(opened) => return Ok(opened),
                     Err((_, failed)) if ends_the_request(&failed) => return Err(Error::Upstream(Box::new(failed))),
                     Err((target, failed)) => {
-                        self.note_fallen(&target, failed);
-                        if self.may_try_again() {
+                        let was_asked = self.note_fallen(&target, failed);
+                        if !was_asked || self.may_try_again() {
                             continue;
                         }
                         return Err(Box::pin(self.give_up(None)).await);
@@ -171,8 +171,9 @@ impl Exchange {
         })
     }
 
-    /// Takes note of a failed attempt.
-    pub(super) fn note_fallen(&mut self, target: &Target, failed: Failed) {
+    /// Takes note of a failed attempt; false if its backend was not even asked, since it has nothing like what is wanted: that is no
+    /// attempt, or several such backends would keep a request from the one that serves it.
+    pub(super) fn note_fallen(&mut self, target: &Target, failed: Failed) -> bool {
         if failed.class == Class::ProviderContextLength {
             // A smaller one that was tried later takes nothing back.
             self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
@@ -187,6 +188,9 @@ impl Exchange {
         }
         let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;
         self.fallen.push(Fallen { id, tries, at: clock::now(), failed });
+        let was_asked = !unable || self.owed.is_some() || self.request.pin.is_some();
+        self.attempts -= u32::from(!was_asked);
+        was_asked
     }
 
     /// The first backend that fell and may be asked again: in what time, and whether its provider named that. The last attempt

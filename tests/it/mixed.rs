@@ -6,11 +6,11 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::support::{
-    client::Reply,
+    client::{Ask, Reply},
     heard::{WAYS, hello},
     proxy::{Proxy, hello_at},
     script::{Answer, Gate},
-    settings::Settings,
+    settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
 };
@@ -44,6 +44,25 @@ async fn a_prompt_that_is_too_long_is_told_though_a_larger_backend_failed_after_
         assert_eq!(face(&reply), told(400, "context_length_exceeded"));
         assert_eq!((reply.header("x-greenroom-upstream-status"), second.asked()), ("500", 1), "the last one's");
     }
+}
+
+#[tokio::test]
+async fn backends_that_keep_no_answers_keep_no_request_from_the_one_that_does() {
+    let answer = json!({"id": "resp_2", "object": "response", "created_at": 1, "status": "completed", "model": "m", "output": [
+        {"type": "message", "id": "msg_2", "role": "assistant", "status": "completed",
+            "content": [{"type": "output_text", "text": "hi", "annotations": []}]}]});
+    let (able, other) = (Upstream::always(Answer::json(200, &answer.to_string())).await, Upstream::saying("no").await);
+    let able_last = Settings::new().target("a", able.addr, "priority = 2").set("backends.a", "native_responses = true");
+    let settings = ["b", "c", "d", "e"].iter().fold(able_last, |all, name| all.backend(name, other.addr));
+    let proxy = Proxy::start(&settings.set("failover", "max_attempts = 2\nretry_budget = 0.0")).await;
+    let ask = |more: &str| {
+        let body = format!(r#"{{"model":"m","input":"And now?","previous_response_id":"resp_1"{more}}}"#);
+        Ask::post("/v1/responses", body).bearer(TOKEN)
+    };
+    let reply = proxy.ask(&ask("")).await;
+    assert_eq!((reply.status(), reply.header("x-greenroom-attempts"), other.asked()), (200, "5", 0), "{reply:?}");
+    // Whom nobody serves is told what cannot be served.
+    assert_eq!(face(&proxy.ask(&ask(r#","backend":"b""#)).await), told(400, "unsupported_parameter"));
 }
 
 #[tokio::test]
