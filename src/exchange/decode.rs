@@ -84,7 +84,7 @@ pub(super) fn whole(
         Surface::Messages | Surface::CountTokens => peek::messages::whole(body)?,
         Surface::Responses => peek::responses::whole(body)?,
         Surface::Chat | Surface::Completions => peek::whole(body)?,
-        Surface::Embeddings => peek::other(body)?,
+        Surface::Embeddings => peek::embeddings(body)?,
     };
     Ok((None, seen))
 }

@@ -110,11 +110,8 @@ pub(super) fn named_late(telling: &Telling) -> Bytes {
 fn explained(body: &Bytes, explanation: &Value) -> Bytes {
     let text = body.trim_ascii_end();
     match text.strip_suffix(b"}") {
-        Some(open) => {
-            let comma: &[u8] = if open.trim_ascii_end().ends_with(b"{") { b"" } else { b"," };
-            let explanation = explanation.to_string();
-            [open, comma, b"\"greenroom\":", explanation.as_bytes(), b"}"].concat().into()
-        }
+        // No answer is without members.
+        Some(open) => [open, b",\"greenroom\":", explanation.to_string().as_bytes(), b"}"].concat().into(),
         None => body.clone(),
     }
 }

@@ -190,8 +190,6 @@ pub struct Observed<'a> {
     pub done: bool,
     /// Token counts.
     pub usage: Option<Usage>,
-    /// It has no choices.
-    pub choiceless: bool,
     /// Token counts are all it carries.
     pub usage_only: bool,
     /// It is an error.
@@ -208,10 +206,9 @@ pub struct Observed<'a> {
 impl Observed<'_> {
     /// Without what it borrows.
     fn owned(self) -> Observed<'static> {
-        let Self { content, finish, moves, done, usage, choiceless, usage_only, fault, gave_up, text, intricate } =
-            self;
+        let Self { content, finish, moves, done, usage, usage_only, fault, gave_up, text, intricate } = self;
         let text = Cow::Owned(text.into_owned());
-        Observed { content, finish, moves, done, usage, choiceless, usage_only, fault, gave_up, text, intricate }
+        Observed { content, finish, moves, done, usage, usage_only, fault, gave_up, text, intricate }
     }
 }
 

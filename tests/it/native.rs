@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::{Ask, Reply},
     proxy::Proxy,
-    script::Answer,
+    script::{Answer, completion},
     settings::{Settings, TOKEN},
     sse,
     upstream::Upstream,
@@ -129,13 +129,30 @@ async fn half_a_letter_costs_no_frame_and_no_stream() {
 }
 
 #[tokio::test]
-async fn an_answer_without_members_is_explained_in_json() {
-    let upstream = Upstream::always(Answer::json(200, "{ }")).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
-    let ask =
-        Ask::post("/v1/embeddings", r#"{"model":"m","input":"a"}"#).bearer(TOKEN).header("x-greenroom-explain", "1");
-    let reply = proxy.ask(&ask).await;
-    assert!(reply.json()["greenroom"].is_object(), "{reply:?}");
+async fn what_cannot_be_an_answer_is_none_at_any_endpoint_and_another_is_asked() {
+    for ((lines, path), answer) in [
+        (CHAT, completion("hi")),
+        (MESSAGES, r#"{"type":"message","content":[]}"#.to_owned()),
+        ((MESSAGES.0, "/v1/messages/count_tokens"), r#"{"input_tokens":3}"#.to_owned()),
+        (RESPONSES, r#"{"object":"response","output":[]}"#.to_owned()),
+        ((CHAT.0, "/v1/embeddings"), r#"{"object":"list","data":[]}"#.to_owned()),
+        ((CHAT.0, "/v1/completions"), r#"{"choices":[{"text":"hi"}]}"#.to_owned()),
+    ] {
+        let strays = ["{}", r#"{"stray":1}"#];
+        let bad = Upstream::start(move |n, _| Answer::json(200, strays[n % 2])).await;
+        let peer = Upstream::always(Answer::json(200, &answer)).await;
+        let at = |upstream: &Upstream| format!("base_url = \"http://{}/v1\"\napi_key = \"k\"\n{lines}", upstream.addr);
+        let both = "backends = [{ backend = \"bad\" }, { backend = \"peer\", priority = 2 }]";
+        let settings = Settings::new().set("backends.bad", &at(&bad)).set("backends.peer", &at(&peer));
+        let proxy = Proxy::start(&settings.set("models.m", both)).await;
+        let body = json!({"model": "m", "max_tokens": 9, "input": "a", "prompt": "a", "messages": []});
+        for _ in strays {
+            let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+            assert_eq!((reply.status(), reply.backend(), reply.text()), (200, "peer", answer.clone()), "{path}");
+        }
+        let failures = &proxy.report("bad").await["requests"]["failure"];
+        assert_eq!((failures, bad.asked()), (&2.into(), 2), "{path}");
+    }
 }
 
 #[tokio::test]
@@ -159,9 +176,9 @@ async fn a_stream_of_what_comes_whole_only_is_refused_before_anybody_is_asked() 
 #[tokio::test]
 async fn a_whole_answer_too_long_to_be_held_is_no_fault_of_its_backend_and_embeddings_may_be_longer() {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-    let begun = Answer::new().raw(head).chunk(r#"{"choices":[],"data":""#);
+    let begun = Answer::new().raw(head).chunk(r#"{"data":[{"embedding":""#);
     let piece = format!("{:x}\r\n{}\r\n", 1 << 20, "x".repeat(1 << 20));
-    let long = begun.flood(piece, 65).chunk(r#""}"#).end();
+    let long = begun.flood(piece, 65).chunk(r#""}]}"#).end();
     let (long, peer) = (Upstream::always(long).await, Upstream::saying("hi").await);
     let settings = Settings::bad_and_peer(&long, &peer).set("backends.bad", "breaker_failures = 1");
     let proxy = Proxy::start(&settings).await;

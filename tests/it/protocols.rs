@@ -220,9 +220,10 @@ async fn every_answer_of_messages_names_the_request_as_anthropics_sdks_read_it()
         (_, true) if ask.head.line.contains("/messages") => Answer::stream().chunk(stream).end(),
         (_, true) => Answer::streams("hi"),
         // Each protocol finds its own in it.
-        (_, false) => {
-            Answer::json(200, &completion("hi").replacen('{', "{\"type\":\"message\",\"input_tokens\":3,", 1))
-        }
+        (_, false) => Answer::json(
+            200,
+            &completion("hi").replacen('{', "{\"type\":\"message\",\"content\":[],\"input_tokens\":3,\"data\":[],", 1),
+        ),
     };
     for lines in [ANTHROPIC, "protocol = \"openai\""] {
         let upstream = Upstream::start(answer).await;
@@ -249,7 +250,8 @@ async fn every_answer_of_messages_names_the_request_as_anthropics_sdks_read_it()
 #[tokio::test]
 async fn the_query_of_messages_goes_on_to_anthropic_without_credentials_and_to_nobody_else() {
     let lines = |n: usize| if n == 0 { "protocol = \"anthropic\"" } else { "protocol = \"openai\"" };
-    let counted = completion("hi").replacen('{', "{\"type\":\"message\",\"input_tokens\":3,", 1);
+    let counted =
+        completion("hi").replacen('{', "{\"type\":\"message\",\"content\":[],\"input_tokens\":3,\"data\":[],", 1);
     for (n, path, trial, sent) in [
         (0, "/v1/messages", false, "/messages?beta=true"),
         (0, "/v1/messages", true, "/messages?beta=true"),

@@ -53,12 +53,15 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
     Ok(seen)
 }
 
-/// What a whole answer means.
+/// What a whole answer means: a message, or how many tokens one has. An object that is neither, nor an error, is malformed.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
-    let event: Event<'_> = parsed(data)?;
-    let failed = event.kind.is_some_and(|Text(kind)| kind == "error") || event.error.is_some();
-    let fault = failed.then(|| fault::detail(&event.error.unwrap_or_default()));
-    Ok(Observed { usage: event.usage.map(Into::into), fault, finish: true, ..Observed::default() })
+    let answer: Answer<'_> = parsed(data)?;
+    let failed = answer.kind.is_some_and(|Text(kind)| kind == "error") || answer.error.is_some();
+    if !failed && answer.content.is_none() && answer.input_tokens.is_none() {
+        return Err(Malformed("it has no content and no count of tokens".into()));
+    }
+    let fault = failed.then(|| fault::detail(&answer.error.unwrap_or_default()));
+    Ok(Observed { usage: answer.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }
 
 /// An error without a member around it.
@@ -73,6 +76,16 @@ struct Event<'a> {
     message: Option<Message>,
     #[serde(borrow)]
     delta: Option<Delta<'a>>,
+    usage: Option<RawUsage>,
+    error: Option<Value>,
+}
+
+#[derive(Deserialize)]
+struct Answer<'a> {
+    #[serde(borrow, rename = "type", default)]
+    kind: Option<Text<'a>>,
+    content: Option<Vec<IgnoredAny>>,
+    input_tokens: Option<IgnoredAny>,
     usage: Option<RawUsage>,
     error: Option<Value>,
 }
@@ -122,6 +135,10 @@ mod tests {
         assert!(frame(None, b"{").is_err());
         let told = |data: &'static str| super::whole(data.as_bytes()).expect("an answer").fault.map(|f| f.message);
         assert_eq!(told(r#"{"error":{"message":"x"}}"#).as_deref(), Some("x"), "some leave the type out");
-        assert_eq!(told(r#"{"type":"message","error":null}"#), None);
+        assert_eq!(told(r#"{"type":"message","content":[],"error":null}"#), None);
+        assert_eq!(told(r#"{"input_tokens":3}"#), None);
+        for stray in ["{}", r#"{"type":"message","content":null}"#, r#"{"content":"a"}"#] {
+            assert!(super::whole(stray.as_bytes()).is_err(), "{stray}");
+        }
     }
 }

@@ -14,7 +14,7 @@ use self::choices::Choices;
 pub use self::{
     calls::names_call,
     pattern::Pattern,
-    whole::{other, whole},
+    whole::{embeddings, whole},
 };
 use crate::wire::{
     Malformed, Observed,
@@ -50,27 +50,27 @@ fn parsed<'a, T: Deserialize<'a>>(data: &'a [u8]) -> Result<T, Malformed> {
 
 fn body(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     let mut choices = Choices::default();
-    let seen = members(data, |json| {
+    let seen = members(data, "choices", |json| {
         choices = choices::read(json)?;
         Ok(())
     })?;
     let Choices { count, finish, content, intricate, moves, gave_up, usage, text } = choices;
-    let choiceless = count == 0;
-    let usage_only = choiceless && seen.usage.is_some();
+    let usage_only = count == 0 && seen.usage.is_some();
     let usage = seen.usage.or(usage);
-    Ok(Observed { content, finish, moves, usage, choiceless, usage_only, gave_up, text, intricate, ..seen })
+    Ok(Observed { content, finish, moves, usage, usage_only, gave_up, text, intricate, ..seen })
 }
 
-/// Reads what the members of an answer or a chunk mean, but for its choices: those `choices` has to read, unless they are null.
+/// Reads what the members of an answer or a chunk mean, but for its list of this name: that `read` has to read, unless it is null.
 fn members<'t>(
     data: &'t [u8],
-    mut choices: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
+    list: &str,
+    mut read: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
 ) -> Result<Observed<'t>, Malformed> {
     let text = scan::text(data).map_err(Malformed)?;
     let (mut json, mut seen, mut failed) = (Cursor::new(text), Observed::default(), false);
-    let read = json.object(|json, key| {
+    let all = json.object(|json, key| {
         match key {
-            "choices" => drop(json.maybe(&mut choices)?),
+            _ if key == list => drop(json.maybe(&mut read)?),
             // Whatever else stands there counts nothing.
             "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
             "error" => seen.fault = json.maybe(small)?.and_then(detail),
@@ -81,7 +81,7 @@ fn members<'t>(
         }
         Ok(())
     });
-    read.and_then(|()| json.end()).map_err(|scan::Malformed| why(text))?;
+    all.and_then(|()| json.end()).map_err(|scan::Malformed| why(text))?;
     if failed && seen.fault.is_none() {
         seen.fault = Some(told(data));
     }

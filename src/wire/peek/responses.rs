@@ -1,6 +1,6 @@
 //! Owns looking into OpenAI Responses answers that pass through untouched.
 
-use serde::Deserialize;
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::Value;
 
 use super::{DONE, legible, parsed};
@@ -49,10 +49,13 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
     Ok(seen)
 }
 
-/// What a whole answer means.
+/// What a whole answer means. An object without a list of output and without an error is malformed.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let response: Response = parsed(data)?;
     let fault = response.error.and_then(detail);
+    if fault.is_none() && response.output.is_none() {
+        return Err(Malformed("it has no output".into()));
+    }
     Ok(Observed { usage: response.usage.map(Into::into), fault, finish: true, ..Observed::default() })
 }
 
@@ -67,6 +70,7 @@ struct Event<'a> {
 
 #[derive(Deserialize)]
 struct Response {
+    output: Option<Vec<IgnoredAny>>,
     usage: Option<RawUsage>,
     error: Option<Value>,
 }
@@ -133,5 +137,10 @@ mod tests {
         let failed =
             frame(None, br#"{"type":"response.failed","response":{"error":{"code":"server_error","message":"x"}}}"#);
         assert_eq!(failed.expect("failed").fault.expect("fault").code, "server_error");
+        let none = ["{}", r#"{"stray":1}"#, r#"{"output":null}"#, r#"{"output":"a"}"#];
+        assert!(none.iter().all(|stray| whole(stray.as_bytes()).is_err()));
+        assert!(
+            whole(br#"{"error":"busy"}"#).is_ok_and(|seen| seen.fault.is_some()) && whole(br#"{"output":[]}"#).is_ok()
+        );
     }
 }

@@ -10,42 +10,43 @@ use crate::wire::{
 /// before a word is an error.
 pub fn whole(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     let (mut gave_up, mut others) = (None, false);
-    let seen = listed(data, |json| {
-        match choices::gave_up(json)? {
-            Some(fault) => gave_up = Some(fault),
-            None => others = true,
-        }
-        Ok(())
+    let seen = listed(data, "choices", |json| {
+        json.list(|json| {
+            match choices::gave_up(json)? {
+                Some(fault) => gave_up = Some(fault),
+                None => others = true,
+            }
+            Ok(())
+        })
     })?;
-    if seen.choiceless && seen.fault.is_none() {
+    if gave_up.is_none() && !others && seen.fault.is_none() {
         return Err(Malformed("it has no choices".into()));
     }
     let fault = seen.fault.or_else(|| gave_up.filter(|_| !others));
     Ok(Observed { fault, ..seen })
 }
 
-/// What a whole answer means that is no completion, such as embeddings. Its choices have to be objects; what they say is nobody's
-/// concern here, and they are stepped over as a thousand embeddings are.
-pub fn other(data: &[u8]) -> Result<Observed<'_>, Malformed> {
-    listed(data, |json| if json.begins(b'{') { json.value().map(drop) } else { Err(scan::Malformed) })
+/// What whole embeddings mean. Of a thousand each is stepped over. An object without a list of them and without an error is
+/// malformed; to an empty input an empty one is an answer.
+pub fn embeddings(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    let mut there = false;
+    let seen = listed(data, "data", |json| {
+        there = true;
+        json.list(|json| if json.begins(b'{') { json.value().map(drop) } else { Err(scan::Malformed) })
+    })?;
+    if there || seen.fault.is_some() { Ok(seen) } else { Err(Malformed("it has no embeddings".into())) }
 }
 
-/// What a whole answer means, each of its choices read by `choice`.
+/// What a whole answer means, its list of this name read by `read`.
 fn listed<'t>(
     data: &'t [u8],
-    mut choice: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
+    list: &str,
+    read: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
 ) -> Result<Observed<'t>, Malformed> {
     if data.trim_ascii().is_empty() {
         return Err(Malformed("the body is empty".into()));
     }
-    let mut choiceless = true;
-    let seen = members(data, |json| {
-        json.list(|json| {
-            choiceless = false;
-            choice(json)
-        })
-    })?;
-    Ok(Observed { choiceless, ..seen })
+    members(data, list, read)
 }
 
 #[cfg(test)]
@@ -77,9 +78,12 @@ mod tests {
             assert!(whole(nothing.as_bytes()).is_err(), "{nothing}");
         }
         assert!(whole(b"{\"choices\":[{\"a\":\"\xff\"}]}").is_err());
-        assert_eq!(
-            other(br#"{"data":[],"usage":null,"model":null}"#).map(|seen| (seen.usage, seen.choiceless)),
-            Ok((None, true))
-        );
+        let usage = Some(Usage { input: 3, ..Usage::default() });
+        let vectors = br#"{"data":[{"embedding":[0.5]}],"usage":{"prompt_tokens":3}}"#;
+        assert_eq!(embeddings(vectors), Ok(Observed { usage, ..Observed::default() }));
+        assert!(embeddings(br#"{"data":[]}"#).is_ok() && embeddings(br#"{"error":"busy"}"#).is_ok());
+        for stray in ["", "{}", r#"{"stray":1}"#, r#"{"data":null}"#, r#"{"data":{}}"#, r#"{"data":[1]}"#] {
+            assert!(embeddings(stray.as_bytes()).is_err(), "{stray}");
+        }
     }
 }
