@@ -83,8 +83,8 @@ impl Pool {
 
     /// Keeps a connection whose answer has been read to its end.
     pub(super) fn give_back(&self, mut wire: Wire, opened: Instant) {
-        // It would be read as the next request's answer, and nothing would come on the socket to tell of it.
-        if wire.io.has_decrypted() {
+        // What stands behind it would be read as the next request's answer, and nothing would come on the socket to tell of it.
+        if !wire.buffer.is_empty() || wire.io.has_decrypted() {
             return;
         }
         self.idle.borrow_mut().push(Idle { wire, opened, sweeps: 0 });
@@ -223,15 +223,28 @@ impl AsyncWrite for Io {
 mod tests {
     use super::*;
 
-    #[actix::test]
-    async fn who_wants_a_new_connection_leaves_the_idle_ones_to_others() {
+    async fn taken() -> (Pool, Taken, tokio::net::TcpListener) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
         let place = Place { host: "127.0.0.1".to_owned(), port, secure: false, connect_within: Duration::from_secs(5) };
         let pool = Pool::new(place);
         let first = pool.take(false).await.expect("it listens");
+        (pool, first, listener)
+    }
+
+    #[actix::test]
+    async fn who_wants_a_new_connection_leaves_the_idle_ones_to_others() {
+        let (pool, first, _listener) = taken().await;
         pool.give_back(first.wire, first.opened);
         assert!(!pool.take(true).await.expect("it listens").reused);
         assert!(pool.take(false).await.expect("it listens").reused);
+    }
+
+    #[actix::test]
+    async fn a_connection_on_which_more_came_than_its_answer_is_closed_at_once() {
+        let (pool, mut first, _listener) = taken().await;
+        first.wire.buffer.extend_from_slice(b"HTTP/1.1 200 OK");
+        pool.give_back(first.wire, first.opened);
+        assert!(pool.idle.borrow().is_empty());
     }
 }

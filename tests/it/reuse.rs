@@ -84,6 +84,19 @@ async fn behind_an_answer_that_cannot_be_one_the_connection_is_closed_whatever_m
 }
 
 #[tokio::test]
+async fn what_comes_behind_an_answer_is_nobodys() {
+    let surplus = Answer::says("another's");
+    for (status, first) in [(200, Answer::says("hi")), (400, Answer::json(400, "{}")), (502, Answer::json(500, "no"))] {
+        let first = first.then(surplus.clone()).hang();
+        let one = Upstream::start(move |n, _| if n == 0 { first.clone() } else { Answer::says("hi") }).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;
+        assert_eq!(hear(&proxy, false).await.status, status);
+        assert_eq!(hear(&proxy, false).await, Heard::said("hi", "one"));
+        one.until("the connection to be closed", |seen| seen.abandoned == 1).await;
+    }
+}
+
+#[tokio::test]
 async fn a_good_answer_and_a_refusal_leave_their_connection_to_the_next_request() {
     for stream in WAYS {
         let one = Upstream::start(move |n, _| match n {
