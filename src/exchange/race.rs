@@ -8,6 +8,8 @@ use std::{
     task::Poll,
 };
 
+use futures_util::FutureExt;
+
 use super::{
     Exchange,
     acquire::ends_the_request,
@@ -88,7 +90,7 @@ impl Exchange {
             if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.signs.slow.get()).await {
                 return ended;
             }
-            let Some(grant) = self.another(runner.id).await else {
+            let Some(grant) = self.another(runner.id) else {
                 return runner.ending.await;
             };
             let id = grant.target.handle.id;
@@ -123,14 +125,15 @@ impl Exchange {
         }
     }
 
-    /// Another backend beside a slow one, if one is free and the budget allows it.
-    async fn another(&mut self, slow: u64) -> Option<Grant> {
+    /// Another backend beside a slow one, if one is free and the budget allows it. A router that is being rebuilt is not waited
+    /// for: the slow one's answer may come meanwhile.
+    fn another(&mut self, slow: u64) -> Option<Grant> {
         if self.attempts >= self.most() || self.spent().is_some() {
             return None;
         }
         let extra = Extra::of(&self.worker.hedges)?;
         self.tried.push(slow);
-        let grant = self.assign().await.ok().and_then(Result::ok);
+        let grant = self.assign().now_or_never().and_then(|answer| answer.ok()?.ok());
         self.tried.retain(|id| *id != slow);
         let grant = grant?;
         self.attempts += 1;

@@ -1,5 +1,7 @@
 //! Actors that are killed on purpose: they come back, under the same address, and nobody else notices.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use crate::support::{
@@ -140,6 +142,28 @@ async fn a_killed_router_comes_back_and_streams_under_way_go_on() {
     gate.open_for_all();
     let (rest, end) = client.rest().await;
     assert!(sse::is_done(&rest) && end == End::Clean);
+}
+
+#[tokio::test]
+async fn who_is_slow_while_its_router_is_away_does_not_wait_for_that_to_be_asked_beside_another() {
+    let slow = Upstream::always(Answer::new().work(Duration::from_millis(300)).then(Answer::says("late"))).await;
+    let peer = Upstream::saying("hi").await;
+    let settings = Settings::bad_and_peer(&slow, &peer)
+        .set("server", "chaos = true")
+        .set("failover", "hedge_budget = 1.0")
+        .set("backends.bad", "first_token_soft = \"50ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let crash = async || assert_eq!(proxy.post("/admin/chaos/router").await.status(), 200);
+    for _ in 0..8 {
+        crash().await;
+    }
+    let mut client = proxy.begin(HELLO).await;
+    // The one worker takes connections in turn: once it has answered this, the request is in the mailbox.
+    assert_eq!(proxy.get("/livez").await.status(), 200);
+    // It comes back from its ninth after a second at least.
+    crash().await;
+    let reply = client.reply().await;
+    assert_eq!((reply.status(), reply.backend(), reply.header("x-greenroom-attempts")), (200, "bad", "1"), "{reply:?}");
 }
 
 #[tokio::test]
