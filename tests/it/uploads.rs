@@ -11,9 +11,13 @@ use tokio::{
 
 use crate::support::{
     client::{Ask, Connection},
+    heard::{WAYS, hello},
     proxy::{HELLO, Proxy},
+    script::{Answer, completion},
     settings::{Settings, TOKEN},
+    sse,
     upstream::Upstream,
+    within,
 };
 
 /// More than sockets hold.
@@ -168,4 +172,28 @@ async fn a_request_that_is_still_being_sent_when_the_time_to_stop_is_over_is_tol
     assert_eq!(head.status(), 503);
     proxy.logged(&["greenroom::request", "status=503"]).await;
     assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn who_sends_too_much_ahead_has_its_answers_so_far_and_an_orderly_end() {
+    for stream in WAYS {
+        let begun = if stream { Answer::stream().chunk(sse::text("a")) } else { Answer::new() };
+        let one = Upstream::start(move |n, _| if n == 0 { Answer::says("hi") } else { begun.clone().hang() }).await;
+        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let ask = |body: &str| Ask::chat(body).bearer(TOKEN).bytes();
+        let (mut read, mut write) = TcpStream::connect(proxy.addr).await.expect("it listens").into_split();
+        write.write_all(&[ask(HELLO), ask(hello(stream))].concat()).await.expect("it reads");
+        one.until("the second", |seen| seen.requests.len() == 2).await;
+        let ahead = ask(&large());
+        let sending = tokio::spawn(async move {
+            // It may be told by a reset that nobody reads on.
+            let _ = write.write_all(&ahead).await;
+            write
+        });
+        let mut heard = Vec::new();
+        within("the end", read.read_to_end(&mut heard)).await.expect("in order");
+        assert!(String::from_utf8_lossy(&heard).contains(&completion("hi")), "{stream}");
+        one.until("the second to be let go", |seen| seen.abandoned == 1).await;
+        sending.abort();
+    }
 }

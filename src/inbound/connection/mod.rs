@@ -134,6 +134,10 @@ impl Door {
             };
             is_first = false;
             if self.answer(&mut intake, &mut head).await.is_err() {
+                if intake.is_full() {
+                    // It has not left, but sent too much ahead. Reset, it might lose the answers that it has so far.
+                    leave(&mut intake, true, Manner::default(), &self.closing).await;
+                }
                 break;
             }
         }

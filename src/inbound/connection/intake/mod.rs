@@ -201,9 +201,14 @@ impl Intake {
         Ok(())
     }
 
+    /// More has been sent ahead than is kept.
+    pub(super) fn is_full(&self) -> bool {
+        self.input.len() >= AHEAD
+    }
+
     /// Ready when the client has left; what it sends ahead is kept for later.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        while self.input.len() < AHEAD {
+        while !self.is_full() {
             match ready!(self.poll_fill(cx)) {
                 Ok(1..) => {}
                 Ok(0) | Err(_) => break,
