@@ -23,9 +23,10 @@ pub struct Stay {
 impl Stay {
     /// Has a request let in, or told which limit keeps it out.
     pub fn begin(allowance: &Arc<Allowance>, request: &Request) -> Result<Self, Refused> {
+        let answer = || request.envelope.max_tokens.map_or(0, |each| each.saturating_mul(request.choices().into()));
         // No model answers what counts tokens.
-        let need = (request.surface != Surface::CountTokens)
-            .then(|| Need { prompt: request.prompt_tokens, answer: request.envelope.max_tokens.unwrap_or(0) });
+        let need =
+            (request.surface != Surface::CountTokens).then(|| Need { prompt: request.prompt_tokens, answer: answer() });
         let aside = allowance.admit(need, clock::now())?;
         let aside = need.map(|_| aside);
         Ok(Self { allowance: allowance.clone(), telling: request.telling.clone(), aside })

@@ -63,11 +63,11 @@ async fn tokens_are_set_aside_when_a_request_comes_and_settled_when_its_answer_e
     let upstream = Upstream::start(move |_, ask| if ask.wants_stream() { stream.clone() } else { using(20, 5) }).await;
     let proxy = stage(&upstream, 1000).await;
     let mut used = 0;
-    for name in ["max_tokens", "max_completion_tokens"] {
-        let body = with(HELLO_STREAM, &format!("\"{name}\":300"));
+    for members in ["\"max_tokens\":300", "\"max_completion_tokens\":300", "\"max_tokens\":100,\"n\":3"] {
+        let body = with(HELLO_STREAM, members);
         let mut client = Connection::open(proxy.addr).await;
         client.send(&Ask::chat(&*body).bearer(TOKEN)).await;
-        assert_eq!(left(&client.head().await), 1000 - used - body.len() as u64 / 4 - 300, "{name}");
+        assert_eq!(left(&client.head().await), 1000 - used - body.len() as u64 / 4 - 300, "{members}");
         gate.open();
         assert!(sse::is_done(&client.rest().await.0));
         used += 10 + 25;
