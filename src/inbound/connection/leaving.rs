@@ -1,35 +1,26 @@
 //! Owns how a client's connection ends: in order once its client has had all of the answer, or broken off.
 
-use std::{future::poll_fn, io, time::Duration};
+use std::{future::poll_fn, io, pin::Pin, time::Duration};
 
-use tokio::{io::AsyncWriteExt, time::timeout};
-
-use super::{
-    closing::Closing,
-    intake::Intake,
-    output::{Manner, TAKE},
+use tokio::{
+    io::{AsyncWrite, AsyncWriteExt},
+    time::timeout,
 };
-use crate::turn::Socket;
+
+use super::{intake::Intake, output::Manner, taking::taken};
 
 /// Time a client has to take its leave.
 pub(super) const LEAVE: Duration = Duration::from_secs(1);
 
 /// Waits until the kernel has taken over what is held for a client, as long as that takes something of it within its time. A
 /// connection closed before loses the end of the answer.
-pub(super) async fn handed_over(socket: &mut Socket) -> io::Result<()> {
-    loop {
-        let held = socket.held();
-        match timeout(TAKE, socket.flush()).await {
-            Ok(done) => return done,
-            Err(_) if socket.held() < held => {}
-            Err(late) => return Err(late.into()),
-        }
-    }
+pub(super) async fn handed_over(intake: &mut Intake) -> io::Result<()> {
+    taken(intake, |socket, cx| Pin::new(socket).poll_flush(cx)).await
 }
 
 /// Closes a connection behind its last answer; `unread`: something of the request has not been read.
-pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner, closing: &Closing) {
-    if handed_over(&mut intake.socket).await.is_err() {
+pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner) {
+    if handed_over(intake).await.is_err() {
         // Without chunks an orderly end would make what has gone out the whole answer.
         if manner.old {
             intake.socket.reset_at_end();
@@ -37,7 +28,7 @@ pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner, clo
         return;
     }
     if intake.socket.shutdown().await.is_ok() && unread {
-        intake.drain(closing).await;
+        intake.drain().await;
     }
 }
 
@@ -54,13 +45,16 @@ pub(super) async fn break_off(intake: &mut Intake, manner: Manner) {
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use tokio::{
         io::AsyncReadExt,
         net::{TcpListener, TcpStream},
         time::{Instant, pause, sleep},
     };
 
-    use super::*;
+    use super::{super::taking::TAKE, *};
+    use crate::turn::Socket;
 
     /// More than the kernel takes over from one who writes to nobody.
     const LARGE: usize = 64 << 20;
@@ -68,7 +62,7 @@ mod tests {
     async fn held_for_a_client() -> (TcpStream, Intake) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0));
+        let intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0), Rc::default());
         intake.socket.hold(|out| out.resize(LARGE, b'x'));
         pause();
         (client, intake)
@@ -78,7 +72,7 @@ mod tests {
     async fn a_client_that_reads_slowly_has_the_end_of_its_answer_before_the_connection_ends() {
         let (mut client, mut intake) = held_for_a_client().await;
         let began = Instant::now();
-        let leaving = async move { leave(&mut intake, false, Manner::default(), &Closing::default()).await };
+        let leaving = async move { leave(&mut intake, false, Manner::default()).await };
         let take = async {
             let (mut some, mut had) = (vec![0; LARGE / 16], 0);
             loop {
@@ -100,8 +94,8 @@ mod tests {
         for old in [true, false] {
             let (mut client, mut intake) = held_for_a_client().await;
             let began = Instant::now();
-            let (manner, closing) = (Manner { old, ..Manner::default() }, Closing::default());
-            timeout(99 * TAKE, leave(&mut intake, false, manner, &closing)).await.expect("it comes to an end");
+            let manner = Manner { old, ..Manner::default() };
+            timeout(99 * TAKE, leave(&mut intake, false, manner)).await.expect("it comes to an end");
             // Once more than its time, if the kernel has taken something at first.
             assert!((TAKE..3 * TAKE).contains(&began.elapsed()), "{:?}", began.elapsed());
             drop(intake);

@@ -11,6 +11,7 @@ mod head;
 mod intake;
 mod leaving;
 mod output;
+mod taking;
 
 use std::{
     cell::Cell,
@@ -106,14 +107,14 @@ impl Door {
             log::debug!("nodelay not set: {error}");
         }
         let entry = poll_fn(|cx| Poll::Ready(self.closing.enter(cx.waker()))).await;
-        let mut intake = Intake::new(Socket::new(io));
+        let mut intake = Intake::new(Socket::new(io), self.closing.clone());
         let mut is_first = true;
         loop {
-            let mut head = match intake.head(&self.closing, is_first).await {
+            let mut head = match intake.head(is_first).await {
                 Begun::Head(head) => head,
                 Begun::Over => {
                     // Its time began when the last answer was written, whose end the client may still be taking.
-                    if intake.socket.is_drained() || handed_over(&mut intake.socket).await.is_err() {
+                    if intake.socket.is_drained() || handed_over(&mut intake).await.is_err() {
                         break;
                     }
                     intake.allow(Instant::now(), self.keep_alive);
@@ -136,7 +137,7 @@ impl Door {
             if self.answer(&mut intake, &mut head).await.is_err() {
                 if intake.is_full() {
                     // It has not left, but sent too much ahead. Reset, it might lose the answers that it has so far.
-                    leave(&mut intake, true, Manner::default(), &self.closing).await;
+                    leave(&mut intake, true, Manner::default()).await;
                 }
                 break;
             }
@@ -163,7 +164,7 @@ impl Door {
         let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
         let sent = self.send(intake, reply, manner).await?;
         if close {
-            leave(intake, unread, manner, &self.closing).await;
+            leave(intake, unread, manner).await;
             return Err(());
         }
         intake.allow(sent, self.keep_alive);
@@ -175,7 +176,7 @@ impl Door {
         let now = reply.at.unwrap_or_else(Instant::now);
         let body = std::mem::replace(&mut reply.body, Body::Whole(Bytes::new()));
         match body {
-            Body::Whole(body) => output::whole(&mut intake.socket, &reply, &body, manner, now).await.map_err(|_| ()),
+            Body::Whole(body) => output::whole(intake, &reply, &body, manner, now).await.map_err(|_| ()),
             Body::Stream(mut play) => {
                 intake.rest();
                 let streamed = output::stream(intake, &reply, |cx| play.poll_piece(cx), manner, now).await;
@@ -266,7 +267,7 @@ impl Door {
         let reply = Asker::stranger(&ids::new_id(), Surface::Chat, clock::now()).refuse(self, error, None);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
-            leave(intake, true, manner, &self.closing).await;
+            leave(intake, true, manner).await;
         }
     }
 }

@@ -10,22 +10,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{
-    io::{AsyncWrite, AsyncWriteExt},
-    time::{Instant, timeout},
-};
+use tokio::{io::AsyncWrite, time::Instant};
 
 use super::{
     chunked::{chunk, last},
     intake::Intake,
+    taking::{poll_stuck, taken},
 };
 use crate::{
     exchange::{reply::Reply, stage::Piece},
-    turn::{INLINE, Socket},
+    turn::INLINE,
 };
-
-/// Time within which a client has to take something of what waits for it; what nginx allows, too (`send_timeout`).
-pub(super) const TAKE: Duration = Duration::from_secs(60);
 
 /// How a body is framed, and what becomes of the connection.
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,19 +77,19 @@ fn date(now: Instant, out: &mut Vec<u8>) {
 
 /// Writes an answer in one piece; tells when that was done.
 pub(super) async fn whole(
-    socket: &mut Socket,
+    intake: &mut Intake,
     reply: &Reply,
     body: &Bytes,
     manner: Manner,
     now: Instant,
 ) -> io::Result<Instant> {
-    if !socket.is_drained() {
-        timeout(TAKE, poll_fn(|cx| socket.poll_room(cx))).await??;
+    if !intake.socket.is_drained() {
+        taken(intake, |socket, cx| socket.poll_room(cx)).await?;
     }
     let length = Some(body.len());
     let body: &[u8] = if manner.head_only { &[] } else { body };
     let inline = body.len() <= INLINE;
-    socket.hold(|out| {
+    intake.socket.hold(|out| {
         head(reply, length, manner, now, out);
         if inline {
             out.extend_from_slice(body);
@@ -105,7 +100,7 @@ pub(super) async fn whole(
     }
     let mut rest = body;
     while !rest.is_empty() {
-        match timeout(TAKE, AsyncWriteExt::write(socket, rest)).await?? {
+        match taken(intake, |socket, cx| Pin::new(socket).poll_write(cx, rest)).await? {
             0 => return Err(io::ErrorKind::WriteZero.into()),
             n => rest = &rest[n..],
         }
@@ -123,7 +118,6 @@ pub(super) async fn stream(
     now: Instant,
 ) -> Result<(), ()> {
     intake.socket.hold(|out| head(reply, None, manner, now, out));
-    // What is held for a client while it is too much.
     let mut full = None;
     loop {
         let next = poll_fn(|cx| {
@@ -140,17 +134,8 @@ pub(super) async fn stream(
                     poll_piece(cx)
                 }
                 Poll::Ready(Err(_)) => return Poll::Ready(None),
-                Poll::Pending => {
-                    // Once when it begins to be full, and whenever the time is up.
-                    while full.is_none() || intake.late.poll(cx).is_ready() {
-                        let held = intake.socket.held();
-                        if full.replace(held).is_some_and(|before| held >= before) {
-                            return Poll::Ready(None);
-                        }
-                        intake.allow(Instant::now(), TAKE);
-                    }
-                    Poll::Pending
-                }
+                Poll::Pending if poll_stuck(&mut full, intake, cx).is_ready() => return Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
             };
             match next {
                 Poll::Ready(piece) => Poll::Ready(Some(piece)),
@@ -178,63 +163,74 @@ pub(super) async fn stream(
 
 #[cfg(test)]
 mod tests {
+    use std::rc::Rc;
+
     use actix_web::http::StatusCode;
     use tokio::{
-        io::AsyncReadExt,
+        io::{AsyncReadExt, AsyncWriteExt},
         net::{TcpListener, TcpStream},
-        time::pause,
+        time::{pause, resume},
     };
 
-    use super::*;
-    use crate::exchange::reply::Body;
+    use super::{
+        super::taking::{TAKE, TAKE_AT_LAST},
+        *,
+    };
+    use crate::{exchange::reply::Body, turn::Socket};
 
     /// A client and the other end of its connection; from then on time goes by only where somebody waits.
-    async fn connected() -> (TcpStream, Socket) {
+    async fn connected() -> (TcpStream, Intake) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
         let socket = Socket::new(listener.accept().await.expect("a client").0);
         pause();
-        (client, socket)
+        (client, Intake::new(socket, Rc::default()))
     }
 
     #[actix::test]
     async fn a_client_that_takes_nothing_is_given_up_after_its_time() {
-        let (client, mut socket) = connected().await;
+        let (client, mut intake) = connected().await;
         let now = Instant::now();
         let body = Bytes::from(vec![b'x'; 64 << 20]);
         let reply =
             Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(body.clone()), at: None, stay: None };
-        let written = whole(&mut socket, &reply, &body, Manner::default(), now).await;
+        let written = whole(&mut intake, &reply, &body, Manner::default(), now).await;
         assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
         drop(client);
     }
 
     #[actix::test]
-    async fn a_client_that_takes_nothing_of_a_stream_is_given_up_after_its_time() {
-        let (client, socket) = connected().await;
-        let mut intake = Intake::new(socket);
-        let now = Instant::now();
-        let piece = Bytes::from(vec![b'x'; 64 << 10]);
-        let mut given = 0;
-        let reply =
-            Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None, stay: None };
-        let pieces = |_: &mut Context<'_>| {
-            given += piece.len();
-            Poll::Ready(Piece::Bytes(piece.clone()))
-        };
-        let streamed = stream(&mut intake, &reply, pieces, Manner::default(), now).await;
-        assert_eq!(streamed, Err(()));
-        assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
-        // What the kernel holds for a client that does not read, and no more of the backend's.
-        assert!(given < 64 << 20, "{given}");
-        drop(client);
+    async fn a_client_that_takes_nothing_of_a_stream_is_given_up_after_its_time_which_is_short_while_greenroom_stops() {
+        for (stops, after) in [(2 * TAKE, TAKE), (TAKE / 3, TAKE / 3 + TAKE_AT_LAST)] {
+            let (client, mut intake) = connected().await;
+            let (now, closing) = (Instant::now(), intake.closing.clone());
+            let piece = Bytes::from(vec![b'x'; 64 << 10]);
+            let mut given = 0;
+            let (status, body) = (StatusCode::OK, Body::Whole(Bytes::new()));
+            let reply = Reply { status, lines: Vec::new(), body, at: None, stay: None };
+            let pieces = |_: &mut Context<'_>| {
+                given += piece.len();
+                Poll::Ready(Piece::Bytes(piece.clone()))
+            };
+            let streaming = stream(&mut intake, &reply, pieces, Manner::default(), now);
+            let stopping = async {
+                tokio::time::sleep(stops).await;
+                closing.close();
+                std::future::pending::<()>().await;
+            };
+            tokio::select! { streamed = streaming => assert_eq!(streamed, Err(())), () = stopping => {} }
+            assert!(now.elapsed().abs_diff(after) < Duration::from_millis(50), "{:?}", now.elapsed());
+            // What the kernel holds for a client that does not read, and no more of the backend's.
+            assert!(given < 64 << 20, "{given}");
+            drop(client);
+            resume();
+        }
     }
 
     #[actix::test]
     async fn a_client_that_takes_a_long_piece_slowly_gets_it_whole() {
-        let (mut client, socket) = connected().await;
-        let mut intake = Intake::new(socket);
+        let (mut client, mut intake) = connected().await;
         let mut pieces = [Piece::End(Bytes::new()), Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
         let reply =
             Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None, stay: None };

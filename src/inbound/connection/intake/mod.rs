@@ -8,6 +8,7 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    rc::Rc,
     task::{Context, Poll, ready},
     time::Duration,
 };
@@ -54,6 +55,8 @@ pub(super) struct Intake {
     pub(super) late: Timer,
     /// Whose requests came over it.
     pub(super) known: Known,
+    /// Tells whether Greenroom stops.
+    pub(super) closing: Rc<Closing>,
 }
 
 /// What came of waiting for a request.
@@ -67,8 +70,9 @@ pub(super) enum Begun {
 }
 
 impl Intake {
-    pub(super) fn new(socket: Socket) -> Self {
-        Self { socket, input: BytesMut::new(), late: Timer::new(Instant::now() + HEAD), known: Known::default() }
+    pub(super) fn new(socket: Socket, closing: Rc<Closing>) -> Self {
+        let late = Timer::new(Instant::now() + HEAD);
+        Self { socket, input: BytesMut::new(), late, known: Known::default(), closing }
     }
 
     /// From now on so much time is left.
@@ -99,12 +103,12 @@ impl Intake {
     }
 
     /// The next request's head.
-    pub(super) async fn head(&mut self, closing: &Closing, mut begun: bool) -> Begun {
+    pub(super) async fn head(&mut self, mut begun: bool) -> Begun {
         let mut seen = 0;
         poll_fn(|cx| {
             loop {
                 if self.is_blank() {
-                    if closing.is_closed() {
+                    if self.closing.is_closed() {
                         return Poll::Ready(Begun::Over);
                     }
                 } else {
@@ -223,7 +227,7 @@ impl Intake {
     }
 
     /// Takes in and drops what still comes: a connection closed before that is reset, and its client may not see the answer.
-    pub(super) async fn drain(&mut self, closing: &Closing) {
+    pub(super) async fn drain(&mut self) {
         let now = Instant::now();
         let (end, mut stopping) = (now + LINGER_IN_ALL, false);
         self.allow(now, LINGER);
@@ -231,7 +235,7 @@ impl Intake {
             loop {
                 self.input.clear();
                 // While Greenroom stops nobody waits for those who linger.
-                if closing.is_closed() && !std::mem::replace(&mut stopping, true) {
+                if self.closing.is_closed() && !std::mem::replace(&mut stopping, true) {
                     self.allow(Instant::now(), LEAVE);
                 }
                 match self.poll_fill(cx) {

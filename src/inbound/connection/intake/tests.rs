@@ -12,7 +12,7 @@ async fn pair() -> (TcpStream, Intake) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
     let (server, _) = listener.accept().await.expect("a client");
-    (client, Intake::new(Socket::new(server)))
+    (client, Intake::new(Socket::new(server), Rc::default()))
 }
 
 /// What comes of a client that sends `bytes` and then nothing, and how long that took. The clock runs ahead while nothing
@@ -26,7 +26,7 @@ async fn after(bytes: &[u8], begun: bool) -> (Begun, Duration) {
     pause();
     let now = Instant::now();
     intake.allow(now, if begun { HEAD } else { Duration::from_secs(75) });
-    let came = intake.head(&Closing::default(), begun).await;
+    let came = intake.head(begun).await;
     let took = now.elapsed();
     resume();
     (came, took)
@@ -90,15 +90,18 @@ async fn a_body_that_comes_byte_by_byte_has_one_time_for_all_of_it() {
 }
 
 /// How long a client is heard out that sends a byte after each of these pauses, and then nothing.
-async fn heard_out(closing: &Closing, pauses: impl IntoIterator<Item = Duration>) -> Duration {
+async fn heard_out(stops: bool, pauses: impl IntoIterator<Item = Duration>) -> Duration {
     let (mut client, mut intake) = pair().await;
+    if stops {
+        intake.closing.close();
+    }
     pause();
     let now = Instant::now();
     let dripping = async {
         drip(&mut client, pauses).await;
         std::future::pending::<()>().await;
     };
-    tokio::select! { () = intake.drain(closing) => {}, () = dripping => {} }
+    tokio::select! { () = intake.drain() => {}, () = dripping => {} }
     let took = now.elapsed();
     resume();
     took
@@ -106,15 +109,14 @@ async fn heard_out(closing: &Closing, pauses: impl IntoIterator<Item = Duration>
 
 #[tokio::test]
 async fn who_still_sends_what_nobody_reads_is_heard_out_up_to_a_pause_and_an_end() {
-    let (closing, second) = (Closing::default(), Duration::from_secs(1));
+    let second = Duration::from_secs(1);
     for (pauses, took) in
         [(vec![], LINGER), (vec![4 * second; 2], 8 * second + LINGER), (vec![2 * second; 40], LINGER_IN_ALL)]
     {
-        let heard = heard_out(&closing, pauses.clone()).await;
+        let heard = heard_out(false, pauses.clone()).await;
         assert!(heard.abs_diff(took) < Duration::from_millis(5), "{pauses:?} {heard:?}");
     }
-    closing.close();
-    let heard = heard_out(&closing, vec![second / 4; 40]).await;
+    let heard = heard_out(true, vec![second / 4; 40]).await;
     assert!(heard.abs_diff(LEAVE) < Duration::from_millis(5), "{heard:?}");
 }
 
@@ -146,7 +148,7 @@ async fn what_follows_a_body_is_kept_for_the_next_request() {
     client.write_all(b"abcGET /x HTTP/1.1\r\nhost: h\r\n\r\n").await.expect("it reads");
     let until = Instant::now() + PIECE;
     assert_eq!(intake.body(&mut Framing::Length(3), 10, until).await, Ok(Bytes::from_static(b"abc")));
-    let Begun::Head(head) = intake.head(&Closing::default(), false).await else { panic!("no head") };
+    let Begun::Head(head) = intake.head(false).await else { panic!("no head") };
     assert_eq!(head.path(), "/x");
 }
 
@@ -169,7 +171,7 @@ async fn a_large_body_takes_a_buffer_of_its_size_of_which_the_connection_keeps_n
         let held = body.try_into_mut().expect("nobody else has it").capacity();
         assert!((length..=length + ROOM).contains(&held), "{held}");
     }
-    let Begun::Head(head) = intake.head(&Closing::default(), false).await else { panic!("no head") };
+    let Begun::Head(head) = intake.head(false).await else { panic!("no head") };
     assert_eq!(head.path(), "/x");
 }
 
