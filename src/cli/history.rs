@@ -31,9 +31,9 @@ pub(super) struct History {
     /// End, in the same forms; now, if left out
     #[arg(long)]
     to: Option<String>,
-    /// Length of one step
-    #[arg(long, default_value = "1m")]
-    step: String,
+    /// Length of one step; if left out a minute, or in the plot as long as a bar takes
+    #[arg(long)]
+    step: Option<String>,
     /// Print CSV
     #[arg(long, conflicts_with = "json")]
     csv: bool,
@@ -55,25 +55,27 @@ const COLUMNS: [&str; 10] =
 pub(super) fn run(history: &History) -> ExitCode {
     run_work(async {
         let client = Client::new(&history.server, Lang::En);
-        let ask = async |from: &str, to: Option<&str>, step: &str| {
-            let mut query = format!("from={}&step={}", escaped(from), escaped(step));
-            let narrower = [("to", to), ("backend", history.backend.as_deref()), ("model", history.model.as_deref())];
-            for (name, value) in narrower {
+        let ask = async |from: &str, to: Option<&str>, step: Option<&str>| {
+            let mut query = format!("from={}", escaped(from));
+            let (backend, model) = (history.backend.as_deref(), history.model.as_deref());
+            for (name, value) in [("to", to), ("step", step), ("backend", backend), ("model", model)] {
                 if let Some(value) = value {
                     query.extend(["&", name, "=", &escaped(value)]);
                 }
             }
             client.admin(Method::GET, &format!("/admin/history?{query}")).await
         };
-        let answer = ask(&history.from, history.to.as_deref(), &history.step).await?;
+        let steps = async || ask(&history.from, history.to.as_deref(), history.step.as_deref()).await;
         if history.json {
-            say(format_args!("{answer:#}"));
+            say(format_args!("{:#}", steps().await?));
         } else if history.csv {
-            say(csv(&answer).trim_end());
+            say(csv(&steps().await?).trim_end());
         } else {
             // Medians do not add up: that of all steps is that of one as long as all.
-            let (from, to) = (cell(&answer["from"]), cell(&answer["to"]));
-            let whole = ask(&from, Some(&to), LONGEST).await?;
+            let whole = ask(&history.from, history.to.as_deref(), Some(LONGEST)).await?;
+            let (from, to) = (cell(&whole["from"]), cell(&whole["to"]));
+            let step = history.step.clone().unwrap_or_else(|| format!("{}s", bar(&whole)));
+            let answer = ask(&from, Some(&to), Some(&step)).await?;
             say(overview(&answer, &whole).trim_end());
         }
         Ok(ExitCode::SUCCESS)
@@ -106,12 +108,20 @@ fn csv(answer: &Value) -> String {
     out
 }
 
+/// A moment, seconds since the epoch.
+fn at(moment: &Value) -> Option<u64> {
+    let moment = humantime::parse_rfc3339(moment.as_str()?).ok()?;
+    moment.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
+}
+
+/// Seconds that a bar stands for, where the time of an answer fills a line.
+fn bar(answer: &Value) -> u64 {
+    let time = at(&answer["to"]).zip(at(&answer["from"])).map_or(0, |(to, from)| to.saturating_sub(from));
+    time.div_ceil(BARS).max(1)
+}
+
 /// Attempts from the first step to the last, as bars; a blank where there were none.
 fn plot(answer: &Value, points: &[&Value]) -> String {
-    let at = |moment: &Value| {
-        let moment = humantime::parse_rfc3339(moment.as_str()?).ok()?;
-        moment.duration_since(UNIX_EPOCH).ok().map(|since| since.as_secs())
-    };
     let (Some(from), Some(to)) = (at(&answer["from"]), at(&answer["to"])) else { return String::new() };
     let step = answer["step_s"].as_u64().unwrap_or(1).max(1);
     // Several steps to a bar, where there are more than a line takes.

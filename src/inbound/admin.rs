@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{answer, auth, header, refused, request_id, shared, worker};
+use super::{auth, header, request_id, shared, worker};
 use crate::{
     error::{Class, Error},
     router,
@@ -213,16 +213,9 @@ pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-pub(super) async fn reply(
-    request: &HttpRequest,
-    work: impl Future<Output = Result<serde_json::Value, Error>>,
-) -> HttpResponse {
-    // Before the work: behind a reload the caller may be a stranger, whose id is not taken over.
-    let mut answer = answer(request, StatusCode::OK);
-    match work.await {
-        Ok(value) => answer.content_type("application/json").body(format!("{value:#}\n")),
-        Err(error) => refused(request, &error),
-    }
+/// An answer laid out for people.
+async fn reply(request: &HttpRequest, work: impl Future<Output = Result<Value, Error>>) -> HttpResponse {
+    super::json(request, async { Ok(format!("{:#}\n", work.await?)) }).await
 }
 
 pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {

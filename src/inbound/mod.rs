@@ -25,8 +25,8 @@ use std::{
 
 use actix::Addr;
 use actix_web::{
-    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, guard,
-    http::StatusCode, web,
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder,
+    body::MessageBody, guard, http::StatusCode, web,
 };
 use tokio::sync::Notify;
 
@@ -266,6 +266,19 @@ fn answer(request: &HttpRequest, status: StatusCode) -> HttpResponseBuilder {
     let mut answer = HttpResponse::build(status);
     answer.insert_header((REQUEST_ID, &*request_id(request)));
     answer
+}
+
+/// JSON, once the work for it is done, or an error, as the framework's answer.
+async fn json<B>(request: &HttpRequest, work: impl Future<Output = Result<B, Error>>) -> HttpResponse
+where
+    B: MessageBody + 'static,
+{
+    // Before the work: behind a reload the caller may be a stranger, whose id is not taken over.
+    let mut answer = answer(request, StatusCode::OK);
+    match work.await {
+        Ok(body) => answer.content_type("application/json").body(body),
+        Err(error) => refused(request, &error),
+    }
 }
 
 /// An error, as the framework's answer.

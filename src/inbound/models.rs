@@ -1,9 +1,9 @@
 //! Owns `GET /v1/models`: the models in the settings that the user may use; no backend is asked.
 
-use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
-use super::{auth, header, refused, shared};
+use super::{auth, header, shared};
 use crate::{
     clock,
     error::Error,
@@ -12,34 +12,29 @@ use crate::{
 
 /// All models of the user.
 pub(super) async fn list(request: HttpRequest) -> HttpResponse {
-    let table = shared(&request).table();
-    let user = match auth::user(header(&request), &table) {
-        Ok(user) => user,
-        Err(error) => return refused(&request, &error),
-    };
-    let mut routes: Vec<_> = table.routes.values().filter(|route| route.is_open_to(&user)).collect();
-    routes.sort_by_key(|route| route.model.clone());
-    let (first, last) = (routes.first().map(|route| &*route.model), routes.last().map(|route| &*route.model));
-    let mut list = json!({"object": "list", "has_more": false, "first_id": first, "last_id": last});
-    list["data"] = routes.into_iter().map(|route| card(route, &table)).collect();
-    answer(&request, &list)
+    super::json(&request, async {
+        let table = shared(&request).table();
+        let user = auth::user(header(&request), &table)?;
+        let mut routes: Vec<_> = table.routes.values().filter(|route| route.is_open_to(&user)).collect();
+        routes.sort_by_key(|route| route.model.clone());
+        let (first, last) = (routes.first().map(|route| &*route.model), routes.last().map(|route| &*route.model));
+        let mut list = json!({"object": "list", "has_more": false, "first_id": first, "last_id": last});
+        list["data"] = routes.into_iter().map(|route| card(route, &table)).collect();
+        Ok(list.to_string())
+    })
+    .await
 }
 
 /// One of them.
 pub(super) async fn one(request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    let table = shared(&request).table();
-    let found = auth::user(header(&request), &table).and_then(|user| {
+    super::json(&request, async {
+        let table = shared(&request).table();
+        let user = auth::user(header(&request), &table)?;
         let route = table.routes.get(&*id).filter(|route| route.is_open_to(&user));
-        route.map(|route| card(route, &table)).ok_or_else(|| Error::ModelNotFound(id.into_inner()))
-    });
-    match found {
-        Ok(card) => answer(&request, &card),
-        Err(error) => refused(&request, &error),
-    }
-}
-
-fn answer(request: &HttpRequest, value: &Value) -> HttpResponse {
-    super::answer(request, StatusCode::OK).content_type("application/json").body(value.to_string())
+        let card = route.map(|route| card(route, &table));
+        card.map(|card| card.to_string()).ok_or_else(|| Error::ModelNotFound(id.into_inner()))
+    })
+    .await
 }
 
 /// A model as the SDKs of OpenAI and of Anthropic know one: `object`, `created` and `owned_by` are the former's, `type`,

@@ -5,7 +5,7 @@ use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 
 use super::{
-    messages::Ask,
+    messages::{Ask, Untold},
     tally::{Key, Tally},
 };
 use crate::{
@@ -19,6 +19,19 @@ use crate::{
     settings::{Money, NO_BACKEND},
     telemetry::story::{CANCELLED, LET_GO, SUCCESS},
 };
+
+/// Most points of one answer, at some 700 bytes each: a day of a hundred backends' models by five minutes. What goes out at once
+/// is in memory as a whole.
+pub const POINTS: usize = 30_000;
+
+/// An answer as it goes out.
+#[derive(Debug, Clone)]
+pub struct Told {
+    /// Itself, as JSON.
+    pub json: Vec<u8>,
+    /// Nothing happened.
+    pub is_empty: bool,
+}
 
 /// The answer to a question about history.
 #[derive(Debug, Clone, Serialize)]
@@ -37,6 +50,15 @@ pub struct Answer {
     pub points: Vec<Point>,
     /// Gate changes and restarts, oldest first.
     pub events: Vec<Event>,
+}
+
+impl Answer {
+    pub(super) fn told(&self) -> Told {
+        // Plain numbers and words always serialise.
+        let mut json = serde_json::to_vec(self).unwrap_or_default();
+        json.push(b'\n');
+        Told { json, is_empty: self.points.is_empty() && self.events.is_empty() }
+    }
 }
 
 /// One model on one backend over one step.
@@ -140,11 +162,12 @@ impl<'a> Gathering<'a> {
         Self { ask, points: BTreeMap::new() }
     }
 
-    pub(super) fn add(&mut self, key: Key, tally: &Tally) {
+    pub(super) fn add(&mut self, key: Key, tally: &Tally) -> Result<(), Untold> {
         let at = self.ask.from + (key.at - self.ask.from).div_euclid(self.ask.step) * self.ask.step;
         let (sum, routes) = self.points.entry((at, key.backend, key.model)).or_default();
         sum.merge(tally);
         *routes.entry(key.route).or_default() += tally.total();
+        if self.points.len() > POINTS { Err(Untold::TooMuch) } else { Ok(()) }
     }
 
     pub(super) fn answer(self, events: Vec<Event>) -> Answer {
@@ -216,7 +239,7 @@ mod tests {
             let key = Key { at: 0, backend: backend.into(), model: "m".into(), route: "pinned".into() };
             let outcomes = [(SUCCESS, 3), ("gateway_internal", 1), ("provider_server", 1)];
             let outcomes = outcomes.map(|(outcome, count)| (outcome.into(), count)).into();
-            gathering.add(key, &Tally { outcomes, ..Tally::default() });
+            gathering.add(key, &Tally { outcomes, ..Tally::default() }).expect("few points");
         }
         let told = gathering.answer(Vec::new()).points;
         let told: Vec<_> = told.iter().map(|p| (&*p.backend, p.attempts, p.failure, p.success_rate)).collect();

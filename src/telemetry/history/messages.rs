@@ -2,7 +2,7 @@
 
 use actix::Message;
 
-use super::answer::Answer;
+use super::answer::Told;
 
 /// Write what has been handed in so far, and close the database. Sent when Greenroom stops, after the workers have handed in
 /// everything.
@@ -10,9 +10,9 @@ use super::answer::Answer;
 #[rtype(result = "()")]
 pub struct Close;
 
-/// What happened between two moments? Asked by the admin endpoint; an error in words if the database cannot be read.
+/// What happened between two moments? Asked by the admin endpoint, and answered whole: workers have clients to serve.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]
-#[rtype(result = "Result<Answer, String>")]
+#[rtype(result = "Result<Told, Untold>")]
 pub struct Ask {
     /// Only this backend.
     pub backend: Option<String>,
@@ -24,4 +24,19 @@ pub struct Ask {
     pub to: i64,
     /// Seconds per point, whole minutes.
     pub step: i64,
+}
+
+/// Why nothing is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Untold {
+    /// It would be more than `POINTS`.
+    TooMuch,
+    /// The database cannot be read; why, in words.
+    Unreadable(String),
+}
+
+impl From<rusqlite::Error> for Untold {
+    fn from(why: rusqlite::Error) -> Self {
+        Self::Unreadable(why.to_string())
+    }
 }

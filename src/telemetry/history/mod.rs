@@ -18,9 +18,9 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, MailboxEr
 use tokio::sync::mpsc;
 
 use self::{
-    answer::Answer,
+    answer::Told,
     feed::{Feed, Intake, Row, Rows},
-    messages::{Ask, Close},
+    messages::{Ask, Close, Untold},
     store::{Entry, Store},
     tally::{Key, Tally},
 };
@@ -95,11 +95,11 @@ impl History {
         self.handing.feed(Rows::of(self.intake.clone()))
     }
 
-    /// What happened by now; an error in words if it cannot be read. It is asked seldom, so that workers may be.
-    pub async fn ask(&self, ask: Ask, patience: Duration) -> Result<Answer, String> {
+    /// What happened by now. It is asked seldom, so that workers may be.
+    pub async fn ask(&self, ask: Ask, patience: Duration) -> Result<Told, Untold> {
         self.handing.gather().await;
         let answer = self.recorder.send(ask).timeout(patience).await;
-        answer.unwrap_or_else(|_| Err("the recorder does not answer".to_owned()))
+        answer.unwrap_or_else(|_| Err(Untold::Unreadable("the recorder does not answer".to_owned())))
     }
 
     /// The process is about to end: everything goes to the disk; `at_once`: what there is by now.
@@ -239,7 +239,7 @@ impl Handler<Ask> for Recorder {
 
     fn handle(&mut self, ask: Ask, _: &mut Self::Context) -> Self::Result {
         self.flush();
-        let store = Self::store(&mut self.store, &self.settings);
-        MessageResult(store.and_then(|store| store.ask(&ask).map_err(|e| e.to_string())))
+        let store = Self::store(&mut self.store, &self.settings).map_err(Untold::Unreadable);
+        MessageResult(store.and_then(|store| Ok(store.ask(&ask)?.told())))
     }
 }

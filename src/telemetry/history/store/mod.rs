@@ -15,7 +15,7 @@ use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_pa
 
 use super::{
     answer::{Answer, Event, Gathering},
-    messages::Ask,
+    messages::{Ask, Untold},
     tables::{STEPS, TABLES, VERSION},
     tally::{Key, Tally},
 };
@@ -111,8 +111,8 @@ impl Store {
         transaction.commit()
     }
 
-    /// Reads back.
-    pub(super) fn ask(&self, ask: &Ask) -> rusqlite::Result<Answer> {
+    /// Reads back, up to so many points as go into one answer.
+    pub(super) fn ask(&self, ask: &Ask) -> Result<Answer, Untold> {
         let mut gathering = Gathering::new(ask);
         let mut rows = self.0.prepare_cached(
             "SELECT * FROM minutes WHERE at >= :from AND at < :to
@@ -122,7 +122,7 @@ impl Store {
         let mut rows = rows.query(asked)?;
         while let Some(row) = rows.next()? {
             let (key, tally) = read(row)?;
-            gathering.add(key, &tally);
+            gathering.add(key, &tally)?;
         }
         let mut events = self.0.prepare_cached(
             "SELECT at, backend, model, event, state, text FROM events WHERE at >= :from AND at < :to
