@@ -374,6 +374,12 @@ def quantile(sorted_values: List[float], q: float) -> float:
     return sorted_values[max(0, math.ceil(q * len(sorted_values)) - 1)]
 
 
+def _pace(outcome: Outcome) -> Optional[float]:
+    """Tokens per second of an answer, after the first one where it was seen to come."""
+    generating = outcome.seconds - (outcome.first_token or 0.0)
+    return outcome.tokens / generating if outcome.healthy and outcome.tokens is not None and generating > 0 else None
+
+
 def benchmark(proxy: Proxy, args) -> int:
     """Several rounds; all backends in each, one after the other, so that they do not disturb one another."""
     wanted = targets(proxy, args.backends, args.model)
@@ -392,24 +398,30 @@ def benchmark(proxy: Proxy, args) -> int:
         for name, outcomes in results.items()
         if any(o.healthy for o in outcomes)
     }
-    fastest = min(means, key=means.__getitem__, default=None)
+    # Who fails now and then is not the fastest, however quick the rest.
+    sound = [name for name in means if all(o.healthy for o in results[name])]
+    fastest = min(sound, key=means.__getitem__, default=None)
     for name, outcomes in results.items():
         # Only answers count as times: a backend that fails fast is not a fast one.
         times = sorted(o.seconds for o in outcomes if o.healthy)
         firsts = [o.first_token for o in outcomes if o.healthy and o.first_token is not None]
-        paces = [o.tokens / o.seconds for o in outcomes if o.healthy and o.tokens and o.seconds > 0]
+        paces = [pace for pace in map(_pace, outcomes) if pace is not None]
         measured = [min(times), means[name], quantile(times, 0.5), quantile(times, 0.95), max(times)] if times else [None] * 5
         rows.append(
             [
                 name,
                 f"{len(times)}/{len(outcomes)}",
                 *map(_seconds, measured),
-                _seconds(statistics.median(firsts) if firsts else None),
-                f"{statistics.fmean(paces):.1f}" if paces else "-",
-                "fastest" if name == fastest else next((o.detail for o in outcomes if not o.healthy), ""),
+                _seconds(statistics.fmean(firsts) if firsts else None),
+                f"{statistics.fmean(paces):.0f}" if paces else "-",
+                "fastest" if name == fastest else "",
             ]
         )
     print(table(rows))
+    for name, outcomes in results.items():
+        detail = next((o.detail for o in outcomes if not o.healthy), None)
+        if detail is not None:
+            print(f"{name}: {detail}")
     return 0 if all(o.healthy for outcomes in results.values() for o in outcomes) else 1
 
 

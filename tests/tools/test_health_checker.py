@@ -2,10 +2,12 @@
 import ast
 import json
 import re
+import runpy
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from conftest import LIMIT, ROOT
@@ -173,6 +175,29 @@ def test_benchmark_asks_each_backend_every_round_and_the_failing_one_is_never_fa
 
 def test_benchmark_of_healthy_backends_exits_0(tool):
     assert tool("benchmark", "--rounds", "1", "--streaming", "--backends", *HEALTHY).returncode == 0
+
+
+def test_benchmark_reckons_as_greenrooms_own_does(capsys, monkeypatch):
+    tool = runpy.run_path(str(TOOL))
+    outcome, words = tool["Outcome"], "upstream_error: The backend failed"
+
+    def good(seconds, first):
+        return outcome("b", "m", True, 200, seconds, first, 30, "one two")
+
+    said = {
+        # Quick where it answers, which is now and then.
+        "flaky": [good(1.0, 0.5), outcome("b", "m", False, 502, 0.01, None, None, words), outcome("b", "m", False, 502, 0.01, None, None, "x")],
+        "sound": [good(4.0, 1.0), good(4.0, 1.0), good(7.0, 4.0)],
+    }
+    rounds = {name: iter(outcomes) for name, outcomes in said.items()}
+    proxy = SimpleNamespace(ask=lambda backend, *_: next(rounds[backend]))
+    monkeypatch.setitem(tool["benchmark"].__globals__, "targets", lambda *_: [SimpleNamespace(backend=name, model="m") for name in said])
+    args = SimpleNamespace(backends=None, model=None, rounds=3, streaming=True)
+    assert tool["benchmark"](proxy, args) == 1
+    lines = capsys.readouterr().out.splitlines()
+    flaky, sound = (next(line for line in lines if line.startswith(f"{name} ")) for name in said)
+    assert " 1/3 " in flaky and "fastest" not in flaky and f"flaky: {words}" in lines
+    assert sound.split()[-4:] == ["2.000", "s", "10", "fastest"]
 
 
 def start_monitor(environment, *arguments):
