@@ -50,6 +50,26 @@ pub struct BreakerSettings {
     pub backoff_max: Duration,
 }
 
+impl BreakerSettings {
+    fn read(s: &mut Section<'_>) -> Self {
+        let breaker = Self {
+            window: s.time("breaker_window"),
+            backoff_min: s.time("backoff_min"),
+            backoff_max: s.time("backoff_max"),
+            failures: s.value("breaker_failures"),
+            min_samples: s.value("breaker_min_samples"),
+            error_ratio: s.share("breaker_error_ratio"),
+        };
+        if breaker.error_ratio == 0.0 {
+            s.problem("breaker_error_ratio", "must be above 0 and at most 1");
+        }
+        if breaker.backoff_max < breaker.backoff_min {
+            s.clash("backoff_max", &["backoff_max", "backoff_min"], "must not be shorter than backoff_min");
+        }
+        breaker
+    }
+}
+
 /// Time limits of one attempt.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Deadlines {
@@ -63,6 +83,18 @@ pub struct Deadlines {
     pub idle: Duration,
     /// The whole attempt.
     pub total: Duration,
+}
+
+impl Deadlines {
+    fn read(s: &mut Section<'_>) -> Self {
+        Self {
+            connect: s.time("connect_timeout"),
+            first_token_soft: s.time("first_token_soft"),
+            first_token_hard: s.time("first_token_hard"),
+            idle: s.time("idle_timeout"),
+            total: s.time("total_timeout"),
+        }
+    }
 }
 
 /// One configured backend.
@@ -171,28 +203,9 @@ impl Backend {
         let slots = s.at_least_one("slots");
         let max_tokens = s.value("max_tokens");
         let expected_first_token = s.time("expected_first_token");
-        let deadlines = Deadlines {
-            connect: s.time("connect_timeout"),
-            first_token_soft: s.time("first_token_soft"),
-            first_token_hard: s.time("first_token_hard"),
-            idle: s.time("idle_timeout"),
-            total: s.time("total_timeout"),
-        };
-        let probe_every = s.time("probe_every");
-        let breaker = BreakerSettings {
-            window: s.time("breaker_window"),
-            backoff_min: s.time("backoff_min"),
-            backoff_max: s.time("backoff_max"),
-            failures: s.value("breaker_failures"),
-            min_samples: s.value("breaker_min_samples"),
-            error_ratio: s.value("breaker_error_ratio"),
-        };
-        if !(0.0..=1.0).contains(&breaker.error_ratio) || breaker.error_ratio == 0.0 {
-            s.problem("breaker_error_ratio", "must be above 0 and at most 1");
-        }
-        if breaker.backoff_max < breaker.backoff_min {
-            s.clash("backoff_max", &["backoff_max", "backoff_min"], "must not be shorter than backoff_min");
-        }
+        let deadlines = Deadlines::read(&mut s);
+        let breaker = BreakerSettings::read(&mut s);
+        let probe_every = s.pause("probe_every");
         let probe = s.word(
             "probe",
             &[("off", ProbeKind::Off), ("models", ProbeKind::Models), ("completion", ProbeKind::Completion)],

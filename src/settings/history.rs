@@ -16,7 +16,7 @@ const MEMORY: &str = ":memory:";
 const MINUTE: Duration = Duration::from_mins(1);
 
 /// Most rows that may wait: memory is taken for them while nothing can be written.
-const MOST_ROWS: usize = 1_000_000;
+const MOST_ROWS: u64 = 1_000_000;
 
 /// `[history]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,11 +42,8 @@ impl History {
         if retention < MINUTE {
             s.problem("retention", "must be at least \"1m\"");
         }
-        let flush_every = s.time("flush_every");
-        let queue = s.value("queue");
-        if !(1..=MOST_ROWS).contains(&queue) {
-            s.problem("queue", format!("must be from 1 to {MOST_ROWS}"));
-        }
+        let flush_every = s.pause("flush_every");
+        let queue = s.count("queue", MOST_ROWS);
         s.finish();
         let path = match path.as_str() {
             MEMORY => None,

@@ -3,6 +3,7 @@
 mod address;
 mod backend;
 mod doubts;
+mod failover;
 mod headers;
 mod history;
 mod limits;
@@ -27,6 +28,7 @@ use std::{collections::BTreeMap, fmt};
 pub use self::{
     address::Address,
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
+    failover::Failover,
     history::History,
     limits::Limits,
     load::{demo, load, parse},
@@ -36,7 +38,7 @@ pub use self::{
     schema::schema,
     secret::{Secret, is_credential},
     section::Problem,
-    server::{Failover, Server},
+    server::Server,
     source::{Print, Source},
     traces::{Collector, Traces},
     user::{Allowed, TokenDigest, User, check_token, digest},

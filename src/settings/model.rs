@@ -106,9 +106,7 @@ impl Target {
         let context_window: Option<NonZeroU64> = s.optional("context_window");
         let context_window = context_window.map(NonZeroU64::get);
         let continues = s.value_or("continues", false);
-        let is_priced = s.has("price");
-        let price = s.raw("price");
-        let price = is_priced.then(|| Price::read(&s.key("price"), price, problems)).flatten();
+        let price = s.within("price", Price::read);
         s.finish();
         Self { backend, model, priority, weight, context_window, continues, price }
     }

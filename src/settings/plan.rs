@@ -67,15 +67,14 @@ impl Plan {
 
     /// Its lists that are not empty, under the words for them.
     pub fn lists(&self) -> impl Iterator<Item = (&'static str, String)> {
-        let needs_restart: Vec<String> = self.needs_restart.iter().map(ToString::to_string).collect();
         let lists = [
-            ("added", self.added.clone()),
-            ("removed", self.removed.clone()),
-            ("changed", self.changed.clone()),
-            ("kept", self.kept.clone()),
-            ("needs a restart", needs_restart),
+            ("added", self.added.join(", ")),
+            ("removed", self.removed.join(", ")),
+            ("changed", self.changed.join(", ")),
+            ("kept", self.kept.join(", ")),
+            ("needs a restart", self.needs_restart.join(", ")),
         ];
-        lists.into_iter().filter(|(_, names)| !names.is_empty()).map(|(what, names)| (what, names.join(", ")))
+        lists.into_iter().filter(|(_, names)| !names.is_empty())
     }
 
     fn compare<T: PartialEq>(&mut self, kind: &str, old: &BTreeMap<String, T>, new: &BTreeMap<String, T>) {

@@ -99,8 +99,14 @@ impl Schema {
 fn leaf(kind: &Kind) -> Value {
     match kind {
         Kind::Truth => json!({"type": ["boolean", "string"], "pattern": VARIABLE}),
-        Kind::Whole { least } => json!({"type": ["integer", "string"], "minimum": least, "pattern": VARIABLE}),
+        Kind::Whole { least, most: None } => {
+            json!({"type": ["integer", "string"], "minimum": least, "pattern": VARIABLE})
+        }
+        Kind::Whole { least, most } => {
+            json!({"type": ["integer", "string"], "minimum": least, "maximum": most, "pattern": VARIABLE})
+        }
         Kind::Number => json!({"type": ["number", "string"], "pattern": VARIABLE}),
+        Kind::Share => json!({"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": VARIABLE}),
         Kind::Texts => json!({"type": ["array", "string"], "items": {"type": "string"}, "pattern": VARIABLE}),
         Kind::Time => json!({"type": "string", "pattern": format!("{TIME}|{VARIABLE}")}),
         Kind::Word(words) => json!({"type": "string", "anyOf": [{"enum": words}, {"pattern": VARIABLE}]}),
@@ -188,6 +194,12 @@ mod tests {
         });
         assert!(count > 80, "{count} defaults");
         assert_eq!(schema["properties"]["server"]["properties"]["watch_every"]["default"], "0s");
+        let bounds = |table: &str, key: &str| {
+            let property = &schema["properties"][table]["properties"][key];
+            (property["minimum"].as_u64(), property["maximum"].as_u64())
+        };
+        assert_eq!(bounds("history", "queue"), (Some(1), Some(1_000_000)));
+        assert_eq!((bounds("traces", "sample"), bounds("server", "workers")), ((Some(0), Some(1)), (Some(0), None)));
         let user = &schema["properties"]["users"]["additionalProperties"]["properties"];
         assert_eq!((&user["may_pin"]["default"], user["token"].get("default")), (&json!(false), None));
         let rescue = &schema["properties"]["defaults"]["properties"]["model"]["properties"]["rescue"];

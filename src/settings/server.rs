@@ -1,4 +1,4 @@
-//! Owns the settings of the process itself: listeners, limits, draining, and the rules for trying again.
+//! Owns the settings of the process itself: listeners, limits, draining.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -6,17 +6,14 @@ use serde_json::Value;
 
 use super::{
     Allowed,
-    section::{Problems, Section},
+    section::{LEAST_PAUSE, Problems, Section},
 };
-
-/// Shortest pause between comments, or looks at the settings file: shorter ones would be most of what a stream or a quiet process costs.
-const LEAST_PAUSE: Duration = Duration::from_millis(10);
 
 /// Most worker threads: the framework starts no more.
 const MOST_WORKERS: usize = 512;
 
 /// Largest limit of a body, bytes: a buffer of a body's declared size is made before the body has come.
-const LARGEST_BODY: usize = 1 << 30;
+const LARGEST_BODY: u64 = 1 << 30;
 
 /// `[server]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,10 +62,7 @@ impl Server {
         } else if workers > MOST_WORKERS {
             s.problem("workers", format!("must be at most {MOST_WORKERS}; 0 is one per core"));
         }
-        let body_limit = s.value("body_limit");
-        if !(1..=LARGEST_BODY).contains(&body_limit) {
-            s.problem("body_limit", format!("must be from 1 to {LARGEST_BODY} bytes (1 GiB)"));
-        }
+        let body_limit = s.count("body_limit", LARGEST_BODY);
         let drain_timeout = s.value("drain_timeout");
         let drain_settle = s.value("drain_settle");
         let keep_alive = s.value("keep_alive");
@@ -110,21 +104,17 @@ fn read_addr(s: &mut Section<'_>, key: &'static str) -> Option<SocketAddr> {
 
 fn read_origins(s: &mut Section<'_>) -> Allowed {
     const KEY: &str = "cors_origins";
-    let origins: Vec<String> = s.value(KEY);
-    if origins.iter().any(|origin| origin == "*") {
-        if origins.len() > 1 {
-            s.problem(KEY, "mixes \"*\" with origins; keep one or the other");
-        }
-        return Allowed::All;
-    }
-    if !origins.iter().all(|origin| is_origin(origin)) {
+    let origins = Allowed::read(s, KEY);
+    if let Allowed::Only(origins) = &origins
+        && !origins.iter().all(|origin| is_origin(origin))
+    {
         s.problem(
             KEY,
             "must be origins as browsers send them, such as \"https://chat.example.com\" or \"http://localhost:8080\": small \
              letters, no path, no '/' at the end, no port that goes without saying; or [\"*\"] for all",
         );
     }
-    Allowed::Only(origins)
+    origins
 }
 
 /// Whether a browser would write it so (RFC 6454, 6.2): another spelling of an origin would let nobody in. Its scheme may be
@@ -152,50 +142,6 @@ fn is_origin(text: &str) -> bool {
         None => !name.is_empty() && named(name, b".-_"),
     };
     scheme.starts_with(|first: char| first.is_ascii_lowercase()) && named(scheme, b"+-.") && is_host && sound
-}
-
-/// `[failover]`: the rules for trying again.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Failover {
-    /// Attempts per request, the first included.
-    pub max_attempts: u32,
-    /// The whole request, over all attempts.
-    pub deadline: Duration,
-    /// Retries allowed, as a share of recent requests that ended well.
-    pub retry_budget: f64,
-    /// Second backends started at the soft first-token threshold, as a share of recent requests that ended well.
-    pub hedge_budget: f64,
-    /// When the head and a comment go out though no content has come.
-    pub keepalive_after: Duration,
-    /// Pause between comments after that.
-    pub keepalive_every: Duration,
-}
-
-impl Failover {
-    pub(super) fn read(value: Value, problems: &Problems) -> Self {
-        let mut s = Section::open("failover", value, problems);
-        let max_attempts = s.at_least_one("max_attempts");
-        let mut share = |key: &'static str| {
-            let share: f64 = s.value(key);
-            if !(0.0..=1.0).contains(&share) {
-                s.problem(key, "must be a share from 0 to 1");
-            }
-            share
-        };
-        let retry_budget = share("retry_budget");
-        let hedge_budget = share("hedge_budget");
-        let deadline = s.time("deadline");
-        let keepalive_after = s.time("keepalive_after");
-        let keepalive_every = s.time("keepalive_every");
-        if keepalive_every < LEAST_PAUSE {
-            s.problem(
-                "keepalive_every",
-                "must be at least \"10ms\"; it keeps idle connections open, and those wait for much longer",
-            );
-        }
-        s.finish();
-        Self { max_attempts, deadline, retry_budget, hedge_budget, keepalive_after, keepalive_every }
-    }
 }
 
 #[cfg(test)]

@@ -11,10 +11,10 @@ use super::{
 };
 
 /// Most spans that may wait: memory is taken for them while nothing can be sent.
-const MOST_SPANS: usize = 1_000_000;
+const MOST_SPANS: u64 = 1_000_000;
 
 /// Most spans in one request to the collector: at some 1.5 KiB each, and collectors take bodies of 20 MiB.
-const LARGEST_BATCH: usize = 10_000;
+const LARGEST_BATCH: u64 = 10_000;
 
 /// `[traces]`.
 #[derive(Debug, Clone, PartialEq)]
@@ -56,24 +56,14 @@ impl Traces {
             url => Address::of_collector(url).map_err(|why| s.problem("endpoint", why)).ok(),
         };
         let collector = address.map(|address| Collector { url, address, headers });
-        let sample = s.value("sample");
-        if !(0.0..=1.0).contains(&sample) {
-            s.problem("sample", "must be a share from 0 to 1");
-        }
+        let sample = s.share("sample");
         let service: String = s.value("service");
         if service.trim().is_empty() {
             s.problem("service", "is empty; name the service as your traces shall show it, such as \"greenroom\"");
         }
-        let flush_every = s.time("flush_every");
-        let mut count = |key: &'static str, most: usize| {
-            let count = s.value(key);
-            if !(1..=most).contains(&count) {
-                s.problem(key, format!("must be from 1 to {most}"));
-            }
-            count
-        };
-        let (batch, queue) = (count("batch", LARGEST_BATCH), count("queue", MOST_SPANS));
-        if queue < batch && batch <= LARGEST_BATCH {
+        let flush_every = s.pause("flush_every");
+        let (batch, queue): (usize, usize) = (s.count("batch", LARGEST_BATCH), s.count("queue", MOST_SPANS));
+        if queue < batch && batch as u64 <= LARGEST_BATCH {
             s.clash("queue", &["queue", "batch"], "is less than `batch`, so that no whole batch could ever wait");
         }
         let timeout = s.time("timeout");
@@ -96,7 +86,7 @@ mod tests {
         for (lines, keys) in [
             ("endpoint = \"127.0.0.1:4318\"", &["endpoint"][..]),
             ("endpoint = \"http://user:sk-live@h/v1/traces\"\nsample = 1.1", &["endpoint", "sample"]),
-            ("sample = -0.1\nservice = \" \"\nflush_every = \"0s\"", &["flush_every", "sample", "service"]),
+            ("sample = -0.1\nservice = \" \"\nflush_every = \"1ns\"", &["flush_every", "sample", "service"]),
             ("batch = 0\nqueue = 1000001\ntimeout = \"0s\"", &["batch", "queue", "timeout"]),
             ("batch = 10001", &["batch"]),
             ("batch = 20\nqueue = 10", &["queue"]),

@@ -27,6 +27,18 @@ pub enum Allowed {
 }
 
 impl Allowed {
+    /// Takes names, or `*` for all.
+    pub(super) fn read(s: &mut Section<'_>, key: &'static str) -> Self {
+        let names: Vec<String> = s.value(key);
+        if !names.iter().any(|name| name == "*") {
+            return Self::Only(names);
+        }
+        if names.len() > 1 {
+            s.problem(key, "mixes \"*\" with others; keep one or the other");
+        }
+        Self::All
+    }
+
     /// Whether `name` is on the list.
     pub fn allows(&self, name: &str) -> bool {
         match self {
@@ -77,9 +89,7 @@ impl User {
             );
         }
         let admin = s.value_or("admin", false);
-        let is_limited = s.has("limits");
-        let limits = s.raw("limits");
-        let limits = is_limited.then(|| Limits::read(&s.key("limits"), limits, problems)).flatten();
+        let limits = s.within("limits", Limits::read);
         s.finish();
         Self { name: name.to_owned(), token, models, backends, may_pin, may_explain, may_see_backends, admin, limits }
     }
@@ -117,17 +127,11 @@ pub fn check_token(token: &str) -> Result<(), &'static str> {
 }
 
 fn read_allowed(s: &mut Section<'_>, key: &'static str) -> Allowed {
-    let names: Vec<String> = s.required(key).unwrap_or_default();
-    if names.is_empty() {
+    let allowed = Allowed::read(s, key);
+    if allowed == Allowed::Only(Vec::new()) {
         s.problem(key, "is empty, which would allow nothing; write [\"*\"] for all, or name them");
     }
-    if names.iter().any(|name| name == "*") {
-        if names.len() > 1 {
-            s.problem(key, "mixes \"*\" with names; keep one or the other");
-        }
-        return Allowed::All;
-    }
-    Allowed::Only(names)
+    allowed
 }
 
 fn parse_hex(hex: &str) -> Result<TokenDigest, &'static str> {

@@ -13,8 +13,11 @@ pub(super) enum Kind {
     Truth,
     Whole {
         least: u64,
+        most: Option<u64>,
     },
     Number,
+    /// A number from 0 to 1.
+    Share,
     Text,
     Time,
     Texts,
@@ -41,7 +44,7 @@ impl FromValue for bool {
 
 impl FromValue for u64 {
     const WANT: &'static str = "a whole number, zero or more";
-    const KIND: Kind = Kind::Whole { least: 0 };
+    const KIND: Kind = Kind::Whole { least: 0, most: None };
     fn from_value(value: &Value) -> Option<Self> {
         value.as_u64().or_else(|| value.as_str()?.parse().ok())
     }
@@ -49,7 +52,7 @@ impl FromValue for u64 {
 
 impl FromValue for NonZeroU64 {
     const WANT: &'static str = "a whole number, at least 1";
-    const KIND: Kind = Kind::Whole { least: 1 };
+    const KIND: Kind = Kind::Whole { least: 1, most: None };
     fn from_value(value: &Value) -> Option<Self> {
         Self::new(u64::from_value(value)?)
     }
@@ -57,7 +60,7 @@ impl FromValue for NonZeroU64 {
 
 impl FromValue for u32 {
     const WANT: &'static str = "a whole number from 0 to 4294967295";
-    const KIND: Kind = Kind::Whole { least: 0 };
+    const KIND: Kind = Kind::Whole { least: 0, most: None };
     fn from_value(value: &Value) -> Option<Self> {
         u64::from_value(value)?.try_into().ok()
     }
@@ -65,7 +68,7 @@ impl FromValue for u32 {
 
 impl FromValue for usize {
     const WANT: &'static str = "a whole number, zero or more";
-    const KIND: Kind = Kind::Whole { least: 0 };
+    const KIND: Kind = Kind::Whole { least: 0, most: None };
     fn from_value(value: &Value) -> Option<Self> {
         u64::from_value(value)?.try_into().ok()
     }

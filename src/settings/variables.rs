@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::section::Problems;
+use super::section::{Problems, join};
 
 /// Replaces `${VAR}` in every string; `$${` writes a literal `${`. A string that cannot be told is a problem and becomes
 /// null, which no kind of setting takes: nothing is made up in its place and then found fault with.
@@ -18,8 +18,7 @@ pub(super) fn interpolate(path: &str, value: &mut Value, lookup: &dyn Fn(&str) -
         }
         Value::Object(map) => {
             for (key, item) in map.iter_mut() {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                interpolate(&path, item, lookup, problems);
+                interpolate(&join(path, key), item, lookup, problems);
             }
         }
         _ => {}

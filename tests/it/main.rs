@@ -54,6 +54,7 @@ mod probe;
 mod probe_refused;
 mod proofs;
 mod protocols;
+mod questions;
 mod queue;
 mod quota;
 mod ratio;

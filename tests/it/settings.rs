@@ -1,6 +1,6 @@
 //! Bad settings: every problem in one run, each with its key and what to write instead; nothing is bound.
 
-use std::path::Path;
+use std::{fs::File, path::Path};
 
 use crate::{
     support::{
@@ -115,6 +115,18 @@ async fn good_settings_are_called_good() {
 }
 
 #[tokio::test]
+async fn a_file_that_has_no_end_is_left_off_and_told_of() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    // No device stands for one in a test that goes wrong: it would fill the memory.
+    File::create(dir.path().join("endless")).and_then(|file| file.set_len(20 << 20)).expect("a file can be made");
+    for (file, words) in [("endless", "larger than 16 MiB"), ("nowhere.toml", "cannot be read")] {
+        let said = run(dir.path(), &["validate", file], "").await;
+        let told = problems(&said);
+        assert!(said.code == Some(64) && matches!(told[..], [("file", why)] if why.contains(words)), "{said:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_soft_limit_that_is_not_below_the_hard_one_is_good_and_noted() {
     let dir = tempfile::tempdir().unwrap();
     for (limits, noted) in [
@@ -136,6 +148,9 @@ async fn one_fault_is_one_problem_that_names_the_key() {
     for (good, bad, key) in [
         ("[backends.one]", "[backends.one]\nurl = \"x\"", "backends.one.url"),
         ("protocol = \"openai\"", "", "backends.one.protocol"),
+        ("[backends.one]", "[backends.one]\nprobe_every = \"1ns\"", "backends.one.probe_every"),
+        ("[backends.one]", "[history]\nflush_every = \"1ns\"\n[backends.one]", "history.flush_every"),
+        ("[backends.one]", "[failover]\nmax_attempts = 101\n[backends.one]", "failover.max_attempts"),
         ("http://127.0.0.1:9/v1", "", "backends.one.base_url"),
         ("http://127.0.0.1:9/v1", "http://user:pass@host/v1", "backends.one.base_url"),
         ("{ backend = \"one\" }", "{ backend = \"one\", prio = 1 }", "models.m.backends"),

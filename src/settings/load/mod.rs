@@ -7,6 +7,8 @@ mod tests;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
+    io::Read,
     path::Path,
 };
 
@@ -23,6 +25,9 @@ use super::{
 pub(super) const DEFAULT: &str = include_str!("../../../settings/default.toml");
 const DEMO: &str = include_str!("../../../settings/demo.toml");
 
+/// Most that is read of a settings file, bytes: a device has no end, and thousands of users take no more.
+const LARGEST_FILE: u64 = 16 << 20;
+
 /// The key of a model's list of backends, which may stand among the defaults, too.
 const BACKENDS: &str = "backends";
 
@@ -36,13 +41,14 @@ pub fn load(path: &Path) -> Result<Settings, BadSettings> {
 
 /// The text of a settings file.
 pub(super) fn text(path: &Path) -> Result<String, BadSettings> {
-    std::fs::read_to_string(path).map_err(|error| BadSettings {
-        source: path.display().to_string(),
-        problems: vec![Problem {
-            key: "file".into(),
-            text: format!("cannot be read ({error}); try `--demo`, or start from settings/example.toml"),
-        }],
-    })
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
+    let why = match read {
+        Ok(_) if text.len() as u64 <= LARGEST_FILE => return Ok(text),
+        Ok(_) => format!("is larger than {} MiB; is it the right one?", LARGEST_FILE >> 20),
+        Err(error) => format!("cannot be read ({error}); try `--demo`, or start from settings/example.toml"),
+    };
+    Err(BadSettings { source: path.display().to_string(), problems: vec![Problem { key: "file".into(), text: why }] })
 }
 
 /// Reads settings from TOML text, as `load` does from a file.
@@ -80,15 +86,15 @@ pub(super) fn tables(one_of_each: &str) -> Tables {
 }
 
 fn merge(text: &str, problems: &Problems) -> Option<Value> {
-    use config::{Config, ConfigError, Environment, File, FileFormat};
+    use config::{Config, ConfigError, Environment, FileFormat};
     // Read here first: the words of an error that comes out of `config` show the line, with the key or token in it.
     if let Err(error) = toml::de::DeTable::parse(text) {
         problems.add("file", format!("is not valid TOML: {}: {}", place(text, error.span()), error.message()));
         return None;
     }
     let merged = Config::builder()
-        .add_source(File::from_str(DEFAULT, FileFormat::Toml))
-        .add_source(File::from_str(text, FileFormat::Toml))
+        .add_source(config::File::from_str(DEFAULT, FileFormat::Toml))
+        .add_source(config::File::from_str(text, FileFormat::Toml))
         .add_source(Environment::with_prefix(ENV_PREFIX).prefix_separator("__").separator("__"))
         .build()
         .and_then(Config::try_deserialize::<Value>);

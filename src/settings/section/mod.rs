@@ -1,15 +1,16 @@
 //! Owns reading one settings table key by key, so that every problem of a file is found in one run, each with its key and the fix.
 
+mod bounds;
 mod hint;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, fmt, time::Duration};
+use std::{cell::RefCell, fmt};
 
 use serde_json::{Map, Value};
 
-pub(super) use self::hint::did_you_mean;
 use self::hint::dotted;
+pub(super) use self::{bounds::LEAST_PAUSE, hint::did_you_mean};
 use super::value::{FromValue, Kind};
 
 /// One thing wrong with the settings: where, what, and what to write instead.
@@ -204,34 +205,6 @@ impl<'p> Section<'p> {
         self.required(key).unwrap_or_default()
     }
 
-    /// Takes a time that must not be nought.
-    pub(super) fn time(&mut self, key: &'static str) -> Duration {
-        let time: Duration = self.value(key);
-        if time.is_zero() {
-            self.problem(key, "must be longer than 0");
-        }
-        time
-    }
-
-    /// Takes a count that must not be nought.
-    pub(super) fn at_least_one(&mut self, key: &'static str) -> u32 {
-        let count = self.value(key);
-        self.refine(|known| known.kind = Kind::Whole { least: 1 });
-        if count == 0 {
-            self.problem(key, "must be at least 1");
-        }
-        count
-    }
-
-    /// Takes the weight of a backend.
-    pub(super) fn weight(&mut self) -> f64 {
-        let weight = self.value_or("weight", 1.0);
-        if weight <= 0.0 {
-            self.problem("weight", "must be above 0; leave the backend out of the model to give it nothing");
-        }
-        weight
-    }
-
     /// Takes one of a few words.
     pub(super) fn word<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let list: Vec<_> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
@@ -250,6 +223,17 @@ impl<'p> Section<'p> {
             self.problem(key, format!("must be one of {list}"));
         }
         found
+    }
+
+    /// Reads a sub-table, if one stands there, by its whole key.
+    pub(super) fn within<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str, Value, &Problems) -> Option<T>,
+    ) -> Option<T> {
+        let is_there = self.has(key);
+        let value = self.raw(key);
+        is_there.then(|| read(&self.key(key), value, self.problems)).flatten()
     }
 
     /// Takes a sub-table's raw value.

@@ -1,5 +1,7 @@
 //! Owns the tests of sections: every problem of a table, each once and under its own key.
 
+use std::time::Duration;
+
 use serde_json::json;
 
 use super::*;
@@ -53,6 +55,27 @@ fn what_is_wrong_with_a_default_is_told_under_its_own_key_and_once() {
     let defaults = ["most", "weight", "wieght"].map(|key| format!("defaults.backend.{key}"));
     let own = ["a.base_url", "b.base_url", "b.idle", "b.most"].map(|key| format!("backends.{key}"));
     assert_eq!(found, [&own[..], &defaults].concat());
+}
+
+#[test]
+fn counts_shares_and_pauses_have_their_bounds_and_each_says_which() {
+    let problems = Problems::default();
+    for (value, is_good) in [(json!(0), false), (json!(1), true), (json!(7), true), (json!(8), false)] {
+        let problems = Problems::default();
+        Section::open("a", json!({"queue": value}), &problems).count::<usize>("queue", 7);
+        assert_eq!(problems.into_inner().is_empty(), is_good, "{value}");
+    }
+    let values = json!({"queue": 8, "sample": 1.01, "every": "9999us", "often": "10ms", "half": 0.5});
+    let mut section = Section::open("a", values, &problems);
+    section.count::<u32>("queue", 7);
+    section.share("sample");
+    section.pause("every");
+    assert_eq!((section.pause("often"), section.share("half")), (Duration::from_millis(10), 0.5));
+    section.finish();
+    let told: Vec<String> = problems.into_inner().iter().map(ToString::to_string).collect();
+    let [every, queue, sample] =
+        ["every: must be at least \"10ms\"", "queue: must be from 1 to 7", "sample: must be a share from 0 to 1"];
+    assert_eq!(told, [every, queue, sample].map(|text| format!("a.{text}")));
 }
 
 #[test]
