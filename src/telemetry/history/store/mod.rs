@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params};
+use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params, types::FromSql};
 
 use super::{
     answer::{Answer, Event, Gathering},
@@ -134,12 +134,12 @@ impl Store {
         };
         let events = events.query_map(asked, |row| {
             Ok(Event {
-                at: timestamp(row.get(0)?),
-                backend: row.get(1)?,
-                model: row.get(2)?,
-                event: row.get(3)?,
-                state: row.get(4)?,
-                text: row.get(5)?,
+                at: timestamp(row.get("at")?),
+                backend: cell(row, "backend"),
+                model: cell(row, "model"),
+                event: cell(row, "event"),
+                state: cell(row, "state"),
+                text: cell(row, "text"),
             })
         })?;
         let mut events = events.collect::<rusqlite::Result<Vec<_>>>()?;
@@ -163,23 +163,27 @@ impl Store {
 
 /// A row of `minutes`. A cell that somebody else wrote something strange into reads as empty.
 fn read(row: &Row<'_>) -> rusqlite::Result<(Key, Tally)> {
-    let text = |name: &str| row.get::<_, String>(name);
+    let text = |name| cell::<String>(row, name);
     let key = Key {
         at: row.get("at")?,
-        backend: text("backend")?.into(),
-        model: text("model")?.into(),
-        route: text("route")?.into(),
+        backend: text("backend").into(),
+        model: text("model").into(),
+        route: text("route").into(),
     };
     let mut tally = Tally::default();
-    let outcomes: BTreeMap<String, u64> = serde_json::from_str(&text("outcomes")?).unwrap_or_default();
+    let outcomes: BTreeMap<String, u64> = serde_json::from_str(&text("outcomes")).unwrap_or_default();
     tally.outcomes = outcomes.into_iter().map(|(outcome, count)| (Cow::Owned(outcome), count)).collect();
-    tally.latency = sketch(REQUEST, &text("latency")?, row.get("latency_s")?);
-    tally.first_token = sketch(FIRST_TOKEN, &text("first_token")?, row.get("first_token_s")?);
-    tally.tokens = serde_json::from_str(&text("tokens")?).unwrap_or_default();
-    tally.pins = row.get::<_, i64>("pins")?.max(0) as u64;
-    tally.rescued = row.get::<_, i64>("rescued")?.max(0) as u64;
-    tally.cost = row.get::<_, Option<i64>>("cost")?.map(|nanos| Money(nanos.max(0) as u64));
+    tally.latency = sketch(REQUEST, &text("latency"), cell(row, "latency_s"));
+    tally.first_token = sketch(FIRST_TOKEN, &text("first_token"), cell(row, "first_token_s"));
+    tally.tokens = serde_json::from_str(&text("tokens")).unwrap_or_default();
+    tally.pins = cell::<i64>(row, "pins").max(0) as u64;
+    tally.rescued = cell::<i64>(row, "rescued").max(0) as u64;
+    tally.cost = cell::<Option<i64>>(row, "cost").map(|nanos| Money(nanos.max(0) as u64));
     Ok((key, tally))
+}
+
+fn cell<T: FromSql + Default>(row: &Row<'_>, name: &str) -> T {
+    row.get(name).unwrap_or_default()
 }
 
 /// Durations as they were written down, or of an earlier Greenroom the counts of whole buckets.

@@ -139,6 +139,27 @@ fn rows_of_whole_buckets_as_they_once_were_are_read_and_added_to() {
 }
 
 #[test]
+fn a_cell_of_another_kind_reads_as_empty_and_fails_neither_a_question_nor_a_batch() {
+    for cell in
+        ["outcomes", "latency", "latency_s", "first_token", "first_token_s", "tokens", "pins", "cost", "rescued"]
+    {
+        let mut store = Store::open(None).expect("it opens");
+        store.write(&rows(60, "a", 2), &[]).expect("it writes");
+        store.0.execute(&format!("UPDATE minutes SET {cell} = x'ff'"), []).expect("a stranger writes");
+        assert_eq!(store.ask(&everything()).expect("it reads").points.len(), 1, "{cell}");
+        store.write(&rows(60, "a", 2), &[]).expect("it writes again");
+        let point = store.ask(&everything()).expect("it reads").points.remove(0);
+        assert_eq!(point.success, if cell == "outcomes" { 2 } else { 4 }, "{cell}");
+    }
+    let mut store = Store::open(None).expect("it opens");
+    let note = Note { at: Duration::ZERO, model: Some("m".into()), event: "gate", state: "open", text: "why".into() };
+    store.write(&HashMap::new(), &[(60, "a".into(), Arc::new(note))]).expect("it writes");
+    store.0.execute("UPDATE events SET text = x'ff', model = x'ff'", []).expect("a stranger writes");
+    let event = store.ask(&everything()).expect("it reads").events.remove(0);
+    assert_eq!((event.state.as_str(), event.text.as_str(), event.model), ("open", "", None));
+}
+
+#[test]
 fn events_are_told_in_order_and_of_one_backend_if_asked_so() {
     let mut store = Store::open(None).expect("it opens");
     let note = |state| {
