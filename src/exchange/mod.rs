@@ -55,6 +55,7 @@ pub use self::{request::Request, worker::Worker};
 use crate::{
     clock,
     error::{Error, Failed, panic_words},
+    telemetry::story::RescueOutcome,
     upstream::HeaderLines,
     wire::translate::Dialect,
 };
@@ -212,7 +213,7 @@ impl Exchange {
                 stage.put(held).await;
             }
             watch.follow(&stage);
-            let how = if reader.resumes() { "continued" } else { "replayed" };
+            let how = if reader.resumes() { RescueOutcome::Continued } else { RescueOutcome::Replayed };
             let relayed = relay(&mut reader, &mut watch, &stage, over).await;
             leg.held_up = watch.held_up;
             match relayed {
@@ -236,7 +237,7 @@ impl Exchange {
                     let Some(debt) = self.rescuable(&reader, &failed) else {
                         return Err(self.ended_by(Error::Upstream(Box::new(failed))));
                     };
-                    telling.write(|story| story.rescue = Some("failed"));
+                    telling.write(|story| story.rescue = Some(RescueOutcome::Failed));
                     log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
                     self.owed = Some(debt);
                     self.broke.get_or_insert_with(|| Box::new(failed));

@@ -12,25 +12,18 @@ use super::{
     counts::Cell,
     exposition::{Page, with},
     grown::Pair,
-    story::{CANCELLED, Story},
+    story::{RescueOutcome, Story},
 };
 
-/// That nobody could take over, or that who did broke off or said something else.
-const FAILED: &str = "failed";
-
-/// What becomes of a rescue, in a story's words.
-const OUTCOMES: [&str; 4] = ["continued", "replayed", FAILED, CANCELLED];
-
-/// Rescues of streams that broke off at one backend, by `OUTCOMES`.
+/// Rescues of streams that broke off at one backend, by what became of them.
 #[derive(Debug, Default)]
-pub(super) struct Rescues([AtomicU64; OUTCOMES.len()]);
+pub(super) struct Rescues([AtomicU64; RescueOutcome::ALL.len()]);
 
 impl Rescues {
     /// Counts what became of this request's, if there was one.
     pub(super) fn record(&self, story: &Story) {
-        let Some(told) = story.rescue else { return };
-        if let Some((_, count)) = OUTCOMES.iter().zip(&self.0).find(|(known, _)| **known == told) {
-            count.fetch_add(1, Relaxed);
+        if let Some(outcome) = story.rescue {
+            self.0[outcome as usize].fetch_add(1, Relaxed);
         }
     }
 }
@@ -41,10 +34,9 @@ pub(super) fn write(page: &mut Page<'_>, cells: &[(Pair, Arc<Cell>)]) -> fmt::Re
         "rescues_total",
         "Streams that broke off at a backend after content and were to be taken over, by what came of it.",
         cells.iter().flat_map(|(key, cell)| {
-            let counts =
-                OUTCOMES.into_iter().zip(&cell.rescues.0).map(|(outcome, count)| (outcome, count.load(Relaxed)));
-            let shown = counts.filter(|(outcome, count)| *count > 0 || *outcome == FAILED);
-            shown.map(|(outcome, count)| (with(key, "outcome", outcome), count))
+            let counts = RescueOutcome::ALL.map(|outcome| (outcome, cell.rescues.0[outcome as usize].load(Relaxed)));
+            let shown = counts.into_iter().filter(|(outcome, count)| *count > 0 || *outcome == RescueOutcome::Failed);
+            shown.map(|(outcome, count)| (with(key, "outcome", outcome.as_str()), count))
         }),
     )
 }

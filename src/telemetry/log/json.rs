@@ -15,7 +15,7 @@ use super::{
 use crate::{
     error::Error,
     settings::Money,
-    telemetry::story::{AttemptNote, Story, ms},
+    telemetry::story::{AttemptNote, RescueOutcome, Story, ms},
     wire::trace_context::TraceId,
 };
 
@@ -101,7 +101,7 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
             tokens_in: story.usage.map(|usage| usage.input),
             tokens_out: story.usage.map(|usage| usage.output),
             cost_usd: story.cost().and_then(plain),
-            rescue: story.rescue,
+            rescue: story.rescue.map(RescueOutcome::as_str),
             stream: Some(story.stream),
             pinned: Some(story.pin.is_some()),
         },

@@ -249,7 +249,7 @@ pub fn request(story: &Story) {
     }
     if let Some(rescue) = story.rescue {
         line.push_str(" rescue=");
-        line.push_str(rescue);
+        line.push_str(rescue.as_str());
     }
     line.push_str(if story.stream { " stream=true" } else { " stream=false" });
     line.push_str(if story.pin.is_some() { " pinned=true" } else { " pinned=false" });

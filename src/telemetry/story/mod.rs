@@ -11,7 +11,7 @@ use smallvec::SmallVec;
 use self::report::{as_maybe_ms, as_ms};
 pub use self::{
     report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms},
-    route::RouteReason,
+    route::{RescueOutcome, RouteReason},
 };
 use super::{
     phase::Phase,
@@ -94,7 +94,7 @@ pub struct Story {
     /// How the choice came about that found no backend, if the client may know.
     pub decision: Option<Box<serde_json::Value>>,
     /// What became of a broken stream's rescue.
-    pub rescue: Option<&'static str>,
+    pub rescue: Option<RescueOutcome>,
     /// When it ended.
     pub ended: Option<Duration>,
     /// Time spent waiting for a place while all backends were full, if any was.
@@ -221,7 +221,7 @@ impl Drop for Inner {
             story.ended = Some(clock::now());
             story.status = 499;
             story.class = Some(Class::CallerCancelled);
-            story.rescue = story.rescue.map(|_| CANCELLED);
+            story.rescue = story.rescue.map(|_| RescueOutcome::Cancelled);
         }
         (self.listener)(told);
     }

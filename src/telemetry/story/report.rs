@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Serialize, Serializer};
 
-use super::{AttemptNote, Story};
+use super::{AttemptNote, RescueOutcome, Story};
 use crate::{clock, error::Class, settings::Money, wire::trace_context::TraceId};
 
 /// The outcome of what was answered.
@@ -117,7 +117,7 @@ impl Story {
             tokens_in: self.usage.map(|usage| usage.input),
             tokens_out: self.usage.map(|usage| usage.output),
             cost_usd: self.cost(),
-            rescue: self.rescue,
+            rescue: self.rescue.map(RescueOutcome::as_str),
             attempts: &self.attempts,
             decision: self.decision.as_deref(),
         }

@@ -38,3 +38,31 @@ impl Serialize for RouteReason {
         serializer.serialize_str(self.as_str())
     }
 }
+
+/// What became of a broken stream's rescue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RescueOutcome {
+    /// Another backend went on from its last word.
+    Continued,
+    /// Another backend said all of it again, and more.
+    Replayed,
+    /// Nobody could take over, or who did broke off or said something else.
+    Failed,
+    /// The client left.
+    Cancelled,
+}
+
+impl RescueOutcome {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Continued, Self::Replayed, Self::Failed, Self::Cancelled];
+
+    /// In a word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Continued => "continued",
+            Self::Replayed => "replayed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

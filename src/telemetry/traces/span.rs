@@ -15,7 +15,7 @@ use crate::{
     settings::{self, Money, Style},
     telemetry::{
         counts::Labels,
-        story::{AttemptNote, CANCELLED, LET_GO, SUCCESS, Story},
+        story::{AttemptNote, CANCELLED, LET_GO, RescueOutcome, SUCCESS, Story},
     },
     wire::{Protocol, Usage, trace_context::SpanId},
 };
@@ -68,7 +68,7 @@ fn of_request<'a>(story: &'a Story, trace: &Trace, labels: Labels<'a>, wall: Wal
     a.text("greenroom.backend.name", served.map(|attempt| &*attempt.backend));
     a.text("greenroom.route.reason", served.map(|attempt| attempt.route.as_str()));
     a.flag("greenroom.route.pinned", story.pin.is_some());
-    a.text("greenroom.request.rescue", story.rescue);
+    a.text("greenroom.request.rescue", story.rescue.map(RescueOutcome::as_str));
     a.seconds("greenroom.request.queued", story.queued);
     let ended = story.ended.unwrap_or(story.received);
     ended_as(request(trace, Some(&**labels.model), [story.received, ended].map(wall), a), story.status, story.class)
