@@ -1,6 +1,6 @@
 //! Owns asking a running Greenroom: its admin endpoints, and one measured question to one backend.
 
-use std::{process::ExitCode, time::Duration};
+use std::{convert::Infallible, process::ExitCode, time::Duration};
 
 use actix_web::http::Method;
 use clap::Args;
@@ -11,8 +11,11 @@ use super::{aim::Aim, answer::Answer, complain, question::Question, table::first
 use crate::{
     error::Error,
     exchange::reply::REQUEST_ID,
-    settings::check_token,
-    upstream::plain::{Plain, Reply},
+    settings::{Secret, check_token},
+    upstream::{
+        percent_encoded,
+        plain::{Plain, Reply},
+    },
     wire::{Malformed, limit, peek, sse},
 };
 
@@ -32,9 +35,10 @@ pub(super) struct Server {
         hide_env_values = true,
         default_value = "",
         hide_default_value = true,
+        value_parser = |token: &str| Ok::<_, Infallible>(Secret::new(token.to_owned())),
         global = true
     )]
-    token: String,
+    token: Secret,
     /// Seconds to wait for one answer
     #[arg(long, default_value = "30", value_name = "SECONDS", value_parser = seconds, global = true)]
     timeout: Duration,
@@ -111,10 +115,11 @@ impl Client {
     /// Status and JSON of an answer.
     pub(super) async fn fetch(&self, method: Method, path: &str) -> Result<(u16, Value), String> {
         // Without one a request is told so in words of its own.
-        if let (false, Err(why)) = (self.server.token.is_empty(), check_token(&self.server.token)) {
+        let token = self.server.token.reveal();
+        if let (false, Err(why)) = (token.is_empty(), check_token(token)) {
             return Err(format!("{} {why}", self.lang.the_token()));
         }
-        let bearer = format!("Bearer {}", self.server.token);
+        let bearer = format!("Bearer {token}");
         let work = async {
             let reply = self.plain.send(method, &self.url(path), &[("authorization", &bearer)], None).await?;
             let status = reply.status;
@@ -150,7 +155,7 @@ impl Client {
         began: &mut Instant,
         answer: &mut Answer,
     ) -> Result<(), String> {
-        let bearer = format!("Bearer {}", self.server.token);
+        let bearer = format!("Bearer {}", self.server.token.reveal());
         let headers = [("authorization", bearer.as_str())];
         let url = self.url("/v1/chat/completions");
         let put = async |body: String| self.plain.send(Method::POST, &url, &headers, Some(body.into())).await;
@@ -225,8 +230,7 @@ fn take(body: &Value, member: &str, answer: &mut Answer) {
 
 /// Percent-encodes all but what every part of a URL may carry: a name from the command line is never a path or a query.
 pub(super) fn escaped(text: &str) -> String {
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.~".contains(&b);
-    text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
+    percent_encoded(text, b"")
 }
 
 /// Whether a 404 says that nothing is asked there, rather than that what was asked for is not known.
@@ -255,4 +259,16 @@ pub(super) fn run(work: impl Future<Output = Result<ExitCode, String>>) -> ExitC
 /// Success only if everything is well.
 pub(super) fn verdict(all_well: bool) -> ExitCode {
     if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    #[test]
+    fn a_token_is_in_nothing_that_is_printed() {
+        let given = super::super::Arguments::parse_from(["greenroom", "check", "--token", "sk-live", "--lang", "en"]);
+        let shown = format!("{given:?}");
+        assert!(shown.contains("token: ***") && !shown.contains("sk-live"), "{shown}");
+    }
 }

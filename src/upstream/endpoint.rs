@@ -63,9 +63,14 @@ impl Endpoint {
 /// Percent-encodes what may not stand in a path as it is (RFC 3986, 3.3), and '&' and '+', which mean something in a query.
 /// A '/' stays: servers of Gemini's protocol take names of several segments.
 fn escaped(text: &str) -> String {
+    percent_encoded(text, b"!$'()*,;=:@/")
+}
+
+/// Percent-encodes all but what any part of a URL may carry (RFC 3986, 2.3), and `besides`.
+pub fn percent_encoded(text: &str, besides: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {
-        if b.is_ascii_alphanumeric() || b"-._~!$'()*,;=:@/".contains(&b) {
+        if b.is_ascii_alphanumeric() || b"-._~".contains(&b) || besides.contains(&b) {
             out.push(char::from(b));
         } else {
             // Writing to a string cannot fail.

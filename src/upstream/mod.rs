@@ -35,7 +35,7 @@ use self::{
 };
 pub use self::{
     answer::{Answer, BrokenOff, HeaderLines},
-    endpoint::Endpoint,
+    endpoint::{Endpoint, percent_encoded},
     head::Along,
     headers::{UPSTREAM_REQUEST_ID, of_trial, request_id},
 };
