@@ -12,7 +12,7 @@ use super::{
     client::{Client, Server, run as run_work, verdict},
     question::Question,
     say,
-    table::{first_words, quantile, table, width},
+    table::{first_words, or_dash, quantile, table, width},
     words::Lang,
 };
 
@@ -89,7 +89,7 @@ fn summary(aims: &[Aim], answers: &[Answer], lang: Lang) -> String {
     // Who fails now and then is not the fastest, however quick the rest.
     let sound = |aim: &&Aim| of(aim).iter().all(|answer| answer.healthy);
     let best = aims.iter().zip(&means).filter(|(aim, _)| sound(aim)).filter_map(|(_, mean)| *mean).reduce(f64::min);
-    let seconds = |value: Option<f64>| value.map_or_else(|| "-".to_owned(), |value| format!("{value:.3}"));
+    let seconds = |value: Option<f64>| or_dash(value.map(|value| format!("{value:.3}")));
     let rows: Vec<Vec<String>> = aims
         .iter()
         .zip(&means)
@@ -107,7 +107,7 @@ fn summary(aims: &[Aim], answers: &[Answer], lang: Lang) -> String {
                 seconds(quantile(&times, 0.95)),
                 seconds(quantile(&times, 1.0)),
                 seconds(mean(&first)),
-                mean(&speed).map_or_else(|| "-".to_owned(), |speed| format!("{speed:.0}")),
+                or_dash(mean(&speed).map(|speed| format!("{speed:.0}"))),
                 if is_best { lang.fastest().to_owned() } else { String::new() },
             ]
         })

@@ -11,7 +11,7 @@ use super::{
     client::{Client, Server, run as run_work, verdict},
     question::Question,
     say,
-    table::{first_words, table, tint, width},
+    table::{first_words, or_dash, table, tint, width},
     words::Lang,
 };
 
@@ -84,9 +84,9 @@ pub(super) fn rows(answers: &[Answer], lang: Lang) -> String {
             vec![
                 answer.backend.clone(),
                 state.to_owned(),
-                answer.status.map_or_else(|| "-".to_owned(), |status| status.to_string()),
+                or_dash(answer.status.map(|status| status.to_string())),
                 format!("{:.2} s", answer.seconds),
-                answer.first_token_seconds.map_or_else(|| "-".to_owned(), |first| format!("{first:.2} s")),
+                or_dash(answer.first_token_seconds.map(|first| format!("{first:.2} s"))),
                 first_words(answer.error.as_ref().unwrap_or(&answer.text), 200),
             ]
         })

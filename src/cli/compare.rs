@@ -11,7 +11,7 @@ use super::{
     client::{Client, Server, run as run_work, verdict},
     question::Question,
     say,
-    table::{columns, table, width},
+    table::{columns, or_dash, table, width},
     words::Lang,
 };
 
@@ -60,18 +60,17 @@ pub(super) fn run(compare: &Compare) -> ExitCode {
             .map(|answer| (answer.backend.clone(), answer.error.clone().unwrap_or_else(|| answer.text.clone())))
             .collect();
         say(columns(&parts, width()));
-        let dash = || "-".to_owned();
         let rows: Vec<Vec<String>> = answers
             .iter()
             .map(|answer| {
                 vec![
                     answer.backend.clone(),
                     format!("{:.2} s", answer.seconds),
-                    answer.first_token_seconds.map_or_else(dash, |first| format!("{first:.2} s")),
-                    answer.tokens_per_second.map_or_else(dash, |speed| format!("{speed:.0}")),
-                    answer.cost_usd.map_or_else(dash, |cost| format!("${cost}")),
-                    answer.finish_reason.clone().unwrap_or_else(dash),
-                    answer.served_by.clone().unwrap_or_else(dash),
+                    or_dash(answer.first_token_seconds.map(|first| format!("{first:.2} s"))),
+                    or_dash(answer.tokens_per_second.map(|speed| format!("{speed:.0}"))),
+                    or_dash(answer.cost_usd.map(|cost| format!("${cost}"))),
+                    or_dash(answer.finish_reason.clone()),
+                    or_dash(answer.served_by.clone()),
                 ]
             })
             .collect();

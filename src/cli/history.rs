@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{
     client::{Client, Server, escaped, run as run_work},
     say,
-    table::{spark, table, width},
+    table::{or_dash, spark, table, width},
     words::Lang,
 };
 
@@ -160,7 +160,7 @@ fn overview(answer: &Value, whole: &Value) -> String {
                 sum("attempts").to_string(),
                 sum("success").to_string(),
                 sum("failure").to_string(),
-                medians.get(lane).map_or_else(|| "-".to_owned(), |ms| format!("{ms:.0} ms")),
+                or_dash(medians.get(lane).map(|ms| format!("{ms:.0} ms"))),
                 plot(answer, points),
             ]
         })

@@ -71,6 +71,11 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>], width: usize) -> String
     out
 }
 
+/// What is shown, or that there is nothing.
+pub(super) fn or_dash(shown: Option<String>) -> String {
+    shown.unwrap_or_else(|| "-".to_owned())
+}
+
 /// `text` without what would command a terminal: a backend's words are not to move a cursor or name a window.
 pub(super) fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()

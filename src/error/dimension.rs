@@ -4,6 +4,17 @@ use std::time::Duration;
 
 use super::seconds;
 
+/// A request that its user's limits do not let in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refused {
+    /// The limit that says no.
+    pub dimension: Dimension,
+    /// Its size.
+    pub limit: u64,
+    /// When to come back; in whole milliseconds, as clients are told it.
+    pub wait: Duration,
+}
+
 /// One of a user's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use bytes::Bytes;
 
-use super::{Dimension, Error, Unit};
+use super::{Error, Refused, Unit};
 
 /// What an error looks like from outside.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,7 +126,7 @@ impl Error {
                 kind: "permission_error".into(),
                 ..caller(StatusCode::FORBIDDEN, "permission_denied", None, "You may not use this endpoint.".into())
             },
-            Self::Limited { dimension, limit, retry_after } => limited(*dimension, *limit, *retry_after),
+            Self::Limited(refused) => limited(refused),
             Self::NotFound(what) => caller(StatusCode::NOT_FOUND, "not_found", None, what.clone()),
             Self::NoEndpoint { method, path, instead } => {
                 let message = format!("There is no {method} {path} here. {instead}");
@@ -229,13 +229,14 @@ fn no_websocket() -> Face {
 }
 
 /// The user has had enough, for now.
-fn limited(dimension: Dimension, limit: u64, retry_after: Duration) -> Face {
-    let message = dimension.message(limit, retry_after);
+fn limited(refused: &Refused) -> Face {
+    let Refused { dimension, limit, wait } = *refused;
+    let message = dimension.message(limit, wait);
     // It comes back by itself, but not while an SDK tries again.
     let is_budget = dimension.unit() == Unit::Dollars;
     Face {
         kind: if is_budget { dimension.code() } else { "rate_limit_error" }.into(),
-        retry_after: Some(retry_after),
+        retry_after: Some(wait),
         hopeless: is_budget,
         ..caller(StatusCode::TOO_MANY_REQUESTS, dimension.code(), None, message)
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 pub use self::{
     class::{Again, Class, Disposition, Owner, Weight},
-    dimension::{Dimension, Unit},
+    dimension::{Dimension, Refused, Unit},
     face::{Face, SOON},
 };
 
@@ -68,14 +68,7 @@ pub enum Error {
     /// The user may not use this endpoint.
     PermissionDenied,
     /// The request goes beyond one of its user's own limits.
-    Limited {
-        /// Which.
-        dimension: Dimension,
-        /// Its size.
-        limit: u64,
-        /// When to come back.
-        retry_after: Duration,
-    },
+    Limited(Refused),
     /// Nothing of this name; which, and where to look.
     NotFound(String),
     /// No such endpoint.
@@ -238,7 +231,7 @@ impl Error {
             Self::CutShort => Class::CallerCancelled,
             Self::InvalidKey => Class::PolicyAuth,
             Self::BackendNotAllowed(_) | Self::PermissionDenied => Class::PolicyPermission,
-            Self::Limited { .. } => Class::PolicyRatelimit,
+            Self::Limited(_) => Class::PolicyRatelimit,
             Self::PinUnavailable { .. }
             | Self::PinOverloaded { .. }
             | Self::NoHealthyBackend { .. }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::{request::Request, surface::Surface};
 use crate::{
     clock,
-    limits::{Allowance, Need, Refused},
+    error::Refused,
+    limits::{Allowance, Need},
     telemetry::story::{Story, Telling},
     wire::Usage,
 };

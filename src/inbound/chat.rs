@@ -114,7 +114,7 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
                 }
                 Err(refused) => {
                     door.shared.counts.limited.refused(refused.dimension);
-                    exchange::refuse(&prepared, &refused.into())
+                    exchange::refuse(&prepared, &Error::Limited(refused))
                 }
             },
             Err(error) => asker.refuse(door, &error, asked.as_ref()),

@@ -9,9 +9,9 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use self::account::Account;
-pub use self::account::{Need, Refused};
+pub use self::account::Need;
 use crate::{
-    error::Unit,
+    error::{Refused, Unit},
     settings::{Limits, Money},
 };
 

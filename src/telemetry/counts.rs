@@ -189,7 +189,7 @@ impl Counts {
         self.users.record(story, labels.model);
         if let Some(pin) = labels.pin {
             let key = (pin.clone(), labels.model.clone(), pin_outcome(story));
-            self.pins.of(&key, || key.clone(), plus_one);
+            self.pins.add_one(&key);
         }
         for pair in story.attempts.windows(2) {
             let reason = match pair[1].route {
@@ -199,7 +199,7 @@ impl Counts {
             };
             if pair[0].backend != pair[1].backend {
                 let key = (pair[0].backend.clone(), pair[1].backend.clone(), labels.model.clone(), reason);
-                self.failovers.of(&key, || key.clone(), plus_one);
+                self.failovers.add_one(&key);
             }
         }
     }
@@ -213,7 +213,7 @@ impl Counts {
         });
         if error.is_bad_pin() {
             let key = (self.other.clone(), model.clone(), "denied");
-            self.pins.of(&key, || key.clone(), plus_one);
+            self.pins.add_one(&key);
         }
     }
 
@@ -250,10 +250,6 @@ fn pin_outcome(story: &Story) -> &'static str {
         Some(Class::CallerInvalid) => "unknown",
         Some(_) => "unavailable",
     }
-}
-
-fn plus_one(count: &AtomicU64) {
-    count.fetch_add(1, Relaxed);
 }
 
 #[cfg(test)]

@@ -1,6 +1,12 @@
 //! Owns a map that only grows: its entries are found without a lock, and by names that nobody has to own.
 
-use std::{hash::Hash, sync::Arc};
+use std::{
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
@@ -41,6 +47,19 @@ impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
         let mut all: Vec<_> = self.0.load().iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         all.sort_by(|a, b| a.0.cmp(&b.0));
         all
+    }
+}
+
+impl<K: Clone + Eq + Hash> Grown<K, AtomicU64> {
+    /// Counts one more of this key.
+    pub(super) fn add_one(&self, key: &K) {
+        self.of(
+            key,
+            || key.clone(),
+            |count| {
+                count.fetch_add(1, Relaxed);
+            },
+        );
     }
 }
 

@@ -5,7 +5,7 @@ use std::{io, time::SystemTime};
 use super::{SHOWN, Watched};
 use crate::cli::{
     check::tinted,
-    table::{spark, table, width},
+    table::{or_dash, spark, table, width},
     try_say,
     words::Lang,
 };
@@ -39,7 +39,7 @@ fn rows(watched: &[Watched], lang: Lang) -> String {
                 one.aim.backend.clone(),
                 one.state(lang).to_owned(),
                 one.success(),
-                one.recent.last().map_or_else(|| "-".to_owned(), |time| format!("{time:.2} s")),
+                or_dash(one.recent.last().map(|time| format!("{time:.2} s"))),
                 format!("{:<SHOWN$}", spark(&one.recent)),
                 one.says.clone(),
             ]
@@ -64,7 +64,7 @@ pub(super) fn summary(watched: &[Watched], lang: Lang) -> String {
     let rows: Vec<Vec<String>> = watched
         .iter()
         .map(|one| {
-            let time = |value: f64| if one.good > 0 { format!("{value:.2} s") } else { "-".to_owned() };
+            let time = |value: f64| or_dash((one.good > 0).then(|| format!("{value:.2} s")));
             let mean = one.sum / f64::from(one.good.max(1));
             vec![
                 one.aim.backend.clone(),

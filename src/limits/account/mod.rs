@@ -7,7 +7,7 @@ use std::{num::NonZeroU64, time::Duration};
 
 use super::bucket::{Bucket, Standing};
 use crate::{
-    error::{Dimension, Error, SOON, Unit},
+    error::{Dimension, Refused, SOON, Unit},
     settings::{Limits, Money},
 };
 
@@ -28,23 +28,6 @@ pub struct Need {
     pub prompt: u64,
     /// Most tokens that the answer may have; 0 where the request does not say.
     pub answer: u64,
-}
-
-/// A request that is not let in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Refused {
-    /// The limit that says no.
-    pub dimension: Dimension,
-    /// Its size.
-    pub limit: u64,
-    /// When to come back; in whole milliseconds, as clients are told it.
-    pub wait: Duration,
-}
-
-impl From<Refused> for Error {
-    fn from(Refused { dimension, limit, wait }: Refused) -> Self {
-        Self::Limited { dimension, limit, retry_after: wait }
-    }
 }
 
 impl Account {
