@@ -9,7 +9,7 @@ use super::{
     gate::{GateCell, KINDS},
     load,
     sketch::Sketch,
-    state::{State, Told, reopens_in_ms, states},
+    state::{State, Told, states},
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -181,7 +181,7 @@ impl Report {
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
         let weight = busiest.map_or(settings.weight, |lane| weight(&lane.model));
         let busy = vitals.load.busy();
-        let own = reopens_in_ms(vitals.gate.read(), now);
+        let own = reopens_in_ms(&vitals.gate, now);
         Self {
             name: vitals.name.to_string(),
             protocol: settings.protocol.as_str(),
@@ -229,7 +229,7 @@ impl LaneReport {
             upstream_model: lane.upstream_model().to_string(),
             state,
             reason,
-            reopens_in_ms: reopens_in_ms(lane.gate.read(), now),
+            reopens_in_ms: reopens_in_ms(&lane.gate, now),
             transitions: transitions(&lane.gate),
             queued: 0,
             waiting: lane.places.waiting(),
@@ -239,6 +239,10 @@ impl LaneReport {
             token_estimate_s: estimate.pace,
         }
     }
+}
+
+fn reopens_in_ms(gate: &GateCell, now: Duration) -> Option<u64> {
+    gate.read().reopens_in(now).map(|wait| wait.as_millis() as u64)
 }
 
 fn transitions(gate: &GateCell) -> Transitions {

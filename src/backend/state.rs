@@ -53,14 +53,6 @@ impl Serialize for State {
     }
 }
 
-/// Milliseconds until a shut gate lets a probe pass.
-pub(super) fn reopens_in_ms(gate: Gate, now: Duration) -> Option<u64> {
-    match gate {
-        Gate::Shut(until, _) => Some(until.saturating_sub(now).as_millis() as u64),
-        _ => None,
-    }
-}
-
 /// A state, and why, in words.
 #[derive(Debug, Clone)]
 pub struct Told {
@@ -76,7 +68,7 @@ pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Told, Vec
     let gate = vitals.gate.read();
     let own = of_gate(gate, now, vitals.consecutive.load(Relaxed));
     // Its own gate decides; where that is open, its models' gates do.
-    if !matches!(gate, Gate::Open | Gate::Ramp(_)) {
+    if !gate.takes() {
         return (own, models);
     }
     let all = || lanes.iter().zip(&models);

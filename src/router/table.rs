@@ -19,7 +19,7 @@ use crate::{
     backend::{
         Handle,
         estimate::{Estimate, Usual},
-        gate::{Admission, Gate, GateCell, Why},
+        gate::{Admission, Why},
         vitals::Lane,
     },
     limits::Allowance,
@@ -147,8 +147,8 @@ impl Table {
 
     /// Whether at least one backend of some model could serve now.
     pub fn could_serve(&self) -> bool {
-        let open = |gate: &GateCell| !matches!(gate.read(), Gate::Shut(..) | Gate::Held(_));
-        self.routes.values().any(|r| r.targets.iter().any(|t| open(&t.handle.vitals.gate) && open(&t.lane.gate)))
+        let mut targets = self.routes.values().flat_map(|route| &route.targets);
+        targets.any(|target| target.handle.vitals.gate.read().takes() && target.lane.gate.read().takes())
     }
 }
 
@@ -230,7 +230,7 @@ impl Target {
     fn build(model: &str, target: &settings::Target, handles: &HashMap<String, Arc<Handle>>) -> Option<Self> {
         let handle = handles.get(&target.backend)?.clone();
         let lane = handle.vitals.lane(model)?;
-        let upstream_model = target.model.as_deref().unwrap_or(model);
+        let upstream_model = target.name_for(model);
         Some(Self {
             weight: handle.settings.weight * target.weight,
             renamed: upstream_model != model,

@@ -40,6 +40,13 @@ pub struct Target {
     pub price: Option<Price>,
 }
 
+impl Target {
+    /// The backend's own name for the model that clients know by this one.
+    pub fn name_for<'a>(&'a self, public: &'a str) -> &'a str {
+        self.model.as_deref().unwrap_or(public)
+    }
+}
+
 /// One public model.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Model {

@@ -30,7 +30,7 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
             .iter()
             .filter_map(|(public, model)| {
                 let target = model.targets.iter().find(|t| t.backend == *name)?;
-                Some((public.as_str(), target.model.as_deref().unwrap_or(public)))
+                Some((public.as_str(), target.name_for(public)))
             })
             .collect();
         let handle = match running.get(name) {

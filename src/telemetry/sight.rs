@@ -6,7 +6,7 @@ use super::exposition::{LabelSet, pair};
 use crate::{
     backend::{
         Handle,
-        gate::{Gate, GateCell},
+        gate::GateCell,
         load,
         state::{State, Told, states},
         vitals::Lane,
@@ -34,11 +34,8 @@ impl Seen {
         let (vitals, settings) = (&handle.vitals, &handle.settings);
         let (now, lanes) = (clock::now(), vitals.lanes());
         let (whole, own) = states(vitals, &lanes, now);
-        let is_shut = !matches!(vitals.gate.read(), Gate::Open | Gate::Ramp(_));
-        let cooldown = |gate: &GateCell| match gate.read() {
-            Gate::Shut(until, _) => until.saturating_sub(now),
-            _ => Duration::ZERO,
-        };
+        let is_shut = !vitals.gate.read().takes();
+        let cooldown = |gate: &GateCell| gate.read().reopens_in(now).unwrap_or_default();
         let of = |(lane, own): (&Arc<Lane>, Told)| {
             let estimate = lane.estimate.at(now, settings.expected_first_token);
             Self {

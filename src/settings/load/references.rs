@@ -70,7 +70,7 @@ impl References<'_> {
                     problems.add(key, format!("is that of backends[{first}] too; keep one"));
                 }
                 let of = self.backends.iter().find(|(name, _)| *name == target.backend);
-                let theirs = target.model.as_deref().unwrap_or(name);
+                let theirs = target.name_for(name);
                 let backend = of.and_then(|(_, backend)| backend.as_ref());
                 if backend.is_some_and(Backend::names_model_in_urls) && !is_path(theirs) {
                     let key = format!("{list}[{n}].model");
