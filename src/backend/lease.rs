@@ -26,6 +26,8 @@ pub enum Outcome<'a> {
     Success,
     /// With a failure.
     Failed(&'a Failed),
+    /// With a fault of the request's that kept it from being sent.
+    Unsent(&'a Failed),
     /// The client left.
     Cancelled,
     /// Another attempt was quicker, or ended the request.
@@ -120,7 +122,7 @@ impl Lease {
         self.handle.vitals.gate.read() == Gate::Open && self.lane.gate.read() == Gate::Open
     }
 
-    /// Failures have come in a row, which a success ends.
+    /// Failures have come in a row, which an answer ends.
     fn is_failing(&self) -> bool {
         self.handle.vitals.consecutive.load(Relaxed) > 0 || self.lane.consecutive.load(Relaxed) > 0
     }
@@ -163,6 +165,10 @@ impl Lease {
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),
+            Outcome::Unsent(failed) => {
+                self.lane.outcomes.count(failed.class);
+                self.let_others_probe();
+            }
             Outcome::Cancelled | Outcome::Beaten | Outcome::Hurried | Outcome::LetGo => self.given_up(outcome, now),
         }
     }
@@ -195,8 +201,9 @@ impl Lease {
         };
         match weight {
             Weight::None => self.let_others_probe(),
-            Weight::Alive if self.probe.is_none() => {}
-            Weight::Alive => self.observed(Verdict::Success { begun: false }, now),
+            Weight::Alive if !self.probe.is_none() => self.observed(Verdict::Success { begun: false }, now),
+            Weight::Alive if self.is_failing() => self.observed(Verdict::Alive, now),
+            Weight::Alive => {}
             _ => {
                 let (class, retry_after, said) = (failed.class, failed.retry_after, failed.message.clone());
                 self.observed(Verdict::Failure { class, retry_after, said }, now);

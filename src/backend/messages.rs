@@ -58,6 +58,8 @@ pub enum Verdict {
         /// That its answer had begun was told.
         begun: bool,
     },
+    /// It answers, though not what was asked of it: told where failures stand in a row.
+    Alive,
     /// A probe that was no longer waited for, having said nothing for longer than `first_token_soft`.
     Silence,
     /// It does not work.
@@ -75,32 +77,32 @@ pub enum Verdict {
 pub(super) const SILENT: &str = "nothing came within first_token_soft";
 
 /// Answered once all that was told before is judged, so that the gates show it. Asked by the exchange before it tells a client
-/// when to come back, and by the Overseer before it reports.
+/// when to come back, and by the admin endpoint before it reports.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Settle;
 
-/// Stop taking requests until `Resume`. Sent by the Overseer for an operator.
+/// Stop taking requests until `Resume`. Sent by the admin endpoint.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// Take requests again after `Drain` or after having been given up. Sent by the Overseer for an operator.
+/// Take requests again after `Drain` or after having been given up. Sent by the admin endpoint.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Resume;
 
-/// Forget all failures and open the gates. Sent by the Overseer for an operator.
+/// Forget all failures and open the gates. Sent by the admin endpoint.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct ResetBreaker;
 
-/// Ask the provider now whether it is well. Sent by the Overseer for an operator; answered with what the provider said.
+/// Ask the provider now whether it is well. Sent by the admin endpoint; answered with what the provider said.
 #[derive(Debug, Message)]
 #[rtype(result = "Result<(), Failed>")]
 pub struct ProbeNow;
 
-/// Try the backend step by step. Sent by the Overseer for an operator.
+/// Try the backend step by step. Sent by the admin endpoint.
 #[derive(Debug, Message)]
 #[rtype(result = "Vec<Step>")]
 pub struct Diagnose;

@@ -232,6 +232,10 @@ impl Handler<Observed> for Backend {
                 self.judge_backend(None, |b| good(b, backend));
                 self.judge_lane(&seen.lane, None, |b| good(b, model));
             }
+            Verdict::Alive => {
+                self.judge_backend(None, Breaker::alive);
+                self.judge_lane(&seen.lane, None, Breaker::alive);
+            }
             Verdict::Silence => {
                 // Where others have looked meanwhile, what they saw holds.
                 let Probe { backend, model } = seen.probe;

@@ -5,12 +5,21 @@ use std::sync::{
     atomic::{AtomicU16, Ordering::SeqCst},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{proxy::Proxy, script::Answer, settings::Settings, upstream::Upstream};
+use crate::support::{
+    proxy::{HELLO, Proxy},
+    script::Answer,
+    settings::Settings,
+    upstream::Upstream,
+};
 
 /// A proxy whose gates shut by the ratio alone, and the status with which its backend answers.
 async fn stage() -> (Upstream, Proxy, Arc<AtomicU16>) {
+    judged_by("breaker_failures = 0\nbreaker_min_samples = 10").await
+}
+
+async fn judged_by(breaker: &str) -> (Upstream, Proxy, Arc<AtomicU16>) {
     let status = Arc::new(AtomicU16::new(200));
     let cell = status.clone();
     let script = move |_: usize, _: &_| match cell.load(SeqCst) {
@@ -21,7 +30,7 @@ async fn stage() -> (Upstream, Proxy, Arc<AtomicU16>) {
     let settings = Settings::new()
         .backend("one", upstream.addr)
         .set("failover", "max_attempts = 1")
-        .set("defaults.backend", "breaker_failures = 0\nbreaker_min_samples = 10\nbackoff_min = \"30s\"");
+        .set("defaults.backend", &format!("{breaker}\nbackoff_min = \"30s\""));
     let proxy = Proxy::start(&settings).await;
     (upstream, proxy, status)
 }
@@ -59,4 +68,39 @@ async fn successes_before_the_first_failure_are_samples() {
     fail(&proxy, 4).await;
     assert_eq!(proxy.hello().await.status(), 502);
     proxy.until("one", "a gate that half of ten have shut", |r| r["state"] == "open").await;
+}
+
+#[tokio::test]
+async fn who_answers_a_request_that_is_at_fault_is_alive_which_is_no_success() {
+    let (_upstream, proxy, status) = judged_by("breaker_failures = 3\nbreaker_min_samples = 4").await;
+    for _ in 0..3 {
+        status.store(500, SeqCst);
+        let report = fail(&proxy, 1).await;
+        assert_eq!(report["state"], "degraded", "three that are no row: {report}");
+        status.store(400, SeqCst);
+        assert_eq!(proxy.hello().await.status(), 400);
+        proxy.until("one", "the end of the row", |r| r["consecutive_failures"] == 0).await;
+    }
+    status.store(500, SeqCst);
+    assert_eq!(proxy.hello().await.status(), 502);
+    proxy.until("one", "a gate that four failures of four have shut", |r| r["state"] == "open").await;
+}
+
+#[tokio::test]
+async fn a_request_that_cannot_be_translated_says_nothing_of_a_backend_that_never_had_it() {
+    let upstream = Upstream::always(Answer::json(500, "{}")).await;
+    let settings = Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"anthropic\"")
+        .set("failover", "max_attempts = 1")
+        .set("defaults.backend", "breaker_failures = 2\nbackoff_min = \"30s\"");
+    let proxy = Proxy::start(&settings).await;
+    let odd = HELLO.replacen('{', r#"{"backend":"only","seed":"odd","#, 1);
+    for (failures, state) in [(1, "degraded"), (2, "open")] {
+        assert_eq!(proxy.hello().await.status(), 502);
+        // At the second one it is the gate's probe.
+        assert_eq!(proxy.chat(odd.as_str()).await.status(), 400);
+        let report = proxy.report("only").await;
+        assert_eq!((&report["state"], &report["consecutive_failures"]), (&json!(state), &json!(failures)), "{report}");
+        assert_eq!(report["requests"]["caller_fault"], failures, "{report}");
+    }
+    assert_eq!(upstream.asked(), 2);
 }

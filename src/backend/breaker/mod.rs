@@ -132,6 +132,12 @@ impl Breaker {
         };
     }
 
+    /// An answer to a request that was at fault itself. It ends a row of failures and is no success: where others fail all the same,
+    /// their share of the answers tells.
+    pub fn alive(&mut self) {
+        self.consecutive = 0;
+    }
+
     /// The first token of an answer, told while the gate is not fully open. Others are let in, but a backend that breaks off what
     /// it begins has not recovered: failures in a row count on, and the last step is that of a complete answer.
     pub fn begun(&mut self, probe: bool) {
