@@ -33,7 +33,7 @@ use crate::{
     settings::Rescue,
     telemetry::phase::Phase,
     upstream::{Along, Answer, BrokenOff, HeaderLines, of_trial, request_id},
-    wire::{Protocol, Usage, envelope::Change},
+    wire::{Protocol, Usage, envelope::Change, sse::MAX_FRAME},
 };
 
 /// An attempt that succeeded so far.
@@ -89,7 +89,8 @@ pub(super) async fn open(
         Ok(Ready::Live(streaming)) => Ok(Opened::Live(Box::new(Live { leg, target, streaming }))),
         Err(failed) => {
             let failed = hushed(&target.handle.settings, failed);
-            log::debug!("attempt failed: backend={} class={} {}", target.handle.name(), failed.class, failed.message);
+            // A translation that was refused quotes its client.
+            log::debug!("attempt failed: backend={} class={} {:?}", target.handle.name(), failed.class, failed.message);
             leg.failed(&failed);
             Err((target, failed))
         }
@@ -228,12 +229,12 @@ async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Faile
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
 /// that was to go on with a text has to have shown by then what it does, and one that has failed in the same breath is none either.
 async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
-    let mut held = Held::default();
+    let mut held = Held::up_to(MAX_FRAME, without_content);
     loop {
         match reader.step(watch).await? {
-            Step::Frames(frames) => held.add(frames)?,
+            Step::Frames(frames) => held.add(frames, 0)?,
             Step::End(tail) => {
-                held.add(tail)?;
+                held.add(tail, 0)?;
                 return if reader.course.has_finish() { Ok((held.take(), true)) } else { Err(empty()) };
             }
         }
@@ -241,4 +242,9 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes,
             return Ok((held.take(), false));
         }
     }
+}
+
+/// What waits for a first content is as long as a single frame may be.
+fn without_content(most: usize) -> Failed {
+    Failed::new(Class::ProviderInvalid, format!("it sent more than {most} bytes without any content"))
 }

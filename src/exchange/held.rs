@@ -1,42 +1,52 @@
-//! Owns the frames that wait for a first content, as many as a single frame may be long.
+//! Owns pieces that wait for more: frames for a first content, those of a whole answer for its end.
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
-use crate::{
-    error::{Class, Failed},
-    wire::sse::MAX_FRAME,
-};
+use crate::error::{Class, Failed};
 
-/// Frames that wait. A single run of them, and that is the usual case, is not copied.
-#[derive(Debug, Default)]
+/// Pieces that wait. A single one, and that is the usual case, is not copied.
+#[derive(Debug)]
 pub(super) struct Held {
     first: Bytes,
-    all: BytesMut,
+    all: Vec<u8>,
+    most: usize,
+    too_much: fn(usize) -> Failed,
 }
 
 impl Held {
-    /// One more run; an error if that is too much to wait for.
-    pub(super) fn add(&mut self, frames: Bytes) -> Result<(), Failed> {
-        let size = self.first.len().max(self.all.len()) + frames.len();
-        if size > MAX_FRAME {
-            let why = format!("it sent more than {MAX_FRAME} bytes without any content");
-            return Err(Failed::new(Class::ProviderInvalid, why));
+    /// Holds so many bytes at most; what it is to have more.
+    pub(super) fn up_to(most: usize, too_much: fn(usize) -> Failed) -> Self {
+        Self { first: Bytes::new(), all: Vec::new(), most, too_much }
+    }
+
+    /// One more piece, behind which so many bytes are declared; an error if that is too much to wait for.
+    pub(super) fn add(&mut self, piece: Bytes, declared: u64) -> Result<(), Failed> {
+        let size = self.first.len().max(self.all.len()) + piece.len();
+        if size > self.most {
+            return Err((self.too_much)(self.most));
         }
         if self.first.is_empty() {
-            self.first = frames;
-        } else if !frames.is_empty() {
+            self.first = piece;
+        } else if !piece.is_empty() {
+            let mut room = piece.len();
             if self.all.is_empty() {
-                self.all.reserve(size);
+                let rest = (declared as usize).min(self.most - size);
+                room = (size + rest).max(2 * size);
+            }
+            // A refusal by the system costs this request, not all that the process serves.
+            let no_memory = |_| Failed::new(Class::GatewayOverload, "no memory is left to hold its answer in");
+            self.all.try_reserve(room).map_err(no_memory)?;
+            if self.all.is_empty() {
                 self.all.extend_from_slice(&self.first);
             }
-            self.all.extend_from_slice(&frames);
+            self.all.extend_from_slice(&piece);
         }
         Ok(())
     }
 
     /// All of them.
     pub(super) fn take(self) -> Bytes {
-        if self.all.is_empty() { self.first } else { self.all.freeze() }
+        if self.all.is_empty() { self.first } else { self.all.into() }
     }
 }
 
@@ -44,15 +54,25 @@ impl Held {
 mod tests {
     use super::*;
 
+    fn held(most: usize) -> Held {
+        Held::up_to(most, |most| Failed::new(Class::ProviderInvalid, format!("more than {most}")))
+    }
+
     #[test]
-    fn runs_are_kept_in_order_and_in_bounds() {
-        let mut held = Held::default();
-        for run in ["", "a", "", "bc", "d"] {
-            assert_eq!(held.add(Bytes::from_static(run.as_bytes())), Ok(()));
+    fn pieces_are_kept_in_order_and_in_bounds() {
+        let mut some = held(4);
+        for piece in ["", "a", "", "bc", "d"] {
+            assert_eq!(some.add(Bytes::from_static(piece.as_bytes()), u64::MAX), Ok(()));
         }
-        assert_eq!(held.take(), "abcd");
-        let mut held = Held::default();
-        assert!(held.add(Bytes::from(vec![b'x'; MAX_FRAME])).is_ok());
-        assert_eq!(held.add(Bytes::from_static(b"x")).map_err(|failed| failed.class), Err(Class::ProviderInvalid));
+        assert_eq!(some.add(Bytes::from_static(b"e"), 0).map_err(|failed| failed.message), Err("more than 4".into()));
+        assert_eq!(some.take(), "abcd");
+    }
+
+    #[test]
+    fn a_length_that_no_memory_is_left_for_costs_its_request_alone() {
+        let mut much = held(isize::MAX as usize);
+        assert_eq!(much.add(Bytes::from_static(b"a"), u64::MAX), Ok(()));
+        let refused = much.add(Bytes::from_static(b"b"), u64::MAX);
+        assert_eq!(refused.map_err(|failed| failed.class), Err(Class::GatewayOverload));
     }
 }

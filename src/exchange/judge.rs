@@ -12,6 +12,7 @@ use tokio::time::timeout;
 use super::{
     attempt::Ready,
     decode,
+    held::Held,
     leg::Signs,
     rename::rename,
     request::Request,
@@ -175,9 +176,7 @@ fn too_long(most: usize) -> Failed {
 /// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied; a
 /// byte order mark in front of it, which JSON must not have (RFC 8259, 8.1), is taken off.
 async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration, most: usize) -> Result<Bytes, Failed> {
-    let mut first: Option<Bytes> = None;
-    let mut more: Option<BytesMut> = None;
-    let mut size = 0;
+    let mut held = Held::up_to(most, too_long);
     // A head is no answer yet: to the first piece the limit of a first token holds.
     let mut between = None;
     loop {
@@ -189,21 +188,7 @@ async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration, most: u
         if !chunk.trim_ascii_start().is_empty() {
             watch.answered();
         }
-        size += chunk.len();
-        if size > most {
-            return Err(too_long(most));
-        }
-        match (&mut first, &mut more) {
-            (None, _) => first = Some(chunk),
-            (Some(start), None) => {
-                let rest = answer.length().unwrap_or(0) as usize;
-                let mut joined = BytesMut::with_capacity((size + rest.min(most)).max(2 * size));
-                joined.extend_from_slice(start);
-                joined.extend_from_slice(&chunk);
-                more = Some(joined);
-            }
-            (_, Some(joined)) => joined.extend_from_slice(&chunk),
-        }
+        held.add(chunk, answer.length().unwrap_or(0))?;
     }
-    Ok(sse::unmarked(more.map(BytesMut::freeze).or(first).unwrap_or_default()))
+    Ok(sse::unmarked(held.take()))
 }

@@ -1,5 +1,7 @@
 //! A process that has run out of file descriptors, or of memory: it says so, blames nobody else for it, and comes back by itself.
 
+use std::time::Duration;
+
 use tokio::task::JoinSet;
 
 use crate::support::{
@@ -113,4 +115,31 @@ async fn without_memory_for_a_body_its_request_is_refused_and_the_process_lives(
     drop(crowd);
     let long = HELLO.replace("Hello!", &"x".repeat(24 << 20));
     eventually("memory is there again", async || (proxy.chat(long.as_str()).await.status() == 200).then_some(())).await;
+}
+
+#[tokio::test]
+async fn without_memory_for_an_answer_its_request_fails_and_the_process_lives() {
+    let upstream = Upstream::start(|_, ask| {
+        if !ask.text().contains("long") {
+            return Answer::says("hi");
+        }
+        // It declares all that an answer may have, and sends next to nothing of it, in two pieces.
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n", 64 << 20);
+        Answer::new().raw(head + "{").work(Duration::from_millis(10)).raw(" ").hang()
+    })
+    .await;
+    let settings = Settings::new().backend("one", upstream.addr).set("history", "enabled = false");
+    let proxy = Launch::new(&settings).addresses(1536 << 20).start().await;
+    let mut crowd = JoinSet::new();
+    for _ in 0..48 {
+        let mut client = proxy.begin(HELLO.replace("Hello!", "long")).await;
+        crowd.spawn(async move { client.reply().await });
+    }
+    let reply = within("an answer for which no memory is left", crowd.join_next()).await;
+    let reply = reply.expect("it is one of the crowd").expect("it ends with an answer");
+    assert_eq!((reply.status(), reply.error("code").as_str()), (503, "gateway_overloaded"), "{reply:?}");
+    assert!(reply.error("message").contains("memory"), "{reply:?}");
+    assert_eq!(proxy.hello().await.status(), 200, "who needs none is served");
+    let report = proxy.report("one").await;
+    assert_eq!((&report["state"], &report["requests"]["failure"]), (&"healthy".into(), &0.into()), "{report}");
 }

@@ -101,6 +101,18 @@ async fn members_that_nobody_knows_forge_no_line_and_make_no_long_one() {
 }
 
 #[tokio::test]
+async fn words_of_a_request_that_cannot_be_translated_forge_no_line() {
+    let upstream = Upstream::saying("hi").await;
+    let settings = Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"anthropic\"");
+    let proxy = Launch::new(&settings).env("RUST_LOG", "debug").start().await;
+    let part = json!({"type": "odd\nforged by a client"});
+    let reply = proxy.chat(json!({"model": "m", "messages": [{"role": "user", "content": [part]}]}).to_string()).await;
+    assert_eq!(reply.status(), 400, "{reply:?}");
+    proxy.logged(&["DEBUG", "attempt failed: backend=only", "forged by a client"]).await;
+    assert!(!proxy.log().lines().any(|line| line.starts_with("forged")), "{}", proxy.log());
+}
+
+#[tokio::test]
 async fn a_gate_that_shuts_says_what_the_provider_said_in_words_but_never_in_its_text() {
     let refused = r#"{"error":{"message":"Incorrect key sk-private-1.","type":"the key sk-private-2 is bad","code":"invalid_api_key"}}"#;
     let upstream = Upstream::always(Answer::json(401, refused)).await;
