@@ -53,9 +53,10 @@ impl Timer {
         }
         loop {
             if self.sleep.as_mut().poll(cx).is_pending() {
-                // A task that has used up its budget is told to wait without being noted.
-                self.armed = has_budget_remaining().then(|| (cx.waker().clone(), self.sleep.deadline()));
-                return Poll::Pending;
+                // A task that has used up its budget is told to wait without being noted, whatever the time.
+                let is_heard = has_budget_remaining();
+                self.armed = is_heard.then(|| (cx.waker().clone(), self.sleep.deadline()));
+                return if is_heard || Instant::now() < self.due { Poll::Pending } else { Poll::Ready(()) };
             }
             if Instant::now() >= self.due {
                 return Poll::Ready(());
@@ -218,6 +219,24 @@ mod tests {
         timer.set(begin, begin + 3 * SECOND);
         let fired = timeout(9 * SECOND, poll_fn(|cx| timer.poll(cx))).await;
         assert_eq!((fired, begin.elapsed()), (Ok(()), 3 * SECOND));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_deadline_has_passed_also_for_a_task_that_has_always_something_else_to_do() {
+        let begin = Instant::now();
+        let mut timer = Timer::new(begin + SECOND);
+        let busy = async |timer: &mut Timer| {
+            let asked = poll_fn(|cx| {
+                while let Poll::Ready(spent) = poll_proceed(cx) {
+                    spent.made_progress();
+                }
+                Poll::Ready(timer.poll(cx))
+            });
+            asked.await
+        };
+        assert!(busy(&mut timer).await.is_pending());
+        sleep(SECOND).await;
+        assert!(busy(&mut timer).await.is_ready());
     }
 
     #[tokio::test(start_paused = true)]

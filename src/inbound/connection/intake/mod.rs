@@ -37,6 +37,9 @@ const PIECE: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
+/// What of that is taken in, bytes: more than a request is meant to have. Who sends more costs more than his answer is worth.
+const LINGER_MOST: usize = 256 << 20;
+
 /// Room for reading, bytes: an ordinary request at once.
 const ROOM: usize = 4 << 10;
 
@@ -229,7 +232,7 @@ impl Intake {
     /// Takes in and drops what still comes: a connection closed before that is reset, and its client may not see the answer.
     pub(super) async fn drain(&mut self) {
         let now = Instant::now();
-        let (end, mut stopping) = (now + LINGER_IN_ALL, false);
+        let (end, mut stopping, mut left) = (now + LINGER_IN_ALL, false, LINGER_MOST);
         self.allow(now, LINGER);
         poll_fn(|cx| {
             loop {
@@ -239,10 +242,12 @@ impl Intake {
                     self.allow(Instant::now(), LEAVE);
                 }
                 match self.poll_fill(cx) {
-                    Poll::Ready(Ok(1..)) if stopping => {}
-                    Poll::Ready(Ok(1..)) => {
-                        let now = Instant::now();
-                        self.late.set(now, end.min(now + LINGER));
+                    Poll::Ready(Ok(came @ 1..)) if came < left => {
+                        left -= came;
+                        if !stopping {
+                            let now = Instant::now();
+                            self.late.set(now, end.min(now + LINGER));
+                        }
                     }
                     Poll::Ready(_) => return Poll::Ready(()),
                     Poll::Pending => return self.late.poll(cx),

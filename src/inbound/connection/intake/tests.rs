@@ -188,3 +188,19 @@ async fn a_body_longer_than_its_first_piece_is_read_into_the_room_made_for_it() 
         assert!(intake.make_room(usize::MAX).is_err());
     }
 }
+
+#[tokio::test]
+async fn of_what_nobody_reads_no_more_is_taken_in_than_a_request_may_be_long() {
+    let (mut client, mut intake) = pair().await;
+    let floods = async {
+        let (piece, mut sent) = (vec![0; 1 << 20], 0);
+        while client.write_all(&piece).await.is_ok() {
+            sent += piece.len();
+        }
+        sent
+    };
+    let drains = async move { intake.drain(&Closing::default()).await };
+    let (sent, ()) = tokio::join!(floods, drains);
+    // Some of it was still under way.
+    assert!((LINGER_MOST..LINGER_MOST + (64 << 20)).contains(&sent), "{sent}");
+}
