@@ -2,9 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use actix::Addr;
+use futures_util::future::join_all;
+
 use super::Exchange;
 use crate::{
     backend::{
+        Backend,
         gate::{Admission, Why},
         messages::Settle,
     },
@@ -53,10 +57,8 @@ impl Exchange {
     /// Waits until the backends that failed have judged that, so that their gates tell how long they are shut.
     async fn settle(&self, fallen: &[Named]) {
         let targets = self.request.route.iter().flat_map(|route| &route.targets);
-        for target in targets.filter(|target| fallen.iter().any(|(id, ..)| *id == target.handle.id)) {
-            // Without an answer the gate says what it said before: that is no reason to keep the client waiting.
-            let _ = target.handle.addr.send(Settle).timeout(SETTLE).await;
-        }
+        let theirs = targets.filter(|target| fallen.iter().any(|(id, ..)| *id == target.handle.id));
+        settled(theirs.map(|target| &target.handle.addr)).await;
     }
 
     /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's. Of one
@@ -105,6 +107,11 @@ impl Exchange {
     }
 }
 
+/// Waits for all of these at once. Without an answer the gate says what it said before: that is no reason to keep a client waiting.
+async fn settled(actors: impl Iterator<Item = &Addr<Backend>>) {
+    join_all(actors.map(|actor| actor.send(Settle).timeout(SETTLE))).await;
+}
+
 /// A backend that failed, by its id, why, and the wait that it named.
 type Named = (u64, Class, Option<Duration>);
 
@@ -135,10 +142,23 @@ fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
 
 #[cfg(test)]
 mod tests {
+    use actix::{AsyncContext, Context};
+    use tokio::time::Instant;
+
     use super::*;
 
     fn limited(secs: u64) -> Failed {
         Failed { retry_after: Some(Duration::from_secs(secs)), ..Failed::new(Class::ProviderRatelimit, "") }
+    }
+
+    #[actix::test]
+    async fn backends_that_are_being_rebuilt_are_waited_for_all_at_once() {
+        tokio::time::pause();
+        // Of these nobody reads the mailbox.
+        let away: Vec<_> = (0..3).map(|_| Context::<Backend>::new()).collect();
+        let began = Instant::now();
+        settled(away.iter().map(Context::address).collect::<Vec<_>>().iter()).await;
+        assert!(began.elapsed() < 2 * SETTLE, "{:?}", began.elapsed());
     }
 
     #[test]
