@@ -7,20 +7,16 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     fix::{likely, may_be_foreign},
-    trial::Trial,
+    trial::{Trial, invalid},
     vouch::Shown,
 };
-use crate::{
-    error::{Class, Failed},
-    settings::Backend,
-    upstream::Client,
-};
+use crate::{error::Failed, settings::Backend, upstream::Client};
 
-/// Longest time for one step.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest time for one step, and for a probe that asks a model.
+pub(super) const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A list of models comes quickly, or not at all.
-const LIST_PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const LIST_PATIENCE: Duration = Duration::from_secs(10);
 
 /// No diagnosis takes longer: every step with its patience used up.
 pub const LONGEST: Duration = Duration::from_secs(STEPS.len() as u64 * PATIENCE.as_secs());
@@ -58,36 +54,6 @@ pub enum Outcome {
     Failed,
     /// Not tried, since an earlier step failed or there is nothing to try.
     Skipped,
-}
-
-/// Why a step failed.
-#[derive(Debug)]
-pub(super) struct Wrong {
-    /// As a request that failed so would be classed.
-    pub(super) class: Class,
-    /// HTTP status, if there was one.
-    pub(super) status: Option<u16>,
-    /// In words that hold no secret.
-    pub(super) said: String,
-}
-
-impl From<Failed> for Wrong {
-    fn from(failed: Failed) -> Self {
-        Self { class: failed.class, status: failed.status, said: failed.message }
-    }
-}
-
-/// Of an answer that is not what it should be.
-impl From<String> for Wrong {
-    fn from(said: String) -> Self {
-        Self { class: Class::ProviderInvalid, status: None, said }
-    }
-}
-
-impl From<&str> for Wrong {
-    fn from(said: &str) -> Self {
-        said.to_owned().into()
-    }
 }
 
 /// Tries a backend from its name to a tool call, up to the first step without which the next make no sense.
@@ -155,7 +121,7 @@ async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
         Ok(if called { "it called the tool" } else { "it takes tools, and answered without" }.to_owned())
     });
     steps.enter(called.await, "the model or server takes no tools; leave it out for clients that need them");
-    let usage = async { usage(counted, stream_counted, asked).map(ToOwned::to_owned).map_err(Wrong::from) };
+    let usage = async { usage(counted, stream_counted, asked).map(ToOwned::to_owned).map_err(invalid) };
     let fix = "the server counts no tokens, so metrics and history show none; set ask_usage = false for it";
     steps.enter(within(PATIENCE, usage).await, fix);
 }
@@ -172,16 +138,16 @@ fn usage(counted: bool, in_stream: Option<bool>, asked: bool) -> Result<&'static
 
 /// A step that was taken.
 struct Taken {
-    done: Result<String, Wrong>,
+    done: Result<String, Failed>,
     time: Duration,
     late: bool,
 }
 
-async fn within(limit: Duration, work: impl Future<Output = Result<String, Wrong>>) -> Taken {
+async fn within(limit: Duration, work: impl Future<Output = Result<String, Failed>>) -> Taken {
     let began = Instant::now();
     let done = timeout(limit, work).await;
     let late = done.is_err();
-    let done = done.unwrap_or_else(|_| Err(format!("nothing within {limit:?}").into()));
+    let done = done.unwrap_or_else(|_| Err(invalid(format!("nothing within {limit:?}"))));
     Taken { done, time: began.elapsed(), late }
 }
 
@@ -223,7 +189,7 @@ impl Steps {
         } else {
             likely(wrong.class, at, fix)
         };
-        self.add(Outcome::Failed, time, wrong.said, Some(fix));
+        self.add(Outcome::Failed, time, wrong.message, Some(fix));
         false
     }
 }
@@ -231,13 +197,14 @@ impl Steps {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Class;
 
     #[test]
     fn who_asks_a_provider_in_the_protocol_of_another_is_told_to_check_that() {
         let fix = |is_foreign, class| {
             let mut steps = Steps { taken: Vec::new(), is_foreign };
             (0..ONE_TOKEN).for_each(|_| steps.skip("not asked"));
-            let done = Err(Wrong { class, status: None, said: String::new() });
+            let done = Err(Failed::new(class, ""));
             steps.enter(Taken { done, time: Duration::ZERO, late: false }, "own");
             steps.taken.pop().and_then(|step| step.fix).unwrap_or_default()
         };

@@ -7,7 +7,7 @@ use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, W
 use super::{
     Backend,
     breaker::Breaker,
-    diagnose::Wrong,
+    diagnose::{LIST_PATIENCE, PATIENCE},
     gate::{Gate, GateCell},
     messages::ProbeNow,
     trial::Trial,
@@ -96,20 +96,56 @@ async fn ask(
     kind: ProbeKind,
     model: Arc<str>,
 ) -> Result<Shown, Failed> {
-    let limit = backend.deadlines.first_token_soft;
+    let limit = if kind == ProbeKind::Completion { PATIENCE } else { LIST_PATIENCE };
     let late = |_| Err(Failed::new(Class::ProviderTimeoutTtft, format!("the probe got no answer within {limit:?}")));
     let trial = Trial::new(backend, client, model);
     let asked = async {
-        let answered = match kind {
+        match kind {
             // It has to be an answer: a provider may also say inside of a 200 that it has none.
             ProbeKind::Completion => trial.ask_for_one_token().await.map(|_| Shown::Completion),
             ProbeKind::Models | ProbeKind::Off => trial.list().await,
-        };
-        answered.map_err(|Wrong { class, status, said }| Failed { status, ..Failed::new(class, said) })
+        }
     };
     tokio::time::timeout(limit, asked).await.unwrap_or_else(late).map_err(|failed| match failed.class.owner() {
         // A probe is nobody's request: that it is refused lies between its provider and the settings.
         Owner::Caller => Failed { class: Class::ProviderInvalid, ..failed },
         _ => failed,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::future::join;
+    use tokio::{
+        io::AsyncReadExt,
+        net::TcpListener,
+        time::{Instant, pause, resume},
+    };
+
+    use super::*;
+
+    #[actix::test]
+    async fn a_probe_of_a_server_that_hangs_ends_however_late_a_second_backend_is_asked() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let text = settings::SMALL
+            .replace("127.0.0.1:9", &server.local_addr().expect("bound").to_string())
+            .replace("[models.m]", "first_token_soft = \"1h\"\n[models.m]");
+        let settings = settings::parse("test", &text).expect("sound settings");
+        let backend = Arc::new(settings.backends["a"].clone());
+        for (kind, limit) in [(ProbeKind::Models, LIST_PATIENCE), (ProbeKind::Completion, PATIENCE)] {
+            let client = Rc::new(Client::new(backend.clone()));
+            let hears = async {
+                let (mut probe, _) = server.accept().await.expect("a probe");
+                probe.read_u8().await.expect("it asks");
+                // From here on time goes by as soon as nobody has anything to do.
+                pause();
+                (probe, Instant::now())
+            };
+            let (said, (_probe, heard)) = join(ask(client, backend.clone(), kind, "m".into()), hears).await;
+            let took = heard.elapsed();
+            resume();
+            assert_eq!(said.map_err(|failed| failed.class), Err(Class::ProviderTimeoutTtft));
+            assert!(took < 2 * limit, "{took:?}");
+        }
+    }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{diagnose::Wrong, vouch::Shown};
+use super::vouch::Shown;
 use crate::{
     error::{Class, Failed},
     settings::Backend,
@@ -52,7 +52,7 @@ fn question(backend: &Backend, model: &str, extra: &Value, reasons: bool) -> Res
         mistral: backend.is_mistrals(),
     };
     let translated = translate::request(Dialect::Chat, body.to_string().as_bytes(), &target);
-    let unsaid = || Failed::new(Class::ProviderInvalid, "the question cannot be put in its protocol");
+    let unsaid = || invalid("the question cannot be put in its protocol");
     let mut body = translated.map_err(|_| unsaid())?.body;
     if reasons {
         let mut reworded = serde_json::from_slice(&body).map_err(|_| unsaid())?;
@@ -84,22 +84,22 @@ impl Trial {
         Self { backend, client, model, reasons: Cell::default() }
     }
 
-    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Wrong> {
-        Ok(self.client.resolve().await?)
+    pub(super) async fn resolve(&self) -> Result<Vec<SocketAddr>, Failed> {
+        self.client.resolve().await
     }
 
-    pub(super) async fn connect(&self, addresses: Vec<SocketAddr>) -> Result<String, Wrong> {
+    pub(super) async fn connect(&self, addresses: Vec<SocketAddr>) -> Result<String, Failed> {
         let peer = self.client.reach(addresses).await?;
         Ok(peer.map_or_else(|| "connected".to_owned(), |peer| format!("connected to {peer}")))
     }
 
-    pub(super) async fn secure(&self) -> Result<String, Wrong> {
+    pub(super) async fn secure(&self) -> Result<String, Failed> {
         self.client.connect().await?;
         Ok("secured".to_owned())
     }
 
     /// Asks for the models list, which is free.
-    pub(super) async fn list(&self) -> Result<Shown, Wrong> {
+    pub(super) async fn list(&self) -> Result<Shown, Failed> {
         let mut answer =
             self.client.send(Instant::now(), Endpoint::Models, &self.model, Along::default(), Vec::new()).await?;
         match answer.status() {
@@ -107,18 +107,18 @@ impl Trial {
             // A page to sign in at, say.
             status @ 200..300 => {
                 let said = format!("HTTP {status}, but no models list: something else answers there");
-                Err(Wrong { class: Class::ProviderInvalid, status: Some(status), said })
+                Err(Failed { status: Some(status), ..invalid(said) })
             }
             status if has_no_models_list(status) => Ok(Shown::Reachable),
             _ => Err(self.refusal(&mut answer).await),
         }
     }
 
-    pub(super) async fn ask_for_one_token(&self) -> Result<Reply, Wrong> {
+    pub(super) async fn ask_for_one_token(&self) -> Result<Reply, Failed> {
         self.ask(one_token()).await
     }
 
-    pub(super) async fn call_a_tool(&self) -> Result<Reply, Wrong> {
+    pub(super) async fn call_a_tool(&self) -> Result<Reply, Failed> {
         let tool = json!({"type": "function", "function": {
             "name": "get_time", "description": "Tells the time.", "parameters": {"type": "object", "properties": {}},
         }});
@@ -126,14 +126,14 @@ impl Trial {
     }
 
     /// Asks for a stream, which has to be whole; whether it counted its tokens.
-    pub(super) async fn stream(&self) -> Result<bool, Wrong> {
+    pub(super) async fn stream(&self) -> Result<bool, Failed> {
         let mut answer = self.well(Endpoint::ChatStream, json!({"max_tokens": 5, "stream": true})).await?;
         let is_stream = match answer.is_event_stream() {
             Some(told) => told,
-            None => answer.begins_events().await.map_err(|broken| broken.0)?,
+            None => answer.begins_events().await.map_err(|broken| invalid(broken.0))?,
         };
         if !is_stream {
-            return Err("it answered a stream request without a stream".into());
+            return Err(invalid("it answered a stream request without a stream"));
         }
         let mut reader = StreamTranslator::new(self.backend.protocol, Dialect::Chat, self.context(), true);
         let (mut splitter, mut unread) = (sse::Splitter::default(), Vec::new());
@@ -141,9 +141,9 @@ impl Trial {
         loop {
             let (run, over) = match answer.chunk().await {
                 Some(piece) => {
-                    let piece = piece.map_err(|broken| broken.0)?;
+                    let piece = piece.map_err(|broken| invalid(broken.0))?;
                     read += piece.len();
-                    (splitter.push(piece).map_err(|_| "a frame is too long")?, false)
+                    (splitter.push(piece).map_err(|_| invalid("a frame is too long"))?, false)
                 }
                 None => (splitter.rest(), true),
             };
@@ -161,30 +161,31 @@ impl Trial {
                 return Ok(counted);
             }
             if over {
-                return Err("its stream ended before it was complete".into());
+                return Err(invalid("its stream ended before it was complete"));
             }
             if read > MOST {
-                return Err("its stream does not end, though few tokens were asked for".into());
+                return Err(invalid("its stream does not end, though few tokens were asked for"));
             }
         }
     }
 
     /// Asks with `extra` members, and reads the whole answer.
-    async fn ask(&self, extra: Value) -> Result<Reply, Wrong> {
+    async fn ask(&self, extra: Value) -> Result<Reply, Failed> {
         let mut answer = self.well(Endpoint::Chat, extra).await?;
         let bytes = read(&mut answer).await?;
         let reply = translate::reply(self.backend.protocol, Dialect::Chat, &bytes, &self.context());
-        let (chat, seen) = reply.map_err(|why| if is_page(&bytes) { PAGE.into() } else { malformed(why) })?;
+        let (chat, seen) = reply.map_err(|why| if is_page(&bytes) { invalid(PAGE) } else { malformed(why) })?;
         if let Some(fault) = &seen.fault {
             return Err(self.told_within(fault));
         }
-        let chat: Value = serde_json::from_slice(&chat).map_err(|error| format!("its answer is not JSON ({error})"))?;
+        let chat: Value =
+            serde_json::from_slice(&chat).map_err(|error| invalid(format!("its answer is not JSON ({error})")))?;
         let called = chat["choices"][0]["message"]["tool_calls"].is_array();
         Ok(Reply { counted: seen.usage.is_some(), called })
     }
 
     /// Sends a question; its answer is a 2xx that can be read.
-    async fn well(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Wrong> {
+    async fn well(&self, endpoint: Endpoint, extra: Value) -> Result<Answer, Failed> {
         let (mut answer, refusal) = self.put(endpoint, extra).await?;
         if let Some(refusal) = refusal {
             return Err(self.told(400, refusal));
@@ -192,7 +193,7 @@ impl Trial {
         if !answer.is_good() {
             return Err(self.refusal(&mut answer).await);
         }
-        answer.packed().map_or(Ok(answer), |why| Err(why.into()))
+        answer.packed().map_or(Ok(answer), |why| Err(invalid(why)))
     }
 
     /// Sends a question, once more where the model says that it reasons. Of a 400 the body is read, and what it says.
@@ -215,7 +216,7 @@ impl Trial {
     }
 
     /// A refusal in words that tell no secret: status, and type and code or what else it is.
-    fn told(&self, status: u16, refusal: Refusal) -> Wrong {
+    fn told(&self, status: u16, refusal: Refusal) -> Failed {
         let Refusal { fault, class, strange } = refusal;
         let said = strange.map_or_else(|| format!(" {}", words(&fault)), |strange| format!(": {}", strange.words()));
         // What nobody serves at this address says nothing of the model.
@@ -225,16 +226,16 @@ impl Trial {
     }
 
     /// An error in an answer that began well, in words that tell no secret.
-    fn told_within(&self, fault: &Fault) -> Wrong {
+    fn told_within(&self, fault: &Fault) -> Failed {
         self.hushed(classify(fault), None, words(fault))
     }
 
-    fn hushed(&self, class: Class, status: Option<u16>, mut said: String) -> Wrong {
+    fn hushed(&self, class: Class, status: Option<u16>, mut said: String) -> Failed {
         self.backend.hush(&mut said);
-        Wrong { class, status, said }
+        Failed { status, ..Failed::new(class, said) }
     }
 
-    async fn refusal(&self, answer: &mut Answer) -> Wrong {
+    async fn refusal(&self, answer: &mut Answer) -> Failed {
         let refusal = self.read_refusal(answer).await;
         self.told(answer.status(), refusal)
     }
@@ -273,18 +274,23 @@ async fn begins_json(answer: &mut Answer) -> bool {
 }
 
 /// A whole body; with it the connection is done with.
-async fn read(answer: &mut Answer) -> Result<Bytes, Wrong> {
+async fn read(answer: &mut Answer) -> Result<Bytes, Failed> {
     let mut all = Vec::new();
     while let Some(piece) = answer.chunk().await {
-        all.extend_from_slice(&piece.map_err(|broken| broken.0)?);
+        all.extend_from_slice(&piece.map_err(|broken| invalid(broken.0))?);
         if all.len() > MOST {
-            return Err("its answer is too long, though few tokens were asked for".into());
+            return Err(invalid("its answer is too long, though few tokens were asked for"));
         }
     }
     answer.accept();
     Ok(sse::unmarked(all.into()))
 }
 
-fn malformed(Malformed(why): Malformed) -> Wrong {
-    format!("it is not what its protocol says ({why})").into()
+fn malformed(Malformed(why): Malformed) -> Failed {
+    invalid(format!("it is not what its protocol says ({why})"))
+}
+
+/// Of an answer that is not what it should be.
+pub(super) fn invalid(said: impl Into<String>) -> Failed {
+    Failed::new(Class::ProviderInvalid, said)
 }

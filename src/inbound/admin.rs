@@ -1,29 +1,36 @@
-//! Owns the endpoints of operators: what is known of each backend, and what can be done to it.
+//! Owns the endpoints of operators: what is known of each backend and of the last requests, and reading the settings again.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use actix_web::{HttpRequest, HttpResponse, web};
+use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{auth, header, request_id, shared, worker};
+use super::{Shared, auth, header, request_id, shared};
 use crate::{
+    backend::{Handle, messages::Settle, report::Report},
     error::{Class, Error},
-    router,
     settings::{NO_BACKEND, User},
-    supervision::messages::{Act, Action, AskReports, Diagnose, NotDone, Probe},
     telemetry::{
         ledger::{SIZE, Wanted},
         story::Ending,
     },
 };
 
+/// How long a backend's actor is waited for to judge what it was told before its facts are reported without that.
+const SETTLE: Duration = Duration::from_millis(500);
+
 /// All backends, and what became of the other actors.
 pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
         allowed(&request)?;
-        let reports = ask(&request, AskReports(None)).await?;
-        Ok(json!({"backends": reports, "actors": shared(&request).counts.toll.lines()}))
+        let shared = shared(&request);
+        Ok(json!({"backends": shared.reports(None).await, "actors": shared.counts.toll.lines()}))
     })
     .await
 }
@@ -32,11 +39,31 @@ pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
 pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
         allowed(&request)?;
-        let mut reports = ask(&request, AskReports(Some(name.clone()))).await?;
-        let report = reports.pop().ok_or_else(|| unknown(&name))?;
+        let report = shared(&request).reports(Some(&name)).await.pop().ok_or_else(|| unknown(&name))?;
         serde_json::to_value(report).map_err(|_| Error::Internal)
     })
     .await
+}
+
+impl Shared {
+    /// What is known of one backend, or of all. Unknown names give an empty list.
+    async fn reports(&self, name: Option<&str>) -> Vec<Report> {
+        let table = self.table();
+        let mut handles: Vec<_> =
+            table.handles.values().filter(|handle| name.is_none_or(|name| **handle.name() == *name)).collect();
+        handles.sort_by(|a, b| a.name().cmp(b.name()));
+        // An actor that is being rebuilt, or was given up, cannot answer; its facts can.
+        join_all(handles.iter().map(|handle| handle.addr.send(Settle).timeout(SETTLE))).await;
+        let report = |handle: &Arc<Handle>| {
+            let weight = |model: &str| table.weight(handle.name(), model);
+            let mut report = Report::of(&handle.vitals, &handle.settings, weight);
+            for lane in &mut report.models {
+                lane.queued = table.routes.get(&lane.model).map_or(0, |route| route.queue.waiting.load(Relaxed));
+            }
+            report
+        };
+        handles.into_iter().map(report).collect()
+    }
 }
 
 /// The last requests, newest first.
@@ -123,49 +150,6 @@ pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> Http
     .await
 }
 
-/// `drain`, `resume`, `reset`.
-pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
-    let (name, action) = path.into_inner();
-    reply(&request, async {
-        let user = allowed(&request)?;
-        let action: Action = action.parse().map_err(Error::NotFound)?;
-        ask(&request, Act { backend: name.clone(), action }).await?.map_err(|why| not_done(&name, why))?;
-        audit(&request, &user, action.as_str(), &name);
-        Ok(json!({"backend": name, "action": action.as_str(), "done": true}))
-    })
-    .await
-}
-
-/// Asks a backend's provider now whether it is well.
-pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
-        let asked = shared(&request).overseer.send(Probe(name.clone())).await.map_err(|_| Error::Internal)?;
-        let said = asked.map_err(|why| not_done(&name, why))?;
-        audit(&request, &user, "probe", &name);
-        Ok(match said {
-            Ok(()) => json!({"backend": *name, "healthy": true}),
-            Err(failed) => json!({
-                "backend": *name, "healthy": false, "class": failed.class.as_str(), "status": failed.status,
-                "message": failed.message,
-            }),
-        })
-    })
-    .await
-}
-
-/// Tries a backend step by step.
-pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
-        let asked = shared(&request).overseer.send(Diagnose(name.clone())).await.map_err(|_| Error::Internal)?;
-        let steps = asked.map_err(|why| not_done(&name, why))?;
-        audit(&request, &user, "diagnose", &name);
-        Ok(json!({"backend": *name, "steps": steps}))
-    })
-    .await
-}
-
 /// Reads the settings file again and installs it, whole or not at all; with `?dry_run=true` only tells what would change.
 pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
@@ -188,33 +172,8 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-/// Kills a Backend actor, where the settings allow it.
-pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = chaos_allowed(&request)?;
-        let act = Act { backend: name.clone(), action: Action::Crash };
-        ask(&request, act).await?.map_err(|why| not_done(&name, why))?;
-        audit(&request, &user, "crash", &name);
-        Ok(json!({"crashed": format!("backend {name}")}))
-    })
-    .await
-}
-
-/// Kills the Router actor of this worker, where the settings allow it.
-pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        let user = chaos_allowed(&request)?;
-        let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
-        let words = "crashed on request of an operator".to_owned();
-        worker(&request).ok_or_else(none)?.router().do_send(router::messages::Crash(words));
-        audit(&request, &user, "crash_router", "*");
-        Ok(json!({"crashed": "router"}))
-    })
-    .await
-}
-
 /// An answer laid out for people.
-async fn reply(request: &HttpRequest, work: impl Future<Output = Result<Value, Error>>) -> HttpResponse {
+pub(super) async fn reply(request: &HttpRequest, work: impl Future<Output = Result<Value, Error>>) -> HttpResponse {
     super::json(request, async { Ok(format!("{:#}\n", work.await?)) }).await
 }
 
@@ -227,40 +186,31 @@ pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
 }
 
 /// What an operator did, and who that was.
-fn audit(request: &HttpRequest, user: &User, action: &str, backend: &str) {
+pub(super) fn audit(request: &HttpRequest, user: &User, action: &str, backend: &str) {
     log::info!("operator: id={} user={} action={action} backend={backend}", request_id(request), user.name);
 }
 
-fn chaos_allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
-    let user = allowed(request)?;
-    if shared(request).table().settings.server.chaos {
-        return Ok(user);
-    }
-    Err(Error::NotFound("Chaos actions are off; set server.chaos = true to allow them.".to_owned()))
-}
-
-fn unknown(name: &str) -> Error {
+pub(super) fn unknown(name: &str) -> Error {
     Error::NotFound(format!("There is no backend '{name}'."))
 }
 
-fn not_done(name: &str, why: NotDone) -> Error {
-    match why {
-        NotDone::Unknown => unknown(name),
-        NotDone::GivenUp => Error::Conflict(format!(
-            "The actor of backend '{name}' was given up after too many crashes. \
-             POST /admin/backends/{name}/resume starts it anew; do that first."
-        )),
-        NotDone::Crashed => Error::Internal,
-    }
-}
+#[cfg(test)]
+mod tests {
+    use std::thread;
 
-/// Asks the Overseer, within a time that an operator will wait.
-async fn ask<M>(request: &HttpRequest, message: M) -> Result<M::Result, Error>
-where
-    M: actix::Message + Send + 'static,
-    M::Result: Send,
-    crate::supervision::Overseer: actix::Handler<M>,
-{
-    let answer = shared(request).overseer.send(message).timeout(std::time::Duration::from_secs(5)).await;
-    answer.map_err(|_| Error::Internal)
+    use super::*;
+    use crate::{settings, supervision, telemetry::counts::Counts};
+
+    #[actix::test]
+    async fn what_is_known_of_backends_is_told_though_the_overseer_is_gone() {
+        let (counts, settings) =
+            (Arc::new(Counts::default()), settings::parse("test", settings::SMALL).expect("sound"));
+        let counted = counts.clone();
+        let began = thread::spawn(|| actix_rt::System::new().block_on(async { supervision::start(settings, counted) }));
+        let (overseer, installed) = began.join().expect("it starts");
+        assert!(!overseer.connected(), "its thread has ended");
+        let shared = Shared::new(installed, overseer, counts, None);
+        let names = async |name| shared.reports(name).await.into_iter().map(|report| report.name).collect::<Vec<_>>();
+        assert_eq!((names(None).await, names(Some("b")).await), (vec!["a".to_owned()], vec![]));
+    }
 }

@@ -8,6 +8,7 @@ mod history;
 mod ids;
 mod metrics;
 mod models;
+mod operate;
 mod probes;
 mod query;
 mod refusal;
@@ -159,15 +160,15 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(read("/metrics", metrics::metrics))
         .service(read("/admin/backends", admin::backends))
         .service(read("/admin/backends/{name}", admin::backend))
-        .service(act("/admin/backends/{name}/probe", admin::probe))
-        .service(act("/admin/backends/{name}/diagnose", admin::diagnose))
+        .service(act("/admin/backends/{name}/probe", operate::probe))
+        .service(act("/admin/backends/{name}/diagnose", operate::diagnose))
         .service(act("/admin/reload", admin::reload))
-        .service(act("/admin/backends/{name}/{action}", admin::act))
+        .service(act("/admin/backends/{name}/{action}", operate::act))
         .service(read("/admin/history", history::history))
         .service(read("/admin/requests", admin::requests))
         .service(read("/admin/requests/{id}", admin::request))
-        .service(act("/admin/chaos/backends/{name}", admin::crash_backend))
-        .service(act("/admin/chaos/router", admin::crash_router));
+        .service(act("/admin/chaos/backends/{name}", operate::crash_backend))
+        .service(act("/admin/chaos/router", operate::crash_router));
 }
 
 /// Routes for a listener that serves operators only.

@@ -8,7 +8,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use super::Shared;
+use super::{
+    Shared,
+    operate::{PATIENCE, ask},
+};
 use crate::{
     error::Error,
     settings::{Plan, Print, Source},
@@ -88,7 +91,7 @@ impl Shared {
             message: format!("Nothing was installed. {bad}"),
         });
         let settings = Box::new(settings?);
-        self.overseer.send(Reload { settings, dry_run }).await.map_err(|_| Error::Internal)
+        ask(self.overseer.clone(), Reload { settings, dry_run }, PATIENCE).await
     }
 
     /// Reloads for nobody who waits for an answer: a bad file is told of in the log and changes nothing.

@@ -1,4 +1,4 @@
-//! Owns the Overseer: it starts all other actors, under guard, installs routing tables, and reports on everyone.
+//! Owns the Overseer: it starts all other actors, under guard, and installs routing tables.
 
 pub mod backoff;
 pub mod guarded;
@@ -7,27 +7,22 @@ mod staff;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use actix::{Actor, Addr, Context, Handler, ResponseFuture, Supervised};
+use actix::{Actor, Addr, Context, Handler, Supervised};
 use actix_rt::Arbiter;
 use arc_swap::ArcSwap;
 use foldhash::HashMap;
-use futures_util::future::join_all;
 use tokio::sync::oneshot;
 
 use self::{
     guarded::Notice,
-    messages::{Act, Action, AskReports, Diagnose, NotDone, Probe, Reload},
+    messages::{Reload, Revive},
     staff::{start_backend, table},
 };
 use crate::{
-    backend::{self, Handle, change::revive, diagnose::Step, messages::Settle, report::Report},
+    backend::{self, Handle, change::revive},
     clock,
-    error::Failed,
     router::{
         Router,
         local::LocalRouter,
@@ -41,9 +36,6 @@ use crate::{
         traces::{self, Traces},
     },
 };
-
-/// How long a backend's actor is waited for to judge what it was told before its facts are reported without that.
-const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The actor.
 pub struct Overseer {
@@ -117,16 +109,6 @@ impl Overseer {
         self.counts.toll.revived(Role::Router);
     }
 
-    fn handle_of(&self, name: &str) -> Result<Arc<Handle>, NotDone> {
-        self.installed.load().handles.get(name).cloned().ok_or(NotDone::Unknown)
-    }
-
-    /// The backend of this name, if its actor can still be told anything.
-    fn living(&self, name: &str) -> Result<Arc<Handle>, NotDone> {
-        let handle = self.handle_of(name)?;
-        if handle.addr.connected() { Ok(handle) } else { Err(NotDone::GivenUp) }
-    }
-
     /// Starts a given-up backend's actor anew; its facts stay.
     fn revive(&mut self, handle: &Handle) {
         let old = self.installed.load_full();
@@ -144,44 +126,14 @@ impl Actor for Overseer {
 
 impl Supervised for Overseer {}
 
-impl Handler<AskReports> for Overseer {
-    type Result = ResponseFuture<Vec<Report>>;
+impl Handler<Revive> for Overseer {
+    type Result = ();
 
-    fn handle(&mut self, AskReports(name): AskReports, _: &mut Self::Context) -> Self::Result {
-        let table = self.installed.load_full();
-        let mut handles: Vec<_> =
-            table.handles.values().filter(|h| name.as_deref().is_none_or(|n| **h.name() == *n)).cloned().collect();
-        handles.sort_by(|a, b| a.name().cmp(b.name()));
-        Box::pin(join_all(handles.into_iter().map(move |handle| {
-            let table = table.clone();
-            async move {
-                // An actor that is being rebuilt cannot answer; its facts can.
-                let _ = handle.addr.send(Settle).timeout(PATIENCE).await;
-                let weight = |model: &str| table.weight(handle.name(), model);
-                let mut report = Report::of(&handle.vitals, &handle.settings, weight);
-                for lane in &mut report.models {
-                    lane.queued = table.routes.get(&lane.model).map_or(0, |route| route.queue.waiting.load(Relaxed));
-                }
-                report
-            }
-        })))
-    }
-}
-
-impl Handler<Act> for Overseer {
-    type Result = Result<(), NotDone>;
-
-    fn handle(&mut self, Act { backend, action }: Act, _: &mut Self::Context) -> Self::Result {
-        let handle = self.handle_of(&backend)?;
-        match action {
-            Action::Resume if !handle.addr.connected() => self.revive(&handle),
-            _ if !handle.addr.connected() => return Err(NotDone::GivenUp),
-            Action::Drain => handle.addr.do_send(backend::messages::Drain),
-            Action::Resume => handle.addr.do_send(backend::messages::Resume),
-            Action::Reset => handle.addr.do_send(backend::messages::ResetBreaker),
-            Action::Crash => handle.addr.do_send(backend::messages::Crash),
+    fn handle(&mut self, Revive(backend): Revive, _: &mut Self::Context) {
+        let handle = self.installed.load().handles.get(&backend).cloned();
+        if let Some(handle) = handle.filter(|handle| !handle.addr.connected()) {
+            self.revive(&handle);
         }
-        Ok(())
     }
 }
 
@@ -203,26 +155,5 @@ impl Handler<Reload> for Overseer {
             log::info!("settings installed: {plan}");
         }
         actix::MessageResult(plan)
-    }
-}
-
-impl Handler<Probe> for Overseer {
-    type Result = ResponseFuture<Result<Result<(), Failed>, NotDone>>;
-
-    fn handle(&mut self, Probe(name): Probe, _: &mut Self::Context) -> Self::Result {
-        let handle = self.living(&name);
-        Box::pin(async move {
-            // Lost only if the actor panics over it.
-            handle?.addr.send(backend::messages::ProbeNow).await.map_err(|_| NotDone::Crashed)
-        })
-    }
-}
-
-impl Handler<Diagnose> for Overseer {
-    type Result = ResponseFuture<Result<Vec<Step>, NotDone>>;
-
-    fn handle(&mut self, Diagnose(name): Diagnose, _: &mut Self::Context) -> Self::Result {
-        let handle = self.living(&name);
-        Box::pin(async move { handle?.addr.send(backend::messages::Diagnose).await.map_err(|_| NotDone::Crashed) })
     }
 }

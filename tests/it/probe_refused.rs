@@ -1,4 +1,6 @@
-//! A probe that is refused: judged, and told, as a request is.
+//! A probe that is refused: judged, and told, as a request is. One that is answered late.
+
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -49,4 +51,14 @@ async fn a_probe_judges_a_status_as_a_request_does() {
         let said = proxy.post("/admin/backends/one/probe").await.json();
         assert_eq!((&said["class"], &said["status"]), (&json!(class), &json!(status)), "{said}");
     }
+}
+
+#[tokio::test]
+async fn a_probe_has_more_time_than_passes_before_a_second_backend_is_asked() {
+    let list = Answer::new().work(Duration::from_millis(50)).then(Answer::json(200, r#"{"object":"list","data":[]}"#));
+    let one = Upstream::always(list).await;
+    let settings = Settings::new().backend("one", one.addr).set("backends.one", "first_token_soft = \"1ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let said = proxy.post("/admin/backends/one/probe").await.json();
+    assert_eq!(said["healthy"], true, "{said}");
 }

@@ -1,0 +1,135 @@
+//! Owns what operators do to backends and routers: each question goes to the actor that it is about, and waits within bounds.
+
+use std::{sync::Arc, time::Duration};
+
+use actix::{Actor, Addr, dev::ToEnvelope};
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde_json::json;
+
+use super::{
+    admin::{allowed, audit, reply, unknown},
+    shared, worker,
+};
+use crate::{
+    backend::{
+        Backend, Handle,
+        diagnose::LONGEST,
+        messages::{Crash, Diagnose, Drain, ProbeNow, ResetBreaker, Resume},
+    },
+    error::Error,
+    router,
+    settings::User,
+    supervision::messages::Revive,
+};
+
+/// How long an actor is waited for that has only to take note.
+pub(super) const PATIENCE: Duration = Duration::from_secs(5);
+
+/// `drain`, `resume`, `reset`.
+pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
+    let (name, action) = path.into_inner();
+    reply(&request, async {
+        let user = allowed(&request)?;
+        match action.as_str() {
+            "drain" => ask(living(&request, &name)?, Drain, PATIENCE).await?,
+            "reset" => ask(living(&request, &name)?, ResetBreaker, PATIENCE).await?,
+            "resume" => match handle(&request, &name)?.addr.clone() {
+                addr if addr.connected() => ask(addr, Resume, PATIENCE).await?,
+                _ => ask(shared(&request).overseer.clone(), Revive(name.clone()), PATIENCE).await?,
+            },
+            _ => {
+                let known = "use drain, resume, reset, probe or diagnose";
+                return Err(Error::NotFound(format!("There is no action '{action}'; {known}.")));
+            }
+        }
+        audit(&request, &user, &action, &name);
+        Ok(json!({"backend": name, "action": action, "done": true}))
+    })
+    .await
+}
+
+/// Asks a backend's provider now whether it is well.
+pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        let user = allowed(&request)?;
+        let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
+        audit(&request, &user, "probe", &name);
+        Ok(match said {
+            Ok(()) => json!({"backend": *name, "healthy": true}),
+            Err(failed) => json!({
+                "backend": *name, "healthy": false, "class": failed.class.as_str(), "status": failed.status,
+                "message": failed.message,
+            }),
+        })
+    })
+    .await
+}
+
+/// Tries a backend step by step.
+pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        let user = allowed(&request)?;
+        let steps = ask(living(&request, &name)?, Diagnose, LONGEST).await?;
+        audit(&request, &user, "diagnose", &name);
+        Ok(json!({"backend": *name, "steps": steps}))
+    })
+    .await
+}
+
+/// Kills a Backend actor, where the settings allow it.
+pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
+    reply(&request, async {
+        let user = chaos_allowed(&request)?;
+        living(&request, &name)?.do_send(Crash);
+        audit(&request, &user, "crash", &name);
+        Ok(json!({"crashed": format!("backend {name}")}))
+    })
+    .await
+}
+
+/// Kills the Router actor of this worker, where the settings allow it.
+pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
+    reply(&request, async {
+        let user = chaos_allowed(&request)?;
+        let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
+        let words = "crashed on request of an operator".to_owned();
+        worker(&request).ok_or_else(none)?.router().do_send(router::messages::Crash(words));
+        audit(&request, &user, "crash_router", "*");
+        Ok(json!({"crashed": "router"}))
+    })
+    .await
+}
+
+fn chaos_allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
+    let user = allowed(request)?;
+    if shared(request).table().settings.server.chaos {
+        return Ok(user);
+    }
+    Err(Error::NotFound("Chaos actions are off; set server.chaos = true to allow them.".to_owned()))
+}
+
+/// The backend of this name.
+fn handle(request: &HttpRequest, name: &str) -> Result<Arc<Handle>, Error> {
+    shared(request).table().handles.get(name).cloned().ok_or_else(|| unknown(name))
+}
+
+/// Its actor, if that can still be told anything.
+fn living(request: &HttpRequest, name: &str) -> Result<Addr<Backend>, Error> {
+    let addr = handle(request, name)?.addr.clone();
+    if addr.connected() {
+        return Ok(addr);
+    }
+    Err(Error::Conflict(format!(
+        "The actor of backend '{name}' was given up after too many crashes. \
+         POST /admin/backends/{name}/resume starts it anew; do that first."
+    )))
+}
+
+/// Asks an actor, which is waited for with this patience. It answers nothing, too, if it panics over the question.
+pub(super) async fn ask<A, M>(actor: Addr<A>, message: M, patience: Duration) -> Result<M::Result, Error>
+where
+    A: Actor<Context: ToEnvelope<A, M>> + actix::Handler<M>,
+    M: actix::Message<Result: Send> + Send + 'static,
+{
+    actor.send(message).timeout(patience).await.map_err(|_| Error::Internal)
+}
