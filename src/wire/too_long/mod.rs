@@ -1,5 +1,5 @@
 //! Owns telling that a request is too long in the words that clients act upon. Claude Code shortens the conversation at "prompt is too
-//! long", and asks for a shorter answer where it is told by how much the two together exceed the limit; LangChain's, whose SDK
+//! long", and asks for a shorter answer where it is told by how much the two together exceed the limit; `LangChain`'s, whose SDK
 //! shows it the message alone, knows OpenAI's words.
 
 pub(in crate::wire) mod numbers;

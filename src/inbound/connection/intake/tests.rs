@@ -199,7 +199,7 @@ async fn of_what_nobody_reads_no_more_is_taken_in_than_a_request_may_be_long() {
         }
         sent
     };
-    let drains = async move { intake.drain(&Closing::default()).await };
+    let drains = async move { intake.drain().await };
     let (sent, ()) = tokio::join!(floods, drains);
     // Some of it was still under way.
     assert!((LINGER_MOST..LINGER_MOST + (64 << 20)).contains(&sent), "{sent}");
