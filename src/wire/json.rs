@@ -87,6 +87,18 @@ pub(crate) fn maybe_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Te
     })
 }
 
+/// Whether nothing in a value says anything: what stands in the place of an error where there was none.
+pub(crate) fn says_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::Bool(on) => !on,
+        Value::Number(number) => number.as_f64() == Some(0.0),
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.iter().all(says_nothing),
+        Value::Object(map) => map.values().all(says_nothing),
+    }
+}
+
 /// A member's text, empty if it is not there or no string.
 pub(crate) fn text<'a>(value: &'a Value, key: &str) -> &'a str {
     value.get(key).and_then(Value::as_str).unwrap_or_default()

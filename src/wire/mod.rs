@@ -73,6 +73,8 @@ mod strict_tests;
 mod tests_support;
 #[cfg(test)]
 mod thinking_tests;
+#[cfg(test)]
+mod told_tests;
 pub mod too_long;
 mod tool_names;
 #[cfg(test)]

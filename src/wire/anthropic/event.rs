@@ -22,8 +22,6 @@ pub(super) struct Event<'a> {
     pub(super) delta: Option<Delta<'a>>,
     #[serde(default)]
     pub(super) usage: Option<RawUsage>,
-    #[serde(default)]
-    pub(super) error: Option<Value>,
 }
 
 /// A message as a stream begins with it, and as a whole answer is; in place of the latter there may be an error.

@@ -6,23 +6,33 @@ use super::super::{
     Fault,
     faults::refine,
     google_limits::heed,
-    json::{owned, text},
+    json::{owned, says_nothing, text},
 };
 
 /// Reads an error body, whatever it is.
 pub(crate) fn read(status: u16, body: &[u8]) -> Fault {
-    let value: Value = serde_json::from_slice(body).unwrap_or_default();
-    // Google puts its errors into a list.
-    let value = value.get(0).unwrap_or(&value);
-    let error = value.get("error").or_else(|| value.get("detail")).unwrap_or(value);
-    let mut fault = Fault { status: Some(status), ..said(error) };
-    refine(&mut fault);
-    fault
+    of(Some(status), body)
 }
 
-/// Reads an `error` member that came without a status.
-pub(crate) fn detail(error: &Value) -> Fault {
-    let mut fault = said(error);
+/// The error that an event is: by its name, whatever its data is, or by its type, whatever else is in it.
+pub(crate) fn of_event(name: Option<&str>, data: &[u8]) -> Option<Fault> {
+    let typed = || serde_json::from_slice(data).is_ok_and(|value: Value| text(&value, "type") == "error");
+    (name == Some("error") || typed()).then(|| told(data))
+}
+
+/// Reads an error that came without a status, whatever it is.
+pub(crate) fn told(data: &[u8]) -> Fault {
+    of(None, data)
+}
+
+fn of(status: Option<u16>, data: &[u8]) -> Fault {
+    let value: Value = serde_json::from_slice(data).unwrap_or_default();
+    // Google puts its errors into a list.
+    let value = value.get(0).unwrap_or(&value);
+    let member = |key: &str| value.get(key).filter(|told| !says_nothing(told));
+    // Some have no member around it.
+    let mut fault = said(member("error").or_else(|| member("detail")).unwrap_or(value));
+    fault.status = status.or(fault.status);
     refine(&mut fault);
     fault
 }
@@ -80,7 +90,7 @@ mod tests {
         let body = serde_json::json!({"error": {"type": "invalid_request_error", "message": "prompt is too long"}});
         let code = |status| read(status, body.to_string().as_bytes()).code;
         assert_eq!([code(400), code(500)], ["context_length_exceeded", "invalid_request_error"]);
-        assert_eq!(detail(&body["error"]).code, "context_length_exceeded");
+        assert_eq!(told(body.to_string().as_bytes()).code, "context_length_exceeded");
     }
 
     #[test]

@@ -1,7 +1,11 @@
 //! Owns reading a whole Messages reply: the message that a stream would begin with, come to its end.
 
 use super::{
-    super::{Malformed, course, events::ChatReply, json::malformed},
+    super::{
+        Malformed, course,
+        events::ChatReply,
+        json::{malformed, says_nothing},
+    },
     event::Message,
     fault,
     stream_in::Reader,
@@ -10,9 +14,9 @@ use super::{
 /// Reads a body; an error body gives a reply with a fault.
 pub(crate) fn read(body: &[u8]) -> Result<ChatReply, Malformed> {
     let message: Message<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    if message.error.is_some() || message.kind.as_ref().is_some_and(|kind| kind.0 == "error") {
-        let fault = fault::detail(&message.error.unwrap_or_default());
-        return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
+    let is_error = message.kind.as_ref().is_some_and(|kind| kind.0 == "error");
+    if is_error || message.error.as_ref().is_some_and(|error| !says_nothing(error)) {
+        return Ok(ChatReply { fault: Some(fault::told(body)), ..ChatReply::default() });
     }
     if message.content.is_none() {
         return Err(Malformed("a message without content".into()));

@@ -44,7 +44,14 @@ enum Block {
 
 impl StreamReader for Reader {
     fn frame<'a>(&mut self, name: Option<&str>, data: &'a [u8], out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
-        let event: Event<'a> = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
+        let event = serde_json::from_slice(data);
+        if (event.is_err() || name == Some("error"))
+            && let Some(fault) = fault::of_event(name, data)
+        {
+            out.push(ChatEvent::Fault(fault));
+            return Ok(());
+        }
+        let event: Event<'a> = event.map_err(|error| malformed(&error))?;
         // The data repeats the event's name, except where a compatible server leaves it out.
         match event.kind.as_ref().map_or(name.unwrap_or_default(), |kind| kind.0.as_ref()) {
             "message_start" => self.message(event.message.unwrap_or_default(), out)?,
@@ -74,7 +81,7 @@ impl StreamReader for Reader {
                 self.close_all(out)?;
                 out.push(ChatEvent::End);
             }
-            "error" => out.push(ChatEvent::Fault(fault::detail(event.error.as_ref().unwrap_or(&Value::Null)))),
+            "error" => out.push(ChatEvent::Fault(fault::told(data))),
             // `ping`, and events newer than this reader.
             _ => {}
         }

@@ -10,7 +10,7 @@ use super::{
         chat::{Signature, Source},
         course,
         events::{ChatEvent, Finish, StreamReader, unplaced},
-        json::{Text, malformed},
+        json::{Text, malformed, says_nothing},
     },
     args::Arguments,
     chunk::{Blob, Chunk, RawCall, RawPart, RawUsage},
@@ -40,7 +40,7 @@ impl StreamReader for Reader {
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
         let chunk: Chunk<'a> = serde_json::from_slice(data).map_err(|error| malformed(&error))?;
-        if let Some(error) = chunk.error.filter(|e| !e.is_null()) {
+        if let Some(error) = chunk.error.filter(|error| !says_nothing(error)) {
             out.push(ChatEvent::Fault(fault::detail(&error)));
             return Ok(());
         }

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::super::{Fault, faults::refuses_the_key, google_limits::heed};
+use super::super::{Fault, faults::refuses_the_key, google_limits::heed, json::says_nothing};
 
 /// A finish reason of a server that gave up in the middle, in the words of several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) fn told(data: &[u8]) -> Fault {
     }
     match said {
         Value::Object(mut map) => {
-            let mut member = |key: &str| map.remove(key).filter(|told| !told.is_null());
+            let mut member = |key: &str| map.remove(key).filter(|told| !says_nothing(told));
             let inner = member("error").or_else(|| member("detail"));
             // vLLM answers the error's members at the top level.
             detail(inner.unwrap_or(Value::Object(map))).unwrap_or_default()
@@ -71,26 +71,30 @@ pub(crate) fn told(data: &[u8]) -> Fault {
     }
 }
 
-/// Reads an `error` member: an object, or a bare string as some servers send.
+/// Reads an `error` member: an object, or a bare string as some servers send. Others have one beside every answer.
 pub(crate) fn detail(error: Value) -> Option<Fault> {
+    if says_nothing(&error) {
+        return None;
+    }
     let text = |v: &Value| match v {
         Value::String(s) => s.clone(),
-        Value::Null => String::new(),
         other => other.to_string(),
     };
     match error {
-        Value::Null => None,
         Value::Object(map) => {
-            let get = |key| map.get(key).map(text).unwrap_or_default();
-            // FastChat has words of its own for both.
-            let either = |key, other| if map.contains_key(key) { get(key) } else { get(other) };
-            let code = either("code", "error_code");
+            // FastChat has names of its own for two of them (`text`, `error_code`), and so has DeepInfra
+            // (NousResearch/hermes-agent#65631).
+            let get = |names: &[&str]| {
+                let told = |name: &&str| map.get(*name).filter(|value| !value.is_null());
+                names.iter().find_map(told).map(text).unwrap_or_default()
+            };
+            let code = get(&["code", "error_code"]);
             let mut fault = Fault {
                 // Some servers put the HTTP status into `code`.
                 status: code.parse().ok().filter(|s| (400..600).contains(s)),
-                kind: get("type"),
+                kind: get(&["type", "error_type"]),
                 code,
-                message: either("message", "text"),
+                message: get(&["message", "text", "error_message"]),
                 param: map.get("param").and_then(Value::as_str).map(ToOwned::to_owned),
                 retry_after: None,
             };

@@ -7,10 +7,10 @@ use serde_json::Value;
 
 use super::{legible, parsed};
 use crate::wire::{
-    Fault, Malformed, Observed,
+    Malformed, Observed,
     anthropic::{fault, usage::RawUsage},
     course::{self, Moves},
-    json::Text,
+    json::{Text, says_nothing},
 };
 
 /// What one event's data means under the event's name, which some servers do not repeat in it.
@@ -19,13 +19,13 @@ pub fn frame<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Mal
 }
 
 fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
-    let event: Event<'a> = match parsed(data) {
-        // Whatever it says.
-        Err(_) if name == Some("error") => {
-            return Ok(Observed { fault: Some(Fault::default()), ..Observed::default() });
-        }
-        read => read?,
-    };
+    let event = parsed(data);
+    if (event.is_err() || name == Some("error"))
+        && let Some(fault) = fault::of_event(name, data)
+    {
+        return Ok(Observed { fault: Some(fault), ..Observed::default() });
+    }
+    let event: Event<'a> = event?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
     match event.kind.as_ref().map(|Text(kind)| &**kind).or(name).unwrap_or_default() {
         "content_block_delta" => {
@@ -46,7 +46,7 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
             seen.usage = event.usage.map(Into::into);
         }
         "message_stop" => seen.done = true,
-        "error" => seen.fault = Some(event.error.map_or_else(|| flat(data), |error| fault::detail(&error))),
+        "error" => seen.fault = Some(fault::told(data)),
         _ => {}
     }
     seen.moves = Moves::of(0, seen.content, seen.finish);
@@ -56,17 +56,13 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
 /// What a whole answer means: a message, or how many tokens one has. An object that is neither, nor an error, is malformed.
 pub fn whole(data: &[u8]) -> Result<Observed<'static>, Malformed> {
     let answer: Answer<'_> = parsed(data)?;
-    let failed = answer.kind.is_some_and(|Text(kind)| kind == "error") || answer.error.is_some();
+    let is_error = answer.kind.is_some_and(|Text(kind)| kind == "error");
+    let failed = is_error || answer.error.is_some_and(|error| !says_nothing(&error));
     if !failed && answer.content.is_none() && answer.input_tokens.is_none() {
         return Err(Malformed("it has no content and no count of tokens".into()));
     }
-    let fault = failed.then(|| fault::detail(&answer.error.unwrap_or_default()));
+    let fault = failed.then(|| fault::told(data));
     Ok(Observed { usage: answer.usage.map(Into::into), fault, finish: true, ..Observed::default() })
-}
-
-/// An error without a member around it.
-fn flat(data: &[u8]) -> Fault {
-    fault::detail(&serde_json::from_slice(data).unwrap_or_default())
 }
 
 #[derive(Deserialize)]

@@ -74,9 +74,9 @@ fn members<'t>(
             // Whatever else stands there counts nothing.
             "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
             "error" => seen.fault = json.maybe(small)?.and_then(detail),
-            // vLLM and FastChat tell an error without a member around it.
+            // vLLM, FastChat and DeepInfra tell an error without a member around it.
             "object" => failed |= json.value()? == "\"error\"",
-            "error_code" => failed |= !matches!(json.value()?, "0" | "null" | "\"\""),
+            "error_code" | "error_message" => failed |= !matches!(json.value()?, "0" | "null" | "\"\""),
             _ => drop(json.value()?),
         }
         Ok(())

@@ -21,11 +21,11 @@ pub fn frame(name: Option<&str>, data: &[u8]) -> Result<Observed<'static>, Malfo
 }
 
 fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
-    let event: Event<'a> = match parsed(data) {
-        // Whatever it says.
-        Err(_) if name == Some("error") => return Ok(Observed { fault: Some(told(data)), ..Observed::default() }),
-        read => read?,
-    };
+    // Whatever it says.
+    if name == Some("error") {
+        return Ok(Observed { fault: Some(told(data)), ..Observed::default() });
+    }
+    let event: Event<'a> = parsed(data)?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
     let kind = event.kind.as_ref().map(|Text(kind)| &**kind).or(name).unwrap_or_default();
     // A search, or an image that comes in parts, is under way long before there is any text.
