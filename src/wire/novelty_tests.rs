@@ -175,7 +175,7 @@ fn openais_side_members_are_passed_over() {
             choice(json!({"content": "a", "annotations": [{"type": "url_citation"}], "audio": null}), Value::Null),
             json!({}),
         ),
-        chunk(json!([{"index": 1, "delta": {"content": "other"}}]), json!({})),
+        chunk(json!([{"index": 0, "delta": {}}, {"index": 1, "delta": {"content": "other"}}]), json!({})),
         chunk(choice(json!({"refusal": "I will"}), Value::Null), json!({})),
         chunk(choice(json!({"refusal": " not"}), Value::Null), json!({})),
         chunk(choice(json!({}), "stop".into()), json!({})),
@@ -196,6 +196,18 @@ fn openais_side_members_are_passed_over() {
             }
         }
     }
+}
+
+#[test]
+fn a_stream_whose_choice_counts_its_tokens_is_translated_to_its_end() {
+    // Foundry Local's (microsoft/Foundry-Local#263), and text-generation-inference's before 1.4.4 (its #1648).
+    let says =
+        |(index, text)| json!({"choices": [{"index": index, "delta": {"content": text}, "finish_reason": null}]});
+    let mut frames: Vec<Value> = (0..).zip(["a", "b", "c"]).map(says).collect();
+    frames.push(json!({"choices": [{"index": 3, "delta": {"content": ""}, "finish_reason": "length"}]}));
+    assert_eq!(chat(&streamed(Protocol::Openai, Dialect::Chat, &frames)), ("abc".into(), vec![], "length".into()));
+    let events = streamed(Protocol::Openai, Dialect::Responses, &frames);
+    assert_eq!(events.last().expect("an end")["response"]["output"][0]["content"][0]["text"], "abc");
 }
 
 #[test]

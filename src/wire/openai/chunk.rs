@@ -24,8 +24,6 @@ pub(super) struct Chunk<'a> {
 
 #[derive(Deserialize)]
 pub(super) struct Choice<'a> {
-    #[serde(default, deserialize_with = "counts::count")]
-    pub(super) index: u64,
     #[serde(borrow, default)]
     pub(super) delta: Option<Delta<'a>>,
     /// All that a delta may say, in a whole answer.

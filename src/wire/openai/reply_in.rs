@@ -18,15 +18,12 @@ pub(crate) fn read(body: &[u8], asked: &str) -> Result<ChatReply, Malformed> {
         return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
     }
     let mut chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    let choices = chunk.choices.get_or_insert_default();
-    choices.truncate(1);
-    let Some(choice) = choices.first_mut() else {
+    let Some(choice) = chunk.choices.iter_mut().flatten().next() else {
         return Err(Malformed("a completion without choices".into()));
     };
-    // The numbers are for pieces. Some servers count choices from one, and give each call the same.
-    choice.index = 0;
     // Perplexity puts an empty delta beside the message.
     choice.delta = choice.message.take().or(choice.delta.take());
+    // The numbers are for pieces: some servers give each call the same.
     let calls = choice.delta.iter_mut().flat_map(|message| &mut message.tool_calls).flatten();
     for (number, call) in (0..).zip(calls) {
         call.index = Some(number);

@@ -100,8 +100,9 @@ impl Reader {
             }
             out.push(ChatEvent::start(chunk.id, chunk.model, chunk.created, seen.usage));
         }
-        // Other choices than the first are never asked for.
-        for choice in choices.into_iter().filter(|c| c.index == 0) {
+        // Several are never asked for, and the number is not read: some servers count tokens in it
+        // (microsoft/Foundry-Local#263, huggingface/text-generation-inference#1648).
+        if let Some(choice) = choices.into_iter().next() {
             self.delta(choice.delta.unwrap_or_default(), out)?;
             self.open |= seen.content;
             if let Some(reason) = course::said(choice.finish_reason.map(|t| t.0)) {
