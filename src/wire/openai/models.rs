@@ -161,7 +161,12 @@ fn is_named_by_mistral(name: &str) -> bool {
 
 /// The version at the beginning of what follows `gpt-`.
 fn version(rest: &str) -> Option<(u32, u32)> {
-    let number = rest.split(['-', ':']).next()?;
+    let number = match rest.split(['-', ':']).next()? {
+        // Azure's names, which have no points.
+        "35" => "3.5",
+        "45" => "4.5",
+        number => number,
+    };
     let (major, minor) = number.split_once('.').unwrap_or((number, "0"));
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
@@ -183,13 +188,24 @@ mod tests {
         ] {
             assert!(Model::of(name).thinks(), "{name}");
         }
-        for name in
-            ["gpt-4o", "gpt-4.1", "gpt-oss-120b", "gpt-5-chat-latest", "omni", "kimi-k2", "ft:gpt-4o:house::id", ""]
-        {
+        for name in [
+            "gpt-4o",
+            "gpt-4.1",
+            "gpt-oss-120b",
+            "gpt-5-chat-latest",
+            "omni",
+            "kimi-k2",
+            "ft:gpt-4o:house::id",
+            "gpt-35-turbo",
+            "gpt-35-turbo-16k",
+            "gpt-45-preview",
+            "",
+        ] {
             assert!(!Model::of(name).thinks(), "{name}");
         }
         for (name, own) in [
             ("gpt-4o", true),
+            ("gpt-35-turbo", true),
             ("gpt-4o-australiaeast", true),
             ("ft:gpt-4o:mistral-fans::id", true),
             ("Qwen/Qwen3.6-27B", false),
