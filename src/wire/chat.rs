@@ -48,6 +48,17 @@ pub(crate) struct ChatRequest {
 }
 
 impl ChatRequest {
+    /// Takes note of a forced call that nothing can come of.
+    pub(crate) fn note_unoffered(&mut self) {
+        let weight = match &self.tool_choice {
+            Some(ToolChoice::Required | ToolChoice::Named(_)) if self.tools.is_empty() => Weight::Hint,
+            // Of a tool that was left out: the answer was to be made with it.
+            Some(ToolChoice::Named(name)) if self.tools.iter().all(|tool| tool.name != *name) => Weight::Answer,
+            _ => return,
+        };
+        note(&mut self.losses, "tool_choice", weight);
+    }
+
     /// Takes note of what its provider has taken nothing of.
     pub(crate) fn note_untold(&mut self) {
         for (name, _) in std::mem::take(&mut self.caching) {

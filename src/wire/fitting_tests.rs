@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     Protocol,
-    tests_support::{self, target},
-    translate::{Dialect, ReplyContext, Target, asked, reply, request},
+    tests_support::{self, made, target},
+    translate::{Dialect, Refused, ReplyContext, Target, asked, reply, request},
 };
 
 const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-opus-4-6");
@@ -142,4 +142,37 @@ fn ids_are_mistrals_at_its_own_api_whatever_the_model_is_called() {
     let out: Value = serde_json::from_slice(&out).expect("JSON");
     let (called, answered) = (&out["messages"][1]["tool_calls"][0]["id"], &out["messages"][2]["tool_call_id"]);
     assert_eq!((called.as_str().map(str::len), called), (Some(9), answered));
+}
+
+#[test]
+fn a_forced_call_of_a_tool_that_is_not_offered_moves_on() {
+    let chat = |choice: &str| {
+        json!({"messages": [{"role": "user", "content": "q"}], "tools": [{"type": "function", "function": {"name": "f"}}],
+            "tool_choice": {"type": "function", "function": {"name": choice}}})
+    };
+    let messages = |choice: &str| {
+        json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}], "tool_choice": {"type": "tool", "name": choice},
+            "tools": [{"type": "code_execution_20250825", "name": "code_execution"}, {"name": "f", "input_schema": {"type": "object"}}]})
+    };
+    let responses = |choice: &str| {
+        let choice = if choice == "f" {
+            json!({"type": "function", "name": "f"})
+        } else {
+            json!({"type": "mcp", "server_label": "s", "name": choice})
+        };
+        json!({"input": "q", "tool_choice": choice, "tools": [{"type": "mcp", "server_label": "s"}, {"type": "function", "name": "f"}]})
+    };
+    for to in [(Protocol::Openai, "gpt-4o"), CLAUDE, GEMINI] {
+        for (dialect, offered, absent) in [
+            (Dialect::Chat, chat("f"), chat("g")),
+            (Dialect::Messages, messages("f"), messages("code_execution")),
+            (Dialect::Responses, responses("f"), responses("y")),
+        ] {
+            assert!(made(dialect, to, &offered).is_ok(), "{to:?} {offered}");
+            let made = made(dialect, to, &absent);
+            let is_told =
+                matches!(&made, Err(Refused::Unsupported { param: Some(param), .. }) if param == "tool_choice");
+            assert!(is_told, "{to:?} {absent} {made:?}");
+        }
+    }
 }

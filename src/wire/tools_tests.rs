@@ -265,21 +265,6 @@ fn values_without_a_type_are_enforced_with_the_type_they_have() {
 }
 
 #[test]
-fn a_choice_of_a_tool_that_is_left_out_moves_on() {
-    let body = |choice: &str| {
-        json!({"max_tokens": 9, "messages": [{"role": "user", "content": "q"}],
-            "tool_choice": {"type": "tool", "name": choice}, "tools": [
-                {"type": "web_search_20250305", "name": "web_search"},
-                {"name": "f", "input_schema": {"type": "object"}}]})
-    };
-    for to in PROTOCOLS {
-        assert!(made(Dialect::Messages, to, &body("f")).is_ok(), "{to:?}");
-        let made = made(Dialect::Messages, to, &body("web_search"));
-        assert!(is_unsupported(&made, "tool_choice"), "{to:?} {made:?}");
-    }
-}
-
-#[test]
 fn tools_lead_back_by_the_names_that_they_were_offered_under() {
     // `functions` are of chat completions: in a Responses request nobody offers them.
     let body = json!({"input": [{"role": "user", "content": "q"},

@@ -6,11 +6,11 @@ use serde_json::Value;
 
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
-    chat::{Part, ToolChoice, Weight},
+    chat::{Part, Weight},
     course::Moves,
     events::{ChatEvent, Finish, StreamReader, StreamWriter, unplaced},
     gemini,
-    json::{note, push},
+    json::push,
     openai, responses,
     scan::halves,
     tool_names::{self, Names},
@@ -90,9 +90,7 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         chat.max_tokens = chat.max_tokens.map(|asked| asked.min(most));
     }
     tool_names::fit(&mut chat, target.protocol);
-    if chat.tools.is_empty() && matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
-        note(&mut chat.losses, "tool_choice", Weight::Hint);
-    }
+    chat.note_unoffered();
     let written = match target.protocol {
         Protocol::Openai => openai::request_out::write(&mut chat, target),
         Protocol::Anthropic => anthropic::request_out::write(&mut chat, target),

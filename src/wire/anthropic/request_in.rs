@@ -118,7 +118,7 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
 const CLIENT_RUN: [&str; 4] = ["bash_", "computer_", "memory_", "text_editor_"];
 
 fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
-    let (mut hosted, mut left) = (Vec::new(), Vec::new());
+    let mut hosted = Vec::new();
     for tool in take_list(map, "tools")?.unwrap_or_default() {
         let name = || name(&tool);
         match (text(&tool, "type"), tool.get("input_schema")) {
@@ -145,11 +145,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
             (kind, _) if CLIENT_RUN.iter().any(|own| kind.starts_with(own)) => {
                 request.losses.push(Loss { field: format!("tools[{kind}]"), weight: Weight::Answer });
             }
-            // Toolsets among them have no name.
-            (kind, _) => {
-                hosted.push(format!("tools[{kind}]"));
-                left.extend(owned(&tool, "name"));
-            }
+            (kind, _) => hosted.push(format!("tools[{kind}]")),
         }
     }
     leave_out_hosted(hosted, request);
@@ -161,10 +157,6 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         "tool" => ToolChoice::Named(text(&choice, "name").to_owned()),
         other => return Err(unknown("tool_choice", other, "'tool_choice.type' must be auto, any, tool or none")),
     });
-    if matches!(&request.tool_choice, Some(ToolChoice::Named(name)) if left.contains(name)) {
-        // The answer was to be made with it.
-        note(&mut request.losses, "tool_choice", Weight::Answer);
-    }
     if let Some(off) = choice.get("disable_parallel_tool_use").and_then(Value::as_bool) {
         request.parallel_tool_calls = Some(!off);
     }
