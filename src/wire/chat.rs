@@ -213,6 +213,18 @@ pub(crate) enum Format {
     Schema { name: String, schema: Value, strict: Option<bool> },
 }
 
+impl Format {
+    /// It in words, for a model that cannot be held to it. Beside tools they leave room for calls.
+    pub(crate) fn in_words(&self, with_tools: bool) -> String {
+        let answer = if with_tools { "When you answer without calling a function, answer" } else { "Answer" };
+        let with = |what| format!("{answer} with one JSON {what} and nothing else: no prose and no code fence.");
+        match self {
+            Self::Json => with("object"),
+            Self::Schema { schema, .. } => format!("{} It has to fit this JSON schema: {schema}", with("value")),
+        }
+    }
+}
+
 /// How long to think.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Reasoning {

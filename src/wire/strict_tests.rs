@@ -94,6 +94,27 @@ fn an_answers_schema_that_cannot_be_enforced_is_told_in_words() {
 }
 
 #[test]
+fn a_format_told_in_words_leaves_room_for_calls_where_tools_are_offered() {
+    let json = json!({"type": "json_object"});
+    let schema = json!({"type": "json_schema", "json_schema": {"name": "n", "schema": parameters(25, 0)}});
+    for (model, format) in [("claude-sonnet-4-5", &json), ("claude-sonnet-4-5", &schema), ("gemini-2.5-pro", &json)] {
+        let protocol = if model.starts_with("claude") { Protocol::Anthropic } else { Protocol::Gemini };
+        let told = |more: Value| {
+            let mut body = json!({"messages": [{"role": "user", "content": "q"}], "response_format": format});
+            body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            tests_support::sent(Dialect::Chat, (protocol, model), &body).0.to_string()
+        };
+        let tools = json!({"tools": [{"type": "function", "function": {"name": "f"}}]});
+        let beside = told(tools);
+        assert!(beside.contains("When you answer without calling a function, answer with one JSON"), "{beside}");
+        if protocol == Protocol::Anthropic {
+            let alone = told(json!({}));
+            assert!(alone.contains("\"Answer with one JSON") && !alone.contains("calling"), "{alone}");
+        }
+    }
+}
+
+#[test]
 fn a_strict_tool_is_an_object_at_its_root_or_is_not_strict() {
     let object = json!({"type": "object", "properties": {"a": {"type": "string"}}, "required": ["a"],
         "additionalProperties": false});

@@ -226,15 +226,8 @@ fn format(request: &ChatRequest, enforced: &mut Enforced, arranged: &mut Turns, 
         config["format"] = json!({"type": "json_schema", "schema": schema});
         return;
     }
-    match &request.format {
-        None => {}
-        Some(Format::Json) => {
-            system.push(Part::text("Answer with one JSON object and nothing else: no prose and no code fence."));
-        }
-        Some(Format::Schema { schema, .. }) => system.push(Part::text(format!(
-            "Answer with one JSON value and nothing else: no prose and no code fence. It has to fit this JSON schema: {schema}"
-        ))),
-    }
+    let words = request.format.as_ref().map(|format| format.in_words(!request.tools.is_empty()));
+    system.extend(words.map(Part::text));
 }
 
 fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, out: &mut Map<String, Value>) {

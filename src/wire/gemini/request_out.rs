@@ -32,7 +32,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = request.tools.is_empty() || model.is_third();
     if !formal {
-        arranged.system.extend(request.format.as_ref().map(instruction).map(Part::text));
+        arranged.system.extend(request.format.as_ref().map(|format| Part::text(format.in_words(true))));
     }
     if !arranged.system.is_empty() {
         let parts: Vec<Value> = arranged.instructions().iter().map(|text| json!({"text": text})).collect();
@@ -129,16 +129,6 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
         Some((_, None)) => note(&mut request.losses, "reasoning_effort", Weight::Hint),
     }
     config
-}
-
-/// A format in words, which leave room for calls.
-fn instruction(format: &Format) -> String {
-    const ONLY: &str =
-        "When you answer without calling a function, answer with one JSON object and nothing else: no code fence.";
-    match format {
-        Format::Json => ONLY.to_owned(),
-        Format::Schema { schema, .. } => format!("{ONLY} It has to fit this JSON schema: {schema}"),
-    }
 }
 
 fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
