@@ -98,6 +98,16 @@ pub(crate) fn unplaced(what: &str) -> Fault {
     }
 }
 
+/// A stream of more than is held: what has no end would fill the memory.
+pub(crate) fn endless() -> Fault {
+    Fault {
+        kind: "invalid_request_error".into(),
+        code: "answer_too_long".into(),
+        message: "The answer is longer than is translated here. Ask for less at a time.".into(),
+        ..Fault::default()
+    }
+}
+
 /// A whole reply.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ChatReply {

@@ -249,3 +249,24 @@ fn an_answer_that_its_server_gave_up_is_an_error_whole_and_streamed() {
         assert_eq!(is_whole(Protocol::Openai, &json!({"choices": [choice]})), told.is_some(), "{reason}");
     }
 }
+
+#[test]
+fn arguments_behind_a_thought_amid_them_are_no_answer() {
+    let call = |function: Value| chat(&json!({"tool_calls": [{"index": 0, "function": function}]}), &Value::Null);
+    let thinking = json!([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]);
+    for thought in [json!({"content": thinking}), json!({"reasoning_content": "hm"}), json!({"reasoning": "hm"})] {
+        let mut stream = Stream::of(Protocol::Openai);
+        stream.frame(&call(json!({"name": "f", "arguments": "{\"a\":"})));
+        stream.frame(&chat(&thought, &Value::Null));
+        let late = call(json!({"arguments": "1}"})).to_string();
+        assert!(stream.data(late.as_bytes()).is_err(), "{thought}");
+    }
+}
+
+#[test]
+fn a_stream_without_an_end_is_given_up_before_it_fills_the_memory() {
+    let mut stream = Stream::of(Protocol::Openai);
+    stream.frame(&chat(&json!({"content": "a"}), &Value::Null));
+    let seen = stream.data(&vec![0; 256 << 20]).expect("it is not looked into");
+    assert_eq!(seen.fault.map(|fault| fault.code).as_deref(), Some("answer_too_long"));
+}

@@ -8,7 +8,7 @@ use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, Weight},
     course::Moves,
-    events::{ChatEvent, Finish, StreamReader, StreamWriter, unplaced},
+    events::{ChatEvent, Finish, StreamReader, StreamWriter, endless, unplaced},
     gemini,
     json::push,
     openai, responses,
@@ -169,6 +169,9 @@ pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
     }
 }
 
+/// Most bytes of a stream's frames: what they say is held in part until the end, and is a quarter of them at most.
+const MOST: usize = 256 << 20;
+
 /// Translates one stream, fed with its frames.
 pub struct StreamTranslator {
     reader: Box<dyn StreamReader + Send>,
@@ -180,6 +183,8 @@ pub struct StreamTranslator {
     usage: Option<Usage>,
     /// Nothing more is written: the end is.
     closed: bool,
+    /// Bytes of all frames so far.
+    read: usize,
 }
 
 impl std::fmt::Debug for StreamTranslator {
@@ -210,6 +215,7 @@ impl StreamTranslator {
             finish: None,
             usage: None,
             closed: false,
+            read: 0,
         }
     }
 
@@ -223,6 +229,10 @@ impl StreamTranslator {
         let mut seen = Observed::default();
         if self.closed {
             return Ok(seen);
+        }
+        self.read = self.read.saturating_add(data.len());
+        if self.read > MOST {
+            return Ok(Observed { fault: Some(endless()), ..seen });
         }
         let mut events = Vec::with_capacity(4);
         let legible = halves::replaced(data);
@@ -242,13 +252,9 @@ impl StreamTranslator {
                     seen.usage = self.usage;
                 }
                 ChatEvent::Image { .. } if self.to != Dialect::Chat => {
-                    seen.fault = Some(unplaced(IMAGE));
-                    return Ok(seen);
+                    return Ok(Observed { fault: Some(unplaced(IMAGE)), ..seen });
                 }
-                ChatEvent::Fault(fault) => {
-                    seen.fault = Some(fault);
-                    return Ok(seen);
-                }
+                ChatEvent::Fault(fault) => return Ok(Observed { fault: Some(fault), ..seen }),
                 ChatEvent::End => {
                     seen.done = self.end(out);
                     if !seen.done {

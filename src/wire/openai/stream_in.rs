@@ -144,9 +144,7 @@ impl Reader {
         for (member, text) in echo::MEMBERS.into_iter().zip([some(delta.reasoning_content), some(delta.reasoning)]) {
             // Some servers say the same in both.
             if let Some(text) = text.filter(|_| self.thinking.is_none_or(|m| m == member)) {
-                self.calls.leave(out);
-                self.thinking = Some(member);
-                out.push(ChatEvent::Thinking(text));
+                self.think(member, text, out);
             }
         }
         match delta.content {
@@ -188,6 +186,12 @@ impl Reader {
         Ok(())
     }
 
+    fn think<'a>(&mut self, member: &'static str, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
+        self.calls.leave(out);
+        self.thinking = Some(member);
+        out.push(ChatEvent::Thinking(text));
+    }
+
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
         self.spoke = true;
@@ -212,8 +216,7 @@ impl Reader {
     fn part(&mut self, part: &Value, out: &mut Vec<ChatEvent<'_>>) {
         let thought: String = list(part, "thinking").iter().map(|t| text(t, "text")).collect();
         if !thought.is_empty() {
-            self.thinking = Some("");
-            out.push(ChatEvent::Thinking(Cow::Owned(thought)));
+            self.think("", Cow::Owned(thought), out);
         }
         let said = text(part, "text");
         if !said.is_empty() {
