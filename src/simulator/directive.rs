@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Failure;
 
 /// The longest answer that can be ordered, in tokens: enough for any test, and no way to fill the memory.
-const MOST_TOKENS: usize = 10_000;
+pub(super) const MOST_TOKENS: usize = 10_000;
 
 /// The longest wait that can be ordered, in milliseconds: an hour, longer than any caller's patience.
 const LONGEST_MS: u64 = 3_600_000;

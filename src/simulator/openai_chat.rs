@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     Protocol,
     answer::{self, Answer, Ask, Content, Finish, Tool},
+    directive::MOST_TOKENS,
     fault::Fault,
     pace::Frame,
     provider::{Provider, now, text_of},
@@ -22,8 +23,10 @@ pub(super) async fn chat(request: HttpRequest, body: web::Bytes, provider: web::
 async fn handle(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<HttpResponse, Fault> {
     provider.admit(request).await?;
     let body = Provider::parse(body)?;
-    let ask = read(&body, provider)?;
+    let mut ask = read(&body, provider)?;
     let choices = body["n"].as_u64().unwrap_or(1).clamp(1, MOST_CHOICES) as usize;
+    // All of them together are no longer than one may be.
+    ask.max_tokens = Some(ask.max_tokens.unwrap_or(usize::MAX).min(MOST_TOKENS / choices));
     let answer = answer::answer(&provider.settings.name, &ask);
     let free_text = ask.tool.as_ref().is_some_and(|tool| tool.free_text);
     let head = Head { id: provider.next_id("chatcmpl-"), created: now(), model: ask.model.clone(), free_text };

@@ -250,6 +250,17 @@ async fn directives_and_settings_make_an_answer_fail() {
 }
 
 #[actix_web::test]
+async fn all_choices_of_an_answer_are_no_longer_than_one_answer_may_be() {
+    let at = provider(Protocol::Openai);
+    let body = chat("Hi [[tokens=10000]]", &json!({"n": 128}));
+    let reply = post(&at, "/v1/chat/completions", &body).await.json();
+    assert_eq!(reply["choices"].as_array().map(Vec::len), Some(128));
+    assert_eq!(reply["choices"][127]["finish_reason"], "length");
+    let tokens = reply["usage"]["completion_tokens"].as_u64().expect("a count");
+    assert!((9000..=10_000).contains(&tokens), "{tokens}");
+}
+
+#[actix_web::test]
 async fn a_dropped_provider_no_longer_listens() {
     let at = provider(Protocol::Openai);
     let addr = at.addr;
