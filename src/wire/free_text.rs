@@ -72,6 +72,8 @@ enum State {
     Before,
     Within,
     After,
+    /// They are of another shape.
+    Other,
 }
 
 impl Input {
@@ -81,9 +83,18 @@ impl Input {
             return String::new();
         }
         self.rest.push_str(piece);
+        // To look at all of it again for each blank would take the square of their number.
+        if self.state == State::Other || (self.state == State::Before && piece.trim().is_empty()) {
+            return String::new();
+        }
         if self.state == State::Before {
-            let Some(at) = opening(&self.rest) else { return String::new() };
-            self.rest.drain(..at);
+            match opening(&self.rest) {
+                Ok(at) => drop(self.rest.drain(..at)),
+                Err(state) => {
+                    self.state = state;
+                    return String::new();
+                }
+            }
             self.state = State::Within;
         }
         let (end, over) = closed(&self.rest);
@@ -101,7 +112,7 @@ impl Input {
         match std::mem::replace(&mut self.state, State::After) {
             State::After => String::new(),
             State::Within => rest,
-            State::Before => match serde_json::from_str(&rest) {
+            State::Before | State::Other => match serde_json::from_str(&rest) {
                 Ok(Value::String(text)) => text,
                 Ok(Value::Object(map)) => match map.get(INPUT) {
                     Some(Value::String(text)) => text.clone(),
@@ -114,16 +125,17 @@ impl Input {
     }
 }
 
-/// Where the string begins, once its opening quote is there.
-fn opening(text: &str) -> Option<usize> {
+/// Where the string begins, once its opening quote is there; until then, the state of things.
+fn opening(text: &str) -> Result<usize, State> {
     let mut rest = text.trim_start();
     for token in ["{", "\"input\"", ":", "\""] {
-        rest = rest.strip_prefix(token)?;
+        let other = if token.starts_with(rest) { State::Before } else { State::Other };
+        rest = rest.strip_prefix(token).ok_or(other)?;
         if token != "\"" {
             rest = rest.trim_start();
         }
     }
-    Some(text.len() - rest.len())
+    Ok(text.len() - rest.len())
 }
 
 /// How far a string's text goes without cutting an escape, and whether its closing quote follows.
@@ -195,7 +207,11 @@ mod tests {
 
     #[test]
     fn an_input_is_found_behind_other_members_and_ends_at_its_own_quote() {
-        assert_eq!(input(r#"{"reason":"list","input":"ls\n"}"#), "ls\n");
+        let (blanks, behind) = ([" "; 9], r#"{"reason":"list","input":"ls\n"}"#);
+        assert_eq!(input(behind), "ls\n");
+        let mut reader = Input::default();
+        let text: String = blanks.into_iter().chain([behind]).chain(blanks).map(|piece| reader.add(piece)).collect();
+        assert_eq!(text + &reader.end(), "ls\n");
         for half in [r"\ud83d", r"\ud83dx", r"\ud83d\n"] {
             let json = format!(r#"{{"input":"a{half}","x":"yyyyyyyyyyyy"}}"#);
             let said = input(&json);

@@ -174,6 +174,15 @@ pub(crate) fn take_list(map: &mut Map<String, Value>, key: &str) -> Result<Optio
     }
 }
 
+/// Takes an object out; something else is the client's error.
+pub(crate) fn take_object(map: &mut Map<String, Value>, key: &str) -> Result<Option<Map<String, Value>>, Refused> {
+    match take(map, key) {
+        None => Ok(None),
+        Some(Value::Object(object)) => Ok(Some(object)),
+        Some(_) => Err(invalid(Some(key), format!("'{key}' must be an object"))),
+    }
+}
+
 /// Takes a string or a list of strings out.
 pub(crate) fn take_texts(map: &mut Map<String, Value>, key: &str) -> Result<Vec<String>, Refused> {
     let wrong = || invalid(Some(key), format!("'{key}' must be a string or an array of strings"));

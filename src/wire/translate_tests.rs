@@ -63,6 +63,15 @@ fn a_field_of_the_wrong_type_names_itself() {
             request(Dialect::Chat, chat(&json!({field: value})).to_string().as_bytes(), &target(Protocol::Gemini));
         assert!(matches!(got, Err(Refused::Invalid { param: Some(param), .. }) if param == field), "{field}");
     }
+    for (body, field) in [
+        (json!({"input": "q", "metadata": "m"}), "metadata"),
+        (json!({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}), "input[0].content"),
+        (json!({"input": [{"type": "function_call_output", "output": [{"type": "input_image"}]}]}), "input[0].output"),
+        (json!({"input": [{"type": "function_call_output", "output": [{"text": "a"}]}]}), "input[0].output"),
+    ] {
+        let got = request(Dialect::Responses, body.to_string().as_bytes(), &target(Protocol::Gemini));
+        assert!(matches!(&got, Err(Refused::Invalid { param: Some(param), .. }) if param == field), "{field} {got:?}");
+    }
     assert!(matches!(
         request(Dialect::Chat, b"[", &target(Protocol::Gemini)),
         Err(Refused::Invalid { param: None, .. })

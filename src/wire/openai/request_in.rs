@@ -10,7 +10,7 @@ use super::{
         free_text,
         json::{
             invalid, list, note, object, owned, take, take_count, take_flag, take_limit, take_list, take_number,
-            take_text, take_texts, text, unknown, unread,
+            take_object, take_text, take_texts, text, unknown, unread,
         },
         translate::Refused,
     },
@@ -55,11 +55,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let thinking = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
     let routers = take(&mut map, "reasoning").and_then(|value| openrouters(&value, &mut request.losses));
     request.reasoning = thinking.or(effort.as_deref().and_then(Reasoning::effort)).or(routers);
-    request.metadata = match take(&mut map, "metadata") {
-        Some(Value::Object(metadata)) => Some(metadata),
-        Some(_) => return Err(invalid(Some("metadata"), "'metadata' must be an object")),
-        None => None,
-    };
+    request.metadata = take_object(&mut map, "metadata")?;
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
     request.cache = map.remove("cache_control").filter(Value::is_object);

@@ -2,9 +2,9 @@
 
 use std::borrow::Cow;
 
-use super::{small, usage};
+use super::usage;
 use crate::wire::{
-    Fault, GaveUp, Usage,
+    Fault, GaveUp, Usage, counts,
     course::{self, Moves},
     openai::fault::detail,
     scan::{Cursor, Malformed},
@@ -113,7 +113,8 @@ fn choice<'t>(json: &mut Cursor<'t>) -> Result<Choice<'t>, Malformed> {
     let mut choice = Choice::default();
     json.object(|json, key| {
         match key {
-            "index" => choice.index = small(json)?,
+            // Null is the first, and a text a number, as in counts.
+            "index" => choice.index = counts::read(json.value()?.trim_matches('"')).unwrap_or_default() as u32,
             // An empty object, as some languages write it.
             "delta" if json.begins(b'[') => is_empty(json)?.then_some(()).ok_or(Malformed)?,
             "delta" => choice.delta = json.maybe(delta)?,
@@ -181,6 +182,9 @@ mod tests {
             (r#"{"delta":{"content":"","reasoning_details":[{}]}}"#, (true, true, "")),
             (r#"{"delta":{"content":"","images":[],"reasoning_details":null}}"#, (false, false, "")),
             (r#"{"index":1,"delta":{"content":"a"}}"#, (true, true, "a")),
+            (r#"{"index":"1","delta":{"content":"a"}}"#, (true, true, "a")),
+            (r#"{"index":"0","delta":{"content":"a"}}"#, (true, false, "a")),
+            (r#"{"index":null,"delta":{"content":"a"}}"#, (true, false, "a")),
             (r#"{"delta":{"content":"a"},"logprobs":null}"#, (true, false, "a")),
             (r#"{"delta":{"content":"a"},"logprobs":{"content":[{"token":"a"}]}}"#, (true, true, "a")),
             (r#"{"delta":[],"finish_reason":"stop"}"#, (false, false, "")),
@@ -199,7 +203,6 @@ mod tests {
             r#"[{"delta":"a"}]"#,
             r#"[{"delta":["a"]}]"#,
             r#"[{"delta":{"content":1}}]"#,
-            r#"[{"index":-1}]"#,
             r#"[{"finish_reason":1}]"#,
         ] {
             let why = frame(format!(r#"{{"choices":{choices}}}"#).as_bytes()).expect_err("no chunk").0;

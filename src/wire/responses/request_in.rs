@@ -7,8 +7,8 @@ use super::super::{
     chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Weight},
     free_text,
     json::{
-        invalid, list, note, object, owned, parts, take, take_flag, take_limit, take_number, take_text, take_texts,
-        text, unknown, unread,
+        invalid, list, note, object, owned, parts, take, take_flag, take_limit, take_number, take_object, take_text,
+        take_texts, text, unknown, unread,
     },
     openai::{messages_in::google_signature, request_in::schema},
     responses::UNSIGNED,
@@ -92,9 +92,7 @@ fn switches(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(
     request.service_tier = take_text(map, "service_tier")?;
     request.stream = take_flag(map, "stream")?.unwrap_or(false);
     drop(take(map, "stream_options"));
-    if let Some(Value::Object(metadata)) = take(map, "metadata") {
-        request.metadata = Some(metadata);
-    }
+    request.metadata = take_object(map, "metadata")?;
     if let Some(reasoning) = take(map, "reasoning") {
         request.reasoning = owned(&reasoning, "effort").as_deref().and_then(Reasoning::effort);
         // A summary is what thinking is told as, asked for or not.
@@ -208,8 +206,9 @@ fn reasoning(value: &Value) -> Part {
 }
 
 fn content(of: &Value, member: &str, param: &str, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
+    let place = format!("{param}.{member}");
     parts(of, member, param, |value, parts| {
-        parts.push(part(value, param, losses)?);
+        parts.push(part(value, &place, losses)?);
         Ok(())
     })
 }
@@ -231,7 +230,7 @@ const READ: [&str; 12] = [
 ];
 
 fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
-    let wrong = |what: String| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
+    let wrong = |what: &str| invalid(Some(param), format!("'{param}': {what}"));
     let role = if text(value, "type").starts_with("input_") { Role::User } else { Role::Assistant };
     unread(value, &READ, "input[].content[]", role.unknown(), losses);
     let stored = || owned(value, "file_id").map(Source::of_id);
@@ -240,14 +239,14 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
         "refusal" => Part::Refusal(text(value, "refusal").to_owned()),
         "input_image" => {
             let source = owned(value, "image_url").map(|url| Source::from_url(&url)).or_else(stored);
-            let source = source.ok_or_else(|| wrong("an image has neither URL nor id".into()))?;
+            let source = source.ok_or_else(|| wrong("an image has neither URL nor id"))?;
             Part::Image { source, detail: owned(value, "detail"), signature: None }
         }
         "input_file" => {
             let name = owned(value, "filename");
             let data = owned(value, "file_data").map(|data| Source::of_file(data, name.as_deref()));
             let source = data.or_else(|| owned(value, "file_url").map(|url| Source::from_url(&url))).or_else(stored);
-            let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id".into()))?;
+            let source = source.ok_or_else(|| wrong("a file has neither data nor URL nor id"))?;
             Part::File { source, name }
         }
         "input_audio" => {
@@ -255,8 +254,7 @@ fn part(value: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Part, Refu
             Part::Audio { data: text(inner, "data").to_owned(), format: text(inner, "format").to_owned() }
         }
         other => {
-            let message = format!("'{param}.content': unknown part type '{other}'");
-            return Err(unknown(&format!("{param}.content"), other, message));
+            return Err(unknown(param, other, format!("'{param}': unknown part type '{other}'")));
         }
     })
 }
