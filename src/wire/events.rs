@@ -6,11 +6,14 @@ use super::{
     Fault, Malformed, Usage,
     chat::{Part, Signature, Source},
     json::Text,
+    tool_names::Names,
+    translate::Dialect,
 };
 
 /// Why generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Finish {
+    #[default]
     Stop,
     Length,
     ToolCalls,
@@ -108,6 +111,29 @@ pub(crate) fn endless() -> Fault {
     }
 }
 
+/// Events as the client's dialect tells them.
+pub(crate) fn prepared<'a>(
+    events: Vec<ChatEvent<'a>>,
+    to: Dialect,
+    names: &Names,
+) -> impl Iterator<Item = ChatEvent<'a>> {
+    events.into_iter().flat_map(move |mut event| {
+        let mut proof = None;
+        match &mut event {
+            ChatEvent::Image { .. } if to != Dialect::Chat => event = ChatEvent::Fault(unplaced("an image")),
+            ChatEvent::ToolCall { name, signature, .. } => {
+                if let Some(whole) = names.whole(name) {
+                    *name = Cow::Owned(whole.to_owned());
+                }
+                // Clients of the others leave out what proves a call, and give back what proves the thought before it.
+                proof = signature.clone().filter(|_| to != Dialect::Chat);
+            }
+            _ => {}
+        }
+        proof.map(|proof| ChatEvent::ThinkingEnd(Some(proof))).into_iter().chain([event])
+    })
+}
+
 /// A whole reply.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ChatReply {
@@ -115,20 +141,24 @@ pub(crate) struct ChatReply {
     pub(crate) created: Option<u64>,
     pub(crate) model: Option<String>,
     pub(crate) parts: Vec<Part>,
-    pub(crate) finish: Option<Finish>,
+    pub(crate) finish: Finish,
     pub(crate) stop_sequence: Option<String>,
     pub(crate) usage: Option<Usage>,
-    pub(crate) fault: Option<Fault>,
 }
 
 impl ChatReply {
-    /// The reply that these events would have streamed.
-    pub(crate) fn of(events: Vec<ChatEvent<'_>>) -> Self {
-        let mut reply = Self::default();
+    /// The reply that these events would have streamed, or the error that it would have ended with. As in a stream, what gives no
+    /// reason has not come to its end.
+    pub(crate) fn of<'a>(events: impl Iterator<Item = ChatEvent<'a>>) -> Result<Result<Self, Fault>, Malformed> {
+        let (mut reply, mut finished) = (Self::default(), false);
         for event in events {
-            reply.add(event);
+            finished |= matches!(event, ChatEvent::Finish { .. });
+            match event {
+                ChatEvent::Fault(fault) => return Ok(Err(fault)),
+                event => reply.add(event),
+            }
         }
-        reply
+        if finished { Ok(Ok(reply)) } else { Err(Malformed("a reply without a finish reason".into())) }
     }
 
     fn add(&mut self, event: ChatEvent<'_>) {
@@ -174,12 +204,11 @@ impl ChatReply {
                 }
             }
             ChatEvent::Finish { reason, stop_sequence } => {
-                self.finish = Some(reason);
+                self.finish = reason;
                 self.stop_sequence = stop_sequence.map(Into::into);
             }
             ChatEvent::Usage(usage) => self.usage = Some(usage),
-            ChatEvent::Fault(fault) => self.fault = Some(fault),
-            ChatEvent::ThinkingEnd(None) | ChatEvent::End => {}
+            ChatEvent::ThinkingEnd(None) | ChatEvent::Fault(_) | ChatEvent::End => {}
         }
     }
 }

@@ -174,18 +174,7 @@ impl Names {
         if self.own.contains_key(called) { called } else { self.chosen(called).unwrap_or(called) }
     }
 
-    /// Tells calls by the client's names where the provider was told others.
-    pub(crate) fn restore(&self, parts: &mut [Part]) {
-        for part in parts {
-            if let Part::ToolCall { name, .. } = part
-                && let Some(whole) = self.whole(name)
-            {
-                whole.clone_into(name);
-            }
-        }
-    }
-
-    /// The name that the provider was told otherwise.
+    /// The client's own name for a call, where the provider was told another.
     pub(crate) fn whole(&self, called: &str) -> Option<&str> {
         self.whole.get(called).map(String::as_str)
     }

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use super::{
     Fault, Malformed, Observed, Protocol, Usage, anthropic,
-    chat::{Part, Weight},
+    chat::Weight,
     course::Moves,
-    events::{ChatEvent, Finish, StreamReader, StreamWriter, endless, unplaced},
+    events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter, endless, prepared},
     gemini,
     json::push,
     openai, responses,
@@ -136,18 +136,15 @@ pub fn reply(
 ) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
     let legible = halves::replaced(body);
     let body = legible.as_deref().unwrap_or(body);
-    let mut reply = match from {
+    let events = match from {
         Protocol::Openai => openai::reply_in::read(body, &ctx.model)?,
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
         Protocol::Gemini => gemini::reply_in::read(body)?,
     };
-    if to != Dialect::Chat && reply.parts.iter().any(|part| matches!(part, Part::Image { .. })) {
-        reply.fault = Some(unplaced(IMAGE));
-    }
-    if reply.fault.is_some() {
-        return Ok((Vec::new(), Observed { fault: reply.fault, ..Observed::default() }));
-    }
-    ctx.asked.names().restore(&mut reply.parts);
+    let reply = match ChatReply::of(prepared(events, to, ctx.asked.names()))? {
+        Ok(reply) => reply,
+        Err(fault) => return Ok((Vec::new(), Observed { fault: Some(fault), ..Observed::default() })),
+    };
     let mut written = Vec::with_capacity(body.len());
     match to {
         Dialect::Chat => push(&mut written, &openai::reply_out::write(&reply, ctx)),
@@ -156,9 +153,6 @@ pub fn reply(
     }
     Ok((written, Observed { usage: reply.usage, ..Observed::default() }))
 }
-
-/// What chat completions alone have a place for.
-const IMAGE: &str = "an image";
 
 /// Reads a provider's error, whatever its body is.
 pub fn fault(protocol: Protocol, status: u16, body: &[u8]) -> Fault {
@@ -241,7 +235,8 @@ impl StreamTranslator {
         // A finish behind which more is said was none.
         self.finish.take_if(|_| goes_on);
         let mut text = String::new();
-        for event in events {
+        let names = self.names.clone();
+        for event in prepared(events, self.to, &names) {
             match event {
                 ChatEvent::Finish { reason, stop_sequence } => {
                     seen.finish = true;
@@ -251,9 +246,6 @@ impl StreamTranslator {
                     self.usage = Some(usage.after(self.usage));
                     seen.usage = self.usage;
                 }
-                ChatEvent::Image { .. } if self.to != Dialect::Chat => {
-                    return Ok(Observed { fault: Some(unplaced(IMAGE)), ..seen });
-                }
                 ChatEvent::Fault(fault) => return Ok(Observed { fault: Some(fault), ..seen }),
                 ChatEvent::End => {
                     seen.done = self.end(out);
@@ -261,8 +253,8 @@ impl StreamTranslator {
                         return Err(Malformed("the stream ends without a finish reason".into()));
                     }
                 }
-                mut event => {
-                    match &mut event {
+                event => {
+                    match &event {
                         ChatEvent::Start { .. } => {}
                         ChatEvent::Text(more) => {
                             text.push_str(more);
@@ -270,12 +262,7 @@ impl StreamTranslator {
                         }
                         // Signatures and block ends are no content, but cannot be replayed either.
                         ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
-                        other => {
-                            if let ChatEvent::ToolCall { name, .. } = other
-                                && let Some(whole) = self.names.whole(name)
-                            {
-                                *name = Cow::Owned(whole.to_owned());
-                            }
+                        _ => {
                             seen.content = true;
                             seen.intricate = true;
                         }

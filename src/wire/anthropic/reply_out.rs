@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::super::{
     Protocol, Usage,
-    chat::{Part, Signature},
+    chat::Part,
     events::{ChatReply, Finish},
     ids,
     json::Arguments,
@@ -45,10 +45,7 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
                 content.push(plain(json!({"type": "thinking", "thinking": text, "signature": signature})));
             }
             Part::Redacted(data) => content.push(plain(json!({"type": "redacted_thinking", "data": data}))),
-            Part::ToolCall { id: given, name, arguments, signature } => {
-                if let Some(signature) = signature {
-                    carry(signature, &mut content);
-                }
+            Part::ToolCall { id: given, name, arguments, .. } => {
                 let id = ids::call(Some(given), id, calls);
                 calls += 1;
                 content.push(Block::Call { r#type: "tool_use", id, name, input: Arguments(arguments) });
@@ -56,7 +53,6 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
             _ => {}
         }
     }
-    let reason = reply.finish.unwrap_or(if calls == 0 { Finish::Stop } else { Finish::ToolCalls });
     let stop = ctx.asked.stopped_at(reply.stop_sequence.as_deref());
     Written {
         id: ids::prefixed("msg_", id),
@@ -64,20 +60,9 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
         role: "assistant",
         model: ctx.public.as_deref().or(reply.model.as_deref()).unwrap_or(&ctx.model),
         content,
-        stop_reason: word(reason, stop),
+        stop_reason: word(reply.finish, stop),
         stop_sequence: stop,
         usage: usage(reply.usage.unwrap_or_default()),
-    }
-}
-
-/// Puts a call's signature into the thinking block before it, the one place that Messages clients echo.
-fn carry(signature: &Signature, content: &mut Vec<Block<'_>>) {
-    let proof = signature.spelled(Protocol::Anthropic);
-    match content.last_mut() {
-        Some(Block::Plain(last)) if last["type"] == "thinking" && last["signature"] == "" => {
-            last["signature"] = proof.into();
-        }
-        _ => content.push(Block::Plain(json!({"type": "thinking", "thinking": "", "signature": proof}))),
     }
 }
 

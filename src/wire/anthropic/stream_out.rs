@@ -124,10 +124,7 @@ impl StreamWriter for Writer {
                 let index = self.block(json!({"type": "redacted_thinking", "data": data}), out);
                 stop(index, out);
             }
-            ChatEvent::ToolCall { index: call, id, name, signature } => {
-                if let Some(signature) = signature {
-                    self.sign(signature, out);
-                }
+            ChatEvent::ToolCall { index: call, id, name, .. } => {
                 self.close(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *call);
                 let index = self.block(json!({"type": "tool_use", "id": id, "name": name, "input": {}}), out);

@@ -3,7 +3,7 @@
 use super::{
     super::{
         Malformed, course,
-        events::ChatReply,
+        events::ChatEvent,
         json::{Text, malformed},
         peek,
     },
@@ -11,11 +11,11 @@ use super::{
     stream_in::Reader,
 };
 
-/// Reads a body of the model `asked` for; an error body gives a reply with a fault.
-pub(crate) fn read(body: &[u8], asked: &str) -> Result<ChatReply, Malformed> {
+/// Reads a body of the model `asked` for.
+pub(crate) fn read<'a>(body: &'a [u8], asked: &str) -> Result<Vec<ChatEvent<'a>>, Malformed> {
     let mut seen = peek::whole(body)?;
     if let Some(fault) = seen.fault.take() {
-        return Ok(ChatReply { fault: Some(fault), ..ChatReply::default() });
+        return Ok(vec![ChatEvent::Fault(fault)]);
     }
     let mut chunk: Chunk<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     let Some(choice) = chunk.choices.iter_mut().flatten().next() else {
@@ -34,5 +34,5 @@ pub(crate) fn read(body: &[u8], asked: &str) -> Result<ChatReply, Malformed> {
     }
     let mut events = Vec::new();
     Reader::new(asked).chunk(chunk, &seen, false, &mut events)?;
-    Ok(ChatReply::of(events))
+    Ok(events)
 }

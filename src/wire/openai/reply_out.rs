@@ -47,7 +47,6 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             _ => {}
         }
     }
-    let reason = reply.finish.unwrap_or(if calls.is_empty() { Finish::Stop } else { Finish::ToolCalls });
     let mut message = Map::new();
     message.insert("role".into(), "assistant".into());
     message.insert("content".into(), some_text(text));
@@ -75,7 +74,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         "object": "chat.completion",
         "created": reply.created.unwrap_or(ctx.created),
         "model": reply.model.as_deref().unwrap_or(&ctx.model),
-        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": word(reason, &ctx.asked)}],
+        "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": word(reply.finish, &ctx.asked)}],
     });
     if let Some(count) = &reply.usage {
         out["usage"] = usage(count);

@@ -33,9 +33,6 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             _ => {}
         }
         message(id, &mut content, &mut output);
-        if let Part::ToolCall { signature: Some(signature), .. } = part {
-            sign(id, signature, &mut output);
-        }
         let at = output.len();
         match part {
             Part::Thinking { text, signature } => {
@@ -57,7 +54,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         }
     }
     message(id, &mut content, &mut output);
-    let reason = reply.finish.unwrap_or(Finish::Stop);
+    let reason = reply.finish;
     // What was cut is the last. Reasoning has no status here.
     if let Some(last) = output.last_mut().and_then(|item| item.get_mut("status")) {
         *last = status(reason).into();
@@ -98,20 +95,6 @@ pub(crate) fn refusal_part(text: &str) -> Value {
 pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<&str>) -> Value {
     let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
     json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
-}
-
-/// Puts a call's signature into the reasoning before it, too: of that clients give back what is encrypted, of a call many
-/// nothing that OpenAI's has not.
-fn sign(id: &str, signature: &Signature, output: &mut Vec<Value>) {
-    match output.last_mut() {
-        Some(last) if last["type"] == "reasoning" && last["encrypted_content"] == UNSIGNED => {
-            last["encrypted_content"] = signature.tagged().into();
-        }
-        _ => {
-            let item = reasoning(&item_id("rs_", id, output.len()), "", Some(&signature.tagged()));
-            output.push(item);
-        }
-    }
 }
 
 /// What stands as a signed, or unsigned, item's encrypted content.

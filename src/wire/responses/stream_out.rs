@@ -250,9 +250,6 @@ impl StreamWriter for Writer {
                 self.close(Some(&reply_out::redacted(data)), out);
             }
             ChatEvent::ToolCall { index, id, name, signature } => {
-                if let Some(signature) = signature {
-                    self.sign(signature, out);
-                }
                 self.close(None, out);
                 let at = self.output.len();
                 let call_id = ids::call(id.as_deref(), &self.ctx.id, *index);
