@@ -22,14 +22,13 @@ pub(super) fn heed(fault: &mut Fault, error: &Value) {
 /// Whether a quota stays exhausted for hours: a daily one, or an account without billing.
 fn is_lasting(details: &[Value], message: &str) -> bool {
     let mut ids = details.iter().flat_map(|d| list(d, "violations")).map(|v| text(v, "quotaId"));
-    let (mut any, mut minute) = (false, false);
+    let mut any = false;
     let daily = ids.any(|id| {
         any = true;
-        minute |= id.contains("PerMinute");
         id.contains("PerDay")
     });
     let message = message.to_ascii_lowercase();
-    daily || (!any && !minute && (message.contains("per day") || message.contains("enable billing")))
+    daily || (!any && (message.contains("per day") || message.contains("enable billing")))
 }
 
 /// Reads a protobuf duration, such as `34.4s`.
