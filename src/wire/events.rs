@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use super::{
     Fault, Malformed, Usage,
     chat::{Part, Signature, Source},
-    json::Text,
+    json::{Text, filled},
     tool_names::Names,
     translate::Dialect,
 };
@@ -74,8 +74,7 @@ impl<'a> ChatEvent<'a> {
         created: Option<u64>,
         usage: Option<Usage>,
     ) -> Self {
-        let some = |name: Option<Text<'a>>| name.map(|Text(name)| name).filter(|name| !name.is_empty());
-        Self::Start { id: some(id), model: some(model), created, usage }
+        Self::Start { id: filled(id), model: filled(model), created, usage }
     }
 
     /// Whether it says more of the answer. Arguments do not: what was held back of a call comes where its block ends, be that

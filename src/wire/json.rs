@@ -73,6 +73,11 @@ pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> R
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
 
+/// A text, unless it is empty: some servers send that where there is none.
+pub(crate) fn filled(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
+    text.map(|Text(text)| text).filter(|text| !text.is_empty())
+}
+
 /// A text, if there is one: what some servers send in its place is no reason to lose an answer.
 pub(crate) fn maybe_text<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Text<'de>>, D::Error> {
     #[derive(Deserialize)]

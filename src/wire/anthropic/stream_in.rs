@@ -9,9 +9,8 @@ use super::{
         Malformed, Protocol,
         calls_in::{Calls, Piece},
         chat::Signature,
-        course,
         events::{ChatEvent, Finish, StreamReader},
-        json::{Text, malformed, owned},
+        json::{Text, filled, malformed, owned},
     },
     event::{Delta, Event, Message, RawBlock},
     fault,
@@ -113,7 +112,7 @@ impl Reader {
         details: &Value,
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
-        let Some(reason) = course::said(reason.map(|t| t.0)) else { return Ok(()) };
+        let Some(reason) = filled(reason) else { return Ok(()) };
         self.close_all(out)?;
         self.calls.end(out);
         let explanation = owned(details, "explanation").filter(|_| reason == "refusal");
@@ -131,16 +130,12 @@ impl Reader {
         let state = match block.kind.0.as_ref() {
             "text" => {
                 self.calls.leave(out);
-                if let Some(text) = block.text.filter(|t| !t.0.is_empty()) {
-                    out.push(ChatEvent::Text(text.0));
-                }
+                out.extend(filled(block.text).map(ChatEvent::Text));
                 Block::Text
             }
             "thinking" => {
                 self.calls.leave(out);
-                if let Some(text) = block.thinking.filter(|t| !t.0.is_empty()) {
-                    out.push(ChatEvent::Thinking(text.0));
-                }
+                out.extend(filled(block.thinking).map(ChatEvent::Thinking));
                 Block::Thinking { signature: block.signature.map(|t| t.0.into_owned()).unwrap_or_default() }
             }
             "redacted_thinking" => {

@@ -8,9 +8,8 @@ use super::{
     super::{
         Malformed, Protocol,
         chat::{Signature, Source},
-        course,
         events::{ChatEvent, Finish, StreamReader, unplaced},
-        json::{Text, malformed, says_nothing},
+        json::{Text, filled, malformed, says_nothing},
     },
     args::Arguments,
     chunk::{Blob, Chunk, RawCall, RawPart, RawUsage},
@@ -57,7 +56,7 @@ impl StreamReader for Reader {
             for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
                 self.part(part, out)?;
             }
-            if let Some(reason) = course::said(candidate.finish_reason.map(|t| t.0)) {
+            if let Some(reason) = filled(candidate.finish_reason) {
                 if let Some(fault) = fault::broken(&reason, candidate.finish_message.as_ref().map(|t| &*t.0)) {
                     out.push(ChatEvent::Fault(fault));
                     return Ok(());
@@ -87,8 +86,7 @@ impl StreamReader for Reader {
 
 impl Reader {
     fn part<'a>(&mut self, part: RawPart<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
-        let mut signature =
-            part.thought_signature.filter(|t| !t.0.is_empty()).map(|t| Signature::new(Protocol::Gemini, t.0));
+        let mut signature = filled(part.thought_signature).map(|proof| Signature::new(Protocol::Gemini, proof));
         if let Some(call) = part.function_call {
             self.stop_thinking(out);
             return self.call(call, signature, out);
@@ -133,16 +131,11 @@ impl Reader {
         signature: Option<Signature>,
         out: &mut Vec<ChatEvent<'a>>,
     ) -> Result<(), Malformed> {
-        if let Some(name) = call.name.filter(|n| !n.0.is_empty()) {
+        if let Some(name) = filled(call.name) {
             self.end_call(out);
             let index = self.calls;
             self.calls += 1;
-            out.push(ChatEvent::ToolCall {
-                index,
-                id: call.id.map(|t| t.0).filter(|t| !t.is_empty()),
-                name: name.0,
-                signature,
-            });
+            out.push(ChatEvent::ToolCall { index, id: filled(call.id), name, signature });
             if let Some(args) = call.args.map(RawValue::get).filter(|a| *a != "null") {
                 if !args.starts_with('{') {
                     return Err(Malformed("a function call's arguments are no object".into()));

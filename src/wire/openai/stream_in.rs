@@ -9,9 +9,8 @@ use super::{
         Malformed, Observed,
         calls_in::{Calls, Piece},
         chat::Source,
-        course,
         events::{ChatEvent, Finish, StreamReader, unplaced},
-        json::{Text, list, malformed, text},
+        json::{Text, filled, list, malformed, text},
         peek,
     },
     chunk::{Chunk, Content, Delta},
@@ -105,7 +104,7 @@ impl Reader {
         if let Some(choice) = choices.into_iter().next() {
             self.delta(choice.delta.unwrap_or_default(), out)?;
             self.open |= seen.content;
-            if let Some(reason) = course::said(choice.finish_reason.map(|t| t.0)) {
+            if let Some(reason) = filled(choice.finish_reason) {
                 self.stop_thinking(out);
                 self.calls.end(out);
                 self.release(out);
@@ -140,8 +139,8 @@ impl Reader {
     }
 
     fn delta<'a>(&mut self, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
-        let some = |text: Option<Text<'a>>| text.map(|t| t.0).filter(|t| !t.is_empty());
-        for (member, text) in echo::MEMBERS.into_iter().zip([some(delta.reasoning_content), some(delta.reasoning)]) {
+        for (member, text) in echo::MEMBERS.into_iter().zip([filled(delta.reasoning_content), filled(delta.reasoning)])
+        {
             // Some servers say the same in both.
             if let Some(text) = text.filter(|_| self.thinking.is_none_or(|m| m == member)) {
                 self.think(member, text, out);
@@ -156,7 +155,7 @@ impl Reader {
             }
             _ => {}
         }
-        if let Some(text) = some(delta.refusal) {
+        if let Some(text) = filled(delta.refusal) {
             self.stop_thinking(out);
             self.calls.leave(out);
             self.refused = true;
@@ -173,8 +172,8 @@ impl Reader {
             let function = call.function.unwrap_or_default();
             let piece = Piece {
                 number: call.index,
-                id: some(call.id).unwrap_or_default(),
-                name: some(function.name).unwrap_or_default(),
+                id: filled(call.id).unwrap_or_default(),
+                name: filled(function.name).unwrap_or_default(),
                 arguments: arguments(function.arguments.map(RawValue::get).unwrap_or_default())?,
                 signature: call.extra_content.as_ref().and_then(google_signature),
             };
