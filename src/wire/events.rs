@@ -67,7 +67,7 @@ pub(crate) enum ChatEvent<'a> {
 }
 
 impl<'a> ChatEvent<'a> {
-    /// The beginning of a reply. Names that are empty, as some servers send them, are none.
+    /// The beginning of a reply.
     pub(crate) fn start(
         id: Option<Text<'a>>,
         model: Option<Text<'a>>,
@@ -221,7 +221,7 @@ pub(crate) trait StreamReader {
 
 /// Writes a client's stream, event by event.
 pub(crate) trait StreamWriter {
-    /// Appends the frames for one event. `Finish`, `Usage` and `Fault` never come here.
+    /// Appends the frames for one event. The first is a `Start`, and no other; `Finish`, `Usage` and `Fault` never come here.
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>);
     /// Appends what closes a finished stream.
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>);

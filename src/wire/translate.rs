@@ -175,6 +175,7 @@ pub struct StreamTranslator {
     to: Dialect,
     finish: Option<(Finish, Option<String>)>,
     usage: Option<Usage>,
+    started: bool,
     /// Nothing more is written: the end is.
     closed: bool,
     /// Bytes of all frames so far.
@@ -183,10 +184,7 @@ pub struct StreamTranslator {
 
 impl std::fmt::Debug for StreamTranslator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamTranslator")
-            .field("finish", &self.finish)
-            .field("closed", &self.closed)
-            .finish_non_exhaustive()
+        f.debug_struct("StreamTranslator").field("finish", &self.finish).finish_non_exhaustive()
     }
 }
 
@@ -208,6 +206,7 @@ impl StreamTranslator {
             },
             finish: None,
             usage: None,
+            started: false,
             closed: false,
             read: 0,
         }
@@ -267,7 +266,7 @@ impl StreamTranslator {
                             seen.intricate = true;
                         }
                     }
-                    self.writer.event(&event, out);
+                    self.pass(&event, out);
                 }
             }
         }
@@ -276,10 +275,23 @@ impl StreamTranslator {
         Ok(seen)
     }
 
+    /// Passes an event on. A start is the first, and is once.
+    fn pass(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
+        let starts = matches!(event, ChatEvent::Start { .. });
+        let first = !std::mem::replace(&mut self.started, true);
+        if first && !starts {
+            self.writer.event(&ChatEvent::start(None, None, None, None), out);
+        }
+        if first || !starts {
+            self.writer.event(event, out);
+        }
+    }
+
     /// The provider's stream has ended. Says whether the reply was whole, and if so appends what the client is owed.
     pub fn end(&mut self, out: &mut Vec<u8>) -> bool {
-        if let (false, Some((reason, stop))) = (self.closed, &self.finish) {
-            self.writer.finish(*reason, stop.as_deref(), self.usage, out);
+        if let (false, Some((reason, stop))) = (self.closed, self.finish.clone()) {
+            self.pass(&ChatEvent::start(None, None, None, None), out);
+            self.writer.finish(reason, stop.as_deref(), self.usage, out);
             self.closed = true;
         }
         self.closed && self.finish.is_some()

@@ -19,7 +19,6 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Writer {
     ctx: ReplyContext,
-    started: bool,
     /// Number of the next block.
     next: u32,
     open: Open,
@@ -36,13 +35,10 @@ enum Open {
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, started: false, next: 0, open: Open::Nothing }
+        Self { ctx, next: 0, open: Open::Nothing }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.started, true) {
-            return;
-        }
         if let Some(id) = id {
             id.clone_into(&mut self.ctx.id);
         }
@@ -106,12 +102,8 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, usage, .. } = event {
-            self.begin(id.as_deref(), model.as_deref(), *usage, out);
-            return;
-        }
-        self.begin(None, None, None, out);
         match event {
+            ChatEvent::Start { id, model, usage, .. } => self.begin(id.as_deref(), model.as_deref(), *usage, out),
             ChatEvent::Text(text) | ChatEvent::Refusal(text) => self.text(text, out),
             ChatEvent::Thinking(text) => {
                 let index = self.thinking(out);
@@ -142,7 +134,6 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
-        self.begin(None, None, None, out);
         self.close(out);
         let stop = self.ctx.asked.stopped_at(stop_sequence);
         let delta = json!({"stop_reason": word(reason, stop), "stop_sequence": stop});

@@ -20,7 +20,7 @@ use super::{
 pub(crate) struct Writer {
     ctx: ReplyContext,
     include_usage: bool,
-    /// The part of every chunk that stands before the choices; empty until the reply has begun.
+    /// The part of every chunk that stands before the choices.
     head: Vec<u8>,
     /// Thinking of the block under way, repeated whole in `thinking_blocks` with its signature.
     thinking: String,
@@ -50,9 +50,6 @@ impl Writer {
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
-        if !self.head.is_empty() {
-            return;
-        }
         if let Some(id) = id {
             id.clone_into(&mut self.ctx.id);
         }
@@ -119,12 +116,8 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, created, .. } = event {
-            self.begin(id.as_deref(), model.as_deref(), *created, out);
-            return;
-        }
-        self.begin(None, None, None, out);
         match event {
+            ChatEvent::Start { id, model, created, .. } => self.begin(id.as_deref(), model.as_deref(), *created, out),
             ChatEvent::Text(text) => {
                 self.said.0 += text.len();
                 self.one(b"{\"content\":", text, b"}", out);
@@ -192,7 +185,6 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
-        self.begin(None, None, None, out);
         self.end_input(out);
         if let Some(signature) = self.signature.take() {
             self.delta(&json!({"extra_content": google(&signature)}), None, out);

@@ -20,7 +20,6 @@ use super::{
 #[derive(Debug)]
 pub(crate) struct Writer {
     ctx: ReplyContext,
-    started: bool,
     /// Number of the next event.
     sequence: u64,
     /// Finished items by place.
@@ -50,7 +49,7 @@ enum Open {
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, started: false, sequence: 0, output: Vec::new(), open: Open::Nothing, status: "completed" }
+        Self { ctx, sequence: 0, output: Vec::new(), open: Open::Nothing, status: "completed" }
     }
 
     fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
@@ -65,9 +64,6 @@ impl Writer {
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
-        if std::mem::replace(&mut self.started, true) {
-            return;
-        }
         if let Some(id) = id {
             id.clone_into(&mut self.ctx.id);
         }
@@ -233,12 +229,8 @@ impl Writer {
 
 impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        if let ChatEvent::Start { id, model, created, .. } = event {
-            self.begin(id.as_deref(), model.as_deref(), *created, out);
-            return;
-        }
-        self.begin(None, None, None, out);
         match event {
+            ChatEvent::Start { id, model, created, .. } => self.begin(id.as_deref(), model.as_deref(), *created, out),
             ChatEvent::Text(text) => self.text(text, false, out),
             ChatEvent::Refusal(text) => self.text(text, true, out),
             ChatEvent::Thinking(text) => self.thinking(text, out),
@@ -282,7 +274,6 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>) {
-        self.begin(None, None, None, out);
         // What was cut is the last.
         self.status = reply_out::status(reason);
         self.close(None, out);
