@@ -30,6 +30,23 @@ pub struct Face {
     pub body: Option<Bytes>,
 }
 
+impl Face {
+    /// Of these words, and nothing else.
+    pub(super) fn new(status: StatusCode, kind: &str, code: &str, message: String) -> Self {
+        Self {
+            status,
+            kind: kind.into(),
+            code: code.into(),
+            param: None,
+            message,
+            retry_after: None,
+            hopeless: false,
+            lines: Vec::new(),
+            body: None,
+        }
+    }
+}
+
 /// Wait suggested where the true one is unknown, for example until one of many running requests ends.
 pub const SOON: Duration = Duration::from_secs(1);
 
@@ -185,17 +202,7 @@ const NO_MEMORY: &str = "Greenroom has no memory for the request's body at the m
 
 /// A fault of the request or of its sender.
 fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) -> Face {
-    Face {
-        status,
-        kind: "invalid_request_error".into(),
-        code: code.into(),
-        param: param.map(Into::into),
-        message,
-        retry_after: None,
-        hopeless: false,
-        lines: Vec::new(),
-        body: None,
-    }
+    Face { param: param.map(Into::into), ..Face::new(status, "invalid_request_error", code, message) }
 }
 
 /// With the codings to pack with in its head (RFC 9110, 15.5.16).

@@ -8,15 +8,8 @@ impl Failed {
     /// Status, words and headers.
     pub(super) fn face(&self) -> Face {
         let of = |status, kind: &str, code: &str, message: String| Face {
-            status,
-            kind: kind.into(),
-            code: code.into(),
-            param: None,
-            message,
             retry_after: self.retry_after,
-            hopeless: false,
-            lines: Vec::new(),
-            body: None,
+            ..Face::new(status, kind, code, message)
         };
         let said = self.shown.as_ref().unwrap_or(&self.message);
         let gateway =
@@ -91,21 +84,13 @@ impl Failed {
         };
         // Where too long a prompt is told as if it were forbidden, clients would look for the fault in their rights.
         let misleads = self.class == Class::ProviderContextLength && self.status == Some(403);
+        let status = self.status.filter(|_| !misleads).and_then(|s| StatusCode::from_u16(s).ok());
         Some(Face {
-            status: self
-                .status
-                .filter(|_| !misleads)
-                .and_then(|s| StatusCode::from_u16(s).ok())
-                .unwrap_or(StatusCode::BAD_REQUEST),
-            kind: told.kind.clone(),
-            code: code.to_owned(),
             param: told.param.clone(),
-            message: told.message.clone(),
-            retry_after: None,
             // SDKs repeat whatever has status 429.
             hopeless: self.class == Class::CallerMisdirected,
-            lines: Vec::new(),
             body: told.body.clone(),
+            ..Face::new(status.unwrap_or(StatusCode::BAD_REQUEST), &told.kind, code, told.message.clone())
         })
     }
 }
