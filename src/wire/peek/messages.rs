@@ -73,7 +73,6 @@ struct Event<'a> {
     #[serde(borrow)]
     delta: Option<Delta<'a>>,
     usage: Option<RawUsage>,
-    error: Option<Value>,
 }
 
 #[derive(Deserialize)]
