@@ -80,7 +80,7 @@ fn load(
     if let Some(source) = source {
         let (read, settings) = source.load();
         source.note(read);
-        return settings;
+        return settings.inspect(|settings| settings.doubts().iter().for_each(|doubt| log::warn!("note: {doubt}")));
     }
     let mut urls = BTreeMap::new();
     for (name, path, provider) in simulator::demo() {

@@ -1,6 +1,6 @@
 //! Owns doubts: what can be used, and yet may be meant otherwise; told as notes.
 
-use super::{Backend, Model, NO_BACKEND, OTHER, Problem, Settings, User};
+use super::{Backend, Model, NO_BACKEND, OTHER, Problem, Settings, User, secret::is_placeholder};
 use crate::error::Dimension;
 
 /// Port of OTLP over gRPC (OTLP 1.x, "OTLP/gRPC Default Port"); over HTTP it is 4318.
@@ -44,6 +44,11 @@ impl Settings {
         if let Some((key, text)) = backend.place_doubt() {
             doubts.push(doubt(format!("backends.{name}.{key}"), text));
         }
+        if backend.api_key.as_ref().is_some_and(|key| is_placeholder(key.reveal())) {
+            let text = "looks like what manuals write where the key belongs; set the provider's, as in \"${VARIABLE}\", or leave it \
+                        so for a server that takes any";
+            doubts.push(doubt(format!("backends.{name}.api_key"), text));
+        }
         let limits = &backend.deadlines;
         if limits.first_token_soft >= limits.first_token_hard {
             let text = "is not below first_token_hard: a second backend is never started beside this one; set it below, or \
@@ -67,6 +72,11 @@ impl Settings {
 
     fn of_user(&self, user: &User) -> Vec<Problem> {
         let mut doubts = Vec::new();
+        if user.has_placeholder {
+            let text = "looks like what manuals write where a token belongs, which others may guess; make one up, as by \
+                        `openssl rand -hex 24`";
+            doubts.push(doubt(format!("users.{}.token", user.name), text));
+        }
         let served: Vec<(&str, &Model)> =
             self.models.iter().filter(|(name, model)| serves(user, name, model)).map(|(n, m)| (&**n, m)).collect();
         if served.is_empty() {
@@ -174,6 +184,17 @@ mod tests {
             let keys: Vec<_> = told.iter().filter_map(|note| note.split_once(": ")).map(|(key, _)| key).collect();
             assert_eq!(keys, want, "{protocol} {url}: {told:?}");
         }
+    }
+
+    #[test]
+    fn a_key_and_a_token_that_a_manual_has_left_to_the_reader_are_noted_and_not_shown() {
+        let lines = format!("{}api_key = \"YOUR_KEY\"\n[models.n]\nbackends = [{{ backend = \"z\" }}]\n", backend("z"));
+        let told = notes(&format!("{lines}[users.v]\ntoken = \"<TOKEN>\"\nmodels = [\"*\"]\nbackends = [\"*\"]\n"));
+        assert!(
+            matches!(&told[..], [key, token] if key.starts_with("backends.z.api_key: ") && token.starts_with("users.v.token: ")),
+            "{told:?}"
+        );
+        assert!(!told.concat().contains("YOUR") && !told.concat().contains("TOKEN"), "{told:?}");
     }
 
     #[test]

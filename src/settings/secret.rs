@@ -43,6 +43,14 @@ pub(super) fn miswritten(text: &str) -> Option<&'static str> {
     (is_quoted('"') || is_quoted('\'')).then_some("stands in quotes twice; take the inner ones away")
 }
 
+/// Whether a credential is one that manuals and examples write where the reader's own belongs.
+pub(super) fn is_placeholder(text: &str) -> bool {
+    const WORDS: [&str; 5] = ["your", "changeme", "change-me", "change_me", "replace"];
+    let text = text.to_ascii_lowercase();
+    let is_blank = ["xxx", "...", "***"].iter().any(|end| text.ends_with(end));
+    is_blank || (text.starts_with('<') && text.ends_with('>')) || WORDS.iter().any(|word| text.contains(word))
+}
+
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
@@ -90,6 +98,20 @@ mod tests {
         }
         for text in ["sk-1", "$", "$x1", "$1", "$A-b", "Bearer", "a b", "\"", "'a", "sk-$KEY"] {
             assert_eq!(miswritten(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_stands_for_a_credential_in_manuals_is_told_from_one_and_from_what_servers_take_that_want_none() {
+        for text in
+            ["YOUR_API_KEY", "your-token", "<key>", "sk-xxx", "sk-ant-...", "xxxxxxxx", "changeme", "Change_Me!"]
+        {
+            assert!(is_placeholder(text), "{text}");
+        }
+        for text in
+            ["sk-proj-xxxA1b2", "guest-token", "EMPTY", "none", "ollama", "sk-no-key-required", "dummy", "<", ""]
+        {
+            assert!(!is_placeholder(text), "{text}");
         }
     }
 }

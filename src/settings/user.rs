@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 
 use super::{
     Limits, Secret,
-    secret::miswritten,
+    secret::{is_placeholder, miswritten},
     section::{Problems, Section},
 };
 
@@ -55,6 +55,8 @@ pub struct User {
     pub name: String,
     /// Digest of the token.
     pub token: TokenDigest,
+    /// The token is what manuals write where one's own belongs.
+    pub has_placeholder: bool,
     /// Models the user may ask for.
     pub models: Allowed,
     /// Backends that may serve the user.
@@ -76,7 +78,7 @@ impl User {
     pub(super) fn read(path: &str, name: &str, value: Value, problems: &Problems) -> Self {
         let mut s = Section::open(path, value, problems);
         // Where it cannot be read, all else is checked with one of the user's own that no request carries.
-        let token = read_token(&mut s).unwrap_or_else(|| digest(&format!("\n{path}")));
+        let (token, has_placeholder) = read_token(&mut s).unwrap_or_else(|| (digest(&format!("\n{path}")), false));
         let models = read_allowed(&mut s, "models");
         let backends = read_allowed(&mut s, "backends");
         let may_pin = s.value_or("may_pin", false);
@@ -91,12 +93,13 @@ impl User {
         let admin = s.value_or("admin", false);
         let limits = s.within("limits", Limits::read);
         s.finish();
-        Self { name: name.to_owned(), token, models, backends, may_pin, may_explain, may_see_backends, admin, limits }
+        let name = name.to_owned();
+        Self { name, token, has_placeholder, models, backends, may_pin, may_explain, may_see_backends, admin, limits }
     }
 }
 
-/// The digest of `token`, or `token_sha256` itself.
-fn read_token(s: &mut Section<'_>) -> Option<TokenDigest> {
+/// The digest of `token`, and whether that is a placeholder; or `token_sha256` itself.
+fn read_token(s: &mut Section<'_>) -> Option<(TokenDigest, bool)> {
     match (s.has("token"), s.has("token_sha256")) {
         (true, true) => s.problem("token", "stands beside token_sha256; keep one of the two"),
         (false, false) => s.problem("token", "is missing; set token = \"${VARIABLE}\" or token_sha256 = \"…\""),
@@ -104,9 +107,9 @@ fn read_token(s: &mut Section<'_>) -> Option<TokenDigest> {
     }
     let plain: Option<Secret> = s.optional("token");
     let hashed: Option<String> = s.optional("token_sha256");
-    let (key, read) = match (plain, hashed) {
-        (Some(plain), None) => ("token", check_token(plain.reveal()).map(|()| digest(plain.reveal()))),
-        (None, Some(hex)) => ("token_sha256", parse_hex(&hex)),
+    let (key, read) = match (plain.as_ref().map(Secret::reveal), hashed) {
+        (Some(plain), None) => ("token", check_token(plain).map(|()| (digest(plain), is_placeholder(plain)))),
+        (None, Some(hex)) => ("token_sha256", parse_hex(&hex).map(|digest| (digest, false))),
         _ => return None,
     };
     read.map_err(|why| s.problem(key, why)).ok()
