@@ -277,8 +277,16 @@ async fn a_problem_that_a_variable_has_made_names_it_and_not_its_value() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("greenroom.toml");
     std::fs::write(&file, GOOD).expect("a temporary file can be written");
-    let env = [("GREENROOM__SERVER__WORKERS", "secret")];
-    let said = Tool::start(BINARY, &["validate", &file.to_string_lossy()], &env).ended().await;
-    assert_eq!((said.code, problems(&said).len()), (Some(64), 1), "{said:?}");
-    assert!(said.err.contains("GREENROOM__SERVER__WORKERS") && !said.err.contains("secret"), "{said:?}");
+    let file = file.to_string_lossy();
+    let validated = async |env: &[(&str, &str)]| Tool::start(BINARY, &["validate", &file], env).ended().await;
+    for name in ["GREENROOM__SERVER__WORKERS", "GREENROOM_SERVER__WORKERS", "GREENROOM_SERVER_WORKERS"] {
+        let said = validated(&[(name, "secret")]).await;
+        assert_eq!((said.code, problems(&said).len()), (Some(64), 1), "{said:?}");
+        assert!(said.err.contains(name) && said.err.contains("server.workers: ") && !said.err.contains("secret"));
+        assert!(said.err.contains("GREENROOM__SERVER__WORKERS"), "the right name: {said:?}");
+    }
+    let ours = ["URL", "ADMIN_URL", "TOKEN", "LOG_FORMAT", "BIN", "COMMIT", "MODEL", "TIMEOUT", "SERVER_PORT"];
+    let ours = ours.map(|name| format!("GREENROOM_{name}"));
+    let said = validated(&ours.each_ref().map(|name| (&**name, "http://127.0.0.1:1"))).await;
+    assert_eq!((said.code, &*said.err), (Some(0), ""), "{said:?}");
 }

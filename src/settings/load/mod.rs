@@ -67,9 +67,11 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
         interpolate("", &mut root, lookup, &problems);
         read(root, &problems)
     });
+    let tables = problems.take_tables();
     let mut problems = problems.into_inner();
     // A name that is not UTF-8 sets no key that is known.
-    environment::blame(&mut problems, std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()), text);
+    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    environment::blame(&mut problems, variables, text, &tables);
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(BadSettings { source: source.to_owned(), problems }),
@@ -78,11 +80,11 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
 
 /// The tables that are read of a file which has one of each, with what was looked for in them.
 pub(super) fn tables(one_of_each: &str) -> Tables {
-    let problems = Problems::and_tables();
+    let problems = Problems::default();
     if let Ok(root) = toml::from_str(one_of_each) {
         read(root, &problems);
     }
-    problems.into_tables()
+    problems.take_tables()
 }
 
 fn merge(text: &str, problems: &Problems) -> Option<Value> {

@@ -33,19 +33,14 @@ impl fmt::Display for Problem {
 #[derive(Debug, Default)]
 pub(super) struct Problems {
     told: RefCell<Vec<Problem>>,
-    /// The tables that were read, by their keys; `None`: nobody wants to know.
-    tables: Option<RefCell<Tables>>,
+    /// The tables that were read, by their keys.
+    tables: RefCell<Tables>,
 }
 
 impl Problems {
-    /// Keeps the tables that are read, too.
-    pub(super) fn and_tables() -> Self {
-        Self { tables: Some(RefCell::default()), ..Self::default() }
-    }
-
-    /// Those.
-    pub(super) fn into_tables(self) -> Tables {
-        self.tables.map(RefCell::into_inner).unwrap_or_default()
+    /// The tables that were read so far.
+    pub(super) fn take_tables(&self) -> Tables {
+        self.tables.take()
     }
 
     /// Adds a problem, unless one was told of this key, of a table it is in or of an item of its list: what cannot be read
@@ -257,9 +252,7 @@ impl<'p> Section<'p> {
                 .unwrap_or_else(|| format!("; known keys are {}", names.join(", ")));
             self.problems.add(join(path, key), format!("is not a setting{hint}"));
         }
-        if let Some(tables) = &self.problems.tables {
-            tables.borrow_mut().push((self.path, self.known));
-        }
+        self.problems.tables.borrow_mut().push((self.path, self.known));
     }
 }
 
