@@ -11,6 +11,27 @@ use super::{
     client::{Client, escaped, is_no_endpoint},
 };
 
+/// How it went, worse and worse, by the exit code. That of a subcommand is the worst of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Verdict {
+    Well,
+    /// A backend fails.
+    Fails,
+    /// Greenroom cannot be asked, or refuses the question: of the backend that tells nothing. Bad arguments have this code, too.
+    NotAsked,
+}
+
+impl Verdict {
+    pub(super) fn of(is_well: bool) -> Self {
+        if is_well { Self::Well } else { Self::Fails }
+    }
+
+    /// The worst of these.
+    pub(super) fn on<'a>(answers: impl IntoIterator<Item = &'a Answer>) -> Self {
+        answers.into_iter().map(Answer::verdict).max().unwrap_or(Self::Well)
+    }
+}
+
 /// What came of it.
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct Answer {
@@ -52,6 +73,11 @@ impl Answer {
 }
 
 impl Answer {
+    /// How it went.
+    pub(super) fn verdict(&self) -> Verdict {
+        if self.is_refused { Verdict::NotAsked } else { Verdict::of(self.healthy) }
+    }
+
     /// None yet.
     pub(super) fn none(aim: &Aim) -> Self {
         Self {

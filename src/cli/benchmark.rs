@@ -8,8 +8,8 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::{
     aim::{Aim, Whom},
-    answer::Answer,
-    client::{Client, Server, run as run_work, verdict},
+    answer::{Answer, Verdict},
+    client::{Client, Server, run as run_work},
     question::Question,
     say,
     table::{first_words, or_dash, quantile, table, width},
@@ -65,7 +65,7 @@ pub(super) fn run(benchmark: &Benchmark) -> ExitCode {
             .await;
         bar.finish_and_clear();
         say(summary(&aims, &answers, lang).trim_end());
-        Ok(verdict(answers.iter().all(|answer| answer.healthy)))
+        Ok(Verdict::on(&answers))
     })
 }
 

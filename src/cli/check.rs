@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 
 use super::{
     aim::Whom,
-    answer::Answer,
-    client::{Client, Server, run as run_work, verdict},
+    answer::{Answer, Verdict},
+    client::{Client, Server, run as run_work},
     question::Question,
     say,
     table::{first_words, or_dash, table, tint, width},
@@ -68,10 +68,7 @@ pub(super) fn run(check: &Check) -> ExitCode {
             }
             say(format_args!("{healthy} {} {} {}", lang.of(), answers.len(), lang.are_healthy()));
         }
-        if answers.iter().any(|answer| answer.is_refused) {
-            return Ok(ExitCode::from(2));
-        }
-        Ok(verdict(healthy == answers.len()))
+        Ok(Verdict::on(&answers))
     })
 }
 

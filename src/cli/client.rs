@@ -7,7 +7,14 @@ use clap::Args;
 use serde_json::Value;
 use tokio::time::{Instant, timeout};
 
-use super::{aim::Aim, answer::Answer, complain, question::Question, table::first_words, words::Lang};
+use super::{
+    aim::Aim,
+    answer::{Answer, Verdict},
+    complain,
+    question::Question,
+    table::first_words,
+    words::Lang,
+};
 use crate::{
     error::Error,
     exchange::reply::REQUEST_ID,
@@ -249,16 +256,12 @@ pub(super) fn error_words(body: &Value, status: u16) -> String {
 }
 
 /// Runs a subcommand's work on a thread of its own runtime; its error goes to standard error.
-pub(super) fn run(work: impl Future<Output = Result<ExitCode, String>>) -> ExitCode {
-    actix::System::new().block_on(work).unwrap_or_else(|why| {
+pub(super) fn run(work: impl Future<Output = Result<Verdict, String>>) -> ExitCode {
+    let verdict = actix::System::new().block_on(work).unwrap_or_else(|why| {
         complain(why);
-        ExitCode::from(2)
-    })
-}
-
-/// Success only if everything is well.
-pub(super) fn verdict(all_well: bool) -> ExitCode {
-    if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        Verdict::NotAsked
+    });
+    ExitCode::from(verdict as u8)
 }
 
 #[cfg(test)]

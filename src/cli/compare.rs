@@ -7,8 +7,8 @@ use futures_util::future::join_all;
 
 use super::{
     aim::Whom,
-    answer::Answer,
-    client::{Client, Server, run as run_work, verdict},
+    answer::{Answer, Verdict},
+    client::{Client, Server, run as run_work},
     question::Question,
     say,
     table::{columns, or_dash, table, width},
@@ -50,10 +50,9 @@ pub(super) fn run(compare: &Compare) -> ExitCode {
             Answer { cost_usd: client.cost(&answer).await, ..answer }
         }));
         let answers = answers.await;
-        let well = answers.iter().all(|answer| answer.healthy);
         if compare.json {
             say(serde_json::to_string_pretty(&answers).map_err(|error| error.to_string())?);
-            return Ok(verdict(well));
+            return Ok(Verdict::on(&answers));
         }
         let parts: Vec<(String, String)> = answers
             .iter()
@@ -76,6 +75,6 @@ pub(super) fn run(compare: &Compare) -> ExitCode {
             .collect();
         say(table(&["BACKEND", "TIME", "FIRST TOKEN", "TOKENS/S", "COST", "FINISH", "MODEL"], &rows, width())
             .trim_end());
-        Ok(verdict(well))
+        Ok(Verdict::on(&answers))
     })
 }

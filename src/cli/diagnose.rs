@@ -6,7 +6,8 @@ use actix_web::http::Method;
 use clap::Args;
 
 use super::{
-    client::{Client, Server, escaped, run as run_work, verdict},
+    answer::Verdict,
+    client::{Client, Server, escaped, run as run_work},
     say,
     table::{table, width},
     words::Lang,
@@ -37,7 +38,7 @@ pub(super) fn run(diagnose: &Diagnose) -> ExitCode {
         let well = !steps.is_empty() && steps.iter().all(|step| step["outcome"] != "failed");
         if diagnose.json {
             say(format_args!("{found:#}"));
-            return Ok(verdict(well));
+            return Ok(Verdict::of(well));
         }
         let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
         let rows: Vec<Vec<String>> = steps
@@ -51,6 +52,6 @@ pub(super) fn run(diagnose: &Diagnose) -> ExitCode {
         for step in steps.iter().filter(|step| step["fix"].is_string()) {
             say(format_args!("likely fix for {}: {}", text(&step["step"]), text(&step["fix"])));
         }
-        Ok(verdict(well))
+        Ok(Verdict::of(well))
     })
 }

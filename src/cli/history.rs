@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::{
+    answer::Verdict,
     client::{Client, Server, escaped, run as run_work},
     say,
     table::{or_dash, spark, table, width},
@@ -78,7 +79,7 @@ pub(super) fn run(history: &History) -> ExitCode {
             let answer = ask(&from, Some(&to), Some(&step)).await?;
             say(overview(&answer, &whole).trim_end());
         }
-        Ok(ExitCode::SUCCESS)
+        Ok(Verdict::Well)
     })
 }
 

@@ -50,6 +50,34 @@ async fn a_greenroom_that_cannot_be_asked_is_no_backend_that_fails() {
     assert!(said.err.contains(&gone) && !said.err.contains("word") && !said.err.contains("me:"), "{said:?}");
 }
 
+/// The commands that say how backends are.
+const ASKING: [&[&str]; 4] = [&["check"], &["monitor", "--once"], &["benchmark", "--rounds", "1"], &["compare"]];
+
+#[tokio::test]
+async fn every_command_that_asks_ends_with_the_exit_code_of_the_worst_that_it_met() {
+    let (well, bad) = (Upstream::saying("hi").await, Upstream::always(Answer::json(500, "{}")).await);
+    let settings = Settings::new().backend("well", well.addr).backend("bad", bad.addr);
+    let proxy = Proxy::start(&settings.set("backends.well", "ask_usage = false")).await;
+    let url = format!("http://{}", proxy.addr);
+    let ended =
+        async |command: &[&str], token: &str| said(&[command, &["--url", &url, "--token", token]].concat(), "").await;
+    for command in ASKING {
+        for (names, code) in [(&["well"][..], 0), (&["well", "bad"], 1), (&["bad", "nobody"], 2)] {
+            let said = ended(&[command, &["--backends"], names].concat(), TOKEN).await;
+            assert_eq!(said.code, Some(code), "{command:?} {names:?}: {said:?}");
+        }
+    }
+    for (command, code) in [(&["diagnose", "well"][..], 0), (&["diagnose", "bad"], 1), (&["history"], 0)] {
+        let said = ended(command, TOKEN).await;
+        assert_eq!(said.code, Some(code), "{command:?}: {said:?}");
+    }
+    for command in ASKING.into_iter().chain([&["diagnose", "well"][..], &["history"]]) {
+        let said = ended(command, "wrong").await;
+        assert!(said.code == Some(2) && said.err.contains("GREENROOM_TOKEN"), "{command:?}: {said:?}");
+        assert_eq!(ended(&[command, &["--nonsense"]].concat(), TOKEN).await.code, Some(2), "{command:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_base_url_that_clients_use_is_an_address_too() {
     let upstream = Upstream::saying("hi").await;

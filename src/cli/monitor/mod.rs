@@ -19,9 +19,9 @@ use self::{
 };
 use super::{
     aim::{Aim, Whom},
-    answer::Answer,
+    answer::{Answer, Verdict},
     check::ping,
-    client::{Client, Server, run as run_work, seconds, verdict},
+    client::{Client, Server, run as run_work, seconds},
     table::first_words,
     try_say,
     words::Lang,
@@ -85,6 +85,8 @@ enum State {
 struct Watched {
     aim: Aim,
     state: State,
+    /// Of the last answer.
+    verdict: Verdict,
     /// A webhook that hears of changes has last heard that it fails.
     told_failing: bool,
     checks: u32,
@@ -104,6 +106,7 @@ impl Watched {
         Self {
             aim,
             state: State::Unknown,
+            verdict: Verdict::Fails,
             told_failing: false,
             checks: 0,
             good: 0,
@@ -119,6 +122,7 @@ impl Watched {
     /// Takes an answer; true if that is news: it fails now, or has recovered.
     fn take(&mut self, answer: &Answer, failures: u32) -> bool {
         self.checks += 1;
+        self.verdict = answer.verdict();
         self.says = first_words(answer.error.as_ref().unwrap_or(&answer.text), 200);
         self.recent.push(answer.seconds);
         if self.recent.len() > SHOWN {
@@ -200,7 +204,7 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
             // Whoever has stopped reading wants no summary either.
             let _ = try_say(format_args!("\n{}", summary(&watched, lang).trim_end()));
         }
-        Ok(verdict(watched.iter().all(|one| one.state == State::Healthy)))
+        Ok(watched.iter().map(|one| one.verdict).max().unwrap_or(Verdict::Well))
     })
 }
 
