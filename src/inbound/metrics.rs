@@ -21,6 +21,12 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
     if for_clients_too && let Err(error) = auth::admin(header(&request), &table) {
         return refused(&request, &error);
     }
+    // Each by the table in force at that moment: of a newer one than this scrape's no name is forgotten.
+    shared.counts.keep(
+        |backend| shared.table().handles.contains_key(backend),
+        |model| shared.table().routes.contains_key(model),
+        |user| shared.table().settings.users.contains_key(user),
+    );
     let queues = table.routes.values().filter(|route| route.settings.queue > 0);
     for route in table.routes.values() {
         for target in route.targets.iter().filter(|target| target.settings.price.is_some()) {

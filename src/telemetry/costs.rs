@@ -49,6 +49,11 @@ impl Costs {
         self.of(backend, model, |_| {});
     }
 
+    /// Forgets all other pairs.
+    pub(super) fn keep(&self, is_wanted: impl Fn(&Pair) -> bool) {
+        self.0.keep(is_wanted);
+    }
+
     fn of(&self, backend: &Arc<str>, model: &Arc<str>, count: impl FnOnce(&Sum)) {
         self.0.of(&Names(backend, model), || (backend.clone(), model.clone()), count);
     }

@@ -217,6 +217,24 @@ impl Counts {
         }
     }
 
+    /// Forgets what is counted under names that are none any more. A request that was under way when a reload took one away still
+    /// counts under it, until this is done again.
+    pub fn keep(
+        &self,
+        is_backend: impl Fn(&str) -> bool,
+        is_model: impl Fn(&str) -> bool,
+        is_user: impl Fn(&str) -> bool,
+    ) {
+        let is_backend = |name: &str| [NO_BACKEND, OTHER].contains(&name) || is_backend(name);
+        let is_model = |name: &str| name == OTHER || is_model(name);
+        let is_pair = |(backend, model): &Pair| is_backend(backend) && is_model(model);
+        self.cells.keep(is_pair);
+        self.costs.keep(is_pair);
+        self.failovers.keep(|(from, to, model, _)| is_backend(from) && is_backend(to) && is_model(model));
+        self.pins.keep(|(backend, model, _)| is_backend(backend) && is_model(model));
+        self.users.keep(|(user, model)| is_user(user) && is_model(model));
+    }
+
     /// Whether history cannot be written, or there is nobody any more who would.
     pub(super) fn is_history_failing(&self) -> bool {
         self.history_failing.load(Relaxed) || self.toll.has_given_up(Role::Recorder)

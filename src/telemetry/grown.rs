@@ -1,4 +1,4 @@
-//! Owns a map that only grows: its entries are found without a lock, and by names that nobody has to own.
+//! Owns a map that grows as names come: its entries are found without a lock, and by names that nobody has to own.
 
 use std::{
     hash::Hash,
@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use foldhash::fast::RandomState;
 use hashbrown::{Equivalent, HashMap};
 
-/// A map that only grows: entries are found without a lock, and the rare first of its kind copies the map.
+/// A map that grows as names come: entries are found without a lock, and the rare first of its kind copies the map.
 #[derive(Debug)]
 pub(super) struct Grown<K, V>(ArcSwap<HashMap<K, Arc<V>, RandomState>>);
 
@@ -37,6 +37,19 @@ impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
         if let Some(found) = self.0.load().get(key) {
             count(found);
         }
+    }
+
+    /// Forgets the entries of all other keys. Each is asked about behind a look at the map: what has come into it under names that
+    /// are new is not forgotten by one who asks the settings in force.
+    pub(super) fn keep(&self, is_wanted: impl Fn(&K) -> bool) {
+        if self.0.load().keys().all(&is_wanted) {
+            return;
+        }
+        self.0.rcu(|map| {
+            let mut map = HashMap::clone(map);
+            map.retain(|key, _| is_wanted(key));
+            map
+        });
     }
 
     /// All entries in an order that stays the same.

@@ -56,6 +56,11 @@ impl Users {
         );
     }
 
+    /// Forgets all other users and models.
+    pub(super) fn keep(&self, is_wanted: impl Fn(&Pair) -> bool) {
+        self.spent.keep(is_wanted);
+    }
+
     /// Their part of the page.
     pub(super) fn write(&self, page: &mut Page<'_>) -> fmt::Result {
         if !self.counted.load(Relaxed) {

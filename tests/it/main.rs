@@ -70,6 +70,7 @@ mod reuse;
 mod rotated;
 mod schema;
 mod secure;
+mod series;
 mod settings;
 mod shapes;
 mod sixteen;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// Reads the page as the user `tester`.
-async fn page(proxy: &Proxy) -> String {
+pub(super) async fn page(proxy: &Proxy) -> String {
     let reply = proxy.get("/metrics").await;
     assert_eq!(reply.status(), 200, "{reply:?}");
     assert_eq!(reply.header("content-type"), "text/plain; version=0.0.4; charset=utf-8");
@@ -30,12 +30,12 @@ async fn page(proxy: &Proxy) -> String {
 }
 
 /// The value of a sample by its name and labels as they stand on the page.
-fn sample(page: &str, name: &str) -> Option<f64> {
+pub(super) fn sample(page: &str, name: &str) -> Option<f64> {
     page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 /// Waits until a sample has a value.
-async fn until(proxy: &Proxy, name: &str, value: f64) -> String {
+pub(super) async fn until(proxy: &Proxy, name: &str, value: f64) -> String {
     let is = |page: &str| sample(page, name).is_some_and(|found| (found - value).abs() < 1e-9);
     eventually(&format!("{name} {value}"), async || Some(page(proxy).await).filter(|page| is(page))).await
 }
