@@ -105,7 +105,7 @@ async fn serve_until_told(settings: Settings, source: Option<Source>) -> io::Res
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let hangup = signal(SignalKind::hangup())?;
-    greet(&clients, operators.as_ref(), &settings)?;
+    greet(&clients, operators.as_ref(), &settings, source.is_none())?;
     let (told, signals) = tokio::sync::watch::channel(0_u32);
     actix_rt::spawn(async move {
         while told.receiver_count() > 0 {
@@ -133,14 +133,14 @@ fn listener(addr: SocketAddr) -> io::Result<TcpListener> {
     socket.listen(BACKLOG)?.into_std()
 }
 
-fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Settings) -> io::Result<()> {
+fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Settings, is_demo: bool) -> io::Result<()> {
     let addr = clients.local_addr()?;
     say(format_args!("greenroom listening on http://{addr}"));
     if let Some(operators) = operators {
         say(format_args!("admin and metrics on http://{}", operators.local_addr()?));
     }
     if let Some(model) = settings.models.keys().next() {
-        let token = if settings.users.contains_key("demo") { "your-token" } else { "$TOKEN" };
+        let token = if is_demo { "your-token" } else { "$TOKEN" };
         say(format_args!(
             "try: curl http://{addr}/v1/chat/completions -H 'Authorization: Bearer {token}' \
              -H 'Content-Type: application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"

@@ -24,7 +24,10 @@ pub(super) fn read_headers(s: &mut Section<'_>, problems: &Problems) -> BTreeMap
                     continue;
                 };
                 if HeaderName::from_bytes(name.as_bytes()).is_err() || !is_header_value(&text) {
-                    problems.add(key, "is not a valid HTTP header");
+                    problems.add(
+                        key,
+                        "is not a valid HTTP header; write a name without blanks, and a value of plain ASCII",
+                    );
                 } else if matches!(
                     name.to_ascii_lowercase().as_str(),
                     "host" | "content-length" | "transfer-encoding" | "connection" | "content-type"
