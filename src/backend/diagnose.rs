@@ -1,6 +1,6 @@
 //! Owns diagnosing: a backend tried step by step, so that the first step that fails names the fault.
 
-use std::{rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, rc::Rc, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use tokio::time::{Instant, timeout};
@@ -41,7 +41,7 @@ pub struct Step {
     pub said: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<&'static str>,
+    pub fix: Option<Cow<'static, str>>,
 }
 
 /// How a step went.
@@ -58,7 +58,8 @@ pub enum Outcome {
 
 /// Tries a backend from its name to a tool call, up to the first step without which the next make no sense.
 pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
-    let mut steps = Steps { taken: Vec::new(), is_foreign: backend.other_protocol().is_some() };
+    let doubt = backend.place_doubt().map(|(key, text)| format!("{key} {text}"));
+    let mut steps = Steps { taken: Vec::new(), doubt };
     try_all(&mut steps, backend, model).await;
     while steps.taken.len() < STEPS.len() {
         steps.skip("an earlier step failed");
@@ -154,12 +155,12 @@ async fn within(limit: Duration, work: impl Future<Output = Result<String, Faile
 /// The steps so far; each new one is the next of `STEPS`.
 struct Steps {
     taken: Vec<Step>,
-    /// The base URL is that of a provider which speaks another protocol.
-    is_foreign: bool,
+    /// What may be wrong about where the backend is, as far as its settings show.
+    doubt: Option<String>,
 }
 
 impl Steps {
-    fn add(&mut self, outcome: Outcome, time: Duration, said: String, fix: Option<&'static str>) {
+    fn add(&mut self, outcome: Outcome, time: Duration, said: String, fix: Option<Cow<'static, str>>) {
         // Callers add at most one entry for each of the names.
         let step = STEPS.get(self.taken.len()).copied().unwrap_or_default();
         self.taken.push(Step { step, outcome, ms: time.as_secs_f64() * 1000.0, said, fix });
@@ -179,15 +180,15 @@ impl Steps {
             }
             Err(wrong) => wrong,
         };
-        let fix = if late && at > TLS {
-            "the server takes requests and does not answer; look at its load and logs"
-        } else if late {
+        let is_astray = at <= ONE_TOKEN && may_be_foreign(wrong.class);
+        let fix = match self.doubt.clone().filter(|_| is_astray && !late) {
+            Some(doubt) => doubt.into(),
+            None if late && at > TLS => {
+                "the server takes requests and does not answer; look at its load and logs".into()
+            }
             // Up to the connection a step's own fix covers silence, too.
-            fix
-        } else if self.is_foreign && at <= ONE_TOKEN && may_be_foreign(wrong.class) {
-            "check protocol; base_url is that of a provider which speaks another"
-        } else {
-            likely(wrong.class, at, fix)
+            None if late => fix.into(),
+            None => likely(wrong.class, at, fix).into(),
         };
         self.add(Outcome::Failed, time, wrong.message, Some(fix));
         false
@@ -200,17 +201,17 @@ mod tests {
     use crate::error::Class;
 
     #[test]
-    fn who_asks_a_provider_in_the_protocol_of_another_is_told_to_check_that() {
-        let fix = |is_foreign, class| {
-            let mut steps = Steps { taken: Vec::new(), is_foreign };
+    fn where_the_address_shows_what_is_wrong_the_fix_names_that() {
+        let fix = |doubt: Option<&str>, class| {
+            let mut steps = Steps { taken: Vec::new(), doubt: doubt.map(ToOwned::to_owned) };
             (0..ONE_TOKEN).for_each(|_| steps.skip("not asked"));
             let done = Err(Failed::new(class, ""));
             steps.enter(Taken { done, time: Duration::ZERO, late: false }, "own");
             steps.taken.pop().and_then(|step| step.fix).unwrap_or_default()
         };
-        assert!(fix(true, Class::ProviderAuth).contains("check protocol"));
-        assert!(fix(false, Class::ProviderAuth).contains("check api_key"));
-        assert!(fix(true, Class::ProviderQuota).contains("money"));
+        assert_eq!(fix(Some("the doubt"), Class::ProviderAuth), "the doubt");
+        assert!(fix(None, Class::ProviderAuth).contains("check api_key"));
+        assert!(fix(Some("the doubt"), Class::ProviderQuota).contains("money"));
     }
 
     #[test]

@@ -18,6 +18,10 @@ pub(super) fn likely(class: Class, at: usize, own: &'static str) -> &'static str
         }
         Class::ProviderOverloaded => "the server is overloaded, or still loads its model; wait, or give it less to do",
         Class::ProviderServer => "the server itself fails; look at its logs or status page",
+        Class::ProviderStreamCut | Class::ProviderTimeoutIdle => {
+            "the server stops in the middle of its answer; look at its load and logs, and at what stands in front of it \
+             and may cut it off"
+        }
         Class::ProviderTransport | Class::ProviderTimeoutConnect if at > TLS => {
             "the server breaks the connection off; check http:// or https:// and the port in base_url, whether it wants \
              a client's certificate, and its logs"
@@ -53,6 +57,8 @@ mod tests {
             (Class::ProviderServer, 6, "logs"),
             (Class::ProviderTransport, 1, "own"),
             (Class::ProviderTransport, 3, "http://"),
+            (Class::ProviderStreamCut, 4, "in the middle"),
+            (Class::ProviderTimeoutIdle, 5, "in the middle"),
             (Class::ProviderInvalid, 4, "protocol"),
             (Class::ProviderInvalid, 5, "own"),
             (Class::CallerInvalid, 4, "own"),

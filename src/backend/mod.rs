@@ -18,6 +18,7 @@ mod operate;
 pub mod places;
 mod probe;
 pub mod prompt;
+mod question;
 pub mod report;
 pub mod sketch;
 pub mod state;

@@ -1,66 +1,32 @@
 //! Owns the questions of a diagnosis: put in the backend's own protocol, answers read strictly.
 
-use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc};
+use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-use super::vouch::Shown;
+use super::{question::question, vouch::Shown};
 use crate::{
     error::{Class, Failed},
     settings::Backend,
     upstream::{
-        Along, Answer, Client, Endpoint,
+        Along, Answer, BrokenOff, Client, Endpoint,
         classify::{classify, classify_answer, has_no_models_list},
         codes::words,
         strange::{PAGE, Strange, is_page},
     },
     wire::{
         Fault, Malformed, limit, sse,
-        translate::{self, Dialect, ReplyContext, StreamTranslator, Target},
+        translate::{self, Dialect, ReplyContext, StreamTranslator},
     },
 };
 
 /// Bytes of an answer that are looked at.
 const MOST: usize = 256 << 10;
 
-/// Asks for the smallest answer.
-fn one_token() -> Value {
-    json!({"max_tokens": 1})
-}
-
-/// A short question to `model` with `extra` members of a chat, put as a client's would be that is translated: models differ in
-/// what they take, also within one protocol. `reasons`: it has said that it does.
-fn question(backend: &Backend, model: &str, extra: &Value, reasons: bool) -> Result<Vec<Bytes>, Failed> {
-    let mut body = json!({"messages": [{"role": "user", "content": "What time is it?"}]});
-    if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra.clone()) {
-        body.extend(extra);
-    }
-    let protocol = backend.protocol;
-    if let Some(limit) = body["max_tokens"].as_u64().filter(|_| translate::reasons(protocol, model)) {
-        body["max_tokens"] = (limit + u64::from(translate::THOUGHTS)).into();
-        body["reasoning_effort"] = "minimal".into();
-    }
-    let target = Target {
-        protocol,
-        model,
-        max_tokens: backend.max_tokens,
-        at_most: None,
-        refuse_unsupported: false,
-        ask_usage: backend.asks_usage(),
-        mistral: backend.is_mistrals(),
-    };
-    let translated = translate::request(Dialect::Chat, body.to_string().as_bytes(), &target);
-    let unsaid = || invalid("the question cannot be put in its protocol");
-    let mut body = translated.map_err(|_| unsaid())?.body;
-    if reasons {
-        let mut reworded = serde_json::from_slice(&body).map_err(|_| unsaid())?;
-        limit::reword(&mut reworded);
-        body = reworded.to_string().into_bytes();
-    }
-    Ok(vec![body.into()])
-}
+/// A stream that has begun and says nothing for so long stands still, or for the backend's `idle_timeout` if that is shorter.
+const STALL: Duration = Duration::from_secs(10);
 
 /// A backend on trial.
 pub(super) struct Trial {
@@ -115,7 +81,7 @@ impl Trial {
     }
 
     pub(super) async fn ask_for_one_token(&self) -> Result<Reply, Failed> {
-        self.ask(one_token()).await
+        self.ask(json!({"max_tokens": 1})).await
     }
 
     pub(super) async fn call_a_tool(&self) -> Result<Reply, Failed> {
@@ -130,7 +96,7 @@ impl Trial {
         let mut answer = self.well(Endpoint::ChatStream, json!({"max_tokens": 5, "stream": true})).await?;
         let is_stream = match answer.is_event_stream() {
             Some(told) => told,
-            None => answer.begins_events().await.map_err(|broken| invalid(broken.0))?,
+            None => answer.begins_events().await.map_err(cut)?,
         };
         if !is_stream {
             return Err(invalid("it answered a stream request without a stream"));
@@ -138,10 +104,13 @@ impl Trial {
         let mut reader = StreamTranslator::new(self.backend.protocol, Dialect::Chat, self.context(), true);
         let (mut splitter, mut unread) = (sse::Splitter::default(), Vec::new());
         let (mut counted, mut read) = (false, 0);
+        // How long a prompt takes is for the step's own limit.
+        let (mut patience, stall) = (Duration::MAX, self.backend.deadlines.idle.min(STALL));
         loop {
-            let (run, over) = match answer.chunk().await {
+            let piece = timeout(patience, answer.chunk()).await;
+            let (run, over) = match piece.map_err(|_| stalled(stall))? {
                 Some(piece) => {
-                    let piece = piece.map_err(|broken| invalid(broken.0))?;
+                    let piece = piece.map_err(cut)?;
                     read += piece.len();
                     (splitter.push(piece).map_err(|_| invalid("a frame is too long"))?, false)
                 }
@@ -154,6 +123,9 @@ impl Trial {
                     return Err(self.told_within(fault));
                 }
                 counted |= seen.usage.is_some();
+                if seen.content {
+                    patience = stall;
+                }
             }
             unread.clear();
             if over && reader.end(&mut unread) {
@@ -258,6 +230,16 @@ struct Refusal {
     strange: Option<Strange>,
 }
 
+/// A stream that has said nothing for so long.
+fn stalled(after: Duration) -> Failed {
+    Failed::new(Class::ProviderTimeoutIdle, format!("its stream began, and then stood still for {after:?}"))
+}
+
+/// An answer that has broken off.
+fn cut(BrokenOff(why): BrokenOff) -> Failed {
+    Failed::new(Class::ProviderStreamCut, why)
+}
+
 /// Whether a body begins as an object or a list does.
 async fn begins_json(answer: &mut Answer) -> bool {
     let mut seen = Vec::new();
@@ -277,7 +259,7 @@ async fn begins_json(answer: &mut Answer) -> bool {
 async fn read(answer: &mut Answer) -> Result<Bytes, Failed> {
     let mut all = Vec::new();
     while let Some(piece) = answer.chunk().await {
-        all.extend_from_slice(&piece.map_err(|broken| invalid(broken.0))?);
+        all.extend_from_slice(&piece.map_err(cut)?);
         if all.len() > MOST {
             return Err(invalid("its answer is too long, though few tokens were asked for"));
         }

@@ -32,7 +32,7 @@ impl Backend {
     }
 
     /// The protocol of the provider whose host this is, where another is set.
-    pub fn other_protocol(&self) -> Option<Protocol> {
+    fn other_protocol(&self) -> Option<Protocol> {
         let own = match &*self.address.host {
             OPENAI => Protocol::Openai,
             // Anthropic answers OpenAI's clients as well, and Google does at a path of its own.
@@ -46,13 +46,18 @@ impl Backend {
     }
 
     /// What may be meant otherwise of where it is: the key, and why.
-    pub(super) fn place_doubt(&self) -> Option<(&'static str, String)> {
+    pub fn place_doubt(&self) -> Option<(&'static str, String)> {
+        let (host, url) = (&*self.address.host, &*self.base_url);
         if let Some(own) = self.other_protocol() {
+            let or = match (host, self.protocol) {
+                (GOOGLE, Protocol::Openai) => "let base_url end with /v1beta/openai",
+                (GOOGLE, Protocol::Gemini) => "let base_url end with /v1beta",
+                _ => "another base_url",
+            };
             let own = own.as_str();
-            let text = format!("is not what is spoken at base_url, which is \"{own}\"; set that, or another base_url");
+            let text = format!("is not what is spoken at base_url, which is \"{own}\"; set that, or {or}");
             return Some(("protocol", text));
         }
-        let (host, url) = (&*self.address.host, &*self.base_url);
         // Behind scheme and host.
         let has_path = url.split('/').nth(3).is_some();
         let (key, text) = match host {
@@ -77,6 +82,20 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::super::{SMALL, parse};
+
+    #[test]
+    fn of_googles_two_addresses_each_is_told_with_the_way_to_the_other() {
+        for (protocol, path, other) in [("openai", "", "\"gemini\""), ("gemini", "/openai", "\"openai\"")] {
+            let url = format!("https://generativelanguage.googleapis.com/v1beta{path}");
+            let text = SMALL.replace("\"openai\"", &format!("{protocol:?}")).replace("http://127.0.0.1:9/v1", &url);
+            let settings = parse("test", &text).expect("good settings");
+            let (key, text) = settings.backends["a"].place_doubt().expect("a doubt");
+            assert!(
+                key == "protocol" && text.contains(other) && text.contains("let base_url end with /v1beta"),
+                "{text}"
+            );
+        }
+    }
 
     #[test]
     fn who_refuses_members_that_it_does_not_know_is_told_from_the_host() {

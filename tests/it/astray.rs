@@ -6,6 +6,7 @@ use crate::support::{
     proxy::Proxy,
     script::{Answer, completion},
     settings::Settings,
+    sse,
     upstream::Upstream,
 };
 
@@ -91,6 +92,8 @@ async fn a_diagnosis_names_the_fix_that_the_class_of_a_failure_asks_for() {
         (Answer::new().raw("220 mail ESMTP\r\n\r\n"), "one token", "does not speak this protocol"),
         (Answer::new().close(), "one token", "http:// or https://"),
         (stream, "stream", "rate limit"),
+        (Answer::stream().chunk(sse::text("a")).hang(), "stream", "in the middle"),
+        (Answer::stream().chunk(sse::text("a")).close(), "stream", "in the middle"),
     ] {
         let said = answer.clone();
         let one = Upstream::start(move |_, ask| {
@@ -98,7 +101,8 @@ async fn a_diagnosis_names_the_fix_that_the_class_of_a_failure_asks_for() {
             if fails { said.clone() } else { Answer::json(200, &completion("hi")) }
         });
         let one = one.await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let settings = Settings::new().backend("one", one.addr).set("backends.one", "idle_timeout = \"100ms\"");
+        let proxy = Proxy::start(&settings).await;
         let [at, told, what] = diagnosis(&proxy, "one").await;
         assert_eq!(at, step, "{told}: {answer:?}");
         assert!(what.contains(fix), "{what}: {answer:?}");
