@@ -79,6 +79,14 @@ async fn every_command_that_asks_ends_with_the_exit_code_of_the_worst_that_it_me
 }
 
 #[tokio::test]
+async fn who_cannot_listen_says_where_and_exits_1() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = taken.local_addr().expect("it is bound").to_string();
+    let said = said(&["serve", "--demo", "--bind", &addr], "").await;
+    assert!(said.code == Some(1) && said.err.contains(&format!("cannot listen on {addr}")), "{said:?}");
+}
+
+#[tokio::test]
 async fn the_base_url_that_clients_use_is_an_address_too() {
     let upstream = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::new().backend("a", upstream.addr)).await;

@@ -290,3 +290,16 @@ async fn a_problem_that_a_variable_has_made_names_it_and_not_its_value() {
     let said = validated(&ours.each_ref().map(|name| (&**name, "http://127.0.0.1:1"))).await;
     assert_eq!((said.code, &*said.err), (Some(0), ""), "{said:?}");
 }
+
+#[tokio::test]
+async fn what_may_be_meant_otherwise_is_told_by_validate_and_in_the_log_from_the_start() {
+    let upstream = Upstream::saying("hi").await;
+    let user = "token = \"YOUR_TOKEN\"\nmodels = [\"*\"]\nbackends = [\"*\"]";
+    let settings = Settings::new().backend("one", upstream.addr).set("users.v", user);
+    let dir = tempfile::tempdir().unwrap();
+    let said = with(dir.path(), &settings.toml(), &["validate", "greenroom.toml"]).await;
+    assert!(said.code == Some(0) && said.out.contains("note: users.v.token: "), "{said:?}");
+    let proxy = Proxy::start(&settings).await;
+    let log = proxy.logged(&["note: users.v.token: "]).await;
+    assert!(!format!("{said:?}{log}").contains("YOUR_TOKEN"), "{log}");
+}
