@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 
-use super::request::Request;
+use super::{request::Request, surface::Surface};
 use crate::{
     error::{Class, Failed, Told},
     router::table::Target,
     telemetry::log::plain,
     wire::{
+        count,
         envelope::Change,
         foreign,
         translate::{self, Refused},
@@ -67,7 +68,11 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
         ask_usage: backend.asks_usage(),
         mistral: backend.is_mistrals(),
     };
-    match translate::request(request.surface.dialect(), body, &into) {
+    let made = match request.surface {
+        Surface::CountTokens => count::request(body, &into, backend.is_vertex()),
+        surface => translate::request(surface.dialect(), body, &into),
+    };
+    match made {
         Ok(made) => {
             if !made.dropped.is_empty() {
                 let (count, to) = (made.dropped.len(), target.handle.name());

@@ -25,6 +25,20 @@ impl Backend {
             && (self.style == Style::Azure || host == OPENAI || host.ends_with(".openai.azure.com"))
     }
 
+    /// Whether a count of tokens can be had here for another protocol's request: of Google's `countTokens`, and at OpenAI of what
+    /// `POST /responses/input_tokens` counts. What answers elsewhere in OpenAI's protocol need not know that.
+    pub fn counts_tokens(&self) -> bool {
+        match self.protocol {
+            Protocol::Openai => self.style == Style::Openai && &*self.address.host == OPENAI,
+            Protocol::Gemini | Protocol::Anthropic => true,
+        }
+    }
+
+    /// Whether Google's Vertex AI answers here.
+    pub fn is_vertex(&self) -> bool {
+        self.address.host.ends_with("aiplatform.googleapis.com")
+    }
+
     /// Whether Mistral itself answers here: of a request it refuses every member that it does not know, with 422.
     pub fn is_mistrals(&self) -> bool {
         self.protocol == Protocol::Openai && self.address.host.ends_with(".mistral.ai")
@@ -91,6 +105,27 @@ mod tests {
         ] {
             let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
             assert_eq!(settings.backends["a"].is_strict(), strict, "{url}");
+        }
+    }
+
+    #[test]
+    fn who_counts_tokens_for_another_protocol_is_told_from_protocol_and_host() {
+        for (protocol, url, counts, vertex) in [
+            ("openai", "https://api.openai.com/v1", true, false),
+            ("openai", "https://api.openai.com.example/v1", false, false),
+            ("openai", "http://vllm:8000/v1", false, false),
+            ("gemini", "https://generativelanguage.googleapis.com/v1beta", true, false),
+            (
+                "gemini",
+                "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/l/publishers/google",
+                true,
+                true,
+            ),
+        ] {
+            let text = SMALL.replace("http://127.0.0.1:9/v1", url).replace("\"openai\"", &format!("\"{protocol}\""));
+            let settings = parse("test", &text).expect("good settings");
+            let backend = &settings.backends["a"];
+            assert_eq!((backend.counts_tokens(), backend.is_vertex()), (counts, vertex), "{url}");
         }
     }
 }

@@ -10,6 +10,9 @@ mod calls_in;
 #[cfg(test)]
 mod calls_tests;
 mod chat;
+pub mod count;
+#[cfg(test)]
+mod count_tests;
 mod counts;
 pub mod course;
 #[cfg(test)]

@@ -18,6 +18,7 @@ mod collector;
 mod commit;
 mod connections;
 mod costs;
+mod counts;
 mod deadline;
 mod demo;
 mod denied;

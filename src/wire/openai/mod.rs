@@ -6,6 +6,7 @@ mod enforced;
 pub(crate) mod fault;
 pub(crate) mod messages_in;
 mod models;
+pub(crate) mod prompt;
 pub(crate) mod reply_in;
 pub(crate) mod reply_out;
 pub(crate) mod request_in;
