@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::json::note;
+use super::{
+    json::note,
+    web::{Search, Wish},
+};
 pub(crate) use super::{signature::Signature, source::Source};
 
 /// A chat request, in whatever words it came.
@@ -10,6 +13,8 @@ pub(crate) use super::{signature::Signature, source::Source};
 pub(crate) struct ChatRequest {
     pub(crate) messages: Vec<Message>,
     pub(crate) tools: Vec<Tool>,
+    /// The web shall be searched, by the provider. A choice names it as Anthropic does.
+    pub(crate) web: Option<Wish>,
     pub(crate) tool_choice: Option<ToolChoice>,
     pub(crate) parallel_tool_calls: Option<bool>,
     /// The client's dialect has room for one call: several are better not made.
@@ -50,6 +55,7 @@ pub(crate) struct ChatRequest {
 impl ChatRequest {
     /// Takes note of what its provider has taken nothing of.
     pub(crate) fn note_untold(&mut self) {
+        self.note_unsearched();
         for (name, _) in std::mem::take(&mut self.caching) {
             note(&mut self.losses, name, Weight::Note);
         }
@@ -166,6 +172,8 @@ pub(crate) enum Part {
     Redacted(String),
     /// Anthropic's `cache_control`: what stands before it is to be kept in a cache.
     CacheMark(Value),
+    /// A search of the web that the provider made.
+    Search(Search),
 }
 
 impl Part {

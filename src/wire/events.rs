@@ -6,6 +6,7 @@ use super::{
     Fault, Malformed, Usage,
     chat::{Part, Signature, Source},
     json::Text,
+    web::{Citation, Search},
 };
 
 /// Why generation ended.
@@ -52,6 +53,10 @@ pub(crate) enum ChatEvent<'a> {
         index: u32,
         text: Cow<'a, str>,
     },
+    /// A search of the web, made by the provider.
+    Search(Search),
+    /// A source of text so far.
+    Cite(Citation),
     /// Held back by writers until the end, because some providers repeat it; the last one counts.
     Finish {
         reason: Finish,
@@ -105,6 +110,8 @@ pub(crate) struct ChatReply {
     pub(crate) created: Option<u64>,
     pub(crate) model: Option<String>,
     pub(crate) parts: Vec<Part>,
+    /// Sources of its text.
+    pub(crate) citations: Vec<Citation>,
     pub(crate) finish: Option<Finish>,
     pub(crate) stop_sequence: Option<String>,
     pub(crate) usage: Option<Usage>,
@@ -163,6 +170,8 @@ impl ChatReply {
                     arguments.push_str(&text);
                 }
             }
+            ChatEvent::Search(search) => parts.push(Part::Search(search)),
+            ChatEvent::Cite(citation) => self.citations.push(citation),
             ChatEvent::Finish { reason, stop_sequence } => {
                 self.finish = Some(reason);
                 self.stop_sequence = stop_sequence.map(Into::into);

@@ -84,6 +84,13 @@ pub mod translate;
 #[cfg(test)]
 mod translate_tests;
 mod turns;
+mod web;
+#[cfg(test)]
+mod web_asked_tests;
+#[cfg(test)]
+mod web_found_tests;
+#[cfg(test)]
+mod web_told_tests;
 #[cfg(test)]
 mod whole_tests;
 #[cfg(test)]

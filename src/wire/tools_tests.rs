@@ -272,7 +272,7 @@ fn a_choice_of_a_tool_that_is_left_out_moves_on() {
                 {"type": "web_search_20250305", "name": "web_search"},
                 {"name": "f", "input_schema": {"type": "object"}}]})
     };
-    for to in PROTOCOLS {
+    for to in [PROTOCOLS[0], PROTOCOLS[2]] {
         assert!(made(Dialect::Messages, to, &body("f")).is_ok(), "{to:?}");
         let made = made(Dialect::Messages, to, &body("web_search"));
         assert!(is_unsupported(&made, "tool_choice"), "{to:?} {made:?}");

@@ -85,7 +85,10 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Responses => responses::request_in::read(body, target.protocol),
     }?;
     tool_names::fit(&mut chat, target.protocol);
-    if chat.tools.is_empty() && matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
+    if chat.tools.is_empty()
+        && chat.web.is_none()
+        && matches!(chat.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
+    {
         note(&mut chat.losses, "tool_choice", Weight::Hint);
     }
     let written = match target.protocol {
@@ -140,7 +143,7 @@ pub fn reply(
     let mut reply = match from {
         Protocol::Openai => openai::reply_in::read(body, &ctx.model)?,
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
-        Protocol::Gemini => gemini::reply_in::read(body)?,
+        Protocol::Gemini => gemini::reply_in::read(body, ctx.asked.searches_the_web())?,
     };
     if to != Dialect::Chat && reply.parts.iter().any(|part| matches!(part, Part::Image { .. })) {
         reply.fault = Some(unplaced(IMAGE));
@@ -199,7 +202,7 @@ impl StreamTranslator {
             reader: match from {
                 Protocol::Openai => Box::new(openai::stream_in::Reader::new(&ctx.model)),
                 Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
-                Protocol::Gemini => Box::new(gemini::stream_in::Reader::default()),
+                Protocol::Gemini => Box::new(gemini::stream_in::Reader::new(ctx.asked.searches_the_web())),
             },
             names: ctx.asked.names().clone(),
             to,
@@ -264,7 +267,9 @@ impl StreamTranslator {
                             seen.content |= !more.is_empty();
                         }
                         // Signatures and block ends are no content, but cannot be replayed either.
-                        ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
+                        ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) | ChatEvent::Cite(_) => {
+                            seen.intricate = true;
+                        }
                         other => {
                             if let ChatEvent::ToolCall { name, .. } = other
                                 && let Some(whole) = self.names.whole(name)

@@ -67,6 +67,7 @@ mod returned;
 mod reuse;
 mod rotated;
 mod schema;
+mod searches;
 mod secure;
 mod settings;
 mod shapes;

@@ -83,7 +83,8 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "thinking", "thinking": text, "signature": value})
         }
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
-        Part::CacheMark(_) => return None,
+        // Of a history no searches are read.
+        Part::CacheMark(_) | Part::Search(_) => return None,
     })
 }
 

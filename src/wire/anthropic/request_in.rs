@@ -4,16 +4,18 @@ use serde_json::{Map, Value};
 
 use super::super::{
     Protocol,
-    chat::{
-        ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight,
-        leave_out_hosted,
-    },
+    chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, leave_out_hosted},
     json::{
-        invalid, list, note, object, owned, parts, take, take_count, take_flag, take_list, take_number, take_text,
+        invalid, note, object, owned, parts, take, take_count, take_flag, take_list, take_number, take_text,
         take_texts, text, unknown, unread,
     },
     openai::request_in::{name, schema, thinking_budget},
     translate::Refused,
+    web,
+};
+use super::{
+    search::is_of_a_search,
+    sources_in::{document, search_result, source},
 };
 
 /// The member by which a provider keeps a conversation, so that its next request brings the new messages only.
@@ -141,6 +143,9 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
             ("" | "custom", None) => {
                 return Err(invalid(Some("tools"), format!("tool '{}' has no input_schema", name()?)));
             }
+            (kind, _) if kind.starts_with(web::NAME) && request.web.is_none() => {
+                request.web = web::Wish::read(&tool, format!("tools[{kind}]"), &mut request.losses);
+            }
             // The client waits to be told to run it: without it the answer is another one.
             (kind, _) if CLIENT_RUN.iter().any(|own| kind.starts_with(own)) => {
                 request.losses.push(Loss { field: format!("tools[{kind}]"), weight: Weight::Answer });
@@ -161,6 +166,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         "tool" => ToolChoice::Named(text(&choice, "name").to_owned()),
         other => return Err(unknown("tool_choice", other, "'tool_choice.type' must be auto, any, tool or none")),
     });
+    request.web.take_if(|_| request.tool_choice == Some(ToolChoice::None));
     if matches!(&request.tool_choice, Some(ToolChoice::Named(name)) if left.contains(name)) {
         // The answer was to be made with it.
         note(&mut request.losses, "tool_choice", Weight::Answer);
@@ -236,6 +242,10 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
         },
         "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },
         "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
+        other if is_of_a_search(block) => {
+            note(losses, format!("messages[].content[{other}]"), Weight::Note);
+            return Ok(None);
+        }
         // What Anthropic's own tools left in the history tells how an answer came about; all else is what to answer from.
         other => {
             let left = other.ends_with("_tool_use") || other.ends_with("_tool_result");
@@ -244,49 +254,4 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
             return Ok(None);
         }
     }))
-}
-
-/// A search result in words.
-fn search_result(block: &Value) -> String {
-    let said = list(block, "content").iter().map(|t| text(t, "text"));
-    let all: Vec<&str> = [text(block, "title"), text(block, "source")].into_iter().chain(said).collect();
-    all.join("\n")
-}
-
-/// A document's source; with a text goes what it is about.
-fn document(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
-    let context = owned(block, "context").filter(|context| !context.is_empty());
-    Ok(match (source(block, param, losses)?, context) {
-        (Source::Text(text), Some(context)) => Source::Text(format!("{context}\n\n{text}")),
-        (source, Some(_)) => {
-            note(losses, "messages[].content[].context", Weight::Note);
-            source
-        }
-        (source, None) => source,
-    })
-}
-
-fn source(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
-    let source = block.get("source").unwrap_or(&Value::Null);
-    Ok(match text(source, "type") {
-        "base64" => Source::data(text(source, "media_type"), text(source, "data")),
-        "url" => Source::from_url(text(source, "url")),
-        "text" => Source::Text(text(source, "data").to_owned()),
-        "file" => Source::Id(text(source, "file_id").to_owned()),
-        "content" => {
-            let texts = list(source, "content");
-            if let Some(all) = source.get("content").and_then(Value::as_str) {
-                return Ok(Source::Text(all.to_owned()));
-            }
-            if texts.iter().any(|t| text(t, "type") != "text") {
-                note(losses, "messages[].content[].source.content", Weight::Answer);
-            }
-            let texts: Vec<&str> = texts.iter().map(|t| text(t, "text")).collect();
-            Source::Text(texts.join("\n"))
-        }
-        other => {
-            let message = format!("'{param}.content': unknown source type '{other}'");
-            return Err(unknown(&format!("{param}.content"), other, message));
-        }
-    })
 }

@@ -36,7 +36,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
     let mut enforced = Enforced::by(generation, target.model);
-    tools(request, &arranged.turns, &mut enforced, &mut out);
+    tools(request, target.model, &arranged.turns, &mut enforced, &mut out);
     format(request, &mut enforced, &mut arranged, &mut out);
     let system = blocks(&arranged.system, request);
     if !system.is_empty() {
@@ -129,7 +129,7 @@ fn thinking(
     }
     // Thinking takes no forced call; the call is what the client asked for.
     let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && !request.tools.is_empty() {
+    if forced && !(request.tools.is_empty() && request.web.is_none()) {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         if generation.quiet != Quiet::Anyway {
             room.make(reasoning.budget(), out);

@@ -11,8 +11,10 @@ use super::{
         json::push,
         sse,
         translate::ReplyContext,
+        web::{Citation, Search},
     },
     reply_out::{usage, word},
+    search,
 };
 
 /// Writes events.
@@ -23,6 +25,11 @@ pub(crate) struct Writer {
     /// Number of the next block.
     next: u32,
     open: Open,
+    /// The pages that the text under way has named.
+    cited: Vec<String>,
+    /// Searches so far, and the blocks of them.
+    searches: usize,
+    searched: usize,
 }
 
 #[derive(Debug, PartialEq)]
@@ -36,7 +43,7 @@ enum Open {
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, started: false, next: 0, open: Open::Nothing }
+        Self { ctx, started: false, next: 0, open: Open::Nothing, cited: Vec::new(), searches: 0, searched: 0 }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
@@ -79,6 +86,7 @@ impl Writer {
             index
         } else {
             self.close(out);
+            self.cited.clear();
             let index = self.block(json!({"type": "text", "text": ""}), out);
             self.open = Open::Text(index);
             index
@@ -94,6 +102,28 @@ impl Writer {
         let index = self.block(json!({"type": "thinking", "thinking": "", "signature": ""}), out);
         self.open = Open::Thinking(index);
         index
+    }
+
+    /// Names a source of the text under way, once. Of a text that has ended nothing more can be said.
+    fn cite(&mut self, citation: &Citation, out: &mut Vec<u8>) {
+        let Open::Text(index, ..) = self.open else { return };
+        if !self.cited.contains(&citation.page.url) {
+            self.cited.push(citation.page.url.clone());
+            let delta = json!({"type": "citations_delta", "citation": search::citation(citation)});
+            send("content_block_delta", &[("index", index.into()), ("delta", delta)], out);
+        }
+    }
+
+    fn search(&mut self, search: &Search, out: &mut Vec<u8>) {
+        self.close(out);
+        let [mut call, result] = search::blocks(search, &self.ctx.id, self.searched);
+        (self.searched, self.searches) = (self.searched + 1, self.searches + search.count());
+        let input = std::mem::replace(&mut call["input"], json!({}));
+        let index = self.block(call, out);
+        delta(index, "input_json_delta", "partial_json", &input.to_string(), out);
+        stop(index, out);
+        let index = self.block(result, out);
+        stop(index, out);
     }
 
     fn sign(&mut self, signature: &Signature, out: &mut Vec<u8>) {
@@ -123,6 +153,8 @@ impl StreamWriter for Writer {
                 let index = self.block(json!({"type": "redacted_thinking", "data": data}), out);
                 stop(index, out);
             }
+            ChatEvent::Cite(citation) => self.cite(citation, out),
+            ChatEvent::Search(search) => self.search(search, out),
             ChatEvent::ToolCall { index: call, id, name, signature } => {
                 if let Some(signature) = signature {
                     self.sign(signature, out);
@@ -148,7 +180,9 @@ impl StreamWriter for Writer {
         self.close(out);
         let stop = self.ctx.asked.stopped_at(stop_sequence);
         let delta = json!({"stop_reason": word(reason, stop), "stop_sequence": stop});
-        send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
+        let mut usage = usage(count.unwrap_or_default());
+        search::counted(self.searches, &mut usage);
+        send("message_delta", &[("delta", delta), ("usage", usage)], out);
         send("message_stop", &[], out);
     }
 }

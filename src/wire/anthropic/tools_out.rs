@@ -11,6 +11,7 @@ use super::{
         schema::{Fitted, fitted},
     },
     models::Generation,
+    search,
 };
 
 /// What may stand beside a reference and adds nothing to it: at the root of arguments it is an object in any case.
@@ -56,6 +57,7 @@ impl Enforced {
 /// depend on how the next answer is to look.
 pub(super) fn tools(
     request: &mut ChatRequest,
+    model: &str,
     turns: &[Message],
     enforced: &mut Enforced,
     out: &mut Map<String, Value>,
@@ -68,6 +70,7 @@ pub(super) fn tools(
         }
         tools.push(written);
     }
+    let search = search::offer(request, model);
     let mut choice = request.tool_choice.clone();
     if tools.is_empty() {
         // Calls in the history need their tools declared, though none may be called now.
@@ -77,12 +80,15 @@ pub(super) fn tools(
         });
         let mut seen = HashSet::new();
         let names: Vec<&str> = called.filter(|name| seen.insert(*name)).collect();
-        if names.is_empty() {
+        if names.is_empty() && search.is_none() {
             return;
         }
         tools = names.iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect();
-        choice = Some(ToolChoice::None);
+        if search.is_none() {
+            choice = Some(ToolChoice::None);
+        }
     }
+    tools.extend(search);
     out.insert("tools".into(), Value::Array(tools));
     let single = request.one_call || request.parallel_tool_calls == Some(false);
     let mut written = match &choice {

@@ -13,6 +13,7 @@ use super::super::{
 };
 use super::{
     calls_out::{Calls, is_result},
+    grounding,
     media::media,
     models::Model,
 };
@@ -30,7 +31,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let takes = Takes { prefill: false, later: Later::Marked, ids: Taken::Any };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
-    let formal = request.tools.is_empty() || model.is_third();
+    let formal = (request.tools.is_empty() && request.web.is_none()) || model.is_third();
     if !formal {
         arranged.system.extend(request.format.as_ref().map(instruction).map(Part::text));
     }
@@ -41,7 +42,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let calls = Calls::of(&arranged.turns, model);
     let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &calls, request)).collect();
     out.insert("contents".into(), Value::Array(contents));
-    tools(request, &mut out);
+    tools(request, model, &mut out);
     let config = config(request, model, formal);
     if !config.is_empty() {
         out.insert("generationConfig".into(), Value::Object(config));
@@ -141,7 +142,11 @@ fn instruction(format: &Format) -> String {
     }
 }
 
-fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
+fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    if let Some(search) = grounding::offer(request, model) {
+        out.insert("tools".into(), json!([search]));
+        return;
+    }
     if request.tools.is_empty() {
         return;
     }

@@ -9,6 +9,7 @@ use super::super::{
     events::{ChatReply, Finish},
     free_text, ids,
     translate::ReplyContext,
+    web::Citation,
 };
 
 /// Writes a reply.
@@ -58,6 +59,9 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     if !images.is_empty() {
         message.insert("images".into(), Value::Array(images));
     }
+    if !reply.citations.is_empty() {
+        message.insert("annotations".into(), reply.citations.iter().map(annotation).collect());
+    }
     if !blocks.is_empty() {
         message.insert("thinking_blocks".into(), Value::Array(blocks));
     }
@@ -81,6 +85,11 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
         out["usage"] = usage(count);
     }
     out
+}
+
+/// A source of the text.
+pub(crate) fn annotation(citation: &Citation) -> Value {
+    json!({"type": "url_citation", "url_citation": citation.annotation(0)})
 }
 
 fn some_text(text: String) -> Value {

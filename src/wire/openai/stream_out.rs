@@ -12,7 +12,7 @@ use super::{
         json::push,
         translate::ReplyContext,
     },
-    reply_out::{google, image, placed, redacted_block, thinking_block, usage, word},
+    reply_out::{annotation, google, image, placed, redacted_block, thinking_block, usage, word},
 };
 
 /// Writes chunks.
@@ -26,6 +26,7 @@ pub(crate) struct Writer {
     thinking: String,
     blocks: u32,
     images: u32,
+    cited: u32,
     /// Bytes of text and number of calls so far: a block's place.
     said: (usize, usize),
     /// The latest proof of the text. It is told once, at the end: OpenAI's client for Python joins what comes in pieces.
@@ -43,6 +44,7 @@ impl Writer {
             thinking: String::new(),
             blocks: 0,
             images: 0,
+            cited: 0,
             said: (0, 0),
             signature: None,
             input: None,
@@ -146,6 +148,12 @@ impl StreamWriter for Writer {
                 image["index"] = self.images.into();
                 self.images += 1;
                 self.delta(&json!({"images": [image]}), None, out);
+            }
+            ChatEvent::Cite(citation) => {
+                let mut annotation = annotation(citation);
+                annotation["index"] = self.cited.into();
+                self.cited += 1;
+                self.delta(&json!({"annotations": [annotation]}), None, out);
             }
             ChatEvent::TextSignature(signature) => self.signature = Some(signature.clone()),
             // There is room for one.

@@ -9,6 +9,7 @@ use super::{
         events::{ChatReply, Finish},
         free_text, ids,
         translate::ReplyContext,
+        web::{Citation, Search},
     },
     UNSIGNED,
     calls_out::Kind,
@@ -18,12 +19,17 @@ use super::{
 pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     let id = reply.id.as_deref().unwrap_or(&ctx.id);
     let (mut output, mut content, mut calls): (Vec<Value>, Vec<Value>, u32) = (Vec::new(), Vec::new(), 0);
+    let mut letters = 0;
     for part in &reply.parts {
         match part {
             // As in a stream, of which an empty text is no part.
             Part::Text { text, .. } | Part::Refusal(text) if text.is_empty() => continue,
             Part::Text { text, .. } => {
-                content.push(text_part(text));
+                let from = letters;
+                letters += text.chars().count();
+                let cited = reply.citations.iter().filter(|one| from <= one.from && one.from < letters);
+                let annotations: Vec<Value> = cited.map(|one| annotation(one, from)).collect();
+                content.push(text_part(text, &annotations));
                 continue;
             }
             Part::Refusal(text) => {
@@ -41,6 +47,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::Thinking { text, signature } => {
                 output.push(reasoning(&item_id("rs_", id, at), text, Some(&proof(signature.as_ref()))));
             }
+            Part::Search(made) => output.push(search(&item_id("ws_", id, at), made, searched(made))),
             Part::Redacted(data) => output.push(reasoning(&item_id("rs_", id, at), "", Some(&redacted(data)))),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls);
@@ -59,7 +66,7 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     message(id, &mut content, &mut output);
     let reason = reply.finish.unwrap_or(Finish::Stop);
     // What was cut is the last. Reasoning has no status here.
-    if let Some(last) = output.last_mut().and_then(|item| item.get_mut("status")) {
+    if let (Some(_), Some(last)) = (incomplete(reason), output.last_mut().and_then(|item| item.get_mut("status"))) {
         *last = status(reason).into();
     }
     let model = reply.model.as_deref().unwrap_or(&ctx.model);
@@ -86,8 +93,29 @@ pub(crate) fn message_item(id: &str, status: &str, content: &[Value]) -> Value {
     json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
 }
 
-pub(crate) fn text_part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+pub(crate) fn text_part(text: &str, annotations: &[Value]) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": annotations, "logprobs": []})
+}
+
+/// A source of a text that begins with a letter of this number.
+pub(super) fn annotation(citation: &Citation, begin: usize) -> Value {
+    let mut annotation = citation.annotation(begin);
+    annotation["type"] = "url_citation".into();
+    annotation
+}
+
+/// A search of the web.
+pub(super) fn search(id: &str, search: &Search, status: &str) -> Value {
+    let mut action = json!({"type": "search", "query": search.query(), "queries": search.queries});
+    if let Ok(pages) = &search.found {
+        action["sources"] = pages.iter().map(|page| json!({"type": "url", "url": page.url})).collect();
+    }
+    json!({"id": id, "type": "web_search_call", "status": status, "action": action})
+}
+
+/// How a search ended.
+pub(super) fn searched(search: &Search) -> &'static str {
+    if search.found.is_ok() { "completed" } else { "failed" }
 }
 
 pub(crate) fn refusal_part(text: &str) -> Value {
