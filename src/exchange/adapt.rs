@@ -65,7 +65,7 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
         max_tokens: backend.max_tokens,
         refuse_unsupported: backend.refuse_unsupported,
         ask_usage: backend.asks_usage(),
-        mistral: backend.is_mistrals(),
+        host: backend.host(),
     };
     match translate::request(request.surface.dialect(), body, &into) {
         Ok(made) => {
