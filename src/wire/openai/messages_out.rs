@@ -91,9 +91,17 @@ fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> V
     let (mut reasoning, mut details): (Option<(&str, String)>, Vec<Value>) = (None, Vec::new());
     let (mut text, mut refusal, mut calls, mut drew, mut mark) =
         (String::new(), String::new(), Vec::new(), false, None);
+    // Calls before the words so far.
+    let mut before = 0;
     for part in parts {
         match part {
-            Part::Text { text: more, .. } => text.push_str(&more),
+            Part::Text { text: more, .. } => {
+                // Here all calls stand behind the words: those after some are no more of a sentence before them.
+                if std::mem::replace(&mut before, calls.len()) < calls.len() && !text.is_empty() {
+                    text.push_str("\n\n");
+                }
+                text.push_str(&more);
+            }
             Part::Refusal(more) => refusal.push_str(&more),
             Part::ToolCall { id, name, arguments, signature } => {
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
@@ -188,4 +196,24 @@ pub(super) fn content(parts: Vec<Part>, losses: &mut Vec<Loss>) -> Value {
         });
     }
     Value::Array(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::tests_support::target;
+
+    #[test]
+    fn words_before_and_after_a_call_are_no_one_sentence_and_those_in_several_parts_are() {
+        let call = || Part::ToolCall { id: "t".into(), name: "f".into(), arguments: String::new(), signature: None };
+        let text = |text: &str| Part::text(text);
+        let target = target(Protocol::Openai, "qwen3");
+        for (parts, want) in [
+            (vec![text("It "), text("is."), call()], "It is."),
+            (vec![text("Look."), call(), text("It "), text("is."), call()], "Look.\n\nIt is."),
+            (vec![call(), text("Done.")], "Done."),
+        ] {
+            assert_eq!(assistant(parts, &target, &mut Vec::new())["content"], want);
+        }
+    }
 }
