@@ -15,7 +15,7 @@ use super::{
     },
     echo,
     models::is_googles,
-    reply_out::google,
+    reply_out::proven,
 };
 
 /// Writes a turn.
@@ -105,13 +105,9 @@ fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> V
             Part::Refusal(more) => refusal.push_str(&more),
             Part::ToolCall { id, name, arguments, signature } => {
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
-                let mut call =
-                    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
+                let call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
                 let googles = signature.filter(|signature| signature.origin == Protocol::Gemini);
-                if let Some(signature) = googles.filter(|_| is_googles(target.model)) {
-                    call["extra_content"] = google(&signature);
-                }
-                calls.push(call);
+                calls.push(proven(call, googles.filter(|_| is_googles(target.model)).as_ref()));
             }
             Part::Thinking { text: more, signature } => match echo::kept(signature.as_ref(), target.model) {
                 Some((member, told)) => {
