@@ -48,7 +48,7 @@ fn question(backend: &Backend, model: &str, extra: &Value, reasons: bool) -> Res
         max_tokens: backend.max_tokens,
         refuse_unsupported: false,
         ask_usage: backend.asks_usage(),
-        mistral: backend.is_mistrals(),
+        host: backend.host(),
     };
     let translated = translate::request(Dialect::Chat, body.to_string().as_bytes(), &target);
     let unsaid = || Failed::new(Class::ProviderInvalid, "the question cannot be put in its protocol");

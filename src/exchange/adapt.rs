@@ -66,7 +66,7 @@ pub(super) fn translated(request: &Request, target: &Target, change: Change<'_>)
         max_tokens: backend.max_tokens,
         refuse_unsupported: backend.refuse_unsupported,
         ask_usage: backend.asks_usage(),
-        mistral: backend.is_mistrals(),
+        host: backend.host(),
     };
     let made = match request.surface {
         Surface::CountTokens => count::request(body, &into, backend.is_vertex()),

@@ -2,11 +2,12 @@
 //! written for another protocol, or cut short.
 
 use super::{Backend, Style};
-use crate::wire::Protocol;
+use crate::wire::{Host, Protocol};
 
 const OPENAI: &str = "api.openai.com";
 const ANTHROPIC: &str = "api.anthropic.com";
 const GOOGLE: &str = "generativelanguage.googleapis.com";
+const OPENROUTER: &str = "openrouter.ai";
 
 impl Backend {
     /// Whether members of messages are refused here that the provider does not know, another's `reasoning_content` among them:
@@ -39,9 +40,14 @@ impl Backend {
         self.address.host.ends_with("aiplatform.googleapis.com")
     }
 
-    /// Whether Mistral itself answers here: of a request it refuses every member that it does not know, with 422.
-    pub fn is_mistrals(&self) -> bool {
-        self.protocol == Protocol::Openai && self.address.host.ends_with(".mistral.ai")
+    /// Who answers here in OpenAI's protocol, and is known to take less than others, or more.
+    pub fn host(&self) -> Host {
+        match &*self.address.host {
+            _ if self.protocol != Protocol::Openai => Host::Other,
+            host if host.ends_with(".mistral.ai") => Host::Mistral,
+            host if host == OPENROUTER || host.ends_with(".openrouter.ai") => Host::OpenRouter,
+            _ => Host::Other,
+        }
     }
 
     /// The protocol of the provider whose host this is, where another is set.
@@ -90,6 +96,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::super::{SMALL, parse};
+    use crate::wire::Host;
 
     #[test]
     fn who_refuses_members_that_it_does_not_know_is_told_from_the_host() {
@@ -126,6 +133,20 @@ mod tests {
             let settings = parse("test", &text).expect("good settings");
             let backend = &settings.backends["a"];
             assert_eq!((backend.counts_tokens(), backend.is_vertex()), (counts, vertex), "{url}");
+        }
+    }
+
+    #[test]
+    fn who_takes_more_or_less_than_others_is_told_from_the_host() {
+        for (url, host) in [
+            ("https://api.mistral.ai/v1", Host::Mistral),
+            ("https://openrouter.ai/api/v1", Host::OpenRouter),
+            ("https://eu.openrouter.ai/api/v1", Host::OpenRouter),
+            ("https://notopenrouter.ai/api/v1", Host::Other),
+            ("http://vllm:8000/v1", Host::Other),
+        ] {
+            let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
+            assert_eq!(settings.backends["a"].host(), host, "{url}");
         }
     }
 }

@@ -61,6 +61,7 @@ impl ChatRequest {
         }
         for (name, told, weight) in [
             ("cache_control", self.cache.is_none(), Weight::Note),
+            ("tools[].cache_control", self.tools.iter().all(|tool| tool.cache.is_none()), Weight::Note),
             ("image_config", self.image_config.is_empty(), Weight::Hint),
             ("modalities", self.modalities.is_empty(), Weight::Answer),
         ] {

@@ -53,6 +53,8 @@ pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
 mod openai;
+#[cfg(test)]
+mod openrouter_tests;
 mod own_thinking;
 pub mod partial;
 pub mod peek;
@@ -122,6 +124,18 @@ impl Protocol {
             Self::Gemini => "gemini",
         }
     }
+}
+
+/// Whose API answers behind OpenAI's protocol, as far as that is known: some take less than others, some more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Host {
+    /// Nobody who is known.
+    #[default]
+    Other,
+    /// Mistral, whatever the model is called: it refuses every member that it does not know, and takes ids of its own form only.
+    Mistral,
+    /// `OpenRouter`, which takes what many makers' models do, and puts it into each one's words.
+    OpenRouter,
 }
 
 /// Tokens as the provider counted them.

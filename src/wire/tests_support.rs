@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Protocol,
+    Host, Protocol,
     translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, Translated, request},
 };
 
@@ -17,7 +17,7 @@ pub(super) fn context() -> ReplyContext {
 
 /// Where a request goes, hints left out where they have no place there.
 pub(super) fn target(protocol: Protocol, model: &str) -> Target<'_> {
-    Target { protocol, model, max_tokens: 4096, refuse_unsupported: false, ask_usage: false, mistral: false }
+    Target { protocol, model, max_tokens: 4096, refuse_unsupported: false, ask_usage: false, host: Host::Other }
 }
 
 /// A request in another protocol, hints left out where they have no place in it.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Fault, Malformed, Observed, Protocol, Usage, anthropic,
+    Fault, Host, Malformed, Observed, Protocol, Usage, anthropic,
     chat::{Part, ToolChoice, Weight},
     course::Moves,
     events::{ChatEvent, Finish, StreamReader, StreamWriter, unplaced},
@@ -46,9 +46,8 @@ pub struct Target<'a> {
     pub refuse_unsupported: bool,
     /// Whether a stream is asked for its token counts, where that is a matter of asking.
     pub ask_usage: bool,
-    /// Whether Mistral's own API is there, whatever the model is called: it refuses every member that it does not know, and takes
-    /// ids of its own form only.
-    pub mistral: bool,
+    /// Who answers there.
+    pub host: Host,
 }
 
 /// A request in the provider's words.

@@ -6,8 +6,8 @@ use super::super::{
     Protocol,
     chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, leave_out_hosted},
     json::{
-        invalid, note, object, owned, parts, take, take_count, take_flag, take_list, take_number, take_text,
-        take_texts, text, unknown, unread,
+        MARK, invalid, mark, note, object, owned, parts, take, take_count, take_flag, take_list, take_number,
+        take_text, take_texts, text, unknown, unread,
     },
     openai::request_in::{name, schema, thinking_budget},
     translate::Refused,
@@ -50,6 +50,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.stop = take_texts(&mut map, "stop_sequences")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
     request.service_tier = take_text(&mut map, "service_tier")?;
+    request.cache = map.remove(MARK).filter(Value::is_object);
     if let Some(metadata) = take(&mut map, "metadata") {
         request.user = owned(&metadata, "user_id");
         unread(&metadata, &["user_id"], "metadata", Weight::Note, &mut request.losses);
@@ -75,7 +76,6 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
             let weight = match key.as_str() {
                 // A compaction is asked for in place of an answer.
                 "compaction" | "mcp_servers" => Weight::Answer,
-                "cache_control" => Weight::Note,
                 _ => Weight::Hint,
             };
             note(&mut request.losses, key.as_str(), weight);
@@ -96,8 +96,9 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
             let mut parts = Vec::with_capacity(list.len());
             for block in &list {
                 if matches!(text(block, "type"), "" | "text") {
-                    unread(block, &["type", "text"], "system[]", Weight::Hint, &mut request.losses);
+                    unread(block, &["type", "text", MARK], "system[]", Weight::Hint, &mut request.losses);
                     parts.push(Part::text(text(block, "text")));
+                    parts.extend(mark(block).map(Part::CacheMark));
                 } else {
                     parts.extend(part(block, "system[]", Role::System, &mut request.losses)?);
                 }
@@ -127,7 +128,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
             ("" | "custom", Some(schema)) => {
                 unread(
                     &tool,
-                    &["type", "name", "description", "input_schema", "strict"],
+                    &["type", "name", "description", "input_schema", "strict", MARK],
                     "tools[]",
                     Weight::Note,
                     &mut request.losses,
@@ -137,7 +138,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                     description: owned(&tool, "description"),
                     parameters: Some(schema.clone()),
                     strict: tool.get("strict").and_then(Value::as_bool),
-                    cache: None,
+                    cache: mark(&tool),
                 });
             }
             ("" | "custom", None) => {
@@ -195,13 +196,17 @@ fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, 
 
 fn content(of: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
     parts(of, "content", param, |block, parts| {
-        parts.extend(part(block, param, role, losses)?);
+        let found = part(block, param, role, losses)?;
+        // A thought bears none.
+        let marked = found.as_ref().is_some_and(|part| !matches!(part, Part::Thinking { .. } | Part::Redacted(_)));
+        parts.extend(found);
+        parts.extend(mark(block).filter(|_| marked).map(Part::CacheMark));
         Ok(())
     })
 }
 
 fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
-    const READ: [&str; 16] = [
+    const READ: [&str; 17] = [
         "type",
         "text",
         "source",
@@ -218,6 +223,7 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
         "thinking",
         "signature",
         "data",
+        MARK,
     ];
     unread(block, &READ, "messages[].content[]", role.unknown(), losses);
     let signature =

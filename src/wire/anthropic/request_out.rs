@@ -8,7 +8,7 @@ use super::{
         chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, ToolChoice, Weight, one_answer},
         end_user,
         ids::Taken,
-        json::{note, within},
+        json::{MARK, note, within},
         translate::Target,
         turns::{Later, Takes, Turns, arrange},
     },
@@ -31,7 +31,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("max_tokens".into(), max_tokens.into());
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
     // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
-    let takes = Takes { prefill: generation.prefill(), later: Later::Marked, ids: Taken::Plain };
+    let takes = Takes { prefill: generation.prefill(), later: Later::Marked, marks: true, ids: Taken::Plain };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, max_tokens, &arranged.turns, &mut out);
@@ -53,7 +53,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         binding::loosen(&messages, &mut out);
     }
     out.insert("messages".into(), Value::Array(messages));
-    out.extend(request.cache.take().map(|mark| (marks::MARK.to_owned(), mark)));
+    out.extend(request.cache.take().map(|mark| (MARK.to_owned(), mark)));
     marks::limit(&mut out, &mut request.losses);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {

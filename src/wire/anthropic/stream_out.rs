@@ -35,7 +35,8 @@ pub(crate) struct Writer {
 #[derive(Debug, PartialEq)]
 enum Open {
     Nothing,
-    Text(u32),
+    /// A block of words, which are either a refusal or not.
+    Text(u32, bool),
     Thinking(u32),
     /// A call's number and its block's: readers give calls one after the other.
     Call(u32, u32),
@@ -74,22 +75,23 @@ impl Writer {
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        if let Open::Text(index) | Open::Thinking(index) | Open::Call(_, index) =
+        if let Open::Text(index, _) | Open::Thinking(index) | Open::Call(_, index) =
             std::mem::replace(&mut self.open, Open::Nothing)
         {
             stop(index, out);
         }
     }
 
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        let index = if let Open::Text(index) = self.open {
-            index
-        } else {
-            self.close(out);
-            self.cited.clear();
-            let index = self.block(json!({"type": "text", "text": ""}), out);
-            self.open = Open::Text(index);
-            index
+    fn text(&mut self, text: &str, refusal: bool, out: &mut Vec<u8>) {
+        let index = match self.open {
+            Open::Text(index, kind) if kind == refusal => index,
+            _ => {
+                self.close(out);
+                self.cited.clear();
+                let index = self.block(json!({"type": "text", "text": ""}), out);
+                self.open = Open::Text(index, refusal);
+                index
+            }
         };
         delta(index, "text_delta", "text", text, out);
     }
@@ -141,7 +143,8 @@ impl StreamWriter for Writer {
         }
         self.begin(None, None, None, out);
         match event {
-            ChatEvent::Text(text) | ChatEvent::Refusal(text) => self.text(text, out),
+            ChatEvent::Text(text) => self.text(text, false, out),
+            ChatEvent::Refusal(text) => self.text(text, true, out),
             ChatEvent::Thinking(text) => {
                 let index = self.thinking(out);
                 delta(index, "thinking_delta", "thinking", text, out);

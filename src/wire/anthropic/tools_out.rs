@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         chat::{ChatRequest, Message, Part, Tool, ToolChoice, Weight},
-        json::note,
+        json::{MARK, note},
         schema::{Fitted, fitted},
     },
     models::Generation,
@@ -63,7 +63,7 @@ pub(super) fn tools(
     out: &mut Map<String, Value>,
 ) {
     let mut tools: Vec<Value> = Vec::with_capacity(request.tools.len());
-    for tool in &request.tools {
+    for tool in &mut request.tools {
         let mut written = write(tool);
         if tool.strict == Some(true) && !strictly(tool, &mut written, enforced) {
             note(&mut request.losses, "tools[].strict", Weight::Hint);
@@ -139,7 +139,7 @@ fn rooted(schema: &Value) -> Cow<'_, Value> {
     Cow::Owned(Value::Object(joined))
 }
 
-fn write(tool: &Tool) -> Value {
+fn write(tool: &mut Tool) -> Value {
     let mut out = Map::new();
     out.insert("name".into(), tool.name.as_str().into());
     if let Some(description) = &tool.description {
@@ -150,6 +150,6 @@ fn write(tool: &Tool) -> Value {
         map.insert("type".into(), "object".into());
     }
     out.insert("input_schema".into(), schema);
-    out.extend(tool.cache.clone().map(|mark| ("cache_control".to_owned(), mark)));
+    out.extend(tool.cache.take().map(|mark| (MARK.to_owned(), mark)));
     Value::Object(out)
 }

@@ -28,7 +28,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut out = Map::new();
     let model = Model::of(target.model);
     // What comes later would change the front of the prompt, and with it all that a cache has.
-    let takes = Takes { prefill: false, later: Later::Marked, ids: Taken::Any };
+    let takes = Takes { prefill: false, later: Later::Marked, marks: false, ids: Taken::Any };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
     let formal = (request.tools.is_empty() && request.web.is_none()) || model.is_third();
@@ -57,9 +57,6 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         if set {
             note(&mut request.losses, name, Weight::Hint);
         }
-    }
-    if request.tools.iter().any(|tool| tool.cache.is_some()) {
-        note(&mut request.losses, "tools[].cache_control", Weight::Note);
     }
     if request.tools.iter().any(|tool| tool.strict == Some(true)) {
         note(&mut request.losses, "tools[].strict", Weight::Hint);

@@ -5,6 +5,7 @@ mod echo;
 mod enforced;
 pub(crate) mod fault;
 pub(crate) mod messages_in;
+mod messages_out;
 mod models;
 pub(crate) mod prompt;
 pub(crate) mod reply_in;

@@ -9,8 +9,8 @@ use super::{
         chat::{ChatRequest, Format, Loss, Reasoning, Tool, ToolChoice, Weight},
         free_text,
         json::{
-            invalid, list, note, object, owned, take, take_count, take_flag, take_limit, take_list, take_number,
-            take_text, take_texts, text, unknown, unread,
+            MARK, invalid, list, mark, note, object, owned, take, take_count, take_flag, take_limit, take_list,
+            take_number, take_text, take_texts, text, unknown, unread,
         },
         translate::Refused,
         web::Wish,
@@ -63,7 +63,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     };
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
-    request.cache = map.remove("cache_control").filter(Value::is_object);
+    request.cache = map.remove(MARK).filter(Value::is_object);
     pictures(&mut map, &mut request)?;
     // With no options at all the web is searched all the same.
     if let Some(options) = take(&mut map, "web_search_options") {
@@ -178,8 +178,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         match text(&tool, "type") {
             "function" | "" => {
                 let inner = tool.get("function").unwrap_or(&Value::Null);
-                let mark = tool.get("cache_control").or_else(|| inner.get("cache_control"));
-                let cache = mark.filter(|mark| mark.is_object()).cloned();
+                let cache = mark(&tool).or_else(|| mark(inner));
                 request.tools.push(Tool { cache, ..function(inner, name(inner)?) });
             }
             "custom" => {
