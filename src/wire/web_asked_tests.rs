@@ -30,13 +30,11 @@ fn searching(dialect: Dialect, more: Value, beside: bool) -> Value {
         tool.extend(more);
     }
     let functions = if beside { vec![function(dialect)] } else { Vec::new() };
-    match dialect {
-        Dialect::Chat => asked(dialect, json!({"web_search_options": tool, "tools": functions})),
-        _ => {
-            let tools = [vec![tool], functions].concat();
-            asked(dialect, json!({"tools": tools}))
-        }
+    if dialect == Dialect::Chat {
+        return asked(dialect, json!({"web_search_options": tool, "tools": functions}));
     }
+    let tools = [vec![tool], functions].concat();
+    asked(dialect, json!({"tools": tools}))
 }
 
 const ALL: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Responses];

@@ -162,7 +162,7 @@ pub(super) fn kinds(output: &Value) -> Vec<&str> {
 
 /// What the texts of a response rest on.
 pub(super) fn sources(output: &Value) -> Vec<(String, String)> {
-    let parts = output.as_array().into_iter().flatten().flat_map(|item| item["content"].as_array()).flatten();
+    let parts = output.as_array().into_iter().flatten().filter_map(|item| item["content"].as_array()).flatten();
     let told = |part: &Value| -> Vec<_> {
         let text = part["text"].as_str().expect("text");
         part["annotations"].as_array().into_iter().flatten().map(|annotation| rests(text, annotation)).collect()
@@ -216,7 +216,7 @@ fn message_of(events: &[Value]) -> Value {
                     "text_delta" => {
                         block["text"] = (block["text"].as_str().expect("text").to_owned()
                             + delta["text"].as_str().expect("text"))
-                        .into()
+                        .into();
                     }
                     "citations_delta" => match block["citations"].as_array_mut() {
                         Some(all) => all.push(delta["citation"].clone()),

@@ -97,7 +97,8 @@ async fn stage(protocol: &str, model: &str, unsupported: &str) -> (Upstream, Pro
 /// A turn that wishes a search, behind those before it.
 fn turn(path: &str, stream: bool, before: &[Value]) -> Value {
     let user = json!({"role": "user", "content": "When?"});
-    let turns = [&[user.clone()], before, &[user][..before.len().min(1)]].concat();
+    let user = [user];
+    let turns = [&user[..], before, &user[..before.len().min(1)]].concat();
     match path {
         CHAT => json!({"model": "m", "stream": stream, "web_search_options": {}, "messages": turns}),
         MESSAGES => json!({"model": "m", "stream": stream, "max_tokens": 99, "messages": turns,
