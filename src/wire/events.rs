@@ -121,6 +121,31 @@ impl ChatReply {
         reply
     }
 
+    /// The events of a stream of it, but for its end and what only chat completions tell.
+    pub(crate) fn events(&self) -> Vec<ChatEvent<'_>> {
+        let [id, model] = [&self.id, &self.model].map(|name| name.as_deref().map(Cow::Borrowed));
+        let mut events = vec![ChatEvent::Start { id, model, created: self.created, usage: None }];
+        let mut index = 0;
+        for part in &self.parts {
+            match part {
+                Part::Text { text, .. } => events.push(ChatEvent::Text(text.into())),
+                Part::Refusal(text) => events.push(ChatEvent::Refusal(text.into())),
+                Part::Thinking { text, signature } => {
+                    events.extend([ChatEvent::Thinking(text.into()), ChatEvent::ThinkingEnd(signature.clone())]);
+                }
+                Part::Redacted(data) => events.push(ChatEvent::Redacted(data.into())),
+                Part::ToolCall { id, name, arguments, signature } => {
+                    let (id, name, signature) = (Some(id.into()), name.into(), signature.clone());
+                    events.push(ChatEvent::ToolCall { index, id, name, signature });
+                    events.push(ChatEvent::Arguments { index, text: arguments.into() });
+                    index += 1;
+                }
+                _ => {}
+            }
+        }
+        events
+    }
+
     fn add(&mut self, event: ChatEvent<'_>) {
         let parts = &mut self.parts;
         match event {

@@ -12,7 +12,7 @@ use super::{
         json::push,
         translate::ReplyContext,
     },
-    reply_out::{google, image, placed, redacted_block, thinking_block, usage, word},
+    reply_out::{call, image, placed, proven, redacted_block, thinking_block, usage, word},
 };
 
 /// Writes chunks.
@@ -151,14 +151,6 @@ impl StreamWriter for Writer {
             // There is room for one.
             ChatEvent::ToolCall { index: 1.., .. } | ChatEvent::Arguments { index: 1.., .. }
                 if self.ctx.asked.by_functions() => {}
-            ChatEvent::ToolCall { name, signature, .. } if self.ctx.asked.by_functions() => {
-                self.said.1 += 1;
-                let mut call = json!({"name": name, "arguments": ""});
-                if let Some(signature) = signature {
-                    call["extra_content"] = google(signature);
-                }
-                self.delta(&json!({"function_call": call}), None, out);
-            }
             ChatEvent::Arguments { text, .. } if self.ctx.asked.by_functions() => {
                 self.one(b"{\"function_call\":{\"arguments\":", text, b"}}", out);
             }
@@ -166,16 +158,15 @@ impl StreamWriter for Writer {
                 self.said.1 += 1;
                 self.end_input(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *index);
-                let mut call = if self.ctx.asked.is_free_text(name) {
-                    self.input = Some((*index, Input::default()));
-                    json!({"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": ""}})
-                } else {
-                    let function = json!({"name": name, "arguments": ""});
-                    json!({"index": index, "id": id, "type": "function", "function": function})
-                };
-                if let Some(signature) = signature {
-                    call["extra_content"] = google(signature);
+                let mut call = call(&self.ctx.asked, &id, name, "", signature.as_ref());
+                if self.ctx.asked.by_functions() {
+                    self.delta(&json!({"function_call": call}), None, out);
+                    return;
                 }
+                if self.ctx.asked.is_free_text(name) {
+                    self.input = Some((*index, Input::default()));
+                }
+                call["index"] = (*index).into();
                 self.delta(&json!({"tool_calls": [call]}), None, out);
             }
             ChatEvent::Arguments { index, text } => {
@@ -195,7 +186,7 @@ impl StreamWriter for Writer {
         self.begin(None, None, None, out);
         self.end_input(out);
         if let Some(signature) = self.signature.take() {
-            self.delta(&json!({"extra_content": google(&signature)}), None, out);
+            self.delta(&proven(json!({}), Some(&signature)), None, out);
         }
         self.delta(&json!({}), Some(reason), out);
         if self.include_usage {

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Usage,
-        chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
         ids, sse,
@@ -177,7 +176,6 @@ impl Writer {
     }
 
     fn text(&mut self, more: &str, refusal: bool, out: &mut Vec<u8>) {
-        // An empty text is no part, as in a whole answer.
         if more.is_empty() {
             return;
         }
@@ -225,9 +223,20 @@ impl Writer {
         self.send("response.reasoning_summary_text.delta", place, out);
     }
 
-    fn sign(&mut self, signature: &Signature, out: &mut Vec<u8>) {
+    fn prove(&mut self, proof: &str, out: &mut Vec<u8>) {
         self.begin_reasoning(out);
-        self.close(Some(&signature.tagged()), out);
+        self.close(Some(proof), out);
+    }
+
+    /// The response at its end.
+    pub(super) fn end(&mut self, reason: Finish, usage: Option<Usage>, out: &mut Vec<u8>) -> Value {
+        self.begin(None, None, None, out);
+        // What was cut is the last. Reasoning has no status here.
+        self.status = reply_out::status(reason);
+        self.close(None, out);
+        let mut response = self.response(self.status);
+        reply_out::finish(&mut response, reason, usage);
+        response
     }
 }
 
@@ -243,15 +252,14 @@ impl StreamWriter for Writer {
             ChatEvent::Refusal(text) => self.text(text, true, out),
             ChatEvent::Thinking(text) => self.thinking(text, out),
             // Without one the item stays open: the next call may bring it.
-            ChatEvent::ThinkingEnd(Some(signature)) => self.sign(signature, out),
+            ChatEvent::ThinkingEnd(Some(signature)) => self.prove(&signature.tagged(), out),
             ChatEvent::Redacted(data) => {
                 self.close(None, out);
-                self.begin_reasoning(out);
-                self.close(Some(&reply_out::redacted(data)), out);
+                self.prove(&reply_out::redacted(data), out);
             }
             ChatEvent::ToolCall { index, id, name, signature } => {
                 if let Some(signature) = signature {
-                    self.sign(signature, out);
+                    self.prove(&signature.tagged(), out);
                 }
                 self.close(None, out);
                 let at = self.output.len();
@@ -285,12 +293,7 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>) {
-        self.begin(None, None, None, out);
-        // What was cut is the last.
-        self.status = reply_out::status(reason);
-        self.close(None, out);
-        let mut response = self.response(self.status);
-        reply_out::finish(&mut response, reason, usage);
+        let response = self.end(reason, usage, out);
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
     }
