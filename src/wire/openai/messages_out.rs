@@ -31,9 +31,9 @@ fn user(parts: Vec<Part>, losses: &mut Vec<Loss>, out: &mut Vec<Value>) {
     let mut rest = Vec::new();
     for part in parts {
         match part {
-            Part::ToolResult { id, parts, error } => rest.extend(result(id, parts, error, out)),
+            Part::ToolResult { id, parts, error } => rest.extend(result(&id, parts, error, out)),
             // It stands behind a result, or what that shows.
-            Part::CacheMark(mark) if rest.iter().all(|part| told(part).is_none()) => keep(out, mark),
+            Part::CacheMark(mark) if rest.iter().all(|part| told(part).is_none()) => keep(out, &mark),
             part => rest.push(part),
         }
     }
@@ -43,7 +43,7 @@ fn user(parts: Vec<Part>, losses: &mut Vec<Loss>, out: &mut Vec<Value>) {
 }
 
 /// Writes a tool's result, of which only words fit there: what else it has follows as the user's.
-fn result(id: String, parts: Vec<Part>, error: bool, out: &mut Vec<Value>) -> Vec<Part> {
+fn result(id: &str, parts: Vec<Part>, error: bool, out: &mut Vec<Value>) -> Vec<Part> {
     let (texts, mut media): (Vec<Part>, Vec<Part>) = parts.into_iter().partition(|p| told(p).is_some());
     let marks: Vec<Part> = media.extract_if(.., |p| matches!(p, Part::CacheMark(_))).collect();
     let mut text = join(&texts);
@@ -55,23 +55,23 @@ fn result(id: String, parts: Vec<Part>, error: bool, out: &mut Vec<Value>) -> Ve
     }
     out.push(json!({"role": "tool", "tool_call_id": id, "content": text}));
     if let Some(Part::CacheMark(mark)) = marks.into_iter().next_back() {
-        keep(out, mark);
+        keep(out, &mark);
     }
     media
 }
 
 /// Marks the result that was written last, if that says anything: nothing bears no mark.
-fn keep(out: &mut [Value], mark: Value) {
+fn keep(out: &mut [Value], mark: &Value) {
     if let Some(result) = out.last_mut().filter(|message| message["role"] == "tool")
-        && result["content"].as_str().is_some_and(|text| !text.is_empty())
+        && let Some(text) = result["content"].as_str().filter(|text| !text.is_empty())
     {
-        result["content"] = marked(result["content"].take(), mark);
+        result["content"] = marked(text, mark);
     }
 }
 
 /// A text with a mark for a cache. Of all that a message has, its texts alone bear one (`OpenRouter`'s API reference,
 /// `ChatContentText`).
-fn marked(text: Value, mark: Value) -> Value {
+fn marked(text: &str, mark: &Value) -> Value {
     json!([{"type": "text", "text": text, MARK: mark}])
 }
 
@@ -130,7 +130,7 @@ fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> V
     }
     let content = match mark {
         _ if text.is_empty() => Value::Null,
-        Some(mark) => marked(text.into(), mark),
+        Some(mark) => marked(&text, &mark),
         None => text.into(),
     };
     message.insert("content".into(), content);
