@@ -2,7 +2,7 @@
 #![no_main]
 
 use greenroom::wire::{
-    Protocol, foreign, peek,
+    Host, Protocol, foreign, peek,
     translate::{self, Dialect, ReplyContext, Target},
 };
 
@@ -14,7 +14,8 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let dialect = DIALECTS[usize::from(choice % 3)];
     let protocol = PROTOCOLS[usize::from(choice / 3 % 3)];
     if choice & 128 == 0 {
-        let target = Target { protocol, model: "m", max_tokens: 1024, refuse_unsupported: choice & 64 != 0, ask_usage: false, mistral: choice & 128 != 0 };
+        let host = if choice & 32 != 0 { Host::Mistral } else { Host::OpenRouter };
+        let target = Target { protocol, model: "m", max_tokens: 1024, refuse_unsupported: choice & 64 != 0, ask_usage: false, host };
         if let Ok(request) = translate::request(dialect, body, &target) {
             let written: serde_json::Value = serde_json::from_slice(&request.body).expect("a request in JSON");
             assert!(written.get("backend").is_none(), "the pin went out");

@@ -32,7 +32,7 @@ pub(super) fn question(backend: &Backend, model: &str, extra: &Value, reasons: b
         at_most: None,
         refuse_unsupported: false,
         ask_usage: backend.asks_usage(),
-        mistral: backend.is_mistrals(),
+        host: backend.host(),
     };
     let translated = translate::request(Dialect::Chat, body.to_string().as_bytes(), &target);
     let unsaid = || invalid("the question cannot be put in its protocol");

@@ -14,6 +14,7 @@ use crate::{
     telemetry::log::plain,
     wire::{
         answer_limit::{self, AnswerLimit},
+        count,
         envelope::Change,
         foreign,
         translate::{self, Refused},
@@ -90,9 +91,13 @@ pub(super) fn translated(
         at_most: at_most.or_else(|| Some(target.lane.most_tokens.load(Relaxed)).filter(|most| *most > 0)),
         refuse_unsupported: backend.refuse_unsupported,
         ask_usage: backend.asks_usage(),
-        mistral: backend.is_mistrals(),
+        host: backend.host(),
     };
-    match translate::request(request.surface.dialect(), body, &into) {
+    let made = match request.surface {
+        Surface::CountTokens => count::request(body, &into, backend.is_vertex()),
+        surface => translate::request(surface.dialect(), body, &into),
+    };
+    match made {
         Ok(made) => {
             if !made.dropped.is_empty() {
                 let (count, to) = (made.dropped.len(), target.handle.name());

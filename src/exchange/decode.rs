@@ -1,7 +1,7 @@
 //! Owns making sense of a backend's answer, frame by frame or whole: passed on as it is, or translated.
 
 use crate::wire::{
-    Malformed, Observed,
+    Malformed, Observed, count,
     peek::{self, Pattern},
     translate::{self, Dialect, ReplyContext, StreamTranslator},
 };
@@ -77,7 +77,10 @@ pub(super) fn whole(
     context: impl FnOnce() -> ReplyContext,
 ) -> Result<(Option<Vec<u8>>, Observed<'_>), Malformed> {
     if let Way::Translated(_) = way {
-        let (body, seen) = translate::reply(protocol, surface.dialect(), body, &context())?;
+        let (body, seen) = match surface {
+            Surface::CountTokens => count::reply(protocol, body)?,
+            _ => translate::reply(protocol, surface.dialect(), body, &context())?,
+        };
         return Ok((Some(body), seen));
     }
     let seen = match surface {

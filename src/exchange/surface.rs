@@ -117,6 +117,7 @@ impl Surface {
             (Self::Responses, Protocol::Openai) if backend.native_responses => Way::Native(Endpoint::Responses),
             (Self::Chat | Self::Messages | Self::Responses, _) => Way::Translated(chat),
             (Self::CountTokens, Protocol::Anthropic) => Way::Native(Endpoint::CountTokens),
+            (Self::CountTokens, _) if backend.counts_tokens() => Way::Translated(Endpoint::CountTokens),
             (Self::Embeddings, Protocol::Openai) => Way::Native(Endpoint::Embeddings),
             (Self::Completions, Protocol::Openai) => Way::Native(Endpoint::Completions),
             (Self::CountTokens | Self::Embeddings | Self::Completions, _) => return None,

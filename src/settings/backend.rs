@@ -11,7 +11,7 @@ use super::{
     secret::miswritten,
     section::{Defaults, Problems, Section},
 };
-use crate::wire::Protocol;
+use crate::wire::{Host, Protocol};
 
 /// How a backend wants its URL and key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,7 +151,7 @@ impl Backend {
     /// Whether its streams are asked for token counts: only this protocol has to be asked. Mistral tells them unasked, and
     /// refuses to be asked (BerriAI/litellm#8978, openai/openai-agents-python#442).
     pub fn asks_usage(&self) -> bool {
-        self.ask_usage && self.protocol == Protocol::Openai && !self.is_mistrals()
+        self.ask_usage && self.protocol == Protocol::Openai && self.host() != Host::Mistral
     }
 
     /// Whether its URLs name the model.

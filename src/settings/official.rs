@@ -2,12 +2,13 @@
 //! written for another protocol, or cut short.
 
 use super::{Backend, Style};
-use crate::wire::Protocol;
+use crate::wire::{Host, Protocol};
 
 /// OpenAI's own.
 pub(super) const OPENAI: &str = "api.openai.com";
 const ANTHROPIC: &str = "api.anthropic.com";
 const GOOGLE: &str = "generativelanguage.googleapis.com";
+const OPENROUTER: &str = "openrouter.ai";
 
 impl Backend {
     /// Whether members of messages are refused here that the provider does not know, another's `reasoning_content` among them:
@@ -26,9 +27,28 @@ impl Backend {
             && (self.style == Style::Azure || host == OPENAI || host.ends_with(".openai.azure.com"))
     }
 
-    /// Whether Mistral itself answers here: of a request it refuses every member that it does not know, with 422.
-    pub fn is_mistrals(&self) -> bool {
-        self.protocol == Protocol::Openai && self.address.host.ends_with(".mistral.ai")
+    /// Whether a count of tokens can be had here for another protocol's request: of Google's `countTokens`, and at OpenAI of what
+    /// `POST /responses/input_tokens` counts. What answers elsewhere in OpenAI's protocol need not know that.
+    pub fn counts_tokens(&self) -> bool {
+        match self.protocol {
+            Protocol::Openai => self.style == Style::Openai && &*self.address.host == OPENAI,
+            Protocol::Gemini | Protocol::Anthropic => true,
+        }
+    }
+
+    /// Whether Google's Vertex AI answers here.
+    pub fn is_vertex(&self) -> bool {
+        self.address.host.ends_with("aiplatform.googleapis.com")
+    }
+
+    /// Who answers here in OpenAI's protocol, and is known to take less than others, or more.
+    pub fn host(&self) -> Host {
+        match &*self.address.host {
+            _ if self.protocol != Protocol::Openai => Host::Other,
+            host if host.ends_with(".mistral.ai") => Host::Mistral,
+            host if host == OPENROUTER || host.ends_with(".openrouter.ai") => Host::OpenRouter,
+            _ => Host::Other,
+        }
     }
 
     /// The protocol of the provider whose host this is, where another is set.
@@ -82,6 +102,7 @@ impl Backend {
 #[cfg(test)]
 mod tests {
     use super::super::{SMALL, parse};
+    use crate::wire::Host;
 
     #[test]
     fn of_googles_two_addresses_each_is_told_with_the_way_to_the_other() {
@@ -113,11 +134,47 @@ mod tests {
             assert_eq!(settings.backends["a"].is_strict(), strict, "{url}");
         }
     }
+
     #[test]
     fn openais_own_address_is_known_to_serve_responses() {
         for (url, native) in [("https://api.openai.com/v1", true), ("http://vllm:8000/v1", false)] {
             let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
             assert_eq!(settings.backends["a"].native_responses, native, "{url}");
+        }
+    }
+
+    #[test]
+    fn who_counts_tokens_for_another_protocol_is_told_from_protocol_and_host() {
+        for (protocol, url, counts, vertex) in [
+            ("openai", "https://api.openai.com/v1", true, false),
+            ("openai", "https://api.openai.com.example/v1", false, false),
+            ("openai", "http://vllm:8000/v1", false, false),
+            ("gemini", "https://generativelanguage.googleapis.com/v1beta", true, false),
+            (
+                "gemini",
+                "https://us-central1-aiplatform.googleapis.com/v1/projects/p/locations/l/publishers/google",
+                true,
+                true,
+            ),
+        ] {
+            let text = SMALL.replace("http://127.0.0.1:9/v1", url).replace("\"openai\"", &format!("\"{protocol}\""));
+            let settings = parse("test", &text).expect("good settings");
+            let backend = &settings.backends["a"];
+            assert_eq!((backend.counts_tokens(), backend.is_vertex()), (counts, vertex), "{url}");
+        }
+    }
+
+    #[test]
+    fn who_takes_more_or_less_than_others_is_told_from_the_host() {
+        for (url, host) in [
+            ("https://api.mistral.ai/v1", Host::Mistral),
+            ("https://openrouter.ai/api/v1", Host::OpenRouter),
+            ("https://eu.openrouter.ai/api/v1", Host::OpenRouter),
+            ("https://notopenrouter.ai/api/v1", Host::Other),
+            ("http://vllm:8000/v1", Host::Other),
+        ] {
+            let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
+            assert_eq!(settings.backends["a"].host(), host, "{url}");
         }
     }
 }

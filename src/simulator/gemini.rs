@@ -56,7 +56,10 @@ async fn handle(request: &HttpRequest, call: &str, body: &[u8], provider: &Provi
     provider.admit(request).await?;
     let path = || Fault::Path(format!("{} {}", request.method(), request.path()));
     let (model, method) = call.split_once(':').ok_or_else(path)?;
-    let body = Provider::parse(body)?;
+    let mut body = Provider::parse(body)?;
+    if let Some(all) = body.get_mut("generateContentRequest").filter(|_| method == "countTokens") {
+        body = all.take();
+    }
     let ask = read(&body, provider.model(model)?)?;
     let answer = || answer::answer(&provider.settings.name, &ask);
     match method {

@@ -209,7 +209,11 @@ async fn gemini_streams_calls_and_counts() {
     let reply = post(&at, "/v1beta/models/m:generateContent", &tools).await.json();
     let call = &reply["candidates"][0]["content"]["parts"][0]["functionCall"];
     assert_eq!(call, &json!({"name": "weather", "args": {"city": "example"}}));
-    assert!(reply["usageMetadata"]["promptTokenCount"].is_u64());
+    let count = reply["usageMetadata"]["promptTokenCount"].as_u64();
+    for asked in [tools.clone(), json!({"generateContentRequest": tools})] {
+        let told = post(&at, "/v1beta/models/m:countTokens", &asked).await.json();
+        assert_eq!((told["totalTokens"].as_u64(), count.is_some()), (count, true), "{asked}");
+    }
 }
 
 #[actix_web::test]

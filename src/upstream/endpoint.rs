@@ -22,7 +22,7 @@ pub enum Endpoint {
     Completions,
     /// OpenAI responses.
     Responses,
-    /// Anthropic token counting.
+    /// Token counting, in the backend's own protocol.
     CountTokens,
     /// The list of models.
     Models,
@@ -43,6 +43,8 @@ impl Endpoint {
             (Protocol::Gemini, Self::ChatStream) => {
                 return format!("{base}/models/{}:streamGenerateContent?alt=sse", escaped(model));
             }
+            (Protocol::Gemini, Self::CountTokens) => return format!("{base}/models/{}:countTokens", escaped(model)),
+            (Protocol::Openai, Self::CountTokens) => "responses/input_tokens",
             (_, Self::Embeddings) => "embeddings",
             (_, Self::Completions) => "completions",
             (_, Self::Responses) => "responses",

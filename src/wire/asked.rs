@@ -12,6 +12,7 @@ use super::{
     scan::{self, Cursor},
     tool_names::{self, Names},
     translate::Dialect,
+    web,
 };
 
 /// What of a request shows in its translated answer.
@@ -23,6 +24,8 @@ pub struct Asked {
     names: Arc<Names>,
     /// The client itself searches for tools.
     searches: bool,
+    /// The web may have to be searched: the word for that is somewhere in it.
+    web: bool,
     /// Tools were offered as `functions`, as before there were `tools`: a call is a `function_call`.
     functions: bool,
     /// Where a client of Messages wants the answer to end.
@@ -60,6 +63,7 @@ pub fn asked(dialect: Dialect, body: &[u8]) -> Asked {
         free_text: if custom { free_text::names(&tools, &names) } else { Vec::new() },
         names,
         searches: tools.iter().any(is_clients_search),
+        web: memmem::find(body, web::NAME.as_bytes()).is_some(),
         functions: dialect == Dialect::Chat && has_functions(body),
         stops: if dialect == Dialect::Messages { stops(body) } else { Vec::new() },
         echo: if dialect == Dialect::Responses { repeated(body) } else { Map::new() },
@@ -73,6 +77,10 @@ impl Asked {
 
     pub(super) fn names(&self) -> &Arc<Names> {
         &self.names
+    }
+
+    pub(super) fn searches_the_web(&self) -> bool {
+        self.web
     }
 
     /// Whether a call is a search of the client's own.

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::json::note;
+use super::{
+    json::note,
+    web::{NAME, Search, Wish},
+};
 pub(crate) use super::{signature::Signature, source::Source};
 
 /// A chat request, in whatever words it came.
@@ -10,6 +13,8 @@ pub(crate) use super::{signature::Signature, source::Source};
 pub(crate) struct ChatRequest {
     pub(crate) messages: Vec<Message>,
     pub(crate) tools: Vec<Tool>,
+    /// The web shall be searched, by the provider. A choice names it as Anthropic does.
+    pub(crate) web: Option<Wish>,
     pub(crate) tool_choice: Option<ToolChoice>,
     pub(crate) parallel_tool_calls: Option<bool>,
     /// The client's dialect has room for one call: several are better not made.
@@ -51,7 +56,10 @@ impl ChatRequest {
     /// Takes note of a forced call that nothing can come of.
     pub(crate) fn note_unoffered(&mut self) {
         let weight = match &self.tool_choice {
-            Some(ToolChoice::Required | ToolChoice::Named(_)) if self.tools.is_empty() => Weight::Hint,
+            Some(ToolChoice::Named(name)) if self.web.is_some() && name == NAME => return,
+            Some(ToolChoice::Required | ToolChoice::Named(_)) if self.tools.is_empty() && self.web.is_none() => {
+                Weight::Hint
+            }
             // Of a tool that was left out: the answer was to be made with it.
             Some(ToolChoice::Named(name)) if self.tools.iter().all(|tool| tool.name != *name) => Weight::Answer,
             _ => return,
@@ -61,11 +69,13 @@ impl ChatRequest {
 
     /// Takes note of what its provider has taken nothing of.
     pub(crate) fn note_untold(&mut self) {
+        self.note_unsearched();
         for (name, _) in std::mem::take(&mut self.caching) {
             note(&mut self.losses, name, Weight::Note);
         }
         for (name, told, weight) in [
             ("cache_control", self.cache.is_none(), Weight::Note),
+            ("tools[].cache_control", self.tools.iter().all(|tool| tool.cache.is_none()), Weight::Note),
             ("image_config", self.image_config.is_empty(), Weight::Hint),
             ("modalities", self.modalities.is_empty(), Weight::Answer),
         ] {
@@ -177,6 +187,8 @@ pub(crate) enum Part {
     Redacted(String),
     /// Anthropic's `cache_control`: what stands before it is to be kept in a cache.
     CacheMark(Value),
+    /// A search of the web that the provider made.
+    Search(Search),
 }
 
 impl Part {

@@ -8,6 +8,7 @@ use super::{
     json::{Text, filled},
     tool_names::Names,
     translate::Dialect,
+    web::{Citation, Search},
 };
 
 /// Why generation ended.
@@ -55,6 +56,10 @@ pub(crate) enum ChatEvent<'a> {
         index: u32,
         text: Cow<'a, str>,
     },
+    /// A search of the web, made by the provider.
+    Search(Search),
+    /// A source of text so far.
+    Cite(Citation),
     /// Held back by writers until the end, because some providers repeat it; the last one counts.
     Finish {
         reason: Finish,
@@ -140,6 +145,8 @@ pub(crate) struct ChatReply {
     pub(crate) created: Option<u64>,
     pub(crate) model: Option<String>,
     pub(crate) parts: Vec<Part>,
+    /// Sources of its text.
+    pub(crate) citations: Vec<Citation>,
     pub(crate) finish: Finish,
     pub(crate) stop_sequence: Option<String>,
     pub(crate) usage: Option<Usage>,
@@ -158,6 +165,38 @@ impl ChatReply {
             }
         }
         if finished { Ok(Ok(reply)) } else { Err(Malformed("a reply without a finish reason".into())) }
+    }
+
+    /// The events of a stream of it, but for its end and what only chat completions tell.
+    pub(crate) fn events(&self) -> Vec<ChatEvent<'_>> {
+        let [id, model] = [&self.id, &self.model].map(|name| name.as_deref().map(Cow::Borrowed));
+        let mut events = vec![ChatEvent::Start { id, model, created: self.created, usage: None }];
+        let (mut index, mut letters) = (0, 0);
+        for part in &self.parts {
+            match part {
+                Part::Text { text, .. } => {
+                    let from = letters;
+                    letters += text.chars().count();
+                    events.push(ChatEvent::Text(text.into()));
+                    let cited = self.citations.iter().filter(|one| from <= one.from && one.from < letters);
+                    events.extend(cited.cloned().map(ChatEvent::Cite));
+                }
+                Part::Search(search) => events.push(ChatEvent::Search(search.clone())),
+                Part::Refusal(text) => events.push(ChatEvent::Refusal(text.into())),
+                Part::Thinking { text, signature } => {
+                    events.extend([ChatEvent::Thinking(text.into()), ChatEvent::ThinkingEnd(signature.clone())]);
+                }
+                Part::Redacted(data) => events.push(ChatEvent::Redacted(data.into())),
+                Part::ToolCall { id, name, arguments, signature } => {
+                    let (id, name, signature) = (Some(id.into()), name.into(), signature.clone());
+                    events.push(ChatEvent::ToolCall { index, id, name, signature });
+                    events.push(ChatEvent::Arguments { index, text: arguments.into() });
+                    index += 1;
+                }
+                _ => {}
+            }
+        }
+        events
     }
 
     fn add(&mut self, event: ChatEvent<'_>) {
@@ -202,6 +241,8 @@ impl ChatReply {
                     arguments.push_str(&text);
                 }
             }
+            ChatEvent::Search(search) => parts.push(Part::Search(search)),
+            ChatEvent::Cite(citation) => self.citations.push(citation),
             ChatEvent::Finish { reason, stop_sequence } => {
                 self.finish = reason;
                 self.stop_sequence = stop_sequence.map(Into::into);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
+    Host, Protocol,
     tests_support::{self, made, target},
     translate::{Dialect, Refused, ReplyContext, Target, asked, reply, request},
 };
@@ -137,7 +137,7 @@ fn ids_are_mistrals_at_its_own_api_whatever_the_model_is_called() {
     let call = json!({"id": "call_0123456789", "type": "function", "function": {"name": "f", "arguments": "{}"}});
     let body = json!({"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_0123456789", "content": "r"}]});
-    let to = Target { mistral: true, ..target(Protocol::Openai, "ag:house:1") };
+    let to = Target { host: Host::Mistral, ..target(Protocol::Openai, "ag:house:1") };
     let out = request(Dialect::Chat, body.to_string().as_bytes(), &to).expect("a request").body;
     let out: Value = serde_json::from_slice(&out).expect("JSON");
     let (called, answered) = (&out["messages"][1]["tool_calls"][0]["id"], &out["messages"][2]["tool_call_id"]);

@@ -16,6 +16,7 @@ use super::{
     scan,
     translate::Dialect,
     turns::DREW,
+    web,
 };
 
 /// Members of assistant messages, their calls and images that a translation adds to a chat completion. Many servers want their reasoning
@@ -112,9 +113,9 @@ fn is_empty(message: &Value) -> bool {
 }
 
 fn messages(map: &mut Map<String, Value>) -> bool {
-    // Both, whatever the first finds.
-    let (renamed, cleared) = (plain_ids(map), own_thinking::keep(map));
-    renamed || cleared
+    // All, whatever the first finds.
+    let (renamed, cleared, searched) = (plain_ids(map), own_thinking::keep(map), web::take_out(map));
+    renamed || cleared || searched
 }
 
 /// Writes the ids of calls, and of their results, in the letters that Anthropic takes.

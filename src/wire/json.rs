@@ -119,6 +119,14 @@ pub(crate) fn list<'a>(value: &'a Value, key: &str) -> &'a [Value] {
     value.get(key).and_then(Value::as_array).map_or(&[], Vec::as_slice)
 }
 
+/// The member by which Anthropic is told what to keep in a cache.
+pub(crate) const MARK: &str = "cache_control";
+
+/// Such a mark on a block, a message or a tool.
+pub(crate) fn mark(of: &Value) -> Option<Value> {
+    of.get(MARK).filter(|mark| mark.is_object()).cloned()
+}
+
 /// Takes a member out, null counting as absent.
 pub(crate) fn take(map: &mut Map<String, Value>, key: &str) -> Option<Value> {
     map.remove(key).filter(|v| !v.is_null())
@@ -225,7 +233,7 @@ pub(crate) fn parts(
 pub(crate) fn unread(value: &Value, known: &[&str], path: &str, weight: Weight, losses: &mut Vec<Loss>) {
     for (key, value) in value.as_object().into_iter().flatten() {
         if !value.is_null() && !known.contains(&key.as_str()) {
-            let weight = if key == "cache_control" { Weight::Note } else { weight };
+            let weight = if key == MARK { Weight::Note } else { weight };
             note(losses, format!("{path}.{key}"), weight);
         }
     }

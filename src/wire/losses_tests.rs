@@ -66,7 +66,7 @@ fn a_way_to_think_that_is_not_known_is_told_of() {
 
 #[test]
 fn a_search_without_options_is_no_wish_that_can_be_left_out_and_a_switch_that_is_off_is_noted() {
-    let made_of = |more: Value| made(Dialect::Chat, CLAUDE, &asked(Dialect::Chat, more));
+    let made_of = |more: Value| made(Dialect::Chat, GPT, &asked(Dialect::Chat, more));
     for options in [json!({}), json!({"search_context_size": "low"})] {
         assert!(is_unsupported(&made_of(json!({"web_search_options": options})), "web_search_options"), "{options}");
     }

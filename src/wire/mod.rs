@@ -11,6 +11,9 @@ mod calls_in;
 #[cfg(test)]
 mod calls_tests;
 mod chat;
+pub mod count;
+#[cfg(test)]
+mod count_tests;
 mod counts;
 pub mod course;
 #[cfg(test)]
@@ -51,6 +54,8 @@ pub mod naming;
 #[cfg(test)]
 mod novelty_tests;
 mod openai;
+#[cfg(test)]
+mod openrouter_tests;
 mod own_thinking;
 pub mod partial;
 pub mod peek;
@@ -84,6 +89,13 @@ pub mod translate;
 #[cfg(test)]
 mod translate_tests;
 mod turns;
+mod web;
+#[cfg(test)]
+mod web_asked_tests;
+#[cfg(test)]
+mod web_found_tests;
+#[cfg(test)]
+mod web_told_tests;
 #[cfg(test)]
 mod whole_tests;
 #[cfg(test)]
@@ -115,6 +127,18 @@ impl Protocol {
             Self::Gemini => "gemini",
         }
     }
+}
+
+/// Whose API answers behind OpenAI's protocol, as far as that is known: some take less than others, some more.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Host {
+    /// Nobody who is known.
+    #[default]
+    Other,
+    /// Mistral, whatever the model is called: it refuses every member that it does not know, and takes ids of its own form only.
+    Mistral,
+    /// `OpenRouter`, which takes what many makers' models do, and puts it into each one's words.
+    OpenRouter,
 }
 
 /// Tokens as the provider counted them.

@@ -50,25 +50,16 @@ fn ended(reason: &str) -> [Value; 2] {
 #[test]
 fn what_claudes_own_tools_do_is_no_part_of_the_answer() {
     let mut frames = vec![
-        start(0, &json!({"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}})),
-        delta(0, &json!({"type": "input_json_delta", "partial_json": "{\"query\":\"x\"}"})),
+        start(0, &json!({"type": "server_tool_use", "id": "s", "name": "code_execution", "input": {}})),
+        delta(0, &json!({"type": "input_json_delta", "partial_json": "{\"code\":\"x\"}"})),
         stop(0),
-        start(
-            1,
-            &json!({"type": "web_search_tool_result", "tool_use_id": "s", "content": [{"type": "web_search_result"}]}),
-        ),
+        start(1, &json!({"type": "code_execution_tool_result", "tool_use_id": "s", "content": {"stdout": "y"}})),
         stop(1),
-        start(
-            2,
-            &json!({"type": "web_search_tool_result", "tool_use_id": "s",
-            "content": {"type": "web_search_tool_result_error", "error_code": "max_uses_exceeded"}}),
-        ),
-        stop(2),
         start(3, &json!({"type": "redacted_thinking", "data": "xyz"})),
         stop(3),
         start(4, &json!({"type": "text", "text": "", "citations": []})),
         delta(4, &json!({"type": "text_delta", "text": "so"})),
-        delta(4, &json!({"type": "citations_delta", "citation": {"type": "web_search_result_location", "url": "u"}})),
+        delta(4, &json!({"type": "citations_delta", "citation": {"type": "char_location", "cited_text": "u"}})),
         delta(4, &json!({"type": "newer_delta", "x": 1})),
         stop(4),
         start(5, &json!({"type": "tool_use", "id": "t", "name": "f", "input": {}})),
@@ -90,7 +81,7 @@ fn every_documented_stop_reason_has_its_finish() {
     for (reason, finish, incomplete) in [
         ("end_turn", "stop", None),
         ("stop_sequence", "stop", None),
-        ("pause_turn", "stop", None),
+        ("pause_turn", "length", Some("max_output_tokens")),
         ("max_tokens", "length", Some("max_output_tokens")),
         ("model_context_window_exceeded", "length", Some("max_output_tokens")),
         ("refusal", "content_filter", Some("content_filter")),

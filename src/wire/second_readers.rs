@@ -95,9 +95,9 @@ pub(super) fn messages(events: &[Value]) -> Outcome {
         }
     }
     got.finish = match got.finish.as_str() {
-        "end_turn" | "stop_sequence" | "pause_turn" => "stop",
+        "end_turn" | "stop_sequence" => "stop",
         "tool_use" => "tool_calls",
-        "max_tokens" => "length",
+        "max_tokens" | "pause_turn" => "length",
         "refusal" => "content_filter",
         other => other,
     }

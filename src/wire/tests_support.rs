@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    Protocol,
+    Host, Protocol,
     translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, Translated, request},
 };
 
@@ -24,7 +24,7 @@ pub(super) fn target(protocol: Protocol, model: &str) -> Target<'_> {
         at_most: None,
         refuse_unsupported: false,
         ask_usage: false,
-        mistral: false,
+        host: Host::Other,
     }
 }
 

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use serde_json::Value;
 
 use super::{
-    Fault, Malformed, Observed, Protocol, Usage, anthropic,
+    Fault, Host, Malformed, Observed, Protocol, Usage, anthropic,
     chat::Weight,
     course::Moves,
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter, endless, prepared},
@@ -48,9 +48,8 @@ pub struct Target<'a> {
     pub refuse_unsupported: bool,
     /// Whether a stream is asked for its token counts, where that is a matter of asking.
     pub ask_usage: bool,
-    /// Whether Mistral's own API is there, whatever the model is called: it refuses every member that it does not know, and takes
-    /// ids of its own form only.
-    pub mistral: bool,
+    /// Who answers there.
+    pub host: Host,
 }
 
 /// A request in the provider's words.
@@ -139,7 +138,7 @@ pub fn reply(
     let events = match from {
         Protocol::Openai => openai::reply_in::read(body, &ctx.model)?,
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
-        Protocol::Gemini => gemini::reply_in::read(body)?,
+        Protocol::Gemini => gemini::reply_in::read(body, ctx.asked.searches_the_web())?,
     };
     let reply = match ChatReply::of(prepared(events, to, ctx.asked.names()))? {
         Ok(reply) => reply,
@@ -195,7 +194,7 @@ impl StreamTranslator {
             reader: match from {
                 Protocol::Openai => Box::new(openai::stream_in::Reader::new(&ctx.model)),
                 Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
-                Protocol::Gemini => Box::new(gemini::stream_in::Reader::default()),
+                Protocol::Gemini => Box::new(gemini::stream_in::Reader::new(ctx.asked.searches_the_web())),
             },
             names: ctx.asked.names().clone(),
             to,
@@ -260,7 +259,9 @@ impl StreamTranslator {
                             seen.content |= !more.is_empty();
                         }
                         // Signatures and block ends are no content, but cannot be replayed either.
-                        ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) => seen.intricate = true,
+                        ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) | ChatEvent::Cite(_) => {
+                            seen.intricate = true;
+                        }
                         _ => {
                             seen.content = true;
                             seen.intricate = true;

@@ -41,6 +41,8 @@ pub(crate) struct Takes {
     pub(crate) prefill: bool,
     /// How instructions that come later are told.
     pub(crate) later: Later,
+    /// Marks for a cache.
+    pub(crate) marks: bool,
     /// What calls go by.
     pub(crate) ids: ids::Taken,
 }
@@ -61,13 +63,12 @@ pub(crate) enum Later {
 }
 
 /// Arranges messages for a provider.
-pub(crate) fn arrange(messages: Vec<Message>, target: Protocol, takes: Takes, losses: &mut Vec<Loss>) -> Turns {
+pub(crate) fn arrange(mut messages: Vec<Message>, target: Protocol, takes: Takes, losses: &mut Vec<Loss>) -> Turns {
     let unproven = |p: &Part| is_thought(p) && is_empty(p, target);
     if messages.iter().flat_map(|m| &m.parts).any(unproven) {
         note(losses, "messages[].thinking", Weight::Note);
     }
-    let marks = |m: &Message| m.parts.iter().any(is_mark);
-    if target != Protocol::Anthropic && messages.iter().any(marks) {
+    if !takes.marks && messages.iter_mut().fold(false, |found, m| unmark(&mut m.parts) | found) {
         note(losses, "messages[].content[].cache_control", Weight::Note);
     }
     if target != Protocol::Openai {
@@ -215,7 +216,7 @@ fn is_empty(part: &Part, target: Protocol) -> bool {
         Part::Text { text, signature } => text.trim().is_empty() && Signature::of(signature.as_ref(), target).is_none(),
         Part::Refusal(text) | Part::File { source: Source::Text(text), name: None } => text.trim().is_empty(),
         Part::Thinking { signature, .. } => Signature::of(signature.as_ref(), target).is_none(),
-        Part::Redacted(_) | Part::CacheMark(_) => target != Protocol::Anthropic,
+        Part::Redacted(_) => target != Protocol::Anthropic,
         _ => false,
     }
 }
@@ -268,6 +269,17 @@ fn note_unsaid<'a>(parts: impl Iterator<Item = &'a Part>, target: Protocol, loss
             _ => {}
         }
     }
+}
+
+/// Takes away marks for a cache; says whether there were any.
+fn unmark(parts: &mut Vec<Part>) -> bool {
+    let all = parts.len();
+    parts.retain(|p| !is_mark(p));
+    let within = parts.iter_mut().fold(false, |found, part| match part {
+        Part::ToolResult { parts, .. } => unmark(parts) | found,
+        _ => found,
+    });
+    parts.len() < all || within
 }
 
 fn is_thought(part: &Part) -> bool {

@@ -66,6 +66,18 @@ fn a_text_and_a_refusal_are_two_parts_of_one_message() {
 }
 
 #[test]
+fn a_text_and_a_refusal_are_two_blocks_of_a_message_whole_and_streamed() {
+    let said = json!({"content": "Well.", "refusal": "I will not."});
+    let answer = |member: &str| json!({"id": "c", "model": "m", "choices": [{"index": 0, (member): said, "finish_reason": "stop"}]});
+    let whole = written(Protocol::Openai, Dialect::Messages, &answer("message"));
+    let events = streamed(Protocol::Openai, Dialect::Messages, context(), &[answer("delta")]);
+    let deltas = events.iter().filter(|event| event["type"] == "content_block_delta");
+    let streamed: Vec<Value> = deltas.map(|event| json!({"type": "text", "text": event["delta"]["text"]})).collect();
+    let starts = events.iter().filter(|event| event["type"] == "content_block_start").count();
+    assert_eq!((&whole["content"], starts), (&json!(streamed), 2), "{events:?}");
+}
+
+#[test]
 fn a_later_count_of_no_prompt_leaves_the_first_to_clients_and_to_the_account() {
     let start = json!({"type": "message_start", "message": {"id": "x",
         "usage": {"input_tokens": 5, "cache_read_input_tokens": 3, "output_tokens": 1}}});

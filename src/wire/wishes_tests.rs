@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
+    Host, Protocol,
     losses_tests::{CLAUDE, GPT, asked, blocks, is_unsupported},
     tests_support::{made, sent, target},
     translate::{Dialect, Refused, Target, request},
@@ -192,9 +192,9 @@ fn a_wish_for_one_call_at_a_time_is_kept_from_models_that_refuse_the_word() {
 
 #[test]
 fn mistral_is_told_of_no_user_and_no_tier_and_the_loss_is_noted() {
-    let to = |mistral| Target { mistral, ..target(Protocol::Openai, "mistral-large-latest") };
-    let made = |dialect, more, mistral| {
-        let made = request(dialect, asked(dialect, more).to_string().as_bytes(), &to(mistral)).expect("a request");
+    let to = |host| Target { host, ..target(Protocol::Openai, "mistral-large-latest") };
+    let made = |dialect, more, host| {
+        let made = request(dialect, asked(dialect, more).to_string().as_bytes(), &to(host)).expect("a request");
         (serde_json::from_slice::<Value>(&made.body).expect("JSON"), made.dropped)
     };
     let user = json!({"metadata": {"user_id": "u"}, "service_tier": "standard_only"});
@@ -203,11 +203,11 @@ fn mistral_is_told_of_no_user_and_no_tier_and_the_loss_is_noted() {
         (Dialect::Messages, user, vec!["user"]),
         (Dialect::Responses, kept, vec!["store", "user", "metadata", "service_tier"]),
     ] {
-        let (out, left) = made(dialect, more.clone(), true);
+        let (out, left) = made(dialect, more.clone(), Host::Mistral);
         assert_eq!(left, dropped);
         let names = ["user", "service_tier", "store", "metadata"];
         assert!(names.iter().all(|name| out.get(name).is_none()), "{out}");
-        let out = made(dialect, more, false).0;
+        let out = made(dialect, more, Host::Other).0;
         assert!(out["user"] == "u" && out.get("service_tier").is_some(), "{out}");
     }
 }

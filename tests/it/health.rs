@@ -12,11 +12,10 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::support::{
-    client::Ask,
     eventually,
     proxy::{HELLO, HELLO_STREAM, Proxy},
     script::{Answer, Gate},
-    settings::{Settings, TOKEN},
+    settings::Settings,
     sse,
     upstream::Upstream,
 };
@@ -242,54 +241,4 @@ async fn streams_lead_up_the_ramp_by_their_beginnings() {
     }
     let report = proxy.until("one", "their ends", |r| r["requests"]["success"] == 5).await;
     assert!(says(&report), "{report}");
-}
-
-/// An Anthropic backend that answers as told, and counts tokens as told; what is asked of it.
-async fn claude(answers: u16, counts: u16) -> (Upstream, Proxy) {
-    let upstream = Upstream::start(move |_, ask| match ask.head.line.contains("count_tokens") {
-        true if counts == 200 => Answer::json(200, r#"{"input_tokens":3}"#),
-        true => Answer::json(counts, "{}"),
-        false if answers == 200 => Answer::json(200, r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#),
-        false => Answer::json(answers, "{}"),
-    })
-    .await;
-    let lines = "protocol = \"anthropic\"\nbackoff_min = \"100ms\"";
-    let settings = Settings::only(upstream.addr, "/v1", "m", lines).set("failover", "max_attempts = 1");
-    let proxy = Proxy::start(&settings).await;
-    (upstream, proxy)
-}
-
-async fn ask(proxy: &Proxy, path: &str) -> u16 {
-    let body = r#"{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"Hello!"}]}"#;
-    proxy.ask(&Ask::post(path, body).bearer(TOKEN)).await.status()
-}
-
-#[tokio::test]
-async fn prompts_that_are_counted_hide_no_failures_and_are_no_probes() {
-    let (upstream, proxy) = claude(500, 200).await;
-    for _ in 0..2 {
-        for (path, status) in
-            [("/v1/messages", 502), ("/v1/messages/count_tokens", 200), ("/v1/messages/count_tokens", 200)]
-        {
-            assert_eq!(ask(&proxy, path).await, status);
-        }
-    }
-    assert_eq!(ask(&proxy, "/v1/messages").await, 502);
-    let report = proxy.until("only", "the time to probe", |r| r["state"] == "half_open").await;
-    assert_eq!((&report["requests"]["success"], &report["latency_ms"]["p50"]), (&4.into(), &Value::Null), "{report}");
-    assert_eq!((ask(&proxy, "/v1/messages/count_tokens").await, upstream.asked()), (200, 8));
-    let report = proxy.until("only", "the count", |r| r["requests"]["success"] == 5).await;
-    assert_eq!(report["state"], "half_open", "{report}");
-}
-
-#[tokio::test]
-async fn a_backend_that_cannot_count_tokens_is_not_shut_for_it() {
-    for status in [404, 429, 500] {
-        let (_upstream, proxy) = claude(200, status).await;
-        for _ in 0..4 {
-            assert_ne!(ask(&proxy, "/v1/messages/count_tokens").await, 200);
-        }
-        assert_eq!(ask(&proxy, "/v1/messages").await, 200);
-        assert_eq!(proxy.report("only").await["state"], "healthy");
-    }
 }

@@ -18,7 +18,7 @@ ASK = [{"role": "user", "content": "x"}]
 FINISH = {
     "end_turn": "stop",
     "stop_sequence": "stop",
-    "pause_turn": "stop",
+    "pause_turn": "length",
     "tool_use": "tool_calls",
     "max_tokens": "length",
     "refusal": "content_filter",

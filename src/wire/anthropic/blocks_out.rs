@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Loss, Part, Signature, Source, Weight},
-    json::{arguments, note, text},
+    json::{MARK, arguments, note, text},
     mime,
     turns::DREW,
     words::words,
@@ -18,7 +18,7 @@ pub(crate) fn blocks(parts: &[Part], request: &mut ChatRequest) -> Vec<Value> {
         match part {
             Part::CacheMark(mark) => {
                 if let Some(block) = out.last_mut().filter(|block| !is_thought(block)) {
-                    block["cache_control"] = mark.clone();
+                    block[MARK] = mark.clone();
                 }
             }
             other => out.extend(block(other, request)),
@@ -83,7 +83,8 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "thinking", "thinking": text, "signature": value})
         }
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
-        Part::CacheMark(_) => return None,
+        // Of a history no searches are read.
+        Part::CacheMark(_) | Part::Search(_) => return None,
     })
 }
 

@@ -65,6 +65,12 @@ pub(super) struct RawBlock<'a> {
     pub(super) name: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) input: Option<&'a RawValue>,
+    #[serde(borrow, default, deserialize_with = "maybe_text")]
+    pub(super) tool_use_id: Option<Text<'a>>,
+    #[serde(default)]
+    pub(super) content: Value,
+    #[serde(default)]
+    pub(super) citations: Value,
 }
 
 #[derive(Deserialize, Default)]
@@ -79,6 +85,8 @@ pub(super) struct Delta<'a> {
     pub(super) signature: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) partial_json: Option<Text<'a>>,
+    #[serde(default)]
+    pub(super) citation: Value,
     #[serde(borrow, default)]
     pub(super) stop_reason: Option<Text<'a>>,
     #[serde(borrow, default)]

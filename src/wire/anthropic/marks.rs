@@ -4,12 +4,11 @@ use serde_json::{Map, Value};
 
 use super::super::{
     chat::{Loss, Weight},
-    json::note,
+    json::{MARK, note},
 };
 
 /// "A maximum of 4 blocks with `cache_control` may be provided."
 const MOST: usize = 4;
-pub(super) const MARK: &str = "cache_control";
 
 /// Takes away the marks beyond the last four, of which the request itself may have one (coder/mux#3112). Those on tools and on
 /// calls go first: what a later mark keeps has them in it.

@@ -10,6 +10,8 @@ pub(crate) mod reply_in;
 pub(crate) mod reply_out;
 pub(crate) mod request_in;
 pub(crate) mod request_out;
+mod search;
+mod sources_in;
 pub(crate) mod stream_in;
 pub(crate) mod stream_out;
 mod tools_out;

@@ -11,6 +11,7 @@ use super::super::{
     json::Arguments,
     translate::ReplyContext,
 };
+use super::search;
 
 /// A message. No tree of values: that would not keep the digits of a call's arguments.
 #[derive(Serialize)]
@@ -35,11 +36,25 @@ enum Block<'a> {
 /// Writes a reply.
 pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<'a> {
     let id = reply.id.as_deref().unwrap_or(&ctx.id);
-    let (mut content, mut calls) = (Vec::new(), 0);
+    let (mut content, mut calls, mut searched, mut searches, mut letters) = (Vec::new(), 0, 0, 0, 0);
     let plain = Block::Plain;
     for part in &reply.parts {
         match part {
-            Part::Text { text, .. } | Part::Refusal(text) => content.push(plain(json!({"type": "text", "text": text}))),
+            Part::Text { text, .. } => {
+                let mut block = json!({"type": "text", "text": text});
+                let from = letters;
+                letters += text.chars().count();
+                let cited = search::citations(&reply.citations, from, letters);
+                if !cited.is_empty() {
+                    block["citations"] = Value::Array(cited);
+                }
+                content.push(plain(block));
+            }
+            Part::Refusal(text) => content.push(plain(json!({"type": "text", "text": text}))),
+            Part::Search(search) => {
+                content.extend(search::blocks(search, id, searched).map(plain));
+                (searched, searches) = (searched + 1, searches + search.count());
+            }
             Part::Thinking { text, signature } => {
                 let signature = signature.as_ref().map(|s| s.spelled(Protocol::Anthropic)).unwrap_or_default();
                 content.push(plain(json!({"type": "thinking", "thinking": text, "signature": signature})));
@@ -54,6 +69,8 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
         }
     }
     let stop = ctx.asked.stopped_at(reply.stop_sequence.as_deref());
+    let mut usage = usage(reply.usage.unwrap_or_default());
+    search::counted(searches, &mut usage);
     Written {
         id: ids::prefixed("msg_", id),
         r#type: "message",
@@ -62,7 +79,7 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
         content,
         stop_reason: word(reply.finish, stop),
         stop_sequence: stop,
-        usage: usage(reply.usage.unwrap_or_default()),
+        usage,
     }
 }
 

@@ -4,16 +4,18 @@ use serde_json::{Map, Value};
 
 use super::super::{
     Protocol,
-    chat::{
-        ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Source, Tool, ToolChoice, Weight,
-        leave_out_hosted,
-    },
+    chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, leave_out_hosted},
     json::{
-        invalid, list, note, object, owned, parts, take, take_count, take_flag, take_list, take_number, take_text,
-        take_texts, text, unknown, unread,
+        MARK, invalid, mark, note, object, owned, parts, take, take_count, take_flag, take_list, take_number,
+        take_text, take_texts, text, unknown, unread,
     },
     openai::request_in::{name, schema, thinking_budget},
     translate::Refused,
+    web,
+};
+use super::{
+    search::is_of_a_search,
+    sources_in::{document, search_result, source},
 };
 
 /// The member by which a provider keeps a conversation, so that its next request brings the new messages only.
@@ -48,6 +50,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.stop = take_texts(&mut map, "stop_sequences")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
     request.service_tier = take_text(&mut map, "service_tier")?;
+    request.cache = map.remove(MARK).filter(Value::is_object);
     if let Some(metadata) = take(&mut map, "metadata") {
         request.user = owned(&metadata, "user_id");
         unread(&metadata, &["user_id"], "metadata", Weight::Note, &mut request.losses);
@@ -73,7 +76,6 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
             let weight = match key.as_str() {
                 // A compaction is asked for in place of an answer.
                 "compaction" | "mcp_servers" => Weight::Answer,
-                "cache_control" => Weight::Note,
                 _ => Weight::Hint,
             };
             note(&mut request.losses, key.as_str(), weight);
@@ -94,8 +96,9 @@ fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(),
             let mut parts = Vec::with_capacity(list.len());
             for block in &list {
                 if matches!(text(block, "type"), "" | "text") {
-                    unread(block, &["type", "text"], "system[]", Weight::Hint, &mut request.losses);
+                    unread(block, &["type", "text", MARK], "system[]", Weight::Hint, &mut request.losses);
                     parts.push(Part::text(text(block, "text")));
+                    parts.extend(mark(block).map(Part::CacheMark));
                 } else {
                     parts.extend(part(block, "system[]", Role::System, &mut request.losses)?);
                 }
@@ -125,7 +128,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
             ("" | "custom", Some(schema)) => {
                 unread(
                     &tool,
-                    &["type", "name", "description", "input_schema", "strict"],
+                    &["type", "name", "description", "input_schema", "strict", MARK],
                     "tools[]",
                     Weight::Note,
                     &mut request.losses,
@@ -135,11 +138,14 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
                     description: owned(&tool, "description"),
                     parameters: Some(schema.clone()),
                     strict: tool.get("strict").and_then(Value::as_bool),
-                    cache: None,
+                    cache: mark(&tool),
                 });
             }
             ("" | "custom", None) => {
                 return Err(invalid(Some("tools"), format!("tool '{}' has no input_schema", name()?)));
+            }
+            (kind, _) if kind.starts_with(web::NAME) && request.web.is_none() => {
+                request.web = web::Wish::read(&tool, format!("tools[{kind}]"), &mut request.losses);
             }
             // The client waits to be told to run it: without it the answer is another one.
             (kind, _) if CLIENT_RUN.iter().any(|own| kind.starts_with(own)) => {
@@ -157,6 +163,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         "tool" => ToolChoice::Named(text(&choice, "name").to_owned()),
         other => return Err(unknown("tool_choice", other, "'tool_choice.type' must be auto, any, tool or none")),
     });
+    request.web.take_if(|_| request.tool_choice == Some(ToolChoice::None));
     if let Some(off) = choice.get("disable_parallel_tool_use").and_then(Value::as_bool) {
         request.parallel_tool_calls = Some(!off);
     }
@@ -181,13 +188,17 @@ fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Result<Message, 
 
 fn content(of: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Vec<Part>, Refused> {
     parts(of, "content", param, |block, parts| {
-        parts.extend(part(block, param, role, losses)?);
+        let found = part(block, param, role, losses)?;
+        // A thought bears none.
+        let marked = found.as_ref().is_some_and(|part| !matches!(part, Part::Thinking { .. } | Part::Redacted(_)));
+        parts.extend(found);
+        parts.extend(mark(block).filter(|_| marked).map(Part::CacheMark));
         Ok(())
     })
 }
 
 fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Option<Part>, Refused> {
-    const READ: [&str; 16] = [
+    const READ: [&str; 17] = [
         "type",
         "text",
         "source",
@@ -204,6 +215,7 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
         "thinking",
         "signature",
         "data",
+        MARK,
     ];
     unread(block, &READ, "messages[].content[]", role.unknown(), losses);
     let signature =
@@ -228,6 +240,10 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
         },
         "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },
         "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
+        other if is_of_a_search(block) => {
+            note(losses, format!("messages[].content[{other}]"), Weight::Note);
+            return Ok(None);
+        }
         // What Anthropic's own tools left in the history tells how an answer came about; all else is what to answer from.
         other => {
             let left = other.ends_with("_tool_use") || other.ends_with("_tool_result");
@@ -236,49 +252,4 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
             return Ok(None);
         }
     }))
-}
-
-/// A search result in words.
-fn search_result(block: &Value) -> String {
-    let said = list(block, "content").iter().map(|t| text(t, "text"));
-    let all: Vec<&str> = [text(block, "title"), text(block, "source")].into_iter().chain(said).collect();
-    all.join("\n")
-}
-
-/// A document's source; with a text goes what it is about.
-fn document(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
-    let context = owned(block, "context").filter(|context| !context.is_empty());
-    Ok(match (source(block, param, losses)?, context) {
-        (Source::Text(text), Some(context)) => Source::Text(format!("{context}\n\n{text}")),
-        (source, Some(_)) => {
-            note(losses, "messages[].content[].context", Weight::Note);
-            source
-        }
-        (source, None) => source,
-    })
-}
-
-fn source(block: &Value, param: &str, losses: &mut Vec<Loss>) -> Result<Source, Refused> {
-    let source = block.get("source").unwrap_or(&Value::Null);
-    Ok(match text(source, "type") {
-        "base64" => Source::data(text(source, "media_type"), text(source, "data")),
-        "url" => Source::from_url(text(source, "url")),
-        "text" => Source::Text(text(source, "data").to_owned()),
-        "file" => Source::Id(text(source, "file_id").to_owned()),
-        "content" => {
-            let texts = list(source, "content");
-            if let Some(all) = source.get("content").and_then(Value::as_str) {
-                return Ok(Source::Text(all.to_owned()));
-            }
-            if texts.iter().any(|t| text(t, "type") != "text") {
-                note(losses, "messages[].content[].source.content", Weight::Answer);
-            }
-            let texts: Vec<&str> = texts.iter().map(|t| text(t, "text")).collect();
-            Source::Text(texts.join("\n"))
-        }
-        other => {
-            let message = format!("'{param}.content': unknown source type '{other}'");
-            return Err(unknown(&format!("{param}.content"), other, message));
-        }
-    })
 }

@@ -8,7 +8,7 @@ use super::{
         chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, ToolChoice, Weight, one_answer},
         end_user,
         ids::Taken,
-        json::{note, within},
+        json::{MARK, note, within},
         translate::Target,
         turns::{Later, Takes, Turns, arrange},
     },
@@ -31,12 +31,12 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out.insert("max_tokens".into(), room.max_tokens.into());
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
     // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
-    let takes = Takes { prefill: generation.prefill(), later: Later::Marked, ids: Taken::Plain };
+    let takes = Takes { prefill: generation.prefill(), later: Later::Marked, marks: true, ids: Taken::Plain };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Anthropic, takes, &mut request.losses);
     choice(request, generation);
     let thinking = thinking(request, generation, &room, &arranged.turns, &mut out);
     let mut enforced = Enforced::by(generation, target.model);
-    tools(request, &arranged.turns, &mut enforced, &mut out);
+    tools(request, target.model, &arranged.turns, &mut enforced, &mut out);
     format(request, &mut enforced, &mut arranged, &mut out);
     let system = blocks(&arranged.system, request);
     if !system.is_empty() {
@@ -53,7 +53,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         binding::loosen(&messages, &mut out);
     }
     out.insert("messages".into(), Value::Array(messages));
-    out.extend(request.cache.take().map(|mark| (marks::MARK.to_owned(), mark)));
+    out.extend(request.cache.take().map(|mark| (MARK.to_owned(), mark)));
     marks::limit(&mut out, &mut request.losses);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {
@@ -139,7 +139,7 @@ fn thinking(
     }
     // Thinking takes no forced call; the call is what the client asked for.
     let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && !request.tools.is_empty() {
+    if forced && !(request.tools.is_empty() && request.web.is_none()) {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         if generation.quiet != Quiet::Anyway {
             room.make(reasoning.budget(), out);

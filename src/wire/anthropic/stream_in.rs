@@ -11,9 +11,10 @@ use super::{
         chat::Signature,
         events::{ChatEvent, Finish, StreamReader},
         json::{Text, filled, malformed, owned},
+        web::{Citation, NAME, Search},
     },
     event::{Delta, Event, Message, RawBlock},
-    fault,
+    fault, search,
 };
 
 /// Reads events.
@@ -24,11 +25,19 @@ pub(crate) struct Reader {
     calls: Calls,
     /// How many of those there were so far.
     begun: u64,
+    /// The letters of all text so far.
+    letters: usize,
+    /// What was searched for, by the call's id.
+    queries: Vec<(String, Option<String>)>,
 }
 
 #[derive(Debug, PartialEq)]
 enum Block {
-    Text,
+    /// The first letter of it, and its sources.
+    Text {
+        from: usize,
+        cited: Vec<Citation>,
+    },
     Thinking {
         signature: String,
     },
@@ -37,7 +46,12 @@ enum Block {
         number: u64,
         input: Option<String>,
     },
-    /// What the provider's own tools do: not part of the answer.
+    /// A call of the provider's own search, and what it says.
+    Search {
+        id: String,
+        input: String,
+    },
+    /// What its other tools do: not part of the answer.
     Other,
 }
 
@@ -130,8 +144,13 @@ impl Reader {
         let state = match block.kind.0.as_ref() {
             "text" => {
                 self.calls.leave(out);
-                out.extend(filled(block.text).map(ChatEvent::Text));
-                Block::Text
+                let from = self.letters;
+                if let Some(text) = filled(block.text) {
+                    self.letters += text.chars().count();
+                    out.push(ChatEvent::Text(text));
+                }
+                let cited = block.citations.as_array().into_iter().flatten().filter_map(search::cited).collect();
+                Block::Text { from, cited }
             }
             "thinking" => {
                 self.calls.leave(out);
@@ -156,6 +175,18 @@ impl Reader {
                 let input = if input == "null" || input == "\"\"" { "{}" } else { input };
                 Block::Call { number, input: Some(input.to_owned()) }
             }
+            "server_tool_use" if block.name.as_ref().is_some_and(|name| name.0 == NAME) => {
+                let input = block.input.map(RawValue::get).filter(|input| *input != "{}").unwrap_or_default();
+                Block::Search { id: block.id.map(|t| t.0.into_owned()).unwrap_or_default(), input: input.to_owned() }
+            }
+            "web_search_tool_result" => {
+                self.calls.leave(out);
+                let id = block.tool_use_id.as_ref().map_or("", |id| &*id.0);
+                let asked = self.queries.iter().find(|(known, _)| known == id);
+                let queries = asked.and_then(|(_, query)| query.clone()).into_iter().collect();
+                out.push(ChatEvent::Search(Search { queries, found: search::found(&block.content) }));
+                Block::Other
+            }
             _ => Block::Other,
         };
         self.open.push((index, state));
@@ -167,9 +198,15 @@ impl Reader {
             return Err(Malformed(format!("a delta for block {index}, which is not open")));
         };
         match (block, delta.kind.map(|t| t.0).unwrap_or_default().as_ref()) {
-            (Block::Text, "text_delta") => {
+            (Block::Text { .. }, "text_delta") => {
                 self.calls.leave(out);
-                out.push(ChatEvent::Text(delta.text.map(|t| t.0).unwrap_or_default()));
+                let text = delta.text.map(|t| t.0).unwrap_or_default();
+                self.letters += text.chars().count();
+                out.push(ChatEvent::Text(text));
+            }
+            (Block::Text { cited, .. }, "citations_delta") => cited.extend(search::cited(&delta.citation)),
+            (Block::Search { input, .. }, "input_json_delta") => {
+                input.push_str(&delta.partial_json.map(|t| t.0).unwrap_or_default());
             }
             (Block::Thinking { .. }, "thinking_delta") => {
                 self.calls.leave(out);
@@ -185,7 +222,7 @@ impl Reader {
                     self.calls.take(Piece { number: Some(*number), arguments, ..Piece::default() }, out)?;
                 }
             }
-            // Citations, the workings of the provider's own tools, and deltas newer than this reader.
+            // The workings of the provider's other tools, and deltas newer than this reader.
             _ => {}
         }
         Ok(())
@@ -193,6 +230,11 @@ impl Reader {
 
     fn close(&mut self, block: Block, out: &mut Vec<ChatEvent<'_>>) -> Result<(), Malformed> {
         match block {
+            Block::Text { from, cited } => {
+                let to = self.letters;
+                out.extend(cited.into_iter().map(|one| ChatEvent::Cite(Citation { from, to, ..one })));
+            }
+            Block::Search { id, input } => self.queries.push((id, search::query(&input))),
             Block::Thinking { signature } => {
                 let signature = (!signature.is_empty()).then(|| Signature::new(Protocol::Anthropic, signature));
                 out.push(ChatEvent::ThinkingEnd(signature));
@@ -210,7 +252,8 @@ impl Reader {
 /// Reads a stop reason. Unknown ones are ends of turn.
 fn finish(reason: &str) -> Finish {
     match reason {
-        "max_tokens" | "model_context_window_exceeded" => Finish::Length,
+        // The last is a turn that goes on only if it is sent back.
+        "max_tokens" | "model_context_window_exceeded" | "pause_turn" => Finish::Length,
         "tool_use" => Finish::ToolCalls,
         "refusal" => Finish::ContentFilter,
         _ => Finish::Stop,

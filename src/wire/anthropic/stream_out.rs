@@ -11,8 +11,10 @@ use super::{
         json::push,
         sse,
         translate::ReplyContext,
+        web::{Citation, Search},
     },
     reply_out::{usage, word},
+    search,
 };
 
 /// Writes events.
@@ -22,12 +24,18 @@ pub(crate) struct Writer {
     /// Number of the next block.
     next: u32,
     open: Open,
+    /// The pages that the text under way has named.
+    cited: Vec<String>,
+    /// Searches so far, and the blocks of them.
+    searches: usize,
+    searched: usize,
 }
 
 #[derive(Debug, PartialEq)]
 enum Open {
     Nothing,
-    Text(u32),
+    /// A block of words, which are either a refusal or not.
+    Text(u32, bool),
     Thinking(u32),
     /// A call's number and its block's: readers give calls one after the other.
     Call(u32, u32),
@@ -35,7 +43,7 @@ enum Open {
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, next: 0, open: Open::Nothing }
+        Self { ctx, next: 0, open: Open::Nothing, cited: Vec::new(), searches: 0, searched: 0 }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
@@ -64,21 +72,23 @@ impl Writer {
     }
 
     fn close(&mut self, out: &mut Vec<u8>) {
-        if let Open::Text(index) | Open::Thinking(index) | Open::Call(_, index) =
+        if let Open::Text(index, _) | Open::Thinking(index) | Open::Call(_, index) =
             std::mem::replace(&mut self.open, Open::Nothing)
         {
             stop(index, out);
         }
     }
 
-    fn text(&mut self, text: &str, out: &mut Vec<u8>) {
-        let index = if let Open::Text(index) = self.open {
-            index
-        } else {
-            self.close(out);
-            let index = self.block(json!({"type": "text", "text": ""}), out);
-            self.open = Open::Text(index);
-            index
+    fn text(&mut self, text: &str, refusal: bool, out: &mut Vec<u8>) {
+        let index = match self.open {
+            Open::Text(index, kind) if kind == refusal => index,
+            _ => {
+                self.close(out);
+                self.cited.clear();
+                let index = self.block(json!({"type": "text", "text": ""}), out);
+                self.open = Open::Text(index, refusal);
+                index
+            }
         };
         delta(index, "text_delta", "text", text, out);
     }
@@ -93,6 +103,28 @@ impl Writer {
         index
     }
 
+    /// Names a source of the text under way, once. Of a text that has ended nothing more can be said.
+    fn cite(&mut self, citation: &Citation, out: &mut Vec<u8>) {
+        let Open::Text(index, ..) = self.open else { return };
+        if !self.cited.contains(&citation.page.url) {
+            self.cited.push(citation.page.url.clone());
+            let delta = json!({"type": "citations_delta", "citation": search::citation(citation)});
+            send("content_block_delta", &[("index", index.into()), ("delta", delta)], out);
+        }
+    }
+
+    fn search(&mut self, search: &Search, out: &mut Vec<u8>) {
+        self.close(out);
+        let [mut call, result] = search::blocks(search, &self.ctx.id, self.searched);
+        (self.searched, self.searches) = (self.searched + 1, self.searches + search.count());
+        let input = std::mem::replace(&mut call["input"], json!({}));
+        let index = self.block(call, out);
+        delta(index, "input_json_delta", "partial_json", &input.to_string(), out);
+        stop(index, out);
+        let index = self.block(result, out);
+        stop(index, out);
+    }
+
     fn sign(&mut self, signature: &Signature, out: &mut Vec<u8>) {
         let index = self.thinking(out);
         delta(index, "signature_delta", "signature", &signature.spelled(Protocol::Anthropic), out);
@@ -104,7 +136,8 @@ impl StreamWriter for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
         match event {
             ChatEvent::Start { id, model, usage, .. } => self.begin(id.as_deref(), model.as_deref(), *usage, out),
-            ChatEvent::Text(text) | ChatEvent::Refusal(text) => self.text(text, out),
+            ChatEvent::Text(text) => self.text(text, false, out),
+            ChatEvent::Refusal(text) => self.text(text, true, out),
             ChatEvent::Thinking(text) => {
                 let index = self.thinking(out);
                 delta(index, "thinking_delta", "thinking", text, out);
@@ -116,6 +149,8 @@ impl StreamWriter for Writer {
                 let index = self.block(json!({"type": "redacted_thinking", "data": data}), out);
                 stop(index, out);
             }
+            ChatEvent::Cite(citation) => self.cite(citation, out),
+            ChatEvent::Search(search) => self.search(search, out),
             ChatEvent::ToolCall { index: call, id, name, .. } => {
                 self.close(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *call);
@@ -137,7 +172,9 @@ impl StreamWriter for Writer {
         self.close(out);
         let stop = self.ctx.asked.stopped_at(stop_sequence);
         let delta = json!({"stop_reason": word(reason, stop), "stop_sequence": stop});
-        send("message_delta", &[("delta", delta), ("usage", usage(count.unwrap_or_default()))], out);
+        let mut usage = usage(count.unwrap_or_default());
+        search::counted(self.searches, &mut usage);
+        send("message_delta", &[("delta", delta), ("usage", usage)], out);
         send("message_stop", &[], out);
     }
 }

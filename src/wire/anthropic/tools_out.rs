@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         chat::{ChatRequest, Message, Part, Tool, ToolChoice, Weight},
-        json::note,
+        json::{MARK, note},
         schema::{Fitted, fitted},
     },
     models::Generation,
+    search,
 };
 
 /// What may stand beside a reference and adds nothing to it: at the root of arguments it is an object in any case.
@@ -56,18 +57,20 @@ impl Enforced {
 /// depend on how the next answer is to look.
 pub(super) fn tools(
     request: &mut ChatRequest,
+    model: &str,
     turns: &[Message],
     enforced: &mut Enforced,
     out: &mut Map<String, Value>,
 ) {
     let mut tools: Vec<Value> = Vec::with_capacity(request.tools.len());
-    for tool in &request.tools {
+    for tool in &mut request.tools {
         let mut written = write(tool);
         if tool.strict == Some(true) && !strictly(tool, &mut written, enforced) {
             note(&mut request.losses, "tools[].strict", Weight::Hint);
         }
         tools.push(written);
     }
+    let search = search::offer(request, model);
     let mut choice = request.tool_choice.clone();
     if tools.is_empty() {
         // Calls in the history need their tools declared, though none may be called now.
@@ -77,12 +80,15 @@ pub(super) fn tools(
         });
         let mut seen = HashSet::new();
         let names: Vec<&str> = called.filter(|name| seen.insert(*name)).collect();
-        if names.is_empty() {
+        if names.is_empty() && search.is_none() {
             return;
         }
         tools = names.iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect();
-        choice = Some(ToolChoice::None);
+        if search.is_none() {
+            choice = Some(ToolChoice::None);
+        }
     }
+    tools.extend(search);
     out.insert("tools".into(), Value::Array(tools));
     let single = request.one_call || request.parallel_tool_calls == Some(false);
     let mut written = match &choice {
@@ -133,7 +139,7 @@ fn rooted(schema: &Value) -> Cow<'_, Value> {
     Cow::Owned(Value::Object(joined))
 }
 
-fn write(tool: &Tool) -> Value {
+fn write(tool: &mut Tool) -> Value {
     let mut out = Map::new();
     out.insert("name".into(), tool.name.as_str().into());
     if let Some(description) = &tool.description {
@@ -144,6 +150,6 @@ fn write(tool: &Tool) -> Value {
         map.insert("type".into(), "object".into());
     }
     out.insert("input_schema".into(), schema);
-    out.extend(tool.cache.clone().map(|mark| ("cache_control".to_owned(), mark)));
+    out.extend(tool.cache.take().map(|mark| (MARK.to_owned(), mark)));
     Value::Object(out)
 }

@@ -43,6 +43,8 @@ pub(super) struct Candidate<'a> {
     pub(super) finish_reason: Option<Text<'a>>,
     #[serde(borrow, default)]
     pub(super) finish_message: Option<Text<'a>>,
+    #[serde(borrow, default)]
+    pub(super) grounding_metadata: Option<&'a RawValue>,
 }
 
 #[derive(Deserialize)]

@@ -4,6 +4,7 @@ mod args;
 mod calls_out;
 mod chunk;
 pub(crate) mod fault;
+mod grounding;
 mod media;
 mod models;
 pub(crate) mod reply_in;

@@ -36,6 +36,11 @@ impl Model {
         self.version.is_some_and(|v| v < (2, 5))
     }
 
+    /// Takes Google's search as a tool of its own; before, there was another, and the first that drew have none (guide to grounding).
+    pub(crate) fn searches(self) -> bool {
+        self.version.is_none_or(|v| v >= (2, 0)) && (!self.image || self.is_third())
+    }
+
     /// It draws, and of its words, too, it wants a proof back.
     pub(crate) fn proves_words(self) -> bool {
         self.image && self.is_third()

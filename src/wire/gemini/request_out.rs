@@ -13,6 +13,7 @@ use super::super::{
 };
 use super::{
     calls_out::{Calls, is_result},
+    grounding,
     media::media,
     models::Model,
 };
@@ -27,10 +28,10 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut out = Map::new();
     let model = Model::of(target.model);
     // What comes later would change the front of the prompt, and with it all that a cache has.
-    let takes = Takes { prefill: false, later: Later::Marked, ids: Taken::Any };
+    let takes = Takes { prefill: false, later: Later::Marked, marks: false, ids: Taken::Any };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
-    let formal = request.tools.is_empty() || model.is_third();
+    let formal = (request.tools.is_empty() && request.web.is_none()) || model.is_third();
     if !formal {
         arranged.system.extend(request.format.as_ref().map(|format| Part::text(format.in_words(true))));
     }
@@ -41,7 +42,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let calls = Calls::of(&arranged.turns, model);
     let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &calls, request)).collect();
     out.insert("contents".into(), Value::Array(contents));
-    tools(request, &mut out);
+    tools(request, model, &mut out);
     let config = config(request, model, formal);
     if !config.is_empty() {
         out.insert("generationConfig".into(), Value::Object(config));
@@ -56,9 +57,6 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         if set {
             note(&mut request.losses, name, Weight::Hint);
         }
-    }
-    if request.tools.iter().any(|tool| tool.cache.is_some()) {
-        note(&mut request.losses, "tools[].cache_control", Weight::Note);
     }
     if request.tools.iter().any(|tool| tool.strict == Some(true)) {
         note(&mut request.losses, "tools[].strict", Weight::Hint);
@@ -131,7 +129,11 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
     config
 }
 
-fn tools(request: &ChatRequest, out: &mut Map<String, Value>) {
+fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+    if let Some(search) = grounding::offer(request, model) {
+        out.insert("tools".into(), json!([search]));
+        return;
+    }
     if request.tools.is_empty() {
         return;
     }

@@ -14,6 +14,7 @@ use super::{
     args::Arguments,
     chunk::{Blob, Chunk, RawCall, RawPart, RawUsage},
     fault,
+    grounding::Grounding,
 };
 
 /// Reads frames.
@@ -29,6 +30,8 @@ pub(crate) struct Reader {
     /// The call whose arguments come in pieces.
     open: Option<(u32, Arguments)>,
     finished: bool,
+    /// What the answer is grounded in, where a search was asked for.
+    grounding: Option<Grounding>,
 }
 
 impl StreamReader for Reader {
@@ -54,7 +57,13 @@ impl StreamReader for Reader {
         // Other candidates than the first are never asked for.
         for candidate in chunk.candidates.unwrap_or_default().into_iter().filter(|c| c.index == 0) {
             for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
+                if let Some(grounding) = &mut self.grounding {
+                    grounding.part();
+                }
                 self.part(part, out)?;
+            }
+            if let Some((grounding, told)) = self.grounding.as_mut().zip(candidate.grounding_metadata) {
+                grounding.add(told);
             }
             if let Some(reason) = filled(candidate.finish_reason) {
                 if let Some(fault) = fault::broken(&reason, candidate.finish_message.as_ref().map(|t| &*t.0)) {
@@ -79,12 +88,20 @@ impl StreamReader for Reader {
             let reason = if reason == Finish::Stop && self.calls > 0 { Finish::ToolCalls } else { reason };
             out.push(ChatEvent::Finish { reason, stop_sequence: None });
         }
+        if let Some(grounding) = self.grounding.as_mut().filter(|_| self.finished) {
+            grounding.tell(out);
+        }
         out.extend(usage.map(ChatEvent::Usage));
         Ok(())
     }
 }
 
 impl Reader {
+    /// `searches`: a search may have been asked for.
+    pub(crate) fn new(searches: bool) -> Self {
+        Self { grounding: searches.then(Grounding::default), ..Self::default() }
+    }
+
     fn part<'a>(&mut self, part: RawPart<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {
         let mut signature = filled(part.thought_signature).map(|proof| Signature::new(Protocol::Gemini, proof));
         if let Some(call) = part.function_call {
@@ -118,6 +135,9 @@ impl Reader {
             self.stop_thinking(out);
             self.end_call(out);
             self.spoke = true;
+            if let Some(grounding) = &mut self.grounding {
+                grounding.text(&text);
+            }
             out.push(ChatEvent::Text(text));
         }
         out.extend(signature.map(ChatEvent::TextSignature));

@@ -44,6 +44,8 @@ pub(super) struct Delta<'a> {
     pub(super) reasoning_content: Option<Text<'a>>,
     #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) reasoning: Option<Text<'a>>,
+    #[serde(default)]
+    pub(super) reasoning_details: Value,
     #[serde(borrow, default, deserialize_with = "maybe_text")]
     pub(super) refusal: Option<Text<'a>>,
     #[serde(borrow, default)]

@@ -1,33 +1,74 @@
 //! Owns the mark by which reasoning finds its way back to the OpenAI-style server that it came from: some of them, such as
 //! `DeepSeek`, Kimi and Google's, refuse a tool loop without it, and others refuse a member that they do not know.
 
+use serde_json::{Map, Value};
+
 use super::super::{
     Protocol,
     chat::{Message, Part, Role, Signature},
+    json::text,
 };
 
 /// Members that servers put their reasoning into.
 pub(super) const MEMBERS: [&str; 2] = ["reasoning_content", "reasoning"];
+/// Where `OpenRouter` has all of it, what is signed or encrypted included. Claude and Gemini refuse a tool loop without
+/// (its guide to reasoning tokens, "Preserving reasoning"; musistudio/claude-code-router#1057).
+pub(super) const DETAILS: &str = "reasoning_details";
 
 /// Between the two names of a model in a mark.
-const OR: char = '|';
+const OR: &str = "|";
 
 /// A mark for reasoning that came in `member` from the model that was asked for by one name, and answered by another: an alias,
-/// or a deployment's, says nothing of what is behind it.
-pub(super) fn mark(member: &str, asked: &str, answered: &str) -> Signature {
-    let also = if answered.is_empty() || answered == asked { String::new() } else { format!("{OR}{answered}") };
-    Signature::new(Protocol::Openai, format!("{member}:{asked}{also}"))
+/// or a deployment's, says nothing of what is behind it. All that was told of it in detail goes along.
+pub(super) fn mark(member: &str, asked: &str, answered: &str, details: Vec<Value>) -> Signature {
+    let mut mark = format!("{member}:{asked}");
+    if !answered.is_empty() && answered != asked {
+        mark.extend([OR, answered]);
+    }
+    if !details.is_empty() {
+        mark.extend([" ", &Value::Array(details).to_string()]);
+    }
+    Signature::new(Protocol::Openai, mark)
 }
 
-/// The member to send marked reasoning back in; `None` where it came from another model.
-pub(super) fn member(signature: Option<&Signature>, model: &str) -> Option<&'static str> {
-    let (member, from) = Signature::of(signature, Protocol::Openai)?.split_once(':')?;
+/// The member to send marked reasoning back in, and its details if there are any; `None` where it came from another model.
+pub(super) fn kept(signature: Option<&Signature>, model: &str) -> Option<(&'static str, Vec<Value>)> {
+    let (member, told) = Signature::of(signature, Protocol::Openai)?.split_once(':')?;
+    let (from, details) = told.split_once(" [").unwrap_or((told, "]"));
     let plain = |name: &str| name.rsplit('/').next().unwrap_or(name).to_ascii_lowercase();
     let to = plain(model);
     // Answers name the model with its date, or without its vendor.
     let same =
         from.split(OR).map(plain).any(|from| !from.is_empty() && (from.starts_with(&to) || to.starts_with(&from)));
-    MEMBERS.into_iter().find(|known| same && *known == member)
+    let member = MEMBERS.into_iter().find(|known| same && *known == member)?;
+    Some((member, serde_json::from_str(&format!("[{details}")).ok()?))
+}
+
+/// Takes in pieces of details as a stream brings them: those of one text go on with it, and what is hidden comes whole.
+pub(super) fn gather(details: &mut Vec<Value>, pieces: Value) {
+    let Value::Array(pieces) = pieces else { return };
+    for piece in pieces {
+        let same = |last: &&mut Value| {
+            text(&piece, "type") != "reasoning.encrypted"
+                && piece.get("index").is_some()
+                && ["type", "index"].iter().all(|key| last.get(key) == piece.get(key))
+        };
+        match (details.last_mut().filter(same).and_then(Value::as_object_mut), piece) {
+            (Some(last), Value::Object(piece)) => join(last, piece),
+            (_, piece) => details.push(piece),
+        }
+    }
+}
+
+fn join(last: &mut Map<String, Value>, piece: Map<String, Value>) {
+    for (key, value) in piece {
+        match (key.as_str(), last.get_mut(&key), value) {
+            (_, _, Value::Null) => {}
+            ("text" | "summary", Some(Value::String(text)), Value::String(more)) => text.push_str(&more),
+            (_, Some(_), Value::String(more)) if more.is_empty() => {}
+            (_, _, value) => drop(last.insert(key, value)),
+        }
+    }
 }
 
 /// Puts each of Google's signatures that a client kept in a block of thinking onto the call after it, with which it goes back.
@@ -58,17 +99,18 @@ mod tests {
 
     #[test]
     fn reasoning_goes_back_to_its_own_model_only() {
-        let of = |from, to| member(Some(&mark("reasoning_content", from, from)), to);
+        let member = |signature: &Signature, to: &str| kept(Some(signature), to).map(|(member, _)| member);
+        let of = |from, to| member(&mark("reasoning_content", from, from, vec![]), to);
         assert_eq!(of("deepseek-reasoner", "deepseek/deepseek-reasoner"), Some("reasoning_content"));
         assert_eq!(of("kimi-k2-thinking-0905", "kimi-k2-thinking"), Some("reasoning_content"));
         assert_eq!(of("deepseek-reasoner", "gpt-4o"), None);
         assert_eq!(of("", "gpt-4o"), None);
-        let renamed = mark("reasoning", "my-deepseek", "DeepSeek-V3.2");
+        let renamed = mark("reasoning", "my-deepseek", "DeepSeek-V3.2", vec![]);
         for (to, want) in [("my-deepseek", Some("reasoning")), ("deepseek-v3.2", Some("reasoning")), ("gpt-4o", None)] {
-            assert_eq!(member(Some(&renamed), to), want, "{to}");
+            assert_eq!(member(&renamed, to), want, "{to}");
         }
         let before = Signature::new(Protocol::Openai, "reasoning:deepseek-reasoner");
-        assert_eq!(member(Some(&before), "deepseek-reasoner"), Some("reasoning"));
-        assert_eq!(member(Some(&Signature::new(Protocol::Openai, "gAAAA")), "gpt-4o"), None);
+        assert_eq!(member(&before, "deepseek-reasoner"), Some("reasoning"));
+        assert_eq!(member(&Signature::new(Protocol::Openai, "gAAAA"), "gpt-4o"), None);
     }
 }

@@ -7,7 +7,7 @@ use super::{
         Protocol,
         chat::{Loss, Message, Part, Role, Signature, Source, Weight},
         free_text,
-        json::{invalid, list, note, owned, parts, text, unknown, unread},
+        json::{MARK, invalid, list, mark, note, owned, parts, text, unknown, unread},
         mime,
         translate::Refused,
     },
@@ -39,7 +39,7 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
             "images",
             "audio",
             "is_error",
-            "cache_control",
+            MARK,
         ],
         "messages[]",
         role.unknown(),
@@ -70,7 +70,7 @@ pub(crate) fn message(value: &Value, at: usize, losses: &mut Vec<Loss>) -> Resul
 
 /// Where clients of many models put it, in the place that it has in Messages.
 fn cache_mark(value: &Value) -> Option<Part> {
-    value.get("cache_control").filter(|mark| mark.is_object()).cloned().map(Part::CacheMark)
+    mark(value).map(Part::CacheMark)
 }
 
 /// The signature in an `extra_content`, where Google's own OpenAI endpoint puts it.
@@ -148,7 +148,7 @@ fn content(of: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
 fn part(value: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Result<Part, Refused> {
     let kind = text(value, "type");
     let inner = value.get(kind).unwrap_or(&Value::Null);
-    let known = ["type", "text", "refusal", "cache_control", kind];
+    let known = ["type", "text", "refusal", MARK, kind];
     unread(value, &known, "messages[].content[]", role.unknown(), losses);
     let wrong = |what: &str| invalid(Some(&format!("{param}.content")), format!("'{param}.content': {what}"));
     Ok(match kind {

@@ -1,6 +1,6 @@
 //! Owns writing a whole chat completion.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::super::{
     Protocol, Usage,
@@ -9,6 +9,7 @@ use super::super::{
     events::{ChatReply, Finish},
     free_text, ids,
     translate::ReplyContext,
+    web::Citation,
 };
 
 /// Writes a reply.
@@ -32,42 +33,29 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
             Part::Redacted(data) => blocks.push(placed(redacted_block(data), text.len(), calls.len())),
             Part::ToolCall { id: given, name, arguments, signature } => {
                 let call_id = ids::call(Some(given), id, calls.len() as u32);
-                let mut call = if ctx.asked.by_functions() {
-                    json!({"name": name, "arguments": arguments})
-                } else if ctx.asked.is_free_text(name) {
-                    json!({"id": call_id, "type": "custom", "custom": {"name": name, "input": free_text::input(arguments)}})
-                } else {
-                    json!({"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}})
-                };
-                if let Some(signature) = signature {
-                    call["extra_content"] = google(signature);
-                }
-                calls.push(call);
+                calls.push(call(&ctx.asked, &call_id, name, arguments, signature.as_ref()));
             }
             _ => {}
         }
     }
-    let mut message = Map::new();
-    message.insert("role".into(), "assistant".into());
-    message.insert("content".into(), some_text(text));
-    message.insert("refusal".into(), some_text(refusal));
+    let message = json!({"role": "assistant", "content": some_text(text), "refusal": some_text(refusal)});
+    let mut message = proven(message, signature);
     if !thinking.is_empty() {
-        message.insert("reasoning_content".into(), thinking.into());
+        message["reasoning_content"] = thinking.into();
     }
-    if !images.is_empty() {
-        message.insert("images".into(), Value::Array(images));
+    let functions = ctx.asked.by_functions();
+    // There is room for one.
+    if let Some(call) = calls.first().filter(|_| functions) {
+        message["function_call"] = call.clone();
+        calls.clear();
     }
-    if !blocks.is_empty() {
-        message.insert("thinking_blocks".into(), Value::Array(blocks));
-    }
-    if let Some(signature) = signature {
-        message.insert("extra_content".into(), google(signature));
-    }
-    if ctx.asked.by_functions() {
-        // There is room for one.
-        message.extend(calls.into_iter().next().map(|call| ("function_call".into(), call)));
-    } else if !calls.is_empty() {
-        message.insert("tool_calls".into(), Value::Array(calls));
+    let annotations = reply.citations.iter().map(annotation).collect();
+    for (name, list) in
+        [("images", images), ("annotations", annotations), ("thinking_blocks", blocks), ("tool_calls", calls)]
+    {
+        if !list.is_empty() {
+            message[name] = list.into();
+        }
     }
     let mut out = json!({
         "id": ids::prefixed("chatcmpl-", id),
@@ -82,17 +70,30 @@ pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
     out
 }
 
+/// A source of the text.
+pub(crate) fn annotation(citation: &Citation) -> Value {
+    json!({"type": "url_citation", "url_citation": citation.annotation(0)})
+}
+
 fn some_text(text: String) -> Value {
     if text.is_empty() { Value::Null } else { text.into() }
 }
 
 /// An image that the model made, as `OpenRouter` tells it, whose words clients know: the chat API itself has none for it.
 pub(crate) fn image(source: &Source, signature: Option<&Signature>) -> Value {
-    let mut image = json!({"type": "image_url", "image_url": {"url": source.to_url()}});
-    if let Some(signature) = signature {
-        image["extra_content"] = google(signature);
-    }
-    image
+    proven(json!({"type": "image_url", "image_url": {"url": source.to_url()}}), signature)
+}
+
+/// A call, told to a client that asked so: with its arguments, or its input.
+pub(crate) fn call(asked: &Asked, id: &str, name: &str, arguments: &str, signature: Option<&Signature>) -> Value {
+    let call = if asked.by_functions() {
+        json!({"name": name, "arguments": arguments})
+    } else if asked.is_free_text(name) {
+        json!({"id": id, "type": "custom", "custom": {"name": name, "input": free_text::input(arguments)}})
+    } else {
+        json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}})
+    };
+    proven(call, signature)
 }
 
 /// Signed thinking as clients echo it. An OpenAI-style server signs nothing.
@@ -115,9 +116,12 @@ pub(crate) fn placed(mut block: Value, text: usize, calls: usize) -> Value {
     block
 }
 
-/// Where Google's own OpenAI endpoint puts its signatures.
-pub(crate) fn google(signature: &Signature) -> Value {
-    json!({"google": {"thought_signature": signature.value}})
+/// Adds a signature where Google's own OpenAI endpoint has it.
+pub(crate) fn proven(mut told: Value, signature: Option<&Signature>) -> Value {
+    if let Some(signature) = signature {
+        told["extra_content"] = json!({"google": {"thought_signature": signature.value}});
+    }
+    told
 }
 
 /// A finish reason's word, for a client that asked in these words.

@@ -9,10 +9,11 @@ use super::{
         chat::{ChatRequest, Format, Loss, Reasoning, Tool, ToolChoice, Weight},
         free_text,
         json::{
-            invalid, list, note, object, owned, take, take_count, take_flag, take_limit, take_list, take_number,
-            take_object, take_text, take_texts, text, unknown, unread,
+            MARK, invalid, list, mark, note, object, owned, take, take_count, take_flag, take_limit, take_list,
+            take_number, take_object, take_text, take_texts, text, unknown, unread,
         },
         translate::Refused,
+        web::Wish,
     },
     messages_in::message,
 };
@@ -58,8 +59,13 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.metadata = take_object(&mut map, "metadata")?;
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
-    request.cache = map.remove("cache_control").filter(Value::is_object);
+    request.cache = map.remove(MARK).filter(Value::is_object);
     pictures(&mut map, &mut request)?;
+    // With no options at all the web is searched all the same.
+    if let Some(options) = take(&mut map, "web_search_options") {
+        let wish = Wish::read(&options, "web_search_options".to_owned(), &mut request.losses);
+        request.web = wish.map(|wish| Wish { firm: true, ..wish });
+    }
     leftovers(&map, &mut request.losses);
     Ok(request)
 }
@@ -86,8 +92,7 @@ fn leftovers(map: &Map<String, Value>, losses: &mut Vec<Loss>) {
             Value::Null => true,
             // What is off anyway. Of an unknown switch nobody knows: a model may think unless it is told not to.
             Value::Bool(on) => !on && matches!(key.as_str(), "logprobs" | "store"),
-            // With no options at all the web is searched all the same.
-            Value::Object(map) => map.is_empty() && key != "web_search_options",
+            Value::Object(map) => map.is_empty(),
             Value::Array(list) => list.is_empty(),
             Value::Number(number) => key == "top_logprobs" && number.as_u64() == Some(0),
             Value::String(_) => false,
@@ -96,7 +101,7 @@ fn leftovers(map: &Map<String, Value>, losses: &mut Vec<Loss>) {
             continue;
         }
         let weight = match key.as_str() {
-            "audio" | "logprobs" | "top_logprobs" | "logit_bias" | "web_search_options" => Weight::Answer,
+            "audio" | "logprobs" | "top_logprobs" | "logit_bias" => Weight::Answer,
             "extra_body" | "extra_headers" | "prompt_cache_key" | "prompt_cache_retention" => Weight::Note,
             // Bookkeeping, speed, and what this gateway has not heard of.
             _ => Weight::Hint,
@@ -169,8 +174,7 @@ fn tools(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), 
         match text(&tool, "type") {
             "function" | "" => {
                 let inner = tool.get("function").unwrap_or(&Value::Null);
-                let mark = tool.get("cache_control").or_else(|| inner.get("cache_control"));
-                let cache = mark.filter(|mark| mark.is_object()).cloned();
+                let cache = mark(&tool).or_else(|| mark(inner));
                 request.tools.push(Tool { cache, ..function(inner, name(inner)?) });
             }
             "custom" => {

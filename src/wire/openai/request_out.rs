@@ -1,23 +1,20 @@
 //! Owns writing a chat completions request.
 
-use std::borrow::Cow;
-
 use serde_json::{Map, Value, json};
 
 use super::{
     super::{
-        Protocol,
-        chat::{ChatRequest, Message, Part, Reasoning, Role, Source, Weight},
+        Host, Protocol,
+        chat::{ChatRequest, Reasoning, Role, Weight},
         end_user,
         ids::Taken,
-        json::note,
+        json::{MARK, note},
         translate::Target,
-        turns::{CONTINUE, DREW, Later, Takes, arrange},
-        words::told,
+        turns::{Later, Takes, arrange},
     },
     echo,
-    models::{Model, is_googles},
-    reply_out::google,
+    messages_out::{content, message},
+    models::Model,
     tools_out::{format, tools},
 };
 
@@ -34,8 +31,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let model = Model::of(target.model);
     out.insert("model".into(), target.model.into());
     let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
-    let ids = if target.mistral { Taken::Nine } else { model.ids() };
-    let takes = Takes { prefill: true, later, ids };
+    let (mistral, routed) = (target.host == Host::Mistral, target.host == Host::OpenRouter);
+    let ids = if mistral { Taken::Nine } else { model.ids() };
+    let takes = Takes { prefill: true, later, marks: routed, ids };
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }
@@ -47,13 +45,13 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
     if !arranged.system.is_empty() {
         // One message: templates of some servers refuse a second (BerriAI/litellm#26879).
-        messages.push(json!({"role": "system", "content": arranged.instructions().join("\n\n")}));
+        messages.push(json!({"role": "system", "content": content(arranged.system, &mut request.losses)}));
     }
-    for message in arranged.turns {
-        write_message(message, target.model, request, &mut messages);
+    for turn in arranged.turns {
+        message(turn, target, &mut request.losses, &mut messages);
     }
     out.insert("messages".into(), Value::Array(messages));
-    tools(request, model, &mut out);
+    tools(request, model, routed, &mut out);
     sampling(request, model, &mut out);
     stop(request, model, &mut out);
     if let Some(n) = request.n {
@@ -63,12 +61,17 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         out.insert("seed".into(), seed.into());
     }
     match &request.user {
-        Some(_) if target.mistral => note(&mut request.losses, "user", Weight::Hint),
+        Some(_) if mistral => note(&mut request.losses, "user", Weight::Hint),
         Some(user) => drop(out.insert("user".into(), end_user::for_openai(user).into())),
         None => {}
     }
     format(request, model, &mut out);
-    effort(request, model, &mut out);
+    if routed {
+        out.extend(wish(request.reasoning.as_ref(), model).map(|wish| ("reasoning".into(), wish)));
+        out.extend(request.cache.take().map(|mark| (MARK.into(), mark)));
+    } else {
+        effort(request, model, &mut out);
+    }
     match request.verbosity.take() {
         Some(word) if model.has_verbosity() => drop(out.insert("verbosity".into(), word.into())),
         Some(_) => note(&mut request.losses, "verbosity", Weight::Hint),
@@ -79,7 +82,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
         // Refused without the other (QwenLM/qwen-code#243).
-        if request.store && !target.mistral {
+        if request.store && !mistral {
             out.insert("store".into(), true.into());
             out.insert("metadata".into(), Value::Object(metadata));
         } else {
@@ -89,8 +92,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     match request.service_tier.as_deref() {
         // As where nothing is said; Groq refuses to be told (vectorize-io/hindsight#89).
         None | Some("auto") => {}
-        Some("default" | "standard_only") if target.mistral => {}
-        Some(_) if target.mistral => note(&mut request.losses, "service_tier", Weight::Hint),
+        Some("default" | "standard_only") if mistral => {}
+        Some(_) if mistral => note(&mut request.losses, "service_tier", Weight::Hint),
         Some("standard_only") => drop(out.insert("service_tier".into(), "default".into())),
         Some(tier) => drop(out.insert("service_tier".into(), tier.into())),
     }
@@ -165,128 +168,15 @@ fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>)
     }
 }
 
-fn write_message(message: Message, model: &str, request: &mut ChatRequest, out: &mut Vec<Value>) {
-    match message.role {
-        Role::Assistant => assistant(message.parts, model, request, out),
-        Role::System => out.push(json!({"role": "system", "content": join(&message.parts)})),
-        Role::User => {
-            let mut rest = Vec::new();
-            // Of a tool's result only words fit there: what else it has follows as the user's.
-            for part in message.parts {
-                let Part::ToolResult { id, parts, error } = part else {
-                    rest.push(part);
-                    continue;
-                };
-                let (texts, media): (Vec<Part>, Vec<Part>) =
-                    parts.into_iter().filter(|p| !matches!(p, Part::CacheMark(_))).partition(|p| told(p).is_some());
-                let mut text = join(&texts);
-                if error && !tells_error(&text) {
-                    text = format!("Error: {text}");
-                }
-                if text.is_empty() && !media.is_empty() {
-                    "The result is attached below.".clone_into(&mut text);
-                }
-                out.push(json!({"role": "tool", "tool_call_id": id, "content": text}));
-                rest.extend(media);
-            }
-            if !rest.is_empty() {
-                out.push(json!({"role": "user", "content": content(rest, request)}));
-            }
-        }
-    }
-}
-
-/// Whether a failed tool's words begin with that. Further on it may stand for anything.
-fn tells_error(text: &str) -> bool {
-    text.trim_start().get(..5).is_some_and(|begin| begin.eq_ignore_ascii_case("error"))
-}
-
-fn join(parts: &[Part]) -> String {
-    let texts: Vec<Cow<'_, str>> = parts.iter().filter_map(told).collect();
-    texts.join("\n")
-}
-
-fn assistant(parts: Vec<Part>, model: &str, request: &mut ChatRequest, out: &mut Vec<Value>) {
-    let mut message = Map::new();
-    message.insert("role".into(), "assistant".into());
-    let mut reasoning: Option<(&str, String)> = None;
-    let (mut text, mut refusal, mut calls, mut drew) = (String::new(), String::new(), Vec::new(), false);
-    for part in parts {
-        match part {
-            Part::Text { text: more, .. } => text.push_str(&more),
-            Part::Refusal(more) => refusal.push_str(&more),
-            Part::ToolCall { id, name, arguments, signature } => {
-                let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
-                let mut call =
-                    json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-                let googles = signature.filter(|signature| signature.origin == Protocol::Gemini);
-                if let Some(signature) = googles.filter(|_| is_googles(model)) {
-                    call["extra_content"] = google(&signature);
-                }
-                calls.push(call);
-            }
-            Part::Thinking { text: more, signature } => match echo::member(signature.as_ref(), model) {
-                Some(member) => reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&more),
-                None => note(&mut request.losses, "messages[].thinking", Weight::Note),
-            },
-            other => {
-                drew |= matches!(other, Part::Image { .. });
-                note(&mut request.losses, "messages[].content[] of the assistant", Weight::Hint);
-            }
-        }
-    }
-    if text.is_empty() && refusal.is_empty() && calls.is_empty() {
-        // Of images and files nothing is left, and the turns alternate.
-        if drew { DREW } else { CONTINUE }.clone_into(&mut text);
-    }
-    message.insert("content".into(), if text.is_empty() { Value::Null } else { text.into() });
-    if !refusal.is_empty() {
-        message.insert("refusal".into(), refusal.into());
-    }
-    if !calls.is_empty() {
-        // Wanted back in a tool loop; elsewhere some servers refuse it.
-        if let Some((member, text)) = reasoning {
-            message.insert(member.into(), text.into());
-        }
-        message.insert("tool_calls".into(), Value::Array(calls));
-    }
-    out.push(Value::Object(message));
-}
-
-/// A string where text is all there is: the form every server takes (QwenLM/qwen-code#2320).
-fn content(parts: Vec<Part>, request: &mut ChatRequest) -> Value {
-    let texts: Option<Vec<Cow<'_, str>>> = parts.iter().map(told).collect();
-    if let Some(texts) = texts {
-        return texts.join("\n\n").into();
-    }
-    let mut out = Vec::new();
-    for part in parts {
-        if let Some(text) = told(&part) {
-            out.push(json!({"type": "text", "text": text}));
-            continue;
-        }
-        out.push(match part {
-            Part::Image { source, detail, .. } => {
-                let Some(url) = source.to_url() else {
-                    note(&mut request.losses, "messages[].content[].source.file_id", Weight::Answer);
-                    continue;
-                };
-                let mut image = json!({"url": url});
-                if let (Some(detail), Some(image)) = (detail, image.as_object_mut()) {
-                    image.insert("detail".into(), detail.into());
-                }
-                json!({"type": "image_url", "image_url": image})
-            }
-            Part::File { source: source @ Source::Data { .. }, name } => {
-                json!({"type": "file", "file": {"filename": name.unwrap_or_else(|| "document.pdf".into()), "file_data": source.to_url()}})
-            }
-            Part::File { .. } => {
-                note(&mut request.losses, "messages[].content[].document", Weight::Answer);
-                continue;
-            }
-            Part::Audio { data, format } => json!({"type": "input_audio", "input_audio": {"data": data, "format": format}}),
-            _ => continue,
-        });
-    }
-    Value::Array(out)
+/// How much to reason in `OpenRouter`'s words, which it puts into those of each model (guide to reasoning tokens). That there
+/// is to be no reasoning only those are told that can do without: others refuse it (musistudio/claude-code-router#1238).
+fn wish(asked: Option<&Reasoning>, model: Model) -> Option<Value> {
+    Some(match (asked?, model.effort(asked?.word())) {
+        // OpenAI's think as they see fit unless they are told.
+        (Reasoning::Adaptive, Some(_)) | (Reasoning::Off, None) => return None,
+        (Reasoning::Adaptive, None) => json!({"enabled": true}),
+        (_, Some(word)) => json!({"effort": word}),
+        (Reasoning::Effort(word), None) => json!({"effort": word}),
+        (Reasoning::Budget(tokens), None) => json!({"max_tokens": tokens}),
+    })
 }

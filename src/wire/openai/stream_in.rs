@@ -8,7 +8,7 @@ use super::{
     super::{
         Malformed, Observed,
         calls_in::{Calls, Piece},
-        chat::Source,
+        chat::{Signature, Source},
         events::{ChatEvent, Finish, StreamReader, unplaced},
         json::{Text, filled, list, malformed, text},
         peek,
@@ -34,6 +34,8 @@ pub(crate) struct Reader {
     model: String,
     /// The member that the thinking under way comes in.
     thinking: Option<&'static str>,
+    /// What was told of it so far in detail, and goes back to the server as it came.
+    details: Vec<Value>,
     refused: bool,
     /// There was text.
     spoke: bool,
@@ -59,8 +61,7 @@ impl StreamReader for Reader {
             self.stop_thinking(out);
             // Some servers give no reason, or an empty one to the last. The end marker is their word that nothing is missing.
             if self.open && !missed && self.calls.are_whole() {
-                self.calls.end(out);
-                self.release(out);
+                self.end(out);
                 out.push(ChatEvent::Finish { reason: self.reason(Finish::Stop), stop_sequence: None });
             }
             out.push(ChatEvent::End);
@@ -106,8 +107,7 @@ impl Reader {
             self.open |= seen.content;
             if let Some(reason) = filled(choice.finish_reason) {
                 self.stop_thinking(out);
-                self.calls.end(out);
-                self.release(out);
+                self.end(out);
                 if let Some(gave_up) = GaveUp::read(&reason) {
                     out.push(ChatEvent::Fault(gave_up.fault()));
                     return Ok(());
@@ -129,6 +129,16 @@ impl Reader {
         Ok(())
     }
 
+    /// Tells what waited.
+    fn end(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        self.calls.end(out);
+        self.release(out);
+        // Behind words alone a thought would be what clients take for the answer, who read the last block.
+        if !self.calls.is_empty() {
+            self.detail(out);
+        }
+    }
+
     /// What a finish means behind all that was said.
     fn reason(&self, said: Finish) -> Finish {
         match said {
@@ -146,6 +156,7 @@ impl Reader {
                 self.think(member, text, out);
             }
         }
+        echo::gather(&mut self.details, delta.reasoning_details);
         match delta.content {
             Some(Content::Text(text)) if !text.is_empty() => self.say(text, out),
             Some(Content::Parts(parts)) => {
@@ -169,6 +180,9 @@ impl Reader {
         }
         for call in delta.tool_calls.unwrap_or_default() {
             self.stop_thinking(out);
+            if self.calls.is_empty() {
+                self.detail(out);
+            }
             let function = call.function.unwrap_or_default();
             let piece = Piece {
                 number: call.index,
@@ -193,7 +207,9 @@ impl Reader {
 
     fn say<'a>(&mut self, text: Cow<'a, str>, out: &mut Vec<ChatEvent<'a>>) {
         self.stop_thinking(out);
-        self.spoke = true;
+        if !std::mem::replace(&mut self.spoke, true) {
+            self.detail(out);
+        }
         // Words end a call that has no arguments; a line end may come ahead of them.
         if self.calls.are_cut() || (!self.calls.are_settled() && text.trim().is_empty()) {
             self.held.push_str(&text);
@@ -225,10 +241,20 @@ impl Reader {
 
     fn stop_thinking(&mut self, out: &mut Vec<ChatEvent<'_>>) {
         if let Some(member) = self.thinking.take() {
-            out.push(ChatEvent::ThinkingEnd(
-                (!member.is_empty()).then(|| echo::mark(member, &self.asked, &self.model)),
-            ));
+            let mark = (!member.is_empty()).then(|| self.mark(member));
+            out.push(ChatEvent::ThinkingEnd(mark));
         }
+    }
+
+    /// Tells of a thought of which there are only details.
+    fn detail(&mut self, out: &mut Vec<ChatEvent<'_>>) {
+        if !self.details.is_empty() {
+            out.push(ChatEvent::ThinkingEnd(Some(self.mark(echo::MEMBERS[1]))));
+        }
+    }
+
+    fn mark(&mut self, member: &str) -> Signature {
+        echo::mark(member, &self.asked, &self.model, std::mem::take(&mut self.details))
     }
 }
 

@@ -12,7 +12,7 @@ use super::{
         json::push,
         translate::ReplyContext,
     },
-    reply_out::{google, image, placed, redacted_block, thinking_block, usage, word},
+    reply_out::{annotation, call, image, placed, proven, redacted_block, thinking_block, usage, word},
 };
 
 /// Writes chunks.
@@ -26,6 +26,7 @@ pub(crate) struct Writer {
     thinking: String,
     blocks: u32,
     images: u32,
+    cited: u32,
     /// Bytes of text and number of calls so far: a block's place.
     said: (usize, usize),
     /// The latest proof of the text. It is told once, at the end: OpenAI's client for Python joins what comes in pieces.
@@ -43,6 +44,7 @@ impl Writer {
             thinking: String::new(),
             blocks: 0,
             images: 0,
+            cited: 0,
             said: (0, 0),
             signature: None,
             input: None,
@@ -140,18 +142,16 @@ impl StreamWriter for Writer {
                 self.images += 1;
                 self.delta(&json!({"images": [image]}), None, out);
             }
+            ChatEvent::Cite(citation) => {
+                let mut annotation = annotation(citation);
+                annotation["index"] = self.cited.into();
+                self.cited += 1;
+                self.delta(&json!({"annotations": [annotation]}), None, out);
+            }
             ChatEvent::TextSignature(signature) => self.signature = Some(signature.clone()),
             // There is room for one.
             ChatEvent::ToolCall { index: 1.., .. } | ChatEvent::Arguments { index: 1.., .. }
                 if self.ctx.asked.by_functions() => {}
-            ChatEvent::ToolCall { name, signature, .. } if self.ctx.asked.by_functions() => {
-                self.said.1 += 1;
-                let mut call = json!({"name": name, "arguments": ""});
-                if let Some(signature) = signature {
-                    call["extra_content"] = google(signature);
-                }
-                self.delta(&json!({"function_call": call}), None, out);
-            }
             ChatEvent::Arguments { text, .. } if self.ctx.asked.by_functions() => {
                 self.one(b"{\"function_call\":{\"arguments\":", text, b"}}", out);
             }
@@ -159,16 +159,15 @@ impl StreamWriter for Writer {
                 self.said.1 += 1;
                 self.end_input(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *index);
-                let mut call = if self.ctx.asked.is_free_text(name) {
-                    self.input = Some((*index, Input::default()));
-                    json!({"index": index, "id": id, "type": "custom", "custom": {"name": name, "input": ""}})
-                } else {
-                    let function = json!({"name": name, "arguments": ""});
-                    json!({"index": index, "id": id, "type": "function", "function": function})
-                };
-                if let Some(signature) = signature {
-                    call["extra_content"] = google(signature);
+                let mut call = call(&self.ctx.asked, &id, name, "", signature.as_ref());
+                if self.ctx.asked.by_functions() {
+                    self.delta(&json!({"function_call": call}), None, out);
+                    return;
                 }
+                if self.ctx.asked.is_free_text(name) {
+                    self.input = Some((*index, Input::default()));
+                }
+                call["index"] = (*index).into();
                 self.delta(&json!({"tool_calls": [call]}), None, out);
             }
             ChatEvent::Arguments { index, text } => {
@@ -187,7 +186,7 @@ impl StreamWriter for Writer {
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
         self.end_input(out);
         if let Some(signature) = self.signature.take() {
-            self.delta(&json!({"extra_content": google(&signature)}), None, out);
+            self.delta(&proven(json!({}), Some(&signature)), None, out);
         }
         self.delta(&json!({}), Some(reason), out);
         if self.include_usage {

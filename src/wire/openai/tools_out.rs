@@ -4,18 +4,19 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     chat::{ChatRequest, Format, Tool, ToolChoice, Weight},
-    json::note,
+    json::{MARK, note},
 };
 use super::{enforced::is_enforceable, models::Model, typed::typed};
 
-/// Writes the tools and the choice among them.
-pub(super) fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
+/// Writes the tools and the choice among them; `marks` for a cache stand beside the function (`OpenRouter`'s API reference,
+/// `ChatFunctionTool`).
+pub(super) fn tools(request: &mut ChatRequest, model: Model, marks: bool, out: &mut Map<String, Value>) {
     if request.tools.is_empty() {
         // OpenAI refuses a choice, and the parallel switch, without tools.
         return;
     }
     let mut loose = false;
-    let tools = request.tools.iter().map(|tool| {
+    let tools = request.tools.iter_mut().map(|tool| {
         let mut inner = Map::new();
         inner.insert("name".into(), tool.name.as_str().into());
         if let Some(description) = &tool.description {
@@ -31,7 +32,11 @@ pub(super) fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<Strin
         if let Some(strict) = strict {
             inner.insert("strict".into(), strict.into());
         }
-        json!({"type": "function", "function": inner})
+        let mut tool_written = json!({"type": "function", "function": inner});
+        if let Some(mark) = tool.cache.take_if(|_| marks) {
+            tool_written[MARK] = mark;
+        }
+        tool_written
     });
     out.insert("tools".into(), tools.collect());
     if loose {

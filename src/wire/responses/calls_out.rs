@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    super::{asked::Asked, chat::Signature, free_text::Input, json::arguments, openai::reply_out::google},
+    super::{asked::Asked, chat::Signature, free_text::Input, json::arguments, openai::reply_out::proven},
     reply_out,
 };
 
@@ -67,10 +67,7 @@ impl Kind {
         if let Some(space) = space {
             item["namespace"] = space.into();
         }
-        if let Some(signature) = signature {
-            item["extra_content"] = google(signature);
-        }
-        item
+        proven(item, signature)
     }
 }
 

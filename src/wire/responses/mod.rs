@@ -2,6 +2,7 @@
 
 mod calls_out;
 pub(crate) mod failure;
+mod message_out;
 pub(crate) mod reply_out;
 pub(crate) mod request_in;
 pub(crate) mod stream_out;

@@ -5,73 +5,22 @@ use serde_json::{Value, json};
 use super::{
     super::{
         Usage,
-        chat::{Part, Signature},
-        events::{ChatReply, Finish},
-        free_text, ids,
+        events::{ChatReply, Finish, StreamWriter},
+        ids,
         translate::ReplyContext,
+        web::{Citation, Search},
     },
-    UNSIGNED,
-    calls_out::Kind,
+    stream_out::Writer,
 };
 
-/// Writes a whole reply.
+/// Writes a whole reply: what is left of a stream of it.
 pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
-    let id = reply.id.as_deref().unwrap_or(&ctx.id);
-    let (mut output, mut content, mut calls): (Vec<Value>, Vec<Value>, u32) = (Vec::new(), Vec::new(), 0);
-    for part in &reply.parts {
-        match part {
-            // As in a stream, of which an empty text is no part.
-            Part::Text { text, .. } | Part::Refusal(text) if text.is_empty() => continue,
-            Part::Text { text, .. } => {
-                content.push(text_part(text));
-                continue;
-            }
-            Part::Refusal(text) => {
-                content.push(refusal_part(text));
-                continue;
-            }
-            _ => {}
-        }
-        message(id, &mut content, &mut output);
-        let at = output.len();
-        match part {
-            Part::Thinking { text, signature } => {
-                output.push(reasoning(&item_id("rs_", id, at), text, Some(&proof(signature.as_ref()))));
-            }
-            Part::Redacted(data) => output.push(reasoning(&item_id("rs_", id, at), "", Some(&redacted(data)))),
-            Part::ToolCall { id: given, name, arguments, signature } => {
-                let call_id = ids::call(Some(given), id, calls);
-                calls += 1;
-                let kind = Kind::of(name, &ctx.asked);
-                let said = match kind {
-                    Kind::FreeText => free_text::input(arguments),
-                    Kind::Function | Kind::Search => or_none(arguments).to_owned(),
-                };
-                let own = ctx.asked.names().own(name);
-                output.push(kind.item(&item_id(kind.prefix(), id, at), &call_id, own, &said, signature.as_ref()));
-            }
-            _ => {}
-        }
+    let (mut writer, mut unheard) = (Writer::new(ctx.clone()), Vec::new());
+    for event in reply.events() {
+        writer.event(&event, &mut unheard);
+        unheard.clear();
     }
-    message(id, &mut content, &mut output);
-    let reason = reply.finish;
-    // What was cut is the last. Reasoning has no status here.
-    if let Some(last) = output.last_mut().and_then(|item| item.get_mut("status")) {
-        *last = status(reason).into();
-    }
-    let model = reply.model.as_deref().unwrap_or(&ctx.model);
-    let mut out = response(id, reply.created.unwrap_or(ctx.created), model, "in_progress", &output);
-    ctx.asked.repeat(&mut out);
-    finish(&mut out, reason, reply.usage);
-    out
-}
-
-fn message(id: &str, content: &mut Vec<Value>, output: &mut Vec<Value>) {
-    if !content.is_empty() {
-        let at = output.len();
-        output.push(message_item(&item_id("msg_", id, at), "completed", content));
-        content.clear();
-    }
+    writer.end(reply.finish, reply.usage, &mut unheard)
 }
 
 /// An item's id: the reply's and the item's place in it.
@@ -83,8 +32,29 @@ pub(crate) fn message_item(id: &str, status: &str, content: &[Value]) -> Value {
     json!({"id": id, "type": "message", "status": status, "role": "assistant", "content": content})
 }
 
-pub(crate) fn text_part(text: &str) -> Value {
-    json!({"type": "output_text", "text": text, "annotations": [], "logprobs": []})
+pub(crate) fn text_part(text: &str, annotations: &[Value]) -> Value {
+    json!({"type": "output_text", "text": text, "annotations": annotations, "logprobs": []})
+}
+
+/// A source of a text that begins with a letter of this number.
+pub(super) fn annotation(citation: &Citation, begin: usize) -> Value {
+    let mut annotation = citation.annotation(begin);
+    annotation["type"] = "url_citation".into();
+    annotation
+}
+
+/// A search of the web.
+pub(super) fn search(id: &str, search: &Search, status: &str) -> Value {
+    let mut action = json!({"type": "search", "query": search.query(), "queries": search.queries});
+    if let Ok(pages) = &search.found {
+        action["sources"] = pages.iter().map(|page| json!({"type": "url", "url": page.url})).collect();
+    }
+    json!({"id": id, "type": "web_search_call", "status": status, "action": action})
+}
+
+/// How a search ended.
+pub(super) fn searched(search: &Search) -> &'static str {
+    if search.found.is_ok() { "completed" } else { "failed" }
 }
 
 pub(crate) fn refusal_part(text: &str) -> Value {
@@ -95,11 +65,6 @@ pub(crate) fn refusal_part(text: &str) -> Value {
 pub(crate) fn reasoning(id: &str, text: &str, encrypted: Option<&str>) -> Value {
     let summary = if text.is_empty() { json!([]) } else { json!([{"type": "summary_text", "text": text}]) };
     json!({"id": id, "type": "reasoning", "summary": summary, "encrypted_content": encrypted})
-}
-
-/// What stands as a signed, or unsigned, item's encrypted content.
-pub(crate) fn proof(signature: Option<&Signature>) -> String {
-    signature.map_or_else(|| UNSIGNED.to_owned(), Signature::tagged)
 }
 
 /// Anthropic's encrypted thinking, as `request_in` reads it back.

@@ -182,7 +182,11 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
         other => {
             let left = other.ends_with("_call") || other.ends_with("_output") || other.starts_with("mcp_");
             let left = left && !tools_in::is_clients_doing(value, known);
-            let weight = if left { Weight::Hint } else { Weight::Answer };
+            let weight = match kind {
+                "web_search_call" => Weight::Note,
+                _ if left => Weight::Hint,
+                _ => Weight::Answer,
+            };
             note(losses, format!("input[{other}]"), weight);
             return Ok(None);
         }

@@ -5,7 +5,6 @@ use serde_json::{Map, Value, json};
 use super::{
     super::{
         Usage,
-        chat::Signature,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
         ids, sse,
@@ -13,46 +12,44 @@ use super::{
     },
     UNSIGNED,
     calls_out::{Call, Kind},
+    message_out::Message,
     reply_out,
 };
 
 /// Writes events.
 #[derive(Debug)]
 pub(crate) struct Writer {
-    ctx: ReplyContext,
+    pub(super) ctx: ReplyContext,
     /// Number of the next event.
     sequence: u64,
     /// Finished items by place.
-    output: Vec<Value>,
-    open: Open,
+    pub(super) output: Vec<Value>,
+    pub(super) open: Open,
     /// Of an item that closes now.
-    status: &'static str,
+    pub(super) status: &'static str,
+    /// The letters of all text so far.
+    pub(super) letters: usize,
 }
 
 #[derive(Debug)]
-enum Open {
+pub(super) enum Open {
     Nothing,
     Reasoning {
         at: usize,
         text: String,
     },
-    /// A message, the parts that it has, and the one under way: text or refusal.
-    Message {
-        at: usize,
-        parts: Vec<Value>,
-        text: String,
-        refusal: bool,
-    },
+    Message(Message),
     /// Readers give calls one after the other.
     Call(Call),
 }
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, sequence: 0, output: Vec::new(), open: Open::Nothing, status: "completed" }
+        let (output, open, status) = (Vec::new(), Open::Nothing, "completed");
+        Self { ctx, sequence: 0, output, open, status, letters: 0 }
     }
 
-    fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
+    pub(super) fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
         let mut map = Map::new();
         map.insert("type".into(), kind.into());
         map.insert("sequence_number".into(), self.sequence.into());
@@ -84,24 +81,24 @@ impl Writer {
         response
     }
 
-    fn item_id(&self, prefix: &str, at: usize) -> String {
+    pub(super) fn item_id(&self, prefix: &str, at: usize) -> String {
         reply_out::item_id(prefix, &self.ctx.id, at)
     }
 
     /// Takes the next place and announces what stands there.
-    fn place(&mut self, at: usize, item: Value, out: &mut Vec<u8>) {
+    pub(super) fn place(&mut self, at: usize, item: Value, out: &mut Vec<u8>) {
         self.send("response.output_item.added", json!({"output_index": at, "item": &item}), out);
         self.output.push(item);
     }
 
-    fn done(&mut self, at: usize, item: Value, out: &mut Vec<u8>) {
+    pub(super) fn done(&mut self, at: usize, item: Value, out: &mut Vec<u8>) {
         self.send("response.output_item.done", json!({"output_index": at, "item": &item}), out);
         if let Some(place) = self.output.get_mut(at) {
             *place = item;
         }
     }
 
-    fn close(&mut self, encrypted: Option<&str>, out: &mut Vec<u8>) {
+    pub(super) fn close(&mut self, encrypted: Option<&str>, out: &mut Vec<u8>) {
         match std::mem::replace(&mut self.open, Open::Nothing) {
             Open::Nothing => {}
             Open::Reasoning { at, text } => {
@@ -116,11 +113,7 @@ impl Writer {
                 let encrypted = encrypted.unwrap_or(UNSIGNED);
                 self.done(at, reply_out::reasoning(&id, &text, Some(encrypted)), out);
             }
-            Open::Message { at, mut parts, text, refusal } => {
-                parts.push(self.end_part(at, parts.len(), &text, refusal, out));
-                let item = reply_out::message_item(&self.item_id("msg_", at), self.status, &parts);
-                self.done(at, item, out);
-            }
+            Open::Message(message) => self.end_message(message, out),
             Open::Call(mut call) => {
                 let rest = call.rest(&self.ctx.id);
                 for (kind, members) in rest.into_iter().chain(call.done(&self.ctx.id)) {
@@ -130,66 +123,6 @@ impl Writer {
                 item["status"] = self.status.into();
                 self.done(call.at, item, out);
             }
-        }
-    }
-
-    /// Begins a part of the message under way, or of a new one.
-    fn begin_part(&mut self, refusal: bool, out: &mut Vec<u8>) {
-        let (at, parts) = match std::mem::replace(&mut self.open, Open::Nothing) {
-            Open::Message { at, mut parts, text, refusal } => {
-                parts.push(self.end_part(at, parts.len(), &text, refusal, out));
-                (at, parts)
-            }
-            open => {
-                self.open = open;
-                self.close(None, out);
-                let at = self.output.len();
-                self.place(at, reply_out::message_item(&self.item_id("msg_", at), "in_progress", &[]), out);
-                (at, Vec::new())
-            }
-        };
-        let part = if refusal { reply_out::refusal_part("") } else { reply_out::text_part("") };
-        let place = json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": parts.len(), "part": part});
-        self.send("response.content_part.added", place, out);
-        self.open = Open::Message { at, parts, text: String::new(), refusal };
-    }
-
-    fn end_part(&mut self, at: usize, index: usize, text: &str, refusal: bool, out: &mut Vec<u8>) -> Value {
-        let place = json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": index});
-        let (mut said, mut done) = (place.clone(), place);
-        let part = if refusal {
-            said["refusal"] = text.into();
-            self.send("response.refusal.done", said, out);
-            reply_out::refusal_part(text)
-        } else {
-            said["text"] = text.into();
-            said["logprobs"] = json!([]);
-            self.send("response.output_text.done", said, out);
-            reply_out::text_part(text)
-        };
-        done["part"] = part.clone();
-        self.send("response.content_part.done", done, out);
-        part
-    }
-
-    fn text(&mut self, more: &str, refusal: bool, out: &mut Vec<u8>) {
-        // An empty text is no part, as in a whole answer.
-        if more.is_empty() {
-            return;
-        }
-        if !matches!(self.open, Open::Message { refusal: r, .. } if r == refusal) {
-            self.begin_part(refusal, out);
-        }
-        let Open::Message { at, parts, text, .. } = &mut self.open else { return };
-        text.push_str(more);
-        let (at, index) = (*at, parts.len());
-        let mut place =
-            json!({"item_id": self.item_id("msg_", at), "output_index": at, "content_index": index, "delta": more});
-        if refusal {
-            self.send("response.refusal.delta", place, out);
-        } else {
-            place["logprobs"] = json!([]);
-            self.send("response.output_text.delta", place, out);
         }
     }
 
@@ -221,9 +154,19 @@ impl Writer {
         self.send("response.reasoning_summary_text.delta", place, out);
     }
 
-    fn sign(&mut self, signature: &Signature, out: &mut Vec<u8>) {
+    fn prove(&mut self, proof: &str, out: &mut Vec<u8>) {
         self.begin_reasoning(out);
-        self.close(Some(&signature.tagged()), out);
+        self.close(Some(proof), out);
+    }
+
+    /// The response at its end.
+    pub(super) fn end(&mut self, reason: Finish, usage: Option<Usage>, out: &mut Vec<u8>) -> Value {
+        // What was cut is the last. Reasoning has no status here.
+        self.status = reply_out::status(reason);
+        self.close(None, out);
+        let mut response = self.response(self.status);
+        reply_out::finish(&mut response, reason, usage);
+        response
     }
 }
 
@@ -235,12 +178,13 @@ impl StreamWriter for Writer {
             ChatEvent::Refusal(text) => self.text(text, true, out),
             ChatEvent::Thinking(text) => self.thinking(text, out),
             // Without one the item stays open: the next call may bring it.
-            ChatEvent::ThinkingEnd(Some(signature)) => self.sign(signature, out),
+            ChatEvent::ThinkingEnd(Some(signature)) => self.prove(&signature.tagged(), out),
             ChatEvent::Redacted(data) => {
                 self.close(None, out);
-                self.begin_reasoning(out);
-                self.close(Some(&reply_out::redacted(data)), out);
+                self.prove(&reply_out::redacted(data), out);
             }
+            ChatEvent::Cite(citation) => self.cite(citation, out),
+            ChatEvent::Search(search) => self.search(search, out),
             ChatEvent::ToolCall { index, id, name, signature } => {
                 self.close(None, out);
                 let at = self.output.len();
@@ -274,11 +218,7 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>) {
-        // What was cut is the last.
-        self.status = reply_out::status(reason);
-        self.close(None, out);
-        let mut response = self.response(self.status);
-        reply_out::finish(&mut response, reason, usage);
+        let response = self.end(reason, usage, out);
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
     }

@@ -7,12 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::super::{
     Protocol,
-    chat::{ChatRequest, Loss, Tool, Weight, leave_out_hosted},
+    chat::{ChatRequest, Loss, Tool, ToolChoice, Weight, leave_out_hosted},
     free_text,
     json::{self, list, note, take, take_list, text},
     openai::request_in::{function, name, nameless, tool_choice},
     tool_names::{Names, fitted, is_namespace},
     translate::Refused,
+    web::{self, Wish},
 };
 
 /// The function that stands for a search of the client's own for further tools. What it finds comes with the input.
@@ -77,6 +78,8 @@ pub(super) fn read<'a>(
             group(offer, &names, request)?;
         } else if let Some(tool) = tool(offer)? {
             request.tools.push(tool);
+        } else if let Some(wish) = wish(offer, request) {
+            request.web = Some(wish);
         } else {
             alone(offer, &mut hosted, &mut request.losses);
         }
@@ -86,8 +89,11 @@ pub(super) fn read<'a>(
     request.tools.retain(|tool| seen.insert(tool.name.clone()));
     leave_out_hosted(hosted, request);
     if let Some(mut choice) = take(map, "tool_choice") {
-        spell(&mut choice, &names);
-        request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
+        if !web_choice(&choice, request) {
+            spell(&mut choice, &names);
+            request.tool_choice = Some(tool_choice(&choice, &mut request.tools)?);
+        }
+        request.web.take_if(|_| request.tool_choice == Some(ToolChoice::None));
     }
     let mut shells = HashMap::new();
     for call in input.iter().filter(|item| text(item, "type") == "shell_call") {
@@ -128,6 +134,27 @@ fn tool(offer: &Value) -> Result<Option<Tool>, Refused> {
         _ if is_clients_search(offer) => Some(function(offer, SEARCH.to_owned())),
         _ => None,
     })
+}
+
+/// The first search of the web that is offered, if it can be another provider's.
+fn wish(offer: &Value, request: &mut ChatRequest) -> Option<Wish> {
+    let kind = text(offer, "type");
+    let is_first = kind.starts_with(web::NAME) && request.web.is_none();
+    is_first.then(|| Wish::read(offer, format!("tools[{kind}]"), &mut request.losses))?
+}
+
+/// Takes a choice of the search, of which others know nothing; one of some tools may leave it out.
+fn web_choice(choice: &Value, request: &mut ChatRequest) -> bool {
+    let is_web = |choice: &Value| text(choice, "type").starts_with(web::NAME);
+    if text(choice, "type") == "allowed_tools" {
+        request.web.take_if(|_| !list(choice, "tools").iter().any(is_web));
+        return false;
+    }
+    let chosen = is_web(choice) && request.web.is_some();
+    if chosen {
+        request.tool_choice = Some(ToolChoice::Named(web::NAME.to_owned()));
+    }
+    chosen
 }
 
 /// Adds the tools of a namespace; the first tells what it is about.
