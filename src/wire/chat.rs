@@ -77,6 +77,7 @@ impl ChatRequest {
             ("cache_control", self.cache.is_none(), Weight::Note),
             ("tools[].cache_control", self.tools.iter().all(|tool| tool.cache.is_none()), Weight::Note),
             ("image_config", self.image_config.is_empty(), Weight::Hint),
+            ("verbosity", self.verbosity.is_none(), Weight::Hint),
             ("modalities", self.modalities.is_empty(), Weight::Answer),
         ] {
             if !told {

@@ -59,9 +59,6 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if let Some(user) = &request.user {
         out.insert("metadata".into(), json!({"user_id": end_user::for_anthropic(user)}));
     }
-    if request.verbosity.is_some() {
-        note(&mut request.losses, "verbosity", Weight::Hint);
-    }
     if request.metadata.as_ref().is_some_and(|m| !m.is_empty()) {
         note(&mut request.losses, "metadata", Weight::Hint);
     }

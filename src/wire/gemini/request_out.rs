@@ -51,7 +51,6 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         ("user", request.user.is_some()),
         ("metadata", request.metadata.as_ref().is_some_and(|m| !m.is_empty())),
         ("service_tier", request.service_tier.as_deref().is_some_and(|t| t != "auto" && t != "default")),
-        ("verbosity", request.verbosity.is_some()),
         ("parallel_tool_calls", request.parallel_tool_calls == Some(false) && !request.tools.is_empty()),
     ] {
         if set {

@@ -72,10 +72,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     } else {
         effort(request, model, &mut out);
     }
-    match request.verbosity.take() {
-        Some(word) if model.has_verbosity() => drop(out.insert("verbosity".into(), word.into())),
-        Some(_) => note(&mut request.losses, "verbosity", Weight::Hint),
-        None => {}
+    if model.has_verbosity() {
+        out.extend(request.verbosity.take().map(|word| ("verbosity".into(), word.into())));
     }
     if model.is_openais() {
         out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));

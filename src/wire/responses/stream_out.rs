@@ -69,14 +69,14 @@ impl Writer {
         }
         self.ctx.created = created.unwrap_or(self.ctx.created);
         for kind in ["response.created", "response.in_progress"] {
-            let response = self.response("in_progress");
+            let response = self.response();
             self.send(kind, json!({"response": response}), out);
         }
     }
 
-    fn response(&self, status: &str) -> Value {
+    fn response(&self) -> Value {
         let ReplyContext { id, created, model, asked, .. } = &self.ctx;
-        let mut response = reply_out::response(id, *created, model, status, &self.output);
+        let mut response = reply_out::response(id, *created, model, "in_progress", &self.output);
         asked.repeat(&mut response);
         response
     }
@@ -164,7 +164,7 @@ impl Writer {
         // What was cut is the last. Reasoning has no status here.
         self.status = reply_out::status(reason);
         self.close(None, out);
-        let mut response = self.response(self.status);
+        let mut response = self.response();
         reply_out::finish(&mut response, reason, usage);
         response
     }
