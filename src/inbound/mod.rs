@@ -1,6 +1,7 @@
 //! Owns the HTTP surface: routes, and what each worker is given when it starts.
 
 mod admin;
+mod astray;
 mod auth;
 mod chat;
 mod connection;
@@ -37,7 +38,6 @@ use crate::{
         Worker,
         reply::{Body, REQUEST_ID},
         response,
-        surface::Surface,
     },
     router::table::{Installed, Table},
     settings::Source,
@@ -54,11 +54,9 @@ use crate::{
     wire::translate::Dialect,
 };
 
+use astray::{MODELS, not_found, wrong_method};
 pub use connection::Door;
 use reload::Reloading;
-
-/// Where clients ask for their models.
-const MODELS: &str = "/v1/models";
 
 /// What all workers share.
 #[derive(Clone)]
@@ -217,32 +215,6 @@ fn shared(request: &HttpRequest) -> &Shared {
 
 fn worker(request: &HttpRequest) -> Option<&Rc<Worker>> {
     request.app_data::<Rc<Worker>>()
-}
-
-async fn not_found(request: HttpRequest) -> HttpResponse {
-    let (method, path) = (request.method().to_string(), request.path().to_owned());
-    let is_for_clients = worker(&request).is_some();
-    let instead = if is_for_clients { instead(&path) } else { "This address is for operators only.".into() };
-    refused(&request, &Error::NoEndpoint { method, path, instead })
-}
-
-/// Where to ask instead of at this path, in words: mostly a client's base URL lacks its `/v1`, has it twice, or is Azure's.
-fn instead(path: &str) -> String {
-    let endpoints = Surface::ALL.map(Surface::path).into_iter().chain([MODELS]);
-    let path = path.trim_end_matches('/');
-    let is_base = |front: &str| {
-        front.split('/').all(|step| matches!(step, "" | "v1" | "api" | "openai"))
-            || front.starts_with("/openai/deployments/")
-    };
-    let is_meant = |endpoint: &&str| path.strip_suffix(endpoint.trim_start_matches("/v1")).is_some_and(is_base);
-    match endpoints.clone().find(is_meant) {
-        Some(meant) => format!("Did you mean {meant}? The client's base URL decides what stands before it."),
-        None => format!("Endpoints are {}.", endpoints.collect::<Vec<_>>().join(", ")),
-    }
-}
-
-fn wrong_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
-    refused(request, &Error::WrongMethod { method: request.method().to_string(), allow })
 }
 
 /// The text of a header.

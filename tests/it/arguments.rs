@@ -1,6 +1,6 @@
 //! What is given to commands, taken for what it is: names, addresses and tokens, a Greenroom that cannot be asked, and limits.
 
-use std::net::TcpListener;
+use std::{fs::File, net::TcpListener};
 
 use crate::support::{
     process::{Said, run},
@@ -169,5 +169,16 @@ async fn an_error_is_read_in_whichever_shape_a_backend_has_for_it() {
         let url = format!("http://{}", proxy.addr);
         let said = said(&["check", "--url", &url, "--token", TOKEN], "").await;
         assert!(said.code == Some(1) && said.out.contains("No such tool."), "{body}: {said:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_has_no_end_is_left_off_and_told_of() {
+    let dir = tempfile::tempdir().expect("a temporary directory can be made");
+    // No device stands for one in a test that goes wrong: it would fill the memory.
+    File::create(dir.path().join("endless")).and_then(|file| file.set_len(20 << 20)).expect("a file can be made");
+    for (file, words) in [("endless", "larger than 16 MiB"), ("nowhere.toml", "cannot be read")] {
+        let said = run(dir.path(), &["validate", file], "").await;
+        assert!(said.code == Some(64) && said.err.contains(words), "{said:?}");
     }
 }

@@ -77,7 +77,9 @@ async fn a_question_whose_answer_would_not_end_is_refused_with_the_way_out() {
     };
     let shown = tool(&[]).await;
     assert!(shown.code == Some(0) && shown.out.contains(" b99 ") || shown.out.contains("\nb99 "), "{shown:?}");
-    assert_eq!(tool(&["--csv", "--step", "5m"]).await.out.lines().filter(|line| line.contains(",b99,")).count(), 63);
+    // 310 minutes are 62 steps, or touch 63.
+    let table = tool(&["--csv", "--step", "5m"]).await.out;
+    assert!(matches!(table.lines().filter(|line| line.contains(",b99,")).count(), 62 | 63), "{table}");
     let refused = tool(&["--csv"]).await;
     assert!(refused.code == Some(2) && refused.err.contains("30000 points"), "{refused:?}");
 }

@@ -1,6 +1,6 @@
 //! Bad settings: every problem in one run, each with its key and what to write instead; nothing is bound.
 
-use std::{fs::File, path::Path};
+use std::path::Path;
 
 use crate::{
     support::{
@@ -112,18 +112,6 @@ async fn good_settings_are_called_good() {
     let said = with(dir.path(), GOOD, &["validate", "greenroom.toml"]).await;
     assert_eq!(said.code, Some(0), "{said:?}");
     assert!(!format!("{said:?}").contains("secret-of-tester"), "{said:?}");
-}
-
-#[tokio::test]
-async fn a_file_that_has_no_end_is_left_off_and_told_of() {
-    let dir = tempfile::tempdir().expect("a temporary directory can be made");
-    // No device stands for one in a test that goes wrong: it would fill the memory.
-    File::create(dir.path().join("endless")).and_then(|file| file.set_len(20 << 20)).expect("a file can be made");
-    for (file, words) in [("endless", "larger than 16 MiB"), ("nowhere.toml", "cannot be read")] {
-        let said = run(dir.path(), &["validate", file], "").await;
-        let told = problems(&said);
-        assert!(said.code == Some(64) && matches!(told[..], [("file", why)] if why.contains(words)), "{said:?}");
-    }
 }
 
 #[tokio::test]

@@ -1,0 +1,37 @@
+//! Owns what is told of where nothing is asked: which endpoint may be meant, or which there are, or by which methods.
+
+use actix_web::{HttpRequest, HttpResponse};
+
+use super::{refused, worker};
+use crate::{error::Error, exchange::surface::Surface};
+
+/// Where clients ask for their models.
+pub(super) const MODELS: &str = "/v1/models";
+
+/// Where there is no endpoint.
+pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
+    let (method, path) = (request.method().to_string(), request.path().to_owned());
+    let is_for_clients = worker(&request).is_some();
+    let instead = if is_for_clients { instead(&path) } else { "This address is for operators only.".into() };
+    refused(&request, &Error::NoEndpoint { method, path, instead })
+}
+
+/// Where to ask instead of at this path, in words: mostly a client's base URL lacks its `/v1`, has it twice, or is Azure's.
+fn instead(path: &str) -> String {
+    let endpoints = Surface::ALL.map(Surface::path).into_iter().chain([MODELS]);
+    let path = path.trim_end_matches('/');
+    let is_base = |front: &str| {
+        front.split('/').all(|step| matches!(step, "" | "v1" | "api" | "openai"))
+            || front.starts_with("/openai/deployments/")
+    };
+    let is_meant = |endpoint: &&str| path.strip_suffix(endpoint.trim_start_matches("/v1")).is_some_and(is_base);
+    match endpoints.clone().find(is_meant) {
+        Some(meant) => format!("Did you mean {meant}? The client's base URL decides what stands before it."),
+        None => format!("Endpoints are {}.", endpoints.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Where there is one, but not by this method.
+pub(super) fn wrong_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
+    refused(request, &Error::WrongMethod { method: request.method().to_string(), allow })
+}
