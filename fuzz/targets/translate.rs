@@ -15,7 +15,15 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let protocol = PROTOCOLS[usize::from(choice / 3 % 3)];
     if choice & 128 == 0 {
         let host = if choice & 32 != 0 { Host::Mistral } else { Host::OpenRouter };
-        let target = Target { protocol, model: "m", max_tokens: 1024, refuse_unsupported: choice & 64 != 0, ask_usage: false, host };
+        let target = Target {
+            protocol,
+            model: "m",
+            max_tokens: 1024,
+            at_most: None,
+            refuse_unsupported: choice & 64 != 0,
+            ask_usage: false,
+            host,
+        };
         if let Ok(request) = translate::request(dialect, body, &target) {
             let written: serde_json::Value = serde_json::from_slice(&request.body).expect("a request in JSON");
             assert!(written.get("backend").is_none(), "the pin went out");
@@ -32,5 +40,5 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     {
         serde_json::from_slice::<serde_json::Value>(&written).expect("a reply in JSON");
     }
-    let _ = (peek::whole(body), peek::other(body));
+    let _ = (peek::whole(body), peek::embeddings(body));
 });
