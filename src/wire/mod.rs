@@ -3,103 +3,45 @@
 pub mod answer_limit;
 mod anthropic;
 mod asked;
-#[cfg(test)]
-mod broken_tests;
-#[cfg(test)]
-mod caching_tests;
 mod calls_in;
-#[cfg(test)]
-mod calls_tests;
 mod chat;
 pub mod count;
-#[cfg(test)]
-mod count_tests;
 mod counts;
 pub mod course;
-#[cfg(test)]
-mod edge_tests;
 pub(crate) mod end_user;
 pub mod envelope;
 mod events;
 mod extent;
 pub mod faults;
-#[cfg(test)]
-mod files_tests;
-#[cfg(test)]
-mod finish_tests;
-#[cfg(test)]
-mod fitting_tests;
-#[cfg(test)]
-mod fixture_tests;
 pub mod foreign;
 mod free_text;
-#[cfg(test)]
-mod free_text_tests;
 mod gemini;
 mod google_limits;
-#[cfg(test)]
-mod history_tests;
 pub mod http1;
 mod ids;
-#[cfg(test)]
-mod images_tests;
 mod json;
-#[cfg(test)]
-mod last_thoughts_tests;
 pub mod limit;
-#[cfg(test)]
-mod losses_tests;
 mod mime;
 pub mod naming;
-#[cfg(test)]
-mod novelty_tests;
 mod openai;
-#[cfg(test)]
-mod openrouter_tests;
 mod own_thinking;
 pub mod partial;
 pub mod peek;
-#[cfg(test)]
-mod property_tests;
 mod refused;
 mod responses;
 mod scan;
 mod schema;
-#[cfg(test)]
-mod second_readers;
 mod signature;
 mod source;
 pub mod sse;
 #[cfg(test)]
-mod sse_tests;
-#[cfg(test)]
-mod strict_tests;
-#[cfg(test)]
-mod tests_support;
-#[cfg(test)]
-mod thinking_tests;
-#[cfg(test)]
-mod told_tests;
+mod tests;
 pub mod too_long;
 mod tool_names;
-#[cfg(test)]
-mod tools_tests;
 pub mod trace_context;
 pub mod translate;
-#[cfg(test)]
-mod translate_tests;
 mod turns;
 mod web;
-#[cfg(test)]
-mod web_asked_tests;
-#[cfg(test)]
-mod web_found_tests;
-#[cfg(test)]
-mod web_told_tests;
-#[cfg(test)]
-mod whole_tests;
-#[cfg(test)]
-mod wishes_tests;
 mod words;
 
 use std::{borrow::Cow, time::Duration};

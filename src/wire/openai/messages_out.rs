@@ -197,7 +197,7 @@ pub(super) fn content(parts: Vec<Part>, losses: &mut Vec<Loss>) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::wire::tests_support::target;
+    use crate::wire::tests::support::target;
 
     #[test]
     fn words_before_and_after_a_call_are_no_one_sentence_and_those_in_several_parts_are() {

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{made, sent};
+use crate::wire::{
     Protocol,
-    tests_support::{made, sent},
     translate::{Dialect, Refused, Translated},
 };
 

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{context, streamed};
+use crate::wire::{
     Protocol,
     asked::asked,
-    tests_support::{context, streamed},
     translate::{Dialect, ReplyContext, reply},
 };
 

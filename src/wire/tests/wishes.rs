@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{
+    losses::{CLAUDE, GPT, asked, blocks, is_unsupported},
+    support::{made, sent, target},
+};
+use crate::wire::{
     Host, Protocol,
-    losses_tests::{CLAUDE, GPT, asked, blocks, is_unsupported},
-    tests_support::{made, sent, target},
     translate::{Dialect, Refused, Target, request},
 };
 

@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
-    losses_tests::{CLAUDE, GPT, asked, blocks, is_unsupported},
-    tests_support::{made, sent},
-    translate::Dialect,
+    losses::{CLAUDE, GPT, asked, blocks, is_unsupported},
+    support::{made, sent},
 };
+use crate::wire::{Protocol, translate::Dialect};
 
 #[test]
 fn files_that_are_text_go_to_anthropic_as_text_and_others_but_pdf_do_not_go() {

@@ -6,10 +6,11 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
     second_readers::{Outcome, chat, gemini, messages, responses},
-    sse,
-    tests_support::{context, events},
+    support::{context, events},
+};
+use crate::wire::{
+    Protocol, sse,
     translate::{Dialect, StreamTranslator, reply},
 };
 

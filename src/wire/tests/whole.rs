@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{context, streamed};
+use crate::wire::{
     Protocol, Usage, peek,
-    tests_support::{context, streamed},
     translate::{Dialect, StreamTranslator, reply},
 };
 

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
+    losses::asked,
+    support::{context, streamed, target},
+};
+use crate::wire::{
     Host, Protocol,
     json::list,
-    losses_tests::asked,
-    tests_support::{context, streamed, target},
     translate::{Dialect, ReplyContext, Target, reply, request},
 };
 

@@ -3,13 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol, foreign,
-    tests_support::streamed,
-    translate::Dialect,
-    web_told_tests::{
-        GOOGLES, claims, frame, grounding, kinds, of_gemini, output_of, rests, searching, sources, whole,
-    },
+    support::streamed,
+    web_told::{GOOGLES, claims, frame, grounding, kinds, of_gemini, output_of, rests, searching, sources, whole},
 };
+use crate::wire::{Protocol, foreign, translate::Dialect};
 
 #[test]
 fn a_history_with_others_searches_goes_to_anthropic_without_them() {

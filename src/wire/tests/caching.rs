@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
-    losses_tests::{CLAUDE, GPT, asked},
-    tests_support::{To, kept, sent},
-    translate::Dialect,
+    losses::{CLAUDE, GPT, asked},
+    support::{To, kept, sent},
 };
+use crate::wire::{Protocol, translate::Dialect};
 
 const QWEN: To<'_> = (Protocol::Openai, "qwen3");
 const GEMINI: To<'_> = (Protocol::Gemini, "gemini-3-pro");

@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::context;
+use crate::wire::{
     Malformed, Observed, Protocol,
     course::Course,
-    tests_support::context,
     translate::{Dialect, StreamTranslator, reply},
 };
 

@@ -2,17 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{self, context};
+use crate::wire::{
     Protocol,
     asked::asked,
-    tests_support::{self, context},
     translate::{Dialect, ReplyContext, StreamTranslator, reply},
 };
 
 const DIALECTS: [Dialect; 3] = [Dialect::Chat, Dialect::Messages, Dialect::Responses];
 
 fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
-    tests_support::streamed(from, to, context(), frames)
+    support::streamed(from, to, context(), frames)
 }
 
 /// Text, calls as name and arguments, and finish of a chat stream.
@@ -211,7 +211,7 @@ fn the_sequence_that_a_server_stopped_at_is_told_whole_and_streamed_if_the_clien
         let (whole, _) =
             reply(Protocol::Openai, Dialect::Messages, body.to_string().as_bytes(), &ctx()).expect("a reply");
         let whole: Value = serde_json::from_slice(&whole).expect("JSON");
-        let events = tests_support::streamed(Protocol::Openai, Dialect::Messages, ctx(), &[body]);
+        let events = support::streamed(Protocol::Openai, Dialect::Messages, ctx(), &[body]);
         let ended = events.iter().find(|e| e["type"] == "message_delta").expect("an end")["delta"].clone();
         let reason = if told.is_some() { "stop_sequence" } else { "end_turn" };
         for end in [&whole, &ended] {

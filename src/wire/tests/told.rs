@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::context;
+use crate::wire::{
     Fault, Protocol, peek,
-    tests_support::context,
     translate::{Dialect, StreamTranslator, reply},
 };
 

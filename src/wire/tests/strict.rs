@@ -5,10 +5,11 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::{Protocol, schema, tests_support, translate::Dialect};
+use super::support;
+use crate::wire::{Protocol, schema, translate::Dialect};
 
 fn sent(from: Dialect, model: &str, body: &Value) -> (Value, Vec<String>) {
-    tests_support::sent(from, (Protocol::Anthropic, model), body)
+    support::sent(from, (Protocol::Anthropic, model), body)
 }
 
 /// A chat request with tools of these parameters, all strict.
@@ -102,7 +103,7 @@ fn a_format_told_in_words_leaves_room_for_calls_where_tools_are_offered() {
         let told = |more: Value| {
             let mut body = json!({"messages": [{"role": "user", "content": "q"}], "response_format": format});
             body.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
-            tests_support::sent(Dialect::Chat, (protocol, model), &body).0.to_string()
+            support::sent(Dialect::Chat, (protocol, model), &body).0.to_string()
         };
         let tools = json!({"tools": [{"type": "function", "function": {"name": "f"}}]});
         let beside = told(tools);

@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{
+use super::support::target;
+use crate::wire::{
     Protocol,
-    tests_support::target,
     translate::{Dialect, request},
 };
 

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{self, context};
+use crate::wire::{
     Protocol,
-    tests_support::{self, context},
     translate::{Dialect, reply},
 };
 
@@ -13,7 +13,7 @@ const GOOGLES: (Protocol, &str) = (Protocol::Openai, "gemini-3-pro-preview");
 const GEMINI: (Protocol, &str) = (Protocol::Gemini, "gemini-3-pro-preview");
 
 fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> Value {
-    tests_support::sent(from, to, body).0
+    support::sent(from, to, body).0
 }
 
 fn replied(from: Protocol, to: Dialect, body: &Value) -> Value {
@@ -22,7 +22,7 @@ fn replied(from: Protocol, to: Dialect, body: &Value) -> Value {
 }
 
 fn events(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
-    tests_support::streamed(from, to, context(), frames)
+    support::streamed(from, to, context(), frames)
 }
 
 #[test]
@@ -276,7 +276,7 @@ fn a_conversation_that_mistral_began_thinking_goes_on_elsewhere() {
     let body = json!({"messages": [{"role": "user", "content": "q"},
         {"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]}, {"role": "user", "content": "r"}]});
     for (to, place) in [(CLAUDE, "/messages/1/content"), (GEMINI, "/contents/1/parts")] {
-        let (out, dropped) = tests_support::sent(Dialect::Chat, to, &body);
+        let (out, dropped) = support::sent(Dialect::Chat, to, &body);
         let said = out.pointer(place).and_then(Value::as_array).expect("parts");
         assert_eq!((said.len(), &said[0]["text"]), (1, &json!("a")), "{out}");
         assert!(dropped.contains(&"messages[].thinking".to_owned()), "{dropped:?}");

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use proptest::prelude::*;
 
-use super::sse::{FrameTooLong, MAX_FRAME, Splitter, frames};
+use crate::wire::sse::{FrameTooLong, MAX_FRAME, Splitter, frames};
 
 /// Event name and data.
 type Fields = (Option<String>, Vec<u8>);

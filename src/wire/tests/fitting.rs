@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{self, made, target};
+use crate::wire::{
     Host, Protocol,
-    tests_support::{self, made, target},
     translate::{Dialect, Refused, ReplyContext, Target, asked, reply, request},
 };
 
@@ -12,18 +12,18 @@ const CLAUDE: (Protocol, &str) = (Protocol::Anthropic, "claude-opus-4-6");
 const GEMINI: (Protocol, &str) = (Protocol::Gemini, "gemini-3-pro");
 
 fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> Value {
-    tests_support::sent(from, to, body).0
+    support::sent(from, to, body).0
 }
 
 /// What a client that asked so hears of a provider's answer: whole, and of a stream's frames.
 fn heard(dialect: Dialect, body: &Value, from: Protocol, answer: &Value, frames: &[Value]) -> (Value, Vec<Value>) {
     let context = || {
         let asked = asked(dialect, body.to_string().as_bytes());
-        ReplyContext { asked, ..tests_support::context() }
+        ReplyContext { asked, ..support::context() }
     };
     let (out, _) = reply(from, dialect, answer.to_string().as_bytes(), &context()).expect("a reply");
     let whole = serde_json::from_slice(&out).expect("JSON");
-    (whole, tests_support::streamed(from, dialect, context(), frames))
+    (whole, support::streamed(from, dialect, context(), frames))
 }
 
 /// A chat that has called a tool, forces it, and has its result.

@@ -3,10 +3,10 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{context, target};
+use crate::wire::{
     Protocol,
     course::Course,
-    tests_support::{context, target},
     translate::{Dialect, StreamTranslator, fault, reply, request},
 };
 

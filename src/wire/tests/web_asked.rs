@@ -3,11 +3,10 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
-    losses_tests::{CLAUDE, GPT, asked, is_unsupported},
-    tests_support::{kept, made, sent},
-    translate::Dialect,
+    losses::{CLAUDE, GPT, asked, is_unsupported},
+    support::{kept, made, sent},
 };
+use crate::wire::{Protocol, translate::Dialect};
 
 const GEMINI: (Protocol, &str) = (Protocol::Gemini, "gemini-2.5-flash");
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::Usage;
+use crate::wire::Usage;
 
 /// What a client is left with.
 #[derive(Debug, Default, PartialEq)]

@@ -3,10 +3,12 @@
 use serde_json::{Value, json};
 
 use super::{
+    losses::CLAUDE,
+    support::{context, kept, sent},
+};
+use crate::wire::{
     Protocol,
     json::list,
-    losses_tests::CLAUDE,
-    tests_support::{context, kept, sent},
     translate::{Dialect, reply},
 };
 

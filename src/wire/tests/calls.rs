@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{self, context, events, kept};
+use crate::wire::{
     Protocol,
-    tests_support::{self, context, events, kept},
     translate::{Dialect, ReplyContext, StreamTranslator, asked, reply},
 };
 
@@ -90,7 +90,7 @@ fn older() -> Value {
 }
 
 fn sent(protocol: Protocol, model: &str, body: &Value) -> Value {
-    let (body, dropped) = tests_support::sent(Dialect::Chat, (protocol, model), body);
+    let (body, dropped) = support::sent(Dialect::Chat, (protocol, model), body);
     assert!(dropped.is_empty(), "{dropped:?}");
     body
 }

@@ -3,9 +3,11 @@
 use serde_json::{Value, json};
 
 use super::{
+    losses::is_unsupported,
+    support::{context, kept, made, sent, streamed},
+};
+use crate::wire::{
     Protocol,
-    losses_tests::is_unsupported,
-    tests_support::{context, kept, made, sent, streamed},
     translate::{Dialect, reply},
 };
 

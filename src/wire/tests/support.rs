@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{
+use crate::wire::{
     Host, Protocol,
     translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, Translated, request},
 };
@@ -16,7 +16,7 @@ pub(super) fn context() -> ReplyContext {
 }
 
 /// Where a request goes, hints left out where they have no place there.
-pub(super) fn target(protocol: Protocol, model: &str) -> Target<'_> {
+pub(in crate::wire) fn target(protocol: Protocol, model: &str) -> Target<'_> {
     Target {
         protocol,
         model,

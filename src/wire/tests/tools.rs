@@ -2,8 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Protocol, tests_support,
+use super::support;
+use crate::wire::{
+    Protocol,
     translate::{Dialect, Refused, ReplyContext, StreamTranslator, Target, asked, reply, request},
 };
 
@@ -14,7 +15,7 @@ const PROTOCOLS: [(Protocol, &str); 3] = [
 ];
 
 fn made(from: Dialect, to: (Protocol, &str), body: &Value) -> Result<(Value, Vec<String>), Refused> {
-    let out = tests_support::made(from, to, body)?;
+    let out = support::made(from, to, body)?;
     Ok((serde_json::from_slice(&out.body).expect("JSON"), out.dropped))
 }
 
@@ -26,7 +27,7 @@ fn sent(from: Dialect, to: (Protocol, &str), body: &Value) -> Value {
 fn heard(dialect: Dialect, body: &Value, calls: &[(&str, &str)]) -> [Value; 2] {
     let context = || {
         let asked = asked(dialect, body.to_string().as_bytes());
-        ReplyContext { asked, ..tests_support::context() }
+        ReplyContext { asked, ..support::context() }
     };
     let call = |(at, (name, arguments)): (usize, &(&str, &str))| json!({"index": at, "id": format!("c{at}"), "type": "function", "function": {"name": name, "arguments": arguments}});
     let calls: Vec<Value> = calls.iter().enumerate().map(call).collect();
@@ -235,7 +236,7 @@ fn strict_is_said_to_openai_only_of_schemas_that_it_would_enforce() {
 
 #[test]
 fn a_format_that_openai_cannot_enforce_is_refused_to_nobody_who_did_not_ask_for_that() {
-    let target = Target { refuse_unsupported: true, ..tests_support::target(Protocol::Openai, "gpt-4o") };
+    let target = Target { refuse_unsupported: true, ..support::target(Protocol::Openai, "gpt-4o") };
     let schema = json!({"type": "object", "properties": {"a": {"type": "string"}}, "additionalProperties": false});
     let messages = json!([{"role": "user", "content": "q"}]);
     let format = json!({"format": {"type": "json_schema", "schema": schema}});

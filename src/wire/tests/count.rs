@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::target;
+use crate::wire::{
     Protocol,
     count::{reply, request},
-    tests_support::target,
 };
 
 /// A turn with all that a prompt may have.

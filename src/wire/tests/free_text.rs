@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{self, kept};
+use crate::wire::{
     Protocol,
-    tests_support::{self, kept},
     translate::{Dialect, ReplyContext, StreamTranslator, Target, asked, reply, request},
 };
 
@@ -25,7 +25,7 @@ fn offer(dialect: Dialect) -> Value {
 
 fn context(dialect: Dialect) -> ReplyContext {
     let asked = asked(dialect, offer(dialect).to_string().as_bytes());
-    ReplyContext { asked, ..tests_support::context() }
+    ReplyContext { asked, ..support::context() }
 }
 
 fn sent(from: Dialect, body: &Value) -> Value {
@@ -114,7 +114,7 @@ fn geminis_signature_on_a_free_text_call_comes_back_with_it() {
     let mut bare = call.clone();
     bare.as_object_mut().expect("an item").remove("extra_content");
     let next = json!({"type": "custom_tool_call", "call_id": "2", "name": "patch", "input": ""});
-    let target = Target { refuse_unsupported: true, ..tests_support::target(Protocol::Gemini, "gemini-3-pro") };
+    let target = Target { refuse_unsupported: true, ..support::target(Protocol::Gemini, "gemini-3-pro") };
     // By whichever of its two ways, and once.
     for kept in [vec![call], vec![thought, &bare], vec![thought, call]] {
         let input =

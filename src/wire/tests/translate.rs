@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{self, context};
+use crate::wire::{
     Observed, Protocol,
-    tests_support::{self, context},
     translate::{Dialect, Refused, StreamTranslator, Target, fault, reply, request},
 };
 
@@ -14,11 +14,11 @@ fn target(protocol: Protocol) -> Target<'static> {
         Protocol::Anthropic => "claude-sonnet-4-5",
         Protocol::Gemini => "gemini-3-pro-preview",
     };
-    tests_support::target(protocol, model)
+    support::target(protocol, model)
 }
 
 fn sent(from: Dialect, protocol: Protocol, body: &Value) -> (Value, Vec<String>) {
-    tests_support::sent(from, (protocol, target(protocol).model), body)
+    support::sent(from, (protocol, target(protocol).model), body)
 }
 
 fn chat(extra: &Value) -> Value {
@@ -35,7 +35,7 @@ fn replied(from: Protocol, to: Dialect, body: &Value) -> (Value, Observed<'stati
 }
 
 fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
-    tests_support::streamed(from, to, context(), frames)
+    support::streamed(from, to, context(), frames)
 }
 
 #[test]

@@ -4,19 +4,22 @@
 use serde_json::{Value, json};
 
 use super::{
-    Protocol, losses_tests,
-    tests_support::{self, context},
+    losses,
+    support::{self, context},
+};
+use crate::wire::{
+    Protocol,
     translate::{Dialect, Refused, reply},
 };
 
 fn sent(from: Dialect, protocol: Protocol, model: &str, body: &Value) -> Value {
-    tests_support::kept(from, (protocol, model), body)
+    support::kept(from, (protocol, model), body)
 }
 
 /// The last whole object of a stream: the Messages blocks, or the Responses output, that a client has at its end.
 fn streamed(from: Protocol, to: Dialect, frames: &[Value]) -> Vec<Value> {
     let mut blocks: Vec<Value> = Vec::new();
-    for event in tests_support::streamed(from, to, context(), frames) {
+    for event in support::streamed(from, to, context(), frames) {
         let at = event["index"].as_u64().unwrap_or(0) as usize;
         match event["type"].as_str().unwrap_or_default() {
             "content_block_start" => blocks.push(event["content_block"].clone()),
@@ -145,7 +148,7 @@ fn a_thought_signature_before_text_comes_back_on_the_text() {
 fn asked(protocol: Protocol, model: &str, more: &Value) -> Result<(Value, Vec<String>), Refused> {
     let mut body = json!({"messages": [{"role": "user", "content": "hi"}]});
     body.as_object_mut().expect("an object").extend(more.as_object().expect("members").clone());
-    let made = tests_support::made(Dialect::Chat, (protocol, model), &body)?;
+    let made = support::made(Dialect::Chat, (protocol, model), &body)?;
     Ok((serde_json::from_slice(&made.body).expect("JSON"), made.dropped))
 }
 
@@ -280,8 +283,8 @@ fn what_is_not_read_of_wishes_for_thinking_is_told() {
         (Dialect::Messages, json!({"thinking": {"type": "adaptive", "display": "omitted"}}), "thinking.display"),
         (Dialect::Responses, json!({"reasoning": {"effort": "low", "summary": "auto", "mode": "m"}}), "reasoning.mode"),
     ] {
-        let request = losses_tests::asked(dialect, wish);
-        assert_eq!(tests_support::sent(dialect, (Protocol::Openai, "gpt-5"), &request).1, [left]);
+        let request = losses::asked(dialect, wish);
+        assert_eq!(support::sent(dialect, (Protocol::Openai, "gpt-5"), &request).1, [left]);
     }
 }
 
@@ -292,7 +295,7 @@ fn an_effort_without_a_word_is_no_wish() {
         (Dialect::Messages, json!({"output_config": {"effort": ""}})),
         (Dialect::Responses, json!({"reasoning": {"effort": ""}})),
     ] {
-        let told = |more| sent(dialect, Protocol::Openai, "gpt-5", &losses_tests::asked(dialect, more));
+        let told = |more| sent(dialect, Protocol::Openai, "gpt-5", &losses::asked(dialect, more));
         assert_eq!(told(empty), told(json!({})), "{dialect:?}");
     }
 }

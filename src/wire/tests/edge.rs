@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{
+use super::support::{context, events, made, target};
+use crate::wire::{
     Observed, Protocol,
-    tests_support::{context, events, made, target},
     translate::{Dialect, Refused, StreamTranslator, Target, fault, reply, request},
 };
 

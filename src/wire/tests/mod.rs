@@ -1,0 +1,32 @@
+//! Owns what is held of translation between protocols as a whole: each file of cases is about one thing that crosses.
+
+mod broken;
+mod caching;
+mod calls;
+mod count;
+mod edge;
+mod files;
+mod finish;
+mod fitting;
+mod fixture;
+mod free_text;
+mod history;
+mod images;
+mod last_thoughts;
+mod losses;
+mod novelty;
+mod openrouter;
+mod property;
+mod second_readers;
+mod sse;
+mod strict;
+pub(super) mod support;
+mod thinking;
+mod told;
+mod tools;
+mod translate;
+mod web_asked;
+mod web_found;
+mod web_told;
+mod whole;
+mod wishes;
