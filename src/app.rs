@@ -43,7 +43,7 @@ const CUT: Duration = Duration::from_millis(100);
 const CONNECTIONS: usize = 60_000;
 
 /// What to serve, and where.
-pub struct Stage {
+pub struct Serving {
     /// Settings.
     pub settings: Settings,
     /// The clients' listener.
@@ -57,8 +57,12 @@ pub struct Stage {
 }
 
 /// Serves until `stop` is ready, then drains; ready a second time, `stop_now` ends at once.
-pub async fn run(stage: Stage, stop: impl Future<Output = ()>, stop_now: impl Future<Output = ()>) -> io::Result<()> {
-    let Stage { settings, clients, operators, source, hangup } = stage;
+pub async fn run(
+    serving: Serving,
+    stop: impl Future<Output = ()>,
+    stop_now: impl Future<Output = ()>,
+) -> io::Result<()> {
+    let Serving { settings, clients, operators, source, hangup } = serving;
     let (server, history, traces) = (settings.server.clone(), settings.history.clone(), settings.traces.clone());
     let counts = Arc::new(Counts::default());
     let (overseer, installed) = supervision::start(settings, counts.clone());

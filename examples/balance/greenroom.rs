@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom::{
     backend::{
-        breaker::{Blow, Breaker},
+        breaker::{Breaker, Failure},
         estimate::Usual,
         gate::{ALONE, Admission, Gate, GateCell},
         learner::Learner,
@@ -182,7 +182,7 @@ impl Policy for Greenroom {
         let backend = &mut self.backends[backend];
         backend.leave(request.prompt);
         let (probe, now) = (backend.probing, Duration::from_secs_f64(now));
-        backend.breaker.failed(Blow::Counted { retry_after: None }, probe, backend.successes, now, backend.jitter);
+        backend.breaker.failed(Failure::Counted { retry_after: None }, probe, backend.successes, now, backend.jitter);
         backend.publish(probe);
     }
 }

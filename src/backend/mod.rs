@@ -40,7 +40,7 @@ use std::{
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervised};
 
 use self::{
-    breaker::{Blow, Breaker},
+    breaker::{Breaker, Failure},
     change::GateChange,
     entry::Probe,
     gate::{ALONE, Gate, GateCell, Why},
@@ -157,26 +157,26 @@ impl Backend {
 
     fn failed(&mut self, seen: &Observed, class: Class, retry_after: Option<Duration>, said: &str) {
         let weight = class.disposition().weight;
-        let blow = match weight {
-            Weight::CoolDown => Blow::CoolDown(retry_after),
-            Weight::HardDown if class == Class::ProviderQuota => Blow::Hard(Why::NoQuota),
-            Weight::HardDown => Blow::Hard(Why::HardDown),
-            Weight::BenchModel => Blow::Hard(Why::ModelMissing),
-            Weight::Model | Weight::Backend => Blow::Counted { retry_after },
+        let failure = match weight {
+            Weight::CoolDown => Failure::CoolDown(retry_after),
+            Weight::HardDown if class == Class::ProviderQuota => Failure::Hard(Why::NoQuota),
+            Weight::HardDown => Failure::Hard(Why::HardDown),
+            Weight::BenchModel => Failure::Hard(Why::ModelMissing),
+            Weight::Model | Weight::Backend => Failure::Counted { retry_after },
             Weight::None | Weight::Alive => return,
         };
-        self.strike(seen, blow, matches!(weight, Weight::Backend | Weight::HardDown), said);
+        self.count(seen, failure, matches!(weight, Weight::Backend | Weight::HardDown), said);
     }
 
-    /// Lets the gate of the whole backend, or else of the model, take a blow.
-    fn strike(&mut self, seen: &Observed, blow: Blow, whole: bool, said: &str) {
+    /// Lets the gate of the whole backend, or else of the model, count a failure.
+    fn count(&mut self, seen: &Observed, failure: Failure, whole: bool, said: &str) {
         let (lane, jitter) = (&seen.lane, rand::random());
         if whole {
             let (probe, successes) = (seen.looked(&self.vitals.gate), self.vitals.successes());
-            self.judge_backend(Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
+            self.judge_backend(Some(said), |b| b.failed(failure, probe, successes, seen.at, jitter));
         } else {
             let (probe, successes) = (seen.looked(&lane.gate), lane.answered.load(Relaxed));
-            self.judge_lane(lane, Some(said), |b| b.failed(blow, probe, successes, seen.at, jitter));
+            self.judge_lane(lane, Some(said), |b| b.failed(failure, probe, successes, seen.at, jitter));
         }
     }
 
@@ -241,10 +241,10 @@ impl Handler<Observed> for Backend {
                 // Where others have looked meanwhile, what they saw holds.
                 let Probe { backend, model } = seen.probe;
                 if backend && seen.looked(&self.vitals.gate) {
-                    self.strike(&seen, Blow::Counted { retry_after: None }, true, SILENT);
+                    self.count(&seen, Failure::Counted { retry_after: None }, true, SILENT);
                 }
                 if model && seen.looked(&seen.lane.gate) {
-                    self.strike(&seen, Blow::Counted { retry_after: None }, false, SILENT);
+                    self.count(&seen, Failure::Counted { retry_after: None }, false, SILENT);
                 }
             }
             Verdict::Failure { class, retry_after, said } => self.failed(&seen, *class, *retry_after, said),

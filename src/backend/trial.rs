@@ -194,16 +194,16 @@ impl Trial {
         // What nobody serves at this address says nothing of the model.
         let is_lost = matches!(strange, Some(Strange::Redirect | Strange::NoPath));
         let class = if is_lost { Class::ProviderInvalid } else { class };
-        self.hushed(class, Some(status), format!("HTTP {status}{said}"))
+        self.redacted(class, Some(status), format!("HTTP {status}{said}"))
     }
 
     /// An error in an answer that began well, in words that tell no secret.
     fn told_within(&self, fault: &Fault) -> Failed {
-        self.hushed(classify(fault), None, words(fault))
+        self.redacted(classify(fault), None, words(fault))
     }
 
-    fn hushed(&self, class: Class, status: Option<u16>, mut said: String) -> Failed {
-        self.backend.hush(&mut said);
+    fn redacted(&self, class: Class, status: Option<u16>, mut said: String) -> Failed {
+        self.backend.redact(&mut said);
         Failed { status, ..Failed::new(class, said) }
     }
 

@@ -122,7 +122,7 @@ async fn serve_until_told(settings: Settings, source: Option<Source>) -> io::Res
             }
         }
     };
-    app::run(app::Stage { settings, clients, operators, source, hangup }, after(1), after(2)).await
+    app::run(app::Serving { settings, clients, operators, source, hangup }, after(1), after(2)).await
 }
 
 fn listener(addr: SocketAddr) -> io::Result<TcpListener> {

@@ -13,10 +13,10 @@ use super::{
     adapt::{Outgoing, native, shorter, translated},
     debt::{Debt, Owed},
     decode::Decoder,
-    echo::hushed,
     held::Held,
     judge::{empty, refused, whole},
     leg::Leg,
+    redact::redacted,
     relay::{Reader, Step, Terms},
     request::Request,
     rescue::Seam,
@@ -88,7 +88,7 @@ pub(super) async fn open(
         }
         Ok(Ready::Live(streaming)) => Ok(Opened::Live(Box::new(Live { leg, target, streaming }))),
         Err(failed) => {
-            let failed = hushed(&target.handle.settings, failed);
+            let failed = redacted(&target.handle.settings, failed);
             // A translation that was refused quotes its client.
             log::debug!("attempt failed: backend={} class={} {:?}", target.handle.name(), failed.class, failed.message);
             leg.failed(&failed);

@@ -2,12 +2,12 @@
 
 mod acquire;
 mod adapt;
+pub mod admission;
 mod attempt;
 mod blame;
 mod budget;
 mod debt;
 mod decode;
-mod echo;
 mod give_up;
 mod held;
 mod judge;
@@ -15,6 +15,7 @@ mod leg;
 mod patience;
 mod queue;
 mod race;
+mod redact;
 mod relay;
 mod rename;
 mod repetition;
@@ -24,8 +25,7 @@ mod rescue;
 pub mod response;
 pub mod retry_after;
 mod sieve;
-pub mod stage;
-pub mod stay;
+pub mod stream_body;
 pub mod surface;
 #[cfg(test)]
 mod tests;
@@ -43,12 +43,12 @@ use self::{
     attempt::{Live, Opened, Streaming, Whole},
     budget::Extra,
     debt::{Debt, Owed},
-    echo::hushed,
     patience::Patience,
+    redact::redacted,
     relay::{Reader, Step},
     reply::Reply,
     response::{error_frame, explained_stream, named_late},
-    stage::{Opening, Play, Sent, Stage},
+    stream_body::{Handover, Opening, Sent, StreamBody},
     watch::Watch,
 };
 pub use self::{request::Request, worker::Worker};
@@ -83,24 +83,25 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
             Err(error) => response::failed(&telling, &error, explain, dialect),
         };
     }
-    let stage = Stage::default();
+    let handover = Handover::default();
     let headers = AnswerHeaders::default();
-    let running = Box::pin(exchange.play(stage.clone(), headers.clone()));
+    let running = Box::pin(exchange.streamed(handover.clone(), headers.clone()));
     let frame_telling = telling.clone();
     let frame = Box::new(move |error: &Error, sent: &Sent| {
         frame_telling.end(200, Some(error), clock::now());
         error_frame(&frame_telling, error, dialect, sent)
     });
-    let mut play = Play::new(worker, stage, running, frame, failover.keepalive_after, failover.keepalive_every);
+    let mut body =
+        StreamBody::new(worker, handover, running, frame, failover.keepalive_after, failover.keepalive_every);
     if dialect == Dialect::Responses {
-        play.remember();
+        body.remember();
     }
-    match play.open().await {
+    match body.open().await {
         Opening::Failed(error) => response::failed(&telling, &error, explain, dialect),
         opening => {
             let early = matches!(opening, Opening::Silent);
             telling.write(|story| story.early_head = early);
-            response::stream(&telling, headers.take(), play, dialect)
+            response::stream(&telling, headers.take(), body, dialect)
         }
     }
 }
@@ -131,7 +132,7 @@ struct Exchange {
 }
 
 /// Passes a stream on to its end.
-async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool) -> Result<(), Failed> {
+async fn relay(reader: &mut Reader, watch: &mut Watch, handover: &Handover, over: bool) -> Result<(), Failed> {
     let mut over = over;
     while !over && !reader.done {
         let bytes = match reader.step(watch).await? {
@@ -142,7 +143,7 @@ async fn relay(reader: &mut Reader, watch: &mut Watch, stage: &Stage, over: bool
             }
         };
         if !bytes.is_empty() {
-            stage.put(bytes).await;
+            handover.put(bytes).await;
         }
     }
     Ok(())
@@ -184,7 +185,7 @@ impl Exchange {
         }
     }
 
-    async fn play(mut self, stage: Stage, headers: AnswerHeaders) -> Result<(), Error> {
+    async fn streamed(mut self, handover: Handover, headers: AnswerHeaders) -> Result<(), Error> {
         let telling = self.request.telling.clone();
         loop {
             // Boxed: what it takes to get a stream is given back before the stream begins.
@@ -203,18 +204,18 @@ impl Exchange {
                 });
                 *headers.borrow_mut() = seen;
                 if telling.read(|story| story.early_head) {
-                    stage.put(named_late(&telling)).await;
+                    handover.put(named_late(&telling)).await;
                 }
                 if self.request.explain {
-                    stage.put(explained_stream(&telling)).await;
+                    handover.put(explained_stream(&telling)).await;
                 }
             }
             if !held.is_empty() {
-                stage.put(held).await;
+                handover.put(held).await;
             }
-            watch.follow(&stage);
+            watch.follow(&handover);
             let how = if reader.resumes() { RescueOutcome::Continued } else { RescueOutcome::Replayed };
-            let relayed = relay(&mut reader, &mut watch, &stage, over).await;
+            let relayed = relay(&mut reader, &mut watch, &handover, over).await;
             leg.held_up = watch.held_up;
             match relayed {
                 Ok(()) => {
@@ -230,7 +231,7 @@ impl Exchange {
                     return Ok(());
                 }
                 Err(failed) => {
-                    let failed = hushed(&target.handle.settings, failed);
+                    let failed = redacted(&target.handle.settings, failed);
                     leg.blameless = reader.differs;
                     leg.failed(&failed);
                     self.note_fallen(&target, failed.clone());

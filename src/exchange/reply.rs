@@ -4,7 +4,7 @@ use actix_web::http::StatusCode;
 use bytes::Bytes;
 use tokio::time::Instant;
 
-use super::{stage::Play, stay::Stay};
+use super::{admission::Admission, stream_body::StreamBody};
 
 /// The header that names a request.
 pub const REQUEST_ID: &str = "x-request-id";
@@ -20,7 +20,7 @@ pub struct Reply {
     /// When it was there to be sent, if somebody has looked at the clock: no time has passed since.
     pub at: Option<Instant>,
     /// A limited user's request: it lasts until this has been sent.
-    pub stay: Option<Box<Stay>>,
+    pub admission: Option<Box<Admission>>,
 }
 
 /// The body of an answer.
@@ -28,13 +28,13 @@ pub enum Body {
     /// In one piece.
     Whole(Bytes),
     /// As it comes.
-    Stream(Box<Play>),
+    Stream(Box<StreamBody>),
 }
 
 impl Reply {
     /// An answer without a body; `lines` go out first.
     pub fn new(status: StatusCode, lines: Vec<u8>) -> Self {
-        Self { status, lines, body: Body::Whole(Bytes::new()), at: None, stay: None }
+        Self { status, lines, body: Body::Whole(Bytes::new()), at: None, admission: None }
     }
 
     /// Adds a header. Nothing in its value can end the line: what is no text of a header goes out as `_`.
@@ -61,15 +61,15 @@ impl Reply {
 
     /// The answer to a limited user's request.
     #[must_use]
-    pub fn during(self, mut stay: Stay) -> Self {
+    pub fn during(self, mut admission: Admission) -> Self {
         if let Body::Whole(_) = self.body {
-            stay.settle();
+            admission.settle();
         }
-        Self { stay: Some(Box::new(stay)), ..self }
+        Self { admission: Some(Box::new(admission)), ..self }
     }
 
-    pub(super) fn stream(self, play: Play) -> Self {
-        Self { body: Body::Stream(Box::new(play)), ..self }
+    pub(super) fn stream(self, body: StreamBody) -> Self {
+        Self { body: Body::Stream(Box::new(body)), ..self }
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{
     attempt::Whole,
     reply::{REQUEST_ID, Reply},
-    stage::{Play, Sent},
+    stream_body::{Sent, StreamBody},
 };
 use crate::{
     clock,
@@ -37,14 +37,14 @@ pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool, dialect: Dia
 }
 
 /// The answer as a stream.
-pub(super) fn stream(telling: &Telling, headers: HeaderLines, play: Play, dialect: Dialect) -> Reply {
+pub(super) fn stream(telling: &Telling, headers: HeaderLines, body: StreamBody, dialect: Dialect) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, headers);
     reply.line("content-type", "text/event-stream; charset=utf-8");
     reply.line("cache-control", "no-cache");
     // Keeps nginx and its like from collecting frames.
     reply.line("x-accel-buffering", "no");
     tell(&mut reply, telling, dialect);
-    reply.stream(play)
+    reply.stream(body)
 }
 
 /// An error, told to the client and to the story.

@@ -11,7 +11,7 @@ use std::{
 use futures_util::future::poll_fn;
 use tokio::{task::yield_now, time::Instant};
 
-use super::{leg::Signs, stage::Stage};
+use super::{leg::Signs, stream_body::Handover};
 use crate::{
     error::{Class, Failed},
     settings::Deadlines,
@@ -30,7 +30,7 @@ pub(super) struct Watch {
     /// That is when the request's own time is up, and not the backend's.
     hurried: bool,
     /// Where pieces wait for the client.
-    stage: Option<Stage>,
+    handover: Option<Handover>,
     /// Time in which the client did not take what was there for it.
     pub(super) held_up: Duration,
     /// Pieces in a row that were there at once.
@@ -58,15 +58,15 @@ impl Watch {
             class: Class::ProviderTimeoutTtft,
             total: now + total,
             hurried: left < limits.total,
-            stage: None,
+            handover: None,
             held_up: Duration::ZERO,
             burst: 0,
         }
     }
 
-    /// From now on pieces go to the client by way of `stage`.
-    pub(super) fn follow(&mut self, stage: &Stage) {
-        self.stage = Some(stage.clone());
+    /// From now on pieces go to the client by way of `handover`.
+    pub(super) fn follow(&mut self, handover: &Handover) {
+        self.handover = Some(handover.clone());
     }
 
     /// Something has happened: the limit starts anew.
@@ -82,7 +82,7 @@ impl Watch {
     }
 
     fn count_held(&mut self, now: Instant) {
-        let held = self.stage.as_ref().map_or(Duration::ZERO, |stage| stage.held(now));
+        let held = self.handover.as_ref().map_or(Duration::ZERO, |handover| handover.held(now));
         if held > PROMPT {
             self.held_up += held;
         }

@@ -30,7 +30,7 @@ pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
     reply(&request, async {
         allowed(&request)?;
         let shared = shared(&request);
-        Ok(json!({"backends": shared.reports(None).await, "actors": shared.counts.toll.lines()}))
+        Ok(json!({"backends": shared.reports(None).await, "actors": shared.counts.actors.lines()}))
     })
     .await
 }

@@ -27,8 +27,8 @@ use crate::{
     error::{Error, panic_words},
     exchange::{
         self, Request, Worker,
+        admission::Admission,
         reply::{REQUEST_ID, Reply},
-        stay::Stay,
         surface::Surface,
     },
     limits::Allowance,
@@ -107,16 +107,18 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
     let work = std::pin::pin!(async {
         let mut asked = None;
         match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
-            Ok(prepared) => match allowance.as_ref().map(|allowance| Stay::begin(allowance, &prepared)).transpose() {
-                Ok(stay) => {
-                    let reply = exchange::respond(door.worker.clone(), prepared).await;
-                    if let Some(stay) = stay { reply.during(stay) } else { reply }
+            Ok(prepared) => {
+                match allowance.as_ref().map(|allowance| Admission::begin(allowance, &prepared)).transpose() {
+                    Ok(admission) => {
+                        let reply = exchange::respond(door.worker.clone(), prepared).await;
+                        if let Some(admission) = admission { reply.during(admission) } else { reply }
+                    }
+                    Err(refused) => {
+                        door.shared.counts.limited.refused(refused.dimension);
+                        exchange::refuse(&prepared, &Error::Limited(refused))
+                    }
                 }
-                Err(refused) => {
-                    door.shared.counts.limited.refused(refused.dimension);
-                    exchange::refuse(&prepared, &Error::Limited(refused))
-                }
-            },
+            }
             Err(error) => asker.refuse(door, &error, asked.as_ref()),
         }
     });

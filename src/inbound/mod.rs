@@ -43,12 +43,12 @@ use crate::{
     settings::Source,
     supervision::Overseer,
     telemetry::{
+        actors::Role,
         counts::Counts,
         history::History,
         ledger::Ledger,
         log,
         story::Listener,
-        toll::Role,
         traces::{Traces, feed::Feed},
     },
     wire::translate::Dialect,
@@ -131,7 +131,7 @@ impl Shared {
     /// Whether a load balancer may send requests: once a backend could serve, until Greenroom stops, and while no worker is
     /// without its router. All backends being down later is told by honest 503s, not by taking every replica out.
     fn is_ready(&self) -> bool {
-        if self.draining.load(Relaxed) || self.counts.toll.has_given_up(Role::Router) {
+        if self.draining.load(Relaxed) || self.counts.actors.has_given_up(Role::Router) {
             return false;
         }
         if !self.ready.load(Relaxed) {

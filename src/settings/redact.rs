@@ -9,17 +9,17 @@ const SECRET: usize = 8;
 
 impl Backend {
     /// Whether something that it says has one of its own secrets in it.
-    pub fn echoes(&self, said: &[u8]) -> bool {
+    pub fn quotes_secret(&self, said: &[u8]) -> bool {
         self.secrets().any(|secret| memmem::find(said, secret.as_bytes()).is_some())
     }
 
     /// Takes its own secrets out of what it says; whether there were any.
-    pub fn hush(&self, said: &mut String) -> bool {
-        let echoes = self.echoes(said.as_bytes());
-        for secret in self.secrets().filter(|_| echoes) {
+    pub fn redact(&self, said: &mut String) -> bool {
+        let quoted = self.quotes_secret(said.as_bytes());
+        for secret in self.secrets().filter(|_| quoted) {
             *said = said.replace(secret, "…");
         }
-        echoes
+        quoted
     }
 
     /// Its key, and what those of its headers that are credentials carry behind the name of a scheme.
@@ -41,13 +41,13 @@ mod tests {
         let text = settings::SMALL.replacen("base_url = \"http://127.0.0.1:9/v1\"", headers, 1);
         let settings = settings::parse("test", &text).expect("sound settings");
         let backend = settings.backends.values().next().expect("one");
-        for (said, hushed) in [
+        for (said, redacted) in [
             ("Greenroom asked in the name of sk-of-backend", "Greenroom asked in the name of …"),
             ("of-the-proxy is not allowed", "… is not allowed"),
             ("Greenroom is not allowed", "Greenroom is not allowed"),
         ] {
             let mut told = said.to_owned();
-            assert_eq!((backend.hush(&mut told), told.as_str()), (said != hushed, hushed));
+            assert_eq!((backend.redact(&mut told), told.as_str()), (said != redacted, redacted));
         }
     }
 }

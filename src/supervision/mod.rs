@@ -30,9 +30,9 @@ use crate::{
     },
     settings::{self, Plan, Settings},
     telemetry::{
+        actors::Role,
         counts::Counts,
         history::{self, History},
-        toll::Role,
         traces::{self, Traces},
     },
 };
@@ -57,8 +57,8 @@ pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Instal
 /// Enters and logs what the guard of an actor in this role tells.
 fn entered(counts: Arc<Counts>, role: Role) -> impl Fn(Notice) {
     move |notice| match notice {
-        Notice::Restarted(cause) => counts.toll.restarted(role, cause),
-        Notice::GaveUp(cause) => counts.toll.gave_up(role, cause),
+        Notice::Restarted(cause) => counts.actors.restarted(role, cause),
+        Notice::GaveUp(cause) => counts.actors.gave_up(role, cause),
     }
 }
 
@@ -79,12 +79,12 @@ pub async fn start_recorder(
         log::error!("history is not kept: it has no thread ({error})");
         counts.history_failing.store(true, Relaxed);
     });
-    let (arbiter, installed, toll) = (arbiter.ok()?, installed.clone(), counts.clone());
+    let (arbiter, installed, actors) = (arbiter.ok()?, installed.clone(), counts.clone());
     let backends = Box::new(move || installed.load().handles.values().map(|handle| handle.vitals.clone()).collect());
     let (recorder, connect) = history::prepare(settings, counts, backends);
     let (tell, told) = oneshot::channel();
     arbiter.spawn(async move {
-        let addr = guarded::start(recorder, entered(toll, Role::Recorder));
+        let addr = guarded::start(recorder, entered(actors, Role::Recorder));
         // Nobody listens any more only if the program is ending.
         let _ = tell.send(addr);
     });
@@ -106,7 +106,7 @@ impl Overseer {
         self.counts.users.counted.store(table.settings.server.metrics_by_user, Relaxed);
         self.installed.store(Arc::new(table));
         // A worker whose router was given up starts another at its next request.
-        self.counts.toll.revived(Role::Router);
+        self.counts.actors.revived(Role::Router);
     }
 
     /// Starts a given-up backend's actor anew; its facts stay.

@@ -44,7 +44,7 @@ fn ask(settings: &Settings, able: fn(&Backend) -> bool) -> Assign {
 }
 
 fn entry(counts: &Counts) -> Value {
-    let lines = serde_json::to_value(counts.toll.lines()).expect("plain data");
+    let lines = serde_json::to_value(counts.actors.lines()).expect("plain data");
     lines.as_array().and_then(|all| all.iter().find(|line| line["actor"] == "router")).expect("the routers").clone()
 }
 

@@ -7,13 +7,13 @@ use std::sync::{
 };
 
 use super::{
+    actors::{Actors, Role},
     costs::Costs,
     grown::{Grown, Names, Pair},
     limited::Limited,
     phase::Phase,
     rescues::Rescues,
     story::{Ending, RouteReason, Story},
-    toll::{Role, Toll},
     traces::counted::Counted,
     users::Users,
 };
@@ -120,7 +120,7 @@ pub struct Counts {
     /// Seconds since the epoch.
     pub(super) settings_since: AtomicU64,
     /// Restarts of actors.
-    pub toll: Toll,
+    pub actors: Actors,
     /// What attempts cost.
     pub costs: Costs,
     /// By user.
@@ -146,7 +146,7 @@ impl Default for Counts {
             reloads: Default::default(),
             last_reload_succeeded: AtomicBool::new(true),
             settings_since: AtomicU64::new(clock::unix()),
-            toll: Toll::default(),
+            actors: Actors::default(),
             costs: Costs::default(),
             users: Users::default(),
             limited: Limited::default(),
@@ -237,7 +237,7 @@ impl Counts {
 
     /// Whether history cannot be written, or there is nobody any more who would.
     pub(super) fn is_history_failing(&self) -> bool {
-        self.history_failing.load(Relaxed) || self.toll.has_given_up(Role::Recorder)
+        self.history_failing.load(Relaxed) || self.actors.has_given_up(Role::Recorder)
     }
 
     /// The settings were read again, with or without success.
@@ -283,7 +283,7 @@ mod tests {
             page(&counts, facts, |_, _| 1.0).expect("a page").lines().any(|line| line == sample)
         };
         assert!(is_shown("greenroom_history_failing{} 0.0"));
-        counts.toll.gave_up(Role::Recorder, "as asked".to_owned());
+        counts.actors.gave_up(Role::Recorder, "as asked".to_owned());
         assert!(is_shown("greenroom_history_failing{} 1.0"));
     }
 }

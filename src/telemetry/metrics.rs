@@ -283,12 +283,12 @@ impl Scrape {
         page.counters(
             "actor_restarts_total",
             "Restarts of actors that are no backend's.",
-            counts.toll.restarts().map(|(actor, n)| (vec![("actor", actor)], n)),
+            counts.actors.restarts().map(|(actor, n)| (vec![("actor", actor)], n)),
         )?;
         page.gauges(
             "actor_given_up",
             "1 while an actor that is no backend's is given up: it crashed too often.",
-            counts.toll.given_up().map(|(actor, is)| (vec![("actor", actor)], f64::from(u8::from(is)))),
+            counts.actors.given_up().map(|(actor, is)| (vec![("actor", actor)], f64::from(u8::from(is)))),
         )?;
         let build = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("GREENROOM_COMMIT"))];
         page.gauges("build_info", "The running version.", [(build, 1.0)])

@@ -1,5 +1,6 @@
 //! Owns what is told of requests: their story, the log line, the ledger, the metrics, history, traces; and of what became of actors.
 
+pub mod actors;
 pub mod costs;
 pub mod counts;
 pub mod exposition;
@@ -14,6 +15,5 @@ pub mod phase;
 mod rescues;
 mod sight;
 pub mod story;
-pub mod toll;
 pub mod traces;
 pub mod users;

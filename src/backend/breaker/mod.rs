@@ -23,7 +23,7 @@ pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 
 /// A failure, as far as the breaker cares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Blow {
+pub enum Failure {
     /// Counts towards consecutive failures and the ratio.
     Counted {
         /// What the provider asked to wait, if it did; no time at all is none.
@@ -75,7 +75,7 @@ impl Breaker {
     }
 
     /// A failure at `now`; `successes` is the count of successes so far, `jitter` from 0 to 1.
-    pub fn failed(&mut self, blow: Blow, probe: bool, successes: u64, now: Duration, jitter: f64) {
+    pub fn failed(&mut self, failure: Failure, probe: bool, successes: u64, now: Duration, jitter: f64) {
         if matches!(self.gate, Gate::Held(_)) {
             return;
         }
@@ -86,13 +86,13 @@ impl Breaker {
         self.successes_at_last_failure = successes;
         self.consecutive = self.consecutive.saturating_add(1);
         self.window.note(now, successes, true, &self.settings);
-        let (trips, least, why) = match blow {
-            Blow::Hard(why) => (true, HARD_DOWN, why),
-            Blow::CoolDown(Some(wait)) | Blow::Counted { retry_after: Some(wait) } if !wait.is_zero() => {
+        let (trips, least, why) = match failure {
+            Failure::Hard(why) => (true, HARD_DOWN, why),
+            Failure::CoolDown(Some(wait)) | Failure::Counted { retry_after: Some(wait) } if !wait.is_zero() => {
                 (true, wait, Why::RateLimit)
             }
-            Blow::CoolDown(_) => (true, Duration::ZERO, Why::Crowded),
-            Blow::Counted { .. } => {
+            Failure::CoolDown(_) => (true, Duration::ZERO, Why::Crowded),
+            Failure::Counted { .. } => {
                 let bad = self.window.is_bad(now, successes, &self.settings);
                 (probe || self.too_many_in_a_row() || bad, Duration::ZERO, Why::Failures)
             }
@@ -101,7 +101,7 @@ impl Breaker {
             return;
         }
         // That it fails otherwise, too, does not fill an account.
-        let spent = matches!(self.gate, Gate::Shut(_, Why::NoQuota)) && !matches!(blow, Blow::Hard(_));
+        let spent = matches!(self.gate, Gate::Shut(_, Why::NoQuota)) && !matches!(failure, Failure::Hard(_));
         let why = if spent { Why::NoQuota } else { why };
         // Requests that were under way when the gate shut fail one after the other: they prolong nothing on their own.
         let straggler = matches!(self.gate, Gate::Shut(..)) && !probe;

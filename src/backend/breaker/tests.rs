@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const FAIL: Blow = Blow::Counted { retry_after: None };
+const FAIL: Failure = Failure::Counted { retry_after: None };
 
 fn settings() -> BreakerSettings {
     BreakerSettings {
@@ -39,13 +39,13 @@ fn the_third_failure_in_a_row_shuts_and_a_success_between_resets() {
 
 #[test]
 fn an_account_without_money_is_not_filled_by_failing_otherwise() {
-    for (blow, wait) in [(FAIL, 1), (Blow::CoolDown(Some(secs(9))), 9)] {
+    for (failure, wait) in [(FAIL, 1), (Failure::CoolDown(Some(secs(9))), 9)] {
         let mut breaker = open();
-        breaker.failed(Blow::Hard(Why::NoQuota), false, 0, secs(1), 0.0);
+        breaker.failed(Failure::Hard(Why::NoQuota), false, 0, secs(1), 0.0);
         let Gate::Shut(due, Why::NoQuota) = breaker.gate() else { panic!("{:?}", breaker.gate()) };
-        breaker.failed(blow, true, 0, due, 0.0);
-        assert!(matches!(breaker.gate(), Gate::Shut(until, Why::NoQuota) if until >= due + secs(wait)), "{blow:?}");
-        breaker.failed(Blow::Hard(Why::HardDown), true, 0, due + secs(60), 0.0);
+        breaker.failed(failure, true, 0, due, 0.0);
+        assert!(matches!(breaker.gate(), Gate::Shut(until, Why::NoQuota) if until >= due + secs(wait)), "{failure:?}");
+        breaker.failed(Failure::Hard(Why::HardDown), true, 0, due + secs(60), 0.0);
         assert!(matches!(breaker.gate(), Gate::Shut(_, Why::HardDown)));
     }
 }
@@ -106,18 +106,18 @@ fn a_failed_probe_doubles_the_backoff_and_a_good_one_ramps() {
 #[test]
 fn one_lucky_success_does_not_wipe_the_streak() {
     let mut breaker = open();
-    breaker.failed(Blow::CoolDown(None), false, 0, secs(0), 0.0);
-    breaker.failed(Blow::CoolDown(None), true, 0, secs(1), 0.0);
+    breaker.failed(Failure::CoolDown(None), false, 0, secs(0), 0.0);
+    breaker.failed(Failure::CoolDown(None), true, 0, secs(1), 0.0);
     breaker.succeeded(true);
-    breaker.failed(Blow::CoolDown(None), false, 1, secs(4), 0.0);
+    breaker.failed(Failure::CoolDown(None), false, 1, secs(4), 0.0);
     assert_eq!(breaker.gate(), Gate::Shut(secs(8), Why::Crowded));
 }
 
 #[test]
 fn retry_after_shuts_for_exactly_that_long_and_is_never_shortened() {
     let mut breaker = open();
-    breaker.failed(Blow::CoolDown(Some(secs(20))), false, 0, secs(1), 1.0);
-    breaker.failed(Blow::CoolDown(Some(secs(5))), false, 0, secs(2), 1.0);
+    breaker.failed(Failure::CoolDown(Some(secs(20))), false, 0, secs(1), 1.0);
+    breaker.failed(Failure::CoolDown(Some(secs(5))), false, 0, secs(2), 1.0);
     breaker.failed(FAIL, false, 0, secs(3), 1.0);
     assert_eq!(breaker.gate(), Gate::Shut(secs(21), Why::RateLimit));
 }
@@ -125,9 +125,9 @@ fn retry_after_shuts_for_exactly_that_long_and_is_never_shortened() {
 #[test]
 fn to_be_asked_again_at_once_is_to_be_asked_for_no_wait() {
     let mut breaker = open();
-    breaker.failed(Blow::Counted { retry_after: Some(Duration::ZERO) }, false, 0, secs(1), 0.0);
+    breaker.failed(Failure::Counted { retry_after: Some(Duration::ZERO) }, false, 0, secs(1), 0.0);
     assert_eq!(breaker.gate(), Gate::Open);
-    breaker.failed(Blow::CoolDown(Some(Duration::ZERO)), false, 0, secs(1), 0.0);
+    breaker.failed(Failure::CoolDown(Some(Duration::ZERO)), false, 0, secs(1), 0.0);
     assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Crowded));
 }
 

@@ -57,6 +57,6 @@ impl Bridge {
             }
         }
         let body = to_bytes(body).await.map_err(|_| Error::Internal)?;
-        Ok(Reply { status: response.status(), lines, body: Body::Whole(body), at: None, stay: None })
+        Ok(Reply { status: response.status(), lines, body: Body::Whole(body), at: None, admission: None })
     }
 }

@@ -177,13 +177,13 @@ impl Door {
         let body = std::mem::replace(&mut reply.body, Body::Whole(Bytes::new()));
         match body {
             Body::Whole(body) => output::whole(intake, &reply, &body, manner, now).await.map_err(|_| ()),
-            Body::Stream(mut play) => {
+            Body::Stream(mut body) => {
                 intake.rest();
-                let streamed = output::stream(intake, &reply, |cx| play.poll_piece(cx), manner, now).await;
+                let streamed = output::stream(intake, &reply, |cx| body.poll_piece(cx), manner, now).await;
                 if streamed.is_err() {
                     // What it holds, of a backend and of its user's limits, is given back at once, and not after the client has
                     // had its time to leave.
-                    drop((play, reply.stay.take()));
+                    drop((body, reply.admission.take()));
                     break_off(intake, manner).await;
                 }
                 streamed.map(|()| Instant::now())

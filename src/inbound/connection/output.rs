@@ -18,7 +18,7 @@ use super::{
     taking::{poll_stuck, taken},
 };
 use crate::{
-    exchange::{reply::Reply, stage::Piece},
+    exchange::{reply::Reply, stream_body::Piece},
     turn::INLINE,
 };
 
@@ -192,8 +192,13 @@ mod tests {
         let (client, mut intake) = connected().await;
         let now = Instant::now();
         let body = Bytes::from(vec![b'x'; 64 << 20]);
-        let reply =
-            Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(body.clone()), at: None, stay: None };
+        let reply = Reply {
+            status: StatusCode::OK,
+            lines: Vec::new(),
+            body: Body::Whole(body.clone()),
+            at: None,
+            admission: None,
+        };
         let written = whole(&mut intake, &reply, &body, Manner::default(), now).await;
         assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
@@ -208,7 +213,7 @@ mod tests {
             let piece = Bytes::from(vec![b'x'; 64 << 10]);
             let mut given = 0;
             let (status, body) = (StatusCode::OK, Body::Whole(Bytes::new()));
-            let reply = Reply { status, lines: Vec::new(), body, at: None, stay: None };
+            let reply = Reply { status, lines: Vec::new(), body, at: None, admission: None };
             let pieces = |_: &mut Context<'_>| {
                 given += piece.len();
                 Poll::Ready(Piece::Bytes(piece.clone()))
@@ -233,8 +238,13 @@ mod tests {
     async fn a_client_that_takes_a_long_piece_slowly_gets_it_whole() {
         let (mut client, mut intake) = connected().await;
         let mut pieces = [Piece::End(Bytes::new()), Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
-        let reply =
-            Reply { status: StatusCode::OK, lines: Vec::new(), body: Body::Whole(Bytes::new()), at: None, stay: None };
+        let reply = Reply {
+            status: StatusCode::OK,
+            lines: Vec::new(),
+            body: Body::Whole(Bytes::new()),
+            at: None,
+            admission: None,
+        };
         let poll_piece = |_: &mut Context<'_>| Poll::Ready(pieces.next().expect("asked no more after the end"));
         let now = Instant::now();
         let send = async {

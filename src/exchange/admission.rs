@@ -14,14 +14,14 @@ use crate::{
 
 /// A request that its user's limits have let in. It lasts as long as the answer is being sent; dropped, it ends, also where the
 /// client has left.
-pub struct Stay {
+pub struct Admission {
     allowance: Arc<Allowance>,
     telling: Telling,
     /// Tokens set aside; `None` once they are settled, and where there are none to settle.
     aside: Option<u64>,
 }
 
-impl Stay {
+impl Admission {
     /// Has a request let in, or told which limit keeps it out.
     pub fn begin(allowance: &Arc<Allowance>, request: &Request) -> Result<Self, Refused> {
         let answer = || request.envelope.max_tokens.map_or(0, |each| each.saturating_mul(request.choices().into()));
@@ -41,7 +41,7 @@ impl Stay {
     }
 }
 
-impl Drop for Stay {
+impl Drop for Admission {
     fn drop(&mut self) {
         self.settle();
         self.allowance.leave();

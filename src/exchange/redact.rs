@@ -7,16 +7,16 @@ use crate::{error::Failed, settings::Backend};
 
 /// The failure without this backend's secrets, for whomever it is told.
 #[cold]
-pub(super) fn hushed(backend: &Backend, mut failed: Failed) -> Failed {
-    let mut echoes = false;
+pub(super) fn redacted(backend: &Backend, mut failed: Failed) -> Failed {
+    let mut quoted = false;
     for said in [&mut failed.message].into_iter().chain(&mut failed.shown) {
-        echoes |= backend.hush(said);
+        quoted |= backend.redact(said);
     }
     if let Some(told) = &mut failed.told {
         for said in [&mut told.kind, &mut told.code, &mut told.message].into_iter().chain(&mut told.param) {
-            echoes |= backend.hush(said);
+            quoted |= backend.redact(said);
         }
-        told.body.take_if(|body| echoes || echoes_in(backend, body));
+        told.body.take_if(|body| quoted || quotes_secret_in(backend, body));
         told.body = told.body.take().map(anonymous);
     }
     failed
@@ -33,7 +33,7 @@ fn anonymous(body: Bytes) -> Bytes {
 }
 
 /// Whether one of them stands in a body of JSON, be it that letters of it are written as escapes.
-fn echoes_in(backend: &Backend, body: &[u8]) -> bool {
+fn quotes_secret_in(backend: &Backend, body: &[u8]) -> bool {
     let plain = || serde_json::from_slice(body).map(|value: Value| value.to_string()).unwrap_or_default();
-    backend.echoes(body) || (body.contains(&b'\\') && backend.echoes(plain().as_bytes()))
+    backend.quotes_secret(body) || (body.contains(&b'\\') && backend.quotes_secret(plain().as_bytes()))
 }

@@ -25,7 +25,7 @@ pub enum Role {
 const _: () = assert!(Role::Exporter as usize + 1 == Role::ALL.len());
 
 impl Role {
-    /// In the order of `Toll`.
+    /// In the order of `Actors`.
     const ALL: [Self; 4] = [Self::Overseer, Self::Router, Self::Recorder, Self::Exporter];
 
     /// The word in logs, metrics and admin output.
@@ -41,7 +41,7 @@ impl Role {
 
 /// Restarts by role. One for the process, written by the guards.
 #[derive(Debug, Default)]
-pub struct Toll([Entry; Role::ALL.len()]);
+pub struct Actors([Entry; Role::ALL.len()]);
 
 #[derive(Debug, Default)]
 struct Entry {
@@ -59,7 +59,7 @@ pub struct Line {
     last_cause: Option<Arc<String>>,
 }
 
-impl Toll {
+impl Actors {
     /// An actor in this role panicked and is back.
     pub fn restarted(&self, role: Role, cause: String) {
         log::warn!("{} restarted after: {cause}", role.as_str());

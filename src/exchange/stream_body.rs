@@ -1,4 +1,4 @@
-//! Owns the hand-over between a running exchange and the response body: one slot, so that a slow client slows its backend.
+//! Owns the streamed response body, and the one slot through which the running exchange fills it: a slow client slows its backend.
 
 use std::{
     cell::{Cell, RefCell},
@@ -23,7 +23,7 @@ use crate::{
 
 /// Where the exchange puts what the client shall get.
 #[derive(Clone, Default)]
-pub(super) struct Stage(Rc<Slot>);
+pub(super) struct Handover(Rc<Slot>);
 
 #[derive(Default)]
 struct Slot {
@@ -32,7 +32,7 @@ struct Slot {
     given: Cell<Option<Instant>>,
 }
 
-impl Stage {
+impl Handover {
     /// Hands over `bytes`; waits until they have been taken by the client's connection. Who goes on at once would be polled
     /// three times for each piece: to hand it over, in vain, and in vain again once it is taken.
     pub(super) async fn put(&self, bytes: Bytes) {
@@ -55,7 +55,7 @@ impl Stage {
     }
 }
 
-/// The exchange as a future; what it hands over goes through a `Stage`.
+/// The exchange as a future; what it hands over goes through a `Handover`.
 type Running = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// How an exchange that may stream stands when its head has to be decided.
@@ -92,9 +92,9 @@ impl Sent {
 }
 
 /// The streamed body: it drives the exchange from within the client's own connection.
-pub struct Play {
+pub struct StreamBody {
     worker: Rc<Worker>,
-    stage: Stage,
+    handover: Handover,
     running: Running,
     ended: bool,
     error_frame: ErrorFrame,
@@ -104,11 +104,11 @@ pub struct Play {
     quiet: Lent,
 }
 
-impl Play {
+impl StreamBody {
     /// A body whose head is decided within `patience`, and which then says something every `keepalive` at the latest.
     pub(super) fn new(
         worker: Rc<Worker>,
-        stage: Stage,
+        handover: Handover,
         running: Running,
         error_frame: ErrorFrame,
         patience: Duration,
@@ -116,7 +116,7 @@ impl Play {
     ) -> Self {
         let now = Instant::now();
         let quiet = worker.timers.lend(now, now + patience);
-        Self { worker, stage, running, ended: false, error_frame, sent: None, keepalive, quiet }
+        Self { worker, handover, running, ended: false, error_frame, sent: None, keepalive, quiet }
     }
 
     /// Keeps in mind what goes out, for the error frame. Elsewhere nothing is held longer than needed.
@@ -133,7 +133,7 @@ impl Play {
                     return Poll::Ready(Opening::Begun);
                 }
                 Poll::Ready(Err(error)) => return Poll::Ready(Opening::Failed(error)),
-                Poll::Pending if self.stage.is_set() => {
+                Poll::Pending if self.handover.is_set() => {
                     self.sending();
                     return Poll::Ready(Opening::Begun);
                 }
@@ -179,11 +179,11 @@ pub enum Piece {
     Broken(Bytes),
 }
 
-impl Play {
+impl StreamBody {
     /// The next piece; to be asked only while the client's connection has room for it.
     pub fn poll_piece(&mut self, cx: &mut Context<'_>) -> Poll<Piece> {
         loop {
-            if let Some(bytes) = self.stage.take() {
+            if let Some(bytes) = self.handover.take() {
                 if let Some(sent) = &mut self.sent {
                     sent.note(&bytes);
                 }
@@ -202,9 +202,9 @@ impl Play {
                         None => Piece::Broken(frame(&Sent::default())),
                     });
                 }
-                Poll::Pending if self.stage.is_set() => {
+                Poll::Pending if self.handover.is_set() => {
                     let now = self.sending();
-                    self.stage.0.given.set(Some(now));
+                    self.handover.0.given.set(Some(now));
                 }
                 Poll::Pending => {
                     ready!(self.quiet.poll(cx));
