@@ -14,7 +14,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let dialect = DIALECTS[usize::from(choice % 3)];
     let protocol = PROTOCOLS[usize::from(choice / 3 % 3)];
     if choice & 128 == 0 {
-        let host = if choice & 32 != 0 { Host::Mistral } else { Host::OpenRouter };
+        let host = [Host::Other, Host::Mistral, Host::OpenRouter, Host::Other][usize::from(choice / 9 % 4)];
         let target = Target {
             protocol,
             model: "m",

@@ -13,6 +13,7 @@ use crate::{
     router::table::Target,
     telemetry::log::plain,
     wire::{
+        Protocol,
         answer_limit::{self, AnswerLimit},
         count,
         envelope::Change,
@@ -57,17 +58,27 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
     }
 }
 
-/// What the backend has said of how long this answer may be, if the client had to name a limit and this was refused as too high.
-pub(super) fn shorter(request: &Request, target: &Target, way: Way, failed: &Failed) -> Option<u64> {
-    let is_ours = matches!(way, Way::Translated(_)) && request.surface == Surface::Messages;
+/// What the backend has said of how long this answer may be, if a limit was refused as too high that its client had to name, or that
+/// was ours.
+pub(super) fn shorter(request: &Request, target: &Target, way: Way, failed: &Failed) -> Option<AnswerLimit> {
+    let is_ours = matches!(way, Way::Translated(_)) && matches!(failed.status, Some(400 | 422));
     let told = failed.told.as_ref().filter(|_| is_ours)?;
-    let asked = answer_limit::asked(&request.body)?;
-    let limit = answer_limit::said(&told.message, asked)?;
+    let asked = match request.surface {
+        Surface::Messages => request.envelope.max_tokens?,
+        Surface::Chat | Surface::Responses if target.handle.settings.protocol == Protocol::Anthropic => {
+            request.envelope.max_tokens.map_or(Some(u64::MAX), |_| None)?
+        }
+        _ => return None,
+    };
+    answer_limit::said(&told.message, asked)
+}
+
+/// Keeps in mind the most that a model gives, once it has answered a request for no more: words alone may be quoted ones.
+pub(super) fn learn(target: &Target, limit: AnswerLimit) {
     if let AnswerLimit::Model(most) = limit {
         target.lane.most_tokens.store(most, Relaxed);
+        log::info!("{} gives answers of {most} tokens at most as {}", target.handle.name(), target.upstream_model);
     }
-    log::debug!("{} gives no answer of {asked} tokens, asked for {} instead", target.handle.name(), limit.tokens());
-    Some(limit.tokens())
 }
 
 /// The request in the backend's own protocol, for an answer of `at_most` so many tokens where the client had to name a limit.

@@ -10,7 +10,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    adapt::{Outgoing, native, shorter, translated},
+    adapt::{Outgoing, learn, native, shorter, translated},
     debt::{Debt, Owed},
     decode::Decoder,
     held::Held,
@@ -140,13 +140,15 @@ async fn try_open(
         if let Some(debt) = owed.as_ref().filter(|_| begun.is_some() && failed.class == Class::CallerInvalid) {
             return Err(unable(debt, leg, target, failed));
         }
-        let Some(most) = shorter(request, target, way, &failed) else { return Err(failed) };
-        let outgoing = translated(request, target, change, Some(most)).map_err(Failed::unsent)?;
+        let Some(limit) = shorter(request, target, way, &failed) else { return Err(failed) };
+        let outgoing = translated(request, target, change, Some(limit.tokens()))?;
+        leg.status = None;
         answer = Box::pin(send(worker, request, target, way, outgoing, leg, &mut watch)).await?;
         leg.status = Some(answer.status());
         if !answer.is_good() {
             return Err(Box::pin(refused(answer, &mut watch, target, way)).await);
         }
+        learn(target, limit);
     }
     if let Some(why) = answer.packed() {
         return Err(Failed::new(Class::ProviderInvalid, why));

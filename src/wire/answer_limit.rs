@@ -1,9 +1,7 @@
 //! Owns reading out of a refusal how long an answer may be. A Messages request has to name a limit, so its programs name the most that
 //! Claude gives, 32,000 tokens to 128,000: other models refuse as many, where all that was meant is "as much as there is".
 
-use serde::Deserialize;
-
-use super::too_long::numbers::{Numbers, behind, plain};
+use super::too_long::numbers::{Numbers, before, behind, plain};
 
 /// How many tokens an answer may have, by its provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,14 +35,8 @@ const MOST: [&str; 5] = [
 /// What stands in front of the first number that is too large, in lower case: Gemini.
 const BELOW: [&str; 1] = ["from 1 (inclusive) to "];
 
-/// The limit that a request names, tokens.
-pub fn asked(body: &[u8]) -> Option<u64> {
-    #[derive(Deserialize)]
-    struct Asked {
-        max_tokens: Option<u64>,
-    }
-    serde_json::from_slice::<Asked>(body).ok()?.max_tokens
-}
+/// What stands behind the most that a model gives, in lower case: Anthropic.
+const ABOVE: [&str; 1] = [", which is the maximum allowed number of output tokens"];
 
 /// What a refusal of so many tokens as were `asked` for says of fewer, if it says that.
 pub fn said(message: &str, asked: u64) -> Option<AnswerLimit> {
@@ -52,7 +44,7 @@ pub fn said(message: &str, asked: u64) -> Option<AnswerLimit> {
     if !NAMES.iter().any(|name| said.contains(name)) {
         return Numbers::of(&said).left().filter(|left| *left < asked).map(AnswerLimit::Prompt);
     }
-    let most = behind(&said, &MOST).or_else(|| behind(&said, &BELOW)?.checked_sub(1));
+    let most = behind(&said, &MOST).or_else(|| before(&said, &ABOVE)).or_else(|| behind(&said, &BELOW)?.checked_sub(1));
     let limit = most.map(AnswerLimit::Model).or_else(|| Numbers::of(&said).left().map(AnswerLimit::Prompt))?;
     (1..asked).contains(&limit.tokens()).then_some(limit)
 }
@@ -73,6 +65,10 @@ mod tests {
                 16_384,
             ),
             ("max_tokens for `llama-3.1-8b-instant` must be less than or equal to 8000", 8_000),
+            (
+                "max_tokens: 64000 > 32000, which is the maximum allowed number of output tokens for claude-opus-4-1",
+                32_000,
+            ),
             ("Invalid max_tokens value, the valid range of max_tokens is [1, 8192]", 8_192),
             ("<400> InternalError.Algo.InvalidParameter: Range of max_tokens should be [1, 8192]", 8_192),
             (
@@ -95,6 +91,10 @@ mod tests {
             (
                 "This model's maximum context length is 8192 tokens. However, you requested 64064 tokens (64 in the messages, 64000 in the completion). Please reduce the length of the messages or completion.",
                 8_128,
+            ),
+            (
+                "input length and `max_tokens` exceed context limit: 140000 + 64000 > 200000, decrease input length or `max_tokens` and try again",
+                60_000,
             ),
         ] {
             assert_eq!(said(message, 64_000), Some(AnswerLimit::Prompt(rest)), "{message}");

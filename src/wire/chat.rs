@@ -53,6 +53,16 @@ pub(crate) struct ChatRequest {
 }
 
 impl ChatRequest {
+    /// Asks for no longer an answer than that, thoughts included, where no limit was named or, `forced`, one had to be.
+    pub(crate) fn shorten(&mut self, most: u64, forced: bool) {
+        if self.max_tokens.is_none_or(|asked| forced && asked > most) {
+            self.max_tokens = Some(most);
+            if let Some(Reasoning::Budget(budget)) = &mut self.reasoning {
+                *budget = (*budget).min(most.saturating_sub(1));
+            }
+        }
+    }
+
     /// Takes note of a forced call that nothing can come of.
     pub(crate) fn note_unoffered(&mut self) {
         let weight = match &self.tool_choice {

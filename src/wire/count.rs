@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Malformed, Observed, Protocol,
-    json::malformed,
+    json::{malformed, says_nothing},
     openai::{fault, prompt},
     translate::{self, Dialect, Refused, Target, Translated},
 };
@@ -37,7 +37,7 @@ pub fn request(body: &[u8], target: &Target<'_>, vertex: bool) -> Result<Transla
 /// Translates an answer; of a provider's error only `Observed.fault` is given, the bytes being empty.
 pub fn reply(protocol: Protocol, body: &[u8]) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
     let said: Value = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
-    if said.get("error").is_some_and(|error| !error.is_null()) {
+    if said.get("error").is_some_and(|error| !says_nothing(error)) {
         let fault = match protocol {
             Protocol::Gemini => super::gemini::fault::detail(&said["error"]),
             Protocol::Openai | Protocol::Anthropic => fault::told(body),

@@ -42,7 +42,7 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// Tokens to ask for where the client names no limit and the provider demands one.
     pub max_tokens: u32,
-    /// The longest answer, tokens, if the provider has told it. Who had to name a limit and named a higher one is content with that.
+    /// The longest answer, tokens, if the provider has told it. Who had to name a limit, or named none, is content with that.
     pub at_most: Option<u64>,
     /// Whether hints that the provider cannot take are refused instead of dropped.
     pub refuse_unsupported: bool,
@@ -85,8 +85,8 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Messages => anthropic::request_in::read(body),
         Dialect::Responses => responses::request_in::read(body, target.protocol),
     }?;
-    if let Some(most) = target.at_most.filter(|_| from == Dialect::Messages) {
-        chat.max_tokens = chat.max_tokens.map(|asked| asked.min(most));
+    if let Some(most) = target.at_most {
+        chat.shorten(most, from == Dialect::Messages);
     }
     tool_names::fit(&mut chat, target.protocol);
     chat.note_unoffered();

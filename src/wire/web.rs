@@ -77,7 +77,9 @@ impl ChatRequest {
     /// Takes note of a search that its provider has not been asked for.
     pub(crate) fn note_unsearched(&mut self) {
         if let Some(wish) = self.web.take() {
-            if matches!(&self.tool_choice, Some(ToolChoice::Named(name)) if name == NAME) {
+            let is_meant = matches!(&self.tool_choice, Some(ToolChoice::Named(name)) if name == NAME);
+            // A function of the client's may have that name, too.
+            if is_meant && self.tools.iter().all(|tool| tool.name != NAME) {
                 // The answer was to be made with it.
                 note(&mut self.losses, "tool_choice", Weight::Answer);
             }

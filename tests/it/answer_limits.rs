@@ -68,9 +68,30 @@ async fn what_is_left_of_a_window_beside_a_prompt_is_asked_for_anew_each_time() 
 }
 
 #[tokio::test]
-async fn a_backend_that_refuses_what_it_named_is_asked_no_third_time() {
+async fn a_backend_that_refuses_what_it_named_is_asked_no_third_time_and_is_not_believed() {
     let (one, proxy) =
         strict(10, "max_tokens is too large. This model supports at most 16384 completion tokens.").await;
-    assert_eq!(ask(&proxy, "/v1/messages", false).await.status(), 400);
-    assert_eq!(one.asked(), 2);
+    for asked in [2, 4] {
+        assert_eq!(ask(&proxy, "/v1/messages", false).await.status(), 400);
+        assert_eq!((one.asked(), limit(&one.last())), (asked, 16_384));
+    }
+}
+
+#[tokio::test]
+async fn who_names_no_limit_gets_what_is_left_of_claudes_window() {
+    let answer = json!({"id": "msg_1", "type": "message", "role": "assistant", "model": "theirs", "content": [
+        {"type": "text", "text": "hi"}], "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let refusal = json!({"type": "error", "error": {"type": "invalid_request_error",
+        "message": "input length and `max_tokens` exceed context limit: 140000 + 64000 > 200000, decrease input length"}});
+    let claude = Upstream::start(move |_, asked| match limit(asked) {
+        ..=60_000 => Answer::json(200, &answer.to_string()),
+        _ => Answer::json(400, &refusal.to_string()),
+    });
+    let claude = claude.await;
+    let proxy = Proxy::start(&Settings::only(claude.addr, "/v1", "claude-sonnet-4", "protocol = \"anthropic\"")).await;
+    for (named, status, asked) in [("", 200, 2), (r#""max_tokens":64000,"#, 400, 3)] {
+        let body = format!(r#"{{"model":"m",{named}"messages":[{{"role":"user","content":"q"}}]}}"#);
+        let reply = proxy.ask(&Ask::post("/v1/chat/completions", body).bearer(TOKEN)).await;
+        assert_eq!((reply.status(), claude.asked()), (status, asked), "{reply:?}");
+    }
 }

@@ -40,6 +40,8 @@ pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<
     let plain = Block::Plain;
     for part in &reply.parts {
         match part {
+            // As in a stream, of which an empty text is no block: sent back, it would be refused.
+            Part::Text { text, .. } if text.is_empty() => {}
             Part::Text { text, .. } => {
                 let mut block = json!({"type": "text", "text": text});
                 let from = letters;

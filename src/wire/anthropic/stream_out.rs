@@ -26,6 +26,9 @@ pub(crate) struct Writer {
     open: Open,
     /// The pages that the text under way has named.
     cited: Vec<String>,
+    /// Letters of all text so far, and before that text.
+    letters: usize,
+    begin: usize,
     /// Searches so far, and the blocks of them.
     searches: usize,
     searched: usize,
@@ -43,7 +46,7 @@ enum Open {
 
 impl Writer {
     pub(crate) fn new(ctx: ReplyContext) -> Self {
-        Self { ctx, next: 0, open: Open::Nothing, cited: Vec::new(), searches: 0, searched: 0 }
+        Self { ctx, next: 0, open: Open::Nothing, cited: Vec::new(), letters: 0, begin: 0, searches: 0, searched: 0 }
     }
 
     fn begin(&mut self, id: Option<&str>, model: Option<&str>, count: Option<Usage>, out: &mut Vec<u8>) {
@@ -85,11 +88,13 @@ impl Writer {
             _ => {
                 self.close(out);
                 self.cited.clear();
+                self.begin = self.letters;
                 let index = self.block(json!({"type": "text", "text": ""}), out);
                 self.open = Open::Text(index, refusal);
                 index
             }
         };
+        self.letters += if refusal { 0 } else { text.chars().count() };
         delta(index, "text_delta", "text", text, out);
     }
 
@@ -105,8 +110,8 @@ impl Writer {
 
     /// Names a source of the text under way, once. Of a text that has ended nothing more can be said.
     fn cite(&mut self, citation: &Citation, out: &mut Vec<u8>) {
-        let Open::Text(index, ..) = self.open else { return };
-        if !self.cited.contains(&citation.page.url) {
+        let Open::Text(index, false) = self.open else { return };
+        if citation.from >= self.begin && !self.cited.contains(&citation.page.url) {
             self.cited.push(citation.page.url.clone());
             let delta = json!({"type": "citations_delta", "citation": search::citation(citation)});
             send("content_block_delta", &[("index", index.into()), ("delta", delta)], out);

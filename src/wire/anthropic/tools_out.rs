@@ -9,6 +9,7 @@ use super::{
         chat::{ChatRequest, Message, Part, Tool, ToolChoice, Weight},
         json::{MARK, note},
         schema::{Fitted, fitted},
+        web::NAME,
     },
     models::Generation,
     search,
@@ -72,8 +73,22 @@ pub(super) fn tools(
     }
     let search = search::offer(request, model);
     let mut choice = request.tool_choice.clone();
+    if search.is_some() {
+        match choice {
+            // In the words of who may say so beside a wish for a search, that is none of the tools.
+            Some(ToolChoice::None) => {
+                if !tools.is_empty() {
+                    note(&mut request.losses, "tool_choice", Weight::Answer);
+                }
+                choice = None;
+            }
+            // What only stands for calls of the history shall not be called.
+            Some(ToolChoice::Required) if tools.is_empty() => choice = Some(ToolChoice::Named(NAME.to_owned())),
+            _ => {}
+        }
+    }
     if tools.is_empty() {
-        // Calls in the history need their tools declared, though none may be called now.
+        // Calls in the history need their tools declared, though none shall be called now.
         let called = turns.iter().flat_map(|m| &m.parts).filter_map(|part| match part {
             Part::ToolCall { name, .. } => Some(name.as_str()),
             _ => None,

@@ -1,5 +1,7 @@
 //! Owns Google's search: asking a model to ground its answer in it, and reading what an answer is grounded in.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
@@ -34,6 +36,9 @@ pub(super) fn offer(request: &mut ChatRequest, model: Model) -> Option<Value> {
     }
     Some(json!({"googleSearch": {}}))
 }
+
+/// Most sources that are told of an answer: each names a page again.
+const MOST: usize = 1_024;
 
 /// What an answer is grounded in, as far as it has been told.
 #[derive(Debug, Default)]
@@ -79,10 +84,14 @@ impl Grounding {
             return;
         }
         self.told = true;
-        for support in &self.supports {
+        let mut cited = 0;
+        for support in self.supports.iter().take(MOST) {
             let Some((from, to)) = support.get("segment").and_then(|segment| self.letters(segment)) else { continue };
-            let named = list(support, "groundingChunkIndices").iter().filter_map(Value::as_u64);
-            for page in named.filter_map(|at| page(self.chunks.get(usize::try_from(at).ok()?)?)) {
+            let named =
+                list(support, "groundingChunkIndices").iter().filter_map(Value::as_u64).collect::<BTreeSet<_>>();
+            let pages = named.into_iter().filter_map(|at| page(self.chunks.get(usize::try_from(at).ok()?)?));
+            for page in pages.take(MOST - cited) {
+                cited += 1;
                 out.push(ChatEvent::Cite(Citation { page, quote: String::new(), from, to }));
             }
         }

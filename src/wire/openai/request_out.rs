@@ -11,6 +11,7 @@ use super::{
         json::{MARK, note},
         translate::Target,
         turns::{Later, Takes, arrange},
+        words::is_mark,
     },
     echo,
     messages_out::{content, message},
@@ -43,7 +44,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         note(&mut request.losses, "messages[] of the assistant at the end", Weight::Note);
     }
     let mut messages = Vec::with_capacity(arranged.turns.len() + 1);
-    if !arranged.system.is_empty() {
+    // Texts that were nothing leave their marks for caches.
+    if !arranged.system.iter().all(is_mark) {
         // One message: templates of some servers refuse a second (BerriAI/litellm#26879).
         messages.push(json!({"role": "system", "content": content(arranged.system, &mut request.losses)}));
     }

@@ -81,3 +81,9 @@ fn an_answer_gives_its_count_its_fault_or_none_at_all() {
         assert!(reply(protocol, b"{}").is_err() && reply(protocol, b"<html>").is_err());
     }
 }
+
+#[test]
+fn an_error_that_says_nothing_beside_a_count_is_none() {
+    let (out, seen) = reply(Protocol::Gemini, br#"{"totalTokens":5,"error":{}}"#).expect("a count");
+    assert_eq!((out.as_slice(), seen.fault), (&br#"{"input_tokens":5}"#[..], None));
+}

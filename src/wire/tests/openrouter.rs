@@ -235,3 +235,19 @@ fn what_geminis_calls_need_back_goes_along_with_them_wherever_a_stream_tells_it(
     let blocks = blocks(&streamed(Protocol::Openai, Dialect::Messages, of(GEMINI), &frames));
     assert_eq!(blocks, [text("So.")], "the last block is the answer");
 }
+
+#[test]
+fn a_shorter_answer_has_a_budget_within_it_and_instructions_of_nothing_are_not_sent() {
+    let body = json!({"max_tokens": 100_000, "thinking": {"type": "enabled", "budget_tokens": 99_999},
+        "system": [{"type": "text", "text": "", "cache_control": {"type": "ephemeral"}}],
+        "messages": [{"role": "user", "content": "q"}]});
+    let to = Target {
+        host: Host::OpenRouter,
+        at_most: Some(8_000),
+        ..target(Protocol::Openai, "anthropic/claude-sonnet-4")
+    };
+    let made = request(Dialect::Messages, body.to_string().as_bytes(), &to).expect("a request");
+    let out: Value = serde_json::from_slice(&made.body).expect("JSON");
+    assert_eq!((&out["max_tokens"], &out["reasoning"]["max_tokens"]), (&json!(8_000), &json!(7_999)), "{out}");
+    assert_eq!(out["messages"].as_array().map(Vec::len), Some(1), "{out}");
+}

@@ -1,5 +1,4 @@
-//! Owns thinking: that it is asked for in each model's own words, and that what a client echoes of it reaches the provider that
-//! thought it, and no other.
+//! Owns thinking: asked for in each model's own words, and what a client echoes of it given back to who thought it, and no other.
 
 use serde_json::{Value, json};
 

@@ -232,3 +232,19 @@ fn a_history_with_searches_goes_on_everywhere() {
         }
     }
 }
+
+#[test]
+fn a_search_that_may_not_be_forbidden_or_replaced_is_neither_at_claude() {
+    let chat = |more: Value| asked(Dialect::Chat, json!({"web_search_options": {}, "tool_choice": more}));
+    assert_eq!(kept(Dialect::Chat, CLAUDE, &chat(json!("none"))).get("tool_choice"), None);
+    let called = json!({"max_tokens": 9, "tools": [{"type": "web_search_20250305", "name": "web_search"}],
+        "tool_choice": {"type": "any"}, "messages": [{"role": "user", "content": "q"},
+            {"role": "assistant", "content": [{"type": "tool_use", "id": "call_1", "name": "f", "input": {}}]},
+            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "r"}]}]});
+    let responses = json!({"tools": [{"type": "web_search"}], "tool_choice": "required", "input": [
+        {"role": "user", "content": "q"}, {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+        {"type": "function_call_output", "call_id": "c", "output": "r"}]});
+    let out = kept(Dialect::Responses, CLAUDE, &responses);
+    assert_eq!(out["tool_choice"], json!({"type": "tool", "name": "web_search"}), "{out}");
+    assert!(made(Dialect::Messages, GEMINI, &called).is_ok());
+}

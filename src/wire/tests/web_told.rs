@@ -262,3 +262,18 @@ fn a_message_tells_its_search_as_a_server_tools_and_cites() {
     }
     assert_eq!(message["stop_reason"], "end_turn");
 }
+
+#[test]
+fn sources_are_named_by_the_text_that_they_are_of_and_are_no_more_than_an_answer_has_room_for() {
+    let thought =
+        json!({"candidates": [{"content": {"role": "model", "parts": [{"text": "hm", "thought": true}]}, "index": 0}]});
+    let many = json!({"groundingChunks": [{"web": {"uri": "https://a.test/1", "title": "a"}}],
+        "groundingSupports": vec![json!({"segment": {"endIndex": 1, "text": "A"}, "groundingChunkIndices": vec![0; 50]}); 3_000]});
+    let frames = [frame("A", None), thought, frame("B", Some(many))];
+    let events = streamed(Protocol::Gemini, Dialect::Messages, searching(), &frames);
+    // Of the first text, which has ended.
+    assert!(events.iter().all(|event| event["delta"]["type"] != "citations_delta"), "{events:?}");
+    let chunks = streamed(Protocol::Gemini, Dialect::Chat, searching(), &frames);
+    let cited = |chunk: &Value| chunk["choices"][0]["delta"]["annotations"].as_array().map_or(0, Vec::len);
+    assert_eq!(chunks.iter().map(cited).sum::<usize>(), 1_024);
+}

@@ -250,3 +250,16 @@ fn a_member_of_another_type_that_nobody_needs_costs_no_whole_answer() {
         assert_eq!(kinds, ["text", "tool_use"], "{protocol:?} {at}");
     }
 }
+
+#[test]
+fn an_empty_text_is_no_block_of_a_message() {
+    let body = json!({"candidates": [{"content": {"role": "model", "parts": [
+        {"functionCall": {"name": "f", "args": {}}}, {"text": "", "thoughtSignature": "c2ln"}]}, "finishReason": "STOP"}]});
+    let (out, _) =
+        reply(Protocol::Gemini, Dialect::Messages, body.to_string().as_bytes(), &context()).expect("an answer");
+    let message: Value = serde_json::from_slice(&out).expect("JSON");
+    assert!(
+        message["content"].as_array().is_some_and(|all| all.iter().all(|block| block["type"] != "text")),
+        "{message}"
+    );
+}

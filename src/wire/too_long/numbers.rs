@@ -72,6 +72,9 @@ pub(in crate::wire) struct Numbers {
 impl Numbers {
     /// Of `plain` words.
     pub(in crate::wire) fn of(said: &str) -> Self {
+        if let Some([input, output, limit]) = sum(said) {
+            return Self { limit: Some(limit), input: Some(input), output: Some(output), total: None };
+        }
         Self {
             limit: behind(said, &LIMIT),
             input: behind(said, &INPUT).or_else(|| before(said, &OF_INPUT)),
@@ -92,6 +95,13 @@ impl Numbers {
         let (_, rest) = self.too_long_an_answer()?;
         self.input.map(|_| rest)
     }
+}
+
+/// Prompt, answer and limit, as Anthropic tells that the two together are more than that.
+fn sum(said: &str) -> Option<[u64; 3]> {
+    let (_, sum) = said.split_once("exceed context limit: ")?;
+    let mut numbers = sum.split(|letter: char| !letter.is_ascii_digit()).filter_map(|digits| digits.parse().ok());
+    Some([numbers.next()?, numbers.next()?, numbers.next()?])
 }
 
 /// A message in lower case, with the commas taken out of its numbers.
@@ -117,7 +127,7 @@ pub(in crate::wire) fn behind(said: &str, words: &[&str]) -> Option<u64> {
 }
 
 /// The number in front of the first of these words that has one.
-fn before(said: &str, words: &[&str]) -> Option<u64> {
+pub(in crate::wire) fn before(said: &str, words: &[&str]) -> Option<u64> {
     words.iter().find_map(|words| {
         said.match_indices(words).find_map(|(at, _)| {
             let digits = said[..at].bytes().rev().take_while(u8::is_ascii_digit).count();
