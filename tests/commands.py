@@ -167,6 +167,8 @@ def run(block, url, token, env):
         ["bash", "-eo", "pipefail", "-c", script],
         cwd=ROOT, env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         start_new_session=True,
+        # Where the check runs in a shell's background, it is ignored, and so it would be by every command.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     try:
         out, err = process.communicate(timeout=block.stop_after or LIMIT)

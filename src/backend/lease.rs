@@ -26,15 +26,13 @@ pub enum Outcome<'a> {
     Success,
     /// With a failure.
     Failed(&'a Failed),
-    /// With a fault of the request's that kept it from being sent.
-    Unsent(&'a Failed),
     /// The client left.
     Cancelled,
     /// Another attempt was quicker, or ended the request.
     Beaten,
     /// Its client's own deadline, or a client that did not read: the backend had no fair time.
     Hurried,
-    /// What ended it was none of the backend's doing.
+    /// What ended it was none of the backend's doing, or it could not be sent.
     LetGo,
 }
 
@@ -165,10 +163,6 @@ impl Lease {
         match outcome {
             Outcome::Success => self.succeeded(now),
             Outcome::Failed(failed) => self.failed(failed, now),
-            Outcome::Unsent(failed) => {
-                self.lane.outcomes.count(failed.class);
-                self.let_others_probe();
-            }
             Outcome::Cancelled | Outcome::Beaten | Outcome::Hurried | Outcome::LetGo => self.given_up(outcome, now),
         }
     }

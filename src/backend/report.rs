@@ -57,7 +57,7 @@ pub struct Report {
     pub last_success: Option<String>,
     /// Until the gate lets a probe pass.
     pub reopens_in_ms: Option<u64>,
-    /// Failures since the last success, of the whole backend or of the model that has most.
+    /// Failures in a row, of the whole backend or of the model that has most.
     pub consecutive_failures: u32,
     /// How often the gate of the whole backend changed, by what it changed to.
     pub transitions: Transitions,

@@ -44,7 +44,7 @@ pub struct Vitals {
     pub name: Arc<str>,
     /// The gate of the whole backend.
     pub gate: GateCell,
-    /// Failures of the whole backend since the last success, as its actor counts them.
+    /// Failures of the whole backend in a row, as its actor counts them.
     pub consecutive: AtomicU32,
     /// The last failure.
     pub last_error: ArcSwapOption<LastError>,
@@ -88,7 +88,7 @@ pub struct Lane {
     upstream_model: Arc<str>,
     /// The gate of this model on this backend.
     pub gate: GateCell,
-    /// The model's failures since its last success, as the backend's actor counts them.
+    /// The model's failures in a row, as the backend's actor counts them.
     pub consecutive: AtomicU32,
     /// How fast it answers, as routers see it.
     pub estimate: EstimateCell,

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use actix_web::http::Method;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{
     aim::Aim,
     client::{Client, escaped, is_no_endpoint},
 };
+use crate::{exchange::reply::REQUEST_ID, upstream::plain::Reply};
 
 /// How it went, worse and worse, by the exit code. That of a subcommand is the worst of all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,9 +60,9 @@ pub(super) struct Answer {
     /// `x-request-id`.
     #[serde(skip)]
     pub(super) request_id: Option<String>,
-    /// Greenroom itself refuses the question: a name that it does not know, a right that the token lacks.
+    /// Greenroom cannot be asked, or refuses the question itself: a name that it does not know, a right that the token lacks.
     #[serde(skip)]
-    pub(super) is_refused: bool,
+    pub(super) not_asked: bool,
 }
 
 #[cfg(test)]
@@ -75,7 +77,27 @@ impl Answer {
 impl Answer {
     /// How it went.
     pub(super) fn verdict(&self) -> Verdict {
-        if self.is_refused { Verdict::NotAsked } else { Verdict::of(self.healthy) }
+        if self.not_asked { Verdict::NotAsked } else { Verdict::of(self.healthy) }
+    }
+
+    /// Takes what the head of an answer tells.
+    pub(super) fn begun(&mut self, reply: &Reply) {
+        self.status = Some(reply.status);
+        let id = reply.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+        self.request_id = id.map(ToOwned::to_owned);
+        // Greenroom's own refusal of the question, a limit of the user's apart: it says nothing of the backend.
+        let untried = reply.headers.get("x-greenroom-attempts").is_some_and(|attempts| attempts == "0");
+        self.not_asked = untried && (400..500).contains(&reply.status) && reply.status != 429;
+    }
+
+    /// Takes what a whole answer or a chunk tells.
+    pub(super) fn take(&mut self, body: &Value, member: &str) {
+        let choice = &body["choices"][0];
+        self.text.push_str(choice[member]["content"].as_str().unwrap_or_default());
+        let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
+        self.finish_reason = text(&choice["finish_reason"]).or(self.finish_reason.take());
+        self.served_by = text(&body["model"]).or(self.served_by.take());
+        self.tokens = body["usage"]["completion_tokens"].as_u64().or(self.tokens);
     }
 
     /// None yet.
@@ -95,7 +117,7 @@ impl Answer {
             text: String::new(),
             error: None,
             request_id: None,
-            is_refused: false,
+            not_asked: false,
         }
     }
 }

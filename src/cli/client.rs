@@ -17,12 +17,8 @@ use super::{
 };
 use crate::{
     error::Error,
-    exchange::reply::REQUEST_ID,
     settings::{Secret, check_token},
-    upstream::{
-        percent_encoded,
-        plain::{Plain, Reply},
-    },
+    upstream::{percent_encoded, plain::Plain},
     wire::{Malformed, limit, peek, sse},
 };
 
@@ -136,7 +132,12 @@ impl Client {
         };
         let done = timeout(self.server.timeout, work).await;
         let done = done.unwrap_or_else(|_| Err(format!("{} {:?}", self.lang.no_answer_within(), self.server.timeout)));
-        done.map_err(|why: String| format!("{} {}: {why}", anonymous(self.base(path)), self.lang.cannot_be_asked()))
+        done.map_err(|why: String| self.unasked(path, &why))
+    }
+
+    /// Why Greenroom cannot be asked.
+    fn unasked(&self, path: &str, why: &str) -> String {
+        format!("{} {}: {why}", anonymous(self.base(path)), self.lang.cannot_be_asked())
     }
 
     /// Asks one backend, by pin; once more where its model knows the limit by another name.
@@ -162,23 +163,30 @@ impl Client {
         began: &mut Instant,
         answer: &mut Answer,
     ) -> Result<(), String> {
+        const PATH: &str = "/v1/chat/completions";
         let bearer = format!("Bearer {}", self.server.token.reveal());
         let headers = [("authorization", bearer.as_str())];
-        let url = self.url("/v1/chat/completions");
-        let put = async |body: String| self.plain.send(Method::POST, &url, &headers, Some(body.into())).await;
+        let url = self.url(PATH);
+        let put = async |body: String, answer: &mut Answer| {
+            let sent = self.plain.send(Method::POST, &url, &headers, Some(body.into())).await;
+            match &sent {
+                Ok(reply) => answer.begun(reply),
+                // Greenroom has gone away meanwhile.
+                Err(_) => answer.not_asked = true,
+            }
+            sent.map_err(|why| self.unasked(PATH, &why))
+        };
         let json = |text: String| {
             serde_json::from_str::<Value>(&text).map_err(|_| format!("not JSON: {}", first_words(&text, 60)))
         };
-        let mut reply = put(question.body(aim, false)).await?;
-        begun(&reply, answer);
+        let mut reply = put(question.body(aim, false), answer).await?;
         if reply.status == 400 {
             let refusal = json(reply.text().await?)?;
             if !limit::is_unknown(refusal["error"]["param"].as_str()) {
                 return Err(error_words(&refusal, 400));
             }
             *began = Instant::now();
-            reply = put(question.body(aim, true)).await?;
-            begun(&reply, answer);
+            reply = put(question.body(aim, true), answer).await?;
         }
         if reply.status != 200 || !question.stream {
             let status = reply.status;
@@ -186,7 +194,7 @@ impl Client {
             if status != 200 {
                 return Err(error_words(&body, status));
             }
-            take(&body, "message", answer);
+            answer.take(&body, "message");
             return Ok(());
         }
         let mut splitter = sse::Splitter::default();
@@ -208,31 +216,11 @@ impl Client {
                 if seen.content && answer.first_token_seconds.is_none() {
                     answer.first_token_seconds = Some(began.elapsed().as_secs_f64());
                 }
-                take(&chunk, "delta", answer);
+                answer.take(&chunk, "delta");
             }
         }
         if complete { Ok(()) } else { Err(self.lang.cut_off().to_owned()) }
     }
-}
-
-/// Takes what the head of an answer tells.
-fn begun(reply: &Reply, answer: &mut Answer) {
-    answer.status = Some(reply.status);
-    let id = reply.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
-    answer.request_id = id.map(ToOwned::to_owned);
-    // Greenroom's own refusal of the question, a limit of the user's apart: it says nothing of the backend.
-    let untried = reply.headers.get("x-greenroom-attempts").is_some_and(|attempts| attempts == "0");
-    answer.is_refused = untried && (400..500).contains(&reply.status) && reply.status != 429;
-}
-
-/// Takes what a whole answer or a chunk tells.
-fn take(body: &Value, member: &str, answer: &mut Answer) {
-    let choice = &body["choices"][0];
-    answer.text.push_str(choice[member]["content"].as_str().unwrap_or_default());
-    let text = |value: &Value| value.as_str().map(ToOwned::to_owned);
-    answer.finish_reason = text(&choice["finish_reason"]).or(answer.finish_reason.take());
-    answer.served_by = text(&body["model"]).or(answer.served_by.take());
-    answer.tokens = body["usage"]["completion_tokens"].as_u64().or(answer.tokens);
 }
 
 /// Percent-encodes all but what every part of a URL may carry: a name from the command line is never a path or a query.
@@ -267,6 +255,27 @@ pub(super) fn run(work: impl Future<Output = Result<Verdict, String>>) -> ExitCo
 #[cfg(test)]
 mod tests {
     use clap::Parser;
+    use tokio::net::TcpSocket;
+
+    use super::{super::check::ping, *};
+
+    #[actix::test]
+    async fn a_greenroom_that_has_gone_away_is_no_fault_of_a_backends() {
+        // Nobody listens there, and nobody else can.
+        let away = TcpSocket::new_v4().expect("a socket");
+        away.bind("127.0.0.1:0".parse().expect("an address")).expect("a port");
+        let url = format!("http://{}", away.local_addr().expect("bound"));
+        let server = Server {
+            url: url.clone(),
+            admin_url: None,
+            token: Secret::new("t".to_owned()),
+            timeout: Duration::from_secs(9),
+        };
+        let aim = Aim { backend: "one".to_owned(), model: "m".to_owned() };
+        let answer = Client::new(&server, Lang::En).ask(&aim, &ping(false)).await;
+        assert_eq!((answer.healthy, answer.verdict()), (false, Verdict::NotAsked));
+        assert!(answer.error.is_some_and(|why| why.starts_with(&format!("{url} cannot be asked: "))));
+    }
 
     #[test]
     fn a_token_is_in_nothing_that_is_printed() {

@@ -134,7 +134,7 @@ impl Exchange {
     /// before them.
     fn is_behind_others(&self, route: &Route) -> bool {
         let request = &self.request;
-        let comes = self.attempts == 0 && request.pin.is_none();
+        let comes = self.attempts == 0 && self.fallen.is_empty() && request.pin.is_none();
         let able = request.surface.able();
         comes
             && route.queue.waiting.load(Relaxed) > 0

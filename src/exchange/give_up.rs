@@ -126,17 +126,19 @@ fn passes(class: Class) -> bool {
 }
 
 /// Of several failures the one that helps the client most: what it can mend itself, else a limit that ends soonest, else the
-/// last that may be over the next time, else the last.
+/// last that may be over the next time, else what kept it from being sent, else the last.
 fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
     let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
+    let is_unsent = |f: &Failed| f.class == Class::CallerUnsupported;
     let lasts = |f: &Failed| shuts_out(f) || matches!(f.class, Class::ProviderModelMissing | Class::ProviderDenied);
     let own = failures.iter().rposition(is_own);
     let soonest = || {
         let wait = |n: &usize| failures[*n].retry_after.unwrap_or(Duration::MAX);
         (0..failures.len()).filter(|n| passes(failures[*n].class)).min_by_key(wait)
     };
-    let mishap = || failures.iter().rposition(|failed| !lasts(failed));
-    let at = own.or_else(soonest).or_else(mishap).or(failures.len().checked_sub(1))?;
+    let mishap = || failures.iter().rposition(|failed| !lasts(failed) && !is_unsent(failed));
+    let unsent = || failures.iter().rposition(is_unsent);
+    let at = own.or_else(soonest).or_else(mishap).or_else(unsent).or(failures.len().checked_sub(1))?;
     failures.into_iter().nth(at)
 }
 
@@ -187,5 +189,14 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn what_some_cannot_be_sent_is_told_where_no_other_had_a_mishap() {
+        let [mishap, lasting] = [Class::ProviderTimeoutTtft, Class::ProviderAuth].map(|class| Failed::new(class, ""));
+        let [first, last] = ["first", "last"].map(|name| Failed::new(Class::CallerUnsupported, name));
+        assert_eq!(most_useful(vec![mishap.clone(), first.clone(), last.clone()]), Some(mishap));
+        assert_eq!(most_useful(vec![first.clone(), last.clone(), lasting]), Some(last.clone()));
+        assert_eq!(most_useful(vec![first, last.clone()]), Some(last));
     }
 }

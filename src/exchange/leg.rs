@@ -134,7 +134,7 @@ impl Leg {
         match () {
             () if self.blameless => Outcome::LetGo,
             () if self.was_hurried(failed) => Outcome::Hurried,
-            () if self.status.is_none() && failed.class.owner() == Owner::Caller => Outcome::Unsent(failed),
+            () if self.status.is_none() && failed.class.owner() == Owner::Caller => Outcome::LetGo,
             () => Outcome::Failed(failed),
         }
     }
@@ -142,8 +142,7 @@ impl Leg {
     pub(super) fn failed(mut self, failed: &Failed) {
         let (outcome, now) = (self.outcome(failed), clock::now());
         // The same word as in the backend's own counts.
-        let word =
-            if matches!(outcome, Outcome::Failed(_) | Outcome::Unsent(_)) { failed.class.as_str() } else { LET_GO };
+        let word = if matches!(outcome, Outcome::Failed(_)) { failed.class.as_str() } else { LET_GO };
         let status = failed.status.or(self.status);
         self.telling.attempt_ended(self.note, word, status, Some(failed.message.clone()), now);
         self.telling.note(self.note, |note| note.turned_away = failed.turned_away);

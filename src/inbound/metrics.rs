@@ -16,9 +16,8 @@ use crate::{
 /// The page. On a listener for operators only, reaching it is leave enough: scrapers rarely carry tokens.
 pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
     let shared = shared(&request);
-    let table = shared.table();
     let for_clients_too = worker(&request).is_some();
-    if for_clients_too && let Err(error) = auth::admin(header(&request), &table) {
+    if for_clients_too && let Err(error) = auth::admin(header(&request), &shared.table()) {
         return refused(&request, &error);
     }
     // Each by the table in force at that moment: of a newer one than this scrape's no name is forgotten.
@@ -27,6 +26,7 @@ pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
         |model| shared.table().routes.contains_key(model),
         |user| shared.table().settings.users.contains_key(user),
     );
+    let table = shared.table();
     let queues = table.routes.values().filter(|route| route.settings.queue > 0);
     for route in table.routes.values() {
         for target in route.targets.iter().filter(|target| target.settings.price.is_some()) {

@@ -213,11 +213,12 @@ impl Backend {
         let ask_usage = s.value("ask_usage");
         let trace_context = s.value("trace_context");
         let has_responses = s.value("native_responses");
+        let says_so = s.has_own("native_responses");
         let refuse_unsupported = s.word("unsupported", &[("drop", false), ("refuse", true)]);
         s.finish();
         let address = address?;
         Some(Self {
-            native_responses: has_responses || address.host == OPENAI,
+            native_responses: has_responses || (!says_so && address.host == OPENAI),
             protocol: protocol?,
             style: style?,
             api_version,

@@ -136,10 +136,16 @@ mod tests {
     }
 
     #[test]
-    fn openais_own_address_is_known_to_serve_responses() {
-        for (url, native) in [("https://api.openai.com/v1", true), ("http://vllm:8000/v1", false)] {
-            let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
-            assert_eq!(settings.backends["a"].native_responses, native, "{url}");
+    fn openais_own_address_is_known_to_serve_responses_unless_its_table_says_otherwise() {
+        for (url, native, own) in [
+            ("https://api.openai.com/v1", true, ""),
+            ("https://api.openai.com/v1", false, "native_responses = false"),
+            ("http://vllm:8000/v1", false, ""),
+            ("http://vllm:8000/v1", true, "native_responses = true"),
+        ] {
+            let small = SMALL.replace("[backends.a]", &format!("[backends.a]\n{own}"));
+            let settings = parse("test", &small.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
+            assert_eq!(settings.backends["a"].native_responses, native, "{url} {own}");
         }
     }
 

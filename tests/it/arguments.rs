@@ -177,7 +177,12 @@ async fn a_file_that_has_no_end_is_left_off_and_told_of() {
     let dir = tempfile::tempdir().expect("a temporary directory can be made");
     // No device stands for one in a test that goes wrong: it would fill the memory.
     File::create(dir.path().join("endless")).and_then(|file| file.set_len(20 << 20)).expect("a file can be made");
-    for (file, words) in [("endless", "larger than 16 MiB"), ("nowhere.toml", "cannot be read")] {
+    std::fs::write(dir.path().join("cut-amid-a-letter"), "é".repeat(9 << 20)).expect("a file can be written");
+    for (file, words) in [
+        ("endless", "larger than 16 MiB"),
+        ("cut-amid-a-letter", "larger than 16 MiB"),
+        ("nowhere.toml", "cannot be read"),
+    ] {
         let said = run(dir.path(), &["validate", file], "").await;
         assert!(said.code == Some(64) && said.err.contains(words), "{said:?}");
     }

@@ -100,7 +100,7 @@ async fn a_request_that_cannot_be_translated_says_nothing_of_a_backend_that_neve
         assert_eq!(proxy.chat(odd.as_str()).await.status(), 400);
         let report = proxy.report("only").await;
         assert_eq!((&report["state"], &report["consecutive_failures"]), (&json!(state), &json!(failures)), "{report}");
-        assert_eq!(report["requests"]["caller_fault"], failures, "{report}");
+        assert_eq!(report["requests"]["let_go"], failures, "{report}");
     }
     assert_eq!(upstream.asked(), 2);
 }

@@ -1,6 +1,6 @@
 //! Requests that are not sent to their end: a backend has answered before, the client has no time left, or nobody reads on.
 
-use std::time::Duration;
+use std::{io::ErrorKind, time::Duration};
 
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -12,7 +12,7 @@ use tokio::{
 use crate::support::{
     client::{Ask, Connection},
     heard::{WAYS, hello},
-    proxy::{HELLO, Proxy},
+    proxy::{HELLO, HELLO_STREAM, Proxy},
     script::{Answer, completion},
     settings::{Settings, TOKEN},
     sse,
@@ -172,6 +172,25 @@ async fn a_request_that_is_still_being_sent_when_the_time_to_stop_is_over_is_tol
     assert_eq!(head.status(), 503);
     proxy.logged(&["greenroom::request", "status=503"]).await;
     assert_eq!(proxy.ended().await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_answer_without_chunks_does_not_end_in_order_because_too_much_is_sent_ahead() {
+    let one = Upstream::always(Answer::stream().chunk(sse::text("Once")).hang()).await;
+    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let mut client = TcpStream::connect(proxy.addr).await.expect("it listens");
+    let ask = String::from_utf8(Ask::chat(HELLO_STREAM).bearer(TOKEN).bytes()).expect("ASCII");
+    client.write_all(ask.replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.expect("it reads");
+    let mut heard = Vec::new();
+    while !String::from_utf8_lossy(&heard).contains("Once") {
+        assert!(within("its beginning", client.read_buf(&mut heard)).await.expect("a piece") > 0);
+    }
+    let (mut read, mut write) = client.into_split();
+    // It may be told by a reset that nobody reads on.
+    let sending = tokio::spawn(async move { write.write_all(large().as_bytes()).await.map(|()| write) });
+    let ended = within("the end", read.read_to_end(&mut heard)).await;
+    assert_eq!(ended.map_err(|error| error.kind()), Err(ErrorKind::ConnectionReset));
+    sending.abort();
 }
 
 #[tokio::test]

@@ -202,7 +202,11 @@ def test_benchmark_reckons_as_greenrooms_own_does(capsys, monkeypatch):
 
 def start_monitor(environment, *arguments):
     command = [sys.executable, str(TOOL), "monitor", *arguments]
-    return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        # In a shell's background it is ignored, and so it would be by the tool.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 def read_until(process, words):

@@ -69,7 +69,7 @@ impl Breaker {
         self.gate
     }
 
-    /// Failures since the last success.
+    /// Failures in a row.
     pub fn consecutive(&self) -> u32 {
         self.consecutive
     }

@@ -1,6 +1,6 @@
 //! Owns how a client's connection ends: in order once its client has had all of the answer, or broken off.
 
-use std::{future::poll_fn, io, pin::Pin, time::Duration};
+use std::{io, pin::Pin, time::Duration};
 
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -34,12 +34,15 @@ pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner) {
 
 /// Lets the last words of an answer go out, without the end that would make them a whole one.
 pub(super) async fn break_off(intake: &mut Intake, manner: Manner) {
-    let _ = timeout(LEAVE, intake.socket.flush()).await;
+    let flushed = timeout(LEAVE, intake.socket.flush()).await;
     if manner.old {
         // Without chunks an orderly end of the connection is the end of the answer. A reset may overtake the last words on
         // their way, and some systems throw away what was not read by then: their reader has time to take them, and to go.
         intake.socket.reset_at_end();
-        let _ = timeout(LEAVE, poll_fn(|cx| intake.poll_gone(cx))).await;
+        let _ = timeout(LEAVE, intake.drain()).await;
+    } else if matches!(flushed, Ok(Ok(()))) && intake.is_full() {
+        // It has not left, but sent too much ahead: a reset might take what it has so far from it.
+        leave(intake, true, manner).await;
     }
 }
 

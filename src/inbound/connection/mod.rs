@@ -135,10 +135,6 @@ impl Door {
             };
             is_first = false;
             if self.answer(&mut intake, &mut head).await.is_err() {
-                if intake.is_full() {
-                    // It has not left, but sent too much ahead. Reset, it might lose the answers that it has so far.
-                    leave(&mut intake, true, Manner::default()).await;
-                }
                 break;
             }
         }
@@ -147,11 +143,18 @@ impl Door {
 
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
-        let mut reply = match Surface::at(head.path()).filter(|_| head.method == Method::Post) {
+        let served = match Surface::at(head.path()).filter(|_| head.method == Method::Post) {
             // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
             // And written where it stays: three kilobytes would be moved three times on their way there.
-            Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await?,
-            None => Box::pin(self.other(intake, head)).await?,
+            Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await,
+            None => Box::pin(self.other(intake, head)).await,
+        };
+        let Ok(mut reply) = served else {
+            if intake.is_full() {
+                // It has not left, but sent too much ahead. Reset, it might lose the answers that it has so far.
+                leave(intake, true, Manner::default()).await;
+            }
+            return Err(());
         };
         if head.has_origin {
             cors::tell(head, &self.worker.table().settings.server.cors_origins, &mut reply);

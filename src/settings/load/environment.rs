@@ -17,7 +17,7 @@ use super::{
 pub(super) fn blame(problems: &mut Vec<Problem>, variables: impl Iterator<Item = String>, file: &str, tables: &Tables) {
     let written = toml::from_str(file).unwrap_or(Value::Null);
     let (mut keys, mut astray) = (Vec::new(), Vec::new());
-    for name in variables {
+    for name in variables.filter(|name| !is_of_a_service(name)) {
         match key(&name) {
             Some(key) => keys.push((key, name)),
             None if file.contains(&name) => {}
@@ -37,6 +37,26 @@ pub(super) fn blame(problems: &mut Vec<Problem>, variables: impl Iterator<Item =
         Problem { key, text }
     }));
     problems.sort_by(|a, b| a.key.cmp(&b.key));
+}
+
+/// The keys that Kubernetes sets by variables of a service of our name, which mean nothing to us.
+pub(super) fn of_services(variables: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    variables.filter(|name| is_of_a_service(name)).filter_map(|name| key(&name))
+}
+
+/// Whether Kubernetes makes a variable of this name of each service, whose name begins as our variables do.
+fn is_of_a_service(variable: &str) -> bool {
+    // In a table that `__` ends it would be meant for us.
+    if key(variable).is_some_and(|key| key.contains('.')) {
+        return false;
+    }
+    let is_name = |name: &str| name.ends_with(|last: char| last.is_ascii_alphanumeric());
+    let is_port = |(at, found): (usize, &str)| {
+        is_name(&variable[..at]) && variable[at + found.len()..].starts_with(|first: char| first.is_ascii_digit())
+    };
+    ["_SERVICE_HOST", "_PORT"].iter().any(|end| variable.strip_suffix(end).is_some_and(is_name))
+        || variable.contains("_SERVICE_PORT_")
+        || variable.match_indices("_PORT_").any(is_port)
 }
 
 /// The key that a variable sets.
@@ -150,6 +170,25 @@ mod tests {
             problems[0].text.ends_with("GREENROOM__SERVER_BIND, and call it GREENROOM__SERVER__BIND"),
             "{problems:?}"
         );
+        for of_a_service in [
+            "GREENROOM_SERVICE_HOST",
+            "GREENROOM_SERVICE_PORT_HTTP",
+            "GREENROOM_SERVER__NEW_SERVICE_HOST",
+            "GREENROOM_SERVER__NEW_PORT",
+            "GREENROOM_SERVER__NEW_SERVICE_PORT_HTTP",
+            "GREENROOM_SERVER__NEW_PORT_80_TCP_ADDR",
+            "GREENROOM__NEW_SERVICE_HOST",
+        ] {
+            let mut problems = Vec::new();
+            blame(&mut problems, [of_a_service.to_owned()].into_iter(), file, &tables);
+            assert!(problems.is_empty(), "{problems:?}");
+            let sets = of_services([of_a_service.to_owned()].into_iter()).next();
+            assert_eq!(sets, super::key(of_a_service), "{of_a_service}");
+        }
+        for ours in ["GREENROOM__SERVER__HTTP_PORT", "GREENROOM_SERVER__PORT", "GREENROOM__BACKENDS__A_PORT_1__API_KEY"]
+        {
+            assert!(!is_of_a_service(ours), "{ours}");
+        }
         // Those that commands, scripts and builds read, and those that Kubernetes makes of a service of our name.
         for other in [
             "GREENROOM_URL",

@@ -8,7 +8,7 @@ mod tests;
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
-    io::Read,
+    io::{self, Read},
     path::Path,
 };
 
@@ -41,11 +41,13 @@ pub fn load(path: &Path) -> Result<Settings, BadSettings> {
 
 /// The text of a settings file.
 pub(super) fn text(path: &Path) -> Result<String, BadSettings> {
-    let mut text = String::new();
-    let read = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text));
-    let why = match read {
-        Ok(_) if text.len() as u64 <= LARGEST_FILE => return Ok(text),
-        Ok(_) => format!("is larger than {} MiB; is it the right one?", LARGEST_FILE >> 20),
+    let mut bytes = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
+    // Cut there, it may end amid a letter.
+    let is_cut = bytes.len() as u64 > LARGEST_FILE;
+    let why = match read.and_then(|_| String::from_utf8(bytes).map_err(io::Error::other)) {
+        _ if is_cut => format!("is larger than {} MiB; is it the right one?", LARGEST_FILE >> 20),
+        Ok(text) => return Ok(text),
         Err(error) => format!("cannot be read ({error}); try `--demo`, or start from settings/example.toml"),
     };
     Err(BadSettings { source: path.display().to_string(), problems: vec![Problem { key: "file".into(), text: why }] })
@@ -69,13 +71,16 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
     });
     let tables = problems.take_tables();
     let mut problems = problems.into_inner();
-    // A name that is not UTF-8 sets no key that is known.
-    let variables = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
-    environment::blame(&mut problems, variables, text, &tables);
+    environment::blame(&mut problems, variables(), text, &tables);
     match settings {
         Some(settings) if problems.is_empty() => Ok(settings),
         _ => Err(BadSettings { source: source.to_owned(), problems }),
     }
+}
+
+/// The names of all environment variables; one that is not UTF-8 sets no key that is known.
+fn variables() -> impl Iterator<Item = String> {
+    std::env::vars_os().filter_map(|(name, _)| name.into_string().ok())
 }
 
 /// The tables that are read of a file which has one of each, with what was looked for in them.
@@ -101,7 +106,12 @@ fn merge(text: &str, problems: &Problems) -> Option<Value> {
         .build()
         .and_then(Config::try_deserialize::<Value>);
     match merged {
-        Ok(value) => Some(value),
+        Ok(mut value) => {
+            if let Value::Object(root) = &mut value {
+                environment::of_services(variables()).for_each(|key| drop(root.remove(&key)));
+            }
+            Some(value)
+        }
         // Only the file and the environment can be at fault: the defaults are compiled in and tested.
         Err(ConfigError::FileParse { .. }) => {
             problems.add("file", "has a number that is too large");

@@ -142,6 +142,11 @@ impl<'p> Section<'p> {
         self.problems.add(if is_own { join(&self.path, key) } else { self.key(key) }, text);
     }
 
+    /// Whether the key stands in the table itself, not among the defaults alone.
+    pub(super) fn has_own(&self, key: &str) -> bool {
+        self.map.contains_key(key)
+    }
+
     /// Whether no key stands there.
     pub(super) fn is_empty(&self) -> bool {
         self.map.is_empty()
