@@ -63,11 +63,10 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
 pub(super) fn shorter(request: &Request, target: &Target, way: Way, failed: &Failed) -> Option<AnswerLimit> {
     let is_ours = matches!(way, Way::Translated(_)) && matches!(failed.status, Some(400 | 422));
     let told = failed.told.as_ref().filter(|_| is_ours)?;
-    let asked = match request.surface {
-        Surface::Messages => request.envelope.max_tokens?,
-        Surface::Chat | Surface::Responses if target.handle.settings.protocol == Protocol::Anthropic => {
-            request.envelope.max_tokens.map_or(Some(u64::MAX), |_| None)?
-        }
+    let asked = match (request.surface, request.envelope.max_tokens) {
+        (Surface::Messages, Some(asked)) => asked,
+        // Then it was ours, for this protocol wants one.
+        (Surface::Chat | Surface::Responses, None) if target.handle.settings.protocol == Protocol::Anthropic => u64::MAX,
         _ => return None,
     };
     answer_limit::said(&told.message, asked)
