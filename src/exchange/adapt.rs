@@ -66,7 +66,9 @@ pub(super) fn shorter(request: &Request, target: &Target, way: Way, failed: &Fai
     let asked = match (request.surface, request.envelope.max_tokens) {
         (Surface::Messages, Some(asked)) => asked,
         // Then it was ours, for this protocol wants one.
-        (Surface::Chat | Surface::Responses, None) if target.handle.settings.protocol == Protocol::Anthropic => u64::MAX,
+        (Surface::Chat | Surface::Responses, None) if target.handle.settings.protocol == Protocol::Anthropic => {
+            u64::MAX
+        }
         _ => return None,
     };
     answer_limit::said(&told.message, asked)
