@@ -2,9 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::Message;
+use actix::{Addr, Message};
+use futures_util::future::join_all;
 
 use super::{
+    Backend,
     diagnose::Step,
     entry::Probe,
     gate::{Gate, GateCell},
@@ -82,12 +84,18 @@ pub(super) const SILENT: &str = "nothing came within first_token_soft";
 #[rtype(result = "()")]
 pub struct Settle;
 
+/// Waits, so long at most, until all of these have judged what they were told. Without an answer their gates say what they said
+/// before: that is no reason to keep anybody waiting.
+pub async fn settled(actors: impl Iterator<Item = &Addr<Backend>>, patience: Duration) {
+    join_all(actors.map(|actor| actor.send(Settle).timeout(patience))).await;
+}
+
 /// Stop taking requests until `Resume`. Sent by the admin endpoint.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// Take requests again after `Drain` or after having been given up. Sent by the admin endpoint.
+/// Take requests again after `Drain`. Sent by the admin endpoint; to start one anew that was given up the Overseer is told.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Resume;

@@ -1,4 +1,4 @@
-//! Owns the questions of a diagnosis: put in the backend's own protocol, answers read strictly.
+//! Owns a backend's trial, for a diagnosis or a probe: each thing that is asked of it, and its answer, read strictly.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 

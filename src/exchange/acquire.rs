@@ -171,8 +171,8 @@ impl Exchange {
         })
     }
 
-    /// Takes note of a failed attempt; false if its backend was not even asked, since it has nothing like what is wanted: that is no
-    /// attempt, or several such backends would keep a request from the one that serves it.
+    /// Takes note of a failed attempt; false if its backend was not even asked, since it has nothing like what is wanted: that is none
+    /// of `max_attempts`, or several such backends would keep a request from the one that serves it.
     pub(super) fn note_fallen(&mut self, target: &Target, failed: Failed) -> bool {
         if failed.class == Class::ProviderContextLength {
             // A smaller one that was tried later takes nothing back.

@@ -1,4 +1,5 @@
-//! Owns making a client's request fit a backend of another protocol.
+//! Owns making a client's request fit its backend: in that one's protocol, or in its own bytes without what would be refused, and for no
+//! longer an answer than is given.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -82,7 +83,8 @@ pub(super) fn learn(target: &Target, limit: AnswerLimit) {
     }
 }
 
-/// The request in the backend's own protocol, for an answer of `at_most` so many tokens where the client had to name a limit.
+/// The request in the backend's own protocol, for an answer of `at_most` so many tokens where the client had to name a limit, or it
+/// is ours.
 pub(super) fn translated(
     request: &Request,
     target: &Target,

@@ -2,15 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use actix::Addr;
-use futures_util::future::join_all;
-
 use super::Exchange;
 use crate::{
     backend::{
-        Backend,
         gate::{Admission, Why},
-        messages::Settle,
+        messages::settled,
     },
     clock,
     error::{Class, Error, Failed, SOON},
@@ -58,7 +54,7 @@ impl Exchange {
     async fn settle(&self, fallen: &[Named]) {
         let targets = self.request.route.iter().flat_map(|route| &route.targets);
         let theirs = targets.filter(|target| fallen.iter().any(|(id, ..)| *id == target.handle.id));
-        settled(theirs.map(|target| &target.handle.addr)).await;
+        settled(theirs.map(|target| &target.handle.addr), SETTLE).await;
     }
 
     /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's. Of one
@@ -107,11 +103,6 @@ impl Exchange {
     }
 }
 
-/// Waits for all of these at once. Without an answer the gate says what it said before: that is no reason to keep a client waiting.
-async fn settled(actors: impl Iterator<Item = &Addr<Backend>>) {
-    join_all(actors.map(|actor| actor.send(Settle).timeout(SETTLE))).await;
-}
-
 /// A backend that failed, by its id, why, and the wait that it named.
 type Named = (u64, Class, Option<Duration>);
 
@@ -148,6 +139,7 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
+    use crate::backend::Backend;
 
     fn limited(secs: u64) -> Failed {
         Failed { retry_after: Some(Duration::from_secs(secs)), ..Failed::new(Class::ProviderRatelimit, "") }
@@ -159,7 +151,7 @@ mod tests {
         // Of these nobody reads the mailbox.
         let away: Vec<_> = (0..3).map(|_| Context::<Backend>::new()).collect();
         let began = Instant::now();
-        settled(away.iter().map(Context::address).collect::<Vec<_>>().iter()).await;
+        settled(away.iter().map(Context::address).collect::<Vec<_>>().iter(), SETTLE).await;
         assert!(began.elapsed() < 2 * SETTLE, "{:?}", began.elapsed());
     }
 

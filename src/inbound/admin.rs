@@ -7,13 +7,12 @@ use std::{
 };
 
 use actix_web::{HttpRequest, HttpResponse, web};
-use futures_util::future::join_all;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Shared, auth, header, request_id, shared};
 use crate::{
-    backend::{Handle, messages::Settle, report::Report},
+    backend::{Handle, messages::settled, report::Report},
     error::{Class, Error},
     settings::{NO_BACKEND, User},
     telemetry::{
@@ -53,7 +52,7 @@ impl Shared {
             table.handles.values().filter(|handle| name.is_none_or(|name| **handle.name() == *name)).collect();
         handles.sort_by(|a, b| a.name().cmp(b.name()));
         // An actor that is being rebuilt, or was given up, cannot answer; its facts can.
-        join_all(handles.iter().map(|handle| handle.addr.send(Settle).timeout(SETTLE))).await;
+        settled(handles.iter().map(|handle| &handle.addr), SETTLE).await;
         let report = |handle: &Arc<Handle>| {
             let weight = |model: &str| table.weight(handle.name(), model);
             let mut report = Report::of(&handle.vitals, &handle.settings, weight);

@@ -31,7 +31,7 @@ impl Backend {
     /// `POST /responses/input_tokens` counts. What answers elsewhere in OpenAI's protocol need not know that.
     pub fn counts_tokens(&self) -> bool {
         match self.protocol {
-            Protocol::Openai => self.style == Style::Openai && &*self.address.host == OPENAI,
+            Protocol::Openai => self.style == Style::Openai && self.address.host == OPENAI,
             Protocol::Gemini | Protocol::Anthropic => true,
         }
     }

@@ -1,5 +1,6 @@
 //! Owns reading out of a refusal how long an answer may be. A Messages request has to name a limit, so its programs name the most that
-//! Claude gives, 32,000 tokens to 128,000: other models refuse as many, where all that was meant is "as much as there is".
+//! Claude gives, 32,000 tokens to 128,000: other models refuse as many, where all that was meant is "as much as there is". Where a client
+//! names none and the protocol wants one, it is ours that may be too high.
 
 use super::too_long::numbers::{Numbers, before, behind, plain};
 

@@ -53,9 +53,9 @@ pub(crate) struct ChatRequest {
 }
 
 impl ChatRequest {
-    /// Asks for no longer an answer than that, thoughts included, where no limit was named or, `forced`, one had to be.
-    pub(crate) fn shorten(&mut self, most: u64, forced: bool) {
-        if self.max_tokens.is_none_or(|asked| forced && asked > most) {
+    /// Asks for no longer an answer than that, thoughts included.
+    pub(crate) fn shorten(&mut self, most: u64) {
+        if self.max_tokens.is_some_and(|asked| asked > most) {
             self.max_tokens = Some(most);
             if let Some(Reasoning::Budget(budget)) = &mut self.reasoning {
                 *budget = (*budget).min(most.saturating_sub(1));

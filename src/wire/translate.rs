@@ -85,8 +85,8 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Dialect::Messages => anthropic::request_in::read(body),
         Dialect::Responses => responses::request_in::read(body, target.protocol),
     }?;
-    if let Some(most) = target.at_most {
-        chat.shorten(most, from == Dialect::Messages);
+    if let Some(most) = target.at_most.filter(|_| from == Dialect::Messages) {
+        chat.shorten(most);
     }
     tool_names::fit(&mut chat, target.protocol);
     chat.note_unoffered();

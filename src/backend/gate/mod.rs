@@ -106,6 +106,10 @@ impl Gate {
     }
 }
 
+/// The kinds of gate as metrics and events name them, in the order of `Gate::kind`. `half_open`, the state of one that is shut
+/// and due, is none of them: no gate changes by the passing of time.
+pub const KINDS: [&str; 5] = ["healthy", "ramping", "open", "draining", "gave_up"];
+
 impl Gate {
     /// Whether requests pass, be it a few at a time.
     pub fn takes(self) -> bool {
@@ -116,13 +120,7 @@ impl Gate {
     pub fn reopens_in(self, now: Duration) -> Option<Duration> {
         if let Self::Shut(until, _) = self { Some(until.saturating_sub(now)) } else { None }
     }
-}
 
-/// The kinds of gate as metrics and events name them, in the order of `Gate::kind`. `half_open`, the state of one that is shut
-/// and due, is none of them: no gate changes by the passing of time.
-pub const KINDS: [&str; 5] = ["healthy", "ramping", "open", "draining", "gave_up"];
-
-impl Gate {
     /// Its kind, an index of `KINDS`.
     pub fn kind(self) -> usize {
         match self {

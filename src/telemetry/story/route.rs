@@ -1,4 +1,4 @@
-//! Owns the reasons for a backend.
+//! Owns the words for how a request went: why a backend was chosen, and what became of a broken stream's rescue.
 
 use serde::{Serialize, Serializer};
 

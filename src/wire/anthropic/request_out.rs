@@ -99,7 +99,11 @@ impl Room {
         let set = Some(u64::from(target.max_tokens)).filter(|set| *set > 0);
         let most = generation.most_tokens.filter(|_| set.is_none());
         let fixed = asked.or(most);
-        Self { max_tokens: fixed.or(set).unwrap_or(UNKNOWN), open: fixed.is_none() }
+        let max_tokens = fixed.or(set).unwrap_or(UNKNOWN);
+        match target.at_most.filter(|_| asked.is_none()) {
+            Some(most) => Self { max_tokens: max_tokens.min(most), open: false },
+            None => Self { max_tokens, open: fixed.is_none() },
+        }
     }
 
     fn make(&self, budget: u64, out: &mut Map<String, Value>) {

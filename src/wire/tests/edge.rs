@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::support::{context, events, made, target};
+use super::support::{context, events, made};
 use crate::wire::{
     Observed, Protocol,
-    translate::{Dialect, Refused, StreamTranslator, Target, fault, reply, request},
+    translate::{Dialect, Refused, StreamTranslator, fault, reply},
 };
 
 /// Translates frames; the client's events and what each frame meant. Ends cleanly unless a fault was seen.
@@ -187,18 +187,6 @@ fn the_latest_models_are_told_how_much_to_think_and_to_tell_it() {
     }
     let before = sent(Dialect::Chat, Protocol::Anthropic, "claude-opus-4-6", &body).expect("a request");
     assert_eq!(before["output_config"], json!({"effort": "high"}));
-}
-
-#[test]
-fn thinking_without_a_limit_of_the_clients_leaves_the_answer_its_room() {
-    let body = asked(&json!({"reasoning_effort": "high"}));
-    let out = sent(Dialect::Chat, Protocol::Anthropic, "claude-sonnet-4-5", &body).expect("a request");
-    assert_eq!((&out["thinking"]["budget_tokens"], &out["max_tokens"]), (&json!(24_576), &json!(4096 + 24_576)));
-    // All that the model gives covers both.
-    let open = Target { max_tokens: 0, ..target(Protocol::Anthropic, "claude-opus-4-1") };
-    let made = request(Dialect::Chat, body.to_string().as_bytes(), &open).expect("a request");
-    let out: Value = serde_json::from_slice(&made.body).expect("JSON");
-    assert_eq!((&out["thinking"]["budget_tokens"], &out["max_tokens"]), (&json!(16_000), &json!(32_000)));
 }
 
 #[test]

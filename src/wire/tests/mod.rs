@@ -13,6 +13,7 @@ mod free_text;
 mod history;
 mod images;
 mod last_thoughts;
+mod limits;
 mod losses;
 mod novelty;
 mod openrouter;

@@ -37,7 +37,7 @@ const PIECE: Duration = Duration::from_secs(30);
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
-/// What of that is taken in, bytes: more than a request is meant to have. Who sends more costs more than his answer is worth.
+/// How many bytes of that are taken in at most: who sends more costs more than the answer is worth.
 const LINGER_MOST: usize = 256 << 20;
 
 /// Room for reading, bytes: an ordinary request at once.

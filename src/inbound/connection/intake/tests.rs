@@ -190,7 +190,7 @@ async fn a_body_longer_than_its_first_piece_is_read_into_the_room_made_for_it() 
 }
 
 #[tokio::test]
-async fn of_what_nobody_reads_no_more_is_taken_in_than_a_request_may_be_long() {
+async fn of_what_nobody_reads_no_more_is_taken_in_than_so_much() {
     let (mut client, mut intake) = pair().await;
     let floods = async {
         let (piece, mut sent) = (vec![0; 1 << 20], 0);
