@@ -286,4 +286,16 @@ mod tests {
         counts.actors.gave_up(Role::Recorder, "as asked".to_owned());
         assert!(is_shown("greenroom_history_failing{} 1.0"));
     }
+
+    #[test]
+    fn a_failover_is_forgotten_with_either_of_its_backends_and_with_its_model() {
+        let counts = Counts::default();
+        for (from, to, model) in [("a", "b", "m"), ("gone", "b", "m"), ("a", "gone", "m"), ("a", "b", "gone")] {
+            counts.failovers.add_one(&(from.into(), to.into(), model.into(), "failover"));
+        }
+        let is_known = |name: &str| name != "gone";
+        counts.keep(is_known, is_known, is_known);
+        let left: Vec<_> = counts.failovers.sorted().into_iter().map(|((from, to, ..), _)| (from, to)).collect();
+        assert_eq!(left, [("a".into(), "b".into())]);
+    }
 }

@@ -88,3 +88,19 @@ impl Equivalent<Pair> for Names<'_> {
         *self.0 == **first && *self.1 == **model
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_forgotten_takes_nothing_of_others_counts_along() {
+        let grown = Grown::<&str, AtomicU64>::default();
+        for key in ["gone", "kept", "kept"] {
+            grown.add_one(&key);
+        }
+        grown.keep(|key| *key != "gone");
+        let left: Vec<_> = grown.sorted().iter().map(|(key, count)| (*key, count.load(Relaxed))).collect();
+        assert_eq!(left, [("kept", 2)]);
+    }
+}
