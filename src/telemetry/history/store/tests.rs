@@ -173,3 +173,13 @@ fn events_are_told_in_order_and_of_one_backend_if_asked_so() {
     let told: Vec<_> = answer.events.iter().map(|event| (event.state.as_str(), event.text.as_str())).collect();
     assert_eq!(told, [("open", "why"), ("half_open", "why")]);
 }
+
+#[test]
+fn an_answer_of_events_alone_is_not_told_as_empty() {
+    let mut store = Store::open(None).expect("it opens");
+    let is_empty = |store: &Store| store.ask(&everything()).expect("it reads").told().is_empty;
+    assert!(is_empty(&store));
+    let note = Note { at: Duration::ZERO, model: None, event: "gate", state: "open", text: "why".into() };
+    store.write(&HashMap::new(), &[(60, "a".into(), Arc::new(note))]).expect("it writes");
+    assert!(!is_empty(&store));
+}
