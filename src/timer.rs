@@ -260,4 +260,12 @@ mod tests {
         let fired = timeout(9 * SECOND, asked).await;
         assert_eq!((fired, begin.elapsed()), (Ok(()), 2 * SECOND));
     }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_more_timers_are_kept_at_rest_than_a_worker_needs_soon() {
+        let (now, timers) = (Instant::now(), Timers::default());
+        let lent: Vec<_> = (0..2 * SPARE).map(|_| timers.lend(now, now + SECOND)).collect();
+        drop(lent);
+        assert_eq!(timers.0.borrow().len(), SPARE);
+    }
 }
