@@ -75,4 +75,11 @@ mod tests {
         let refused = much.add(Bytes::from_static(b"b"), u64::MAX);
         assert_eq!(refused.map_err(|failed| failed.class), Err(Class::GatewayOverload));
     }
+
+    #[test]
+    fn what_is_held_alone_counts_towards_what_is_too_much() {
+        let mut some = held(4);
+        assert_eq!(some.add(Bytes::from_static(b"abc"), 0), Ok(()));
+        assert!(some.add(Bytes::from_static(b"de"), 0).is_err());
+    }
 }
