@@ -95,6 +95,8 @@ pub(super) fn carry(messages: &mut [Message]) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -112,5 +114,22 @@ mod tests {
         let before = Signature::new(Protocol::Openai, "reasoning:deepseek-reasoner");
         assert_eq!(member(&before, "deepseek-reasoner"), Some("reasoning"));
         assert_eq!(member(&Signature::new(Protocol::Openai, "gAAAA"), "gpt-4o"), None);
+    }
+
+    #[test]
+    fn details_in_pieces_are_joined_by_text_alone_and_an_empty_proof_takes_none_back() {
+        let mut details = Vec::new();
+        let piece = |more: Value| {
+            let mut piece = json!({"type": "reasoning.text", "index": 0});
+            piece.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+            json!([piece])
+        };
+        for more in [json!({"text": "a", "signature": "c2ln"}), json!({"text": "b", "signature": ""})] {
+            gather(&mut details, piece(more));
+        }
+        let hidden = |data: &str| json!({"type": "reasoning.encrypted", "index": 1, "data": data});
+        gather(&mut details, json!([hidden("QQ=="), hidden("Qg==")]));
+        let whole = json!({"type": "reasoning.text", "index": 0, "text": "ab", "signature": "c2ln"});
+        assert_eq!(details, [whole, hidden("QQ=="), hidden("Qg==")]);
     }
 }

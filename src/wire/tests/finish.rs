@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::support::context;
+use super::support::{context, streamed};
 use crate::wire::{
     Malformed, Observed, Protocol,
     course::Course,
@@ -269,4 +269,14 @@ fn a_stream_without_an_end_is_given_up_before_it_fills_the_memory() {
     stream.frame(&chat(&json!({"content": "a"}), &Value::Null));
     let seen = stream.data(&vec![0; 256 << 20]).expect("it is not looked into");
     assert_eq!(seen.fault.map(|fault| fault.code).as_deref(), Some("answer_too_long"));
+}
+
+#[test]
+fn a_stream_that_says_nothing_but_its_end_begins_all_the_same() {
+    let frames =
+        [json!({"type": "message_delta", "delta": {"stop_reason": "end_turn"}}), json!({"type": "message_stop"})];
+    for (to, begins) in [(Dialect::Chat, "role"), (Dialect::Responses, "response.created")] {
+        let events = streamed(Protocol::Anthropic, to, context(), &frames);
+        assert!(events[0].to_string().contains(begins), "{events:?}");
+    }
 }

@@ -47,6 +47,7 @@ fn an_error_that_says_nothing_fails_no_answer_and_one_that_says_anything_does() 
         (json!(false), false),
         (Value::Null, false),
         (json!("boom"), true),
+        (json!(true), true),
         (json!({"reason": "boom"}), true),
         (json!({"code": 500}), true),
     ] {
