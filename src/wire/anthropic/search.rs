@@ -110,3 +110,15 @@ pub(super) fn query(input: &str) -> Option<String> {
     let input: Value = serde_json::from_str(input).ok()?;
     owned(&input, "query").or_else(|| list(&input, "queries").first()?.as_str().map(ToOwned::to_owned))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_found_without_an_address_is_no_page() {
+        let pages = found(&json!([{"url": "", "title": "a"}, {"url": "https://b.example", "title": "b"}]));
+        let titles: Vec<_> = pages.expect("pages").into_iter().map(|page| page.title).collect();
+        assert_eq!(titles, ["b"]);
+    }
+}

@@ -124,3 +124,17 @@ fn page(chunk: &Value) -> Option<Page> {
     let (url, title) = (text(web, "uri"), text(web, "title"));
     (!url.is_empty()).then(|| Page { url: url.to_owned(), title: title.to_owned(), age: None })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_query_that_is_told_with_each_frame_is_one_search() {
+        let (mut grounding, mut out) = (Grounding::default(), Vec::new());
+        let told = RawValue::from_string(r#"{"webSearchQueries":["q",""]}"#.to_owned()).expect("JSON");
+        (0..2).for_each(|_| grounding.add(&told));
+        grounding.tell(&mut out);
+        assert!(matches!(&out[..], [ChatEvent::Search(search)] if search.queries == ["q"]), "{out:?}");
+    }
+}
