@@ -211,4 +211,19 @@ mod tests {
             assert_eq!(meant(other, &tables), None, "{other}");
         }
     }
+
+    #[test]
+    fn what_an_entry_of_a_list_may_say_is_no_default_and_problems_of_variables_stand_among_the_others() {
+        let file = super::super::super::SMALL;
+        let tables = super::super::tables(file);
+        assert_eq!(
+            meant("GREENROOM_DEFAULTS_MODEL_REWRITE_MODEL", &tables).as_deref(),
+            Some("defaults.model.rewrite_model")
+        );
+        assert_eq!(meant("GREENROOM_DEFAULTS_MODEL_WEIGHT", &tables), None);
+        let mut problems = vec![Problem { key: "users.u.token".to_owned(), text: "is wrong".to_owned() }];
+        blame(&mut problems, ["GREENROOM_SERVER_BIND".to_owned()].into_iter(), file, &tables);
+        let keys: Vec<_> = problems.iter().map(|problem| &*problem.key).collect();
+        assert_eq!(keys, ["server.bind", "users.u.token"]);
+    }
 }
