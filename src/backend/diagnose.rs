@@ -221,4 +221,13 @@ mod tests {
         assert!(usage(true, None, true).is_ok());
         assert!(usage(false, Some(true), true).is_err());
     }
+
+    #[test]
+    fn a_server_that_takes_requests_and_is_silent_is_not_told_to_be_elsewhere() {
+        let mut steps = Steps { taken: Vec::new(), doubt: Some("the doubt".to_owned()) };
+        (0..ONE_TOKEN).for_each(|_| steps.skip("not asked"));
+        steps.enter(Taken { done: Err(invalid("nothing")), time: PATIENCE, late: true }, "own");
+        let fix = steps.taken.pop().and_then(|step| step.fix).unwrap_or_default();
+        assert!(fix.contains("load and logs"), "{fix}");
+    }
 }
