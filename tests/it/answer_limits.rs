@@ -96,3 +96,16 @@ async fn who_names_no_limit_gets_what_is_left_of_claudes_window() {
         assert_eq!((reply.status(), claude.asked()), (status, asked), "{reply:?}");
     }
 }
+
+#[tokio::test]
+async fn a_refusal_of_a_limit_is_heeded_by_whichever_status_it_comes() {
+    let refusal = json!({"error": {"message": "Range of max_tokens should be [1, 8192]"}}).to_string();
+    let upstream = Upstream::start(move |_, asked| match limit(asked) {
+        ..=8_192 => Answer::says("hi"),
+        _ => Answer::json(422, &refusal),
+    });
+    let one = upstream.await;
+    let proxy = Proxy::start(&Settings::only(one.addr, "/v1", "theirs", "protocol = \"openai\"")).await;
+    let reply = ask(&proxy, "/v1/messages", false).await;
+    assert_eq!((reply.status(), one.asked(), limit(&one.last())), (200, 2, 8_192), "{reply:?}");
+}

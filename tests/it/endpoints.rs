@@ -15,6 +15,7 @@ async fn who_asks_beside_an_endpoint_is_told_where_it_is() {
         ("/chat/completions", "/v1/chat/completions"),
         ("/v1/v1/messages", "/v1/messages"),
         ("/v1/responses/", "/v1/responses"),
+        ("/api/v1/chat/completions", "/v1/chat/completions"),
         ("/openai/deployments/gpt-4o/chat/completions?api-version=1", "/v1/chat/completions"),
         ("/models", "/v1/models"),
     ] {

@@ -272,3 +272,17 @@ async fn completions_are_scripts_that_the_shell_takes() {
     let said = Tool::start("bash", &["-c", &load], &[]).ended().await;
     assert!(said.code == Some(0) && said.out.contains("greenroom"), "{said:?}");
 }
+
+#[tokio::test]
+async fn what_greenroom_has_no_room_for_is_no_wrong_question() {
+    let upstream = Upstream::saying("Well.").await;
+    let user =
+        "token = \"plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_pin = true\nlimits = { requests_per_day = 2 }";
+    let proxy = Proxy::start(&Settings::new().backend("a", upstream.addr).set("users.plain", user)).await;
+    let check = async || tool(&proxy, "plain", &["check", "--backends", "a"]).await;
+    assert_eq!(check().await.code, Some(0));
+    assert_eq!(proxy.post("/admin/backends/a/drain").await.status(), 200);
+    let (drained, limited) = (check().await, check().await);
+    assert!(drained.code == Some(1) && drained.out.contains(" 503 "), "{drained:?}");
+    assert!(limited.code == Some(1) && limited.out.contains(" 429 "), "{limited:?}");
+}
