@@ -24,6 +24,7 @@ async fn judged_by(breaker: &str) -> (Upstream, Proxy, Arc<AtomicU16>) {
     let cell = status.clone();
     let script = move |_: usize, _: &_| match cell.load(SeqCst) {
         200 => Answer::says("hi"),
+        0 => Answer::new().reset(),
         status => Answer::json(status, r#"{"error":{"message":"no","type":"x","code":null}}"#),
     };
     let upstream = Upstream::start(script).await;
@@ -103,4 +104,31 @@ async fn a_request_that_cannot_be_translated_says_nothing_of_a_backend_that_neve
         assert_eq!(report["requests"]["let_go"], failures, "{report}");
     }
     assert_eq!(upstream.asked(), 2);
+}
+
+#[tokio::test]
+async fn an_answer_to_a_request_at_fault_ends_a_row_of_broken_connections_too() {
+    let (_upstream, proxy, status) = judged_by("breaker_failures = 2\nbreaker_min_samples = 100").await;
+    for _ in 0..3 {
+        status.store(0, SeqCst);
+        let report = fail(&proxy, 1).await;
+        assert_eq!(report["state"], "degraded", "three that are no row: {report}");
+        status.store(400, SeqCst);
+        assert_eq!(proxy.hello().await.status(), 400);
+        proxy.until("one", "the end of the row", |r| r["consecutive_failures"] == 0).await;
+    }
+}
+
+#[tokio::test]
+async fn a_probe_that_was_at_fault_itself_opens_the_gate() {
+    let upstream = Upstream::start(|n, _| Answer::json(if n == 0 { 500 } else { 400 }, "{}")).await;
+    let settings = Settings::new()
+        .backend("one", upstream.addr)
+        .set("failover", "max_attempts = 1")
+        .set("defaults.backend", "breaker_failures = 1\nbackoff_min = \"100ms\"\nprobe = \"off\"");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    proxy.until("one", "a gate that is due", |r| r["state"] == "half_open").await;
+    assert_eq!(proxy.hello().await.status(), 400);
+    proxy.until("one", "an open gate", |r| r["state"] != "half_open" && r["state"] != "open").await;
 }
