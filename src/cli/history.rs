@@ -215,4 +215,14 @@ mod tests {
         let plot = plot(&found, &points(&found).collect::<Vec<_>>());
         assert!(plot.starts_with("█ ") && plot.chars().count() == 60, "{plot:?}");
     }
+
+    #[test]
+    fn a_bar_stands_for_as_long_as_lets_all_of_them_fill_a_line() {
+        let mut found = answer(&[]);
+        assert_eq!(bar(&found), 10);
+        found["to"] = json!("2026-01-01T00:10:01Z");
+        assert_eq!(bar(&found), 11);
+        found["to"] = found["from"].clone();
+        assert_eq!(bar(&found), 1);
+    }
 }
