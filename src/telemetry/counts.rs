@@ -8,29 +8,19 @@ use std::sync::{
 
 use super::{
     actors::{Actors, Role},
+    cell::Cell,
     costs::Costs,
     grown::{Grown, Names, Pair},
     limited::Limited,
-    phase::Phase,
-    rescues::Rescues,
     story::{Ending, RouteReason, Story},
     traces::counted::Counted,
     users::Users,
 };
 use crate::{
-    backend::histogram::{Histogram, OVERHEAD, REQUEST},
     clock,
     error::{Class, Error, Owner},
     settings::{NO_BACKEND, OTHER},
 };
-
-/// First digits of statuses as labels, in the order of `Cell::requests`.
-pub const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
-
-const ENDINGS: usize = Ending::WORDS.len();
-
-/// When clients leave, in the order of `Cell::left`.
-pub const LEFT: [&str; 2] = ["waiting", "streaming"];
 
 /// The labels of a story: configured names, or the words for everything else. Borrowed: an `Arc` copied and dropped is two
 /// locked instructions, and there are several to each request.
@@ -42,66 +32,6 @@ pub struct Labels<'a> {
     pub model: &'a Arc<str>,
     /// The backend named in the body.
     pub pin: Option<&'a Arc<str>>,
-}
-
-/// Requests of one model that ended at one backend.
-#[derive(Debug)]
-pub(super) struct Cell {
-    requests: [AtomicU64; STATUS_CLASSES.len() * ENDINGS * 2],
-    /// Whole answers, streams.
-    pub(super) duration: [Histogram; 2],
-    /// By `Phase`.
-    pub(super) overhead: [Histogram; Phase::ALL.len()],
-    pub(super) queued: Histogram,
-    pub(super) left: [AtomicU64; LEFT.len()],
-    pub(super) rescues: Rescues,
-}
-
-impl Default for Cell {
-    fn default() -> Self {
-        Self {
-            requests: [const { AtomicU64::new(0) }; STATUS_CLASSES.len() * ENDINGS * 2],
-            duration: [Histogram::new(REQUEST), Histogram::new(REQUEST)],
-            overhead: Phase::ALL.map(|_| Histogram::new(OVERHEAD)),
-            queued: Histogram::new(REQUEST),
-            left: [const { AtomicU64::new(0) }; LEFT.len()],
-            rescues: Rescues::default(),
-        }
-    }
-}
-
-impl Cell {
-    fn record(&self, story: &Story) {
-        self.count(story.status, Ending::of(story.class), story.stream);
-        self.duration[usize::from(story.stream)].record(story.total());
-        for (histogram, spent) in self.overhead.iter().zip(story.spent) {
-            histogram.record(spent);
-        }
-        if let Some(queued) = story.queued {
-            self.queued.record(queued);
-        }
-        self.rescues.record(story);
-        self.count_left(story.class, story.first_token.is_some());
-    }
-
-    fn count_left(&self, class: Option<Class>, begun: bool) {
-        if class == Some(Class::CallerCancelled) {
-            self.left[usize::from(begun)].fetch_add(1, Relaxed);
-        }
-    }
-
-    fn count(&self, status: u16, ending: Ending, stream: bool) {
-        let class = usize::from(status / 100).clamp(1, STATUS_CLASSES.len()) - 1;
-        self.requests[(class * ENDINGS + ending as usize) * 2 + usize::from(stream)].fetch_add(1, Relaxed);
-    }
-
-    /// Status class, outcome, streamed, count.
-    pub(super) fn requests(&self) -> impl Iterator<Item = (&'static str, &'static str, bool, u64)> {
-        self.requests.iter().enumerate().map(|(n, count)| {
-            let (class, outcome) = (n / 2 / ENDINGS, n / 2 % ENDINGS);
-            (STATUS_CLASSES[class], Ending::WORDS[outcome], n % 2 == 1, count.load(Relaxed))
-        })
-    }
 }
 
 /// A backend's part in another one's failure: from, to, model, reason.

@@ -16,7 +16,8 @@ use prometheus_client::{
 };
 
 use super::{
-    counts::{Counts, LEFT},
+    cell::LEFT,
+    counts::Counts,
     exposition::{Page, filled, pair, with, yes},
     phase::Phase,
     rescues,

@@ -1,6 +1,7 @@
 //! Owns what is told of requests: their story, the log line, the ledger, the metrics, history, traces; and of what became of actors.
 
 pub mod actors;
+mod cell;
 pub mod costs;
 pub mod counts;
 pub mod exposition;

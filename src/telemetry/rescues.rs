@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    counts::Cell,
+    cell::Cell,
     exposition::{Page, with},
     grown::Pair,
     story::{RescueOutcome, Story},
