@@ -108,4 +108,17 @@ mod tests {
             tokio::time::resume();
         }
     }
+
+    #[actix::test]
+    async fn whose_answer_without_chunks_broke_off_has_time_to_take_its_last_words() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
+        let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0), Rc::default());
+        intake.socket.hold(|out| out.extend_from_slice(b"the last words"));
+        pause();
+        let began = Instant::now();
+        break_off(&mut intake, Manner { old: true, ..Manner::default() }).await;
+        assert!((LEAVE..2 * LEAVE).contains(&began.elapsed()), "{:?}", began.elapsed());
+        drop(client);
+    }
 }
