@@ -18,7 +18,7 @@ const STATUS_CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const ENDINGS: usize = Ending::WORDS.len();
 
 /// When clients leave, in the order of `Cell::left`.
-pub(super) const LEFT: [&str; 2] = ["waiting", "streaming"];
+const LEFT: [&str; 2] = ["waiting", "streaming"];
 
 /// Requests of one model that ended at one backend.
 #[derive(Debug)]
@@ -29,7 +29,7 @@ pub(super) struct Cell {
     /// By `Phase`.
     pub(super) overhead: [Histogram; Phase::ALL.len()],
     pub(super) queued: Histogram,
-    pub(super) left: [AtomicU64; LEFT.len()],
+    left: [AtomicU64; LEFT.len()],
     pub(super) rescues: Rescues,
 }
 
@@ -80,5 +80,9 @@ impl Cell {
             let (class, outcome) = (n / 2 / ENDINGS, n / 2 % ENDINGS);
             (STATUS_CLASSES[class], Ending::WORDS[outcome], n % 2 == 1, count.load(Relaxed))
         })
+    }
+    /// When clients left, count.
+    pub(super) fn left(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        LEFT.into_iter().zip(self.left.iter().map(|count| count.load(Relaxed)))
     }
 }

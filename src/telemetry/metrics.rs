@@ -16,7 +16,6 @@ use prometheus_client::{
 };
 
 use super::{
-    cell::LEFT,
     counts::Counts,
     exposition::{Page, filled, pair, with, yes},
     phase::Phase,
@@ -125,8 +124,7 @@ impl Scrape {
             "client_cancelled_total",
             "Clients that left before their answer was complete, before or after its first token.",
             cells.iter().flat_map(|(key, cell)| {
-                let left =
-                    LEFT.iter().zip(&cell.left).map(move |(phase, count)| (with(key, "phase", phase), get(count)));
+                let left = cell.left().map(|(phase, count)| (with(key, "phase", phase), count));
                 left.filter(|(_, count)| *count > 0)
             }),
         )?;
