@@ -17,7 +17,6 @@ pub mod messages;
 mod operate;
 pub mod places;
 mod probe;
-pub mod prompt;
 mod question;
 pub mod report;
 pub mod sketch;

@@ -22,7 +22,6 @@ use super::{
     rescue::Seam,
     retry_after::named_in,
     surface::Way,
-    thoughts::shows,
     watch::Watch,
     worker::Worker,
 };
@@ -33,7 +32,7 @@ use crate::{
     settings::Rescue,
     telemetry::phase::Phase,
     upstream::{Along, Answer, BrokenOff, HeaderLines, of_trial, request_id},
-    wire::{Protocol, Usage, envelope::Change, sse::MAX_FRAME},
+    wire::{Protocol, Usage, envelope::Change, sse::MAX_FRAME, thoughts},
 };
 
 /// An attempt that succeeded so far.
@@ -177,7 +176,7 @@ async fn try_open(
             }
         })?;
         // What is plain text from the start shows no reasoning.
-        leg.mused = !reader.intricate || !shows(&held);
+        leg.mused = !reader.intricate || !thoughts::shows(&held);
         leg.first_token();
         watch.answered();
         return Ok(Ready::Live(Streaming { reader, watch, headers, held, over }));

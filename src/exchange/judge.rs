@@ -14,11 +14,9 @@ use super::{
     decode,
     held::Held,
     leg::Signs,
-    rename::rename,
     request::Request,
     retry_after::{heeded, named_in, retry_after},
     surface::{Surface, Way},
-    torn::mended,
     watch::Watch,
 };
 use crate::{
@@ -30,7 +28,7 @@ use crate::{
         request_id,
         strange::{PAGE, Strange, is_page},
     },
-    wire::{Malformed, sse, translate},
+    wire::{Malformed, naming::renamed, sse, torn::mended, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -144,8 +142,8 @@ async fn check(
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
     }
     let body = other.map_or_else(|| body.clone(), Bytes::from);
-    Ok(match rename_to.and_then(|name| rename(&body, &name)) {
-        Some(renamed) => renamed.into(),
+    Ok(match rename_to.and_then(|name| renamed(&body, &name)) {
+        Some(other) => other.into(),
         None => body,
     })
 }

@@ -17,7 +17,6 @@ mod queue;
 mod race;
 mod redact;
 mod relay;
-mod rename;
 mod repetition;
 pub mod reply;
 mod request;
@@ -29,8 +28,6 @@ pub mod stream_body;
 pub mod surface;
 #[cfg(test)]
 mod tests;
-mod thoughts;
-mod torn;
 mod watch;
 mod worker;
 
