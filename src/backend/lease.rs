@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Handle,
-    entry::{Entry, Probe, Want},
+    entry::{Entry, Probes, Want},
     gate::Gate,
     load,
     messages::{Observed, SILENT, Verdict},
@@ -48,7 +48,7 @@ pub struct Lease {
     /// Until its first token when it was taken: its own and what was in front of it.
     work: f64,
     /// Which gates this lease probes: the backend's, the model's.
-    probe: Probe,
+    probes: Probes,
     /// Its first token was told to the actor.
     begun: bool,
     done: bool,
@@ -57,12 +57,12 @@ pub struct Lease {
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
     pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, entry: Entry) -> Option<Self> {
-        let Entry { want, probe, prompt_tokens, at } = entry;
+        let Entry { want, probes, prompt_tokens, at } = entry;
         let vitals = &handle.vitals;
         if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
         }
-        if !probe.begin(vitals, lane, at, handle.alone()) {
+        if !probes.begin(vitals, lane, at, handle.alone()) {
             vitals.load.give_back(false, prompt_tokens);
             return None;
         }
@@ -75,7 +75,7 @@ impl Lease {
             first_token: None,
             prompt_tokens,
             work: vitals.load.busy().work(),
-            probe,
+            probes,
             begun: false,
             done: false,
         })
@@ -108,7 +108,7 @@ impl Lease {
         self.lane.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
         self.lane.in_vain.answered();
-        if !self.probe.is_none() || !self.is_open() {
+        if !self.probes.is_none() || !self.is_open() {
             // The backend answers: others need not wait for the end of a long answer to be let in, as its probe or as its ramp
             // goes up.
             self.begun = true;
@@ -180,7 +180,7 @@ impl Lease {
         self.handle.vitals.note_success(now);
         // Counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
         // place to give back.
-        if !self.is_open() || !self.probe.is_none() || self.is_failing() {
+        if !self.is_open() || !self.probes.is_none() || self.is_failing() {
             let begun = self.begun;
             self.observed(Verdict::Success { begun }, now);
         }
@@ -195,7 +195,7 @@ impl Lease {
         };
         match weight {
             Weight::None => self.let_others_probe(),
-            Weight::Alive if !self.probe.is_none() => self.observed(Verdict::Success { begun: false }, now),
+            Weight::Alive if !self.probes.is_none() => self.observed(Verdict::Success { begun: false }, now),
             Weight::Alive if self.is_failing() => self.observed(Verdict::Alive, now),
             Weight::Alive => {}
             _ => {
@@ -233,8 +233,8 @@ impl Lease {
     /// is who is slower, too, and a client that leaves or is in a hurry may never have waited for as long as this model thinks. Of
     /// whole answers nothing is seen until they are complete.
     fn was_silent(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
-        let probes = self.want == Want::Stream && !self.probe.is_none();
-        probes && self.first_token.is_none() && self.was_long(outcome, waited)
+        let is_stream = self.want == Want::Stream && !self.probes.is_none();
+        is_stream && self.first_token.is_none() && self.was_long(outcome, waited)
     }
 
     /// Whether its client or Greenroom gave it up only after `first_token_soft`.
@@ -250,13 +250,13 @@ impl Lease {
 
     /// Gives the probe's places back without a verdict.
     fn let_others_probe(&self) {
-        self.probe.end(&self.handle.vitals, &self.lane, self.taken);
+        self.probes.end(&self.handle.vitals, &self.lane, self.taken);
     }
 
     /// Tells the actor; the probe's places go along.
     fn observed(&mut self, verdict: Verdict, at: Duration) {
-        let (vitals, lane, probe) = (self.handle.vitals.clone(), self.lane.clone(), std::mem::take(&mut self.probe));
-        self.handle.addr.do_send(Observed { vitals, lane, verdict, probe, since: self.taken, at });
+        let (vitals, lane, probes) = (self.handle.vitals.clone(), self.lane.clone(), std::mem::take(&mut self.probes));
+        self.handle.addr.do_send(Observed { vitals, lane, verdict, probes, since: self.taken, at });
     }
 }
 

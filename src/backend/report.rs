@@ -9,7 +9,7 @@ use super::{
     gate::{GateCell, KINDS},
     load,
     sketch::Sketch,
-    state::{State, Told, states},
+    state::{State, Status, states},
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -173,7 +173,7 @@ impl Report {
         let judged = requests.success + requests.failure;
         let expected = settings.expected_first_token;
         let consecutive = vitals.consecutive.load(Relaxed);
-        let (Told { state, reason }, told) = states(vitals, &lanes, now);
+        let (Status { state, reason }, told) = states(vitals, &lanes, now);
         let told = lanes.iter().zip(told);
         let models: Vec<_> = told.map(|(lane, told)| LaneReport::of(lane, told, now, expected)).collect();
         let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
@@ -222,7 +222,7 @@ impl Report {
 }
 
 impl LaneReport {
-    fn of(lane: &Lane, Told { state, reason }: Told, now: Duration, expected: Duration) -> Self {
+    fn of(lane: &Lane, Status { state, reason }: Status, now: Duration, expected: Duration) -> Self {
         let estimate = lane.estimate.at(now, expected);
         Self {
             model: lane.model.to_string(),

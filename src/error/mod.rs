@@ -149,7 +149,7 @@ pub struct Failed {
     /// When the provider wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The provider's own words where the fault is the caller's and they may be shown.
-    pub told: Option<Told>,
+    pub told: Option<ErrorObject>,
     /// The provider's name for the request, if it told one.
     pub request_id: Option<Box<str>>,
     /// Trying again cannot help: nobody else could have served it either, nor will anybody soon.
@@ -160,7 +160,7 @@ pub struct Failed {
 
 /// A provider's error that is the caller's to read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
+pub struct ErrorObject {
     /// Error type in the provider's words.
     pub kind: String,
     /// Error code, if any.

@@ -10,7 +10,7 @@ use crate::{
     clock,
     error::{Class, Error, Failed},
     router::{
-        messages::{Assign, Grant, Refusal},
+        messages::{Assign, Assignment, Refusal},
         table::{Route, Target},
     },
     telemetry::phase::Phase,
@@ -102,7 +102,7 @@ impl Exchange {
         self.fallen.iter().find(|fallen| self.is_final(&fallen.failed)).map(|fallen| fallen.id)
     }
 
-    async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
+    async fn assign_or_queue(&self) -> Result<Assignment, Error> {
         let Some(route) = self.request.route.as_ref().filter(|route| route.settings.queue > 0) else {
             return self.assign().await;
         };
@@ -143,7 +143,7 @@ impl Exchange {
             })
     }
 
-    pub(super) async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
+    pub(super) async fn assign(&self) -> Result<Assignment, Error> {
         let request = &self.request;
         let began = request.checked.take().unwrap_or_else(clock::now);
         let (user, model) = request.telling.read(|story| (story.user.clone(), story.model.clone()));

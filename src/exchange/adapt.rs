@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use super::{attempt::Attempt, surface::Surface};
 use crate::{
-    error::{Class, Failed, Told},
+    error::{Class, ErrorObject, Failed},
     router::table::Target,
     telemetry::log::plain,
     wire::{
@@ -122,8 +122,13 @@ pub(super) fn translated(
                 Refused::Invalid { param, message } => (Class::CallerInvalid, param, message),
                 Refused::Unsupported { param, message } => (Class::CallerUnsupported, param, message),
             };
-            let told =
-                Told { kind: "invalid_request_error".to_owned(), code, message: message.clone(), param, body: None };
+            let told = ErrorObject {
+                kind: "invalid_request_error".to_owned(),
+                code,
+                message: message.clone(),
+                param,
+                body: None,
+            };
             Err(Failed { status: Some(400), told: Some(told), ..Failed::new(class, message) })
         }
     }

@@ -12,9 +12,9 @@ use bytes::Bytes;
 
 use super::{
     adapt::{Outgoing, learn, native, shorter, translated},
+    buffer::Buffer,
     debt::{Debt, Owed},
     decode::Decoder,
-    held::Held,
     judge::{empty, refused, whole},
     leg::{Leg, Signs},
     redact::redacted,
@@ -267,7 +267,7 @@ async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Faile
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
 /// that was to go on with a text has to have shown by then what it does, and one that has failed in the same breath is none either.
 async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
-    let mut held = Held::up_to(MAX_FRAME, without_content);
+    let mut held = Buffer::up_to(MAX_FRAME, without_content);
     loop {
         match reader.step(watch).await? {
             Step::Frames(frames) => held.add(frames, 0)?,

@@ -10,15 +10,15 @@ use tokio::time::timeout;
 
 use super::{
     attempt::{Attempt, Ready},
+    buffer::Buffer,
     decode,
-    held::Held,
     leg::Signs,
     retry_after::{heeded, named_in, retry_after},
     surface::Surface,
     watch::Watch,
 };
 use crate::{
-    error::{Class, Failed, Told},
+    error::{Class, ErrorObject, Failed},
     upstream::{
         Answer,
         classify::{classify, classify_answer, fault_in_stream, reported, told},
@@ -148,7 +148,7 @@ pub(super) fn empty() -> Failed {
 /// What is asked for is more than can be held: another backend would be worked as hard, and say as much.
 fn too_long(most: usize) -> Failed {
     let held = format!("longer than {} MiB, the most that is held of a whole answer here", most >> 20);
-    let told = Told {
+    let told = ErrorObject {
         kind: "invalid_request_error".to_owned(),
         code: "answer_too_long".to_owned(),
         message: format!("The answer is {held}. Ask for less at a time."),
@@ -161,7 +161,7 @@ fn too_long(most: usize) -> Failed {
 /// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied; a
 /// byte order mark in front of it, which JSON must not have (RFC 8259, 8.1), is taken off.
 async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration, most: usize) -> Result<Bytes, Failed> {
-    let mut held = Held::up_to(most, too_long);
+    let mut held = Buffer::up_to(most, too_long);
     // A head is no answer yet: to the first piece the limit of a first token holds.
     let mut between = None;
     loop {

@@ -7,12 +7,12 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 use super::{
     choose::{Bid, choose, favour},
-    messages::{Assign, Candidate, Decision, Grant, Refusal},
+    messages::{Assign, Assignment, Candidate, Decision, Grant, Refusal},
     table::{Installed, Route, Table, Target},
 };
 use crate::{
     backend::{
-        entry::{Entry, Probe, Want},
+        entry::{Entry, Probes, Want},
         gate::{Admission, Why},
         lease::Lease,
         load::{self, Cost},
@@ -35,7 +35,7 @@ impl Assigner {
     }
 
     /// Takes a place at a backend for this request, or says why there is none.
-    pub(super) fn assign(&mut self, ask: &Assign) -> Result<Grant, Refusal> {
+    pub(super) fn assign(&mut self, ask: &Assign) -> Assignment {
         let table = self.installed.load();
         let Some(route) = table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
             return Err(Refusal::plain(Error::ModelNotFound(ask.model.to_string())));
@@ -47,7 +47,7 @@ impl Assigner {
     }
 }
 
-fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
+fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assignment {
     let backend = name.to_string();
     // The right comes first: who has none is not told which names there are.
     if !ask.user.may_pin || !ask.user.backends.allows(name) {
@@ -80,12 +80,12 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result
     Err(Refusal { decision: explained(None), ..Refusal::plain(error) })
 }
 
-fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refusal> {
+fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
     let now = ask.now;
     route.settle(now);
     let bid = |target: &Target| match standing(ask, target, now) {
         // A backend whose time is up is probed at once: one request tells whether it is back for all others.
-        Standing::Can(pass) if !pass.probe.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
+        Standing::Can(pass) if !pass.probes.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
         Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(ask, target, now) }),
         _ => None,
     };
@@ -222,7 +222,7 @@ impl Standing {
 #[derive(Clone, Copy, Default)]
 struct Pass {
     reluctant: bool,
-    probe: Probe,
+    probes: Probes,
 }
 
 fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
@@ -249,7 +249,7 @@ fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
 
 /// Takes the place.
 fn take(ask: &Assign, target: &Target, pass: Pass, at: Duration) -> Option<Lease> {
-    let entry = Entry { want: ask.want, probe: pass.probe, prompt_tokens: ask.prompt_tokens, at };
+    let entry = Entry { want: ask.want, probes: pass.probes, prompt_tokens: ask.prompt_tokens, at };
     Lease::take(&target.handle, &target.lane, entry)
 }
 
@@ -262,8 +262,8 @@ fn gates(ask: &Assign, target: &Target, now: Duration, pinned: bool) -> Result<P
             Admission::Reluctant => pass.reluctant = true,
             // A prompt that is counted proves nothing: it goes there only where nobody else can take it.
             Admission::Probe if ask.want == Want::Count => pass.reluctant = true,
-            Admission::Probe if backend_wide => pass.probe.backend = true,
-            Admission::Probe => pass.probe.model = true,
+            Admission::Probe if backend_wide => pass.probes.backend = true,
+            Admission::Probe => pass.probes.model = true,
             Admission::Refused(why, until) => return Err((why, until)),
         }
     }

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Router, State,
-    messages::{Answer, Assign, Crash},
+    messages::{Assign, Assignment, Crash},
 };
 use crate::error::panic_words;
 
@@ -26,7 +26,7 @@ pub struct LocalRouter {
 }
 
 /// An answer that is there, or comes through the mailbox.
-type Answering = Either<Ready<Result<Answer, MailboxError>>, Pin<Box<Request<Router, Assign>>>>;
+type Assigning = Either<Ready<Result<Assignment, MailboxError>>, Pin<Box<Request<Router, Assign>>>>;
 
 impl LocalRouter {
     /// A router that `start` starts on this thread.
@@ -41,7 +41,7 @@ impl LocalRouter {
 
     /// Asks for a place at a backend. A router that is being rebuilt answers when it is back, if that is before `until`. A panic
     /// costs this question its answer, and the actor is told, as if the question had been a message.
-    pub fn assign(&self, ask: Assign, until: Instant) -> Answering {
+    pub fn assign(&self, ask: Assign, until: Instant) -> Assigning {
         let Some(mut assigner) = self.state.take() else {
             let left = until.saturating_duration_since(Instant::now());
             return Either::Right(Box::pin(self.addr.send(ask).timeout(left)));
