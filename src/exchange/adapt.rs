@@ -122,13 +122,7 @@ pub(super) fn translated(
                 Refused::Invalid { param, message } => (Class::CallerInvalid, param, message),
                 Refused::Unsupported { param, message } => (Class::CallerUnsupported, param, message),
             };
-            let told = ErrorObject {
-                kind: "invalid_request_error".to_owned(),
-                code,
-                message: message.clone(),
-                param,
-                body: None,
-            };
+            let told = ErrorObject { param, ..ErrorObject::ours(code, &*message) };
             Err(Failed { status: Some(400), told: Some(told), ..Failed::new(class, message) })
         }
     }

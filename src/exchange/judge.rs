@@ -148,13 +148,7 @@ pub(super) fn empty() -> Failed {
 /// What is asked for is more than can be held: another backend would be worked as hard, and say as much.
 fn too_long(most: usize) -> Failed {
     let held = format!("longer than {} MiB, the most that is held of a whole answer here", most >> 20);
-    let told = ErrorObject {
-        kind: "invalid_request_error".to_owned(),
-        code: "answer_too_long".to_owned(),
-        message: format!("The answer is {held}. Ask for less at a time."),
-        param: None,
-        body: None,
-    };
+    let told = ErrorObject::ours("answer_too_long", format!("The answer is {held}. Ask for less at a time."));
     Failed { told: Some(told), ..Failed::new(Class::CallerInvalid, format!("its answer is {held}")) }
 }
 

@@ -140,8 +140,7 @@ pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<ErrorObj
         _ => None,
     };
     if let Some((code, message)) = ours {
-        let (kind, code, message) = ("invalid_request_error".to_owned(), code.to_owned(), message.to_owned());
-        return Some(ErrorObject { kind, code, message, param: None, body: None });
+        return Some(ErrorObject::ours(code, message));
     }
     let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
     // vLLM repeats the status where a code should be: it names none.
