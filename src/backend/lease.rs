@@ -105,7 +105,7 @@ impl Lease {
         self.handle.vitals.load.stream(self.prompt_tokens);
         self.lane.places.stream();
         let waited = now.saturating_sub(self.taken);
-        self.lane.first_token.record(waited);
+        self.lane.counts.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
         self.lane.in_vain.answered();
         if !self.probes.is_none() || !self.is_open() {
@@ -140,7 +140,7 @@ impl Lease {
                 return;
             }
             let per_token = took / rest;
-            self.lane.per_token.record(per_token);
+            self.lane.counts.per_token.record(per_token);
             // Its own place is not given back yet.
             let others = self.handle.vitals.load.busy().streaming.saturating_sub(1);
             let crowd = load::crowd(others, self.handle.settings.slots.into());
@@ -170,13 +170,13 @@ impl Lease {
     fn succeeded(&mut self, now: Duration) {
         if self.want == Want::Count {
             // That its prompts are counted says nothing of a model: it neither ends a row of failures nor outweighs any.
-            self.lane.outcomes.counted.fetch_add(1, Relaxed);
+            self.lane.counts.outcomes.counted.fetch_add(1, Relaxed);
             return;
         }
-        self.lane.outcomes.success.fetch_add(1, Relaxed);
+        self.lane.counts.outcomes.success.fetch_add(1, Relaxed);
         self.lane.answered.fetch_add(1, Relaxed);
         self.lane.in_vain.answered();
-        self.lane.latency.record(now.saturating_sub(self.taken));
+        self.lane.counts.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
         // Counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
         // place to give back.
@@ -187,7 +187,7 @@ impl Lease {
     }
 
     fn failed(&mut self, failed: &Failed, now: Duration) {
-        self.lane.outcomes.count(failed.class);
+        self.lane.counts.outcomes.count(failed.class);
         let weight = match failed.class.disposition().weight {
             // Nor does it that they are not; and limits on counting are others than those on answers.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
@@ -211,7 +211,7 @@ impl Lease {
     /// It ended without a verdict of the backend's own.
     fn given_up(&mut self, outcome: &Outcome<'_>, now: Duration) {
         let left = matches!(outcome, Outcome::Cancelled);
-        let outcomes = &self.lane.outcomes;
+        let outcomes = &self.lane.counts.outcomes;
         (if left { &outcomes.cancelled } else { &outcomes.let_go }).fetch_add(1, Relaxed);
         let waited = now.saturating_sub(self.taken);
         if self.first_token.is_none() && self.want == Want::Stream {

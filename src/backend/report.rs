@@ -176,7 +176,7 @@ impl Report {
         let (Status { state, reason }, told) = states(vitals, &lanes, now);
         let told = lanes.iter().zip(told);
         let models: Vec<_> = told.map(|(lane, told)| LaneReport::of(lane, told, now, expected)).collect();
-        let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
+        let busiest = lanes.iter().max_by_key(|lane| lane.counts.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
         let weight = busiest.map_or(settings.weight, |lane| weight(&lane.model));
@@ -194,8 +194,8 @@ impl Report {
             success_rate: (judged > 0).then(|| requests.success as f64 / judged as f64),
             requests,
             failures_by_class: failures(&lanes),
-            latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.read()).as_ref()),
-            first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.read()).as_ref()),
+            latency_ms: Quantiles::of(merged(&lanes, |lane| lane.counts.latency.read()).as_ref()),
+            first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.counts.first_token.read()).as_ref()),
             first_token_estimate_s: estimate.seconds,
             cost: load::cost(estimate, busy, settings.slots, weight).line,
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
@@ -211,11 +211,11 @@ impl Report {
             consecutive_failures: lanes.iter().map(|l| l.consecutive.load(Relaxed)).fold(consecutive, u32::max),
             transitions: transitions(&vitals.gate),
             restarts: Restarts {
-                count: vitals.restarts.load(Relaxed),
-                last_cause: vitals.last_cause.load().as_ref().map(ToString::to_string),
+                count: vitals.counts.restarts.load(Relaxed),
+                last_cause: vitals.counts.last_cause.load().as_ref().map(ToString::to_string),
             },
-            uptime_s: now.saturating_sub(vitals.since).as_secs(),
-            pins: vitals.pins.load(Relaxed),
+            uptime_s: now.saturating_sub(vitals.counts.since).as_secs(),
+            pins: vitals.counts.pins.load(Relaxed),
             models,
         }
     }
@@ -251,11 +251,11 @@ fn transitions(gate: &GateCell) -> Transitions {
 
 fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
     let sum = |of: &dyn Fn(&Lane) -> u64| lanes.iter().map(|lane| of(lane)).sum::<u64>();
-    let owned = |owner| sum(&|lane| lane.outcomes.sum(|class: Class| class.owner() == owner));
-    let success = sum(&|lane| lane.outcomes.good());
+    let owned = |owner| sum(&|lane| lane.counts.outcomes.sum(|class: Class| class.owner() == owner));
+    let success = sum(&|lane| lane.counts.outcomes.good());
     let (caller_fault, failure) = (owned(Owner::Caller), owned(Owner::Backend));
-    let cancelled = sum(&|lane| lane.outcomes.cancelled.load(Relaxed));
-    let let_go = sum(&|lane| lane.outcomes.let_go.load(Relaxed));
+    let cancelled = sum(&|lane| lane.counts.outcomes.cancelled.load(Relaxed));
+    let let_go = sum(&|lane| lane.counts.outcomes.let_go.load(Relaxed));
     let total = success + caller_fault + failure + owned(Owner::Greenroom) + cancelled + let_go;
     Requests { total, success, caller_fault, failure, cancelled, let_go }
 }
@@ -263,7 +263,7 @@ fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
 fn failures(lanes: &[std::sync::Arc<Lane>]) -> BTreeMap<&'static str, u64> {
     let mut by_class = BTreeMap::new();
     for class in Class::ALL {
-        let count = lanes.iter().map(|lane| lane.outcomes.of(class)).sum::<u64>();
+        let count = lanes.iter().map(|lane| lane.counts.outcomes.of(class)).sum::<u64>();
         if count > 0 {
             // Some share a label.
             *by_class.entry(class.as_str()).or_default() += count;

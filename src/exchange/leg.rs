@@ -63,7 +63,7 @@ impl Leg {
             () => RouteReason::OnlyCandidate,
         };
         if request.pin.is_some() {
-            grant.target.handle.vitals.pins.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            grant.target.handle.vitals.counts.pins.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
         let note = request.telling.attempt(AttemptNote {
             backend: grant.target.handle.name().clone(),
