@@ -1,6 +1,10 @@
 //! Owns what operators are told about a backend: facts and gates put into words.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -173,9 +177,9 @@ impl Report {
         let judged = requests.success + requests.failure;
         let expected = settings.expected_first_token;
         let consecutive = vitals.consecutive.load(Relaxed);
-        let (Status { state, reason }, told) = states(vitals, &lanes, now);
-        let told = lanes.iter().zip(told);
-        let models: Vec<_> = told.map(|(lane, told)| LaneReport::of(lane, told, now, expected)).collect();
+        let (Status { state, reason }, of_models) = states(vitals, &lanes, now);
+        let models = lanes.iter().zip(of_models).map(|(lane, status)| LaneReport::of(lane, status, now, expected));
+        let models: Vec<_> = models.collect();
         let busiest = lanes.iter().max_by_key(|lane| lane.counts.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
@@ -226,7 +230,7 @@ impl LaneReport {
         let estimate = lane.estimate.at(now, expected);
         Self {
             model: lane.model.to_string(),
-            upstream_model: lane.upstream_model().to_string(),
+            upstream_model: lane.upstream_model.to_string(),
             state,
             reason,
             reopens_in_ms: reopens_in_ms(&lane.gate, now),
@@ -249,7 +253,7 @@ fn transitions(gate: &GateCell) -> Transitions {
     KINDS.into_iter().zip(gate.transitions()).filter(|(_, count)| *count > 0).collect()
 }
 
-fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
+fn requests(lanes: &[Arc<Lane>]) -> Requests {
     let sum = |of: &dyn Fn(&Lane) -> u64| lanes.iter().map(|lane| of(lane)).sum::<u64>();
     let owned = |owner| sum(&|lane| lane.counts.outcomes.sum(|class: Class| class.owner() == owner));
     let success = sum(&|lane| lane.counts.outcomes.good());
@@ -260,7 +264,7 @@ fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
     Requests { total, success, caller_fault, failure, cancelled, let_go }
 }
 
-fn failures(lanes: &[std::sync::Arc<Lane>]) -> BTreeMap<&'static str, u64> {
+fn failures(lanes: &[Arc<Lane>]) -> BTreeMap<&'static str, u64> {
     let mut by_class = BTreeMap::new();
     for class in Class::ALL {
         let count = lanes.iter().map(|lane| lane.counts.outcomes.of(class)).sum::<u64>();
@@ -272,7 +276,7 @@ fn failures(lanes: &[std::sync::Arc<Lane>]) -> BTreeMap<&'static str, u64> {
     by_class
 }
 
-fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Sketch) -> Option<Sketch> {
+fn merged(lanes: &[Arc<Lane>], of: impl Fn(&Lane) -> Sketch) -> Option<Sketch> {
     lanes.iter().map(|lane| of(lane)).reduce(|mut all, one| {
         all.merge(&one);
         all

@@ -72,9 +72,9 @@ pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Status, V
         return (own, models);
     }
     let all = || lanes.iter().zip(&models);
-    let is_out = |told: &Status| matches!(told.state, State::Open | State::HalfOpen);
-    let slow = || all().find(|(_, told)| told.state == State::Degraded && own.state == State::Healthy);
-    let whole = match all().find(|(_, told)| is_out(told)).or_else(slow) {
+    let is_out = |status: &Status| matches!(status.state, State::Open | State::HalfOpen);
+    let slow = || all().find(|(_, status)| status.state == State::Degraded && own.state == State::Healthy);
+    let whole = match all().find(|(_, status)| is_out(status)).or_else(slow) {
         None => own,
         Some((_, first)) if models.iter().all(is_out) => first.clone(),
         Some((lane, first)) => Status { state: State::Degraded, reason: format!("{}: {}", lane.model, first.reason) },
@@ -83,12 +83,12 @@ pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Status, V
 }
 
 fn of_lane(lane: &Lane, now: Duration) -> Status {
-    let told = of_gate(lane.gate.read(), now, lane.consecutive.load(Relaxed));
+    let status = of_gate(lane.gate.read(), now, lane.consecutive.load(Relaxed));
     match lane.in_vain.at(now) {
-        in_vain @ 2.. if told.state == State::Healthy => {
+        in_vain @ 2.. if status.state == State::Healthy => {
             Status { state: State::Degraded, reason: format!("{in_vain} answers waited for in vain since its last") }
         }
-        _ => told,
+        _ => status,
     }
 }
 

@@ -77,7 +77,7 @@ pub struct Lane {
     /// The public model.
     pub model: Arc<str>,
     /// The backend's own name for it.
-    upstream_model: Arc<str>,
+    pub upstream_model: Arc<str>,
     /// The gate of this model on this backend.
     pub gate: GateCell,
     /// The model's failures in a row, as the backend's actor counts them.
@@ -178,11 +178,6 @@ impl Lane {
     fn anew(&self, upstream_model: &str) -> Self {
         let new = Self::new(&self.model, upstream_model);
         Self { gate: self.gate.anew(Gate::Ramp(1)), counts: self.counts.clone(), ..new }
-    }
-
-    /// The backend's own name for the model.
-    pub fn upstream_model(&self) -> Arc<str> {
-        self.upstream_model.clone()
     }
 
     /// Adds what an answer cost.
