@@ -52,13 +52,13 @@ pub struct Vitals {
     /// Requests under way.
     pub load: Arc<Load>,
     /// What is counted of its name, whoever is behind it.
-    pub counts: Arc<Counts>,
+    pub counts: Arc<BackendCounts>,
     lanes: ArcSwap<Vec<Arc<Lane>>>,
 }
 
 /// Counts of a backend's name.
 #[derive(Debug)]
-pub struct Counts {
+pub struct BackendCounts {
     /// Restarts of its actor.
     pub restarts: AtomicU32,
     /// What the last restart was for.
@@ -191,7 +191,7 @@ impl Lane {
 impl Vitals {
     /// A new backend, about which nothing is known.
     pub fn new(name: &str) -> Self {
-        let counts = Counts {
+        let counts = BackendCounts {
             restarts: AtomicU32::new(0),
             last_cause: ArcSwapOption::empty(),
             last_success: AtomicU64::new(0),
@@ -221,7 +221,7 @@ impl Vitals {
         new
     }
 
-    fn of(name: Arc<str>, gate: GateCell, counts: Arc<Counts>) -> Self {
+    fn of(name: Arc<str>, gate: GateCell, counts: Arc<BackendCounts>) -> Self {
         Self {
             name,
             gate,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::{Exchange, acquire::Fallen};
 use crate::{
     backend::{
-        gate::{Admission, Why},
+        gate::{Access, Why},
         messages::settled,
     },
     clock,
@@ -58,7 +58,7 @@ impl Exchange {
 
     /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's. Of one
     /// that is `spent` no other takes it.
-    fn gates(&self, now: Duration, spent: Option<u64>) -> impl Iterator<Item = (u64, [Admission; 2])> {
+    fn gates(&self, now: Duration, spent: Option<u64>) -> impl Iterator<Item = (u64, [Access; 2])> {
         let request = &self.request;
         let (user, able) = (request.telling.read(|story| story.user.clone()), request.surface.able());
         let targets = request.route.iter().flat_map(|route| &route.targets);
@@ -67,7 +67,7 @@ impl Exchange {
             !pinned_elsewhere && spent.is_none_or(|id| id == target.handle.id) && target.is_for(&user, able)
         };
         // A pin may look earlier; when a gate opens is told to all alike.
-        targets.filter(is_meant).map(move |target| (target.handle.id, target.admissions(now, false)))
+        targets.filter(is_meant).map(move |target| (target.handle.id, target.gates(now, false)))
     }
 
     /// Time until the first backend that could take this request may again, tried or not; `None` if only an operator can tell.
@@ -80,9 +80,9 @@ impl Exchange {
         let waits = self.gates(now, spent).filter(|(id, _)| is_told(*id)).filter_map(|(id, gates)| {
             let until = match gates {
                 // It comes back when an operator says so.
-                [Admission::Refused(_, None), _] | [_, Admission::Refused(_, None)] => return None,
-                [Admission::Refused(_, one), Admission::Refused(_, other)] => one.max(other),
-                [Admission::Refused(_, until), _] | [_, Admission::Refused(_, until)] => until,
+                [Access::Refused(_, None), _] | [_, Access::Refused(_, None)] => return None,
+                [Access::Refused(_, one), Access::Refused(_, other)] => one.max(other),
+                [Access::Refused(_, until), _] | [_, Access::Refused(_, until)] => until,
                 _ => return latest(id).and_then(|failed| failed.retry_after).or(Some(SOON)),
             };
             until.map(|until| until.saturating_sub(now))
@@ -92,10 +92,10 @@ impl Exchange {
 
     /// Whether all that could take this request are out for long: nobody gets an answer by asking once more.
     fn is_hopeless(&self, spent: Option<u64>) -> bool {
-        let out = |gate: &Admission| {
+        let out = |gate: &Access| {
             matches!(
                 gate,
-                Admission::Refused(Why::HardDown | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp, _)
+                Access::Refused(Why::HardDown | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp, _)
             )
         };
         self.gates(clock::now(), spent).all(|(_, gates)| gates.iter().any(out))

@@ -187,7 +187,7 @@ impl Reader {
     fn pace(&mut self, watch: &mut Watch) {
         let settled = self.course.is_settled();
         if settled && self.grace {
-            watch.note_held();
+            watch.note_held_up();
             return;
         }
         self.grace = settled;

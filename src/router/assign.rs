@@ -13,7 +13,7 @@ use super::{
 use crate::{
     backend::{
         entry::{Entry, Probes, Want},
-        gate::{Admission, Why},
+        gate::{Access, Why},
         lease::Lease,
         load::{self, Cost},
     },
@@ -82,10 +82,10 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assign
 
 fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
     route.settle(ask.now);
-    let bid = |target: &Target| match standing(ask, target) {
+    let bid = |target: &Target| match eligibility(ask, target) {
         // A backend whose time is up is probed at once: one request tells whether it is back for all others.
-        Standing::Can(pass) if !pass.probes.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
-        Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(ask, target) }),
+        Eligibility::Can(pass) if !pass.probes.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
+        Eligibility::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(ask, target) }),
         _ => None,
     };
     for tier in &route.tiers {
@@ -100,13 +100,14 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
                 favour(cheapest, targets.len(), affinity, |n| targets[n].hash, |n| bid(&targets[n]))
             });
             let target = &targets[index];
-            let Standing::Can(pass) = standing(ask, target) else { continue };
+            let Eligibility::Can(pass) = eligibility(ask, target) else { continue };
             let by_affinity = index != cheapest;
             // Before the place is taken: as it was compared, its own request not among those that wait.
             let decision =
                 explain(ask, route, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
             if let Some(lease) = take(ask, target, pass) {
-                let could = |t: &&Arc<Target>| Arc::ptr_eq(t, target) || matches!(standing(ask, t), Standing::Can(_));
+                let could =
+                    |t: &&Arc<Target>| Arc::ptr_eq(t, target) || matches!(eligibility(ask, t), Eligibility::Can(_));
                 // Only whether there was another matters, so a large field is not counted out.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
                 return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });
@@ -122,11 +123,11 @@ fn refusal(ask: &Assign, route: &Route) -> Refusal {
     let mut soonest = spent.and_then(|(_, until)| until);
     let mut full = false;
     for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
-        match standing(ask, target) {
-            Standing::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
+        match eligibility(ask, target) {
+            Eligibility::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
             // One that can take it by now was full a moment ago.
-            Standing::Full | Standing::Can(_) => full = true,
-            Standing::Barred(_) => {}
+            Eligibility::Full | Eligibility::Can(_) => full = true,
+            Eligibility::Barred(_) => {}
         }
     }
     let model = ask.model.to_string();
@@ -164,7 +165,7 @@ fn explain(
         Candidate {
             backend: t.handle.name().to_string(),
             upstream_model: t.upstream_model.to_string(),
-            excluded: standing(ask, t)
+            excluded: eligibility(ask, t)
                 .excluded()
                 .or_else(|| {
                     stands_in(t).then(|| "another's account has no quota left, and quota_failover is off".to_owned())
@@ -197,14 +198,14 @@ fn explain(
 }
 
 /// How a backend stands towards a request.
-enum Standing {
+enum Eligibility {
     Can(Pass),
     Shut(Why, Option<Duration>),
     Full,
     Barred(&'static str),
 }
 
-impl Standing {
+impl Eligibility {
     fn excluded(self) -> Option<String> {
         match self {
             Self::Can(_) => None,
@@ -222,25 +223,25 @@ struct Pass {
     probes: Probes,
 }
 
-fn standing(ask: &Assign, target: &Target) -> Standing {
+fn eligibility(ask: &Assign, target: &Target) -> Eligibility {
     if ask.tried.contains(&target.handle.id) {
-        return Standing::Barred("it was tried for this request");
+        return Eligibility::Barred("it was tried for this request");
     }
     if !(ask.able)(&target.handle.settings) {
-        return Standing::Barred("its protocol has no such endpoint");
+        return Eligibility::Barred("its protocol has no such endpoint");
     }
     if !ask.user.backends.allows(target.handle.name()) {
-        return Standing::Barred("the user may not use it");
+        return Eligibility::Barred("the user may not use it");
     }
     if let (Some(above), Some(window)) = (ask.context_above, target.settings.context_window)
         && window <= above
     {
-        return Standing::Barred("its context window is no larger");
+        return Eligibility::Barred("its context window is no larger");
     }
     match gates(ask, target, false) {
-        Err((why, until)) => Standing::Shut(why, until),
-        Ok(_) if target.is_full() => Standing::Full,
-        Ok(pass) => Standing::Can(pass),
+        Err((why, until)) => Eligibility::Shut(why, until),
+        Ok(_) if target.is_full() => Eligibility::Full,
+        Ok(pass) => Eligibility::Can(pass),
     }
 }
 
@@ -253,15 +254,15 @@ fn take(ask: &Assign, target: &Target, pass: Pass) -> Option<Lease> {
 /// Asks the backend's gate, then the model's.
 fn gates(ask: &Assign, target: &Target, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
     let mut pass = Pass::default();
-    for (backend_wide, answer) in [true, false].into_iter().zip(target.admissions(ask.now, pinned)) {
+    for (backend_wide, answer) in [true, false].into_iter().zip(target.gates(ask.now, pinned)) {
         match answer {
-            Admission::Welcome => {}
-            Admission::Reluctant => pass.reluctant = true,
+            Access::Welcome => {}
+            Access::Reluctant => pass.reluctant = true,
             // A prompt that is counted proves nothing: it goes there only where nobody else can take it.
-            Admission::Probe if ask.want == Want::Count => pass.reluctant = true,
-            Admission::Probe if backend_wide => pass.probes.backend = true,
-            Admission::Probe => pass.probes.model = true,
-            Admission::Refused(why, until) => return Err((why, until)),
+            Access::Probe if ask.want == Want::Count => pass.reluctant = true,
+            Access::Probe if backend_wide => pass.probes.backend = true,
+            Access::Probe => pass.probes.model = true,
+            Access::Refused(why, until) => return Err((why, until)),
         }
     }
     Ok(pass)
