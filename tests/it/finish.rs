@@ -134,7 +134,7 @@ async fn a_finish_reason_that_is_empty_is_none() {
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
     assert_eq!(hear(&proxy, true).await, Heard::said("Hello", "one"));
     let ask = r#"{"model":"m","stream":true,"max_tokens":9,"messages":[{"role":"user","content":"Hello!"}]}"#;
-    let reply = proxy.ask(&Ask::post("/v1/messages", ask).bearer(TOKEN)).await;
+    let reply = proxy.send("/v1/messages", ask).await;
     assert!(reply.text().contains("message_stop") && reply.end == End::Clean, "{reply:?}");
 }
 
@@ -213,7 +213,7 @@ async fn a_finish_whose_delta_is_written_as_a_list_is_not_lost() {
     for (path, finish) in [("/v1/chat/completions", "\"finish_reason\":\"stop\""), ("/v1/messages", "\"end_turn\"")] {
         let body: Value = json!({"model": "m", "stream": true, "max_tokens": 9,
             "messages": [{"role": "user", "content": "Hello!"}]});
-        let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+        let reply = proxy.send(path, &body).await;
         assert!(reply.text().contains(finish) && reply.end == End::Clean, "{path}: {reply:?}");
     }
 }
@@ -235,7 +235,7 @@ async fn an_error_in_front_of_the_end_marker_is_an_error_to_every_client() {
             let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
             let body: Value = json!({"model": "m", "stream": true, "max_tokens": 9, "input": "Hello!",
                 "messages": [{"role": "user", "content": "Hello!"}]});
-            let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+            let reply = proxy.send(path, &body).await;
             let text = reply.text();
             assert!(text.contains(failed) && !sse::is_done(&reply.body), "{path} {error}: {text}");
             assert!(!text.contains("end_turn") && !text.contains("response.completed"), "{path} {error}: {text}");
@@ -268,6 +268,6 @@ async fn a_whole_answer_that_gave_up_before_a_word_is_left_for_another() {
     let prompt = json!({"choices": [{"index": 0, "text": "", "finish_reason": "error"}]});
     let (bad, peer) = (Upstream::always(Answer::json(200, &prompt.to_string())).await, Upstream::saying("hi").await);
     let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
-    let reply = proxy.ask(&Ask::post("/v1/completions", r#"{"model":"m","prompt":"a"}"#).bearer(TOKEN)).await;
+    let reply = proxy.send("/v1/completions", r#"{"model":"m","prompt":"a"}"#).await;
     assert_eq!((reply.status(), reply.header("x-greenroom-backend")), (200, "peer"), "{reply:?}");
 }

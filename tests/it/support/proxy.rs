@@ -57,6 +57,11 @@ impl Proxy {
         connection
     }
 
+    /// A request of the user `tester` with a JSON body, and the whole answer.
+    pub(crate) async fn send(&self, path: &str, body: &(impl ToString + ?Sized)) -> Reply {
+        self.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+    }
+
     /// Any request on a connection of its own.
     pub(crate) async fn ask(&self, ask: &Ask) -> Reply {
         client::ask(self.addr, ask).await
