@@ -24,12 +24,11 @@ async fn ask(proxy: &Proxy, path: &str, stream: bool) -> Reply {
 
 /// A backend that refuses more than `most` tokens in these words.
 async fn strict(most: u64, refusal: &'static str) -> (Upstream, Proxy) {
-    let upstream = Upstream::start(move |_, asked| match limit(asked) > most {
-        true => Answer::json(400, &json!({"error": {"message": refusal, "type": "invalid_request_error"}}).to_string()),
-        false if asked.wants_stream() => Answer::streams("hi"),
-        false => Answer::says("hi"),
-    });
-    let upstream = upstream.await;
+    let refused = json!({"error": {"message": refusal, "type": "invalid_request_error"}}).to_string();
+    let script = move |_, asked: &Received| {
+        if limit(asked) > most { Answer::json(400, &refused) } else { asked.told("hi") }
+    };
+    let upstream = Upstream::start(script).await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"openai\"")).await;
     (upstream, proxy)
 }

@@ -58,7 +58,7 @@ async fn a_prompt_that_something_in_front_of_a_backend_blocks_takes_nothing_from
 async fn a_backend_that_denies_everything_is_out_like_one_that_fails() {
     for denial in denials() {
         let one = Upstream::always(denial).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         for _ in 0..3 {
             assert_eq!(proxy.hello().await.status(), 502);
         }
@@ -78,7 +78,7 @@ async fn a_refusal_that_names_key_or_account_takes_the_backend_out_at_once() {
         (403, r#"{"error":{"code":"insufficient_quota","message":"no"}}"#),
     ] {
         let one = Upstream::always(Answer::json(status, said)).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         assert_eq!(proxy.hello().await.face(), (502, "upstream_auth_failed".to_owned()), "{said}");
         let long = |report: &serde_json::Value| report["reopens_in_ms"].as_u64().is_some_and(|ms| ms > 60_000);
         proxy.until("one", "a gate shut for long", long).await;
@@ -91,7 +91,7 @@ async fn a_403_about_the_prompt_is_the_callers() {
     let filtered = r#"{"message":"Request blocked by content policy"}"#;
     for (said, told) in [(long, (400, "-")), (filtered, (403, "content_filter"))] {
         let one = Upstream::always(Answer::json(403, said)).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let reply = proxy.hello().await;
         assert_eq!(reply.face(), (told.0, told.1.to_owned()), "{reply:?}");
         assert_eq!(reply.text().contains("8193"), told.0 == 400, "{reply:?}");

@@ -225,7 +225,7 @@ async fn the_providers_name_for_the_request_comes_with_its_error() {
         Answer::new().raw(streamed).chunk(format!("data: {REFUSED}\n\n")).end(),
     ] {
         let one = Upstream::always(answer).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let reply = proxy.chat(hello(true)).await;
         assert_ne!(reply.status(), 200);
         assert_eq!(reply.header("x-greenroom-upstream-request-id"), "theirs-1");
@@ -235,7 +235,7 @@ async fn the_providers_name_for_the_request_comes_with_its_error() {
 #[tokio::test]
 async fn a_refusal_that_gives_no_reason_has_no_code() {
     let one = Upstream::always(Answer::new().raw("HTTP/1.1 400 Bad\r\ncontent-length: 4\r\n\r\nnope")).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.hello().await;
     assert_eq!((reply.status(), &reply.json()["error"]["code"]), (400, &json!(null)), "{reply:?}");
 }
@@ -243,7 +243,7 @@ async fn a_refusal_that_gives_no_reason_has_no_code() {
 #[tokio::test]
 async fn the_same_backend_asked_again_is_no_failover() {
     let one = Upstream::start(|n, _| if n == 0 { Answer::json(500, "{}") } else { Answer::says("hi") }).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.hello().await;
     assert_eq!((reply.header("x-greenroom-route"), reply.header("x-greenroom-attempts")), ("only_candidate", "2"));
 }

@@ -158,7 +158,7 @@ async fn what_cannot_be_an_answer_is_none_at_any_endpoint_and_another_is_asked()
 #[tokio::test]
 async fn a_stream_of_what_comes_whole_only_is_refused_before_anybody_is_asked() {
     let upstream = Upstream::always(Answer::json(200, r#"{"data":[]}"#)).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let ask = async |path: &str, stream: bool| {
         let body = json!({"model": "m", "input": "Hello!", "messages": [], "stream": stream});
         proxy.send(path, &body).await

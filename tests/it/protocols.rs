@@ -181,7 +181,7 @@ async fn a_translated_answer_has_the_type_of_what_greenroom_wrote() {
     for theirs in ["content-type: text/html\r\n", "content-type: application/json; charset=utf-8\r\n", ""] {
         let answer = format!("HTTP/1.1 200 OK\r\n{theirs}content-length: {}\r\n\r\n{body}", body.len());
         let upstream = Upstream::always(Answer::new().raw(answer)).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let proxy = Proxy::before(&upstream).await;
         let messages = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
         for (path, ask) in [("/v1/messages", messages), ("/v1/responses", json!({"model": "m", "input": "hi"}))] {
             let reply = proxy.send(path, &ask).await;
