@@ -189,7 +189,7 @@ impl Lease {
     fn failed(&mut self, failed: &Failed, now: Duration) {
         self.lane.counts.outcomes.count(failed.class);
         let weight = match failed.class.disposition().weight {
-            // Nor does it that they are not; and limits on counting are others than those on answers.
+            // That its prompts are not counted says nothing of a model, either; and limits on counting are others than on answers.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
             weight => weight,
         };

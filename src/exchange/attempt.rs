@@ -20,8 +20,8 @@ use super::{
     redact::redacted,
     relay::{Reader, Step, Terms},
     request::Request,
-    rescue::Seam,
     retry_after::named_in,
+    seam::Seam,
     surface::Way,
     watch::Watch,
     worker::Worker,
@@ -233,7 +233,7 @@ async fn ask_for_less(
 /// A backend that was to go on with a text refused that, or began otherwise: no fault of its own. It may say all of it again.
 #[cold]
 fn unable(debt: &Debt, leg: &mut Leg, target: &Target, failed: Failed) -> Failed {
-    debt.is_unable(target.handle.id);
+    debt.mark_unable(target.handle.id);
     leg.blameless = true;
     Failed { class: Class::CallerUnsupported, told: None, ..failed }
 }

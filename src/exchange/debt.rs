@@ -67,12 +67,12 @@ impl Debt {
     }
 
     /// This backend did not go on with the text.
-    pub(super) fn is_unable(&self, id: u64) {
+    pub(super) fn mark_unable(&self, id: u64) {
         self.unable.borrow_mut().push(Unable { id, again: true });
     }
 
-    /// Whether it may be asked again because it only did not go on with the text; once.
-    pub(super) fn may_start_over(&self, id: u64) -> bool {
+    /// Lets one that only did not go on with the text be asked again, once.
+    pub(super) fn spend_restart(&self, id: u64) -> bool {
         let mut all = self.unable.borrow_mut();
         all.iter_mut().any(|unable| unable.id == id && std::mem::take(&mut unable.again))
     }

@@ -4,7 +4,7 @@ use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{decode::Decoder, judge::empty, leg::Signs, rescue::Seam, watch::Watch};
+use super::{decode::Decoder, judge::empty, leg::Signs, seam::Seam, watch::Watch};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
