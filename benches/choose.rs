@@ -8,7 +8,7 @@ use criterion::{Criterion, criterion_group, criterion_main};
 use greenroom::{
     backend::{
         estimate::Usual,
-        gate::{ALONE, Admission, GateCell},
+        gate::{ALONE, Access, GateCell},
         learner::Learner,
         load::{self, Busy},
     },
@@ -43,10 +43,10 @@ fn choosing(c: &mut Criterion) {
         let now = Duration::from_secs(20);
         let bid = |index: usize| {
             let one = &field[index];
-            match one.gate.admission(now, one.busy.waiting + one.busy.streaming, false, ALONE) {
-                Admission::Refused(..) => None,
-                admission => Some(Bid {
-                    reluctant: admission == Admission::Reluctant,
+            match one.gate.access(now, one.busy.waiting + one.busy.streaming, false, ALONE) {
+                Access::Refused(..) => None,
+                access => Some(Bid {
+                    reluctant: access == Access::Reluctant,
                     cost: load::cost(one.learner.estimate.expected(now, usual), one.busy, 16, 1.0),
                 }),
             }

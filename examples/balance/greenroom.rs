@@ -7,7 +7,7 @@ use greenroom::{
     backend::{
         breaker::{Breaker, Failure},
         estimate::Usual,
-        gate::{ALONE, Admission, Gate, GateCell},
+        gate::{ALONE, Access, Gate, GateCell},
         learner::Learner,
         load::{self, Busy, Cost},
     },
@@ -123,17 +123,17 @@ impl Policy for Greenroom {
         let now = Duration::from_secs_f64(view.now);
         let usual = Usual::of(self.backends.iter().map(|b| b.learner.estimate));
         let usual = usual.unwrap_or_else(|| Usual::guessed(EXPECTED_FIRST_TOKEN));
-        let admission = |b: &Backend| b.gate.admission(now, b.busy.waiting + b.busy.streaming, false, ALONE);
+        let access = |b: &Backend| b.gate.access(now, b.busy.waiting + b.busy.streaming, false, ALONE);
         let bid = |index: usize| {
             let b = &self.backends[index];
             let estimate = b.learner.estimate.expected(now, usual);
             let cost = load::cost(estimate, b.busy, b.known.slots, WEIGHT);
-            match admission(b) {
+            match access(b) {
                 _ if view.tried == Some(index) => None,
-                Admission::Welcome => Some(Bid { reluctant: false, cost }),
-                Admission::Reluctant => Some(Bid { reluctant: true, cost }),
-                Admission::Probe => Some(Bid { reluctant: false, cost: Cost::default() }),
-                Admission::Refused(..) => None,
+                Access::Welcome => Some(Bid { reluctant: false, cost }),
+                Access::Reluctant => Some(Bid { reluctant: true, cost }),
+                Access::Probe => Some(Bid { reluctant: false, cost: Cost::default() }),
+                Access::Refused(..) => None,
             }
         };
         let count = self.backends.len();
@@ -142,7 +142,7 @@ impl Policy for Greenroom {
             chosen = favour(chosen, count, u64::from(view.request.group), |index| index as u64, bid);
         }
         let backend = &mut self.backends[chosen];
-        if admission(backend) == Admission::Probe {
+        if access(backend) == Access::Probe {
             (backend.probing, backend.probed) = (backend.gate.start_probe(now, ALONE), now);
         }
         backend.jitter = rng.random();

@@ -21,7 +21,7 @@ pub struct Entry {
     /// What it wants.
     pub want: Want,
     /// Which gates it probes.
-    pub probe: Probe,
+    pub probes: Probes,
     /// Its prompt's tokens, estimated.
     pub prompt_tokens: u64,
     /// When.
@@ -30,14 +30,14 @@ pub struct Entry {
 
 /// The gates that a lease passed as their single probe.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Probe {
+pub struct Probes {
     /// The gate of the whole backend.
     pub backend: bool,
     /// The gate of the model on it.
     pub model: bool,
 }
 
-impl Probe {
+impl Probes {
     /// Whether it probes none.
     pub fn is_none(self) -> bool {
         self == Self::default()

@@ -52,16 +52,14 @@ pub struct Learner {
 
 impl Default for Learner {
     fn default() -> Self {
-        let estimate = Estimate::UNKNOWN;
-        let (measured, samples, tokens, mean_work, mean_time) = (0, 0, 0, 0.0, 0.0);
         Self {
-            estimate,
-            measured,
-            samples,
-            tokens,
+            estimate: Estimate::UNKNOWN,
+            measured: 0,
+            samples: 0,
+            tokens: 0,
             paced: Duration::ZERO,
-            mean_work,
-            mean_time,
+            mean_work: 0.0,
+            mean_time: 0.0,
             variance: PRIOR,
             covariance: 0.0,
         }

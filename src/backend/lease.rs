@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Handle,
-    entry::{Entry, Probe, Want},
+    entry::{Entry, Probes, Want},
     gate::Gate,
     load,
     messages::{Observed, SILENT, Verdict},
@@ -48,7 +48,7 @@ pub struct Lease {
     /// Until its first token when it was taken: its own and what was in front of it.
     work: f64,
     /// Which gates this lease probes: the backend's, the model's.
-    probe: Probe,
+    probes: Probes,
     /// Its first token was told to the actor.
     begun: bool,
     done: bool,
@@ -57,12 +57,12 @@ pub struct Lease {
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
     pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, entry: Entry) -> Option<Self> {
-        let Entry { want, probe, prompt_tokens, at } = entry;
+        let Entry { want, probes, prompt_tokens, at } = entry;
         let vitals = &handle.vitals;
         if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
         }
-        if !probe.begin(vitals, lane, at, handle.alone()) {
+        if !probes.begin(vitals, lane, at, handle.alone()) {
             vitals.load.give_back(false, prompt_tokens);
             return None;
         }
@@ -75,7 +75,7 @@ impl Lease {
             first_token: None,
             prompt_tokens,
             work: vitals.load.busy().work(),
-            probe,
+            probes,
             begun: false,
             done: false,
         })
@@ -105,10 +105,10 @@ impl Lease {
         self.handle.vitals.load.stream(self.prompt_tokens);
         self.lane.places.stream();
         let waited = now.saturating_sub(self.taken);
-        self.lane.first_token.record(waited);
+        self.lane.counts.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
         self.lane.in_vain.answered();
-        if !self.probe.is_none() || !self.is_open() {
+        if !self.probes.is_none() || !self.is_open() {
             // The backend answers: others need not wait for the end of a long answer to be let in, as its probe or as its ramp
             // goes up.
             self.begun = true;
@@ -140,7 +140,7 @@ impl Lease {
                 return;
             }
             let per_token = took / rest;
-            self.lane.per_token.record(per_token);
+            self.lane.counts.per_token.record(per_token);
             // Its own place is not given back yet.
             let others = self.handle.vitals.load.busy().streaming.saturating_sub(1);
             let crowd = load::crowd(others, self.handle.settings.slots.into());
@@ -170,32 +170,32 @@ impl Lease {
     fn succeeded(&mut self, now: Duration) {
         if self.want == Want::Count {
             // That its prompts are counted says nothing of a model: it neither ends a row of failures nor outweighs any.
-            self.lane.outcomes.counted.fetch_add(1, Relaxed);
+            self.lane.counts.outcomes.counted.fetch_add(1, Relaxed);
             return;
         }
-        self.lane.outcomes.success.fetch_add(1, Relaxed);
+        self.lane.counts.outcomes.success.fetch_add(1, Relaxed);
         self.lane.answered.fetch_add(1, Relaxed);
         self.lane.in_vain.answered();
-        self.lane.latency.record(now.saturating_sub(self.taken));
+        self.lane.counts.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
         // Counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
         // place to give back.
-        if !self.is_open() || !self.probe.is_none() || self.is_failing() {
+        if !self.is_open() || !self.probes.is_none() || self.is_failing() {
             let begun = self.begun;
             self.observed(Verdict::Success { begun }, now);
         }
     }
 
     fn failed(&mut self, failed: &Failed, now: Duration) {
-        self.lane.outcomes.count(failed.class);
+        self.lane.counts.outcomes.count(failed.class);
         let weight = match failed.class.disposition().weight {
-            // Nor does it that they are not; and limits on counting are others than those on answers.
+            // That its prompts are not counted says nothing of a model, either; and limits on counting are others than on answers.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
             weight => weight,
         };
         match weight {
             Weight::None => self.let_others_probe(),
-            Weight::Alive if !self.probe.is_none() => self.observed(Verdict::Success { begun: false }, now),
+            Weight::Alive if !self.probes.is_none() => self.observed(Verdict::Success { begun: false }, now),
             Weight::Alive if self.is_failing() => self.observed(Verdict::Alive, now),
             Weight::Alive => {}
             _ => {
@@ -211,7 +211,7 @@ impl Lease {
     /// It ended without a verdict of the backend's own.
     fn given_up(&mut self, outcome: &Outcome<'_>, now: Duration) {
         let left = matches!(outcome, Outcome::Cancelled);
-        let outcomes = &self.lane.outcomes;
+        let outcomes = &self.lane.counts.outcomes;
         (if left { &outcomes.cancelled } else { &outcomes.let_go }).fetch_add(1, Relaxed);
         let waited = now.saturating_sub(self.taken);
         if self.first_token.is_none() && self.want == Want::Stream {
@@ -233,8 +233,8 @@ impl Lease {
     /// is who is slower, too, and a client that leaves or is in a hurry may never have waited for as long as this model thinks. Of
     /// whole answers nothing is seen until they are complete.
     fn was_silent(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
-        let probes = self.want == Want::Stream && !self.probe.is_none();
-        probes && self.first_token.is_none() && self.was_long(outcome, waited)
+        let is_stream = self.want == Want::Stream && !self.probes.is_none();
+        is_stream && self.first_token.is_none() && self.was_long(outcome, waited)
     }
 
     /// Whether its client or Greenroom gave it up only after `first_token_soft`.
@@ -250,13 +250,13 @@ impl Lease {
 
     /// Gives the probe's places back without a verdict.
     fn let_others_probe(&self) {
-        self.probe.end(&self.handle.vitals, &self.lane, self.taken);
+        self.probes.end(&self.handle.vitals, &self.lane, self.taken);
     }
 
     /// Tells the actor; the probe's places go along.
     fn observed(&mut self, verdict: Verdict, at: Duration) {
-        let (vitals, lane, probe) = (self.handle.vitals.clone(), self.lane.clone(), std::mem::take(&mut self.probe));
-        self.handle.addr.do_send(Observed { vitals, lane, verdict, probe, since: self.taken, at });
+        let (vitals, lane, probes) = (self.handle.vitals.clone(), self.lane.clone(), std::mem::take(&mut self.probes));
+        self.handle.addr.do_send(Observed { vitals, lane, verdict, probes, since: self.taken, at });
     }
 }
 

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{
     Backend,
     diagnose::Step,
-    entry::Probe,
+    entry::Probes,
     gate::{Gate, GateCell},
     vitals::{Lane, Vitals},
 };
@@ -29,7 +29,7 @@ pub struct Observed {
     /// How it ended.
     pub verdict: Verdict,
     /// Which gates it probed.
-    pub probe: Probe,
+    pub probes: Probes,
     /// When it began, on the process clock.
     pub since: Duration,
     /// When it ended.
@@ -46,7 +46,7 @@ impl Observed {
 
 impl Drop for Observed {
     fn drop(&mut self) {
-        self.probe.end(&self.vitals, &self.lane, self.since);
+        self.probes.end(&self.vitals, &self.lane, self.since);
     }
 }
 
@@ -140,10 +140,10 @@ mod tests {
         vitals.serve(&[("m", "m")]);
         let lane = vitals.lane("m").expect("it is served");
         let (at, alone) = (Duration::ZERO, Duration::MAX);
-        let probe = Probe { backend: true, model: true };
-        assert!(probe.begin(&vitals, &lane, at, alone) && !probe.begin(&vitals, &lane, at, alone));
+        let probes = Probes { backend: true, model: true };
+        assert!(probes.begin(&vitals, &lane, at, alone) && !probes.begin(&vitals, &lane, at, alone));
         let verdict = Verdict::Success { begun: false };
-        drop(Observed { vitals: vitals.clone(), lane: lane.clone(), verdict, probe, since: at, at });
-        assert!(probe.begin(&vitals, &lane, at, alone));
+        drop(Observed { vitals: vitals.clone(), lane: lane.clone(), verdict, probes, since: at, at });
+        assert!(probes.begin(&vitals, &lane, at, alone));
     }
 }

@@ -17,7 +17,6 @@ pub mod messages;
 mod operate;
 pub mod places;
 mod probe;
-pub mod prompt;
 mod question;
 pub mod report;
 pub mod sketch;
@@ -42,7 +41,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Supervise
 use self::{
     breaker::{Breaker, Failure},
     change::GateChange,
-    entry::Probe,
+    entry::Probes,
     gate::{ALONE, Gate, GateCell, Why},
     messages::{Adopt, Observed, Retire, SILENT, Settle, Verdict},
     vitals::{Lane, Vitals},
@@ -182,11 +181,11 @@ impl Backend {
 
     /// Of the gates that a good answer probed, those that it opens. One whose provider has named a wait since stays shut for
     /// as long: nobody comes back earlier than asked.
-    fn proves(&self, seen: &Observed) -> Probe {
+    fn proves(&self, seen: &Observed) -> Probes {
         let opens = |cell: &GateCell| !matches!(cell.read(), Gate::Shut(until, Why::RateLimit) if seen.since < until);
-        Probe {
-            backend: seen.probe.backend && opens(&self.vitals.gate),
-            model: seen.probe.model && opens(&seen.lane.gate),
+        Probes {
+            backend: seen.probes.backend && opens(&self.vitals.gate),
+            model: seen.probes.model && opens(&seen.lane.gate),
         }
     }
 }
@@ -223,13 +222,13 @@ impl Handler<Observed> for Backend {
     fn handle(&mut self, seen: Observed, _: &mut Self::Context) {
         match &seen.verdict {
             Verdict::Begun => {
-                let Probe { backend, model } = self.proves(&seen);
+                let Probes { backend, model } = self.proves(&seen);
                 self.judge_backend(None, |b| b.begun(backend));
                 self.judge_lane(&seen.lane, None, |b| b.begun(model));
             }
             Verdict::Success { begun } => {
                 let good = |b: &mut Breaker, probe| if *begun { b.completed() } else { b.succeeded(probe) };
-                let Probe { backend, model } = self.proves(&seen);
+                let Probes { backend, model } = self.proves(&seen);
                 self.judge_backend(None, |b| good(b, backend));
                 self.judge_lane(&seen.lane, None, |b| good(b, model));
             }
@@ -239,7 +238,7 @@ impl Handler<Observed> for Backend {
             }
             Verdict::Silence => {
                 // Where others have looked meanwhile, what they saw holds.
-                let Probe { backend, model } = seen.probe;
+                let Probes { backend, model } = seen.probes;
                 if backend && seen.looked(&self.vitals.gate) {
                     self.count(&seen, Failure::Counted { retry_after: None }, true, SILENT);
                 }

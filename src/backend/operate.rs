@@ -1,7 +1,5 @@
 //! Owns what operators do to a backend: take it out and back, have its failures forgotten, try it step by step, crash it.
 
-use std::sync::Arc;
-
 use actix::{Handler, ResponseFuture};
 
 use super::{
@@ -43,7 +41,7 @@ impl Handler<Diagnose> for Backend {
     type Result = ResponseFuture<Vec<Step>>;
 
     fn handle(&mut self, _: Diagnose, _: &mut Self::Context) -> Self::Result {
-        let model = self.vitals.lanes().first().map_or_else(|| Arc::from(""), |lane| lane.upstream_model());
+        let model = self.vitals.lanes().first().map(|lane| lane.upstream_model.clone()).unwrap_or_default();
         Box::pin(diagnose::diagnose(self.settings.clone(), model))
     }
 }

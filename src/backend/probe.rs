@@ -38,17 +38,14 @@ impl Backend {
         self.probing = true;
         let client = self.client.get_or_insert_with(|| Rc::new(Client::new(self.settings.clone()))).clone();
         let lanes = self.vitals.lanes();
-        let model = lanes.first().map_or_else(|| Arc::from(""), |lane| lane.upstream_model());
-        let asked_for = lanes.first().map_or_else(|| Arc::from(""), |lane| lane.model.clone());
-        let asked = ask(client, self.settings.clone(), kind, model).into_actor(self);
+        let names = lanes.first().map(|lane| (lane.model.clone(), lane.upstream_model.clone()));
+        let (model, upstream_model) = names.unwrap_or_default();
+        let asked = ask(client, self.settings.clone(), kind, upstream_model).into_actor(self);
         Box::pin(asked.map(move |said, this, _| {
             this.probing = false;
-            log::info!(
-                "probe: backend={} {}",
-                this.vitals.name,
-                said.as_ref().map_or_else(|f| f.message.as_str(), |_| "answers")
-            );
-            said.and_then(|shown| this.learn(shown, &asked_for))
+            let words = said.as_ref().map_or_else(|failed| failed.message.as_str(), |_| "answers");
+            log::info!("probe: backend={} {words}", this.vitals.name);
+            said.and_then(|shown| this.learn(shown, &model))
         }))
     }
 

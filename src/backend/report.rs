@@ -1,6 +1,10 @@
 //! Owns what operators are told about a backend: facts and gates put into words.
 
-use std::{collections::BTreeMap, sync::atomic::Ordering::Relaxed, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use serde::Serialize;
 
@@ -9,7 +13,7 @@ use super::{
     gate::{GateCell, KINDS},
     load,
     sketch::Sketch,
-    state::{State, Told, states},
+    state::{State, Status, states},
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -173,10 +177,10 @@ impl Report {
         let judged = requests.success + requests.failure;
         let expected = settings.expected_first_token;
         let consecutive = vitals.consecutive.load(Relaxed);
-        let (Told { state, reason }, told) = states(vitals, &lanes, now);
-        let told = lanes.iter().zip(told);
-        let models: Vec<_> = told.map(|(lane, told)| LaneReport::of(lane, told, now, expected)).collect();
-        let busiest = lanes.iter().max_by_key(|lane| lane.outcomes.success.load(Relaxed));
+        let (Status { state, reason }, of_models) = states(vitals, &lanes, now);
+        let models = lanes.iter().zip(of_models).map(|(lane, status)| LaneReport::of(lane, status, now, expected));
+        let models: Vec<_> = models.collect();
+        let busiest = lanes.iter().max_by_key(|lane| lane.counts.outcomes.success.load(Relaxed));
         let first_guess = Estimate::UNKNOWN.expected(now, Usual::guessed(expected));
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
         let weight = busiest.map_or(settings.weight, |lane| weight(&lane.model));
@@ -194,8 +198,8 @@ impl Report {
             success_rate: (judged > 0).then(|| requests.success as f64 / judged as f64),
             requests,
             failures_by_class: failures(&lanes),
-            latency_ms: Quantiles::of(merged(&lanes, |lane| lane.latency.read()).as_ref()),
-            first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.first_token.read()).as_ref()),
+            latency_ms: Quantiles::of(merged(&lanes, |lane| lane.counts.latency.read()).as_ref()),
+            first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.counts.first_token.read()).as_ref()),
             first_token_estimate_s: estimate.seconds,
             cost: load::cost(estimate, busy, settings.slots, weight).line,
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
@@ -211,22 +215,22 @@ impl Report {
             consecutive_failures: lanes.iter().map(|l| l.consecutive.load(Relaxed)).fold(consecutive, u32::max),
             transitions: transitions(&vitals.gate),
             restarts: Restarts {
-                count: vitals.restarts.load(Relaxed),
-                last_cause: vitals.last_cause.load().as_ref().map(ToString::to_string),
+                count: vitals.counts.restarts.load(Relaxed),
+                last_cause: vitals.counts.last_cause.load().as_ref().map(ToString::to_string),
             },
-            uptime_s: now.saturating_sub(vitals.since).as_secs(),
-            pins: vitals.pins.load(Relaxed),
+            uptime_s: now.saturating_sub(vitals.counts.since).as_secs(),
+            pins: vitals.counts.pins.load(Relaxed),
             models,
         }
     }
 }
 
 impl LaneReport {
-    fn of(lane: &Lane, Told { state, reason }: Told, now: Duration, expected: Duration) -> Self {
+    fn of(lane: &Lane, Status { state, reason }: Status, now: Duration, expected: Duration) -> Self {
         let estimate = lane.estimate.at(now, expected);
         Self {
             model: lane.model.to_string(),
-            upstream_model: lane.upstream_model().to_string(),
+            upstream_model: lane.upstream_model.to_string(),
             state,
             reason,
             reopens_in_ms: reopens_in_ms(&lane.gate, now),
@@ -249,21 +253,21 @@ fn transitions(gate: &GateCell) -> Transitions {
     KINDS.into_iter().zip(gate.transitions()).filter(|(_, count)| *count > 0).collect()
 }
 
-fn requests(lanes: &[std::sync::Arc<Lane>]) -> Requests {
+fn requests(lanes: &[Arc<Lane>]) -> Requests {
     let sum = |of: &dyn Fn(&Lane) -> u64| lanes.iter().map(|lane| of(lane)).sum::<u64>();
-    let owned = |owner| sum(&|lane| lane.outcomes.sum(|class: Class| class.owner() == owner));
-    let success = sum(&|lane| lane.outcomes.good());
+    let owned = |owner| sum(&|lane| lane.counts.outcomes.sum(|class: Class| class.owner() == owner));
+    let success = sum(&|lane| lane.counts.outcomes.good());
     let (caller_fault, failure) = (owned(Owner::Caller), owned(Owner::Backend));
-    let cancelled = sum(&|lane| lane.outcomes.cancelled.load(Relaxed));
-    let let_go = sum(&|lane| lane.outcomes.let_go.load(Relaxed));
+    let cancelled = sum(&|lane| lane.counts.outcomes.cancelled.load(Relaxed));
+    let let_go = sum(&|lane| lane.counts.outcomes.let_go.load(Relaxed));
     let total = success + caller_fault + failure + owned(Owner::Greenroom) + cancelled + let_go;
     Requests { total, success, caller_fault, failure, cancelled, let_go }
 }
 
-fn failures(lanes: &[std::sync::Arc<Lane>]) -> BTreeMap<&'static str, u64> {
+fn failures(lanes: &[Arc<Lane>]) -> BTreeMap<&'static str, u64> {
     let mut by_class = BTreeMap::new();
     for class in Class::ALL {
-        let count = lanes.iter().map(|lane| lane.outcomes.of(class)).sum::<u64>();
+        let count = lanes.iter().map(|lane| lane.counts.outcomes.of(class)).sum::<u64>();
         if count > 0 {
             // Some share a label.
             *by_class.entry(class.as_str()).or_default() += count;
@@ -272,7 +276,7 @@ fn failures(lanes: &[std::sync::Arc<Lane>]) -> BTreeMap<&'static str, u64> {
     by_class
 }
 
-fn merged(lanes: &[std::sync::Arc<Lane>], of: impl Fn(&Lane) -> Sketch) -> Option<Sketch> {
+fn merged(lanes: &[Arc<Lane>], of: impl Fn(&Lane) -> Sketch) -> Option<Sketch> {
     lanes.iter().map(|lane| of(lane)).reduce(|mut all, one| {
         all.merge(&one);
         all

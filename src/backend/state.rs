@@ -55,7 +55,7 @@ impl Serialize for State {
 
 /// A state, and why, in words.
 #[derive(Debug, Clone)]
-pub struct Told {
+pub struct Status {
     /// In one word.
     pub state: State,
     /// Why.
@@ -63,7 +63,7 @@ pub struct Told {
 }
 
 /// How a backend stands, and each of its models.
-pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Told, Vec<Told>) {
+pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Status, Vec<Status>) {
     let models: Vec<_> = lanes.iter().map(|lane| of_lane(lane, now)).collect();
     let gate = vitals.gate.read();
     let own = of_gate(gate, now, vitals.consecutive.load(Relaxed));
@@ -72,28 +72,28 @@ pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Told, Vec
         return (own, models);
     }
     let all = || lanes.iter().zip(&models);
-    let is_out = |told: &Told| matches!(told.state, State::Open | State::HalfOpen);
-    let slow = || all().find(|(_, told)| told.state == State::Degraded && own.state == State::Healthy);
-    let whole = match all().find(|(_, told)| is_out(told)).or_else(slow) {
+    let is_out = |status: &Status| matches!(status.state, State::Open | State::HalfOpen);
+    let slow = || all().find(|(_, status)| status.state == State::Degraded && own.state == State::Healthy);
+    let whole = match all().find(|(_, status)| is_out(status)).or_else(slow) {
         None => own,
         Some((_, first)) if models.iter().all(is_out) => first.clone(),
-        Some((lane, first)) => Told { state: State::Degraded, reason: format!("{}: {}", lane.model, first.reason) },
+        Some((lane, first)) => Status { state: State::Degraded, reason: format!("{}: {}", lane.model, first.reason) },
     };
     (whole, models)
 }
 
-fn of_lane(lane: &Lane, now: Duration) -> Told {
-    let told = of_gate(lane.gate.read(), now, lane.consecutive.load(Relaxed));
+fn of_lane(lane: &Lane, now: Duration) -> Status {
+    let status = of_gate(lane.gate.read(), now, lane.consecutive.load(Relaxed));
     match lane.in_vain.at(now) {
-        in_vain @ 2.. if told.state == State::Healthy => {
-            Told { state: State::Degraded, reason: format!("{in_vain} answers waited for in vain since its last") }
+        in_vain @ 2.. if status.state == State::Healthy => {
+            Status { state: State::Degraded, reason: format!("{in_vain} answers waited for in vain since its last") }
         }
-        _ => told,
+        _ => status,
     }
 }
 
 /// How a gate stands.
-fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Told {
+fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Status {
     let (state, reason) = match gate {
         Gate::Shut(until, why) if now < until => {
             let wait = until.saturating_sub(now).as_secs_f64();
@@ -106,5 +106,5 @@ fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Told {
         Gate::Ramp(limit) if limit > 1 => (State::Healthy, format!("taking requests; ramping up, {limit} at a time")),
         _ => (State::Healthy, "taking requests".to_owned()),
     };
-    Told { state, reason }
+    Status { state, reason }
 }

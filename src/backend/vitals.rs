@@ -5,7 +5,6 @@
 //! Places belong to a server, so that under another key nobody is let in beyond the limit.
 
 use std::{
-    ops::Deref,
     sync::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -52,13 +51,14 @@ pub struct Vitals {
     pub journal: Journal,
     /// Requests under way.
     pub load: Arc<Load>,
+    /// What is counted of its name, whoever is behind it.
+    pub counts: Arc<BackendCounts>,
     lanes: ArcSwap<Vec<Arc<Lane>>>,
-    counted: Arc<Counted>,
 }
 
-/// What a backend's name stands for, whoever is behind it.
+/// Counts of a backend's name.
 #[derive(Debug)]
-pub struct Counted {
+pub struct BackendCounts {
     /// Restarts of its actor.
     pub restarts: AtomicU32,
     /// What the last restart was for.
@@ -71,21 +71,13 @@ pub struct Counted {
     pub since: Duration,
 }
 
-impl Deref for Vitals {
-    type Target = Counted;
-
-    fn deref(&self) -> &Counted {
-        &self.counted
-    }
-}
-
 /// Facts about one public model on one backend.
 #[derive(Debug)]
 pub struct Lane {
     /// The public model.
     pub model: Arc<str>,
     /// The backend's own name for it.
-    upstream_model: Arc<str>,
+    pub upstream_model: Arc<str>,
     /// The gate of this model on this backend.
     pub gate: GateCell,
     /// The model's failures in a row, as the backend's actor counts them.
@@ -100,12 +92,13 @@ pub struct Lane {
     pub places: Arc<Places>,
     /// The longest answer that its provider says it gives, tokens; 0: it has not said.
     pub most_tokens: AtomicU64,
-    counted: Arc<LaneCounted>,
+    /// What is counted of its public name, whichever model is behind it.
+    pub counts: Arc<LaneCounts>,
 }
 
-/// What a public model on a backend stands for, whichever model is behind it.
+/// Counts of a public model on a backend.
 #[derive(Debug)]
-pub struct LaneCounted {
+pub struct LaneCounts {
     /// How requests ended.
     pub outcomes: Outcomes,
     /// Whole attempts that succeeded.
@@ -118,7 +111,7 @@ pub struct LaneCounted {
     pub tokens: [AtomicU64; 4],
 }
 
-impl Default for LaneCounted {
+impl Default for LaneCounts {
     fn default() -> Self {
         Self {
             outcomes: Outcomes::default(),
@@ -127,14 +120,6 @@ impl Default for LaneCounted {
             per_token: Histogram::new(PER_TOKEN),
             tokens: Default::default(),
         }
-    }
-}
-
-impl Deref for Lane {
-    type Target = LaneCounted;
-
-    fn deref(&self) -> &LaneCounted {
-        &self.counted
     }
 }
 
@@ -185,24 +170,19 @@ impl Lane {
             answered: AtomicU64::new(0),
             places: Arc::default(),
             most_tokens: AtomicU64::new(0),
-            counted: Arc::default(),
+            counts: Arc::default(),
         }
     }
 
     /// Another model, or that of another provider, behind the same public name: only what is counted goes on.
     fn anew(&self, upstream_model: &str) -> Self {
         let new = Self::new(&self.model, upstream_model);
-        Self { gate: self.gate.anew(Gate::Ramp(1)), counted: self.counted.clone(), ..new }
-    }
-
-    /// The backend's own name for the model.
-    pub fn upstream_model(&self) -> Arc<str> {
-        self.upstream_model.clone()
+        Self { gate: self.gate.anew(Gate::Ramp(1)), counts: self.counts.clone(), ..new }
     }
 
     /// Adds what an answer cost.
     pub fn add_tokens(&self, usage: Usage) {
-        for (count, n) in self.tokens.iter().zip(usage.counts()).filter(|(_, n)| *n > 0) {
+        for (count, n) in self.counts.tokens.iter().zip(usage.counts()).filter(|(_, n)| *n > 0) {
             count.fetch_add(n, Relaxed);
         }
     }
@@ -211,21 +191,21 @@ impl Lane {
 impl Vitals {
     /// A new backend, about which nothing is known.
     pub fn new(name: &str) -> Self {
-        let counted = Counted {
+        let counts = BackendCounts {
             restarts: AtomicU32::new(0),
             last_cause: ArcSwapOption::empty(),
             last_success: AtomicU64::new(0),
             pins: AtomicU64::new(0),
             since: clock::now(),
         };
-        Self::of(name.into(), GateCell::default(), Arc::new(counted))
+        Self::of(name.into(), GateCell::default(), Arc::new(counts))
     }
 
     /// Another provider behind the same name, judged as a new one that begins with this gate. Who is still under way at the one
     /// before has no say in that; at the same server it keeps its place.
     #[must_use]
     pub fn anew(&self, gate: Gate, is_same_server: bool) -> Self {
-        let mut new = Self::of(self.name.clone(), self.gate.anew(gate), self.counted.clone());
+        let mut new = Self::of(self.name.clone(), self.gate.anew(gate), self.counts.clone());
         if is_same_server {
             new.load = self.load.clone();
         }
@@ -241,7 +221,7 @@ impl Vitals {
         new
     }
 
-    fn of(name: Arc<str>, gate: GateCell, counted: Arc<Counted>) -> Self {
+    fn of(name: Arc<str>, gate: GateCell, counts: Arc<BackendCounts>) -> Self {
         Self {
             name,
             gate,
@@ -250,7 +230,7 @@ impl Vitals {
             journal: Journal::default(),
             load: Arc::default(),
             lanes: ArcSwap::default(),
-            counted,
+            counts,
         }
     }
 
@@ -283,10 +263,10 @@ impl Vitals {
 
     /// When the last complete answer ended.
     pub fn last_success(&self) -> Option<Duration> {
-        self.last_success.load(Relaxed).checked_sub(1).map(Duration::from_millis)
+        self.counts.last_success.load(Relaxed).checked_sub(1).map(Duration::from_millis)
     }
 
     pub(super) fn note_success(&self, now: Duration) {
-        self.last_success.store(now.as_millis() as u64 + 1, Relaxed);
+        self.counts.last_success.store(now.as_millis() as u64 + 1, Relaxed);
     }
 }

@@ -148,8 +148,8 @@ pub struct Failed {
     pub shown: Option<String>,
     /// When the provider wants to be asked again.
     pub retry_after: Option<Duration>,
-    /// The provider's own words where the fault is the caller's and they may be shown.
-    pub told: Option<Told>,
+    /// The error where the fault is the caller's: in the provider's own words, where they may be shown.
+    pub told: Option<ErrorObject>,
     /// The provider's name for the request, if it told one.
     pub request_id: Option<Box<str>>,
     /// Trying again cannot help: nobody else could have served it either, nor will anybody soon.
@@ -158,10 +158,10 @@ pub struct Failed {
     pub turned_away: bool,
 }
 
-/// A provider's error that is the caller's to read.
+/// An error that is the caller's to read.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Told {
-    /// Error type in the provider's words.
+pub struct ErrorObject {
+    /// Error type.
     pub kind: String,
     /// Error code, if any.
     pub code: String,
@@ -171,6 +171,14 @@ pub struct Told {
     pub param: Option<String>,
     /// The body as sent, where client and backend speak the same protocol.
     pub body: Option<Bytes>,
+}
+
+impl ErrorObject {
+    /// What is wrong with a request, in words of ours.
+    pub fn ours(code: impl Into<String>, message: impl Into<String>) -> Self {
+        let kind = "invalid_request_error".to_owned();
+        Self { kind, code: code.into(), message: message.into(), param: None, body: None }
+    }
 }
 
 impl Failed {

@@ -10,7 +10,7 @@ use crate::{
     clock,
     error::{Class, Error, Failed},
     router::{
-        messages::{Assign, Grant, Refusal},
+        messages::{Assign, Assignment, Refusal},
         table::{Route, Target},
     },
     telemetry::phase::Phase,
@@ -51,7 +51,7 @@ impl Exchange {
                     Err((_, failed)) if ends_the_request(&failed) => return Err(Error::Upstream(Box::new(failed))),
                     Err((target, failed)) => {
                         let was_asked = self.note_fallen(&target, failed);
-                        if !was_asked || self.may_try_again() {
+                        if !was_asked || self.pay_for_another() {
                             continue;
                         }
                         return Err(Box::pin(self.give_up(None)).await);
@@ -75,8 +75,8 @@ impl Exchange {
         if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts }
     }
 
-    /// Whether another attempt may follow those that failed; if so, it is paid for.
-    pub(super) fn may_try_again(&mut self) -> bool {
+    /// Pays for another attempt behind those that failed; false if none may follow.
+    pub(super) fn pay_for_another(&mut self) -> bool {
         let allowed = self.attempts < self.most() && self.spent().is_none() && !self.request.time_left().is_zero();
         self.extra = allowed.then(|| Extra::of(&self.worker.retries)).flatten();
         self.extra.is_some()
@@ -97,12 +97,12 @@ impl Exchange {
         );
     }
 
-    /// The backend that failed so.
+    /// The backend whose account has nothing left, if no other is to stand in for it.
     pub(super) fn spent(&self) -> Option<u64> {
         self.fallen.iter().find(|fallen| self.is_final(&fallen.failed)).map(|fallen| fallen.id)
     }
 
-    async fn assign_or_queue(&self) -> Result<Result<Grant, Refusal>, Error> {
+    async fn assign_or_queue(&self) -> Result<Assignment, Error> {
         let Some(route) = self.request.route.as_ref().filter(|route| route.settings.queue > 0) else {
             return self.assign().await;
         };
@@ -143,7 +143,7 @@ impl Exchange {
             })
     }
 
-    pub(super) async fn assign(&self) -> Result<Result<Grant, Refusal>, Error> {
+    pub(super) async fn assign(&self) -> Result<Assignment, Error> {
         let request = &self.request;
         let began = request.checked.take().unwrap_or_else(clock::now);
         let (user, model) = request.telling.read(|story| (story.user.clone(), story.model.clone()));
@@ -183,7 +183,7 @@ impl Exchange {
         }
         let id = target.handle.id;
         let unable = failed.class == Class::CallerUnsupported;
-        if !(unable && self.owed.as_ref().is_some_and(|owed| owed.may_start_over(id))) {
+        if !(unable && self.owed.as_ref().is_some_and(|owed| owed.spend_restart(id))) {
             self.tried.push(id);
         }
         let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;

@@ -5,12 +5,9 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 
-use super::{
-    request::Request,
-    surface::{Surface, Way},
-};
+use super::{attempt::Attempt, surface::Surface};
 use crate::{
-    error::{Class, Failed, Told},
+    error::{Class, ErrorObject, Failed},
     router::table::Target,
     telemetry::log::plain,
     wire::{
@@ -31,11 +28,11 @@ pub(super) struct Outgoing {
 }
 
 /// The request in the client's own bytes, less what other providers' answers left in its history and this one would refuse.
-pub(super) fn native(request: &Request, target: &Target, change: Change<'_>) -> Outgoing {
-    Outgoing { body: own_bytes(request, target, change), trials: None }
+pub(super) fn native(attempt: &Attempt<'_>, change: Change<'_>) -> Outgoing {
+    Outgoing { body: own_bytes(attempt, change), trials: None }
 }
 
-fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Bytes> {
+fn own_bytes(Attempt { request, target, .. }: &Attempt<'_>, change: Change<'_>) -> Vec<Bytes> {
     let parts = request.envelope.edit(&request.body, change);
     let dialect = request.surface.dialect();
     // Most servers of OpenAI's protocol pass over members that they do not know, and some of them want these back.
@@ -61,8 +58,9 @@ fn own_bytes(request: &Request, target: &Target, change: Change<'_>) -> Vec<Byte
 
 /// What the backend has said of how long this answer may be, if a limit was refused as too high that its client had to name, or that
 /// was ours.
-pub(super) fn shorter(request: &Request, target: &Target, way: Way, failed: &Failed) -> Option<AnswerLimit> {
-    let is_ours = matches!(way, Way::Translated(_)) && matches!(failed.status, Some(400 | 422));
+pub(super) fn shorter(attempt: &Attempt<'_>, failed: &Failed) -> Option<AnswerLimit> {
+    let Attempt { request, target, way, .. } = attempt;
+    let is_ours = !way.is_native() && matches!(failed.status, Some(400 | 422));
     let told = failed.told.as_ref().filter(|_| is_ours)?;
     let asked = match (request.surface, request.envelope.max_tokens) {
         (Surface::Messages, Some(asked)) => asked,
@@ -86,8 +84,7 @@ pub(super) fn learn(target: &Target, limit: AnswerLimit) {
 /// The request in the backend's own protocol, for an answer of `at_most` so many tokens where the client had to name a limit, or it
 /// is ours.
 pub(super) fn translated(
-    request: &Request,
-    target: &Target,
+    Attempt { request, target, .. }: &Attempt<'_>,
     change: Change<'_>,
     at_most: Option<u64>,
 ) -> Result<Outgoing, Failed> {
@@ -125,8 +122,7 @@ pub(super) fn translated(
                 Refused::Invalid { param, message } => (Class::CallerInvalid, param, message),
                 Refused::Unsupported { param, message } => (Class::CallerUnsupported, param, message),
             };
-            let told =
-                Told { kind: "invalid_request_error".to_owned(), code, message: message.clone(), param, body: None };
+            let told = ErrorObject { param, ..ErrorObject::ours(code, &*message) };
             Err(Failed { status: Some(400), told: Some(told), ..Failed::new(class, message) })
         }
     }

@@ -3,6 +3,7 @@
 use std::{
     borrow::Cow,
     pin::pin,
+    rc::Rc,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -11,18 +12,17 @@ use bytes::Bytes;
 
 use super::{
     adapt::{Outgoing, learn, native, shorter, translated},
+    buffer::Buffer,
     debt::{Debt, Owed},
     decode::Decoder,
-    held::Held,
     judge::{empty, refused, whole},
-    leg::Leg,
+    leg::{Leg, Signs},
     redact::redacted,
     relay::{Reader, Step, Terms},
     request::Request,
-    rescue::Seam,
     retry_after::named_in,
+    seam::Seam,
     surface::Way,
-    thoughts::shows,
     watch::Watch,
     worker::Worker,
 };
@@ -33,7 +33,7 @@ use crate::{
     settings::Rescue,
     telemetry::phase::Phase,
     upstream::{Along, Answer, BrokenOff, HeaderLines, of_trial, request_id},
-    wire::{Protocol, Usage, envelope::Change, sse::MAX_FRAME},
+    wire::{Protocol, Usage, envelope::Change, sse::MAX_FRAME, thoughts},
 };
 
 /// An attempt that succeeded so far.
@@ -80,7 +80,7 @@ pub(super) async fn open(
     target: Arc<Target>,
     owed: Owed,
 ) -> Result<Opened, (Arc<Target>, Failed)> {
-    match try_open(worker, request, &mut leg, &target, owed).await {
+    match try_open(worker, request, &mut leg, &target, owed.as_deref()).await {
         Ok(Ready::Whole { headers, body }) => {
             let (note, usage, at) = (leg.note, leg.signs.usage.get(), clock::now());
             leg.succeeded(at);
@@ -103,119 +103,155 @@ pub(super) enum Ready {
     Live(Streaming),
 }
 
+/// What an attempt is about.
+pub(super) struct Attempt<'a> {
+    pub(super) worker: &'a Worker,
+    pub(super) request: &'a Request,
+    pub(super) target: &'a Target,
+    /// How the backend serves it.
+    pub(super) way: Way,
+    /// What of an answer that broke off it is to make good.
+    pub(super) debt: Option<&'a Debt>,
+}
+
 async fn try_open(
     worker: &Worker,
     request: &Request,
     leg: &mut Leg,
-    target: &Arc<Target>,
-    owed: Owed,
+    target: &Target,
+    debt: Option<&Debt>,
 ) -> Result<Ready, Failed> {
     let backend = &target.handle.settings;
-    let limits = &backend.deadlines;
-    let now = leg.begun;
-    let left = request.deadline.saturating_duration_since(now);
-    let mut watch = Watch::new(&worker.timers, now, limits, left, leg.signs.clone());
-    let surface = request.surface;
-    let native_chat = surface.has_choices() && backend.protocol == Protocol::Openai;
-    let strip_usage = native_chat && backend.asks_usage() && request.envelope.usage_can_be_asked();
-    let way = surface
+    let left = request.deadline.saturating_duration_since(leg.begun);
+    let mut watch = Watch::new(&worker.timers, leg.begun, &backend.deadlines, left, leg.signs.clone());
+    let way = request
+        .surface
         .way(backend, request.stream)
         .ok_or_else(|| Failed::new(Class::CallerUnsupported, "its protocol has no such endpoint").unsent())?;
-    let begun = owed.as_ref().and_then(|debt| debt.begun(request, target, way));
-    let change =
-        Change { model: target.renamed.then_some(&*target.upstream_model), ask_usage: strip_usage, partial: begun };
-    let outgoing = match way {
-        Way::Native(_) => native(request, target, change),
-        Way::Translated(_) => {
-            let began = clock::now();
-            let outgoing = translated(request, target, change, None);
-            request.telling.spent(Phase::Translate, began);
-            outgoing.map_err(Failed::unsent)?
-        }
+    let attempt = Attempt { worker, request, target, way, debt };
+    let change = attempt.change();
+    let outgoing = if way.is_native() {
+        native(&attempt, change)
+    } else {
+        let began = clock::now();
+        let outgoing = translated(&attempt, change, None);
+        request.telling.spent(Phase::Translate, began);
+        outgoing.map_err(Failed::unsent)?
     };
-    let mut answer = send(worker, request, target, way, outgoing, leg, &mut watch).await?;
+    let mut answer = send(&attempt, outgoing, leg, &mut watch).await?;
     leg.status = Some(answer.status());
     if !answer.is_good() {
-        let failed = Box::pin(refused(answer, &mut watch, target, way)).await;
-        if let Some(debt) = owed.as_ref().filter(|_| begun.is_some() && failed.class == Class::CallerInvalid) {
-            return Err(unable(debt, leg, target, failed));
-        }
-        let Some(limit) = shorter(request, target, way, &failed) else { return Err(failed) };
-        let outgoing = translated(request, target, change, Some(limit.tokens()))?;
-        leg.status = None;
-        answer = Box::pin(send(worker, request, target, way, outgoing, leg, &mut watch)).await?;
-        leg.status = Some(answer.status());
-        if !answer.is_good() {
-            return Err(Box::pin(refused(answer, &mut watch, target, way)).await);
-        }
-        learn(target, limit);
+        answer = Box::pin(ask_for_less(&attempt, answer, change, leg, &mut watch)).await?;
     }
     if let Some(why) = answer.packed() {
         return Err(Failed::new(Class::ProviderInvalid, why));
     }
-    let rename = request.shown_model();
-    if request.stream && is_stream(&mut answer, &mut watch).await? {
-        let headers = answer.headers_for_client(true);
-        let include_usage = request.envelope.include_usage;
-        let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
+    if !(request.stream && is_stream(&mut answer, &mut watch).await?) {
+        return whole(&attempt, answer, &mut watch, &leg.signs).await;
+    }
+    let headers = answer.headers_for_client(true);
+    let mut reader = Box::new(attempt.reader(answer, change, leg.signs.clone()));
+    let first = first_content(&mut reader, &mut watch).await;
+    leg.blameless = reader.differs;
+    let (held, over) = first.map_err(|failed| {
+        let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
+        let failed = Failed { request_id: request_id(&headers), ..failed };
+        match debt {
+            Some(debt) if reader.resumes() && reader.differs => unable(debt, leg, target, failed),
+            _ => failed,
+        }
+    })?;
+    // What is plain text from the start shows no reasoning.
+    leg.mused = !reader.intricate || !thoughts::shows(&held);
+    leg.first_token();
+    watch.answered();
+    Ok(Ready::Live(Streaming { reader, watch, headers, held, over }))
+}
+
+impl Attempt<'_> {
+    /// Whether token counts are asked for in chunks, though the client has not asked.
+    fn strips_usage(&self) -> bool {
+        let backend = &self.target.handle.settings;
+        let native_chat = self.request.surface.has_choices() && backend.protocol == Protocol::Openai;
+        native_chat && backend.asks_usage() && self.request.envelope.usage_can_be_asked()
+    }
+
+    /// What is changed of the client's own bytes.
+    fn change(&self) -> Change<'_> {
+        let Self { target, debt, .. } = self;
+        Change {
+            model: target.renamed.then_some(&*target.upstream_model),
+            ask_usage: self.strips_usage(),
+            partial: debt.and_then(|debt| debt.begun(self)),
+        }
+    }
+
+    /// The reader of a stream, the answer to the request with this change.
+    fn reader(&self, answer: Answer, change: Change<'_>, signs: Rc<Signs>) -> Reader {
+        let Self { request, target, .. } = self;
+        let terms = Terms {
+            idle: target.handle.settings.deadlines.idle,
+            choices: if self.way.is_native() { request.choices() } else { 1 },
+            strip_usage: change.ask_usage,
+            rename: request.shown_model(),
+        };
         let text = (request.rescue() != Rescue::Off).then(String::new);
-        let choices = if matches!(way, Way::Native(_)) { request.choices() } else { 1 };
-        let terms = Terms { idle: limits.idle, choices, strip_usage, rename };
-        let mut reader = Box::new(Reader::new(answer, decoder, terms, text, leg.signs.clone()));
-        if let Some(debt) = &owed {
-            let seam = if begun.is_some() { Seam::gone_on_with } else { Seam::repeated };
+        let mut reader = Reader::new(answer, Decoder::new(self), terms, text, signs);
+        if let Some(debt) = self.debt {
+            let seam = if change.partial.is_some() { Seam::gone_on_with } else { Seam::repeated };
             reader.sew_onto(seam(debt.text().to_owned()));
         }
-        let first = first_content(&mut reader, &mut watch).await;
-        leg.blameless = reader.differs;
-        let (held, over) = first.map_err(|failed| {
-            let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
-            let failed = Failed { request_id: request_id(&headers), ..failed };
-            match &owed {
-                Some(debt) if reader.resumes() && reader.differs => unable(debt, leg, target, failed),
-                _ => failed,
-            }
-        })?;
-        // What is plain text from the start shows no reasoning.
-        leg.mused = !reader.intricate || !shows(&held);
-        leg.first_token();
-        watch.answered();
-        return Ok(Ready::Live(Streaming { reader, watch, headers, held, over }));
+        reader
     }
-    whole(answer, &mut watch, request, way, target, rename, &leg.signs).await
+}
+
+/// Asks again for a shorter answer, where a refusal says what the backend gives; else it has failed.
+async fn ask_for_less(
+    attempt: &Attempt<'_>,
+    refusal: Answer,
+    change: Change<'_>,
+    leg: &mut Leg,
+    watch: &mut Watch,
+) -> Result<Answer, Failed> {
+    let failed = refused(attempt, refusal, watch).await;
+    let goes_on = change.partial.is_some() && failed.class == Class::CallerInvalid;
+    if let Some(debt) = attempt.debt.filter(|_| goes_on) {
+        return Err(unable(debt, leg, attempt.target, failed));
+    }
+    let Some(limit) = shorter(attempt, &failed) else { return Err(failed) };
+    let outgoing = translated(attempt, change, Some(limit.tokens()))?;
+    leg.status = None;
+    let answer = send(attempt, outgoing, leg, watch).await?;
+    leg.status = Some(answer.status());
+    if !answer.is_good() {
+        return Err(refused(attempt, answer, watch).await);
+    }
+    learn(attempt.target, limit);
+    Ok(answer)
 }
 
 /// A backend that was to go on with a text refused that, or began otherwise: no fault of its own. It may say all of it again.
 #[cold]
 fn unable(debt: &Debt, leg: &mut Leg, target: &Target, failed: Failed) -> Failed {
-    debt.is_unable(target.handle.id);
+    debt.mark_unable(target.handle.id);
     leg.blameless = true;
     Failed { class: Class::CallerUnsupported, told: None, ..failed }
 }
 
 /// Sends, within the watch's limit.
-async fn send(
-    worker: &Worker,
-    request: &Request,
-    target: &Target,
-    way: Way,
-    outgoing: Outgoing,
-    leg: &Leg,
-    watch: &mut Watch,
-) -> Result<Answer, Failed> {
-    let client = worker.clients.get(target.handle.id, &target.handle.settings);
-    let (Way::Native(endpoint) | Way::Translated(endpoint)) = way;
+async fn send(attempt: &Attempt<'_>, outgoing: Outgoing, leg: &Leg, watch: &mut Watch) -> Result<Answer, Failed> {
+    let Attempt { worker, request, target, way, .. } = attempt;
+    let backend = &target.handle.settings;
+    let client = worker.clients.get(target.handle.id, backend);
     // What the client says of a provider's own API is for that provider alone.
-    let (query, own): (_, &[_]) =
-        if matches!(way, Way::Native(_)) { (&*request.query, &request.extra) } else { ("", &[]) };
-    let is_told = target.handle.settings.trace_context;
-    let trace = if is_told { request.trace_context(leg.note) } else { Vec::new() };
+    let (query, own): (_, &[_]) = if way.is_native() { (&*request.query, &request.extra) } else { ("", &[]) };
+    let trace = if backend.trace_context { request.trace_context(leg.note) } else { Vec::new() };
     let mut fields = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, &trace].concat()) };
     if let Some(trials) = outgoing.trials {
-        fields.to_mut().extend(of_trial(&target.handle.settings, trials));
+        fields.to_mut().extend(of_trial(backend, trials));
     }
     let along = Along { query, fields: &fields };
-    watch.guard(pin!(client.send(leg.begun, endpoint, &target.upstream_model, along, outgoing.body))).await?
+    watch.guard(pin!(client.send(leg.begun, way.endpoint(), &target.upstream_model, along, outgoing.body))).await?
 }
 
 /// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.
@@ -231,7 +267,7 @@ async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Faile
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
 /// that was to go on with a text has to have shown by then what it does, and one that has failed in the same breath is none either.
 async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
-    let mut held = Held::up_to(MAX_FRAME, without_content);
+    let mut held = Buffer::up_to(MAX_FRAME, without_content);
     loop {
         match reader.step(watch).await? {
             Step::Frames(frames) => held.add(frames, 0)?,

@@ -4,11 +4,10 @@
 use std::{cell::RefCell, rc::Rc};
 
 use super::{
-    request::Request,
+    attempt::Attempt,
     surface::{Surface, Way},
 };
 use crate::{
-    router::table::Target,
     settings::{Backend, Rescue},
     wire::{
         Protocol,
@@ -54,25 +53,26 @@ impl Debt {
     }
 
     /// What of it this backend is asked to go on with; `None`: it has to say everything again.
-    pub(super) fn begun(&self, request: &Request, target: &Target, way: Way) -> Option<Partial<'_>> {
+    pub(super) fn begun(&self, attempt: &Attempt<'_>) -> Option<Partial<'_>> {
+        let Attempt { request, target, way, .. } = attempt;
         let declared = request.rescue() == Rescue::Prefix && target.settings.continues;
         let unable = self.unable.borrow().iter().any(|unable| unable.id == target.handle.id);
         if !declared || unable || request.surface != Surface::Chat {
             return None;
         }
-        let by = told_by(&target.handle.settings, &target.upstream_model, way)?;
+        let by = told_by(&target.handle.settings, &target.upstream_model, *way)?;
         // White space at its end is refused by Claude, and cut off by the chat templates of many models.
         let text = self.text.trim_end();
         (!text.is_empty() && is_open(&request.body)).then_some(Partial { text, by })
     }
 
     /// This backend did not go on with the text.
-    pub(super) fn is_unable(&self, id: u64) {
+    pub(super) fn mark_unable(&self, id: u64) {
         self.unable.borrow_mut().push(Unable { id, again: true });
     }
 
-    /// Whether it may be asked again because it only did not go on with the text; once.
-    pub(super) fn may_start_over(&self, id: u64) -> bool {
+    /// Lets one that only did not go on with the text be asked again, once.
+    pub(super) fn spend_restart(&self, id: u64) -> bool {
         let mut all = self.unable.borrow_mut();
         all.iter_mut().any(|unable| unable.id == id && std::mem::take(&mut unable.again))
     }
@@ -80,7 +80,7 @@ impl Debt {
 
 /// How a backend is told to go on with a text; `None` if it cannot.
 fn told_by(backend: &Backend, model: &str, way: Way) -> Option<By> {
-    if let Way::Translated(_) = way {
+    if !way.is_native() {
         return goes_on(backend.protocol, model).then_some(By::Itself);
     }
     let host = backend.address.host.as_str();

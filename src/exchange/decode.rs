@@ -1,13 +1,11 @@
 //! Owns making sense of a backend's answer, frame by frame or whole: passed on as it is, or translated.
 
+use super::{attempt::Attempt, surface::Surface};
 use crate::wire::{
     Malformed, Observed, count,
     peek::{self, Pattern},
-    translate::{self, Dialect, ReplyContext, StreamTranslator},
+    translate::{self, Dialect, StreamTranslator},
 };
-
-use super::surface::{Surface, Way};
-use crate::{settings::Backend, wire::Protocol};
 
 /// Reads a stream.
 pub(super) enum Decoder {
@@ -22,24 +20,18 @@ pub(super) enum Decoder {
 }
 
 impl Decoder {
-    /// The decoder for what `backend` answers by `way`.
-    pub(super) fn new(
-        surface: Surface,
-        way: Way,
-        backend: &Backend,
-        context: impl FnOnce() -> ReplyContext,
-        include_usage: bool,
-    ) -> Self {
-        match way {
-            Way::Translated(_) => {
-                let dialect = surface.dialect();
-                Self::Translated(Box::new(StreamTranslator::new(backend.protocol, dialect, context(), include_usage)))
-            }
-            Way::Native(_) => match surface.dialect() {
-                Dialect::Chat => Self::Chat(Pattern::default()),
-                Dialect::Messages => Self::Messages(Pattern::default()),
-                Dialect::Responses => Self::Responses,
-            },
+    /// The decoder for a stream that an attempt was answered with.
+    pub(super) fn new(Attempt { request, target, way, .. }: &Attempt<'_>) -> Self {
+        let dialect = request.surface.dialect();
+        if !way.is_native() {
+            let (protocol, context) = (target.handle.settings.protocol, request.context(target));
+            let include_usage = request.envelope.include_usage;
+            return Self::Translated(Box::new(StreamTranslator::new(protocol, dialect, context, include_usage)));
+        }
+        match dialect {
+            Dialect::Chat => Self::Chat(Pattern::default()),
+            Dialect::Messages => Self::Messages(Pattern::default()),
+            Dialect::Responses => Self::Responses,
         }
     }
 
@@ -69,14 +61,13 @@ impl Decoder {
 }
 
 /// A whole answer: the bytes for the client where they are not the backend's own, and what they mean.
-pub(super) fn whole(
-    surface: Surface,
-    way: Way,
-    protocol: Protocol,
-    body: &[u8],
-    context: impl FnOnce() -> ReplyContext,
-) -> Result<(Option<Vec<u8>>, Observed<'_>), Malformed> {
-    if let Way::Translated(_) = way {
+pub(super) fn whole<'a>(
+    Attempt { request, target, way, .. }: &Attempt<'_>,
+    body: &'a [u8],
+) -> Result<(Option<Vec<u8>>, Observed<'a>), Malformed> {
+    let surface = request.surface;
+    if !way.is_native() {
+        let (protocol, context) = (target.handle.settings.protocol, || request.context(target));
         let (body, seen) = match surface {
             Surface::CountTokens => count::reply(protocol, body)?,
             _ => translate::reply(protocol, surface.dialect(), body, &context())?,
@@ -97,7 +88,11 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::{error::Class, upstream::classify::classify, wire::Usage};
+    use crate::{
+        error::Class,
+        upstream::classify::classify,
+        wire::{Protocol, Usage, translate::ReplyContext},
+    };
 
     /// What Anthropic's data mean in a stream and whole, each passed on and translated.
     fn readings(data: &[u8]) -> [Observed<'_>; 4] {

@@ -2,10 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::Exchange;
+use super::{Exchange, acquire::Fallen};
 use crate::{
     backend::{
-        gate::{Admission, Why},
+        gate::{Access, Why},
         messages::settled,
     },
     clock,
@@ -26,14 +26,13 @@ impl Exchange {
         }
         let spent = self.spent();
         let fallen = std::mem::take(&mut self.fallen);
-        let named: Vec<_> =
-            fallen.iter().map(|fallen| (fallen.id, fallen.failed.class, fallen.failed.retry_after)).collect();
-        match (most_useful(fallen.into_iter().map(|fallen| fallen.failed).collect()), refusal) {
+        let failures: Vec<_> = fallen.iter().map(|fallen| &fallen.failed).collect();
+        match (most_useful(&failures).cloned(), refusal) {
             (Some(mut failed), _) => {
                 let is_shut_out = shuts_out(&failed);
                 if failed.retry_after.is_some() || passes(failed.class) || is_shut_out {
-                    self.settle(&named).await;
-                    failed.retry_after = self.reopens_in(&named, spent, failed.class).or(failed.retry_after);
+                    self.settle(&fallen).await;
+                    failed.retry_after = self.reopens_in(&fallen, spent, failed.class).or(failed.retry_after);
                     failed.hopeless = is_shut_out && self.is_hopeless(spent);
                 }
                 Error::Upstream(Box::new(failed))
@@ -51,15 +50,15 @@ impl Exchange {
     }
 
     /// Waits until the backends that failed have judged that, so that their gates tell how long they are shut.
-    async fn settle(&self, fallen: &[Named]) {
+    async fn settle(&self, fallen: &[Fallen]) {
         let targets = self.request.route.iter().flat_map(|route| &route.targets);
-        let theirs = targets.filter(|target| fallen.iter().any(|(id, ..)| *id == target.handle.id));
+        let theirs = targets.filter(|target| fallen.iter().any(|fallen| fallen.id == target.handle.id));
         settled(theirs.map(|target| &target.handle.addr), SETTLE).await;
     }
 
     /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's. Of one
     /// that is `spent` no other takes it.
-    fn gates(&self, now: Duration, spent: Option<u64>) -> impl Iterator<Item = (u64, [Admission; 2])> {
+    fn gates(&self, now: Duration, spent: Option<u64>) -> impl Iterator<Item = (u64, [Access; 2])> {
         let request = &self.request;
         let (user, able) = (request.telling.read(|story| story.user.clone()), request.surface.able());
         let targets = request.route.iter().flat_map(|route| &route.targets);
@@ -68,23 +67,23 @@ impl Exchange {
             !pinned_elsewhere && spent.is_none_or(|id| id == target.handle.id) && target.is_for(&user, able)
         };
         // A pin may look earlier; when a gate opens is told to all alike.
-        targets.filter(is_meant).map(move |target| (target.handle.id, target.admissions(now, false)))
+        targets.filter(is_meant).map(move |target| (target.handle.id, target.gates(now, false)))
     }
 
     /// Time until the first backend that could take this request may again, tried or not; `None` if only an operator can tell.
     /// Of one that is open now it is short, full or not, unless it has just named another. Where a limit is told of, by the
     /// `class` of the failure, those that fell for another reason do not shorten it.
-    fn reopens_in(&self, named: &[Named], spent: Option<u64>, class: Class) -> Option<Duration> {
+    fn reopens_in(&self, fallen: &[Fallen], spent: Option<u64>, class: Class) -> Option<Duration> {
         let now = clock::now();
-        let latest = |id: u64| named.iter().rev().find(|(fallen, ..)| *fallen == id);
-        let is_told = |id: u64| !passes(class) || latest(id).is_none_or(|(_, of, _)| *of == class);
+        let latest = |id: u64| fallen.iter().rev().find(|fallen| fallen.id == id).map(|fallen| &fallen.failed);
+        let is_told = |id: u64| !passes(class) || latest(id).is_none_or(|failed| failed.class == class);
         let waits = self.gates(now, spent).filter(|(id, _)| is_told(*id)).filter_map(|(id, gates)| {
             let until = match gates {
                 // It comes back when an operator says so.
-                [Admission::Refused(_, None), _] | [_, Admission::Refused(_, None)] => return None,
-                [Admission::Refused(_, one), Admission::Refused(_, other)] => one.max(other),
-                [Admission::Refused(_, until), _] | [_, Admission::Refused(_, until)] => until,
-                _ => return latest(id).and_then(|(.., wait)| *wait).or(Some(SOON)),
+                [Access::Refused(_, None), _] | [_, Access::Refused(_, None)] => return None,
+                [Access::Refused(_, one), Access::Refused(_, other)] => one.max(other),
+                [Access::Refused(_, until), _] | [_, Access::Refused(_, until)] => until,
+                _ => return latest(id).and_then(|failed| failed.retry_after).or(Some(SOON)),
             };
             until.map(|until| until.saturating_sub(now))
         });
@@ -93,18 +92,15 @@ impl Exchange {
 
     /// Whether all that could take this request are out for long: nobody gets an answer by asking once more.
     fn is_hopeless(&self, spent: Option<u64>) -> bool {
-        let out = |gate: &Admission| {
+        let out = |gate: &Access| {
             matches!(
                 gate,
-                Admission::Refused(Why::HardDown | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp, _)
+                Access::Refused(Why::HardDown | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp, _)
             )
         };
         self.gates(clock::now(), spent).all(|(_, gates)| gates.iter().any(out))
     }
 }
-
-/// A backend that failed, by its id, why, and the wait that it named.
-type Named = (u64, Class, Option<Duration>);
 
 /// A failure that shuts the backend for long: its account is not taken, or has no money.
 fn shuts_out(failed: &Failed) -> bool {
@@ -118,19 +114,17 @@ fn passes(class: Class) -> bool {
 
 /// Of several failures the one that helps the client most: what it can mend itself, else a limit that ends soonest, else the
 /// last that may be over the next time, else what kept it from being sent, else the last.
-fn most_useful(failures: Vec<Failed>) -> Option<Failed> {
+fn most_useful<'a>(failures: &[&'a Failed]) -> Option<&'a Failed> {
     let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
     let is_unsent = |f: &Failed| f.class == Class::CallerUnsupported;
     let lasts = |f: &Failed| shuts_out(f) || matches!(f.class, Class::ProviderModelMissing | Class::ProviderDenied);
-    let own = failures.iter().rposition(is_own);
-    let soonest = || {
-        let wait = |n: &usize| failures[*n].retry_after.unwrap_or(Duration::MAX);
-        (0..failures.len()).filter(|n| passes(failures[*n].class)).min_by_key(wait)
-    };
-    let mishap = || failures.iter().rposition(|failed| !lasts(failed) && !is_unsent(failed));
-    let unsent = || failures.iter().rposition(is_unsent);
-    let at = own.or_else(soonest).or_else(mishap).or_else(unsent).or(failures.len().checked_sub(1))?;
-    failures.into_iter().nth(at)
+    let last = |is: &dyn Fn(&Failed) -> bool| failures.iter().copied().rfind(|failed| is(failed));
+    let limits = failures.iter().copied().filter(|failed| passes(failed.class));
+    last(&is_own)
+        .or_else(|| limits.min_by_key(|failed| failed.retry_after.unwrap_or(Duration::MAX)))
+        .or_else(|| last(&|failed| !lasts(failed) && !is_unsent(failed)))
+        .or_else(|| last(&is_unsent))
+        .or_else(|| failures.last().copied())
 }
 
 #[cfg(test)]
@@ -145,6 +139,11 @@ mod tests {
         Failed { retry_after: Some(Duration::from_secs(secs)), ..Failed::new(Class::ProviderRatelimit, "") }
     }
 
+    fn most_useful(failures: impl IntoIterator<Item = Failed>) -> Option<Failed> {
+        let failures: Vec<_> = failures.into_iter().collect();
+        super::most_useful(&failures.iter().collect::<Vec<_>>()).cloned()
+    }
+
     #[actix::test]
     async fn backends_that_are_being_rebuilt_are_waited_for_all_at_once() {
         tokio::time::pause();
@@ -157,7 +156,7 @@ mod tests {
 
     #[test]
     fn the_limit_that_ends_soonest_is_what_the_client_hears_of() {
-        let told = most_useful(vec![limited(9), limited(3), Failed::new(Class::ProviderServer, "")]);
+        let told = most_useful([limited(9), limited(3), Failed::new(Class::ProviderServer, "")]);
         assert_eq!(told.and_then(|f| f.retry_after), Some(Duration::from_secs(3)));
     }
 
@@ -165,10 +164,10 @@ mod tests {
     fn what_a_client_can_mend_itself_is_told_before_all_else() {
         let long = Failed::new(Class::ProviderContextLength, "too long");
         for own in [long, Failed::new(Class::CallerMisdirected, "no such file")] {
-            let told = most_useful(vec![own.clone(), limited(3), Failed::new(Class::ProviderAuth, "")]);
+            let told = most_useful([own.clone(), limited(3), Failed::new(Class::ProviderAuth, "")]);
             assert_eq!(told, Some(own));
         }
-        assert_eq!(most_useful(Vec::new()), None);
+        assert_eq!(most_useful([]), None);
     }
 
     #[test]
@@ -176,7 +175,7 @@ mod tests {
         for lasting in [Class::ProviderAuth, Class::ProviderQuota, Class::ProviderModelMissing, Class::ProviderDenied] {
             for mishap in [Class::ProviderServer, Class::ProviderTransport, Class::ProviderTimeoutTtft] {
                 let (lasting, mishap) = (Failed::new(lasting, ""), Failed::new(mishap, ""));
-                for order in [vec![mishap.clone(), lasting.clone()], vec![lasting, mishap.clone()]] {
+                for order in [[mishap.clone(), lasting.clone()], [lasting, mishap.clone()]] {
                     assert_eq!(most_useful(order), Some(mishap.clone()));
                 }
             }
@@ -187,8 +186,8 @@ mod tests {
     fn what_some_cannot_be_sent_is_told_where_no_other_had_a_mishap() {
         let [mishap, lasting] = [Class::ProviderTimeoutTtft, Class::ProviderAuth].map(|class| Failed::new(class, ""));
         let [first, last] = ["first", "last"].map(|name| Failed::new(Class::CallerUnsupported, name));
-        assert_eq!(most_useful(vec![mishap.clone(), first.clone(), last.clone()]), Some(mishap));
-        assert_eq!(most_useful(vec![first.clone(), last.clone(), lasting]), Some(last.clone()));
-        assert_eq!(most_useful(vec![first, last.clone()]), Some(last));
+        assert_eq!(most_useful([mishap.clone(), first.clone(), last.clone()]), Some(mishap));
+        assert_eq!(most_useful([first.clone(), last.clone(), lasting]), Some(last.clone()));
+        assert_eq!(most_useful([first, last.clone()]), Some(last));
     }
 }

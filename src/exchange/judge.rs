@@ -2,7 +2,6 @@
 
 use std::{
     pin::pin,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -10,27 +9,23 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 
 use super::{
-    attempt::Ready,
+    attempt::{Attempt, Ready},
+    buffer::Buffer,
     decode,
-    held::Held,
     leg::Signs,
-    rename::rename,
-    request::Request,
     retry_after::{heeded, named_in, retry_after},
-    surface::{Surface, Way},
-    torn::mended,
+    surface::Surface,
     watch::Watch,
 };
 use crate::{
-    error::{Class, Failed, Told},
-    router::table::Target,
+    error::{Class, ErrorObject, Failed},
     upstream::{
         Answer,
         classify::{classify, classify_answer, fault_in_stream, reported, told},
         request_id,
         strange::{PAGE, Strange, is_page},
     },
-    wire::{Malformed, sse, translate},
+    wire::{Malformed, naming::renamed, sse, torn::mended, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -46,7 +41,8 @@ const WHOLE_BODY: usize = 64 << 20;
 const EMBEDDINGS: usize = 256 << 20;
 
 /// An answer that is not a 2xx: reads what it says and judges it.
-pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Target, way: Way) -> Failed {
+pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &mut Watch) -> Failed {
+    let target = attempt.target;
     let (status, protocol) = (answer.status(), target.handle.settings.protocol);
     let (body, is_told) = said(&mut answer, watch).await;
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
@@ -57,7 +53,7 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Targ
     let class = if is_told { classify_answer(&fault, &body, &target.upstream_model) } else { classify(&fault) };
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let strange = Strange::of(status, &fault, &body);
-    let passes_through = is_json && matches!(way, Way::Native(_));
+    let passes_through = is_json && attempt.way.is_native();
     let how = format!("it answered {status}");
     let told = told(class, &fault, passes_through.then_some(body));
     let failed = match strange {
@@ -98,41 +94,30 @@ async fn said(answer: &mut Answer, watch: &mut Watch) -> (Bytes, bool) {
 
 /// A whole answer, checked before anything of it goes out.
 pub(super) async fn whole(
+    attempt: &Attempt<'_>,
     mut answer: Answer,
     watch: &mut Watch,
-    request: &Request,
-    way: Way,
-    target: &Target,
-    rename_to: Option<Arc<str>>,
     signs: &Signs,
 ) -> Result<Ready, Failed> {
     // A translation is ours, and so is its type.
-    let ours = matches!(way, Way::Translated(_));
+    let ours = !attempt.way.is_native();
     let mut headers = answer.headers_for_client(ours);
     if ours {
         headers.extend_from_slice(b"content-type: application/json\r\n");
     }
-    match check(&mut answer, watch, request, way, target, rename_to, signs).await {
+    match check(attempt, &mut answer, watch, signs).await {
         Ok(body) => Ok(Ready::Whole { headers, body }),
         Err(failed) => Err(Failed { request_id: request_id(&headers), ..failed }),
     }
 }
 
-async fn check(
-    answer: &mut Answer,
-    watch: &mut Watch,
-    request: &Request,
-    way: Way,
-    target: &Target,
-    rename_to: Option<Arc<str>>,
-    signs: &Signs,
-) -> Result<Bytes, Failed> {
+async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, signs: &Signs) -> Result<Bytes, Failed> {
+    let Attempt { request, target, .. } = attempt;
     let idle = target.handle.settings.deadlines.idle;
     let most = if request.surface == Surface::Embeddings { EMBEDDINGS } else { WHOLE_BODY };
     let body = collect(answer, watch, idle, most).await?;
     let (other, seen) =
-        decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))
-            .map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?;
+        decode::whole(attempt, &body).map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?;
     signs.usage.set(seen.usage);
     if seen.fault.is_some() || !request.stream {
         answer.accept();
@@ -144,8 +129,8 @@ async fn check(
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
     }
     let body = other.map_or_else(|| body.clone(), Bytes::from);
-    Ok(match rename_to.and_then(|name| rename(&body, &name)) {
-        Some(renamed) => renamed.into(),
+    Ok(match request.shown_model().and_then(|name| renamed(&body, &name)) {
+        Some(other) => other.into(),
         None => body,
     })
 }
@@ -163,20 +148,14 @@ pub(super) fn empty() -> Failed {
 /// What is asked for is more than can be held: another backend would be worked as hard, and say as much.
 fn too_long(most: usize) -> Failed {
     let held = format!("longer than {} MiB, the most that is held of a whole answer here", most >> 20);
-    let told = Told {
-        kind: "invalid_request_error".to_owned(),
-        code: "answer_too_long".to_owned(),
-        message: format!("The answer is {held}. Ask for less at a time."),
-        param: None,
-        body: None,
-    };
+    let told = ErrorObject::ours("answer_too_long", format!("The answer is {held}. Ask for less at a time."));
     Failed { told: Some(told), ..Failed::new(Class::CallerInvalid, format!("its answer is {held}")) }
 }
 
 /// Reads a body whole, with at most `idle` between two pieces of it. An answer in one piece, the usual case, is not copied; a
 /// byte order mark in front of it, which JSON must not have (RFC 8259, 8.1), is taken off.
 async fn collect(answer: &mut Answer, watch: &mut Watch, idle: Duration, most: usize) -> Result<Bytes, Failed> {
-    let mut held = Held::up_to(most, too_long);
+    let mut held = Buffer::up_to(most, too_long);
     // A head is no answer yet: to the first piece the limit of a first token holds.
     let mut between = None;
     loop {

@@ -1,6 +1,11 @@
 //! Owns an attempt's leg: the place at a backend and the entry in the story, which end together on every path.
 
-use std::{cell::Cell, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    rc::Rc,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -50,26 +55,26 @@ pub(super) struct Leg {
 
 impl Leg {
     pub(super) fn begin(request: &Request, grant: Grant, hedged: bool) -> (Self, Arc<Target>) {
-        let name = grant.target.handle.name();
-        let (moved, traced) = request
-            .telling
-            .read(|story| (story.attempts.iter().any(|tried| tried.backend != *name), story.trace.is_some()));
+        let Grant { lease, target, candidates, by_affinity, decision } = grant;
+        let (handle, telling) = (&target.handle, request.telling.clone());
+        let (moved, traced) = telling
+            .read(|story| (story.attempts.iter().any(|tried| tried.backend != *handle.name()), story.trace.is_some()));
         let route = match () {
             () if hedged => RouteReason::Hedged,
             () if request.pin.is_some() => RouteReason::Pinned,
             () if moved => RouteReason::Failover,
-            () if grant.by_affinity => RouteReason::Affinity,
-            () if grant.candidates > 1 => RouteReason::LeastLoaded,
+            () if by_affinity => RouteReason::Affinity,
+            () if candidates > 1 => RouteReason::LeastLoaded,
             () => RouteReason::OnlyCandidate,
         };
         if request.pin.is_some() {
-            grant.target.handle.vitals.pins.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            handle.vitals.counts.pins.fetch_add(1, Relaxed);
         }
-        let note = request.telling.attempt(AttemptNote {
-            backend: grant.target.handle.name().clone(),
-            upstream_model: grant.target.upstream_model.clone(),
+        let note = telling.attempt(AttemptNote {
+            backend: handle.name().clone(),
+            upstream_model: target.upstream_model.clone(),
             route,
-            started: request.telling.until(grant.lease.taken()),
+            started: telling.until(lease.taken()),
             duration: None,
             outcome: None,
             status: None,
@@ -77,24 +82,22 @@ impl Leg {
             turned_away: false,
             cost: None,
             // A decision is plain data and always serialises.
-            decision: grant.decision.and_then(|d| serde_json::to_value(d).ok()).map(Box::new),
-            hop: traced.then(|| Hop::to(grant.target.handle.settings.clone())),
+            decision: decision.and_then(|decision| serde_json::to_value(decision).ok()).map(Box::new),
+            hop: traced.then(|| Hop::to(handle.settings.clone())),
         });
-        let begun = clock::instant(grant.lease.taken());
-        let (lease, telling) = (Some(grant.lease), request.telling.clone());
         let leg = Self {
-            lease,
+            begun: clock::instant(lease.taken()),
+            lease: Some(lease),
             telling,
             note,
-            begun,
             signs: Rc::default(),
-            price: grant.target.settings.price,
+            price: target.settings.price,
             status: None,
             blameless: false,
             mused: false,
             held_up: Duration::ZERO,
         };
-        (leg, grant.target)
+        (leg, target)
     }
 
     /// The first content of a stream has come.

@@ -6,10 +6,10 @@ pub mod admission;
 mod attempt;
 mod blame;
 mod budget;
+mod buffer;
 mod debt;
 mod decode;
 mod give_up;
-mod held;
 mod judge;
 mod leg;
 mod patience;
@@ -17,20 +17,17 @@ mod queue;
 mod race;
 mod redact;
 mod relay;
-mod rename;
 mod repetition;
 pub mod reply;
 mod request;
-mod rescue;
 pub mod response;
 pub mod retry_after;
+mod seam;
 mod sieve;
 pub mod stream_body;
 pub mod surface;
 #[cfg(test)]
 mod tests;
-mod thoughts;
-mod torn;
 mod watch;
 mod worker;
 
@@ -253,7 +250,7 @@ impl Exchange {
         self.broke.take().map_or(error, Error::Upstream)
     }
 
-    /// What is owed to the client, if another backend may take over from there.
+    /// What is owed to the client, if another backend may take over from there: that attempt is paid for.
     fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<Rc<Debt>> {
         let debt = match &self.owed {
             None => Debt::new(reader.sewable()?.to_owned()),
@@ -261,7 +258,7 @@ impl Exchange {
             Some(debt) if !reader.added => debt.clone(),
             Some(debt) => debt.grown(reader.sewable()?, reader.resumes()),
         };
-        let may = failed.class.disposition().other && !self.is_final(failed) && self.may_try_again();
+        let may = failed.class.disposition().other && !self.is_final(failed) && self.pay_for_another();
         may.then_some(debt)
     }
 }

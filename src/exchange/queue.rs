@@ -9,7 +9,7 @@ use crate::{
     clock,
     error::Error,
     router::{
-        messages::{Grant, Refusal},
+        messages::Assignment,
         table::{Queue, Route},
     },
 };
@@ -33,9 +33,9 @@ pub(super) async fn wait<F>(
     left: Duration,
     has_room: impl Fn() -> bool,
     ask: impl Fn() -> F,
-) -> Result<Result<Grant, Refusal>, Error>
+) -> Result<Assignment, Error>
 where
-    F: Future<Output = Result<Result<Grant, Refusal>, Error>>,
+    F: Future<Output = Result<Assignment, Error>>,
 {
     let (queue, left) = (&route.queue, left.min(route.settings.queue_timeout));
     let ahead = queue.waiting.fetch_add(1, Relaxed);

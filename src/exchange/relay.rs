@@ -4,11 +4,11 @@ use std::{pin::pin, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{decode::Decoder, judge::empty, leg::Signs, rename::rename_frames, rescue::Seam, watch::Watch};
+use super::{decode::Decoder, judge::empty, leg::Signs, seam::Seam, watch::Watch};
 use crate::{
     error::{Class, Failed},
     upstream::{Answer, BrokenOff},
-    wire::{course::Course, sse},
+    wire::{course::Course, naming::renamed_frames, sse},
 };
 
 /// A stream that has given its finish and then nothing more of its answer is ended for it after this.
@@ -187,7 +187,7 @@ impl Reader {
     fn pace(&mut self, watch: &mut Watch) {
         let settled = self.course.is_settled();
         if settled && self.grace {
-            watch.note_held();
+            watch.note_held_up();
             return;
         }
         self.grace = settled;
@@ -249,7 +249,7 @@ impl Reader {
     /// Frames of ours with the model's public name, where that is wanted.
     pub(super) fn named(&self, frames: Vec<u8>) -> Bytes {
         match &self.terms.rename {
-            Some(name) => rename_frames(&frames, name),
+            Some(name) => renamed_frames(&frames, name),
             None => frames.into(),
         }
     }

@@ -2,15 +2,11 @@
 
 use bytes::{Bytes, BytesMut};
 
-use super::{
-    decode::Decoder,
-    relay::Reader,
-    rename::{push, rename},
-};
+use super::{decode::Decoder, relay::Reader};
 use crate::{
     error::{Class, Failed},
     upstream::classify::fault_in_stream,
-    wire::{Observed, peek, sse},
+    wire::{Observed, naming::renamed, peek, sse},
 };
 
 /// Longest text that is kept for a rescue, bytes.
@@ -42,16 +38,16 @@ impl Reader {
                     }
                 },
             };
-            let renamed = match (&self.terms.rename, &frame.data) {
-                (Some(name), Some(data)) if keep => rename(data, name),
+            let other = match (&self.terms.rename, &frame.data) {
+                (Some(name), Some(data)) if keep => renamed(data, name),
                 _ => None,
             };
-            if (!keep || renamed.is_some()) && changed.is_none() {
+            if (!keep || other.is_some()) && changed.is_none() {
                 changed = Some(BytesMut::from(&run[..start]));
             }
             if let Some(out) = &mut changed {
-                match renamed {
-                    Some(data) => push(&frame, &data, out),
+                match other {
+                    Some(data) => frame.write_with(&data, out),
                     None if keep => out.extend_from_slice(frame.raw),
                     None => {}
                 }

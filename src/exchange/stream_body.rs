@@ -50,7 +50,7 @@ impl Handover {
     }
 
     /// How long the client's connection has had the last piece at `now`, and so had no room for the next. Asked for once a piece.
-    pub(super) fn held(&self, now: Instant) -> Duration {
+    pub(super) fn held_up(&self, now: Instant) -> Duration {
         self.0.given.take().map_or(Duration::ZERO, |given| now.saturating_duration_since(given))
     }
 }

@@ -33,6 +33,19 @@ pub enum Way {
     Translated(Endpoint),
 }
 
+impl Way {
+    /// Whether it takes the client's own bytes.
+    pub fn is_native(self) -> bool {
+        matches!(self, Self::Native(_))
+    }
+
+    /// Where it is asked.
+    pub fn endpoint(self) -> Endpoint {
+        let (Self::Native(endpoint) | Self::Translated(endpoint)) = self;
+        endpoint
+    }
+}
+
 impl Surface {
     /// Each of them.
     pub const ALL: [Self; 6] =

@@ -72,19 +72,19 @@ impl Watch {
     /// Something has happened: the limit starts anew.
     fn touch(&mut self) {
         self.since = Instant::now();
-        self.count_held(self.since);
+        self.count_held_up(self.since);
         self.set(self.since);
     }
 
     /// As `touch`, but that the limit goes on.
-    pub(super) fn note_held(&mut self) {
-        self.count_held(Instant::now());
+    pub(super) fn note_held_up(&mut self) {
+        self.count_held_up(Instant::now());
     }
 
-    fn count_held(&mut self, now: Instant) {
-        let held = self.handover.as_ref().map_or(Duration::ZERO, |handover| handover.held(now));
-        if held > PROMPT {
-            self.held_up += held;
+    fn count_held_up(&mut self, now: Instant) {
+        let time = self.handover.as_ref().map_or(Duration::ZERO, |handover| handover.held_up(now));
+        if time > PROMPT {
+            self.held_up += time;
         }
     }
 

@@ -22,7 +22,7 @@ use crate::{
     router::{
         Router,
         local::LocalRouter,
-        messages::{Answer, Assign},
+        messages::{Assign, Assignment},
         table::{Installed, Table},
     },
     telemetry::{story::Listener, traces::feed::Feed},
@@ -68,7 +68,7 @@ impl Worker {
         &self,
         ask: Assign,
         until: Instant,
-    ) -> impl Future<Output = Result<Answer, MailboxError>> + use<> {
+    ) -> impl Future<Output = Result<Assignment, MailboxError>> + use<> {
         self.router.borrow().assign(ask, until)
     }
 

@@ -22,7 +22,6 @@ use super::{
     trace,
 };
 use crate::{
-    backend::prompt,
     clock,
     error::{Error, panic_words},
     exchange::{
@@ -41,6 +40,7 @@ use crate::{
     },
     wire::{
         envelope::{self, Envelope, Pin, Stream, Unreadable},
+        prompt,
         translate::Dialect,
     },
 };

@@ -7,13 +7,13 @@ use rand::{SeedableRng, rngs::SmallRng};
 
 use super::{
     choose::{Bid, choose, favour},
-    messages::{Assign, Candidate, Decision, Grant, Refusal},
+    messages::{Assign, Assignment, Candidate, Decision, Grant, Refusal},
     table::{Installed, Route, Table, Target},
 };
 use crate::{
     backend::{
-        entry::{Entry, Probe, Want},
-        gate::{Admission, Why},
+        entry::{Entry, Probes, Want},
+        gate::{Access, Why},
         lease::Lease,
         load::{self, Cost},
     },
@@ -35,7 +35,7 @@ impl Assigner {
     }
 
     /// Takes a place at a backend for this request, or says why there is none.
-    pub(super) fn assign(&mut self, ask: &Assign) -> Result<Grant, Refusal> {
+    pub(super) fn assign(&mut self, ask: &Assign) -> Assignment {
         let table = self.installed.load();
         let Some(route) = table.routes.get(&*ask.model).filter(|route| route.is_open_to(&ask.user)) else {
             return Err(Refusal::plain(Error::ModelNotFound(ask.model.to_string())));
@@ -47,7 +47,7 @@ impl Assigner {
     }
 }
 
-fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result<Grant, Refusal> {
+fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assignment {
     let backend = name.to_string();
     // The right comes first: who has none is not told which names there are.
     if !ask.user.may_pin || !ask.user.backends.allows(name) {
@@ -61,12 +61,12 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result
         let (model, elsewhere) = (ask.model.to_string(), target.is_some());
         return Err(Refusal::plain(Error::ModelNotOnBackend { backend, model, elsewhere }));
     };
-    let explained = |chosen| explain(ask, route, ask.now, |t| t.handle.name() == name, chosen);
-    let error = match gates(ask, target, ask.now, true) {
+    let explained = |chosen| explain(ask, route, |t| t.handle.name() == name, chosen);
+    let error = match gates(ask, target, true) {
         Ok(pass) => {
             // Before the place is taken, as below.
             let decision = explained(Some(target));
-            if let Some(lease) = take(ask, target, pass, ask.now) {
+            if let Some(lease) = take(ask, target, pass) {
                 return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
             }
             Error::PinOverloaded { backend }
@@ -80,59 +80,58 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Result
     Err(Refusal { decision: explained(None), ..Refusal::plain(error) })
 }
 
-fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Result<Grant, Refusal> {
-    let now = ask.now;
-    route.settle(now);
-    let bid = |target: &Target| match standing(ask, target, now) {
+fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
+    route.settle(ask.now);
+    let bid = |target: &Target| match eligibility(ask, target) {
         // A backend whose time is up is probed at once: one request tells whether it is back for all others.
-        Standing::Can(pass) if !pass.probe.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
-        Standing::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(ask, target, now) }),
+        Eligibility::Can(pass) if !pass.probes.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
+        Eligibility::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(ask, target) }),
         _ => None,
     };
     for tier in &route.tiers {
         let targets = &route.targets[tier.clone()];
         // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
         for _ in 0..targets.len() {
-            if route.spent(now, &ask.user, ask.able).is_some_and(|(from, _)| from <= tier.start) {
-                return Err(refusal(ask, route, now));
+            if route.spent(ask.now, &ask.user, ask.able).is_some_and(|(from, _)| from <= tier.start) {
+                return Err(refusal(ask, route));
             }
             let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), rng) else { break };
             let index = ask.affinity.map_or(cheapest, |affinity| {
                 favour(cheapest, targets.len(), affinity, |n| targets[n].hash, |n| bid(&targets[n]))
             });
             let target = &targets[index];
-            let Standing::Can(pass) = standing(ask, target, now) else { continue };
+            let Eligibility::Can(pass) = eligibility(ask, target) else { continue };
             let by_affinity = index != cheapest;
             // Before the place is taken: as it was compared, its own request not among those that wait.
             let decision =
-                explain(ask, route, now, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
-            if let Some(lease) = take(ask, target, pass, now) {
+                explain(ask, route, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
+            if let Some(lease) = take(ask, target, pass) {
                 let could =
-                    |t: &&Arc<Target>| Arc::ptr_eq(t, target) || matches!(standing(ask, t, now), Standing::Can(_));
+                    |t: &&Arc<Target>| Arc::ptr_eq(t, target) || matches!(eligibility(ask, t), Eligibility::Can(_));
                 // Only whether there was another matters, so a large field is not counted out.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
                 return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });
             }
         }
     }
-    Err(refusal(ask, route, now))
+    Err(refusal(ask, route))
 }
 
 /// Nobody can take it: why, and when somebody may.
-fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
-    let spent = route.spent(now, &ask.user, ask.able);
+fn refusal(ask: &Assign, route: &Route) -> Refusal {
+    let spent = route.spent(ask.now, &ask.user, ask.able);
     let mut soonest = spent.and_then(|(_, until)| until);
     let mut full = false;
     for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
-        match standing(ask, target, now) {
-            Standing::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
+        match eligibility(ask, target) {
+            Eligibility::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
             // One that can take it by now was full a moment ago.
-            Standing::Full | Standing::Can(_) => full = true,
-            Standing::Barred(_) => {}
+            Eligibility::Full | Eligibility::Can(_) => full = true,
+            Eligibility::Barred(_) => {}
         }
     }
     let model = ask.model.to_string();
-    let retry_after = soonest.map(|until| until.saturating_sub(now));
+    let retry_after = soonest.map(|until| until.saturating_sub(ask.now));
     if !route.targets.iter().any(|target| target.is_for(&ask.user, ask.able)) {
         let message = format!("No backend of the model '{model}' serves this endpoint.");
         return Refusal::plain(Error::invalid("model", message));
@@ -143,37 +142,36 @@ fn refusal(ask: &Assign, route: &Route, now: Duration) -> Refusal {
     } else {
         Error::NoHealthyBackend { model, retry_after, spent: spent.is_some() }
     };
-    Refusal { error, soonest, full, decision: explain(ask, route, now, |_| true, None) }
+    Refusal { error, soonest, full, decision: explain(ask, route, |_| true, None) }
 }
 
 /// How a choice came about, for whoever asked or reads the debug log.
 fn explain(
     ask: &Assign,
     route: &Route,
-    now: Duration,
     which: impl Fn(&Target) -> bool,
     chosen: Option<&Arc<Target>>,
 ) -> Option<Decision> {
     if !ask.explain && !log::log_enabled!(log::Level::Debug) {
         return None;
     }
-    let spent = route.spent(now, &ask.user, ask.able).filter(|_| ask.pin.is_none());
+    let spent = route.spent(ask.now, &ask.user, ask.able).filter(|_| ask.pin.is_none());
     let stands_in = |t: &Target| {
         let from = spent.map(|(from, _)| route.targets[from].settings.priority);
         from.is_some_and(|from| t.settings.priority >= from)
     };
     let candidate = |t: &Arc<Target>| {
-        let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(now));
+        let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(ask.now));
         Candidate {
             backend: t.handle.name().to_string(),
             upstream_model: t.upstream_model.to_string(),
-            excluded: standing(ask, t, now)
+            excluded: eligibility(ask, t)
                 .excluded()
                 .or_else(|| {
                     stands_in(t).then(|| "another's account has no quota left, and quota_failover is off".to_owned())
                 })
                 .filter(|_| chosen.is_none_or(|c| !Arc::ptr_eq(c, t))),
-            cost: cost(ask, t, now).line,
+            cost: cost(ask, t).line,
             first_token_s: estimate.seconds,
             serial: estimate.serial,
             token_s: estimate.pace,
@@ -200,14 +198,14 @@ fn explain(
 }
 
 /// How a backend stands towards a request.
-enum Standing {
+enum Eligibility {
     Can(Pass),
     Shut(Why, Option<Duration>),
     Full,
     Barred(&'static str),
 }
 
-impl Standing {
+impl Eligibility {
     fn excluded(self) -> Option<String> {
         match self {
             Self::Can(_) => None,
@@ -222,59 +220,59 @@ impl Standing {
 #[derive(Clone, Copy, Default)]
 struct Pass {
     reluctant: bool,
-    probe: Probe,
+    probes: Probes,
 }
 
-fn standing(ask: &Assign, target: &Target, now: Duration) -> Standing {
+fn eligibility(ask: &Assign, target: &Target) -> Eligibility {
     if ask.tried.contains(&target.handle.id) {
-        return Standing::Barred("it was tried for this request");
+        return Eligibility::Barred("it was tried for this request");
     }
     if !(ask.able)(&target.handle.settings) {
-        return Standing::Barred("its protocol has no such endpoint");
+        return Eligibility::Barred("its protocol has no such endpoint");
     }
     if !ask.user.backends.allows(target.handle.name()) {
-        return Standing::Barred("the user may not use it");
+        return Eligibility::Barred("the user may not use it");
     }
     if let (Some(above), Some(window)) = (ask.context_above, target.settings.context_window)
         && window <= above
     {
-        return Standing::Barred("its context window is no larger");
+        return Eligibility::Barred("its context window is no larger");
     }
-    match gates(ask, target, now, false) {
-        Err((why, until)) => Standing::Shut(why, until),
-        Ok(_) if target.is_full() => Standing::Full,
-        Ok(pass) => Standing::Can(pass),
+    match gates(ask, target, false) {
+        Err((why, until)) => Eligibility::Shut(why, until),
+        Ok(_) if target.is_full() => Eligibility::Full,
+        Ok(pass) => Eligibility::Can(pass),
     }
 }
 
 /// Takes the place.
-fn take(ask: &Assign, target: &Target, pass: Pass, at: Duration) -> Option<Lease> {
-    let entry = Entry { want: ask.want, probe: pass.probe, prompt_tokens: ask.prompt_tokens, at };
+fn take(ask: &Assign, target: &Target, pass: Pass) -> Option<Lease> {
+    let entry = Entry { want: ask.want, probes: pass.probes, prompt_tokens: ask.prompt_tokens, at: ask.now };
     Lease::take(&target.handle, &target.lane, entry)
 }
 
 /// Asks the backend's gate, then the model's.
-fn gates(ask: &Assign, target: &Target, now: Duration, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
+fn gates(ask: &Assign, target: &Target, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
     let mut pass = Pass::default();
-    for (backend_wide, answer) in [true, false].into_iter().zip(target.admissions(now, pinned)) {
+    for (backend_wide, answer) in [true, false].into_iter().zip(target.gates(ask.now, pinned)) {
         match answer {
-            Admission::Welcome => {}
-            Admission::Reluctant => pass.reluctant = true,
+            Access::Welcome => {}
+            Access::Reluctant => pass.reluctant = true,
             // A prompt that is counted proves nothing: it goes there only where nobody else can take it.
-            Admission::Probe if ask.want == Want::Count => pass.reluctant = true,
-            Admission::Probe if backend_wide => pass.probe.backend = true,
-            Admission::Probe => pass.probe.model = true,
-            Admission::Refused(why, until) => return Err((why, until)),
+            Access::Probe if ask.want == Want::Count => pass.reluctant = true,
+            Access::Probe if backend_wide => pass.probes.backend = true,
+            Access::Probe => pass.probes.model = true,
+            Access::Refused(why, until) => return Err((why, until)),
         }
     }
     Ok(pass)
 }
 
-fn cost(ask: &Assign, target: &Target, now: Duration) -> Cost {
+fn cost(ask: &Assign, target: &Target) -> Cost {
     let (slots, mut busy) = (target.handle.settings.slots, target.handle.vitals.load.busy());
     if ask.want == Want::Whole {
         // As far as anybody knows they still stand in front.
-        busy.waiting += target.lane.in_vain.at(now);
+        busy.waiting += target.lane.in_vain.at(ask.now);
     }
-    load::cost(target.estimate(now), busy, slots, target.weight)
+    load::cost(target.estimate(ask.now), busy, slots, target.weight)
 }

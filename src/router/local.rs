@@ -14,24 +14,24 @@ use futures_util::future::Either;
 use tokio::time::Instant;
 
 use super::{
-    Router, State,
-    messages::{Answer, Assign, Crash},
+    Router, SharedAssigner,
+    messages::{Assign, Assignment, Crash},
 };
 use crate::error::panic_words;
 
 /// A worker's router, as the worker knows it.
 pub struct LocalRouter {
-    state: State,
+    shared: SharedAssigner,
     addr: Addr<Router>,
 }
 
 /// An answer that is there, or comes through the mailbox.
-type Answering = Either<Ready<Result<Answer, MailboxError>>, Pin<Box<Request<Router, Assign>>>>;
+type Assigning = Either<Ready<Result<Assignment, MailboxError>>, Pin<Box<Request<Router, Assign>>>>;
 
 impl LocalRouter {
     /// A router that `start` starts on this thread.
     pub fn start(router: Router, start: impl FnOnce(Router) -> Addr<Router>) -> Self {
-        Self { state: router.state.clone(), addr: start(router) }
+        Self { shared: router.shared.clone(), addr: start(router) }
     }
 
     /// Its address, for all that is not asked for each request.
@@ -41,14 +41,14 @@ impl LocalRouter {
 
     /// Asks for a place at a backend. A router that is being rebuilt answers when it is back, if that is before `until`. A panic
     /// costs this question its answer, and the actor is told, as if the question had been a message.
-    pub fn assign(&self, ask: Assign, until: Instant) -> Answering {
-        let Some(mut assigner) = self.state.take() else {
+    pub fn assign(&self, ask: Assign, until: Instant) -> Assigning {
+        let Some(mut assigner) = self.shared.take() else {
             let left = until.saturating_duration_since(Instant::now());
             return Either::Right(Box::pin(self.addr.send(ask).timeout(left)));
         };
         Either::Left(ready(match catch_unwind(AssertUnwindSafe(|| assigner.assign(&ask))) {
             Ok(answer) => {
-                self.state.replace(Some(assigner));
+                self.shared.replace(Some(assigner));
                 Ok(answer)
             }
             Err(panic) => {

@@ -13,11 +13,11 @@ use crate::{
 };
 
 /// A place at a backend, or why there is none.
-pub type Answer = Result<Grant, Refusal>;
+pub type Assignment = Result<Grant, Refusal>;
 
 /// Which backend takes this request? Asked by the exchange, on the router's own thread, once per attempt.
 #[derive(Debug, Message)]
-#[rtype(result = "Answer")]
+#[rtype(result = "Assignment")]
 pub struct Assign {
     /// When it is asked.
     pub now: Duration,

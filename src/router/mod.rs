@@ -18,20 +18,20 @@ use self::{
 };
 
 /// What a router decides by, shared with whoever asks it on its own thread; none while the router is being rebuilt.
-type State = Rc<RefCell<Option<Assigner>>>;
+type SharedAssigner = Rc<RefCell<Option<Assigner>>>;
 
 /// The actor.
 #[derive(Debug)]
 pub struct Router {
     installed: Installed,
-    state: State,
+    shared: SharedAssigner,
 }
 
 impl Router {
     /// A router over the table in force.
     pub fn new(installed: Installed) -> Self {
-        let router = Self { installed, state: State::default() };
-        router.state.replace(Some(router.assigner()));
+        let router = Self { installed, shared: SharedAssigner::default() };
+        router.shared.replace(Some(router.assigner()));
         router
     }
 
@@ -46,14 +46,14 @@ impl Actor for Router {
 
 impl Supervised for Router {
     fn restarting(&mut self, _: &mut Self::Context) {
-        self.state.replace(Some(self.assigner()));
+        self.shared.replace(Some(self.assigner()));
     }
 }
 
 impl Drop for Router {
     fn drop(&mut self) {
         // Given up: nobody decides in its place.
-        self.state.take();
+        self.shared.take();
     }
 }
 
@@ -62,9 +62,9 @@ impl Handler<Assign> for Router {
 
     fn handle(&mut self, ask: Assign, _: &mut Self::Context) -> Self::Result {
         // Taken out for the time being: what panics is not used again.
-        let mut assigner = self.state.take().unwrap_or_else(|| self.assigner());
+        let mut assigner = self.shared.take().unwrap_or_else(|| self.assigner());
         let answer = assigner.assign(&ask);
-        self.state.replace(Some(assigner));
+        self.shared.replace(Some(assigner));
         MessageResult(answer)
     }
 }
@@ -73,7 +73,7 @@ impl Handler<Crash> for Router {
     type Result = ();
 
     fn handle(&mut self, Crash(words): Crash, _: &mut Self::Context) {
-        self.state.take();
+        self.shared.take();
         panic!("{words}");
     }
 }

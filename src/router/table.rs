@@ -19,7 +19,7 @@ use crate::{
     backend::{
         Handle,
         estimate::{Estimate, Usual},
-        gate::{Admission, Why},
+        gate::{Access, Why},
         vitals::Lane,
     },
     limits::Allowance,
@@ -248,18 +248,18 @@ impl Target {
     }
 
     /// What its gates answer to one more request: the backend's, then the model's.
-    pub fn admissions(&self, now: Duration, pinned: bool) -> [Admission; 2] {
+    pub fn gates(&self, now: Duration, pinned: bool) -> [Access; 2] {
         let (vitals, lane, alone) = (&self.handle.vitals, &self.lane, self.handle.alone());
         [
-            vitals.gate.admission(now, vitals.load.places.in_flight(), pinned, alone),
-            lane.gate.admission(now, lane.places.in_flight(), pinned, alone),
+            vitals.gate.access(now, vitals.load.places.in_flight(), pinned, alone),
+            lane.gate.access(now, lane.places.in_flight(), pinned, alone),
         ]
     }
 
     /// Why one more request may not pass its gates, and until when, where that is known; `None`: it may.
     pub fn refuses(&self, now: Duration) -> Option<(Why, Option<Duration>)> {
-        self.admissions(now, false).into_iter().find_map(|answer| match answer {
-            Admission::Refused(why, until) => Some((why, until)),
+        self.gates(now, false).into_iter().find_map(|answer| match answer {
+            Access::Refused(why, until) => Some((why, until)),
             _ => None,
         })
     }

@@ -82,16 +82,16 @@ pub(super) fn start_backend(name: &str, settings: Arc<settings::Backend>, vitals
     let name = name.to_owned();
     let addr = guarded::start(Backend::new(settings.clone(), vitals.clone()), move |notice| match notice {
         Notice::Restarted(cause) => {
-            facts.restarts.fetch_add(1, Relaxed);
+            facts.counts.restarts.fetch_add(1, Relaxed);
             log::warn!("backend actor restarted: backend={name} after: {cause}");
             note(&facts, "restarted", &cause);
-            facts.last_cause.store(Some(Arc::new(cause)));
+            facts.counts.last_cause.store(Some(Arc::new(cause)));
         }
         Notice::GaveUp(cause) => {
             // Its actor can publish nothing any more.
             facts.gate.publish(Gate::Held(Why::GivenUp));
             note(&facts, "gave_up", &cause);
-            facts.last_cause.store(Some(Arc::new(cause)));
+            facts.counts.last_cause.store(Some(Arc::new(cause)));
             log::error!("backend given up: backend={name}; POST /admin/backends/{name}/resume starts it again");
         }
     });

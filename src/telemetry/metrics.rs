@@ -156,7 +156,7 @@ impl Scrape {
             "upstream_attempts_total",
             "Requests sent to backends that have ended, retries and failovers included.",
             self.seen.iter().flat_map(|seen| {
-                let outcomes = &seen.lane.outcomes;
+                let outcomes = &seen.lane.counts.outcomes;
                 // A loser of a race has not failed, and nobody has left: the closed set has no word of its own for it.
                 let let_go = ("other", get(&outcomes.let_go));
                 let mut counts =
@@ -175,18 +175,18 @@ impl Scrape {
         page.histograms(
             "time_to_first_token_seconds",
             "From the start of an attempt to the first content of its stream.",
-            filled(self.seen.iter().map(|seen| (seen.labels(), seen.lane.first_token.read().histogram()))),
+            filled(self.seen.iter().map(|seen| (seen.labels(), seen.lane.counts.first_token.read().histogram()))),
         )?;
         page.histograms(
             "time_per_output_token_seconds",
             "Mean time between the tokens of a complete stream, the first one left out.",
-            filled(self.seen.iter().map(|seen| (seen.labels(), seen.lane.per_token.snapshot()))),
+            filled(self.seen.iter().map(|seen| (seen.labels(), seen.lane.counts.per_token.snapshot()))),
         )?;
         page.counters(
             "tokens_total",
             "Tokens of complete answers as providers count them; cached and reasoning ones are part of input and output.",
             self.seen.iter().flat_map(|seen| {
-                let directions = Usage::KINDS.into_iter().zip(&seen.lane.tokens);
+                let directions = Usage::KINDS.into_iter().zip(&seen.lane.counts.tokens);
                 directions.map(|(direction, count)| (seen.labels_and("direction", direction), get(count)))
             }),
         )
@@ -246,7 +246,7 @@ impl Scrape {
             "Backend actors rebuilt after a panic.",
             handles.iter().map(|handle| {
                 let labels = vec![("backend", &**handle.name()), ("reason", "panic")];
-                (labels, u64::from(handle.vitals.restarts.load(Relaxed)))
+                (labels, u64::from(handle.vitals.counts.restarts.load(Relaxed)))
             }),
         )
     }

@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{HELD, Held};
+use super::{HIGH_WATER, Inner};
 
 /// Messages that a turn holds back at most, so that the first in a long turn do not wait for the last. From 16 to 64 the
 /// gain is about the same; 1, which is sending at once, costs a tenth more CPU a request (`docs/benchmarks/core.md`).
@@ -19,7 +19,7 @@ const SPARE: usize = 64;
 /// What one thread sends at the end of its turn.
 #[derive(Default)]
 pub(super) struct Turn {
-    pub(super) list: RefCell<Vec<Rc<Held>>>,
+    pub(super) list: RefCell<Vec<Rc<Inner>>>,
     spare: RefCell<Vec<Vec<u8>>>,
     /// Wakes the task that ends turns, while there is one.
     end: RefCell<Option<Waker>>,
@@ -57,9 +57,9 @@ impl Drop for Ending {
 
 impl Turn {
     /// Sends what this socket holds at the end of the turn.
-    pub(super) fn list(&self, held: &Rc<Held>) {
+    pub(super) fn list(&self, socket: &Rc<Inner>) {
         let mut list = self.list.borrow_mut();
-        list.push(held.clone());
+        list.push(socket.clone());
         let listed = list.len();
         drop(list);
         if listed >= TOGETHER {
@@ -74,10 +74,10 @@ impl Turn {
 
     fn send(&self) {
         let mut list = self.list.take();
-        for held in list.drain(..) {
-            held.listed.set(false);
-            if !held.stuck.get() {
-                held.send(self);
+        for socket in list.drain(..) {
+            socket.listed.set(false);
+            if !socket.stuck.get() {
+                socket.send(self);
             }
         }
         // Its memory serves the next turn.
@@ -93,7 +93,7 @@ impl Turn {
     pub(super) fn take_back(&self, out: &mut Vec<u8>) {
         let mut out = std::mem::take(out);
         let mut spare = self.spare.borrow_mut();
-        if out.capacity() <= HELD && spare.len() < SPARE {
+        if out.capacity() <= HIGH_WATER && spare.len() < SPARE {
             out.clear();
             spare.push(out);
         }

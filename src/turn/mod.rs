@@ -25,16 +25,16 @@ use tokio::{
 use self::ending::{TURN, Turn};
 
 /// What a socket holds back before its writer has to wait, bytes.
-const HELD: usize = 16 << 10;
+const HIGH_WATER: usize = 16 << 10;
 
 /// Bodies up to this size go out with their head, in one write; larger ones follow it as they are, uncopied. Both are to fit into
 /// what is held back, whose buffer is kept for others.
 pub const INLINE: usize = 12 << 10;
 
 /// A socket that writes at the end of the turn. Dropped, it still sends what it holds, as far as its peer takes it at once.
-pub struct Socket(Rc<Held>);
+pub struct Socket(Rc<Inner>);
 
-struct Held {
+struct Inner {
     io: RefCell<TcpStream>,
     out: RefCell<Vec<u8>>,
     /// It stands in the turn's list.
@@ -57,7 +57,7 @@ struct Held {
 impl Socket {
     /// Takes over a socket; on a thread that runs actix.
     pub fn new(io: TcpStream) -> Self {
-        Self(Rc::new(Held {
+        Self(Rc::new(Inner {
             io: RefCell::new(io),
             out: RefCell::default(),
             listed: Cell::new(false),
@@ -93,7 +93,7 @@ impl Socket {
 
     /// Ready when it holds little enough to take more.
     pub fn poll_room(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.poll_below(HELD, cx)
+        self.poll_below(HIGH_WATER, cx)
     }
 
     fn poll_below(&self, limit: usize, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -116,15 +116,15 @@ impl Socket {
 
     /// Holds what `write` adds until the end of the turn, whatever is held by then: who may have much to write asks for room first.
     pub fn hold(&self, write: impl FnOnce(&mut Vec<u8>)) {
-        let held = &self.0;
-        let mut out = held.out.borrow_mut();
+        let inner = &self.0;
+        let mut out = inner.out.borrow_mut();
         if out.capacity() == 0 {
             *out = TURN.with(Turn::buffer);
         }
         write(&mut out);
         drop(out);
-        if !held.stuck.get() && !held.listed.replace(true) {
-            TURN.with(|turn| turn.list(held));
+        if !inner.stuck.get() && !inner.listed.replace(true) {
+            TURN.with(|turn| turn.list(inner));
         }
     }
 }
@@ -134,7 +134,7 @@ pub fn is_readable(io: &TcpStream) -> bool {
     io.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
 
-impl Held {
+impl Inner {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.io.borrow();
         let mut reader = self.reader.borrow_mut();
@@ -176,7 +176,7 @@ impl Held {
         } else {
             turn.take_back(&mut out);
         }
-        if out.len() < HELD
+        if out.len() < HIGH_WATER
             && let Some(writer) = self.writer.take()
         {
             writer.wake();
@@ -185,17 +185,17 @@ impl Held {
 }
 
 /// Sends the rest once its peer reads again; ends with the socket's owner.
-async fn send_when_read(held: Rc<Held>) {
+async fn send_when_read(socket: Rc<Inner>) {
     let reads = poll_fn(|cx| {
-        if held.gone.get() {
+        if socket.gone.get() {
             return Poll::Ready(false);
         }
-        held.sender.set(Some(cx.waker().clone()));
-        held.io.borrow().poll_write_ready(cx).map(|_| true)
+        socket.sender.set(Some(cx.waker().clone()));
+        socket.io.borrow().poll_write_ready(cx).map(|_| true)
     });
     if reads.await {
-        held.stuck.set(false);
-        TURN.with(|turn| held.send(turn));
+        socket.stuck.set(false);
+        TURN.with(|turn| socket.send(turn));
     }
 }
 
@@ -220,7 +220,7 @@ impl AsyncWrite for Socket {
     /// Holds small writes until the end of the turn. Large ones go out at once, behind what is held.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_room(cx))?;
-        if buf.len() < HELD {
+        if buf.len() < HIGH_WATER {
             self.hold(|out| out.extend_from_slice(buf));
             return Poll::Ready(Ok(buf.len()));
         }

@@ -28,7 +28,7 @@ async fn what_is_written_in_a_turn_goes_out_at_its_end_in_order() {
     socket.hold(|out| out.extend_from_slice(b"cd"));
     assert!(!socket.is_drained() && listed() == 1);
     // A large one does not overtake them, and does not wait.
-    let large = vec![b'x'; 4 * HELD];
+    let large = vec![b'x'; 4 * HIGH_WATER];
     let write = async { socket.write_all(&large).await };
     let mut read = vec![0; 4 + large.len()];
     let (wrote, got) = futures_util::future::join(write, peer.read_exact(&mut read)).await;
@@ -59,8 +59,8 @@ async fn a_peer_that_does_not_read_holds_up_its_writer_and_nobody_else() {
     let mut written = 0;
     // Until the kernel's buffers and this one are full.
     while poll_fn(|cx| Poll::Ready(socket.poll_room(cx).is_ready())).await {
-        socket.hold(|out| out.resize(out.len() + HELD, b'x'));
-        written += HELD;
+        socket.hold(|out| out.resize(out.len() + HIGH_WATER, b'x'));
+        written += HIGH_WATER;
         yield_now().await;
     }
     let (mut other_peer, other) = pair().await;

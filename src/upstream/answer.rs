@@ -14,7 +14,8 @@ use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::{
-    head, headers,
+    head::AnswerHead,
+    headers,
     pool::{Pool, Wire, io_words},
 };
 use crate::wire::http1::{Framing, Garbled};
@@ -34,7 +35,7 @@ pub type HeaderLines = Vec<u8>;
 
 /// An answer.
 pub struct Answer {
-    pub(super) head: head::Answer,
+    pub(super) head: AnswerHead,
     body: Option<Body>,
     /// What was looked at ahead of its reader, who is given it first; in a box, since few answers have any.
     pub(super) seen: Option<Box<Bytes>>,
@@ -55,7 +56,7 @@ pub struct BrokenOff(pub String);
 
 impl Answer {
     /// `sound`: the request went out whole, so that the connection can carry another.
-    pub(super) fn new(head: head::Answer, wire: Wire, opened: Instant, pool: Rc<Pool>, sound: bool) -> Self {
+    pub(super) fn new(head: AnswerHead, wire: Wire, opened: Instant, pool: Rc<Pool>, sound: bool) -> Self {
         let reusable = sound && head.keep_alive;
         Self { head, body: Some(Body { wire, opened, pool, reusable }), seen: None }
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::codes::{CONTENT, CONTEXT, CREDENTIALS, MODEL, OVERLOAD, QUOTA, RATE, known_words, words};
 use crate::{
-    error::{Class, Failed, Told},
+    error::{Class, ErrorObject, Failed},
     wire::{Fault, faults},
 };
 
@@ -97,7 +97,7 @@ pub fn fault_in_stream(fault: &Fault) -> Failed {
 }
 
 /// A failure that a provider reports by `how`, with its type and code: to clients only where they are words that many have.
-pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<Told>) -> Failed {
+pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<ErrorObject>) -> Failed {
     let (all, known) = (words(fault), known_words(fault));
     Failed {
         status: fault.status,
@@ -115,7 +115,7 @@ fn refuses(class: Class) -> bool {
 }
 
 /// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
-pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
+pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<ErrorObject> {
     let is_callers = matches!(
         class,
         Class::CallerInvalid | Class::CallerMisdirected | Class::ProviderContextLength | Class::ProviderContentFilter
@@ -140,13 +140,12 @@ pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<Told> {
         _ => None,
     };
     if let Some((code, message)) = ours {
-        let (kind, code, message) = ("invalid_request_error".to_owned(), code.to_owned(), message.to_owned());
-        return Some(Told { kind, code, message, param: None, body: None });
+        return Some(ErrorObject::ours(code, message));
     }
     let or = |text: &str, other: &str| if text.is_empty() { other.to_owned() } else { text.to_owned() };
     // vLLM repeats the status where a code should be: it names none.
     let repeats = fault.code.parse().is_ok_and(|code: u16| fault.status == Some(code));
-    Some(Told {
+    Some(ErrorObject {
         kind: or(&fault.kind, "invalid_request_error"),
         code: if repeats { String::new() } else { fault.code.clone() },
         message: or(&fault.message, "The backend refused the request."),

@@ -32,15 +32,15 @@ impl Host for Name {
 
 /// Where a backend is.
 #[derive(Debug, Clone)]
-pub(super) struct Place {
+pub(super) struct Origin {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) secure: bool,
     pub(super) connect_within: Duration,
 }
 
-impl Place {
-    /// Opens a connection, within the place's time for that.
+impl Origin {
+    /// Opens a connection, within its time for that.
     pub(super) async fn connect(&self) -> Result<Io, Failed> {
         let late = |_| Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time"));
         timeout(self.connect_within, self.open()).await.unwrap_or_else(late)

@@ -25,7 +25,7 @@ pub struct Along<'a> {
 }
 
 /// The head of a request, but for its length and what single requests add.
-pub(super) struct Request {
+pub(super) struct RequestHead {
     /// Up to the end of the last line of `fixed`.
     bytes: Vec<u8>,
     /// Ends of the path and of the first line.
@@ -34,7 +34,7 @@ pub(super) struct Request {
     fixed: Vec<Field>,
 }
 
-impl Request {
+impl RequestHead {
     /// `uri` is absolute; `fixed` goes out with every request.
     pub(super) fn new(method: &Method, uri: &Uri, fixed: Vec<Field>) -> Self {
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -86,7 +86,7 @@ fn line(name: &HeaderName, value: &HeaderValue, out: &mut Vec<u8>) {
 
 /// The head of an answer.
 #[derive(Debug)]
-pub(super) struct Answer {
+pub(super) struct AnswerHead {
     /// HTTP status.
     pub(super) status: u16,
     /// How the body ends.
@@ -101,11 +101,11 @@ pub(super) struct Answer {
 
 /// The bytes are not the head of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Garbled(pub(super) &'static str);
+pub(super) struct NoHead(pub(super) &'static str);
 
-impl Answer {
+impl AnswerHead {
     /// Takes a head from what has been read; `None`: more has to be read.
-    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Garbled> {
+    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, NoHead> {
         // Left uninitialised: clearing room for so many lines would cost more than reading the usual few.
         let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
         let mut parsed = httparse::Response::new(&mut []);
@@ -113,10 +113,10 @@ impl Answer {
         let end = match parser.parse_response_with_uninit_headers(&mut parsed, from, &mut lines) {
             Ok(httparse::Status::Complete(end)) if end <= LONGEST_HEAD => end,
             Ok(httparse::Status::Partial) if from.len() <= LONGEST_HEAD => return Ok(None),
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Garbled("its head is too long")),
-            Err(_) => return Err(Garbled("its answer is not HTTP")),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(NoHead("its head is too long")),
+            Err(_) => return Err(NoHead("its answer is not HTTP")),
         };
-        let status = parsed.code.ok_or(Garbled("it has no status"))?;
+        let status = parsed.code.ok_or(NoHead("it has no status"))?;
         let Terms { framing, keep_alive, packed } = terms(&parsed, status)?;
         let lines = Lines::of(&from[..end], parsed.headers);
         from.advance(end);
@@ -136,16 +136,16 @@ struct Terms {
 
 /// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
 /// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
-fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, Garbled> {
+fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, NoHead> {
     if status == 101 {
-        return Err(Garbled("it switches to a protocol that nobody has asked for"));
+        return Err(NoHead("it switches to a protocol that nobody has asked for"));
     }
     let mut ends = Ends::new(head.version == Some(1));
     let mut coding: Option<&[u8]> = None;
     let mut chunked = 0;
     let mut packed = false;
     for line in &*head.headers {
-        ends.hear(line.name, line.value).map_err(Garbled)?;
+        ends.hear(line.name, line.value).map_err(NoHead)?;
         if line.name.eq_ignore_ascii_case("transfer-encoding") {
             coding = Some(line.value);
             chunked += line.value.split(|b| *b == b',').filter(|coding| is_chunked(coding)).count();
@@ -155,7 +155,7 @@ fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, Garble
     }
     // RFC 9112, 6.1. Who undoes it twice and who does it once find other ends.
     if chunked > 1 {
-        return Err(Garbled("its answer is chunked twice over"));
+        return Err(NoHead("its answer is chunked twice over"));
     }
     let keep_alive = ends.keep_alive();
     if matches!(status, 100..200 | 204 | 304) {
@@ -180,8 +180,8 @@ mod tests {
     use super::*;
     use crate::wire::http1::Chunk;
 
-    fn take(head: &str) -> Result<Option<Answer>, Garbled> {
-        Answer::take(&mut BytesMut::from(head))
+    fn take(head: &str) -> Result<Option<AnswerHead>, NoHead> {
+        AnswerHead::take(&mut BytesMut::from(head))
     }
 
     fn framed(lines: &str) -> (Framing, bool) {
@@ -244,7 +244,7 @@ mod tests {
         let field =
             |name: &'static str, value: &'static str| (HeaderName::from_static(name), HeaderValue::from_static(value));
         let uri = "http://h/v1/x?y=z".parse().expect("a URI");
-        let head = Request::new(&Method::POST, &uri, vec![field("a", "1"), field("b", "2")]);
+        let head = RequestHead::new(&Method::POST, &uri, vec![field("a", "1"), field("b", "2")]);
         let rendered = |fields: &[Field], length| {
             let mut out = Vec::new();
             head.render(Along { query: "", fields }, length, &mut out);
@@ -259,19 +259,19 @@ mod tests {
         fn a_head_cut_anywhere_waits_for_the_rest(cut in 0_usize..62) {
             let whole = "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 2\r\n\r\nhi";
             let mut buffer = BytesMut::from(&whole[..cut]);
-            prop_assert!(Answer::take(&mut buffer).expect("sound so far").is_none());
+            prop_assert!(AnswerHead::take(&mut buffer).expect("sound so far").is_none());
             buffer.extend_from_slice(&whole.as_bytes()[cut..]);
-            let head = Answer::take(&mut buffer).expect("sound").expect("whole");
+            let head = AnswerHead::take(&mut buffer).expect("sound").expect("whole");
             prop_assert_eq!(head.lines.text("Content-Type"), Some("text/plain"));
             prop_assert_eq!(&buffer[..], b"hi");
         }
 
         #[test]
         fn any_bytes_whatever_are_a_head_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            let _ = Answer::take(&mut BytesMut::from(&bytes[..]));
+            let _ = AnswerHead::take(&mut BytesMut::from(&bytes[..]));
             let mut bytes = [b"HTTP/1.1 200 OK\r\n".to_vec(), bytes].concat();
             bytes.extend_from_slice(b"\r\n\r\n");
-            let _ = Answer::take(&mut BytesMut::from(&bytes[..]));
+            let _ = AnswerHead::take(&mut BytesMut::from(&bytes[..]));
         }
     }
 }

@@ -29,7 +29,8 @@ use tokio::{io::AsyncWriteExt, time::Instant};
 
 use self::{
     answer::poll_fill,
-    dial::{Place, reach},
+    dial::{Origin, reach},
+    head::{NoHead, RequestHead},
     pool::{Io, Pool, Taken, Wire, io_words},
     upload::{Heard, pour},
 };
@@ -83,7 +84,7 @@ pub struct Client {
 struct Head {
     endpoint: Endpoint,
     model: Option<Arc<str>>,
-    request: Rc<head::Request>,
+    request: Rc<RequestHead>,
 }
 
 /// A request that got no answer.
@@ -97,13 +98,13 @@ impl Client {
     /// A client for `backend` on this thread.
     pub fn new(backend: Arc<Backend>) -> Self {
         let Address { host, port, secure } = backend.address.clone();
-        let place = Place { host, port, secure, connect_within: backend.deadlines.connect };
-        Self { backend, pool: Rc::new(Pool::new(place)), heads: RefCell::default() }
+        let origin = Origin { host, port, secure, connect_within: backend.deadlines.connect };
+        Self { backend, pool: Rc::new(Pool::new(origin)), heads: RefCell::default() }
     }
 
     /// The addresses of its host, in the order in which they are tried.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, Failed> {
-        self.pool.place.resolve().await
+        self.pool.origin.resolve().await
     }
 
     /// Connects to the first of `addresses` that answers, and closes the connection again; with whom, where the system tells.
@@ -116,7 +117,7 @@ impl Client {
         self.pool.take(true).await.map(|_| ())
     }
 
-    fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<Rc<head::Request>, Failed> {
+    fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<Rc<RequestHead>, Failed> {
         let model = self.backend.names_model_in_urls().then(|| model.clone());
         let known = |head: &&Head| head.endpoint == endpoint && head.model == model;
         if let Some(head) = self.heads.borrow().iter().find(known) {
@@ -140,7 +141,7 @@ impl Client {
             fixed.retain(|(known, _)| *known != name);
             fixed.push((name, value));
         }
-        let request = Rc::new(head::Request::new(&endpoint.method(), &uri, fixed));
+        let request = Rc::new(RequestHead::new(&endpoint.method(), &uri, fixed));
         self.heads.borrow_mut().push(Head { endpoint, model, request: request.clone() });
         Ok(request)
     }
@@ -170,7 +171,7 @@ impl Client {
         &self,
         begun: Instant,
         taken: Taken,
-        head: Rc<head::Request>,
+        head: Rc<RequestHead>,
         along: Along<'_>,
         body: &[Bytes],
     ) -> Result<Answer, Unanswered> {
@@ -187,7 +188,7 @@ impl Client {
                     return Ok(Answer::new(head, wire, opened, self.pool.clone(), sound));
                 }
                 Ok(None) => {}
-                Err(head::Garbled(why)) => {
+                Err(NoHead(why)) => {
                     return Err(Unanswered { failed: Failed::new(Class::ProviderInvalid, why), stale: false });
                 }
             }
@@ -208,7 +209,7 @@ impl Client {
     async fn write(
         &self,
         wire: &mut Wire,
-        head: &head::Request,
+        head: &RequestHead,
         along: Along<'_>,
         body: &[Bytes],
         heard: &mut Heard,

@@ -9,7 +9,11 @@ use std::{
 use futures_util::future::poll_fn;
 use tokio::io::AsyncWrite;
 
-use super::{answer::poll_fill, head, pool::Wire};
+use super::{
+    answer::poll_fill,
+    head::{AnswerHead, NoHead},
+    pool::Wire,
+};
 use crate::wire::http1::Framing;
 
 /// Of an answer that comes while its request goes out so many bytes are read: one that is longer is still being written, by
@@ -22,16 +26,16 @@ pub(super) struct Heard {
     /// Anything at all: the request has arrived. Sent again, it would be done, and paid for, twice.
     pub(super) any: bool,
     /// The answer, ahead of the request's end.
-    pub(super) early: Option<Result<head::Answer, head::Garbled>>,
+    pub(super) early: Option<Result<AnswerHead, NoHead>>,
     /// The answer did not wait for the rest, and so the rest was kept.
     pub(super) kept_rest: bool,
 }
 
 impl Heard {
     /// The head of the answer, if it has come; what is said ahead of it is passed over.
-    pub(super) fn head(&mut self, wire: &mut Wire) -> Result<Option<head::Answer>, head::Garbled> {
+    pub(super) fn head(&mut self, wire: &mut Wire) -> Result<Option<AnswerHead>, NoHead> {
         loop {
-            match head::Answer::take(&mut wire.buffer)? {
+            match AnswerHead::take(&mut wire.buffer)? {
                 Some(head) if (100..200).contains(&head.status) => self.any = true,
                 found => return Ok(found),
             }
@@ -52,7 +56,7 @@ impl Heard {
 }
 
 /// Whether an answer has been read to its end.
-fn is_whole(head: &head::Answer, wire: &Wire) -> bool {
+fn is_whole(head: &AnswerHead, wire: &Wire) -> bool {
     // Tried on a copy: it is taken by whoever reads the answer.
     let (mut framing, mut read) = (head.framing.clone(), wire.buffer.clone());
     while let Ok(Some(_)) = framing.take(&mut read) {}

@@ -27,6 +27,7 @@ mod openai;
 mod own_thinking;
 pub mod partial;
 pub mod peek;
+pub mod prompt;
 mod refused;
 mod responses;
 mod scan;
@@ -36,8 +37,10 @@ mod source;
 pub mod sse;
 #[cfg(test)]
 mod tests;
+pub mod thoughts;
 pub mod too_long;
 mod tool_names;
+pub mod torn;
 pub mod trace_context;
 pub mod translate;
 mod turns;

@@ -2,9 +2,13 @@
 
 use std::ops::Range;
 
+use bytes::{Bytes, BytesMut};
 use memchr::memmem;
 
-use super::scan::{self, Cursor};
+use super::{
+    scan::{self, Cursor},
+    sse,
+};
 
 /// Members whose value is the answer itself, in events that tell of one: Messages, Responses.
 const ANSWERS: [&str; 2] = ["message", "response"];
@@ -25,6 +29,18 @@ pub fn renamed(data: &[u8], name: &str) -> Option<Vec<u8>> {
     }
     out.extend_from_slice(&data[last..]);
     Some(out)
+}
+
+/// Whole frames with `name` for their model; those that name none keep every byte.
+pub fn renamed_frames(run: &[u8], name: &str) -> Bytes {
+    let mut out = BytesMut::with_capacity(run.len());
+    for frame in sse::frames(run) {
+        match frame.data.as_ref().and_then(|data| renamed(data, name)) {
+            Some(data) => frame.write_with(&data, &mut out),
+            None => out.extend_from_slice(frame.raw),
+        }
+    }
+    out.freeze()
 }
 
 /// Finds the names in an object that begins `from` bytes into the data, and in the answer that it tells of.
@@ -76,5 +92,20 @@ mod tests {
         {
             assert_eq!(after(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn a_renamed_frame_keeps_its_events_name_and_others_every_byte() {
+        let run = concat!(
+            ": hello\n\n",
+            "event: message_start\r\ndata: {\"message\":\r\ndata: {\"model\":\"m\"}}\r\n\r\n",
+            "event:ping\ndata:{\"type\":\"ping\"}\n\n",
+        );
+        let want = concat!(
+            ": hello\n\n",
+            "event: message_start\ndata: {\"message\":\ndata: {\"model\":\"public\"}}\n\n",
+            "event:ping\ndata:{\"type\":\"ping\"}\n\n",
+        );
+        assert_eq!(renamed_frames(run.as_bytes(), "public"), want);
     }
 }

@@ -189,6 +189,21 @@ impl<'a> Frame<'a> {
         self.data.is_none() && matches!(self.raw.first(), Some(b':' | b'\n' | b'\r'))
     }
 
+    /// Appends it with other data.
+    pub fn write_with(&self, data: &[u8], out: &mut BytesMut) {
+        if let Some(event) = self.event {
+            out.extend_from_slice(b"event: ");
+            out.extend_from_slice(event.as_bytes());
+            out.extend_from_slice(b"\n");
+        }
+        for line in data.split(|byte| *byte == b'\n') {
+            out.extend_from_slice(b"data: ");
+            out.extend_from_slice(line);
+            out.extend_from_slice(b"\n");
+        }
+        out.extend_from_slice(b"\n");
+    }
+
     fn field(&mut self, line: &'a [u8]) {
         let (name, value) = match memchr::memchr(b':', line) {
             Some(colon) => (&line[..colon], line[colon + 1..].strip_prefix(b" ").unwrap_or(&line[colon + 1..])),

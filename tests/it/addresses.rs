@@ -15,7 +15,7 @@ use crate::support::{
 async fn a_backend_at_an_ipv6_address_is_reached() {
     let addr = "[::1]:0".parse().expect("an address");
     let one = Upstream::start_at(addr, |_, _| Answer::says("hi")).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.hello().await;
     assert_eq!(reply.status(), 200, "{reply:?}");
     assert_eq!(one.last().head.get("host"), Some(format!("[::1]:{}", one.addr.port()).as_str()));

@@ -94,7 +94,7 @@ async fn waiting_and_streaming_are_told_apart_while_they_last() {
     let (silent, talking) = (Gate::new(), Gate::new());
     let answer = Answer::stream().chunk(sse::role()).wait(&silent).chunk(sse::text("hi")).wait(&talking).finished();
     let upstream = Upstream::always(answer).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let counts = |waiting: u64, streaming: u64| {
         move |r: &Value| r["waiting"] == waiting && r["streaming"] == streaming && r["models"][0]["waiting"] == waiting
     };
@@ -263,7 +263,7 @@ async fn what_a_backends_protocol_cannot_express_is_nobodys_failure() {
 #[tokio::test]
 async fn an_outcome_that_no_request_has_is_refused_with_those_there_are() {
     let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     assert_eq!(proxy.hello().await.status(), 200);
     for (outcome, found) in [("success", 1), ("failure", 0), ("provider_server", 0)] {
         let reply = proxy.get(&format!("/admin/requests?outcome={outcome}")).await;
@@ -279,7 +279,7 @@ async fn an_outcome_that_no_request_has_is_refused_with_those_there_are() {
 #[tokio::test]
 async fn every_answer_names_its_request_and_a_strangers_own_name_is_not_taken_over() {
     let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     for path in ["/livez", "/readyz", "/metrics", "/v1/models", "/admin/backends", "/nothing", "/v1/chat/completions"] {
         let ask = Ask::new("GET", path).header("x-request-id", "mine");
         let stranger = proxy.ask(&ask).await;

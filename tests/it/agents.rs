@@ -4,31 +4,13 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::{Ask, Reply},
-    proxy::Proxy,
-    script::Answer,
-    settings::{Settings, TOKEN},
-    sse,
-    upstream::Upstream,
-    wire::End,
-};
-
-async fn post(proxy: &Proxy, path: &str, body: &Value) -> Reply {
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
-}
+use crate::support::{proxy::Proxy, script::Answer, settings::Settings, sse, upstream::Upstream, wire::End};
 
 /// A proxy with one backend of this protocol, which serves `m` as `theirs`.
 async fn alone(protocol: &str, theirs: &str, answer: Answer) -> (Upstream, Proxy) {
     let one = Upstream::always(answer).await;
     let proxy = Proxy::start(&Settings::only(one.addr, "/v1", theirs, &format!("protocol = \"{protocol}\""))).await;
     (one, proxy)
-}
-
-/// What all events of a stream say.
-fn events(reply: &Reply) -> Vec<Value> {
-    let text = reply.text();
-    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
 }
 
 #[tokio::test]
@@ -46,7 +28,7 @@ async fn what_claude_code_draws_anew_for_each_request_moves_no_conversation() {
             r#"{{"model":"m","max_tokens":9,"system":[{line},{}],"messages":[{{"role":"user","content":"hi"}}]}}"#,
             block("You are Claude Code.")
         );
-        let reply = proxy.ask(&Ask::post("/v1/messages", body).bearer(TOKEN)).await;
+        let reply = proxy.send("/v1/messages", &body).await;
         assert_eq!(reply.status(), 200, "{reply:?}");
         homes.insert(reply.backend().to_owned());
     }
@@ -94,12 +76,12 @@ async fn claude_code_is_told_that_a_request_is_too_long_in_the_words_at_which_it
     ] {
         let (_one, proxy) = alone(protocol, "theirs", Answer::json(status, &error.to_string())).await;
         let ask = json!({"model": "m", "max_tokens": 32000, "messages": [{"role": "user", "content": "q"}]});
-        let reply = post(&proxy, "/v1/messages", &ask).await;
+        let reply = proxy.send("/v1/messages", &ask).await;
         let told = (reply.status(), reply.error("type"), reply.error("code"));
         assert_eq!(told, (400, "invalid_request_error".into(), "context_length_exceeded".into()), "{reply:?}");
         assert!(reply.error("message").starts_with(want), "{reply:?}");
         // Others know OpenAI's words.
-        let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "input": "q"})).await;
+        let reply = proxy.send("/v1/responses", &json!({"model": "m", "input": "q"})).await;
         let said = error["error"]["message"].as_str().or(error["error"].as_str()).expect("a message");
         assert_eq!(reply.error("code"), "context_length_exceeded");
         let told = reply.error("message");
@@ -125,7 +107,7 @@ async fn a_turn_that_another_backend_began_goes_on_at_anthropic_without_thinking
             "messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": content},
                 {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "call_1", "content": "r"}]},
                 {"role": "system", "content": "<total_tokens>90 tokens left</total_tokens>"}]});
-        assert_eq!(post(&proxy, "/v1/messages", &body).await.status(), 200);
+        assert_eq!(proxy.send("/v1/messages", &body).await.status(), 200);
         let sent: Value = serde_json::from_slice(&claude.last().body).expect("JSON");
         assert_eq!((sent.get("thinking"), sent.get("context_management")), (None, None), "{sent}");
         assert_eq!(sent["messages"][1]["content"], json!([call]), "{sent}");
@@ -138,7 +120,7 @@ async fn a_response_that_failed_ends_with_the_event_that_says_so_and_nothing_is_
     for (path, end) in [("/v1/responses", End::Clean), ("/v1/chat/completions", End::Truncated)] {
         let (_one, proxy) = alone("openai", "theirs", begun()).await;
         let body = json!({"model": "m", "stream": true, "input": "q", "messages": [{"role": "user", "content": "q"}]});
-        let reply = post(&proxy, path, &body).await;
+        let reply = proxy.send(path, &body).await;
         assert_eq!((reply.end, reply.text().contains("response.failed")), (end, end == End::Clean), "{reply:?}");
         assert!(!reply.text().contains("response.completed"), "{reply:?}");
     }
@@ -147,8 +129,8 @@ async fn a_response_that_failed_ends_with_the_event_that_says_so_and_nothing_is_
     let one = Upstream::always(limited).await;
     let settings = Settings::new().backend("one", one.addr).set("failover", "keepalive_after = \"100ms\"");
     let proxy = Proxy::start(&settings).await;
-    let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "stream": true, "input": "q"})).await;
-    let events = events(&reply);
+    let reply = proxy.send("/v1/responses", &json!({"model": "m", "stream": true, "input": "q"})).await;
+    let events = reply.events();
     let error = &events[0]["response"]["error"];
     assert_eq!((&events[0]["type"], &error["code"]), (&json!("response.failed"), &json!("rate_limit_exceeded")));
     let waits = error["message"].as_str().and_then(|said| said.split("try again in ").nth(1));
@@ -176,14 +158,14 @@ async fn translated_messages_bear_the_name_that_was_asked_for() {
         let (_one, proxy) = alone(protocol, "theirs", answer).await;
         let ask =
             json!({"model": "m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "q"}]});
-        let reply = post(&proxy, "/v1/messages", &ask).await;
-        let model = if stream { events(&reply)[0]["message"]["model"].clone() } else { reply.json()["model"].clone() };
+        let reply = proxy.send("/v1/messages", &ask).await;
+        let model = if stream { reply.events()[0]["message"]["model"].clone() } else { reply.json()["model"].clone() };
         assert_eq!(model, name, "{protocol} {stream}: {reply:?}");
         assert_eq!(reply.header("x-greenroom-upstream-model"), "theirs");
         if protocol == "gemini" {
             let body = json!({"model": "m", "stream": stream, "messages": ask["messages"]});
-            let reply = post(&proxy, "/v1/chat/completions", &body).await;
-            let model = if stream { events(&reply)[0]["model"].clone() } else { reply.json()["model"].clone() };
+            let reply = proxy.send("/v1/chat/completions", &body).await;
+            let model = if stream { reply.events()[0]["model"].clone() } else { reply.json()["model"].clone() };
             assert_eq!(model, "theirs", "others learn who answered: {reply:?}");
         }
     }
@@ -213,12 +195,12 @@ async fn a_refusal_in_the_models_own_words_is_a_whole_response() {
         for stream in [false, true] {
             let answer = if stream { frames(reason) } else { Answer::json(200, &message(reason).to_string()) };
             let (_one, proxy) = alone("openai", "theirs", answer).await;
-            let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "stream": stream, "input": "q"})).await;
-            let told = if stream { events(&reply).pop().expect("events")["response"].take() } else { reply.json() };
+            let reply = proxy.send("/v1/responses", &json!({"model": "m", "stream": stream, "input": "q"})).await;
+            let told = if stream { reply.events().pop().expect("events")["response"].take() } else { reply.json() };
             assert_eq!((&told["status"], &told["incomplete_details"]), (&json!(status), &why), "{reply:?}");
             assert_eq!(told["output"][0]["content"], json!([{"type": "refusal", "refusal": "No."}]), "{reply:?}");
             let ask = json!({"model": "m", "max_tokens": 9, "stream": stream, "messages": [{"role": "user", "content": "q"}]});
-            let reply = post(&proxy, "/v1/messages", &ask).await;
+            let reply = proxy.send("/v1/messages", &ask).await;
             assert!(reply.text().contains("\"stop_reason\":\"refusal\""), "{reply:?}");
         }
     }
@@ -234,7 +216,7 @@ async fn a_status_in_the_place_of_a_code_is_none() {
         for path in ["/v1/messages", "/v1/responses"] {
             let body =
                 json!({"model": "m", "max_tokens": 9, "input": "q", "messages": [{"role": "user", "content": "q"}]});
-            let reply = post(&proxy, path, &body).await;
+            let reply = proxy.send(path, &body).await;
             assert_eq!((reply.status(), &reply.json()["error"]["code"]), (400, &told), "{reply:?}");
         }
     }
@@ -264,7 +246,7 @@ async fn models_are_listed_as_the_sdks_of_openai_and_of_anthropic_know_them() {
 async fn tools_that_a_model_takes_nowhere_but_over_responses_are_refused_with_the_way_out() {
     let (one, proxy) = alone("openai", "gpt-6-astra", Answer::json(500, "{}")).await;
     let tool = json!({"type": "function", "name": "f", "parameters": {"type": "object"}});
-    let reply = post(&proxy, "/v1/responses", &json!({"model": "m", "input": "q", "tools": [tool]})).await;
+    let reply = proxy.send("/v1/responses", &json!({"model": "m", "input": "q", "tools": [tool]})).await;
     assert_eq!((reply.status(), reply.error("code").as_str()), (400, "unsupported_parameter"), "{reply:?}");
     assert!(reply.error("message").contains("native_responses = true"), "{reply:?}");
     assert_eq!(one.asked(), 0);

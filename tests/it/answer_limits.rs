@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::Reply,
     proxy::Proxy,
     script::Answer,
-    settings::{Settings, TOKEN},
+    settings::Settings,
     upstream::{Received, Upstream},
 };
 
@@ -19,17 +19,16 @@ fn limit(ask: &Received) -> u64 {
 async fn ask(proxy: &Proxy, path: &str, stream: bool) -> Reply {
     let body =
         json!({"model": "m", "max_tokens": 64_000, "stream": stream, "messages": [{"role": "user", "content": "q"}]});
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+    proxy.send(path, &body).await
 }
 
 /// A backend that refuses more than `most` tokens in these words.
 async fn strict(most: u64, refusal: &'static str) -> (Upstream, Proxy) {
-    let upstream = Upstream::start(move |_, asked| match limit(asked) > most {
-        true => Answer::json(400, &json!({"error": {"message": refusal, "type": "invalid_request_error"}}).to_string()),
-        false if asked.wants_stream() => Answer::streams("hi"),
-        false => Answer::says("hi"),
-    });
-    let upstream = upstream.await;
+    let refused = json!({"error": {"message": refusal, "type": "invalid_request_error"}}).to_string();
+    let script = move |_, asked: &Received| {
+        if limit(asked) > most { Answer::json(400, &refused) } else { asked.told("hi") }
+    };
+    let upstream = Upstream::start(script).await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"openai\"")).await;
     (upstream, proxy)
 }
@@ -92,7 +91,7 @@ async fn who_names_no_limit_gets_what_is_left_of_claudes_window() {
     let proxy = Proxy::start(&Settings::only(claude.addr, "/v1", "claude-sonnet-4", "protocol = \"anthropic\"")).await;
     for (named, status, asked) in [("", 200, 2), (r#""max_tokens":64000,"#, 400, 3)] {
         let body = format!(r#"{{"model":"m",{named}"messages":[{{"role":"user","content":"q"}}]}}"#);
-        let reply = proxy.ask(&Ask::post("/v1/chat/completions", body).bearer(TOKEN)).await;
+        let reply = proxy.send("/v1/chat/completions", &body).await;
         assert_eq!((reply.status(), claude.asked()), (status, asked), "{reply:?}");
     }
 }

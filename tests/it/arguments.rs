@@ -114,7 +114,7 @@ async fn a_token_that_no_request_can_carry_has_no_digest() {
 #[tokio::test]
 async fn a_model_that_reasons_is_asked_in_words_that_it_takes_once_it_has_said_so() {
     let one = Upstream::start(|_, ask| reasoning(&serde_json::from_slice(&ask.body).unwrap_or_default())).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let url = format!("http://{}", proxy.addr);
     for args in [&["check"][..], &["check", "--streaming"], &["compare", "--prompt", "Why?"], &["benchmark"]] {
         let said = said(&[args, &["--url", &url, "--token", TOKEN]].concat(), "").await;

@@ -2,13 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::Ask,
-    proxy::Proxy,
-    script::Answer,
-    settings::{Settings, TOKEN},
-    upstream::Upstream,
-};
+use crate::support::{proxy::Proxy, script::Answer, settings::Settings, upstream::Upstream};
 
 /// A proxy before one backend of Anthropic's.
 async fn before(claude: &Upstream) -> Proxy {
@@ -66,7 +60,7 @@ async fn a_response_repeats_what_its_request_said() {
         body["stream"] = stream.into();
         let claude = Upstream::always(message(&text, stream)).await;
         let proxy = before(&claude).await;
-        let reply = proxy.ask(&Ask::post("/v1/responses", body.to_string()).bearer(TOKEN)).await;
+        let reply = proxy.send("/v1/responses", &body).await;
         let told: Vec<Value> = if stream {
             data(&reply.text()).iter().filter_map(|event| event.get("response").cloned()).collect()
         } else {
@@ -90,7 +84,7 @@ async fn a_tool_in_a_namespace_is_offered_and_called_by_any_backend() {
         let body = json!({"model": "m", "input": "q", "tools": tools, "stream": stream});
         let call = json!({"type": "tool_use", "id": "t", "name": "mcp__fs__read", "input": {}});
         let claude = Upstream::always(message(&call, stream)).await;
-        let reply = before(&claude).await.ask(&Ask::post("/v1/responses", body.to_string()).bearer(TOKEN)).await;
+        let reply = before(&claude).await.send("/v1/responses", &body).await;
         let told = if stream { data(&reply.text()).pop().expect("an end")["response"].clone() } else { reply.json() };
         let item = &told["output"][0];
         assert_eq!(

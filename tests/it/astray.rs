@@ -59,7 +59,7 @@ async fn a_base_url_that_leads_elsewhere_is_told_as_that_by_requests_and_by_diag
 #[tokio::test]
 async fn a_model_that_a_backend_misses_may_be_a_path_that_it_misses_and_is_told_so() {
     let one = Upstream::always(Answer::json(404, "")).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let message = proxy.hello().await.error("message");
     assert!(message.contains("the model or the path"), "{message}");
     let report = proxy.until("one", "a model that is benched", |report| report["state"] == "open").await;

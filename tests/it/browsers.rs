@@ -2,20 +2,11 @@
 
 use crate::support::{
     client::{Ask, Connection, Reply},
-    proxy::{HELLO, HELLO_STREAM, Proxy},
-    script::Answer,
-    settings::{Settings, TOKEN},
-    upstream::Upstream,
+    proxy::{HELLO, HELLO_STREAM, stage},
+    settings::TOKEN,
 };
 
 const PAGE: &str = "https://chat.example.com";
-
-async fn stage(server: &str) -> (Upstream, Proxy) {
-    let upstream =
-        Upstream::start(|_, asked| if asked.wants_stream() { Answer::streams("hi") } else { Answer::says("hi") }).await;
-    let proxy = Proxy::start(&Settings::new().set("server", server).backend("one", upstream.addr)).await;
-    (upstream, proxy)
-}
 
 /// What a browser asks before it sends a page's request.
 fn preflight(path: &str, page: &str) -> Ask {

@@ -10,7 +10,7 @@ use crate::support::{
     proxy::{HELLO, Proxy, hello_at},
     script::{Answer, Gate},
     settings::Settings,
-    upstream::{Received, Upstream},
+    upstream::Upstream,
 };
 
 /// `m` is served by `slow` and by `peer`, `lone` by `slow` alone.
@@ -29,8 +29,8 @@ fn lone() -> String {
 
 #[tokio::test]
 async fn a_slow_model_with_one_backend_leaves_the_hedges_to_others() {
-    let late = |ask: &Received| if ask.wants_stream() { Answer::streams("late") } else { Answer::says("late") };
-    let slow = Upstream::start(move |_, ask| Answer::new().work(Duration::from_millis(300)).then(late(ask))).await;
+    let slow =
+        Upstream::start(move |_, ask| Answer::new().work(Duration::from_millis(300)).then(ask.told("late"))).await;
     let peer = Upstream::saying("hi").await;
     // A share of so few requests is less than one: three hedges, and no more.
     let settings = settings(&slow, &peer, "first_token_soft = \"100ms\"", "hedge_budget = 0.01");

@@ -22,7 +22,7 @@ async fn the_head_is_held_until_there_is_content() {
     let (role, content) = (Gate::new(), Gate::new());
     let answer = Answer::stream().chunk(sse::role()).chunk(": too early\n\n").wait(&role).chunk(sse::text("hi"));
     let one = Upstream::always(answer.wait(&content).chunk(": a comment\n\n").finished()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let mut client = proxy.begin(HELLO_STREAM).await;
     one.until("the request", |seen| seen.busy == 1).await;
     let early = timeout(Duration::from_millis(200), client.maybe_head()).await;
@@ -132,7 +132,7 @@ async fn a_failure_after_a_keepalive_is_an_error_frame_and_no_done() {
 async fn one_malformed_frame_among_good_ones_is_dropped_and_the_answer_is_whole() {
     let begun = Answer::stream().chunk(sse::text("a ")).chunk("data: {\"choices\":[{\n\n").chunk(sse::text("b"));
     let one = Upstream::always(begun.finished()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.chat(HELLO_STREAM).await;
     assert_eq!(reply.text(), sse::text("a ") + &sse::text("b") + &sse::finish() + sse::DONE);
     assert_eq!(one.asked(), 1);
@@ -165,7 +165,7 @@ async fn a_stream_without_done_is_finished_in_time_and_its_usage_kept() {
     let said = Answer::stream().chunk(sse::text("hi")).chunk(sse::finish()).chunk(sse::usage(7, 9));
     for answer in [said.clone().hang(), said.clone().end(), said.close()] {
         let one = Upstream::always(answer).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let asked = Instant::now();
         let reply = proxy.chat(WITH_USAGE).await;
         assert!(asked.elapsed() < Duration::from_secs(8), "{:?}", asked.elapsed());
@@ -179,7 +179,7 @@ async fn a_stream_without_done_is_finished_in_time_and_its_usage_kept() {
 #[tokio::test]
 async fn an_answer_of_nothing_but_a_finish_is_an_answer() {
     let one = Upstream::always(Answer::stream().chunk(sse::role()).finished()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.chat(HELLO_STREAM).await;
     assert_eq!(reply.text(), sse::role() + &sse::finish() + sse::DONE);
     assert_eq!(one.asked(), 1);
@@ -227,7 +227,7 @@ async fn a_byte_order_mark_is_no_part_of_an_answer() {
     let stream = Answer::stream().chunk(MARK.to_owned() + &sse::text("hi")).finished();
     let whole = Answer::json(200, &(MARK.to_owned() + &completion("hi")));
     let one = Upstream::start(move |_, ask| if ask.wants_stream() { stream.clone() } else { whole.clone() }).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     for stream in WAYS {
         let reply = proxy.chat(hello(stream)).await;
         assert_eq!(Heard::of(&reply), Heard::said("hi", "one"));

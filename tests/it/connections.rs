@@ -9,7 +9,7 @@ use tokio::{
 
 use crate::support::{
     client::{Ask, Connection, Reply},
-    proxy::{HELLO, HELLO_STREAM, Proxy},
+    proxy::{HELLO, HELLO_STREAM, Proxy, stage},
     script::Answer,
     settings::{Settings, TOKEN},
     sse,
@@ -17,12 +17,6 @@ use crate::support::{
     wire::End,
     within,
 };
-
-async fn stage(server: &str) -> (Upstream, Proxy) {
-    let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().set("server", server).backend("one", upstream.addr)).await;
-    (upstream, proxy)
-}
 
 #[tokio::test]
 async fn requests_sent_ahead_are_answered_in_turn() {
@@ -224,7 +218,7 @@ async fn a_body_that_is_not_wanted_does_not_lose_the_answer() {
 async fn a_large_answer_arrives_whole_in_one_piece_or_as_a_stream() {
     let said: &str = "é".repeat(2 << 20).leak();
     let upstream = Upstream::saying(said).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     for body in [HELLO, HELLO_STREAM] {
         let mut connection = proxy.begin(body).await;
         assert_eq!(connection.head().await.status(), 200);
@@ -238,7 +232,7 @@ async fn an_answer_without_chunks_that_breaks_off_ends_in_a_reset_behind_its_las
     let half = Answer::stream().chunk(sse::text("Once"));
     for (end, is_whole) in [(half.clone().close(), false), (half.chunk(sse::finish()).chunk(sse::DONE).end(), true)] {
         let upstream = Upstream::always(end).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let proxy = Proxy::before(&upstream).await;
         let mut client = TcpStream::connect(proxy.addr).await.expect("it listens");
         let ask = String::from_utf8(Ask::chat(HELLO_STREAM).bearer(TOKEN).bytes()).expect("ASCII");
         client.write_all(ask.replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.expect("it reads");

@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::Reply,
     proxy::{HELLO, Proxy},
     script::Answer,
-    settings::{Settings, TOKEN},
+    settings::Settings,
     upstream::Upstream,
 };
 
@@ -38,7 +38,7 @@ async fn stage(protocol: &str, answers: u16, counts: u16) -> (Upstream, Proxy) {
 }
 
 async fn reply(proxy: &Proxy, path: &str, body: &str) -> Reply {
-    proxy.ask(&Ask::post(path, body).bearer(TOKEN)).await
+    proxy.send(path, &body).await
 }
 
 async fn ask(proxy: &Proxy, path: &str) -> u16 {

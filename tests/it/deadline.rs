@@ -36,7 +36,7 @@ fn about(millis: u64) -> Range<Duration> {
 async fn a_client_may_lower_its_deadline() {
     for stream in WAYS {
         let one = Upstream::always(Answer::new().hang()).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let (reply, waited) = ask(&proxy, stream, "300").await;
         assert_late(&reply);
         assert!(about(300).contains(&waited), "{waited:?}");
@@ -143,7 +143,7 @@ async fn a_stream_under_way_ends_with_an_error_frame_at_the_deadline() {
 #[tokio::test]
 async fn a_client_that_runs_out_of_time_does_not_hurt_the_backend() {
     let one = Upstream::always(Answer::new().hang()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     for _ in 0..5 {
         let (reply, _) = ask(&proxy, true, "50").await;
         assert_late(&reply);
@@ -188,7 +188,7 @@ async fn a_silent_probe_whose_client_is_in_a_hurry_has_failed_all_the_same() {
 #[tokio::test]
 async fn a_deadline_that_is_none_is_refused() {
     let one = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     for bad in ["0", "-5", "soon", "1.5", ""] {
         let (reply, _) = ask(&proxy, false, bad).await;
         assert_eq!((reply.status(), reply.error("code").as_str()), (400, "invalid_header"), "{bad}: {reply:?}");

@@ -3,7 +3,6 @@
 use serde_json::json;
 
 use crate::support::{
-    client::Reply,
     proxy::{HELLO, Proxy},
     script::Answer,
     settings::Settings,
@@ -39,10 +38,6 @@ async fn picky(answer: Answer) -> Upstream {
 
 const PROMPT: &str = r#"{"model":"m","messages":[{"role":"user","content":"What does <script> do?"}]}"#;
 
-fn face(reply: &Reply) -> (u16, String) {
-    (reply.status(), reply.error("code"))
-}
-
 #[tokio::test]
 async fn a_prompt_that_something_in_front_of_a_backend_blocks_takes_nothing_from_others() {
     for denial in denials() {
@@ -50,7 +45,7 @@ async fn a_prompt_that_something_in_front_of_a_backend_blocks_takes_nothing_from
         let settings = Settings::new().backend("one", one.addr).target("two", two.addr, "priority = 2");
         let proxy = Proxy::start(&settings).await;
         let reply = proxy.chat(PROMPT).await;
-        assert_eq!(face(&reply), (502, "upstream_error".to_owned()), "{reply:?}");
+        assert_eq!(reply.face(), (502, "upstream_error".to_owned()), "{reply:?}");
         assert_eq!(reply.header("x-should-retry"), "false");
         assert!(!reply.text().contains("secret") && !reply.text().contains("blocked"), "{reply:?}");
         assert_eq!((one.asked(), two.asked()), (1, 1), "each is asked once, and the second at all");
@@ -63,7 +58,7 @@ async fn a_prompt_that_something_in_front_of_a_backend_blocks_takes_nothing_from
 async fn a_backend_that_denies_everything_is_out_like_one_that_fails() {
     for denial in denials() {
         let one = Upstream::always(denial).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         for _ in 0..3 {
             assert_eq!(proxy.hello().await.status(), 502);
         }
@@ -83,8 +78,8 @@ async fn a_refusal_that_names_key_or_account_takes_the_backend_out_at_once() {
         (403, r#"{"error":{"code":"insufficient_quota","message":"no"}}"#),
     ] {
         let one = Upstream::always(Answer::json(status, said)).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
-        assert_eq!(face(&proxy.hello().await), (502, "upstream_auth_failed".to_owned()), "{said}");
+        let proxy = Proxy::before(&one).await;
+        assert_eq!(proxy.hello().await.face(), (502, "upstream_auth_failed".to_owned()), "{said}");
         let long = |report: &serde_json::Value| report["reopens_in_ms"].as_u64().is_some_and(|ms| ms > 60_000);
         proxy.until("one", "a gate shut for long", long).await;
     }
@@ -96,9 +91,9 @@ async fn a_403_about_the_prompt_is_the_callers() {
     let filtered = r#"{"message":"Request blocked by content policy"}"#;
     for (said, told) in [(long, (400, "-")), (filtered, (403, "content_filter"))] {
         let one = Upstream::always(Answer::json(403, said)).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let reply = proxy.hello().await;
-        assert_eq!(face(&reply), (told.0, told.1.to_owned()), "{reply:?}");
+        assert_eq!(reply.face(), (told.0, told.1.to_owned()), "{reply:?}");
         assert_eq!(reply.text().contains("8193"), told.0 == 400, "{reply:?}");
         assert_eq!(proxy.report("one").await["state"], "healthy");
     }
@@ -126,7 +121,7 @@ async fn a_model_that_our_key_may_not_use_shuts_no_other_of_its_backend() {
         let settings =
             Settings::new().backend("one", one.addr).set("models.other", "backends = [{ backend = \"one\" }]");
         let proxy = Proxy::start(&settings).await;
-        assert_eq!(face(&proxy.hello().await), (502, "upstream_model_not_found".to_owned()), "{error}");
+        assert_eq!(proxy.hello().await.face(), (502, "upstream_model_not_found".to_owned()), "{error}");
         proxy
             .until("one", "a model that is benched", |report| report.to_string().contains("does not know this model"))
             .await;
@@ -153,7 +148,7 @@ async fn a_400_that_says_that_our_key_is_wrong_is_not_the_callers() {
                 .set("models.alone", "backends = [{ backend = \"one\" }]");
             let proxy = Proxy::start(&settings).await;
             let reply = proxy.chat(HELLO.replace(r#""m""#, r#""alone""#)).await;
-            assert_eq!(face(&reply), (502, "upstream_auth_failed".to_owned()), "{protocol} {said}");
+            assert_eq!(reply.face(), (502, "upstream_auth_failed".to_owned()), "{protocol} {said}");
             assert!(!reply.text().contains("secret") && !reply.text().contains("sk***"), "{reply:?}");
             proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
             assert_eq!(proxy.hello().await.backend(), "two");
@@ -173,7 +168,7 @@ async fn what_is_wrong_between_here_and_the_backend_is_not_told_as_the_clients_f
             .set("models.alone", "backends = [{ backend = \"one\" }]");
         let proxy = Proxy::start(&settings).await;
         let reply = proxy.chat(HELLO.replace(r#""m""#, r#""alone""#)).await;
-        assert_eq!((face(&reply), one.asked()), ((502, "upstream_error".to_owned()), 1), "{reply:?}");
+        assert_eq!((reply.face(), one.asked()), ((502, "upstream_error".to_owned()), 1), "{reply:?}");
         assert!(!reply.text().contains("secret") && !reply.text().contains("HTTPS"), "{reply:?}");
         assert_eq!(proxy.hello().await.backend(), "two");
     }

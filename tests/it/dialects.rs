@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Connection, Reply},
+    client::{Ask, Connection},
     proxy::Proxy,
     script::Answer,
     settings::{Settings, TOKEN},
@@ -15,10 +15,6 @@ use crate::support::{
 /// One backend, with these lines, that serves `m` as `theirs`.
 fn only(upstream: &Upstream, lines: &str) -> Settings {
     Settings::only(upstream.addr, "/v1", "theirs", lines).set("models.m", "rewrite_model = true")
-}
-
-async fn post(proxy: &Proxy, path: &str, body: &Value) -> Reply {
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
 }
 
 fn hello(path: &str) -> Value {
@@ -79,7 +75,7 @@ async fn a_streamed_answer_has_its_models_public_name_and_its_events_names_in_ev
     ] {
         let upstream = Upstream::always(answer).await;
         let proxy = Proxy::start(&only(&upstream, lines)).await;
-        let text = post(&proxy, path, &hello(path)).await.text();
+        let text = proxy.send(path, &hello(path)).await.text();
         assert!(text.contains("\"model\":\"m\"") && !text.contains("\"model\":\"theirs\""), "{lines} {path}: {text}");
         let frames: Vec<&str> = text.split("\n\n").filter(|frame| frame.contains("data: ")).collect();
         assert!(frames.len() >= 3 && frames.iter().all(|frame| frame.starts_with("event: ")), "{lines} {path}: {text}");
@@ -134,7 +130,7 @@ async fn what_a_stream_is_owed_at_its_end_has_its_models_public_name_too() {
                 body = json!({"model": "m", "stream": true, "stream_options": {"include_usage": true},
                     "messages": [{"role": "user", "content": "Hello!"}]});
             }
-            let reply = post(&proxy, path, &body).await;
+            let reply = proxy.send(path, &body).await;
             let (text, end) = (reply.text(), reply.end);
             assert_eq!(end, End::Clean, "{protocol} {path}: {text}");
             assert!(text.contains("\"model\":\"m\"") && !text.contains("theirs"), "{protocol} {path}: {text}");
@@ -146,7 +142,7 @@ async fn what_a_stream_is_owed_at_its_end_has_its_models_public_name_too() {
 async fn the_prompt_of_a_messages_stream_is_counted_though_only_its_beginning_tells() {
     let upstream = Upstream::always(message()).await;
     let proxy = Proxy::start(&only(&upstream, "protocol = \"anthropic\"")).await;
-    assert_eq!(post(&proxy, "/v1/messages", &hello("/v1/messages")).await.status(), 200);
+    assert_eq!(proxy.send("/v1/messages", &hello("/v1/messages")).await.status(), 200);
     proxy.logged(&["greenroom::request", "tokens_in=12", "tokens_out=3"]).await;
 }
 
@@ -155,7 +151,7 @@ async fn token_counts_are_asked_for_in_translated_streams_unless_the_settings_fo
     for (lines, asked) in [("", Some(&json!({"include_usage": true}))), ("ask_usage = false", None)] {
         let upstream = Upstream::always(Answer::streams("hi")).await;
         let proxy = Proxy::start(&only(&upstream, &format!("protocol = \"openai\"\n{lines}"))).await;
-        assert_eq!(post(&proxy, "/v1/messages", &hello("/v1/messages")).await.status(), 200);
+        assert_eq!(proxy.send("/v1/messages", &hello("/v1/messages")).await.status(), 200);
         assert_eq!(sent(&upstream).get("stream_options"), asked, "{lines}");
     }
 }
@@ -168,7 +164,7 @@ async fn a_history_with_calls_of_kimis_goes_on_at_anthropic() {
     let body = json!({"model": "m", "max_tokens": 9, "messages": [{"role": "user", "content": "q"},
         {"role": "assistant", "content": [{"type": "tool_use", "id": "functions.f:0", "name": "f", "input": {}}]},
         {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "functions.f:0", "content": "r"}]}]});
-    assert_eq!(post(&proxy, "/v1/messages", &body).await.status(), 200);
+    assert_eq!(proxy.send("/v1/messages", &body).await.status(), 200);
     let sent = sent(&upstream);
     assert_eq!(sent["messages"][1]["content"][0]["id"], "functions_f_0");
     assert_eq!(sent["messages"][2]["content"][0]["tool_use_id"], "functions_f_0");
@@ -181,12 +177,12 @@ async fn a_response_may_be_asked_for_without_an_input_where_the_provider_keeps_i
         Answer::json(200, r#"{"id":"resp_1","object":"response","status":"completed","model":"theirs","output":[]}"#);
     let upstream = Upstream::always(answer).await;
     let proxy = Proxy::start(&only(&upstream, "protocol = \"openai\"\nnative_responses = true")).await;
-    let reply = post(&proxy, "/v1/responses", &body).await;
+    let reply = proxy.send("/v1/responses", &body).await;
     assert_eq!((reply.status(), &reply.json()["model"]), (200, &json!("m")), "{reply:?}");
     assert_eq!(sent(&upstream)["prompt"], json!({"id": "pmpt_1"}));
     let upstream = Upstream::saying("hi").await;
     let proxy = Proxy::start(&only(&upstream, "protocol = \"openai\"\nnative_responses = false")).await;
-    assert_eq!((post(&proxy, "/v1/responses", &body).await.status(), upstream.asked()), (400, 0));
+    assert_eq!((proxy.send("/v1/responses", &body).await.status(), upstream.asked()), (400, 0));
 }
 
 /// `m` at a backend of each protocol, of which one is asked first.
@@ -219,7 +215,7 @@ async fn a_response_that_fails_behind_comments_of_ours_fails_by_the_id_that_it_b
     let upstream = Upstream::always(begun).await;
     let settings = only(&upstream, "protocol = \"openai\"").set("failover", "keepalive_after = \"150ms\"");
     let proxy = Proxy::start(&settings).await;
-    let text = post(&proxy, "/v1/responses", &hello("/v1/responses")).await.text();
+    let text = proxy.send("/v1/responses", &hello("/v1/responses")).await.text();
     assert!(text.contains(": greenroom backend="), "{text}");
     let data = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
     let ids = data.filter_map(|event| Some(event["response"]["id"].as_str()?.to_owned()));
@@ -237,18 +233,18 @@ fn next_turn(stream: bool) -> Value {
 async fn a_conversation_that_anthropic_keeps_goes_on_there_and_nowhere_else() {
     let (claude, vllm) = (Upstream::always(message()).await, Upstream::saying("no").await);
     let proxy = Proxy::start(&claude_and_vllm(&claude, &vllm, "vllm")).await;
-    let reply = post(&proxy, "/v1/messages", &next_turn(true)).await;
+    let reply = proxy.send("/v1/messages", &next_turn(true)).await;
     assert_eq!((reply.status(), reply.backend(), vllm.asked()), (200, "claude", 0), "{reply:?}");
     assert_eq!(sent(&claude)["thread"], next_turn(true)["thread"]);
     let proxy = Proxy::start(&only(&vllm, "protocol = \"openai\"")).await;
     for stream in [false, true] {
-        let reply = post(&proxy, "/v1/messages", &next_turn(stream)).await;
+        let reply = proxy.send("/v1/messages", &next_turn(stream)).await;
         assert_eq!((reply.status(), vllm.asked()), (400, 0), "{reply:?}");
         let (body, code) = (reply.json(), "thread_unsupported_request");
         assert_eq!((&body["type"], &body["error"]["type"]), (&json!("error"), &json!("invalid_request_error")));
         assert_eq!(body["error"]["details"], json!({"error_code": code}), "SDKs send all of it again at this");
     }
-    let other = post(&proxy, "/v1/messages", &json!({"model": "m", "messages": []})).await;
+    let other = proxy.send("/v1/messages", &json!({"model": "m", "messages": []})).await;
     assert_eq!((other.status(), other.json()["error"].get("details")), (400, None));
 }
 
@@ -259,11 +255,11 @@ async fn a_conversation_that_is_lost_at_anthropic_is_told_so_and_costs_the_backe
     let claude = Upstream::start(move |_, asked| script(&asked.text())).await;
     let proxy = Proxy::start(&only(&claude, "protocol = \"anthropic\"")).await;
     for _ in 0..3 {
-        let reply = post(&proxy, "/v1/messages", &next_turn(true)).await;
+        let reply = proxy.send("/v1/messages", &next_turn(true)).await;
         assert_eq!((reply.status(), reply.text().as_str()), (404, lost));
     }
     let mut whole = next_turn(true);
     whole["thread"] = json!({"type": "create"});
-    let reply = post(&proxy, "/v1/messages", &whole).await;
+    let reply = proxy.send("/v1/messages", &whole).await;
     assert_eq!((reply.status(), claude.asked()), (200, 4), "{reply:?}");
 }

@@ -1,16 +1,11 @@
 //! What is told where there is no endpoint: which one may be meant, or what there is.
 
-use crate::support::{
-    client::Ask,
-    proxy::Proxy,
-    settings::{Settings, TOKEN},
-    upstream::Upstream,
-};
+use crate::support::{client::Ask, proxy::Proxy, settings::TOKEN, upstream::Upstream};
 
 #[tokio::test]
 async fn who_asks_beside_an_endpoint_is_told_where_it_is() {
     let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     for (wrong, meant) in [
         ("/chat/completions", "/v1/chat/completions"),
         ("/v1/v1/messages", "/v1/messages"),

@@ -38,15 +38,11 @@ async fn alone(proxy: &Proxy) -> Reply {
     proxy.chat(HELLO.replace(r#""m""#, r#""alone""#)).await
 }
 
-fn face(reply: &Reply) -> (u16, String) {
-    (reply.status(), reply.error("code"))
-}
-
 /// What refuses is out for this reason, its client reads nothing of it, and others are served by another.
 async fn is_out(refusal: Answer, protocol: &str, code: &str, reason: &str) {
     let (one, _two, proxy) = stage(refusal, protocol).await;
     let reply = alone(&proxy).await;
-    assert_eq!((face(&reply), one.asked()), ((502, code.to_owned()), 1), "{reply:?}");
+    assert_eq!((reply.face(), one.asked()), ((502, code.to_owned()), 1), "{reply:?}");
     assert!(!reply.text().contains("user_x"), "{reply:?}");
     proxy.until("one", reason, |report| report.to_string().contains(reason)).await;
     assert_eq!((proxy.hello().await.backend(), alone(&proxy).await.status()), ("two", 503));
@@ -164,7 +160,7 @@ async fn what_no_api_says_is_not_told_as_the_clients_fault() {
     ] {
         let (one, _two, proxy) = stage(refusal, "openai").await;
         let reply = alone(&proxy).await;
-        assert_eq!((face(&reply), one.asked()), ((502, "upstream_error".to_owned()), 1), "{reply:?}");
+        assert_eq!((reply.face(), one.asked()), ((502, "upstream_error".to_owned()), 1), "{reply:?}");
         assert_eq!(proxy.hello().await.backend(), "two", "{reply:?}");
     }
 }
@@ -176,7 +172,7 @@ async fn what_is_too_large_for_something_in_front_of_a_backend_is_tried_elsewher
         for _ in 0..4 {
             let reply = alone(&proxy).await;
             assert_eq!(
-                face(&reply),
+                reply.face(),
                 (status, if status == 413 { "request_too_large" } else { "-" }.to_owned()),
                 "{reply:?}"
             );

@@ -45,7 +45,7 @@ async fn a_backend_that_never_was_is_not_found_and_one_that_was_taken_away_is() 
 #[tokio::test]
 async fn an_outcome_that_no_request_in_the_ledger_can_have_is_refused() {
     let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let reply = proxy.get("/admin/requests?outcome=policy_auth").await;
     assert_eq!((reply.status(), reply.error("param").as_str()), (400, "outcome"), "{reply:?}");
     let known = reply.error("message");
@@ -55,7 +55,7 @@ async fn an_outcome_that_no_request_in_the_ledger_can_have_is_refused() {
 #[tokio::test]
 async fn a_limit_that_is_no_number_is_named() {
     let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     for limit in ["abc", "-1", "", "99999999999999999999"] {
         let reply = proxy.get(&format!("/admin/requests?limit={limit}")).await;
         assert_eq!((reply.status(), reply.error("param").as_str()), (400, "limit"), "{reply:?}");

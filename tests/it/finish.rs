@@ -80,7 +80,7 @@ async fn an_answer_is_not_whole_while_one_of_its_choices_is() {
         ("/v1/completions", &two, &prompts[..]),
     ] {
         let one = Upstream::always(all(chunks).work(PASSED_ON).reset()).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let reply = proxy.ask(&Ask::post(path, body.as_str()).bearer(TOKEN)).await;
         assert!(!sse::is_done(&reply.body) && reply.end == End::Truncated, "{path}: {reply:?}");
         assert!(sse::error_of(&reply.body).is_some(), "{path}: {reply:?}");
@@ -90,7 +90,7 @@ async fn an_answer_is_not_whole_while_one_of_its_choices_is() {
 #[tokio::test]
 async fn of_a_backend_that_knows_one_choice_only_its_orderly_end_is_believed() {
     let one = Upstream::always(all(&[of(0, "A", None), of(0, "", Some("stop"))]).end()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.chat(HELLO_STREAM.replacen('{', "{\"n\":2,", 1)).await;
     assert!(sse::is_done(&reply.body) && reply.end == End::Clean, "{reply:?}");
 }
@@ -131,10 +131,10 @@ async fn a_finish_reason_that_is_empty_is_none() {
     assert_eq!(Heard::of(&reply), Heard::said("Hello world", "peer"));
     // Some servers know no other reason: their end marker is believed, in whatever words it is told.
     let one = Upstream::always(begun.chunk(of(0, "", Some(""))).chunk(sse::DONE).end()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     assert_eq!(hear(&proxy, true).await, Heard::said("Hello", "one"));
     let ask = r#"{"model":"m","stream":true,"max_tokens":9,"messages":[{"role":"user","content":"Hello!"}]}"#;
-    let reply = proxy.ask(&Ask::post("/v1/messages", ask).bearer(TOKEN)).await;
+    let reply = proxy.send("/v1/messages", ask).await;
     assert!(reply.text().contains("message_stop") && reply.end == End::Clean, "{reply:?}");
 }
 
@@ -186,7 +186,7 @@ async fn nothing_behind_the_end_marker_is_passed_on() {
     let end = [of(0, "Hello", None), sse::finish(), sse::DONE.to_owned()].concat();
     let late = of(0, "more", None) + &sse::data(&json!({"error": {"message": "late"}}));
     let one = Upstream::always(all(&[end.clone() + &late]).end()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     assert_eq!(proxy.chat(HELLO_STREAM).await.text(), end);
 }
 
@@ -209,11 +209,11 @@ async fn a_finish_whose_delta_is_written_as_a_list_is_not_lost() {
     let last = sse::finish().replace("\"delta\":{}", "\"delta\":[]");
     assert!(last.contains("[]"), "{last}");
     let one = Upstream::always(all(&[of(0, "Hello", None), last, sse::DONE.to_owned()]).end()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     for (path, finish) in [("/v1/chat/completions", "\"finish_reason\":\"stop\""), ("/v1/messages", "\"end_turn\"")] {
         let body: Value = json!({"model": "m", "stream": true, "max_tokens": 9,
             "messages": [{"role": "user", "content": "Hello!"}]});
-        let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+        let reply = proxy.send(path, &body).await;
         assert!(reply.text().contains(finish) && reply.end == End::Clean, "{path}: {reply:?}");
     }
 }
@@ -232,10 +232,10 @@ async fn an_error_in_front_of_the_end_marker_is_an_error_to_every_client() {
             ("/v1/messages", "event: error"),
             ("/v1/responses", "event: response.failed"),
         ] {
-            let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+            let proxy = Proxy::before(&one).await;
             let body: Value = json!({"model": "m", "stream": true, "max_tokens": 9, "input": "Hello!",
                 "messages": [{"role": "user", "content": "Hello!"}]});
-            let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+            let reply = proxy.send(path, &body).await;
             let text = reply.text();
             assert!(text.contains(failed) && !sse::is_done(&reply.body), "{path} {error}: {text}");
             assert!(!text.contains("end_turn") && !text.contains("response.completed"), "{path} {error}: {text}");
@@ -268,6 +268,6 @@ async fn a_whole_answer_that_gave_up_before_a_word_is_left_for_another() {
     let prompt = json!({"choices": [{"index": 0, "text": "", "finish_reason": "error"}]});
     let (bad, peer) = (Upstream::always(Answer::json(200, &prompt.to_string())).await, Upstream::saying("hi").await);
     let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
-    let reply = proxy.ask(&Ask::post("/v1/completions", r#"{"model":"m","prompt":"a"}"#).bearer(TOKEN)).await;
+    let reply = proxy.send("/v1/completions", r#"{"model":"m","prompt":"a"}"#).await;
     assert_eq!((reply.status(), reply.header("x-greenroom-backend")), (200, "peer"), "{reply:?}");
 }

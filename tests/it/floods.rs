@@ -26,7 +26,7 @@ async fn a_client_that_leaves_a_flood_without_content_frees_the_backend_and_othe
         _ => Answer::says("hi"),
     })
     .await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let before = proxy.resident_kib();
     let client = proxy.begin(HELLO_STREAM).await;
     upstream.until("the flood", |seen| seen.flooded > 64 << 20).await;

@@ -1,14 +1,7 @@
 //! Which language the operators' subcommands speak.
 
 use crate::{
-    support::{
-        launch::Launch,
-        process::Said,
-        proxy::Proxy,
-        script::Answer,
-        settings::{Settings, TOKEN},
-        upstream::Upstream,
-    },
+    support::{launch::Launch, process::Said, proxy::Proxy, script::Answer, settings::TOKEN, upstream::Upstream},
     tools::{BINARY, Tool},
 };
 
@@ -59,7 +52,7 @@ async fn what_the_tool_itself_has_to_say_of_a_failure_is_said_in_chinese_too() {
 #[tokio::test]
 async fn that_a_backend_does_not_answer_in_time_is_said_in_chinese_too() {
     let hangs = Upstream::always(Answer::new().hang()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", hangs.addr)).await;
+    let proxy = Proxy::before(&hangs).await;
     let args = ["check", "--model", "m", "--backends", "one", "--timeout", "0.5", "--token", TOKEN];
     let said = said(&proxy, &args, &[("LANG", ZH)]).await;
     assert!(said.out.contains("没有完整的回答，已等 500ms") && said.code == Some(1), "{said:?}");

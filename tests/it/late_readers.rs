@@ -50,7 +50,7 @@ async fn a_client_that_does_not_read_is_no_fault_of_the_backend() {
 async fn of_a_client_that_does_not_read_nobody_learns_how_fast_the_backend_is() {
     let answer = long().chunk(sse::finish()).chunk(sse::usage(7, 21)).chunk(sse::DONE).end();
     let upstream = Upstream::always(answer).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let known = |report: &serde_json::Value| report["models"][0]["token_estimate_s"].clone();
     let before = known(&proxy.report("one").await);
     let (body, end) = read_late(&proxy, Duration::from_millis(500)).await;

@@ -19,7 +19,7 @@ async fn a_whole_answer_that_nobody_waited_for_teaches_nothing_of_first_tokens()
     let quick = Answer::streams("hi");
     let one =
         Upstream::start(move |_, ask| if ask.wants_stream() { quick.clone() } else { Answer::new().hang() }).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     for _ in 0..3 {
         assert_eq!(hear(&proxy, true).await.status, 200);
     }
@@ -51,7 +51,7 @@ async fn reasoning_before_the_first_content_that_nobody_saw_does_not_make_a_back
         "id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]}}]}));
     for (first, seconds) in [(sse::text("Well"), 0.005..0.1), (called, 0.005..0.1), (shown, 0.000_05..0.001)] {
         let one = Upstream::always(reasons(&first)).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         assert_eq!(hear(&proxy, true).await.status, 200);
         let report = proxy.until("one", "the answer's end", |r| r["requests"]["success"] == 1).await;
         let pace = report["models"][0]["token_estimate_s"].as_f64().expect("a pace");

@@ -10,7 +10,7 @@ use crate::support::{
     launch::Launch,
     proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate, completion},
-    settings::{Settings, TOKEN},
+    settings::Settings,
     sse,
     upstream::Upstream,
     wire::Head,
@@ -125,8 +125,7 @@ async fn every_answer_to_a_limited_user_says_what_is_left_and_none_to_others() {
         text if text.contains("spoil") => Answer::json(500, "{}"),
         text if text.contains("refuse") => Answer::json(400, r#"{"error":{"message":"no","code":"bad"}}"#),
         _ if ask.head.line.contains("embeddings") => Answer::json(200, r#"{"data":[],"usage":{"prompt_tokens":3}}"#),
-        _ if ask.wants_stream() => Answer::streams("hi"),
-        _ => Answer::says("hi"),
+        _ => ask.told("hi"),
     })
     .await;
     let settings = Settings::new()
@@ -161,7 +160,7 @@ async fn every_answer_to_a_limited_user_says_what_is_left_and_none_to_others() {
         }
         let is_anthropic = reply.head.headers.iter().any(|(name, _)| name.starts_with("anthropic-ratelimit-"));
         assert_eq!(is_anthropic, path.starts_with("/v1/messages"), "{reply:?}");
-        let other = proxy.ask(&Ask::post(path, body).bearer(TOKEN)).await;
+        let other = proxy.send(path, &body).await;
         assert!(is_silent(&other.head), "{other:?}");
     }
     assert!(is_silent(&proxy.ask(&Ask::chat(HELLO)).await.head));

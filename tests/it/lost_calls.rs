@@ -3,13 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
-    proxy::Proxy,
-    script::Answer,
-    settings::{Settings, TOKEN},
-    sse,
-    upstream::Upstream,
-    wire::End,
+    client::Reply, proxy::Proxy, script::Answer, settings::Settings, sse, upstream::Upstream, wire::End,
 };
 
 const CHAT: &str = "/v1/chat/completions";
@@ -138,7 +132,7 @@ async fn heard(script: &Script, path: &str, broken: &str) -> Reply {
     let proxy = Proxy::start(&Settings::only(upstream.addr, base, "m", script.protocol)).await;
     let prompt = if path == RESPONSES { "input" } else { "messages" };
     let body = json!({"model": "m", "stream": true, "max_tokens": 9, prompt: [{"role": "user", "content": "Hello!"}]});
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+    proxy.send(path, &body).await
 }
 
 #[tokio::test]

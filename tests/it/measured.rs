@@ -3,13 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::{
-    support::{
-        proxy::Proxy,
-        script::Answer,
-        settings::{Settings, TOKEN},
-        sse,
-        upstream::Upstream,
-    },
+    support::{proxy::Proxy, script::Answer, settings::TOKEN, sse, upstream::Upstream},
     tools::tool,
 };
 
@@ -24,7 +18,7 @@ async fn thinking_and_calls_are_first_tokens_like_words() {
     for delta in [json!({"reasoning_content": "Hm."}), json!({"tool_calls": call})] {
         let answer = Answer::stream().chunk(sse::role()).chunk(frame(&delta)).finished();
         let upstream = Upstream::always(answer).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let proxy = Proxy::before(&upstream).await;
         let said = tool(&proxy, TOKEN, &["check", "--streaming", "--json"]).await;
         let answers: Value = serde_json::from_str(&said.out).expect("JSON");
         assert_eq!((said.code, &answers[0]["text"]), (Some(0), &json!("")), "{said:?}");

@@ -132,7 +132,7 @@ async fn a_client_that_leaves_is_counted_by_when_it_left() {
     let gate = Gate::new();
     let answer = Answer::stream().chunk(sse::text("before")).wait(&gate).finished();
     let upstream = Upstream::always(answer).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let mut client = proxy.begin(HELLO_STREAM).await;
     client.head().await;
     assert!(client.frame().await.is_some_and(|frame| frame.contains("before")));
@@ -175,7 +175,7 @@ async fn what_becomes_of_broken_streams_is_counted_at_the_backend_that_broke_the
 #[tokio::test]
 async fn the_build_that_runs_is_told_by_its_commit() {
     let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     // The tests are built along with the program.
     let commit = env!("GREENROOM_COMMIT");
     let git = Command::new("git").args(["rev-parse", "--show-prefix"]).current_dir(env!("CARGO_MANIFEST_DIR")).output();

@@ -28,10 +28,6 @@ async fn both(first: Answer, second: Answer) -> (Upstream, Upstream, Proxy) {
     (first, second, proxy)
 }
 
-fn face(reply: &Reply) -> (u16, String) {
-    (reply.status(), reply.error("code"))
-}
-
 fn told(status: u16, code: &str) -> (u16, String) {
     (status, code.to_owned())
 }
@@ -41,7 +37,7 @@ async fn a_prompt_that_is_too_long_is_told_though_a_larger_backend_failed_after_
     for stream in WAYS {
         let (_first, second, proxy) = both(Answer::json(400, TOO_LONG), Answer::json(500, "{}")).await;
         let reply = proxy.chat(hello(stream)).await;
-        assert_eq!(face(&reply), told(400, "context_length_exceeded"));
+        assert_eq!(reply.face(), told(400, "context_length_exceeded"));
         assert_eq!((reply.header("x-greenroom-upstream-status"), second.asked()), ("500", 1), "the last one's");
     }
 }
@@ -62,7 +58,7 @@ async fn backends_that_keep_no_answers_keep_no_request_from_the_one_that_does() 
     let reply = proxy.ask(&ask("")).await;
     assert_eq!((reply.status(), reply.header("x-greenroom-attempts"), other.asked()), (200, "5", 0), "{reply:?}");
     // Whom nobody serves is told what cannot be served.
-    assert_eq!(face(&proxy.ask(&ask(r#","backend":"b""#)).await), told(400, "unsupported_parameter"));
+    assert_eq!(proxy.ask(&ask(r#","backend":"b""#)).await.face(), told(400, "unsupported_parameter"));
 }
 
 #[tokio::test]
@@ -71,7 +67,7 @@ async fn not_every_backend_is_limited_where_one_failed_otherwise() {
     let (_first, _second, proxy) = both(limited, Answer::json(500, "{}")).await;
     let reply = proxy.hello().await;
     assert_eq!(
-        (face(&reply), reply.header("x-greenroom-upstream-status")),
+        (reply.face(), reply.header("x-greenroom-upstream-status")),
         (told(429, "upstream_rate_limited"), "500")
     );
     assert!(!reply.error("message").contains("very"), "{reply:?}");
@@ -95,7 +91,7 @@ async fn a_backend_that_is_free_or_merely_full_is_a_reason_to_come_back_soon() {
         // Nobody has asked the fourth: the attempts are used up.
         let (_all, proxy) = in_order(&[limited.clone(), limited.clone(), limited.clone(), Answer::says("hi")]).await;
         let reply = proxy.chat(hello(stream)).await;
-        assert_eq!((face(&reply), reply.header("retry-after")), (told(429, "upstream_rate_limited"), "1"), "{reply:?}");
+        assert_eq!((reply.face(), reply.header("retry-after")), (told(429, "upstream_rate_limited"), "1"), "{reply:?}");
         for (first, code) in [(limited.clone(), 429), (Answer::json(401, "{}"), 502)] {
             let (gate, free) = (Gate::new(), Upstream::always(first).await);
             let full = Upstream::always(Answer::new().wait(&gate)).await;
@@ -111,7 +107,7 @@ async fn a_backend_that_is_free_or_merely_full_is_a_reason_to_come_back_soon() {
             }
             proxy.until("first", "a shut gate", |report| report["reopens_in_ms"].as_u64() > Some(50_000)).await;
             let reply = proxy.chat(hello(stream)).await;
-            let said = (face(&reply), reply.header("retry-after"));
+            let said = (reply.face(), reply.header("retry-after"));
             assert_eq!(said, (told(503, "gateway_overloaded"), "1"), "{reply:?}");
         }
     }
@@ -120,7 +116,7 @@ async fn a_backend_that_is_free_or_merely_full_is_a_reason_to_come_back_soon() {
 #[tokio::test]
 async fn trying_again_is_given_up_only_where_every_backend_is_out_for_long() {
     let refused = || Answer::json(401, "{}");
-    let hint = |reply: &Reply| (face(reply), reply.head.get("x-should-retry").map(ToOwned::to_owned));
+    let hint = |reply: &Reply| (reply.face(), reply.head.get("x-should-retry").map(ToOwned::to_owned));
     for stream in WAYS {
         // What may be over the next time is told, whichever came last.
         let (_all, proxy) = in_order(&[Answer::json(500, "{}"), refused()]).await;
@@ -166,7 +162,7 @@ async fn a_client_is_told_when_the_gate_that_its_own_request_has_shut_opens_agai
     for stream in WAYS {
         let (one, proxy) = overloaded(3).await;
         let reply = proxy.chat(hello(stream)).await;
-        assert_eq!((face(&reply), one.asked()), (told(503, "upstream_overloaded"), 3));
+        assert_eq!((reply.face(), one.asked()), (told(503, "upstream_overloaded"), 3));
         assert!(reply.header("retry-after-ms").parse::<u64>().is_ok_and(|ms| ms > 10_000), "{reply:?}");
     }
 }
@@ -177,7 +173,7 @@ async fn a_request_does_not_wait_for_a_gate_that_stays_shut_for_long() {
         let (one, proxy) = overloaded(1).await;
         let asked = Instant::now();
         let reply = proxy.chat(hello(stream)).await;
-        assert_eq!((face(&reply), one.asked()), (told(503, "upstream_overloaded"), 1));
+        assert_eq!((reply.face(), one.asked()), (told(503, "upstream_overloaded"), 1));
         assert!(asked.elapsed() < Duration::from_secs(6), "{:?}", asked.elapsed());
         assert!(reply.header("retry-after-ms").parse::<u64>().is_ok_and(|ms| ms > 8_000), "{reply:?}");
     }
@@ -198,7 +194,7 @@ async fn a_callers_fault_inside_of_a_200_is_told_as_if_it_had_come_with_its_stat
         for (error, code) in [(REFUSED, "bad_tool"), (&filtered, "content_filter"), (&numbered, "-")] {
             let (first, second, proxy) = both(in_200(stream, error), Answer::says("hi")).await;
             let reply = proxy.chat(hello(stream)).await;
-            assert_eq!(face(&reply), told(400, code), "{reply:?}");
+            assert_eq!(reply.face(), told(400, code), "{reply:?}");
             assert_eq!((reply.error("message"), reply.error("param")), ("No such tool.".into(), "tools".into()));
             assert_eq!(reply.error("request_id"), reply.header("x-request-id"));
             assert_eq!((first.asked(), second.asked()), (1, 0), "{error}");
@@ -229,7 +225,7 @@ async fn the_providers_name_for_the_request_comes_with_its_error() {
         Answer::new().raw(streamed).chunk(format!("data: {REFUSED}\n\n")).end(),
     ] {
         let one = Upstream::always(answer).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let reply = proxy.chat(hello(true)).await;
         assert_ne!(reply.status(), 200);
         assert_eq!(reply.header("x-greenroom-upstream-request-id"), "theirs-1");
@@ -239,7 +235,7 @@ async fn the_providers_name_for_the_request_comes_with_its_error() {
 #[tokio::test]
 async fn a_refusal_that_gives_no_reason_has_no_code() {
     let one = Upstream::always(Answer::new().raw("HTTP/1.1 400 Bad\r\ncontent-length: 4\r\n\r\nnope")).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.hello().await;
     assert_eq!((reply.status(), &reply.json()["error"]["code"]), (400, &json!(null)), "{reply:?}");
 }
@@ -247,7 +243,7 @@ async fn a_refusal_that_gives_no_reason_has_no_code() {
 #[tokio::test]
 async fn the_same_backend_asked_again_is_no_failover() {
     let one = Upstream::start(|n, _| if n == 0 { Answer::json(500, "{}") } else { Answer::says("hi") }).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let reply = proxy.hello().await;
     assert_eq!((reply.header("x-greenroom-route"), reply.header("x-greenroom-attempts")), ("only_candidate", "2"));
 }

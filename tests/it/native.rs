@@ -4,10 +4,10 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::Reply,
     proxy::Proxy,
     script::{Answer, completion},
-    settings::{Settings, TOKEN},
+    settings::Settings,
     sse,
     upstream::Upstream,
     wire::End,
@@ -26,7 +26,7 @@ async fn streamed((lines, path): (&str, &str), frames: &[String]) -> Reply {
     let said = json!([{"role": "user", "content": "Hello!"}]);
     let prompt = if path == "/v1/responses" { "input" } else { "messages" };
     let body = json!({"model": "m", "stream": true, "max_tokens": 9, prompt: said});
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+    proxy.send(path, &body).await
 }
 
 fn named(event: &str, data: &Value) -> String {
@@ -147,7 +147,7 @@ async fn what_cannot_be_an_answer_is_none_at_any_endpoint_and_another_is_asked()
         let proxy = Proxy::start(&settings.set("models.m", both)).await;
         let body = json!({"model": "m", "max_tokens": 9, "input": "a", "prompt": "a", "messages": []});
         for _ in strays {
-            let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+            let reply = proxy.send(path, &body).await;
             assert_eq!((reply.status(), reply.backend(), reply.text()), (200, "peer", answer.clone()), "{path}");
         }
         let failures = &proxy.report("bad").await["requests"]["failure"];
@@ -158,10 +158,10 @@ async fn what_cannot_be_an_answer_is_none_at_any_endpoint_and_another_is_asked()
 #[tokio::test]
 async fn a_stream_of_what_comes_whole_only_is_refused_before_anybody_is_asked() {
     let upstream = Upstream::always(Answer::json(200, r#"{"data":[]}"#)).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let ask = async |path: &str, stream: bool| {
         let body = json!({"model": "m", "input": "Hello!", "messages": [], "stream": stream});
-        proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+        proxy.send(path, &body).await
     };
     for path in ["/v1/embeddings", "/v1/messages/count_tokens"] {
         let reply = ask(path, true).await;
@@ -188,6 +188,6 @@ async fn a_whole_answer_too_long_to_be_held_is_no_fault_of_its_backend_and_embed
     assert_eq!((long.asked(), peer.asked()), (1, 0));
     let report = proxy.report("bad").await;
     assert_eq!((&report["requests"]["failure"], &report["state"]), (&0.into(), &"healthy".into()), "{report}");
-    let reply = proxy.ask(&Ask::post("/v1/embeddings", r#"{"model":"m","input":"Hello!"}"#).bearer(TOKEN)).await;
+    let reply = proxy.send("/v1/embeddings", r#"{"model":"m","input":"Hello!"}"#).await;
     assert_eq!((reply.status(), reply.backend(), reply.body.len() > 65 << 20), (200, "bad", true));
 }

@@ -10,19 +10,12 @@ use flate2::{
 use crate::support::{
     client::{Ask, Connection},
     eventually,
-    proxy::{HELLO, Proxy},
-    settings::{Settings, TOKEN},
-    upstream::Upstream,
+    proxy::{HELLO, stage},
+    settings::TOKEN,
     within,
 };
 
 const CODINGS: [&str; 3] = ["gzip", "deflate", "zstd"];
-
-async fn stage(server: &str) -> (Upstream, Proxy) {
-    let upstream = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().set("server", server).backend("one", upstream.addr)).await;
-    (upstream, proxy)
-}
 
 fn packed(plain: &[u8], coding: &str) -> Vec<u8> {
     match coding {

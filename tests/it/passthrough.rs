@@ -183,7 +183,7 @@ async fn token_counts_are_asked_for_and_kept_from_a_client_that_did_not_ask() {
     let answer =
         Answer::stream().chunk(sse::text("hi")).chunk(sse::finish()).chunk(sse::usage(11, 22)).chunk(sse::DONE).end();
     let upstream = Upstream::always(answer).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+    let proxy = Proxy::before(&upstream).await;
     let reply = proxy.chat(HELLO_STREAM).await;
     let sent = upstream.last().text();
     assert!(sent.starts_with(HELLO_STREAM.trim_end_matches('}')), "{sent}");

@@ -6,7 +6,7 @@ use crate::support::{
     client::{Ask, Reply},
     proxy::{HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate},
-    settings::{Settings, TOKEN},
+    settings::Settings,
     sse,
     upstream::Upstream,
 };
@@ -95,7 +95,7 @@ async fn a_pin_to_a_backend_that_has_the_model_but_not_the_endpoint_is_told_so()
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"anthropic\"")).await;
     for (path, prompt) in [("/v1/embeddings", "input"), ("/v1/completions", "prompt")] {
         let body = json!({"model": "m", "backend": "only", prompt: "x"}).to_string();
-        let reply = proxy.ask(&Ask::post(path, body).bearer(TOKEN)).await;
+        let reply = proxy.send(path, &body).await;
         assert_eq!(face(&reply), refusal(400, "invalid_request_error", "model_not_on_backend"));
         let why = "The backend 'only' serves the model 'm', but not at this endpoint.";
         assert_eq!((reply.error("message").as_str(), upstream.asked()), (why, 0));

@@ -28,8 +28,7 @@ async fn stage(probe: &str) -> (Upstream, Arc<AtomicBool>, Proxy) {
     let one = Upstream::start(move |_, ask| match cell.load(SeqCst) {
         false => Answer::json(503, "{}"),
         true if ask.head.line.starts_with("GET") => Answer::json(200, r#"{"object":"list","data":[]}"#),
-        true if ask.wants_stream() => Answer::streams("hi"),
-        true => Answer::says("hi"),
+        true => ask.told("hi"),
     })
     .await;
     let lines = format!("probe = \"{probe}\"\nprobe_every = \"100ms\"\nbackoff_min = \"30s\"\nbreaker_failures = 2");

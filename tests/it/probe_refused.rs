@@ -47,7 +47,7 @@ async fn a_probe_judges_a_status_as_a_request_does() {
         [(408, "provider_server"), (401, "provider_auth"), (451, "provider_invalid"), (422, "provider_invalid")]
     {
         let one = Upstream::always(Answer::json(status, "{}")).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let said = proxy.post("/admin/backends/one/probe").await.json();
         assert_eq!((&said["class"], &said["status"]), (&json!(class), &json!(status)), "{said}");
     }

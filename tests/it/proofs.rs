@@ -2,17 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::{Ask, Reply},
-    proxy::Proxy,
-    script::Answer,
-    settings::{Settings, TOKEN},
-    sse,
-    upstream::Upstream,
-};
+use crate::support::{client::Reply, proxy::Proxy, script::Answer, settings::Settings, sse, upstream::Upstream};
 
 async fn responses(proxy: &Proxy, body: &Value) -> Reply {
-    proxy.ask(&Ask::post("/v1/responses", body.to_string()).bearer(TOKEN)).await
+    proxy.send("/v1/responses", body).await
 }
 
 fn sent(upstream: &Upstream) -> Value {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Connection, Reply},
+    client::{Ask, Connection},
     proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::{Answer, Gate, completion},
     settings::{Settings, TOKEN},
@@ -18,10 +18,6 @@ fn only(upstream: &Upstream, path: &str, lines: &str) -> Settings {
 
 const AZURE: &str = "protocol = \"openai\"\nstyle = \"azure\"\napi_version = \"2024-10-21\"";
 const ANTHROPIC: &str = "protocol = \"anthropic\"";
-
-async fn post(proxy: &Proxy, path: &str, body: &Value) -> Reply {
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
-}
 
 /// Path and query of the latest request, which is checked to carry the key in `header` and nowhere else.
 fn target(upstream: &Upstream, header: &str, key: &str) -> String {
@@ -52,7 +48,7 @@ async fn azure_is_sent_deployment_version_and_key_as_it_wants_them() {
     let vectors = r#"{"object":"list","data":[{"object":"embedding","index":0,"embedding":[0.5]}],"model":"m","usage":{"prompt_tokens":1,"total_tokens":1}}"#;
     let upstream = Upstream::always(Answer::json(200, vectors)).await;
     let proxy = Proxy::start(&only(&upstream, "/", AZURE)).await;
-    let reply = post(&proxy, "/v1/embeddings", &json!({"model": "m", "input": "hi"})).await;
+    let reply = proxy.send("/v1/embeddings", &json!({"model": "m", "input": "hi"})).await;
     assert_eq!((reply.status(), reply.text().as_str()), (200, vectors));
     assert_eq!(target(&upstream, "api-key", "the-key"), at("embeddings"));
 }
@@ -91,7 +87,7 @@ async fn thinking_that_another_provider_signed_is_kept_from_anthropic_and_its_ow
         Upstream::always(Answer::json(200, r#"{"type":"message","content":[],"stop_reason":"end_turn"}"#)).await;
     let proxy = Proxy::start(&only(&upstream, "/v1", ANTHROPIC)).await;
     for (signature, blocks) in [("EqQBCgIYAhIM", 2), ("gemini:c2ln", 1), ("", 1)] {
-        let reply = post(&proxy, "/v1/messages", &thought(signature)).await;
+        let reply = proxy.send("/v1/messages", &thought(signature)).await;
         assert_eq!(reply.status(), 200, "{reply:?}");
         let sent: Value = serde_json::from_str(&upstream.last().text()).expect("JSON");
         assert_eq!(sent["messages"][1]["content"].as_array().map(Vec::len), Some(blocks), "{signature}");
@@ -105,7 +101,7 @@ async fn azure_is_spared_the_members_that_translated_answers_add_and_other_serve
     for (style, kept) in [(AZURE, false), ("protocol = \"openai\"", true)] {
         let upstream = Upstream::saying("hi").await;
         let proxy = Proxy::start(&only(&upstream, "/v1", style)).await;
-        let reply = post(&proxy, "/v1/chat/completions", &body).await;
+        let reply = proxy.send("/v1/chat/completions", &body).await;
         assert_eq!(reply.status(), 200, "{reply:?}");
         let said = serde_json::from_str::<Value>(&upstream.last().text()).expect("JSON")["messages"][1].clone();
         assert_eq!(said["content"], "a");
@@ -185,10 +181,10 @@ async fn a_translated_answer_has_the_type_of_what_greenroom_wrote() {
     for theirs in ["content-type: text/html\r\n", "content-type: application/json; charset=utf-8\r\n", ""] {
         let answer = format!("HTTP/1.1 200 OK\r\n{theirs}content-length: {}\r\n\r\n{body}", body.len());
         let upstream = Upstream::always(Answer::new().raw(answer)).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;
+        let proxy = Proxy::before(&upstream).await;
         let messages = json!({"model": "m", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]});
         for (path, ask) in [("/v1/messages", messages), ("/v1/responses", json!({"model": "m", "input": "hi"}))] {
-            let reply = post(&proxy, path, &ask).await;
+            let reply = proxy.send(path, &ask).await;
             assert_eq!((reply.status(), reply.head.all("content-type")), (200, vec!["application/json"]), "{reply:?}");
         }
     }

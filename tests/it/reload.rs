@@ -22,7 +22,7 @@ use crate::support::{
 
 async fn stage() -> (Upstream, Upstream, Proxy) {
     let (one, two) = (Upstream::saying("one").await, Upstream::saying("two").await);
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     (one, two, proxy)
 }
 
@@ -164,7 +164,7 @@ async fn a_running_stream_finishes_on_the_old_settings() {
     let gate = Gate::new();
     let answer = Answer::stream().chunk(sse::text("before ")).wait(&gate).chunk(sse::text("after")).finished();
     let (one, two) = (Upstream::always(answer).await, Upstream::saying("two").await);
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let mut client = proxy.begin(HELLO_STREAM).await;
     assert_eq!(client.head().await.status(), 200);
     // The backend, and with it everything that the stream was begun under, goes.

@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::Reply,
     heard::{Heard, hear},
     proxy::{HELLO_STREAM, Proxy},
     script::Answer,
-    settings::{Settings, TOKEN},
+    settings::Settings,
     sse,
     upstream::Upstream,
     wire::End,
@@ -193,7 +193,7 @@ async fn a_stream_of_the_completions_endpoint_is_completed_by_a_peer() {
     let peer = Upstream::always(all(&pieces).chunk(chunk("", Some("stop"))).chunk(sse::DONE).end()).await;
     let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
     let ask = r#"{"model":"m","stream":true,"prompt":"Once"}"#;
-    let reply = proxy.ask(&Ask::post("/v1/completions", ask).bearer(TOKEN)).await;
+    let reply = proxy.send("/v1/completions", ask).await;
     let text = reply.text();
     let frames = text.lines().filter_map(|line| serde_json::from_str::<Value>(line.strip_prefix("data: ")?).ok());
     let said: String = frames.filter_map(|frame| Some(frame["choices"][0]["text"].as_str()?.to_owned())).collect();

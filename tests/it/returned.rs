@@ -17,7 +17,7 @@ async fn said(parts: &Value) -> Value {
     let upstream = Upstream::always(Answer::json(200, &whole.to_string())).await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1beta", "gemini-3-pro", "protocol = \"gemini\"")).await;
     let body = json!({"model": "m", "messages": [{"role": "user", "content": "q"}], "tools": tools()});
-    let reply = proxy.ask(&Ask::post("/v1/chat/completions", body.to_string()).bearer(TOKEN)).await;
+    let reply = proxy.send("/v1/chat/completions", &body).await;
     assert_eq!(reply.status(), 200, "{reply:?}");
     reply.json()["choices"][0]["message"].take()
 }
@@ -52,7 +52,7 @@ async fn sent(protocol: &str, model: &str, path: &str, history: &[Value]) -> Val
     if path == "/v1/messages" {
         body["tools"] = json!([{"name": "f", "input_schema": {"type": "object"}}]);
     }
-    let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+    let reply = proxy.send(path, &body).await;
     assert_eq!(reply.status(), 200, "{reply:?}");
     serde_json::from_slice(&upstream.last().body).expect("JSON")
 }

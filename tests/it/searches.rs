@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
+    client::Reply,
     proxy::Proxy,
     script::Answer,
-    settings::{Settings, TOKEN},
+    settings::Settings,
     sse,
     upstream::{Received, Upstream},
 };
@@ -108,14 +108,9 @@ fn turn(path: &str, stream: bool, before: &[Value]) -> Value {
 }
 
 async fn post(proxy: &Proxy, path: &str, body: &Value) -> Reply {
-    let reply = proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await;
+    let reply = proxy.send(path, body).await;
     assert_eq!(reply.status(), 200, "{path} {reply:?}");
     reply
-}
-
-fn events(reply: &Reply) -> Vec<Value> {
-    let text = reply.text();
-    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
 }
 
 /// What a client keeps of a whole answer for its next turn, and what that says of sources.
@@ -169,7 +164,7 @@ async fn a_search_is_asked_for_told_whole_and_streamed_and_gone_on_from() {
             assert_eq!((&cited[0]["start_index"], &cited[0]["end_index"]), (&json!(0), &json!(12)));
         }
         let stream = post(&proxy, path, &turn(path, true, &[])).await;
-        let (again, searched) = streamed(path, &events(&stream));
+        let (again, searched) = streamed(path, &stream.events());
         assert_eq!((again.iter().map(|one| &one["url"]).collect::<Vec<_>>(), searched), (told, true), "{stream:?}");
         post(&proxy, path, &turn(path, false, &before)).await;
         let sent = upstream.last().text();
@@ -184,7 +179,7 @@ async fn claude_code_is_told_of_a_search_as_it_counts_them_and_goes_on_at_anthro
     // Google has no word for either.
     body["tools"][0]["max_uses"] = 8.into();
     body["tool_choice"] = json!({"type": "tool", "name": "web_search"});
-    let events = events(&post(&proxy, MESSAGES, &body).await);
+    let events = post(&proxy, MESSAGES, &body).await.events();
     let blocks: Vec<&Value> = events.iter().filter_map(|event| event.get("content_block")).collect();
     let kinds: Vec<&Value> = blocks.iter().map(|block| &block["type"]).collect();
     assert_eq!(kinds, ["text", "server_tool_use", "web_search_tool_result"]);

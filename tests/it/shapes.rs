@@ -3,13 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::support::{
-    client::{Ask, Reply},
-    proxy::Proxy,
-    script::Answer,
-    settings::{Settings, TOKEN},
-    sse,
-    upstream::Upstream,
-    wire::End,
+    client::Reply, proxy::Proxy, script::Answer, settings::Settings, sse, upstream::Upstream, wire::End,
 };
 
 const OPENAI: &str = "protocol = \"openai\"\nbreaker_failures = 0\nbreaker_min_samples = 100000";
@@ -41,13 +35,7 @@ async fn post(proxy: &Proxy, path: &str, stream: bool) -> Reply {
     if path == "/v1/messages" {
         body["max_tokens"] = 9.into();
     }
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
-}
-
-/// Data of a stream's events.
-fn events(reply: &Reply) -> Vec<Value> {
-    let text = reply.text();
-    text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+    proxy.send(path, &body).await
 }
 
 fn chunk(delta: &Value, finish: Option<&str>) -> Value {
@@ -76,7 +64,7 @@ async fn reasoning_goes_back_to_the_model_that_was_asked_whatever_its_answer_cal
     for stream in [false, true] {
         let reply = post(&proxy, "/v1/messages", stream).await;
         let signature = if stream {
-            events(&reply).iter().find_map(|event| event["delta"]["signature"].as_str().map(ToOwned::to_owned))
+            reply.events().iter().find_map(|event| event["delta"]["signature"].as_str().map(ToOwned::to_owned))
         } else {
             reply.json()["content"][0]["signature"].as_str().map(ToOwned::to_owned)
         };
@@ -85,7 +73,7 @@ async fn reasoning_goes_back_to_the_model_that_was_asked_whatever_its_answer_cal
         let body = json!({"model": "m", "max_tokens": 9, "tools": [{"name": "f", "input_schema": {"type": "object"}}],
             "messages": [{"role": "user", "content": "Hello!"}, {"role": "assistant", "content": turn},
                 {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "c0", "content": "r"}]}]});
-        proxy.ask(&Ask::post("/v1/messages", body.to_string()).bearer(TOKEN)).await;
+        proxy.send("/v1/messages", &body).await;
         let sent: Value = serde_json::from_str(&upstream.last().text()).expect("JSON");
         assert_eq!(sent["messages"][1]["reasoning_content"], "hm", "{stream}: {sent}");
     }
@@ -93,7 +81,7 @@ async fn reasoning_goes_back_to_the_model_that_was_asked_whatever_its_answer_cal
     let input = json!([{"role": "user", "content": "Hello!"}, reply["output"][0], reply["output"][1],
         {"type": "function_call_output", "call_id": "c0", "output": "r"}]);
     let body = json!({"model": "m", "input": input});
-    proxy.ask(&Ask::post("/v1/responses", body.to_string()).bearer(TOKEN)).await;
+    proxy.send("/v1/responses", &body).await;
     let sent: Value = serde_json::from_str(&upstream.last().text()).expect("JSON");
     assert_eq!(sent["messages"][1]["reasoning_content"], "hm", "{sent}");
 }
@@ -110,7 +98,7 @@ async fn an_image_that_gemini_makes_reaches_chat_clients_and_others_are_told() {
     assert_eq!((&message["content"], &message["images"]), (&json!("Here:"), &json!([image])));
     let reply = post(&proxy, "/v1/chat/completions", true).await;
     let images: Vec<Value> =
-        events(&reply).iter().filter_map(|e| e.pointer("/choices/0/delta/images/0").cloned()).collect();
+        reply.events().iter().filter_map(|e| e.pointer("/choices/0/delta/images/0").cloned()).collect();
     assert_eq!((images.len(), &images[0]["image_url"], reply.end), (1, &image["image_url"], End::Clean), "{reply:?}");
     assert!(sse::is_done(&reply.body), "{reply:?}");
     for (path, clean) in [("/v1/messages", "end_turn"), ("/v1/responses", "response.completed")] {
@@ -152,7 +140,7 @@ async fn a_call_whose_arguments_are_an_object_or_whose_number_is_odd_is_not_lost
         let upstream = either(&Value::Null, &calling(&call)).await;
         let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", OPENAI)).await;
         let reply = post(&proxy, "/v1/messages", true).await;
-        let told = events(&reply);
+        let told = reply.events();
         let call = told.iter().find(|event| event["content_block"]["type"] == "tool_use");
         assert_eq!(call.map(|call| &call["content_block"]["name"]), Some(&json!("f")), "{index}: {reply:?}");
         let input: String = told.iter().filter_map(|event| event["delta"]["partial_json"].as_str()).collect();
@@ -171,7 +159,7 @@ async fn a_call_whose_name_comes_behind_its_id_keeps_both() {
     let upstream = either(&Value::Null, &frames).await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", OPENAI)).await;
     let reply = post(&proxy, "/v1/messages", true).await;
-    let told = events(&reply);
+    let told = reply.events();
     let call = told.iter().map(|event| &event["content_block"]).find(|block| block["type"] == "tool_use");
     assert_eq!(call.map(|call| (&call["id"], &call["name"])), Some((&json!("c0"), &json!("f"))), "{reply:?}");
     assert_eq!(reply.end, End::Clean);
@@ -238,7 +226,7 @@ async fn arguments_that_are_null_are_none() {
         let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", OPENAI)).await;
         let reply = post(&proxy, "/v1/messages", true).await;
         let input: String =
-            events(&reply).iter().filter_map(|e| e["delta"]["partial_json"].as_str().map(ToOwned::to_owned)).collect();
+            reply.events().iter().filter_map(|e| e["delta"]["partial_json"].as_str().map(ToOwned::to_owned)).collect();
         assert!(input.is_empty() || input == "{}", "{pieces:?}: {input}");
         assert!(reply.text().contains("\"stop_reason\":\"tool_use\""), "{reply:?}");
     }
@@ -256,7 +244,7 @@ async fn half_a_letter_is_told_as_what_it_is_where_it_has_to_be_read() {
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "m", OPENAI)).await;
     let reply = post(&proxy, "/v1/messages", true).await;
     let said: String =
-        events(&reply).iter().filter_map(|e| e["delta"]["text"].as_str().map(ToOwned::to_owned)).collect();
+        reply.events().iter().filter_map(|e| e["delta"]["text"].as_str().map(ToOwned::to_owned)).collect();
     assert_eq!((said.as_str(), reply.end), ("Hello cut\u{fffd}\u{fffd} world", End::Clean), "{reply:?}");
     assert_eq!(post(&proxy, "/v1/messages", false).await.json()["content"][0]["text"], "a\u{fffd}");
 }
@@ -269,7 +257,7 @@ async fn a_messages_stream_begins_with_the_prompts_tokens_where_gemini_tells_the
     };
     let upstream = either(&Value::Null, &[frame("x", None, 1), frame("y", Some("STOP"), 2)]).await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1beta", "gemini-2.5-flash", GEMINI)).await;
-    let told = events(&post(&proxy, "/v1/messages", true).await);
+    let told = post(&proxy, "/v1/messages", true).await.events();
     let begun = &told[0]["message"]["usage"];
     assert_eq!((&begun["input_tokens"], &begun["cache_read_input_tokens"]), (&json!(707), &json!(70)), "{begun}");
 }

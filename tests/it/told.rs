@@ -26,7 +26,7 @@ async fn post(proxy: &Proxy, path: &str, stream: bool) -> Reply {
     let said = json!([{"role": "user", "content": "Hello!"}]);
     let prompt = if path == "/v1/responses" { "input" } else { "messages" };
     let body = json!({"model": "m", "stream": stream, "max_tokens": 9, prompt: said});
-    proxy.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
+    proxy.send(path, &body).await
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn a_refusal_whose_body_stalls_sends_the_request_elsewhere_at_once() {
 #[tokio::test]
 async fn of_a_refusal_that_stalls_what_has_come_is_judged() {
     let bad = Upstream::always(stalled(429, r#"{"error":{"code":"insufficient_quota","message":"You have"#)).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", bad.addr)).await;
+    let proxy = Proxy::before(&bad).await;
     assert_eq!(proxy.hello().await.error("code"), "upstream_auth_failed");
     let report = proxy.until("one", "a shut gate", |r| r["state"] == "open").await;
     assert!(
@@ -50,7 +50,7 @@ async fn a_refusal_of_many_words_keeps_them() {
     };
     for (bytes, stream) in [(200_000, true), (3_000_000, false)] {
         let one = Upstream::always(Answer::json(400, &refusal(bytes))).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let reply = proxy.chat(hello(stream)).await;
         assert_eq!(
             (reply.status(), reply.error("code").as_str(), reply.error("param").as_str()),

@@ -86,7 +86,7 @@ async fn an_answer_that_is_whole_before_its_request_is_needs_no_more_of_it() {
 #[tokio::test]
 async fn a_request_that_took_all_of_its_time_to_be_sent_asks_no_backend() {
     let one = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let mut connection = Connection::open(proxy.addr).await;
     let whole = Ask::chat(HELLO).bearer(TOKEN).header("x-greenroom-timeout-ms", "20").bytes();
     let (first, rest) = whole.split_at(whole.len() - 5);
@@ -111,7 +111,7 @@ async fn a_body_that_does_not_come_to_its_end_has_the_time_of_its_request_and_no
 #[tokio::test]
 async fn a_strangers_body_that_nobody_wants_is_not_waited_for_as_long_as_one_that_somebody_does() {
     let one = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let mut connection = Connection::open(proxy.addr).await;
     connection.send_bytes(b"POST /nowhere HTTP/1.1\r\nhost: x\r\ncontent-length: 100\r\n\r\nx").await;
     // The next piece of a body that is wanted may take 30 s.
@@ -122,7 +122,7 @@ async fn a_strangers_body_that_nobody_wants_is_not_waited_for_as_long_as_one_tha
 #[tokio::test]
 async fn a_client_that_still_sends_can_finish_and_read_that_it_was_refused() {
     let one = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let mut stream = TcpStream::connect(proxy.addr).await.expect("it listens");
     let head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer wrong\r\n";
     stream.write_all(format!("{head}content-length: {}\r\n\r\n", 8 << 20).as_bytes()).await.expect("a head");
@@ -141,7 +141,7 @@ async fn a_client_that_still_sends_can_finish_and_read_that_it_was_refused() {
 #[tokio::test]
 async fn who_leaves_in_the_middle_of_a_request_is_told_as_one_who_left() {
     let one = Upstream::saying("hi").await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let whole = Ask::chat(HELLO).bearer(TOKEN).bytes();
     let mut stream = TcpStream::connect(proxy.addr).await.expect("it listens");
     stream.write_all(&whole[..whole.len() - 5]).await.expect("it reads");
@@ -161,7 +161,7 @@ async fn who_leaves_in_the_middle_of_a_request_is_told_as_one_who_left() {
 #[tokio::test]
 async fn a_request_that_is_still_being_sent_when_the_time_to_stop_is_over_is_told_so() {
     let one = Upstream::saying("hi").await;
-    let mut proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let mut proxy = Proxy::before(&one).await;
     let mut connection = Connection::open(proxy.addr).await;
     let whole = Ask::chat(HELLO).bearer(TOKEN).bytes();
     connection.send_bytes(&whole[..whole.len() - 5]).await;
@@ -177,7 +177,7 @@ async fn a_request_that_is_still_being_sent_when_the_time_to_stop_is_over_is_tol
 #[tokio::test]
 async fn an_answer_without_chunks_does_not_end_in_order_because_too_much_is_sent_ahead() {
     let one = Upstream::always(Answer::stream().chunk(sse::text("Once")).hang()).await;
-    let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+    let proxy = Proxy::before(&one).await;
     let mut client = TcpStream::connect(proxy.addr).await.expect("it listens");
     let ask = String::from_utf8(Ask::chat(HELLO_STREAM).bearer(TOKEN).bytes()).expect("ASCII");
     client.write_all(ask.replace("HTTP/1.1", "HTTP/1.0").as_bytes()).await.expect("it reads");
@@ -198,7 +198,7 @@ async fn who_sends_too_much_ahead_has_its_answers_so_far_and_an_orderly_end() {
     for stream in WAYS {
         let begun = if stream { Answer::stream().chunk(sse::text("a")) } else { Answer::new() };
         let one = Upstream::start(move |n, _| if n == 0 { Answer::says("hi") } else { begun.clone().hang() }).await;
-        let proxy = Proxy::start(&Settings::new().backend("one", one.addr)).await;
+        let proxy = Proxy::before(&one).await;
         let ask = |body: &str| Ask::chat(body).bearer(TOKEN).bytes();
         let (mut read, mut write) = TcpStream::connect(proxy.addr).await.expect("it listens").into_split();
         write.write_all(&[ask(HELLO), ask(hello(stream))].concat()).await.expect("it reads");

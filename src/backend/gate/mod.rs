@@ -141,7 +141,7 @@ pub const ALONE: Duration = Duration::from_secs(10);
 
 /// What a gate answers to one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Admission {
+pub enum Access {
     /// Pass.
     Welcome,
     /// Pass only if nobody else can take it: the ramp is used up.
@@ -194,18 +194,18 @@ impl GateCell {
 
     /// What the gate answers at `now` with `in_flight` requests under way behind it. A pinned request may probe early. A probe
     /// has it for itself for the time of `alone`.
-    pub fn admission(&self, now: Duration, in_flight: u32, pinned: bool, alone: Duration) -> Admission {
+    pub fn access(&self, now: Duration, in_flight: u32, pinned: bool, alone: Duration) -> Access {
         match self.read() {
-            Gate::Open => Admission::Welcome,
-            Gate::Ramp(limit) if in_flight < limit => Admission::Welcome,
-            Gate::Ramp(_) => Admission::Reluctant,
+            Gate::Open => Access::Welcome,
+            Gate::Ramp(limit) if in_flight < limit => Access::Welcome,
+            Gate::Ramp(_) => Access::Reluctant,
             Gate::Shut(until, why) if is_taken(self.probe.load(Relaxed), now, alone) => {
-                Admission::Refused(why, Some(until.max(now + PROBE_TAKES)))
+                Access::Refused(why, Some(until.max(now + PROBE_TAKES)))
             }
             // An operator's pin may look early, but not at a provider that has said when to come back.
-            Gate::Shut(until, why) if now >= until || (pinned && why != Why::RateLimit) => Admission::Probe,
-            Gate::Shut(until, why) => Admission::Refused(why, Some(until)),
-            Gate::Held(why) => Admission::Refused(why, None),
+            Gate::Shut(until, why) if now >= until || (pinned && why != Why::RateLimit) => Access::Probe,
+            Gate::Shut(until, why) => Access::Refused(why, Some(until)),
+            Gate::Held(why) => Access::Refused(why, None),
         }
     }
 

@@ -38,11 +38,11 @@ proptest! {
         let until = Duration::from_millis(ms);
         cell.publish(Gate::Shut(until, Why::Failures));
         let now = Duration::from_millis(before % ms);
-        prop_assert_eq!(cell.admission(now, 0, false, ALONE), Admission::Refused(Why::Failures, Some(until)));
-        prop_assert_eq!(cell.admission(until, 0, false, ALONE), Admission::Probe);
+        prop_assert_eq!(cell.access(now, 0, false, ALONE), Access::Refused(Why::Failures, Some(until)));
+        prop_assert_eq!(cell.access(until, 0, false, ALONE), Access::Probe);
         prop_assert!(cell.start_probe(until, ALONE));
         prop_assert!(!cell.start_probe(until, ALONE));
-        prop_assert!(matches!(cell.admission(until, 0, false, ALONE), Admission::Refused(..)));
+        prop_assert!(matches!(cell.access(until, 0, false, ALONE), Access::Refused(..)));
     }
 
     #[test]
@@ -56,7 +56,7 @@ proptest! {
             now += later;
             if starts {
                 let free = latest.is_none_or(|since| now - since >= alone);
-                let welcome = cell.admission(ms(now), 0, false, ms(alone)) == Admission::Probe;
+                let welcome = cell.access(ms(now), 0, false, ms(alone)) == Access::Probe;
                 prop_assert_eq!((welcome, cell.start_probe(ms(now), ms(alone))), (free, free));
                 if free {
                     latest = Some(now);

@@ -92,6 +92,17 @@ impl Reply {
         }
     }
 
+    /// The data of its events, as far as they are JSON.
+    pub(crate) fn events(&self) -> Vec<Value> {
+        let text = self.text();
+        text.lines().filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
+    }
+
+    /// Its status and the code of its error.
+    pub(crate) fn face(&self) -> (u16, String) {
+        (self.status(), self.error("code"))
+    }
+
     /// A member of the error object as text; `-` for one that is missing or null.
     pub(crate) fn error(&self, member: &str) -> String {
         self.json()["error"][member].as_str().unwrap_or("-").to_owned()

@@ -16,6 +16,7 @@ use super::{
     launch::{Launch, config},
     process::{Process, Text, line},
     settings::{Settings, TOKEN},
+    upstream::Upstream,
 };
 
 /// The proxy. Dropped, it is killed.
@@ -33,6 +34,11 @@ impl Proxy {
     /// Starts one with these settings.
     pub(crate) async fn start(settings: &Settings) -> Self {
         Launch::new(settings).start().await
+    }
+
+    /// Starts one in front of this backend, `one`.
+    pub(crate) async fn before(one: &Upstream) -> Self {
+        Self::start(&Settings::new().backend("one", one.addr)).await
     }
 
     /// The settings file.
@@ -55,6 +61,11 @@ impl Proxy {
         let mut connection = Connection::open(self.addr).await;
         connection.send(&Ask::chat(body).bearer(TOKEN)).await;
         connection
+    }
+
+    /// A request of the user `tester` with a JSON body, and the whole answer.
+    pub(crate) async fn send(&self, path: &str, body: &(impl ToString + ?Sized)) -> Reply {
+        self.ask(&Ask::post(path, body.to_string()).bearer(TOKEN)).await
     }
 
     /// Any request on a connection of its own.
@@ -151,6 +162,13 @@ impl Drop for Proxy {
             eprintln!("--- log of the proxy ---\n{}", self.log());
         }
     }
+}
+
+/// A backend that says `hi`, and a proxy in front of it with these lines of `server`.
+pub(crate) async fn stage(server: &str) -> (Upstream, Proxy) {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().set("server", server).backend("one", upstream.addr)).await;
+    (upstream, proxy)
 }
 
 /// The smallest chat request.

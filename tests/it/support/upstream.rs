@@ -36,6 +36,11 @@ impl Received {
         String::from_utf8_lossy(&self.body).into_owned()
     }
 
+    /// An answer that says `text`, streamed or whole, as it is asked.
+    pub(crate) fn told(&self, text: &str) -> Answer {
+        if self.wants_stream() { Answer::streams(text) } else { Answer::says(text) }
+    }
+
     /// Whether a stream was asked for.
     pub(crate) fn wants_stream(&self) -> bool {
         #[derive(Default, serde::Deserialize)]
@@ -99,7 +104,7 @@ impl Upstream {
 
     /// Starts one that says `text`, streamed or whole, as it is asked.
     pub(crate) async fn saying(text: &'static str) -> Self {
-        Self::start(move |_, ask| if ask.wants_stream() { Answer::streams(text) } else { Answer::says(text) }).await
+        Self::start(move |_, ask| ask.told(text)).await
     }
 
     /// Looks at what it has seen.

@@ -6,14 +6,14 @@ use crate::error::{Class, Failed};
 
 /// Pieces that wait. A single one, and that is the usual case, is not copied.
 #[derive(Debug)]
-pub(super) struct Held {
+pub(super) struct Buffer {
     first: Bytes,
     all: Vec<u8>,
     most: usize,
     too_much: fn(usize) -> Failed,
 }
 
-impl Held {
+impl Buffer {
     /// Holds so many bytes at most; what it is to have more.
     pub(super) fn up_to(most: usize, too_much: fn(usize) -> Failed) -> Self {
         Self { first: Bytes::new(), all: Vec::new(), most, too_much }
@@ -54,8 +54,8 @@ impl Held {
 mod tests {
     use super::*;
 
-    fn held(most: usize) -> Held {
-        Held::up_to(most, |most| Failed::new(Class::ProviderInvalid, format!("more than {most}")))
+    fn held(most: usize) -> Buffer {
+        Buffer::up_to(most, |most| Failed::new(Class::ProviderInvalid, format!("more than {most}")))
     }
 
     #[test]

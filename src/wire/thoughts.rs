@@ -1,4 +1,4 @@
-//! Owns telling whether the model's reasoning is shown in a stream, by the frames up to its first content. Pure.
+//! Owns telling whether the model's reasoning is shown in a stream, by the frames up to its first content.
 
 use memchr::memmem;
 
@@ -10,7 +10,7 @@ const MEMBERS: [&[u8]; 3] = [b"\"reasoning_content\":", b"\"reasoning\":", b"\"r
 
 /// Whether a stream's first content, the last of these frames, is reasoning. Within a text quotes are escaped, so that no text
 /// looks like it.
-pub(super) fn shows(frames: &[u8]) -> bool {
+pub fn shows(frames: &[u8]) -> bool {
     EVENTS.iter().any(|event| memmem::find(frames, event).is_some())
         || MEMBERS.iter().any(|member| memmem::find_iter(frames, member).any(|at| says(&frames[at + member.len()..])))
 }

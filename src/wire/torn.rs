@@ -1,10 +1,10 @@
-//! Owns what can be read of a JSON text that was torn off: all but what its end was to tell. Pure.
+//! Owns what can be read of a JSON text that was torn off: all but what its end was to tell.
 
 use serde::de::IgnoredAny;
 
 /// A text like the beginning of one that was torn off, but whole: what was open is closed, and a member that cannot be is left
 /// out. `None`: it is none of a JSON text.
-pub(super) fn mended(torn: &[u8]) -> Option<Vec<u8>> {
+pub fn mended(torn: &[u8]) -> Option<Vec<u8>> {
     let torn = String::from_utf8_lossy(torn);
     let mut open = Vec::new();
     let (mut quoted, mut escaped) = (false, false);

@@ -1,4 +1,4 @@
-//! Owns how long a prompt is taken to be: tokens by the bytes of a body, but for those of its media. Pure.
+//! Owns how long a prompt is taken to be: tokens by the bytes of a body, but for those of its media.
 
 use memchr::{memchr, memmem, memrchr};
 
