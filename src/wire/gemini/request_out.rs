@@ -7,6 +7,7 @@ use super::super::{
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, one_answer},
     ids::Taken,
     json::{arguments, note, within},
+    signature::UNPROVEN,
     translate::Target,
     turns::{Later, Takes, arrange},
     words::{told, words},
@@ -18,8 +19,6 @@ use super::{
     models::Model,
 };
 
-/// Documented to stand in for a signature that another model's history does not have.
-const SKIP_SIGNATURE: &str = "skip_thought_signature_validator";
 /// Most stop sequences taken.
 const MOST_STOPS: usize = 5;
 
@@ -193,7 +192,7 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
                 let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
                 // It may have come both ways, and is for one call.
                 carried.take_if(|carried| own.as_ref() == Some(carried));
-                let missing = (calls.model.is_third() && first_call).then(|| SKIP_SIGNATURE.to_owned());
+                let missing = (calls.model.is_third() && first_call).then(|| UNPROVEN.to_owned());
                 if let Some(value) = own.or_else(|| carried.take()).or(missing) {
                     call["thoughtSignature"] = value.into();
                 }
@@ -236,7 +235,7 @@ fn stand_in(model: Model, parts: &mut [Value]) {
         let drawn = part.get("inlineData").or(part.get("fileData")).is_some();
         let wanted = (drawn && model.is_third()) || (at == 0 && model.proves_words());
         if wanted && part.get("thoughtSignature").is_none() {
-            part["thoughtSignature"] = SKIP_SIGNATURE.into();
+            part["thoughtSignature"] = UNPROVEN.into();
         }
     }
 }
