@@ -244,14 +244,16 @@ fn begun_elsewhere(host: Host, model: &str, signature: &str) -> Value {
     let messages = json!([{"role": "user", "content": "q"},
         {"role": "assistant", "content": [thought, call("t1"), call("t2")]},
         {"role": "user", "content": [result("t1"), result("t2")]}]);
-    sent(host, Dialect::Messages, model, &asked(Dialect::Messages, json!({"messages": messages}))).0["messages"][1].take()
+    sent(host, Dialect::Messages, model, &asked(Dialect::Messages, json!({"messages": messages}))).0["messages"][1]
+        .take()
 }
 
 #[test]
 fn gemini_behind_openais_protocol_takes_a_tool_loop_that_was_begun_elsewhere() {
     const SKIP: &str = "skip_thought_signature_validator";
     let proof = |signature: &str| json!({"google": {"thought_signature": signature}});
-    let stand_in = json!([{"type": "reasoning.encrypted", "data": SKIP, "id": "t1", "format": "google-gemini-v1", "index": 0}]);
+    let stand_in =
+        json!([{"type": "reasoning.encrypted", "data": SKIP, "id": "t1", "format": "google-gemini-v1", "index": 0}]);
     // Claude's, Google's own and nobody's.
     for signature in ["EqQBCgIYAhIM", "gemini:Z3M=", ""] {
         let routed = begun_elsewhere(Host::OpenRouter, GEMINI, signature);
