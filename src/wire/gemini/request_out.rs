@@ -240,6 +240,12 @@ fn stand_in(model: Model, parts: &mut [Value]) {
     }
 }
 
+/// Whether a tree of values holds all numbers of a text. It knows no whole number beyond 64 bits, which are of twenty digits: as
+/// words they are told as they are.
+fn keeps_digits(text: &str) -> bool {
+    text.as_bytes().split(|byte| !byte.is_ascii_digit()).all(|digits| digits.len() < 20)
+}
+
 fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut Vec<Value>) {
     if let Some(text) = told(part) {
         out.push(json!({"text": text}));
@@ -255,7 +261,7 @@ fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut V
             let texts: Vec<&str> = parts.iter().filter_map(words).collect();
             let text = texts.join("\n");
             let response = match serde_json::from_str::<Value>(&text) {
-                Ok(value @ Value::Object(_)) if !error => value,
+                Ok(value @ Value::Object(_)) if !error && keeps_digits(&text) => value,
                 _ if *error => json!({"error": text}),
                 _ => json!({"result": text}),
             };
