@@ -60,10 +60,16 @@ pub(super) fn names(tools: &[Value], names: &Names) -> Vec<String> {
 /// Reads the input out of arguments that come in pieces cut anywhere.
 #[derive(Debug, Default)]
 pub(crate) struct Input {
-    /// Not yet read.
+    /// Not yet told.
     rest: String,
     state: State,
+    /// Bytes of it that have been read, and tokens in them.
+    read: usize,
+    tokens: usize,
 }
+
+/// What stands before the string.
+const OPENING: [&str; 4] = ["{", "\"input\"", ":", "\""];
 
 #[derive(Debug, Default, PartialEq, Eq)]
 enum State {
@@ -83,19 +89,9 @@ impl Input {
             return String::new();
         }
         self.rest.push_str(piece);
-        // To look at all of it again for each blank would take the square of their number.
-        if self.state == State::Other || (self.state == State::Before && piece.trim().is_empty()) {
+        self.open();
+        if self.state != State::Within {
             return String::new();
-        }
-        if self.state == State::Before {
-            match opening(&self.rest) {
-                Ok(at) => drop(self.rest.drain(..at)),
-                Err(state) => {
-                    self.state = state;
-                    return String::new();
-                }
-            }
-            self.state = State::Within;
         }
         let (end, over) = closed(&self.rest);
         let raw: String = self.rest.drain(..end).collect();
@@ -103,6 +99,27 @@ impl Input {
             self.state = State::After;
         }
         serde_json::from_str(&format!("\"{raw}\"")).unwrap_or(raw)
+    }
+
+    /// Reads on to the string. What has been read is not read again: blanks may come one by one.
+    fn open(&mut self) {
+        while self.state == State::Before {
+            let rest = self.rest[self.read..].trim_start();
+            self.read = self.rest.len() - rest.len();
+            let token = OPENING[self.tokens];
+            if rest.starts_with(token) {
+                self.read += token.len();
+                self.tokens += 1;
+            } else if token.starts_with(rest) {
+                return;
+            } else {
+                self.state = State::Other;
+            }
+            if self.tokens == OPENING.len() {
+                self.rest.drain(..self.read);
+                self.state = State::Within;
+            }
+        }
     }
 
     /// What is left at the end: the input of arguments in which others come first, or arguments of another shape, which are
@@ -123,19 +140,6 @@ impl Input {
             },
         }
     }
-}
-
-/// Where the string begins, once its opening quote is there; until then, the state of things.
-fn opening(text: &str) -> Result<usize, State> {
-    let mut rest = text.trim_start();
-    for token in ["{", "\"input\"", ":", "\""] {
-        let other = if token.starts_with(rest) { State::Before } else { State::Other };
-        rest = rest.strip_prefix(token).ok_or(other)?;
-        if token != "\"" {
-            rest = rest.trim_start();
-        }
-    }
-    Ok(text.len() - rest.len())
 }
 
 /// How far a string's text goes without cutting an escape, and whether its closing quote follows.
@@ -190,7 +194,12 @@ mod tests {
                 assert_eq!(text, said, "cut at {at}");
             }
             let mut reader = Input::default();
-            let text: String = json.chars().map(|c| reader.add(c.encode_utf8(&mut [0; 4]))).collect();
+            let mut text = String::new();
+            for c in json.chars() {
+                text += &reader.add(c.encode_utf8(&mut [0; 4]));
+                // Of the string no more waits than an escape that is cut.
+                assert!(reader.state != State::Within || reader.rest.len() < 12, "{reader:?}");
+            }
             assert_eq!(text + &reader.end(), said);
         }
     }
@@ -210,6 +219,9 @@ mod tests {
         let (blanks, behind) = ([" "; 9], r#"{"reason":"list","input":"ls\n"}"#);
         assert_eq!(input(behind), "ls\n");
         let mut reader = Input::default();
+        for (number, blank) in blanks.into_iter().enumerate() {
+            assert_eq!((reader.read, reader.add(blank)), (number, String::new()), "what was read is kept in mind");
+        }
         let text: String = blanks.into_iter().chain([behind]).chain(blanks).map(|piece| reader.add(piece)).collect();
         assert_eq!(text + &reader.end(), "ls\n");
         for half in [r"\ud83d", r"\ud83dx", r"\ud83d\n"] {

@@ -258,14 +258,15 @@ pub(crate) fn note(losses: &mut Vec<Loss>, field: impl Into<String>, weight: Wei
     }
 }
 
-/// Tool arguments as an object: models sometimes leave them out, and clients echo what they got.
+/// Tool arguments as an object: models sometimes leave them out, and clients echo what they got. What is no JSON, as where an answer
+/// was cut, has the name that Anthropic gives it (guide to fine-grained tool streaming), which no tool takes for a parameter of its own.
 pub(crate) fn arguments(text: &str) -> Value {
     match read(text.as_bytes()) {
         Ok(value @ Value::Object(_)) => value,
         Ok(Value::Null) => Value::Object(Map::new()),
         Ok(other) => serde_json::json!({ "value": other }),
         Err(_) if text.trim().is_empty() => Value::Object(Map::new()),
-        Err(_) => serde_json::json!({ "value": text }),
+        Err(_) => serde_json::json!({ "INVALID_JSON": text }),
     }
 }
 

@@ -2,6 +2,10 @@
 
 use super::Protocol;
 
+/// What Google's models take in the place of a proof that a history of another model's does not have (guide to thought signatures;
+/// Vertex knows no other, pydantic/pydantic-ai#3881).
+pub(crate) const UNPROVEN: &str = "skip_thought_signature_validator";
+
 /// A provider's proof of its own thinking, good for that provider only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Signature {

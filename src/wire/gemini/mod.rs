@@ -10,3 +10,8 @@ mod models;
 pub(crate) mod reply_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;
+
+/// Whether a model refuses a history in which the first call of a turn has no proof of the thought behind it.
+pub(crate) fn wants_proofs(model: &str) -> bool {
+    models::Model::of(model).is_third()
+}

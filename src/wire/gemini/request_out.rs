@@ -7,6 +7,7 @@ use super::super::{
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, one_answer},
     ids::Taken,
     json::{arguments, note, within},
+    signature::UNPROVEN,
     translate::Target,
     turns::{Later, Takes, arrange},
     words::{told, words},
@@ -18,8 +19,6 @@ use super::{
     models::Model,
 };
 
-/// Documented to stand in for a signature that another model's history does not have.
-const SKIP_SIGNATURE: &str = "skip_thought_signature_validator";
 /// Most stop sequences taken.
 const MOST_STOPS: usize = 5;
 
@@ -193,7 +192,7 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
                 let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
                 // It may have come both ways, and is for one call.
                 carried.take_if(|carried| own.as_ref() == Some(carried));
-                let missing = (calls.model.is_third() && first_call).then(|| SKIP_SIGNATURE.to_owned());
+                let missing = (calls.model.is_third() && first_call).then(|| UNPROVEN.to_owned());
                 if let Some(value) = own.or_else(|| carried.take()).or(missing) {
                     call["thoughtSignature"] = value.into();
                 }
@@ -236,9 +235,15 @@ fn stand_in(model: Model, parts: &mut [Value]) {
         let drawn = part.get("inlineData").or(part.get("fileData")).is_some();
         let wanted = (drawn && model.is_third()) || (at == 0 && model.proves_words());
         if wanted && part.get("thoughtSignature").is_none() {
-            part["thoughtSignature"] = SKIP_SIGNATURE.into();
+            part["thoughtSignature"] = UNPROVEN.into();
         }
     }
+}
+
+/// Whether a tree of values holds all numbers of a text. It knows no whole number beyond 64 bits, which are of twenty digits: as
+/// words they are told as they are.
+fn keeps_digits(text: &str) -> bool {
+    text.as_bytes().split(|byte| !byte.is_ascii_digit()).all(|digits| digits.len() < 20)
 }
 
 fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut Vec<Value>) {
@@ -256,7 +261,7 @@ fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut V
             let texts: Vec<&str> = parts.iter().filter_map(words).collect();
             let text = texts.join("\n");
             let response = match serde_json::from_str::<Value>(&text) {
-                Ok(value @ Value::Object(_)) if !error => value,
+                Ok(value @ Value::Object(_)) if !error && keeps_digits(&text) => value,
                 _ if *error => json!({"error": text}),
                 _ => json!({"result": text}),
             };

@@ -140,7 +140,11 @@ impl Reader {
             }
             out.push(ChatEvent::Text(text));
         }
-        out.extend(signature.map(ChatEvent::TextSignature));
+        if let Some(proof) = signature {
+            // Which may be of no words at all.
+            self.stop_thinking(out);
+            out.push(ChatEvent::TextSignature(proof));
+        }
         Ok(())
     }
 

@@ -1,12 +1,19 @@
 //! Owns the mark by which reasoning finds its way back to the OpenAI-style server that it came from: some of them, such as
 //! `DeepSeek`, Kimi and Google's, refuse a tool loop without it, and others refuse a member that they do not know.
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
-use super::super::{
-    Protocol,
-    chat::{Message, Part, Role, Signature},
-    json::text,
+use super::{
+    super::{
+        Host, Protocol,
+        chat::{Message, Part, Role, Signature},
+        gemini,
+        json::text,
+        signature::UNPROVEN,
+        translate::Target,
+    },
+    models::is_googles,
+    reply_out::proven,
 };
 
 /// Members that servers put their reasoning into.
@@ -14,6 +21,8 @@ pub(super) const MEMBERS: [&str; 2] = ["reasoning_content", "reasoning"];
 /// Where `OpenRouter` has all of it, what is signed or encrypted included. Claude and Gemini refuse a tool loop without
 /// (its guide to reasoning tokens, "Preserving reasoning"; musistudio/claude-code-router#1057).
 pub(super) const DETAILS: &str = "reasoning_details";
+/// What of it cannot be read, such as Gemini's proofs of its calls.
+const HIDDEN: &str = "reasoning.encrypted";
 
 /// Between the two names of a model in a mark.
 const OR: &str = "|";
@@ -49,7 +58,7 @@ pub(super) fn gather(details: &mut Vec<Value>, pieces: Value) {
     let Value::Array(pieces) = pieces else { return };
     for piece in pieces {
         let same = |last: &&mut Value| {
-            text(&piece, "type") != "reasoning.encrypted"
+            text(&piece, "type") != HIDDEN
                 && piece.get("index").is_some()
                 && ["type", "index"].iter().all(|key| last.get(key) == piece.get(key))
         };
@@ -93,10 +102,24 @@ pub(super) fn carry(messages: &mut [Message]) {
     }
 }
 
+/// Puts what stands for a proof where a turn's calls have none that the server knows, and Gemini 3 would refuse them: they are
+/// another model's, or were made at another door to Google's, whose proofs are refused, too (alphaXiv/agents#61). `OpenRouter`
+/// takes one a turn, bound to its first call (RooCodeInc/Roo-Code#10640).
+pub(super) fn stand_in(calls: &mut [Value], details: &mut Vec<Value>, target: &Target<'_>) {
+    let wanted = is_googles(target.model) && gemini::wants_proofs(target.model);
+    let Some(first) = calls.first_mut().filter(|_| wanted) else { return };
+    if target.host == Host::OpenRouter {
+        if details.iter().all(|detail| text(detail, "type") != HIDDEN) {
+            let (id, format) = (text(first, "id"), "google-gemini-v1");
+            details.push(json!({"type": HIDDEN, "data": UNPROVEN, "id": id, "format": format, "index": 0}));
+        }
+    } else if first.get("extra_content").is_none() {
+        *first = proven(first.take(), Some(&Signature::new(Protocol::Gemini, UNPROVEN)));
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     #[test]

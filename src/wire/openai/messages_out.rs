@@ -107,7 +107,8 @@ fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> V
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
                 let call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
                 let googles = signature.filter(|signature| signature.origin == Protocol::Gemini);
-                calls.push(proven(call, googles.filter(|_| is_googles(target.model)).as_ref()));
+                let known = is_googles(target.model) && target.host != Host::OpenRouter;
+                calls.push(proven(call, googles.filter(|_| known).as_ref()));
             }
             Part::Thinking { text: more, signature } => match echo::kept(signature.as_ref(), target.model) {
                 Some((member, told)) => {
@@ -138,6 +139,7 @@ fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> V
         message.insert("refusal".into(), refusal.into());
     }
     if !calls.is_empty() {
+        echo::stand_in(&mut calls, &mut details, target);
         // Wanted back in a tool loop; elsewhere some servers refuse it.
         if let Some((member, text)) = reasoning.filter(|(_, text)| !text.is_empty()) {
             message.insert(member.into(), text.into());

@@ -52,7 +52,7 @@ fn arguments_keep_their_providers_digits_in_every_dialect() {
 #[test]
 fn what_is_no_object_is_made_one_in_a_message() {
     for (given, want) in
-        [("", "{}"), (" null ", "{}"), ("[1]", r#"{"value":[1]}"#), ("{\"a\":", r#"{"value":"{\"a\":"}"#)]
+        [("", "{}"), (" null ", "{}"), ("[1]", r#"{"value":[1]}"#), ("{\"a\":", r#"{"INVALID_JSON":"{\"a\":"}"#)]
     {
         let function = json!({"name": "f", "arguments": given});
         let body = json!({"choices": [{"message": {"tool_calls": [{"id": "c", "function": function}]}}]});

@@ -103,6 +103,17 @@ fn a_thought_between_two_calls_stays_between_them() {
 }
 
 #[test]
+fn a_proof_of_no_words_leaves_the_thought_before_it_its_own() {
+    let parts =
+        json!([{"text": "hm", "thought": true, "thoughtSignature": "s1"}, {"text": "", "thoughtSignature": "s2"}]);
+    let whole = json!({"candidates": [{"content": {"parts": parts}, "finishReason": "MAX_TOKENS"}]});
+    let (out, _) =
+        reply(Protocol::Gemini, Dialect::Messages, whole.to_string().as_bytes(), &context()).expect("a reply");
+    let out: Value = serde_json::from_slice(&out).expect("JSON");
+    assert_eq!(out["content"], json!([thought("gemini:s1")]));
+}
+
+#[test]
 fn an_answer_already_begun_goes_to_claude_without_the_thoughts_before_it() {
     let begun = json!({"role": "assistant", "content": "It is ", "thinking_blocks": [thought("sig"), redacted()]});
     let body = kept(Dialect::Chat, CLAUDE, &json!({"messages": [{"role": "user", "content": "q"}, begun]}));

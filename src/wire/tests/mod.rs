@@ -1,8 +1,12 @@
 //! Owns what is held of translation between protocols as a whole: each file of cases is about one thing that crosses.
 
+mod added_up;
+mod alike;
+mod answers;
 mod broken;
 mod caching;
 mod calls;
+mod claudes;
 mod count;
 mod edge;
 mod files;

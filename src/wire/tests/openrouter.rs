@@ -236,6 +236,41 @@ fn what_geminis_calls_need_back_goes_along_with_them_wherever_a_stream_tells_it(
     assert_eq!(blocks, [text("So.")], "the last block is the answer");
 }
 
+/// A message of two calls in a conversation that was begun elsewhere, sent on.
+fn begun_elsewhere(host: Host, model: &str, signature: &str) -> Value {
+    let call = |id: &str| json!({"type": "tool_use", "id": id, "name": "f", "input": {}});
+    let result = |id: &str| json!({"type": "tool_result", "tool_use_id": id, "content": "r"});
+    let thought = json!({"type": "thinking", "thinking": "hm", "signature": signature});
+    let messages = json!([{"role": "user", "content": "q"},
+        {"role": "assistant", "content": [thought, call("t1"), call("t2")]},
+        {"role": "user", "content": [result("t1"), result("t2")]}]);
+    sent(host, Dialect::Messages, model, &asked(Dialect::Messages, json!({"messages": messages}))).0["messages"][1]
+        .take()
+}
+
+#[test]
+fn gemini_behind_openais_protocol_takes_a_tool_loop_that_was_begun_elsewhere() {
+    const SKIP: &str = "skip_thought_signature_validator";
+    let proof = |signature: &str| json!({"google": {"thought_signature": signature}});
+    let stand_in =
+        json!([{"type": "reasoning.encrypted", "data": SKIP, "id": "t1", "format": "google-gemini-v1", "index": 0}]);
+    // Claude's, Google's own and nobody's.
+    for signature in ["EqQBCgIYAhIM", "gemini:Z3M=", ""] {
+        let routed = begun_elsewhere(Host::OpenRouter, GEMINI, signature);
+        assert_eq!(routed["reasoning_details"], stand_in, "{signature}");
+        assert!(!routed.to_string().contains("extra_content"), "which it does not know: {routed}");
+        let own = begun_elsewhere(Host::Other, "gemini-3-pro-preview", signature);
+        let known = if signature.starts_with("gemini:") { "Z3M=" } else { SKIP };
+        let calls = &own["tool_calls"];
+        assert_eq!((&calls[0]["extra_content"], calls[1].get("extra_content")), (&proof(known), None), "{own}");
+        assert_eq!(own.get("reasoning_details"), None);
+        for model in ["google/gemini-2.5-pro", "openai/gpt-5", CLAUDE] {
+            let other = begun_elsewhere(Host::OpenRouter, model, signature);
+            assert!(!other.to_string().contains(SKIP), "{model}: {other}");
+        }
+    }
+}
+
 #[test]
 fn a_shorter_answer_has_a_budget_within_it_and_instructions_of_nothing_are_not_sent() {
     let body = json!({"max_tokens": 100_000, "thinking": {"type": "enabled", "budget_tokens": 99_999},

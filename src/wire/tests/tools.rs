@@ -279,3 +279,17 @@ fn tools_lead_back_by_the_names_that_they_were_offered_under() {
         assert_eq!((&call["namespace"], &call["name"]), (&json!("n"), &json!(name)), "{call}");
     }
 }
+
+#[test]
+fn a_result_whose_numbers_are_too_long_for_gemini_is_told_in_words() {
+    let call = json!({"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    for (result, whole) in
+        [(r#"{"wei":18446744073709551615123}"#, false), (r#"{"id":1844674407370955161,"x":0.5}"#, true)]
+    {
+        let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t", "content": result}]);
+        let out = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &json!({"messages": messages}));
+        let want = if whole { serde_json::from_str(result).expect("JSON") } else { json!({"result": result}) };
+        assert_eq!(out["contents"][2]["parts"][0]["functionResponse"]["response"], want);
+    }
+}

@@ -55,13 +55,17 @@ fn a_segment_is_found_by_its_bytes_its_part_or_its_words() {
 }
 
 #[test]
-fn what_is_told_again_with_each_frame_is_told_once_and_what_comes_late_is_told_too() {
+fn what_is_told_again_or_bit_by_bit_is_told_once_and_what_comes_late_is_told_too() {
     let again =
         [frame("Zürich is dry.", None), frame(" Bern is wet.", Some(grounding())), frame("", Some(grounding()))];
     let late = json!({"candidates": [{"index": 0, "groundingMetadata": grounding()}]});
     let mut end = frame(" Bern is wet.", Some(json!({})));
     end["candidates"][0].as_object_mut().expect("a candidate").remove("groundingMetadata");
-    for frames in [again.to_vec(), vec![frame("Zürich is dry.", None), end, late]] {
+    let mut begun = frame("Zürich is dry.", None);
+    begun["candidates"][0]["groundingMetadata"] = json!({"webSearchQueries": ["zurich weather"],
+        "groundingChunks": [grounding()["groundingChunks"][0]], "groundingSupports": [grounding()["groundingSupports"][0]]});
+    let early = [begun, frame(" Bern is wet.", Some(grounding()))];
+    for frames in [again.to_vec(), vec![frame("Zürich is dry.", None), end, late], early.to_vec()] {
         let output = output_of(&streamed(Protocol::Gemini, Dialect::Responses, searching(), &frames)).0;
         assert_eq!((kinds(&output), sources(&output)), (vec!["message", "web_search_call"], claims(GOOGLES)));
     }
