@@ -136,7 +136,7 @@ async fn try_open(
     let mut answer = send(worker, request, target, way, outgoing, leg, &mut watch).await?;
     leg.status = Some(answer.status());
     if !answer.is_good() {
-        let failed = Box::pin(refused(answer, &mut watch, target, way)).await;
+        let failed = Box::pin(refused(answer, &mut watch, target, (surface, way))).await;
         if let Some(debt) = owed.as_ref().filter(|_| begun.is_some() && failed.class == Class::CallerInvalid) {
             return Err(unable(debt, leg, target, failed));
         }
@@ -146,7 +146,7 @@ async fn try_open(
         answer = Box::pin(send(worker, request, target, way, outgoing, leg, &mut watch)).await?;
         leg.status = Some(answer.status());
         if !answer.is_good() {
-            return Err(Box::pin(refused(answer, &mut watch, target, way)).await);
+            return Err(Box::pin(refused(answer, &mut watch, target, (surface, way))).await);
         }
         learn(target, limit);
     }

@@ -87,7 +87,10 @@ pub(super) fn whole(
         Surface::Messages | Surface::CountTokens => peek::messages::whole(body)?,
         Surface::Responses => peek::responses::whole(body)?,
         Surface::Chat | Surface::Completions => peek::whole(body)?,
-        Surface::Embeddings => peek::embeddings(body)?,
+        Surface::Embeddings | Surface::Images => peek::listing(body, &["data"])?,
+        Surface::Moderations => peek::listing(body, &["results"])?,
+        // Voyage names it otherwise than all others do.
+        Surface::Rerank => peek::listing(body, &["results", "data"])?,
     };
     Ok((None, seen))
 }

@@ -28,7 +28,7 @@ use crate::{
         Answer,
         classify::{classify, classify_answer, fault_in_stream, reported, told},
         request_id,
-        strange::{PAGE, Strange, is_page},
+        strange::{PAGE, Strange, is_page, lacks_endpoint},
     },
     wire::{Malformed, sse, translate},
 };
@@ -42,11 +42,17 @@ const ERROR_TAKES: Duration = Duration::from_secs(1);
 /// Longest whole answer held for checking before its head goes out, bytes.
 const WHOLE_BODY: usize = 64 << 20;
 
-/// The same of embeddings: 2,048 of 3,072 numbers each, as many as can be asked for at once, are 150 MB of text.
-const EMBEDDINGS: usize = 256 << 20;
+/// The same of embeddings: 2,048 of 3,072 numbers each, as many as can be asked for at once, are 150 MB of text. And of pictures,
+/// of which ten can be.
+const LONG_LIST: usize = 256 << 20;
 
 /// An answer that is not a 2xx: reads what it says and judges it.
-pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Target, way: Way) -> Failed {
+pub(super) async fn refused(
+    mut answer: Answer,
+    watch: &mut Watch,
+    target: &Target,
+    (surface, way): (Surface, Way),
+) -> Failed {
     let (status, protocol) = (answer.status(), target.handle.settings.protocol);
     let (body, is_told) = said(&mut answer, watch).await;
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
@@ -59,6 +65,10 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Targ
     let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && matches!(way, Way::Native(_));
     let how = format!("it answered {status}");
+    if surface.relayed().is_some() && lacks_endpoint(status, strange, &body) {
+        answer.accept();
+        return no_endpoint(&how);
+    }
     let told = told(class, &fault, passes_through.then_some(body));
     let failed = match strange {
         Some(strange) => {
@@ -76,6 +86,20 @@ pub(super) async fn refused(mut answer: Answer, watch: &mut Watch, target: &Targ
         request_id: request_id(&answer.headers_for_client(true)),
         ..failed
     }
+}
+
+/// A server that does not have this endpoint is not at fault for that, and its models are there at others: no client shuts it for
+/// all by asking.
+fn no_endpoint(how: &str) -> Failed {
+    let told = Told {
+        kind: "invalid_request_error".to_owned(),
+        code: "invalid_value".to_owned(),
+        message: "The backend of this model does not serve this endpoint.".to_owned(),
+        param: Some("model".to_owned()),
+        body: None,
+    };
+    let how = format!("{how} (nothing is served at this path; check base_url, or whether it serves this endpoint)");
+    Failed { told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
 }
 
 /// What an error body says, as far as it comes in time and is not endless; and whether that is anything, be it that it is empty.
@@ -128,7 +152,8 @@ async fn check(
     signs: &Signs,
 ) -> Result<Bytes, Failed> {
     let idle = target.handle.settings.deadlines.idle;
-    let most = if request.surface == Surface::Embeddings { EMBEDDINGS } else { WHOLE_BODY };
+    let is_long = matches!(request.surface, Surface::Embeddings | Surface::Images);
+    let most = if is_long { LONG_LIST } else { WHOLE_BODY };
     let body = collect(answer, watch, idle, most).await?;
     let (other, seen) =
         decode::whole(request.surface, way, target.handle.settings.protocol, &body, || request.context(target))

@@ -26,7 +26,8 @@ pub(super) fn lay(routes: &mut web::ServiceConfig) {
         .route("/v1/completions", web::post().to(completions));
 }
 
-fn reply(result: Result<HttpResponse, Fault>) -> HttpResponse {
+/// The answer, or what is wrong in the provider's words.
+pub(super) fn reply(result: Result<HttpResponse, Fault>) -> HttpResponse {
     result.unwrap_or_else(|fault| fault.response(Protocol::Openai))
 }
 
@@ -46,7 +47,12 @@ async fn model(request: HttpRequest, id: web::Path<String>, provider: web::Data<
     reply(found.map(|model| HttpResponse::Ok().json(describe(&model))))
 }
 
-async fn admitted(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<(Value, String), Fault> {
+/// The body of a request whose sender and model are known, and the model.
+pub(super) async fn admitted(
+    request: &HttpRequest,
+    body: &[u8],
+    provider: &Provider,
+) -> Result<(Value, String), Fault> {
     provider.admit(request).await?;
     let body = Provider::parse(body)?;
     let name = body["model"].as_str().ok_or_else(|| Fault::Bad("Missing required parameter: 'model'.".to_owned()))?;

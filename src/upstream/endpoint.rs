@@ -20,6 +20,12 @@ pub enum Endpoint {
     Embeddings,
     /// OpenAI legacy completions.
     Completions,
+    /// OpenAI moderations.
+    Moderations,
+    /// Reranking, as Cohere and Jina offer it.
+    Rerank,
+    /// OpenAI images.
+    Images,
     /// OpenAI responses.
     Responses,
     /// Token counting, in the backend's own protocol.
@@ -47,6 +53,9 @@ impl Endpoint {
             (Protocol::Openai, Self::CountTokens) => "responses/input_tokens",
             (_, Self::Embeddings) => "embeddings",
             (_, Self::Completions) => "completions",
+            (_, Self::Moderations) => "moderations",
+            (_, Self::Rerank) => "rerank",
+            (_, Self::Images) => "images/generations",
             (_, Self::Responses) => "responses",
             (_, Self::CountTokens) => "messages/count_tokens",
             (_, Self::Models) => "models",

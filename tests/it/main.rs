@@ -60,6 +60,7 @@ mod queue;
 mod quota;
 mod ratio;
 mod refusals;
+mod relayed;
 mod reload;
 mod reloads_at_once;
 mod reports;
