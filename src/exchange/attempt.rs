@@ -154,13 +154,14 @@ async fn try_open(
         return Err(Failed::new(Class::ProviderInvalid, why));
     }
     let rename = request.shown_model();
-    if request.stream && is_stream(&mut answer, &mut watch).await? {
-        let headers = answer.headers_for_client(true);
+    let raw = surface.is_raw();
+    if request.stream && if raw { answer.may_be_sound() } else { is_stream(&mut answer, &mut watch).await? } {
+        let headers = answer.headers_for_client(!raw);
         let include_usage = request.envelope.include_usage;
         let decoder = Decoder::new(surface, way, backend, || request.context(target), include_usage);
         let text = (request.rescue() != Rescue::Off).then(String::new);
         let choices = if matches!(way, Way::Native(_)) { request.choices() } else { 1 };
-        let terms = Terms { idle: limits.idle, choices, strip_usage, rename };
+        let terms = Terms { idle: limits.idle, choices, strip_usage, rename, raw };
         let mut reader = Box::new(Reader::new(answer, decoder, terms, text, leg.signs.clone()));
         if let Some(debt) = &owed {
             let seam = if begun.is_some() { Seam::gone_on_with } else { Seam::repeated };

@@ -87,6 +87,8 @@ pub(super) fn whole(
         Surface::Messages | Surface::CountTokens => peek::messages::whole(body)?,
         Surface::Responses => peek::responses::whole(body)?,
         Surface::Chat | Surface::Completions => peek::whole(body)?,
+        // It is no sound, whatever else it may be.
+        Surface::Speech => peek::frame(body)?,
         Surface::Embeddings | Surface::Images => peek::listing(body, &["data"])?,
         Surface::Moderations => peek::listing(body, &["results"])?,
         // Voyage names it otherwise than all others do.

@@ -28,6 +28,8 @@ pub enum Surface {
     Rerank,
     /// `POST /v1/images/generations`
     Images,
+    /// `POST /v1/audio/speech`
+    Speech,
 }
 
 /// How a backend serves it.
@@ -41,7 +43,7 @@ pub enum Way {
 
 impl Surface {
     /// Each of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Chat,
         Self::Messages,
         Self::CountTokens,
@@ -51,6 +53,7 @@ impl Surface {
         Self::Moderations,
         Self::Rerank,
         Self::Images,
+        Self::Speech,
     ];
 
     /// The endpoint at this path.
@@ -72,6 +75,7 @@ impl Surface {
             Self::Moderations => "/v1/moderations",
             Self::Rerank => "/v1/rerank",
             Self::Images => "/v1/images/generations",
+            Self::Speech => "/v1/audio/speech",
         }
     }
 
@@ -85,6 +89,7 @@ impl Surface {
             Self::Moderations => "moderation",
             Self::Rerank => "rerank",
             Self::Images => "image_generation",
+            Self::Speech => "speech",
         }
     }
 
@@ -101,7 +106,7 @@ impl Surface {
     pub fn prompt(self) -> (&'static str, bool) {
         match self {
             Self::Chat | Self::Messages | Self::CountTokens => ("messages", true),
-            Self::Responses | Self::Embeddings | Self::Moderations => ("input", false),
+            Self::Responses | Self::Embeddings | Self::Moderations | Self::Speech => ("input", false),
             Self::Completions | Self::Images => ("prompt", false),
             Self::Rerank => ("query", false),
         }
@@ -133,6 +138,11 @@ impl Surface {
         matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions)
     }
 
+    /// Whether answers are passed on byte for byte as they come, and never looked into: sound is, or events with sound in them.
+    pub fn is_raw(self) -> bool {
+        self == Self::Speech
+    }
+
     /// Whether another backend is asked beside one that is slow. A picture takes longer than any first token, and each is paid.
     pub fn hedges(self) -> bool {
         self != Self::Images
@@ -147,6 +157,7 @@ impl Surface {
             Self::Moderations => Some(Endpoint::Moderations),
             Self::Rerank => Some(Endpoint::Rerank),
             Self::Images => Some(Endpoint::Images),
+            Self::Speech => Some(Endpoint::Speech),
         }
     }
 
@@ -180,7 +191,7 @@ impl Surface {
             Self::Messages => |backend| Self::Messages.way(backend, false).is_some(),
             Self::CountTokens => |backend| Self::CountTokens.way(backend, false).is_some(),
             Self::Responses => |backend| Self::Responses.way(backend, false).is_some(),
-            Self::Embeddings | Self::Completions | Self::Moderations | Self::Rerank | Self::Images => {
+            Self::Embeddings | Self::Completions | Self::Moderations | Self::Rerank | Self::Images | Self::Speech => {
                 |backend| backend.protocol == Protocol::Openai
             }
         }

@@ -1,12 +1,13 @@
-//! What servers of the `OpenAI` protocol offer beside text and vectors: verdicts, ranks, pictures.
+//! What servers of the `OpenAI` protocol offer beside text and vectors: verdicts, ranks, pictures, sound.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::{
-    answer,
+    answer::{self, Ask},
     fault::Fault,
     openai::{admitted, reply},
+    pace::Frame,
     provider::{Provider, now, text_of},
 };
 
@@ -19,12 +20,20 @@ const MOST: u64 = 10;
 /// What a picture costs, in tokens.
 const TOKENS: u64 = 272;
 
+/// The head of a WAV: one channel of 16-bit samples, 8,000 a second.
+const WAV: &[u8] =
+    b"RIFF\xff\xff\xff\xffWAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data\xff\xff\xff\xff";
+
+/// A tenth of a second of it, bytes.
+const SAMPLES: usize = 1600;
+
 /// Lays the routes.
 pub(super) fn lay(routes: &mut web::ServiceConfig) {
     routes
         .route("/v1/moderations", web::post().to(moderations))
         .route("/v1/rerank", web::post().to(rerank))
-        .route("/v1/images/generations", web::post().to(images));
+        .route("/v1/images/generations", web::post().to(images))
+        .route("/v1/audio/speech", web::post().to(speech));
 }
 
 async fn moderations(request: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {
@@ -82,6 +91,21 @@ fn draw(body: &Value) -> Result<HttpResponse, Fault> {
     let (input, output) = (answer::estimate(&prompt) as u64, TOKENS * count);
     let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": input + output});
     Ok(HttpResponse::Ok().json(json!({"created": now(), "data": data, "usage": usage})))
+}
+
+async fn speech(request: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {
+    reply(speak(&request, &body, &provider).await)
+}
+
+/// A WAV of silence whose length nobody knows yet, as streamed ones have it: a tenth of a second for each token.
+async fn speak(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<HttpResponse, Fault> {
+    let (body, model) = admitted(request, body, provider).await?;
+    let input = texts(&body, "input")?.concat();
+    let mut ask = Ask { model, ..Ask::default() };
+    ask.set_prompt(&input);
+    let pieces = (0..answer::estimate(&input).max(1)).map(|_| Frame::token(vec![0; SAMPLES]));
+    let frames = std::iter::once(Frame::framing(WAV)).chain(pieces).collect();
+    provider.stream_as(&ask, "audio/wav", frames).await
 }
 
 /// The texts of a member: one, or a list.

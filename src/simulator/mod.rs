@@ -29,7 +29,7 @@ const BODY_LIMIT: usize = 64 << 20;
 /// The wire format that a simulated provider calls its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// Chat completions, legacy completions, embeddings, moderations, pictures, and reranking as many of its servers offer it.
+    /// Chat completions, legacy completions, embeddings, moderations, pictures, speech, and reranking as many of its servers offer it.
     #[default]
     Openai,
     /// The Messages API.

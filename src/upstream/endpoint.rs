@@ -26,6 +26,8 @@ pub enum Endpoint {
     Rerank,
     /// OpenAI images.
     Images,
+    /// OpenAI speech.
+    Speech,
     /// OpenAI responses.
     Responses,
     /// Token counting, in the backend's own protocol.
@@ -56,6 +58,7 @@ impl Endpoint {
             (_, Self::Moderations) => "moderations",
             (_, Self::Rerank) => "rerank",
             (_, Self::Images) => "images/generations",
+            (_, Self::Speech) => "audio/speech",
             (_, Self::Responses) => "responses",
             (_, Self::CountTokens) => "messages/count_tokens",
             (_, Self::Models) => "models",

@@ -77,6 +77,7 @@ mod series;
 mod settings;
 mod shapes;
 mod sixteen;
+mod speech;
 mod stainless;
 mod stop;
 mod streams;

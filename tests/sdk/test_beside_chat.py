@@ -1,4 +1,4 @@
-# Owns what the official OpenAI SDK sees of endpoints beside chat: vectors, verdicts, pictures, and ranks, for which it has no method.
+# Owns what the official OpenAI SDK sees of endpoints beside chat: vectors, verdicts, pictures, sound, and ranks, for which it has no method.
 
 import base64
 
@@ -29,6 +29,13 @@ def test_pictures_are_drawn(client):
     answer = raw.parse()
     assert len(answer.data) == 2 and answer.usage.output_tokens > 0
     assert all(base64.b64decode(one.b64_json).startswith(b"\x89PNG") for one in answer.data)
+
+
+def test_sound_is_made(client):
+    sound = client.audio.speech.create(model=MODEL, voice="alloy", input="Hello!", response_format="wav")
+    assert sound.response.headers["content-type"] == "audio/wav" and sound.content.startswith(b"RIFF")
+    with client.audio.speech.with_streaming_response.create(model=MODEL, voice="alloy", input="Hello!") as streamed:
+        assert b"".join(streamed.iter_bytes()) == sound.content
 
 
 def test_documents_are_ranked(client):
