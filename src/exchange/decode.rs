@@ -1,7 +1,7 @@
 //! Owns making sense of a backend's answer, frame by frame or whole: passed on as it is, or translated.
 
 use crate::wire::{
-    Malformed, Observed, count,
+    Malformed, Observed, count, embed,
     peek::{self, Pattern},
     translate::{self, Dialect, ReplyContext, StreamTranslator},
 };
@@ -79,6 +79,7 @@ pub(super) fn whole(
     if let Way::Translated(_) = way {
         let (body, seen) = match surface {
             Surface::CountTokens => count::reply(protocol, body)?,
+            Surface::Embeddings => embed::reply(body, &context())?,
             _ => translate::reply(protocol, surface.dialect(), body, &context())?,
         };
         return Ok((Some(body), seen));

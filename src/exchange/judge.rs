@@ -65,7 +65,7 @@ pub(super) async fn refused(
     let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && matches!(way, Way::Native(_));
     let how = format!("it answered {status}");
-    if surface.relayed().is_some() && lacks_endpoint(status, strange, &body) {
+    if surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
         answer.accept();
         return no_endpoint(&how);
     }

@@ -148,8 +148,8 @@ impl Surface {
         self != Self::Images
     }
 
-    /// What is asked of a backend, where requests are passed on as they are or not at all: some servers have it, some do not.
-    pub fn relayed(self) -> Option<Endpoint> {
+    /// What is asked of a server of OpenAI's protocol beside chat: some have it, some do not.
+    pub fn beside_chat(self) -> Option<Endpoint> {
         match self {
             Self::Chat | Self::Messages | Self::CountTokens | Self::Responses => None,
             Self::Embeddings => Some(Endpoint::Embeddings),
@@ -170,7 +170,9 @@ impl Surface {
             (Self::Chat | Self::Messages | Self::Responses, _) => Way::Translated(chat),
             (Self::CountTokens, Protocol::Anthropic) => Way::Native(Endpoint::CountTokens),
             (Self::CountTokens, _) if backend.counts_tokens() => Way::Translated(Endpoint::CountTokens),
-            (_, Protocol::Openai) => Way::Native(self.relayed()?),
+            // Vertex AI embeds one text at a time.
+            (Self::Embeddings, Protocol::Gemini) if !backend.is_vertex() => Way::Translated(Endpoint::Embeddings),
+            (_, Protocol::Openai) => Way::Native(self.beside_chat()?),
             _ => return None,
         })
     }
@@ -191,7 +193,8 @@ impl Surface {
             Self::Messages => |backend| Self::Messages.way(backend, false).is_some(),
             Self::CountTokens => |backend| Self::CountTokens.way(backend, false).is_some(),
             Self::Responses => |backend| Self::Responses.way(backend, false).is_some(),
-            Self::Embeddings | Self::Completions | Self::Moderations | Self::Rerank | Self::Images | Self::Speech => {
+            Self::Embeddings => |backend| Self::Embeddings.way(backend, false).is_some(),
+            Self::Completions | Self::Moderations | Self::Rerank | Self::Images | Self::Speech => {
                 |backend| backend.protocol == Protocol::Openai
             }
         }

@@ -16,7 +16,7 @@ pub enum Endpoint {
     Chat,
     /// Chat in the backend's own protocol, streamed.
     ChatStream,
-    /// OpenAI embeddings.
+    /// Embeddings, in the backend's own protocol.
     Embeddings,
     /// OpenAI legacy completions.
     Completions,
@@ -50,6 +50,9 @@ impl Endpoint {
             (Protocol::Gemini, Self::Chat) => return format!("{base}/models/{}:generateContent", escaped(model)),
             (Protocol::Gemini, Self::ChatStream) => {
                 return format!("{base}/models/{}:streamGenerateContent?alt=sse", escaped(model));
+            }
+            (Protocol::Gemini, Self::Embeddings) => {
+                return format!("{base}/models/{}:batchEmbedContents", escaped(model));
             }
             (Protocol::Gemini, Self::CountTokens) => return format!("{base}/models/{}:countTokens", escaped(model)),
             (Protocol::Openai, Self::CountTokens) => "responses/input_tokens",

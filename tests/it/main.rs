@@ -25,6 +25,7 @@ mod demo;
 mod denied;
 mod dialects;
 mod echoes;
+mod embeddings;
 mod endpoints;
 mod exhausted;
 mod explain;

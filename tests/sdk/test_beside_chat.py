@@ -8,9 +8,13 @@ import pytest
 MODEL = "gpt-4o"
 
 
+@pytest.mark.parametrize("backend", ["openai_official", "google_gemini"])
 @pytest.mark.parametrize("encoding", [openai.NOT_GIVEN, "float", "base64"])
-def test_texts_are_embedded(client, encoding):
-    answer = client.embeddings.create(model=MODEL, input=["Hello!", "Goodbye!"], dimensions=4, encoding_format=encoding)
+def test_texts_are_embedded(client, encoding, backend):
+    texts, pin = ["Hello!", "Goodbye!"], {"backend": backend}
+    answer = client.embeddings.create(
+        model=MODEL, input=texts, dimensions=4, encoding_format=encoding, extra_body=pin
+    )
     assert [one.index for one in answer.data] == [0, 1] and answer.usage.prompt_tokens > 0
     # Where it asks for nothing the SDK asks for base64, and unpacks it.
     vectors = [one.embedding for one in answer.data]

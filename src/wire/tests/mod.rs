@@ -5,6 +5,7 @@ mod caching;
 mod calls;
 mod count;
 mod edge;
+mod embed;
 mod files;
 mod finish;
 mod fitting;
