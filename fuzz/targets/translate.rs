@@ -40,5 +40,5 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     {
         serde_json::from_slice::<serde_json::Value>(&written).expect("a reply in JSON");
     }
-    let _ = (peek::whole(body), peek::embeddings(body));
+    let _ = (peek::whole(body), peek::listing(body, &["results", "data"]));
 });

@@ -13,7 +13,7 @@ use crate::{
     wire::{
         Protocol,
         answer_limit::{self, AnswerLimit},
-        count,
+        count, embed,
         envelope::Change,
         foreign,
         translate::{self, Refused},
@@ -106,6 +106,7 @@ pub(super) fn translated(
     };
     let made = match request.surface {
         Surface::CountTokens => count::request(body, &into, backend.is_vertex()),
+        Surface::Embeddings => embed::request(body, &into),
         surface => translate::request(surface.dialect(), body, &into),
     };
     match made {

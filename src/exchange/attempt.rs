@@ -146,10 +146,13 @@ async fn try_open(
     if let Some(why) = answer.packed() {
         return Err(Failed::new(Class::ProviderInvalid, why));
     }
-    if !(request.stream && is_stream(&mut answer, &mut watch).await?) {
+    let raw = request.surface.is_raw();
+    let streams =
+        request.stream && if raw { answer.may_be_sound() } else { is_stream(&mut answer, &mut watch).await? };
+    if !streams {
         return whole(&attempt, answer, &mut watch, &leg.signs).await;
     }
-    let headers = answer.headers_for_client(true);
+    let headers = answer.headers_for_client(!raw);
     let mut reader = Box::new(attempt.reader(answer, change, leg.signs.clone()));
     let first = first_content(&mut reader, &mut watch).await;
     leg.blameless = reader.differs;
@@ -194,6 +197,7 @@ impl Attempt<'_> {
             choices: if self.way.is_native() { request.choices() } else { 1 },
             strip_usage: change.ask_usage,
             rename: request.shown_model(),
+            raw: request.surface.is_raw(),
         };
         let text = (request.rescue() != Rescue::Off).then(String::new);
         let mut reader = Reader::new(answer, Decoder::new(self), terms, text, signs);

@@ -2,7 +2,7 @@
 
 use super::{attempt::Attempt, surface::Surface};
 use crate::wire::{
-    Malformed, Observed, count,
+    Malformed, Observed, count, embed,
     peek::{self, Pattern},
     translate::{self, Dialect, StreamTranslator},
 };
@@ -70,6 +70,7 @@ pub(super) fn whole<'a>(
         let (protocol, context) = (target.handle.settings.protocol, || request.context(target));
         let (body, seen) = match surface {
             Surface::CountTokens => count::reply(protocol, body)?,
+            Surface::Embeddings => embed::reply(body, &context())?,
             _ => translate::reply(protocol, surface.dialect(), body, &context())?,
         };
         return Ok((Some(body), seen));
@@ -78,7 +79,12 @@ pub(super) fn whole<'a>(
         Surface::Messages | Surface::CountTokens => peek::messages::whole(body)?,
         Surface::Responses => peek::responses::whole(body)?,
         Surface::Chat | Surface::Completions => peek::whole(body)?,
-        Surface::Embeddings => peek::embeddings(body)?,
+        // It is no sound, whatever else it may be.
+        Surface::Speech => peek::frame(body)?,
+        Surface::Embeddings | Surface::Images => peek::listing(body, &["data"])?,
+        Surface::Moderations => peek::listing(body, &["results"])?,
+        // Voyage names it otherwise than all others do.
+        Surface::Rerank => peek::listing(body, &["results", "data"])?,
     };
     Ok((None, seen))
 }

@@ -23,7 +23,7 @@ use crate::{
         Answer,
         classify::{classify, classify_answer, fault_in_stream, reported, told},
         request_id,
-        strange::{PAGE, Strange, is_page},
+        strange::{PAGE, Strange, is_page, lacks_endpoint},
     },
     wire::{Malformed, naming::renamed, sse, torn::mended, translate},
 };
@@ -37,8 +37,9 @@ const ERROR_TAKES: Duration = Duration::from_secs(1);
 /// Longest whole answer held for checking before its head goes out, bytes.
 const WHOLE_BODY: usize = 64 << 20;
 
-/// The same of embeddings: 2,048 of 3,072 numbers each, as many as can be asked for at once, are 150 MB of text.
-const EMBEDDINGS: usize = 256 << 20;
+/// The same of embeddings: 2,048 of 3,072 numbers each, as many as can be asked for at once, are 150 MB of text. And of pictures,
+/// of which ten can be.
+const LONG_LIST: usize = 256 << 20;
 
 /// An answer that is not a 2xx: reads what it says and judges it.
 pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &mut Watch) -> Failed {
@@ -55,6 +56,10 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && attempt.way.is_native();
     let how = format!("it answered {status}");
+    if attempt.request.surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
+        answer.accept();
+        return no_endpoint(&how);
+    }
     let told = told(class, &fault, passes_through.then_some(body));
     let failed = match strange {
         Some(strange) => {
@@ -72,6 +77,20 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
         request_id: request_id(&answer.headers_for_client(true)),
         ..failed
     }
+}
+
+/// A server that does not have this endpoint is not at fault for that, and its models are there at others: no client shuts it for
+/// all by asking.
+fn no_endpoint(how: &str) -> Failed {
+    let told = ErrorObject {
+        kind: "invalid_request_error".to_owned(),
+        code: "invalid_value".to_owned(),
+        message: "The backend of this model does not serve this endpoint.".to_owned(),
+        param: Some("model".to_owned()),
+        body: None,
+    };
+    let how = format!("{how} (nothing is served at this path; check base_url, or whether it serves this endpoint)");
+    Failed { told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
 }
 
 /// What an error body says, as far as it comes in time and is not endless; and whether that is anything, be it that it is empty.
@@ -114,7 +133,8 @@ pub(super) async fn whole(
 async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, signs: &Signs) -> Result<Bytes, Failed> {
     let Attempt { request, target, .. } = attempt;
     let idle = target.handle.settings.deadlines.idle;
-    let most = if request.surface == Surface::Embeddings { EMBEDDINGS } else { WHOLE_BODY };
+    let is_long = matches!(request.surface, Surface::Embeddings | Surface::Images);
+    let most = if is_long { LONG_LIST } else { WHOLE_BODY };
     let body = collect(answer, watch, idle, most).await?;
     let (other, seen) =
         decode::whole(attempt, &body).map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?;

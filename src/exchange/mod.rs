@@ -33,6 +33,7 @@ mod worker;
 
 use std::{cell::RefCell, panic::AssertUnwindSafe, pin::pin, rc::Rc};
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 
 use self::{
@@ -72,7 +73,7 @@ pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
 async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let telling = request.telling.clone();
     let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
-    let dialect = request.surface.dialect();
+    let (surface, dialect) = (request.surface, request.surface.dialect());
     let exchange = Exchange::new(worker.clone(), request);
     if !stream {
         return match worker.unless_cut(pin!(exchange.whole())).await {
@@ -86,10 +87,12 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let frame_telling = telling.clone();
     let frame = Box::new(move |error: &Error, sent: &Sent| {
         frame_telling.end(200, Some(error), clock::now());
-        error_frame(&frame_telling, error, dialect, sent)
+        if surface.is_raw() { Bytes::new() } else { error_frame(&frame_telling, error, dialect, sent) }
     });
-    let mut body =
-        StreamBody::new(worker, handover, running, frame, failover.keepalive_after, failover.keepalive_every);
+    // What is no events has no comments: it is not quiet for longer than it may take.
+    let quiet =
+        if surface.is_raw() { [failover.deadline; 2] } else { [failover.keepalive_after, failover.keepalive_every] };
+    let mut body = StreamBody::new(worker, handover, running, frame, quiet);
     if dialect == Dialect::Responses {
         body.remember();
     }
@@ -98,7 +101,7 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         opening => {
             let early = matches!(opening, Opening::Silent);
             telling.write(|story| story.early_head = early);
-            response::stream(&telling, headers.take(), body, dialect)
+            response::stream(&telling, headers.take(), body, surface)
         }
     }
 }
@@ -203,7 +206,7 @@ impl Exchange {
                 if telling.read(|story| story.early_head) {
                     handover.put(named_late(&telling)).await;
                 }
-                if self.request.explain {
+                if self.request.explain && !self.request.surface.is_raw() {
                     handover.put(explained_stream(&telling)).await;
                 }
             }

@@ -75,7 +75,7 @@ impl Exchange {
         let (leg, target) = Leg::begin(&request, grant, false);
         let (signs, note) = (leg.signs.clone(), leg.note);
         let mut ending = pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
-        let may_hedge = request.pin.is_none();
+        let may_hedge = request.pin.is_none() && request.surface.hedges();
         if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && signs.slow.get()).await {
             return ended;
         }

@@ -36,6 +36,8 @@ pub(super) struct Terms {
     pub(super) strip_usage: bool,
     /// Public name to put into `model`.
     pub(super) rename: Option<Arc<str>>,
+    /// It is no events: whatever comes is passed on, and its end is the end of the body.
+    pub(super) raw: bool,
 }
 
 /// A backend's stream being read.
@@ -146,6 +148,10 @@ impl Reader {
         match chunk {
             Ok(Some(Ok(chunk))) => {
                 self.empty = false;
+                if self.terms.raw {
+                    self.content = true;
+                    return Ok(Step::Frames(chunk));
+                }
                 let whole = self.splitter.push(chunk).map_err(|_| {
                     Failed::new(
                         Class::ProviderInvalid,
@@ -214,6 +220,10 @@ impl Reader {
         }
         if self.empty {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
+        }
+        if self.terms.raw {
+            self.done = true;
+            return Ok(Step::End(Bytes::new()));
         }
         if !self.content {
             return Err(empty());

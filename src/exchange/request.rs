@@ -13,6 +13,7 @@ use crate::{
     settings::{Failover, Rescue},
     telemetry::story::Telling,
     wire::{
+        embed,
         envelope::Envelope,
         translate::{Dialect, ReplyContext, asked},
     },
@@ -79,6 +80,7 @@ impl Request {
             model: target.upstream_model.to_string(),
             public: named.map(|route| route.model.to_string()),
             asked: asked(self.surface.dialect(), &self.body),
+            packed: self.surface == Surface::Embeddings && embed::wants_packed(&self.body),
         }
     }
 

@@ -10,6 +10,7 @@ use super::{
     attempt::Whole,
     reply::{REQUEST_ID, Reply},
     stream_body::{Sent, StreamBody},
+    surface::Surface,
 };
 use crate::{
     clock,
@@ -36,14 +37,16 @@ pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool, dialect: Dia
     }
 }
 
-/// The answer as a stream.
-pub(super) fn stream(telling: &Telling, headers: HeaderLines, body: StreamBody, dialect: Dialect) -> Reply {
+/// The answer as a stream. One that is passed on raw is of its backend's own type.
+pub(super) fn stream(telling: &Telling, headers: HeaderLines, body: StreamBody, surface: Surface) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, headers);
-    reply.line("content-type", "text/event-stream; charset=utf-8");
+    if !surface.is_raw() {
+        reply.line("content-type", "text/event-stream; charset=utf-8");
+    }
     reply.line("cache-control", "no-cache");
     // Keeps nginx and its like from collecting frames.
     reply.line("x-accel-buffering", "no");
-    tell(&mut reply, telling, dialect);
+    tell(&mut reply, telling, surface.dialect());
     reply.stream(body)
 }
 

@@ -111,8 +111,7 @@ impl StreamBody {
         handover: Handover,
         running: Running,
         error_frame: ErrorFrame,
-        patience: Duration,
-        keepalive: Duration,
+        [patience, keepalive]: [Duration; 2],
     ) -> Self {
         let now = Instant::now();
         let quiet = worker.timers.lend(now, now + patience);

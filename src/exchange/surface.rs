@@ -22,6 +22,14 @@ pub enum Surface {
     Embeddings,
     /// `POST /v1/completions`
     Completions,
+    /// `POST /v1/moderations`
+    Moderations,
+    /// `POST /v1/rerank`
+    Rerank,
+    /// `POST /v1/images/generations`
+    Images,
+    /// `POST /v1/audio/speech`
+    Speech,
 }
 
 /// How a backend serves it.
@@ -48,12 +56,24 @@ impl Way {
 
 impl Surface {
     /// Each of them.
-    pub const ALL: [Self; 6] =
-        [Self::Chat, Self::Messages, Self::CountTokens, Self::Responses, Self::Embeddings, Self::Completions];
+    pub const ALL: [Self; 10] = [
+        Self::Chat,
+        Self::Messages,
+        Self::CountTokens,
+        Self::Responses,
+        Self::Embeddings,
+        Self::Completions,
+        Self::Moderations,
+        Self::Rerank,
+        Self::Images,
+        Self::Speech,
+    ];
 
     /// The endpoint at this path.
     pub fn at(path: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|surface| surface.path() == path)
+        let own = Self::ALL.into_iter().find(|surface| surface.path() == path);
+        // Where Cohere's newer client asks for the same.
+        own.or_else(|| (path == "/v2/rerank").then_some(Self::Rerank))
     }
 
     /// Where it is.
@@ -65,25 +85,33 @@ impl Surface {
             Self::Responses => "/v1/responses",
             Self::Embeddings => "/v1/embeddings",
             Self::Completions => "/v1/completions",
+            Self::Moderations => "/v1/moderations",
+            Self::Rerank => "/v1/rerank",
+            Self::Images => "/v1/images/generations",
+            Self::Speech => "/v1/audio/speech",
         }
     }
 
-    /// What is asked for, as traces name it (`gen_ai.operation.name`, which has no word for counting).
+    /// What is asked for, as traces name it (`gen_ai.operation.name`), in words of ours where they have none.
     pub fn operation(self) -> &'static str {
         match self {
             Self::Chat | Self::Messages | Self::Responses => "chat",
             Self::CountTokens => "count_tokens",
             Self::Embeddings => "embeddings",
             Self::Completions => "text_completion",
+            Self::Moderations => "moderation",
+            Self::Rerank => "rerank",
+            Self::Images => "image_generation",
+            Self::Speech => "speech",
         }
     }
 
     /// The shape of its requests, answers and errors.
     pub fn dialect(self) -> Dialect {
         match self {
-            Self::Chat | Self::Embeddings | Self::Completions => Dialect::Chat,
             Self::Messages | Self::CountTokens => Dialect::Messages,
             Self::Responses => Dialect::Responses,
+            _ => Dialect::Chat,
         }
     }
 
@@ -91,8 +119,9 @@ impl Surface {
     pub fn prompt(self) -> (&'static str, bool) {
         match self {
             Self::Chat | Self::Messages | Self::CountTokens => ("messages", true),
-            Self::Responses | Self::Embeddings => ("input", false),
-            Self::Completions => ("prompt", false),
+            Self::Responses | Self::Embeddings | Self::Moderations | Self::Speech => ("input", false),
+            Self::Completions | Self::Images => ("prompt", false),
+            Self::Rerank => ("query", false),
         }
     }
 
@@ -119,7 +148,30 @@ impl Surface {
 
     /// Whether an answer of it can come as a stream.
     pub fn streams(self) -> bool {
-        !matches!(self, Self::CountTokens | Self::Embeddings)
+        matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions)
+    }
+
+    /// Whether answers are passed on byte for byte as they come, and never looked into: sound is, or events with sound in them.
+    pub fn is_raw(self) -> bool {
+        self == Self::Speech
+    }
+
+    /// Whether another backend is asked beside one that is slow. A picture takes longer than any first token, and each is paid.
+    pub fn hedges(self) -> bool {
+        self != Self::Images
+    }
+
+    /// What is asked of a server of OpenAI's protocol beside chat: some have it, some do not.
+    pub fn beside_chat(self) -> Option<Endpoint> {
+        match self {
+            Self::Chat | Self::Messages | Self::CountTokens | Self::Responses => None,
+            Self::Embeddings => Some(Endpoint::Embeddings),
+            Self::Completions => Some(Endpoint::Completions),
+            Self::Moderations => Some(Endpoint::Moderations),
+            Self::Rerank => Some(Endpoint::Rerank),
+            Self::Images => Some(Endpoint::Images),
+            Self::Speech => Some(Endpoint::Speech),
+        }
     }
 
     /// How `backend` serves it; `None` if it cannot.
@@ -131,9 +183,10 @@ impl Surface {
             (Self::Chat | Self::Messages | Self::Responses, _) => Way::Translated(chat),
             (Self::CountTokens, Protocol::Anthropic) => Way::Native(Endpoint::CountTokens),
             (Self::CountTokens, _) if backend.counts_tokens() => Way::Translated(Endpoint::CountTokens),
-            (Self::Embeddings, Protocol::Openai) => Way::Native(Endpoint::Embeddings),
-            (Self::Completions, Protocol::Openai) => Way::Native(Endpoint::Completions),
-            (Self::CountTokens | Self::Embeddings | Self::Completions, _) => return None,
+            // Vertex AI embeds one text at a time.
+            (Self::Embeddings, Protocol::Gemini) if !backend.is_vertex() => Way::Translated(Endpoint::Embeddings),
+            (_, Protocol::Openai) => Way::Native(self.beside_chat()?),
+            _ => return None,
         })
     }
 
@@ -154,7 +207,9 @@ impl Surface {
             Self::CountTokens => |backend| Self::CountTokens.way(backend, false).is_some(),
             Self::Responses => |backend| Self::Responses.way(backend, false).is_some(),
             Self::Embeddings => |backend| Self::Embeddings.way(backend, false).is_some(),
-            Self::Completions => |backend| Self::Completions.way(backend, false).is_some(),
+            Self::Completions | Self::Moderations | Self::Rerank | Self::Images | Self::Speech => {
+                |backend| backend.protocol == Protocol::Openai
+            }
         }
     }
 }

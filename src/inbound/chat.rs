@@ -229,6 +229,8 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
         Some(_) => {}
     }
     let stream = match envelope.stream {
+        // Sound always comes as it is made; what 'stream' means there is its server's to know.
+        Stream::On | Stream::Off if surface.is_raw() => true,
         Stream::Off => false,
         Stream::On if surface.streams() => true,
         // Whoever answers it whole would count as failing.

@@ -7,6 +7,7 @@ use super::{
     Protocol,
     answer::{self, Answer, Ask, Content, Finish, Tool},
     fault::Fault,
+    openai::vector,
     pace::Frame,
     provider::{Provider, text_of},
 };
@@ -28,7 +29,7 @@ fn reply(result: Result<HttpResponse, Fault>) -> HttpResponse {
 fn describe(model: &str) -> Value {
     json!({"name": format!("models/{model}"), "version": "001", "displayName": model, "inputTokenLimit": 1_048_576,
         "outputTokenLimit": 65_536,
-        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens"]})
+        "supportedGenerationMethods": ["generateContent", "streamGenerateContent", "countTokens", "batchEmbedContents"]})
 }
 
 async fn models(request: HttpRequest, provider: web::Data<Provider>) -> HttpResponse {
@@ -60,6 +61,9 @@ async fn handle(request: &HttpRequest, call: &str, body: &[u8], provider: &Provi
     if let Some(all) = body.get_mut("generateContentRequest").filter(|_| method == "countTokens") {
         body = all.take();
     }
+    if method == "batchEmbedContents" {
+        return provider.model(model).and_then(|model| embed(&body, &model));
+    }
     let ask = read(&body, provider.model(model)?)?;
     let answer = || answer::answer(&provider.settings.name, &ask);
     match method {
@@ -88,6 +92,24 @@ async fn handle(request: &HttpRequest, call: &str, body: &[u8], provider: &Provi
         }
         _ => Err(path()),
     }
+}
+
+/// A vector for each of several contents, all at once.
+fn embed(body: &Value, model: &str) -> Result<HttpResponse, Fault> {
+    let requests = body["requests"].as_array().filter(|requests| !requests.is_empty());
+    let requests =
+        requests.ok_or_else(|| Fault::Bad("* BatchEmbedContentsRequest.requests: is not specified".to_owned()))?;
+    let mut tokens = 0;
+    let mut embeddings = Vec::new();
+    for request in requests {
+        if request["model"] != format!("models/{model}") {
+            return Err(Fault::Bad("* EmbedContentRequest.model: must match the batch's".to_owned()));
+        }
+        let text = text_of(&request["content"]["parts"]);
+        tokens += answer::estimate(&text);
+        embeddings.push(json!({"values": vector(&text, request["outputDimensionality"].as_u64())}));
+    }
+    Ok(HttpResponse::Ok().json(json!({"embeddings": embeddings, "usageMetadata": {"promptTokenCount": tokens}})))
 }
 
 fn read(body: &Value, model: String) -> Result<Ask, Fault> {

@@ -8,6 +8,7 @@ mod anthropic;
 mod directive;
 mod fault;
 mod gemini;
+mod listing;
 mod openai;
 mod openai_chat;
 mod pace;
@@ -28,7 +29,7 @@ const BODY_LIMIT: usize = 64 << 20;
 /// The wire format that a simulated provider calls its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// Chat completions, legacy completions, embeddings.
+    /// Chat completions, legacy completions, embeddings, moderations, pictures, speech, and reranking as many of its servers offer it.
     #[default]
     Openai,
     /// The Messages API.
@@ -136,7 +137,10 @@ fn lay(routes: &mut web::ServiceConfig, protocol: Protocol) {
         routes.route(&format!("{prefix}/chat/completions"), web::post().to(openai_chat::chat));
     }
     match protocol {
-        Protocol::Openai => openai::lay(routes),
+        Protocol::Openai => {
+            openai::lay(routes);
+            listing::lay(routes);
+        }
         Protocol::Anthropic => anthropic::lay(routes),
         Protocol::Gemini => gemini::lay(routes),
     }

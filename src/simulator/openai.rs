@@ -26,7 +26,8 @@ pub(super) fn lay(routes: &mut web::ServiceConfig) {
         .route("/v1/completions", web::post().to(completions));
 }
 
-fn reply(result: Result<HttpResponse, Fault>) -> HttpResponse {
+/// The answer, or what is wrong in the provider's words.
+pub(super) fn reply(result: Result<HttpResponse, Fault>) -> HttpResponse {
     result.unwrap_or_else(|fault| fault.response(Protocol::Openai))
 }
 
@@ -46,7 +47,12 @@ async fn model(request: HttpRequest, id: web::Path<String>, provider: web::Data<
     reply(found.map(|model| HttpResponse::Ok().json(describe(&model))))
 }
 
-async fn admitted(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<(Value, String), Fault> {
+/// The body of a request whose sender and model are known, and the model.
+pub(super) async fn admitted(
+    request: &HttpRequest,
+    body: &[u8],
+    provider: &Provider,
+) -> Result<(Value, String), Fault> {
     provider.admit(request).await?;
     let body = Provider::parse(body)?;
     let name = body["model"].as_str().ok_or_else(|| Fault::Bad("Missing required parameter: 'model'.".to_owned()))?;
@@ -68,7 +74,7 @@ fn embed(body: &Value, model: &str) -> Result<HttpResponse, Fault> {
         }
         _ => return Err(Fault::Bad("Missing required parameter: 'input'.".to_owned())),
     };
-    let length = body["dimensions"].as_u64().unwrap_or(DIMENSIONS).clamp(1, MOST_DIMENSIONS);
+    let length = body["dimensions"].as_u64();
     let base64 = body["encoding_format"].as_str() == Some("base64");
     let data: Vec<Value> = inputs
         .iter()
@@ -83,8 +89,9 @@ fn embed(body: &Value, model: &str) -> Result<HttpResponse, Fault> {
     Ok(HttpResponse::Ok().json(json!({"object": "list", "data": data, "model": model, "usage": usage})))
 }
 
-/// A vector of length 1 that is the same for the same text.
-fn vector(text: &str, length: u64) -> Vec<f32> {
+/// A vector of length 1, and of so many numbers, that is the same for the same text.
+pub(super) fn vector(text: &str, length: Option<u64>) -> Vec<f32> {
+    let length = length.unwrap_or(DIMENSIONS).clamp(1, MOST_DIMENSIONS);
     let raw: Vec<f32> = (0..length)
         .map(|at| (answer::fingerprint(&format!("{at}:{text}")) >> 40) as f32 / (1 << 23) as f32 - 1.0)
         .collect();

@@ -143,13 +143,13 @@ async fn openai_embeds_completes_and_lists_models() {
     let reply = post(&at, "/v1/embeddings", &json!({"model": "m", "input": ["a", "b"]})).await.json();
     assert_eq!(reply["data"][1]["embedding"].as_array().map(Vec::len), Some(8));
     assert_ne!(reply["data"][0]["embedding"], reply["data"][1]["embedding"]);
-    let reply = post(&at, "/v1/completions", &json!({"model": "m", "prompt": "1+1", "max_tokens": 2})).await.json();
-    assert_eq!(
-        (reply["choices"][0]["text"].as_str(), reply["choices"][0]["finish_reason"].as_str()),
-        (Some("1 + "), Some("length"))
-    );
-    assert_eq!(send(&at, "GET", "/v1/models", "", "").await.json()["data"][0]["id"], "m");
-    assert_eq!(send(&at, "GET", "/v1/models/x", "", "").await.json()["error"]["code"], "model_not_found");
+    let reply = post(&at, "/v1/moderations", &json!({"model": "m", "input": ["calm", "violence"]})).await.json();
+    assert_eq!((&reply["results"][0]["flagged"], &reply["results"][1]["flagged"]), (&json!(false), &json!(true)));
+    let asked = json!({"model": "m", "query": "red wine", "documents": ["Tea.", "Red wine.", "Wine."], "top_n": 2});
+    let reply = post(&at, "/v1/rerank", &asked).await.json();
+    assert_eq!((&reply["results"][0]["index"], reply["results"].as_array().map(Vec::len)), (&json!(1), Some(2)));
+    let reply = post(&at, "/v1/images/generations", &json!({"model": "m", "prompt": "A cat.", "n": 2})).await.json();
+    assert_eq!((reply["data"].as_array().map(Vec::len), &reply["usage"]["output_tokens"]), (Some(2), &json!(544)));
 }
 
 #[actix_web::test]

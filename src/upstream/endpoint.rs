@@ -16,10 +16,18 @@ pub enum Endpoint {
     Chat,
     /// Chat in the backend's own protocol, streamed.
     ChatStream,
-    /// OpenAI embeddings.
+    /// Embeddings, in the backend's own protocol.
     Embeddings,
     /// OpenAI legacy completions.
     Completions,
+    /// OpenAI moderations.
+    Moderations,
+    /// Reranking, as Cohere and Jina offer it.
+    Rerank,
+    /// OpenAI images.
+    Images,
+    /// OpenAI speech.
+    Speech,
     /// OpenAI responses.
     Responses,
     /// Token counting, in the backend's own protocol.
@@ -43,10 +51,17 @@ impl Endpoint {
             (Protocol::Gemini, Self::ChatStream) => {
                 return format!("{base}/models/{}:streamGenerateContent?alt=sse", escaped(model));
             }
+            (Protocol::Gemini, Self::Embeddings) => {
+                return format!("{base}/models/{}:batchEmbedContents", escaped(model));
+            }
             (Protocol::Gemini, Self::CountTokens) => return format!("{base}/models/{}:countTokens", escaped(model)),
             (Protocol::Openai, Self::CountTokens) => "responses/input_tokens",
             (_, Self::Embeddings) => "embeddings",
             (_, Self::Completions) => "completions",
+            (_, Self::Moderations) => "moderations",
+            (_, Self::Rerank) => "rerank",
+            (_, Self::Images) => "images/generations",
+            (_, Self::Speech) => "audio/speech",
             (_, Self::Responses) => "responses",
             (_, Self::CountTokens) => "messages/count_tokens",
             (_, Self::Models) => "models",

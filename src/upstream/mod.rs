@@ -130,7 +130,11 @@ impl Client {
         let uri: Uri = url.parse().map_err(|error| unusable(format!("{error}")))?;
         let host = uri.authority().ok_or_else(|| unusable("it has no host".to_owned()))?.as_str();
         let host = HeaderValue::from_str(host).map_err(|error| unusable(error.to_string()))?;
-        let accept = if endpoint == Endpoint::ChatStream { "text/event-stream" } else { "application/json" };
+        let accept = match endpoint {
+            Endpoint::ChatStream => "text/event-stream",
+            Endpoint::Speech => "*/*",
+            _ => "application/json",
+        };
         let mut fixed = vec![
             (HeaderName::from_static("host"), host),
             (HeaderName::from_static("accept"), HeaderValue::from_static(accept)),

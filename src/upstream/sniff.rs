@@ -24,6 +24,13 @@ impl Answer {
         TYPES_OF_ANYTHING.iter().all(|known| !is(text, known)).then_some(false)
     }
 
+    /// Whether the body may be sound, or events with sound in them, by its type: text and JSON are not, and some have no type for it.
+    pub fn may_be_sound(&self) -> bool {
+        let text = self.header("content-type").unwrap_or_default().trim_ascii();
+        let is_text = text.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
+        is(text, "text/event-stream") || !is_text && !is(text, "application/json")
+    }
+
     /// Whether the body begins as a stream of server-sent events does. What is waited for is the first that `chunk` gives
     /// afterwards. The caller sets the deadline.
     pub async fn begins_events(&mut self) -> Result<bool, BrokenOff> {

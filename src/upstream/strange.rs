@@ -37,6 +37,20 @@ impl Strange {
     }
 }
 
+/// Whether a server says that it does not have the endpoint that it was asked at, which not every server of a protocol has: besides
+/// what is strange, frameworks say no more than a status, llama.cpp that it was started without, and Google in one sentence that
+/// it has no such model or that this one cannot do that.
+pub fn lacks_endpoint(status: u16, strange: Option<Strange>, fault: &Fault, body: &[u8]) -> bool {
+    match status {
+        404 | 405 => {
+            let says_so = || fault.message.contains(" is not supported for ");
+            strange == Some(Strange::NoPath) || body.trim_ascii().is_empty() || says_so()
+        }
+        501 => true,
+        _ => false,
+    }
+}
+
 /// Where an answer should be, a page says that something else answers at this address.
 pub const PAGE: &str = "it answered with a web page; check base_url";
 
@@ -87,6 +101,27 @@ mod tests {
             r#"{"type":"error","error":{"type":"not_found_error","message":"model: claude-9"}}"#,
         ] {
             assert_eq!(of(404, body), None, "{body}");
+        }
+    }
+
+    #[test]
+    fn an_endpoint_that_a_server_does_not_have_is_told_from_a_model() {
+        let unsupported =
+            r#"{"error":{"code":501,"message":"This server does not support reranking. Start it with `--reranking`"}}"#;
+        let missing = r#"{"error":{"message":"The model `m` does not exist","code":"model_not_found"}}"#;
+        let googles = r#"{"error":{"code":404,"message":"models/m is not found for API version v1beta, or is not supported for embedContent.","status":"NOT_FOUND"}}"#;
+        for (status, body, want) in [
+            (404, r#"{"detail":"Not Found"}"#, true),
+            (405, r#"{"detail":"Method Not Allowed"}"#, true),
+            (404, "", true),
+            (501, unsupported, true),
+            (404, googles, true),
+            (404, missing, false),
+            (500, "", false),
+            (503, "<html></html>", false),
+        ] {
+            let fault = translate::fault(Protocol::Openai, status, body.as_bytes());
+            assert_eq!(lacks_endpoint(status, of(status, body), &fault, body.as_bytes()), want, "{status} {body}");
         }
     }
 

@@ -8,6 +8,7 @@ mod chat;
 pub mod count;
 mod counts;
 pub mod course;
+pub mod embed;
 pub(crate) mod end_user;
 pub mod envelope;
 mod events;

@@ -3,9 +3,10 @@
 use super::{
     Protocol,
     anthropic::request_in::THREAD,
+    chat::{Loss, Weight},
     openai::request_out::{NO_TOOLS, TOOLS},
     responses::request_in::{KEPT, REFERENCE},
-    translate::Dialect,
+    translate::{Dialect, Target},
 };
 
 /// What helps where a conversation goes on from what a provider was to keep.
@@ -35,6 +36,16 @@ pub enum Refused {
 }
 
 impl Refused {
+    /// The first of these losses that is refused rather than left out.
+    pub(crate) fn of(losses: &[Loss], target: &Target<'_>) -> Option<Self> {
+        let refused = losses.iter().find(|loss| match loss.weight {
+            Weight::Note => false,
+            Weight::Hint => target.refuse_unsupported,
+            Weight::Answer => true,
+        });
+        refused.map(|loss| Self::loss(&loss.field, target.protocol))
+    }
+
     /// The provider has nothing like this field; with what helps, where something does.
     pub(crate) fn loss(field: &str, protocol: Protocol) -> Self {
         let way_out = match field {

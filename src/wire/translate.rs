@@ -6,7 +6,6 @@ use serde_json::Value;
 
 use super::{
     Fault, Host, Malformed, Observed, Protocol, Usage, anthropic,
-    chat::Weight,
     course::Moves,
     events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter, endless, prepared},
     gemini,
@@ -96,13 +95,8 @@ pub fn request(from: Dialect, body: &[u8], target: &Target<'_>) -> Result<Transl
         Protocol::Gemini => gemini::request_out::write(&mut chat, target),
     };
     chat.note_untold();
-    let refused = chat.losses.iter().find(|loss| match loss.weight {
-        Weight::Note => false,
-        Weight::Hint => target.refuse_unsupported,
-        Weight::Answer => true,
-    });
-    if let Some(loss) = refused {
-        return Err(Refused::loss(&loss.field, target.protocol));
+    if let Some(refused) = Refused::of(&chat.losses, target) {
+        return Err(refused);
     }
     let dropped = chat.losses.into_iter().map(|loss| loss.field).collect();
     let trials = if target.protocol == Protocol::Anthropic { anthropic::binding::trials(&written) } else { None };
@@ -123,6 +117,8 @@ pub struct ReplyContext {
     pub public: Option<String>,
     /// What its request said.
     pub asked: Asked,
+    /// Vectors are wanted packed.
+    pub packed: bool,
 }
 
 /// Translates a whole reply. Of what it means the token counts are told; of a provider's error only

@@ -13,11 +13,12 @@ async fn who_asks_beside_an_endpoint_is_told_where_it_is() {
         ("/api/v1/chat/completions", "/v1/chat/completions"),
         ("/openai/deployments/gpt-4o/chat/completions?api-version=1", "/v1/chat/completions"),
         ("/models", "/v1/models"),
+        ("/rerank", "/v1/rerank"),
     ] {
         let said = proxy.ask(&Ask::new("POST", wrong).bearer(TOKEN)).await.error("message");
         assert!(said.contains(&format!(" Did you mean {meant}?")), "{said}");
     }
-    for other in ["/v1/rerank", "/v1/threads/one/messages"] {
+    for other in ["/v1/files", "/v1/threads/one/messages"] {
         let said = proxy.ask(&Ask::new("POST", other).bearer(TOKEN)).await.error("message");
         assert!(said.contains("/v1/chat/completions, /v1/messages"), "{said}");
     }

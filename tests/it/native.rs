@@ -137,6 +137,9 @@ async fn what_cannot_be_an_answer_is_none_at_any_endpoint_and_another_is_asked()
         (RESPONSES, r#"{"object":"response","output":[]}"#.to_owned()),
         ((CHAT.0, "/v1/embeddings"), r#"{"object":"list","data":[]}"#.to_owned()),
         ((CHAT.0, "/v1/completions"), r#"{"choices":[{"text":"hi"}]}"#.to_owned()),
+        ((CHAT.0, "/v1/moderations"), r#"{"id":"modr-1","results":[{"flagged":false}]}"#.to_owned()),
+        ((CHAT.0, "/v1/rerank"), r#"{"results":[{"index":0,"relevance_score":0.9}]}"#.to_owned()),
+        ((CHAT.0, "/v1/images/generations"), r#"{"created":1,"data":[{"b64_json":"aGk="}]}"#.to_owned()),
     ] {
         let strays = ["{}", r#"{"stray":1}"#];
         let bad = Upstream::start(move |n, _| Answer::json(200, strays[n % 2])).await;
@@ -145,7 +148,7 @@ async fn what_cannot_be_an_answer_is_none_at_any_endpoint_and_another_is_asked()
         let both = "backends = [{ backend = \"bad\" }, { backend = \"peer\", priority = 2 }]";
         let settings = Settings::new().set("backends.bad", &at(&bad)).set("backends.peer", &at(&peer));
         let proxy = Proxy::start(&settings.set("models.m", both)).await;
-        let body = json!({"model": "m", "max_tokens": 9, "input": "a", "prompt": "a", "messages": []});
+        let body = json!({"model": "m", "max_tokens": 9, "input": "a", "prompt": "a", "query": "a", "messages": []});
         for _ in strays {
             let reply = proxy.send(path, &body).await;
             assert_eq!((reply.status(), reply.backend(), reply.text()), (200, "peer", answer.clone()), "{path}");
@@ -160,10 +163,11 @@ async fn a_stream_of_what_comes_whole_only_is_refused_before_anybody_is_asked() 
     let upstream = Upstream::always(Answer::json(200, r#"{"data":[]}"#)).await;
     let proxy = Proxy::before(&upstream).await;
     let ask = async |path: &str, stream: bool| {
-        let body = json!({"model": "m", "input": "Hello!", "messages": [], "stream": stream});
+        let body = json!({"model": "m", "input": "a", "prompt": "a", "query": "a", "messages": [], "stream": stream});
         proxy.send(path, &body).await
     };
-    for path in ["/v1/embeddings", "/v1/messages/count_tokens"] {
+    let listing = ["/v1/embeddings", "/v1/moderations", "/v1/rerank", "/v1/images/generations"];
+    for path in listing.into_iter().chain(["/v1/messages/count_tokens"]) {
         let reply = ask(path, true).await;
         assert_eq!((reply.status(), reply.error("type").as_str()), (400, "invalid_request_error"), "{reply:?}");
         assert!(reply.error("message").contains("'stream'"), "{reply:?}");

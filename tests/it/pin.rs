@@ -93,7 +93,13 @@ async fn a_pin_to_nowhere_or_to_a_backend_without_the_model_is_refused() {
 async fn a_pin_to_a_backend_that_has_the_model_but_not_the_endpoint_is_told_so() {
     let upstream = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"anthropic\"")).await;
-    for (path, prompt) in [("/v1/embeddings", "input"), ("/v1/completions", "prompt")] {
+    for (path, prompt) in [
+        ("/v1/embeddings", "input"),
+        ("/v1/completions", "prompt"),
+        ("/v1/moderations", "input"),
+        ("/v1/rerank", "query"),
+        ("/v1/images/generations", "prompt"),
+    ] {
         let body = json!({"model": "m", "backend": "only", prompt: "x"}).to_string();
         let reply = proxy.send(path, &body).await;
         assert_eq!(face(&reply), refusal(400, "invalid_request_error", "model_not_on_backend"));

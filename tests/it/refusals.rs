@@ -188,7 +188,7 @@ async fn an_unknown_path_is_answered_in_the_same_shape() {
 #[tokio::test]
 async fn a_wrong_method_is_told_the_right_ones_in_the_same_shape() {
     let (upstream, proxy) = stage().await;
-    let posted = ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/responses", "/admin/reload"];
+    let posted = ["/v1/chat/completions", "/v1/completions", "/v1/images/generations", "/v2/rerank", "/admin/reload"];
     let wrong = posted.iter().flat_map(|path| [("GET", *path), ("DELETE", *path)]).map(|asked| (asked, "POST"));
     let read = ["/livez", "/health", "/readyz", "/v1/models", "/v1/models/m", "/admin/backends"];
     let wrong = wrong.chain(read.map(|path| (("POST", path), "GET, HEAD")));

@@ -107,6 +107,8 @@ async fn every_endpoint_counts_what_its_provider_counted() {
     let upstream = Upstream::start(move |_, ask| match &ask.head.line {
         line if line.contains("embeddings") => counted(r#"{"prompt_tokens":4,"total_tokens":4}"#),
         line if line.contains("chat") => using(6, 2),
+        line if line.contains("rerank") => Answer::json(200, r#"{"results":[],"usage":{"total_tokens":9}}"#),
+        line if line.contains("images") => counted(r#"{"input_tokens":3,"output_tokens":40,"total_tokens":43}"#),
         _ => Answer::json(200, r#"{"choices":[{"text":"hi"}],"usage":{"prompt_tokens":5,"completion_tokens":1}}"#),
     })
     .await;
@@ -115,6 +117,8 @@ async fn every_endpoint_counts_what_its_provider_counted() {
     for (path, body, used) in [
         ("/v1/embeddings", r#"{"model":"m","input":"Hello!"}"#, 4),
         ("/v1/completions", r#"{"model":"m","prompt":"Hello!"}"#, 6),
+        ("/v1/rerank", r#"{"model":"m","query":"Hello!"}"#, 9),
+        ("/v1/images/generations", r#"{"model":"m","prompt":"Hello!"}"#, 43),
         ("/v1/messages", HELLO, 8),
         ("/v1/responses", r#"{"model":"m","input":"Hello!"}"#, 8),
     ] {

@@ -79,8 +79,8 @@ struct Member {
 }
 
 /// The members that make up a prompt, in the order in which a model reads them, and those that tell where the provider has it.
-const PROMPTS: [&str; 7] =
-    ["system", "instructions", "messages", "input", "prompt", "conversation", "previous_response_id"];
+const PROMPTS: [&str; 8] =
+    ["system", "instructions", "messages", "input", "prompt", "query", "conversation", "previous_response_id"];
 
 /// Reads a body's top level.
 pub fn read(body: &[u8]) -> Result<Envelope, Unreadable> {

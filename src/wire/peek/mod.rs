@@ -2,6 +2,7 @@
 
 mod calls;
 mod choices;
+mod listing;
 pub mod messages;
 mod pattern;
 pub mod responses;
@@ -11,11 +12,7 @@ mod whole;
 use serde::Deserialize;
 
 use self::choices::Choices;
-pub use self::{
-    calls::names_call,
-    pattern::Pattern,
-    whole::{embeddings, whole},
-};
+pub use self::{calls::names_call, listing::listing, pattern::Pattern, whole::whole};
 use crate::wire::{
     Malformed, Observed,
     json::malformed,
@@ -66,11 +63,25 @@ fn members<'t>(
     list: &str,
     mut read: impl FnMut(&mut Cursor<'t>) -> Result<(), scan::Malformed>,
 ) -> Result<Observed<'t>, Malformed> {
+    others(data, |json, key| {
+        let is_list = key == list;
+        if is_list {
+            json.maybe(&mut read)?;
+        }
+        Ok(is_list)
+    })
+}
+
+/// Reads what the members of an answer or a chunk mean, but for those that `own` reads, of which it says so.
+fn others<'t>(
+    data: &'t [u8],
+    mut own: impl FnMut(&mut Cursor<'t>, &str) -> Result<bool, scan::Malformed>,
+) -> Result<Observed<'t>, Malformed> {
     let text = scan::text(data).map_err(Malformed)?;
     let (mut json, mut seen, mut failed) = (Cursor::new(text), Observed::default(), false);
     let all = json.object(|json, key| {
         match key {
-            _ if key == list => drop(json.maybe(&mut read)?),
+            _ if own(json, key)? => {}
             // Whatever else stands there counts nothing.
             "usage" if json.begins(b'{') => seen.usage = Some(usage::read(json)?),
             "error" => seen.fault = json.maybe(small)?.and_then(detail),
@@ -86,6 +97,11 @@ fn members<'t>(
         seen.fault = Some(told(data));
     }
     Ok(seen)
+}
+
+/// A body without anything in it is told as that.
+fn not_empty(data: &[u8]) -> Result<(), Malformed> {
+    if data.trim_ascii().is_empty() { Err(Malformed("the body is empty".into())) } else { Ok(()) }
 }
 
 /// What is wrong with the text of an object, in words of ours.

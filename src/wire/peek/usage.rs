@@ -39,6 +39,24 @@ pub(super) fn read(json: &mut Cursor<'_>) -> Result<Usage, Malformed> {
     Ok(usage)
 }
 
+/// Reads the object of counts of what is no chat, under whichever names it has them: of pictures by those of responses, of ranks
+/// often but for the sum. `None`: it has none, as where searches are counted.
+pub(super) fn of_listing(json: &mut Cursor<'_>) -> Result<Option<Usage>, Malformed> {
+    let (mut input, mut output, mut total) = (None, None, None);
+    json.object(|json, key| {
+        match key {
+            "prompt_tokens" | "input_tokens" => input = Some(count(json)?),
+            "completion_tokens" | "output_tokens" => output = Some(count(json)?),
+            "total_tokens" => total = Some(count(json)?),
+            _ => drop(json.value()?),
+        }
+        Ok(())
+    })?;
+    let output = output.unwrap_or_default();
+    let rest = total.map(|total| total.saturating_sub(output));
+    Ok(input.or(rest).map(|input| Usage { input, output, ..Usage::default() }))
+}
+
 /// A count, nought if none can be read.
 fn count(json: &mut Cursor<'_>) -> Result<u64, Malformed> {
     let text = if json.begins(b'"') { json.string()? } else { json.value()?.into() };

@@ -9,6 +9,7 @@ mod calls;
 mod claudes;
 mod count;
 mod edge;
+mod embed;
 mod files;
 mod finish;
 mod fitting;

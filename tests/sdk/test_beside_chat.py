@@ -1,0 +1,55 @@
+# Owns what the official OpenAI SDK sees of endpoints beside chat: vectors, verdicts, pictures, sound, and ranks, for which it has no method.
+
+import base64
+
+import openai
+import pytest
+
+MODEL = "gpt-4o"
+
+
+@pytest.mark.parametrize("backend", ["openai_official", "google_gemini"])
+@pytest.mark.parametrize("encoding", [openai.NOT_GIVEN, "float", "base64"])
+def test_texts_are_embedded(client, encoding, backend):
+    texts, pin = ["Hello!", "Goodbye!"], {"backend": backend}
+    answer = client.embeddings.create(
+        model=MODEL, input=texts, dimensions=4, encoding_format=encoding, extra_body=pin
+    )
+    assert [one.index for one in answer.data] == [0, 1] and answer.usage.prompt_tokens > 0
+    # Where it asks for nothing the SDK asks for base64, and unpacks it.
+    vectors = [one.embedding for one in answer.data]
+    unpacked = [len(base64.b64decode(one)) // 4 if isinstance(one, str) else len(one) for one in vectors]
+    assert unpacked == [4, 4]
+
+
+def test_texts_are_judged(client):
+    answer = client.moderations.create(model=MODEL, input=["A calm text.", "A text with violence."])
+    assert [one.flagged for one in answer.results] == [False, True]
+
+
+def test_pictures_are_drawn(client):
+    raw = client.images.with_raw_response.generate(model=MODEL, prompt="A cat.", n=2)
+    assert raw.headers["x-greenroom-backend"] == "openai_official"
+    answer = raw.parse()
+    assert len(answer.data) == 2 and answer.usage.output_tokens > 0
+    assert all(base64.b64decode(one.b64_json).startswith(b"\x89PNG") for one in answer.data)
+
+
+def test_sound_is_made(client):
+    sound = client.audio.speech.create(model=MODEL, voice="alloy", input="Hello!", response_format="wav")
+    assert sound.response.headers["content-type"] == "audio/wav" and sound.content.startswith(b"RIFF")
+    with client.audio.speech.with_streaming_response.create(model=MODEL, voice="alloy", input="Hello!") as streamed:
+        assert b"".join(streamed.iter_bytes()) == sound.content
+
+
+def test_documents_are_ranked(client):
+    body = {"model": MODEL, "query": "red wine", "documents": ["Green tea.", "A red wine."], "top_n": 1}
+    answer = client.post("/rerank", body=body, cast_to=object)
+    assert [one["index"] for one in answer["results"]] == [1] and answer["usage"]["total_tokens"] > 0
+
+
+@pytest.mark.parametrize("ask", ["moderations", "images"])
+def test_a_model_has_to_be_named(client, ask):
+    with pytest.raises(openai.BadRequestError) as refused:
+        client.moderations.create(input="a") if ask == "moderations" else client.images.generate(prompt="a")
+    assert refused.value.param == "model" and refused.value.code == "missing_required_parameter"
