@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod feed;
 pub mod messages;
+pub mod portions;
 mod store;
 mod tables;
 pub mod tally;
