@@ -229,6 +229,8 @@ async fn a_disk_that_takes_nothing_is_one_line_in_the_log_and_nothing_else() {
         assert!(["os error", "history.path"].iter().all(|word| reply.error("message").contains(word)), "{reply:?}");
     }
     assert_eq!(proxy.log().matches("history cannot be written").count(), 1, "{}", proxy.log());
+    std::fs::remove_file(&file).expect("it was there");
+    proxy.logged(&["INFO", "history is written again"]).await;
 }
 
 #[tokio::test]

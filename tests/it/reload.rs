@@ -117,7 +117,10 @@ async fn a_bad_file_changes_nothing_and_every_error_in_it_is_told() {
             assert!(words.iter().all(|word| reply.error("message").contains(word)), "{words:?} in {reply:?}");
         }
         assert_eq!((status_at(&proxy, "one").await, status_at(&proxy, "two").await), (200, 400));
+        // Who is on call and did not ask sees why, once for what was to be installed.
+        proxy.logged(&["ERROR", "not reloaded: ", words[0], words[1]]).await;
     }
+    assert_eq!(proxy.log().matches("not reloaded: ").count(), 2, "{}", proxy.log());
     proxy.rewrite(&good);
     assert_eq!(proxy.post("/admin/reload").await.status(), 200);
     assert_eq!(status_at(&proxy, "two").await, 200);

@@ -128,6 +128,8 @@ impl Recorder {
             self.store = None;
             self.complain(&why);
             self.bound();
+        } else if is_failing {
+            log::info!("history is written again");
         }
     }
 

@@ -64,14 +64,18 @@ impl Store {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
+            // Nothing is written: what is there can be read though the disk is full.
+            VERSION => {}
             0 => transaction.execute_batch(TABLES)?,
-            1..=VERSION => STEPS[version as usize - 1..].iter().try_for_each(|step| transaction.execute_batch(step))?,
+            1..VERSION => STEPS[version as usize - 1..].iter().try_for_each(|step| transaction.execute_batch(step))?,
             _ => {
                 let why = format!("it is of version {version}, this Greenroom writes {VERSION}");
                 return Err(io::Error::other(why).into());
             }
         }
-        transaction.pragma_update(None, "user_version", VERSION)?;
+        if version != VERSION {
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
         transaction.commit()?;
         Ok(Self(connection))
     }

@@ -138,6 +138,22 @@ fn a_full_disk_fails_a_whole_batch_and_harms_nothing_before() {
 }
 
 #[test]
+fn a_file_that_is_up_to_date_is_opened_without_a_write_since_what_is_on_a_full_disk_can_still_be_read() {
+    let dir = tempdir().expect("a directory");
+    let path = dir.path().join("history.db");
+    drop(Store::open(Some(&path)).expect("it is made"));
+    // As long as somebody has it open, its log of writes is kept.
+    let witness = Connection::open(&path).expect("it opens");
+    let tables = |file: &Connection| file.query_row("SELECT count(*) FROM minutes", [], |row| row.get::<_, i64>(0));
+    assert_eq!(tables(&witness), Ok(0));
+    let written = || std::fs::metadata(dir.path().join("history.db-wal")).expect("a log of writes").len();
+    let mut store = Store::open(Some(&path)).expect("it opens again");
+    assert_eq!((written(), store.ask(&everything()).expect("it reads").points.len()), (0, 0));
+    store.write(&rows(60, "a", 1), &[]).expect("it writes");
+    assert!(written() > 0);
+}
+
+#[test]
 fn a_file_of_any_version_before_keeps_its_rows_and_takes_costs_and_rescues() {
     for version in 1..VERSION {
         upgraded(version);
