@@ -174,7 +174,10 @@ fn overview(answer: &Value, whole: &Value) -> String {
         .collect();
     let mut out = table(&["BACKEND", "MODEL", "ATTEMPTS", "SUCCESS", "FAILED", "P50", "OVER TIME"], &rows, width());
     for event in answer["events"].as_array().into_iter().flatten() {
-        out.push_str(&[cell(&event["at"]), cell(&event["backend"]), cell(&event["text"])].join("  "));
+        // Some concern a backend as a whole, and no model.
+        let cells = ["at", "backend", "model", "text"].map(|name| cell(&event[name]));
+        let told: Vec<String> = cells.into_iter().filter(|cell| !cell.is_empty()).collect();
+        out.push_str(&told.join("  "));
         out.push('\n');
     }
     out
