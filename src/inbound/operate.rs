@@ -54,11 +54,13 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
         let user = allowed(&request)?;
         let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
         audit(&request, &user, "probe", &name);
+        // A list that is given says nothing of answers, and whoever reads this is to know which it was.
+        let asked = handle(&request, &name)?.settings.probe.on_demand();
         Ok(match said {
-            Ok(()) => json!({"backend": *name, "healthy": true}),
+            Ok(()) => json!({"backend": *name, "asked": asked, "healthy": true}),
             Err(failed) => json!({
-                "backend": *name, "healthy": false, "class": failed.class.as_str(), "status": failed.status,
-                "message": failed.message,
+                "backend": *name, "asked": asked, "healthy": false, "class": failed.class.as_str(),
+                "status": failed.status, "message": failed.message,
             }),
         })
     })
