@@ -32,15 +32,21 @@ call() { # PATH [CURL OPTION...]; what is under /admin is asked for where that i
     -H 'Content-Type: application/json' "$@" "$base$path"
 }
 
+declare -A serves=()
+
 choose() { # [BACKEND...]; sets backends: those named, or else all that are listed. Fails if they cannot be listed
   backends=("$@")
   [ $# -eq 0 ] || return 0
-  local listed names
+  local listed lines name one
   listed=$(call /admin/backends -w '\n%{http_code}') || return 1
   status=${listed##*$'\n'}
   [ "$status" = 200 ] || return 1
-  names=$(jq -r '.backends[].name' <<<"${listed%$'\n'*}") || return 1
-  mapfile -t backends <<<"$names"
+  # Of each with a model that it serves: one that does not serve the usual one has not failed.
+  lines=$(jq -r --arg model "$model" '.backends[] | [.models[].model] as $all |
+    "\(.name) \(if $all | index($model) then $model else $all[0] // $model end)"' <<<"${listed%$'\n'*}") || return 1
+  while read -r name one; do
+    backends+=("$name") serves[$name]=$one
+  done <<<"$lines"
 }
 
 unlisted() {
@@ -68,7 +74,7 @@ ask() { # BACKEND PROMPT MAX_TOKENS; sets code and seconds, leaves the body in $
 
 put() { # BACKEND PROMPT LIMIT TOKENS
   local body broken
-  body=$(jq -n --arg model "$model" --arg backend "$1" --arg prompt "$2" --arg limit "$3" --argjson tokens "$4" \
+  body=$(jq -n --arg model "${GREENROOM_MODEL:-${serves[$1]:-$model}}" --arg backend "$1" --arg prompt "$2" --arg limit "$3" --argjson tokens "$4" \
     '{model: $model, backend: $backend, messages: [{role: "user", content: $prompt}], ($limit): $tokens}')
   : >"$answer"
   # curl writes 000 where no answer came; one that began with 200 and broke off ends with a failure of curl's.

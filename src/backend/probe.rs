@@ -81,8 +81,7 @@ impl Handler<ProbeNow> for Backend {
     type Result = ResponseActFuture<Self, Result<(), Failed>>;
 
     fn handle(&mut self, _: ProbeNow, _: &mut Self::Context) -> Self::Result {
-        let kind = if self.settings.probe == ProbeKind::Completion { ProbeKind::Completion } else { ProbeKind::Models };
-        self.probe(kind)
+        self.probe(self.settings.probe.on_demand())
     }
 }
 

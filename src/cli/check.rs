@@ -67,6 +67,9 @@ pub(super) fn run(check: &Check) -> ExitCode {
                 say(cause);
             }
             say(format_args!("{healthy} {} {} {}", lang.of(), answers.len(), lang.are_healthy()));
+            if answers.iter().any(|answer| answer.verdict() == Verdict::Fails) {
+                say(lang.why_one_fails());
+            }
         }
         Ok(Verdict::on(&answers))
     })

@@ -46,6 +46,9 @@ pub(super) struct History {
 /// Most bars of a plot.
 const BARS: u64 = 60;
 
+/// Seconds of an hour.
+const HOUR: u64 = 3600;
+
 /// A step that ends with everything there is.
 const LONGEST: &str = "100y";
 
@@ -118,7 +121,10 @@ fn at(moment: &Value) -> Option<u64> {
 /// Seconds that a bar stands for, where the time of an answer fills a line.
 fn bar(answer: &Value) -> u64 {
     let time = at(&answer["to"]).zip(at(&answer["from"])).map_or(0, |(to, from)| to.saturating_sub(from));
-    time.div_ceil(BARS).max(1)
+    let bar = time.div_ceil(BARS).max(1);
+    // What Greenroom has by the hour, it tells soonest.
+    // It may begin up to an hour earlier for that.
+    if bar < HOUR { bar } else { (time + HOUR).div_ceil(BARS).next_multiple_of(HOUR) }
 }
 
 /// Attempts from the first step to the last, as bars; a blank where there were none.
@@ -168,7 +174,10 @@ fn overview(answer: &Value, whole: &Value) -> String {
         .collect();
     let mut out = table(&["BACKEND", "MODEL", "ATTEMPTS", "SUCCESS", "FAILED", "P50", "OVER TIME"], &rows, width());
     for event in answer["events"].as_array().into_iter().flatten() {
-        out.push_str(&[cell(&event["at"]), cell(&event["backend"]), cell(&event["text"])].join("  "));
+        // Some concern a backend as a whole, and no model.
+        let cells = ["at", "backend", "model", "text"].map(|name| cell(&event[name]));
+        let told: Vec<String> = cells.into_iter().filter(|cell| !cell.is_empty()).collect();
+        out.push_str(&told.join("  "));
         out.push('\n');
     }
     out
@@ -222,6 +231,11 @@ mod tests {
         assert_eq!(bar(&found), 10);
         found["to"] = json!("2026-01-01T00:10:01Z");
         assert_eq!(bar(&found), 11);
+        for (to, hours) in [("03T11:00:00", 1), ("03T12:00:00", 2), ("08T00:00:00", 3), ("31T00:00:00", 13)] {
+            found["to"] = json!(format!("2026-01-{to}Z"));
+            assert_eq!(bar(&found).div_ceil(HOUR), hours, "{to}");
+            assert!(hours == 1 || bar(&found).is_multiple_of(HOUR), "{to}");
+        }
         found["to"] = found["from"].clone();
         assert_eq!(bar(&found), 1);
     }

@@ -142,7 +142,7 @@ fn greet(clients: &TcpListener, operators: Option<&TcpListener>, settings: &Sett
     if let Some(model) = settings.models.keys().next() {
         let token = if is_demo { "your-token" } else { "$TOKEN" };
         say(format_args!(
-            "try: curl http://{addr}/v1/chat/completions -H 'Authorization: Bearer {token}' \
+            "try: curl http://{addr}/v1/chat/completions -H \"Authorization: Bearer {token}\" \
              -H 'Content-Type: application/json' -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"Hello!\"}}]}}'"
         ));
     }

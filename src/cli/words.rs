@@ -79,5 +79,8 @@ words! {
     no_models_here:
         "this address serves no models; if it is that of server.admin_bind, give it as --admin-url, and the clients' as --url",
         "这个地址不提供模型；如果它是 server.admin_bind 的地址，请用 --admin-url 给出它，用 --url 给出客户端的地址";
+    why_one_fails:
+        "`greenroom diagnose NAME` tells the step that fails and the likely fix; it takes an admin's token",
+        "`greenroom diagnose 名称` 会指出失败的步骤和可能的解决办法；需要管理员的令牌";
     may_use_no_model: "the token may use no model", "此令牌不能使用任何模型";
 }

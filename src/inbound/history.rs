@@ -16,6 +16,7 @@ use crate::{
         History,
         answer::{POINTS, Told},
         messages::{Ask, Untold},
+        portions::HOUR,
         tally::MINUTE,
     },
 };
@@ -80,7 +81,8 @@ async fn put(history: &History, ask: Ask) -> Result<Told, Error> {
     })
 }
 
-/// Turns text into moments: whole minutes, with everything that has happened by now in the last one.
+/// Turns text into moments: whole minutes, with everything that has happened by now in the last one. Several steps of whole
+/// hours begin with an hour, as their rows do.
 fn question(wanted: Wanted, now: i64) -> Result<Ask, Error> {
     let step = match &wanted.step {
         None => MINUTE,
@@ -97,7 +99,9 @@ fn question(wanted: Wanted, now: i64) -> Result<Ask, Error> {
         }),
     };
     let to = moment("to", &wanted.to, now + 1)?.saturating_add(MINUTE - 1) / MINUTE * MINUTE;
-    let from = moment("from", &wanted.from, to.saturating_sub(3600).max(0))? / MINUTE * MINUTE;
+    let from = moment("from", &wanted.from, to.saturating_sub(HOUR).max(0))?;
+    let begins_with = if step % HOUR == 0 && step < to - from { HOUR } else { MINUTE };
+    let from = from / begins_with * begins_with;
     if from >= to {
         return Err(invalid("from", "must be before 'to'"));
     }
@@ -162,6 +166,13 @@ mod tests {
     fn the_last_hour_by_the_minute_is_what_one_gets_unasked() {
         let ask = question(Wanted::default(), NOW).expect("a good question");
         assert_eq!((ask.from, ask.to, ask.step), (1_699_996_440, 1_700_000_040, 60));
+    }
+
+    #[test]
+    fn steps_of_hours_begin_with_an_hour_unless_there_is_only_one() {
+        let from = |from: &str, step: &str| question(wanted(from, "", step), NOW).expect("a good question").from;
+        assert_eq!([from("24h", "1h"), from("24h", "3h")], [1_699_912_800; 2]);
+        assert_eq!([from("24h", "90m"), from("24h", "2d"), from("24h", "100y")], [1_699_913_580; 3]);
     }
 
     #[test]

@@ -54,11 +54,13 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
         let user = allowed(&request)?;
         let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
         audit(&request, &user, "probe", &name);
+        // A list that is given says nothing of answers, and whoever reads this is to know which it was.
+        let asked = handle(&request, &name)?.settings.probe.on_demand();
         Ok(match said {
-            Ok(()) => json!({"backend": *name, "healthy": true}),
+            Ok(()) => json!({"backend": *name, "asked": asked, "healthy": true}),
             Err(failed) => json!({
-                "backend": *name, "healthy": false, "class": failed.class.as_str(), "status": failed.status,
-                "message": failed.message,
+                "backend": *name, "asked": asked, "healthy": false, "class": failed.class.as_str(),
+                "status": failed.status, "message": failed.message,
             }),
         })
     })
@@ -132,4 +134,41 @@ where
     M: actix::Message<Result: Send> + Send + 'static,
 {
     actor.send(message).timeout(patience).await.map_err(|_| Error::Internal)
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::{http::header, test::TestRequest};
+    use futures_util::future::join;
+    use tokio::{
+        io::AsyncReadExt,
+        net::TcpListener,
+        time::{Instant, pause},
+    };
+
+    use super::*;
+    use crate::{inbound::Shared, settings, supervision, telemetry::counts::Counts};
+
+    #[actix::test]
+    async fn an_operator_hears_what_came_of_a_probe_of_a_server_that_hangs() {
+        let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let text = settings::SMALL.replace("127.0.0.1:9", &server.local_addr().expect("bound").to_string());
+        let settings = settings::parse("test", &format!("{text}admin = true\n")).expect("sound settings");
+        let counts = Arc::new(Counts::default());
+        let (overseer, installed) = supervision::start(settings, counts.clone());
+        let request = TestRequest::default()
+            .app_data(Shared::new(installed, overseer, counts, None))
+            .insert_header((header::AUTHORIZATION, "Bearer t"))
+            .to_http_request();
+        let hangs = async {
+            let (mut asked, _) = server.accept().await.expect("a probe");
+            asked.read_u8().await.expect("it asks");
+            // From here on time goes by as soon as nobody has anything to do.
+            pause();
+            (asked, Instant::now())
+        };
+        let (reply, (_asked, heard)) = join(probe(request, "a".to_owned().into()), hangs).await;
+        assert!(heard.elapsed() > PATIENCE, "the probe itself has more patience than those who only take note");
+        assert_eq!(reply.status(), 200);
+    }
 }

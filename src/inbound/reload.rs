@@ -63,10 +63,15 @@ impl Reloading {
 }
 
 impl Shared {
-    /// Reads the settings file again and installs it, or only tells what it would change.
+    /// Reads the settings file again and installs it, or only tells what it would change. A bad file changes nothing, and the log
+    /// says why, whoever asked.
     pub async fn reload(&self, dry_run: bool) -> Result<Plan, Error> {
         let plan = self.read_again(dry_run).await;
         if !dry_run {
+            // What was installed, the Overseer tells.
+            if let Err(error) = &plan {
+                log::error!("not reloaded: {}", error.face().message.replace("\n  ", "; "));
+            }
             self.counts.reloaded(plan.is_ok());
             self.reloading.done.notify_one();
         }
@@ -93,20 +98,12 @@ impl Shared {
         let settings = Box::new(settings?);
         ask(self.overseer.clone(), Reload { settings, dry_run }, PATIENCE).await
     }
-
-    /// Reloads for nobody who waits for an answer: a bad file is told of in the log and changes nothing.
-    async fn reload_unasked(&self) {
-        // What was installed, the Overseer tells.
-        if let Err(error) = self.reload(false).await {
-            log::error!("not reloaded: {}", error.face().message.replace("\n  ", "; "));
-        }
-    }
 }
 
 /// Reloads at each SIGHUP.
 pub async fn when_told(shared: Shared, mut hangup: Signal) {
     while hangup.recv().await.is_some() {
-        shared.reload_unasked().await;
+        let _ = shared.reload(false).await;
     }
 }
 
@@ -133,7 +130,7 @@ pub async fn when_changed(shared: Shared) {
         let has_read = |print| shared.reloading.source.as_ref().is_some_and(|source| source.has_read(print));
         if watch.is_new(seen, has_read) {
             log::info!("the settings file has changed");
-            shared.reload_unasked().await;
+            let _ = shared.reload(false).await;
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use serde::Serialize;
 use serde_json::Value;
 
 use super::{
@@ -23,7 +24,8 @@ pub enum Style {
 }
 
 /// What asks a sick backend whether it is well again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ProbeKind {
     /// Nothing: the next real request after the backoff is the probe.
     Off,
@@ -31,6 +33,14 @@ pub enum ProbeKind {
     Models,
     /// A completion of one token: paid, but proves the model answers.
     Completion,
+}
+
+impl ProbeKind {
+    /// What an operator's own probe asks for, also where there are no others.
+    #[must_use]
+    pub fn on_demand(self) -> Self {
+        if self == Self::Off { Self::Models } else { self }
+    }
 }
 
 /// What trips a breaker and how long it stays tripped.

@@ -31,7 +31,7 @@ impl Backend {
     /// `POST /responses/input_tokens` counts. What answers elsewhere in OpenAI's protocol need not know that.
     pub fn counts_tokens(&self) -> bool {
         match self.protocol {
-            Protocol::Openai => self.style == Style::Openai && self.address.host == OPENAI,
+            Protocol::Openai => self.address.host == OPENAI,
             Protocol::Gemini | Protocol::Anthropic => true,
         }
     }
@@ -129,6 +129,9 @@ mod tests {
             ("https://api.deepseek.com/v1", false),
             ("https://api.moonshot.ai/v1", false),
             ("http://vllm:8000/v1", false),
+            ("https://x.openai.azure.com/openai/v1", true),
+            // Azure behind another name.
+            ("https://gateway.example\"\nstyle = \"azure\"\napi_version = \"2024-10-21", true),
         ] {
             let settings = parse("test", &SMALL.replace("http://127.0.0.1:9/v1", url)).expect("good settings");
             assert_eq!(settings.backends["a"].is_strict(), strict, "{url}");

@@ -19,6 +19,8 @@ pub struct Plan {
     pub kept: Vec<String>,
     /// Keys whose new value takes effect only when the process is started again.
     pub needs_restart: Vec<&'static str>,
+    /// What can be used and may be meant otherwise, and was not there before.
+    pub notes: Vec<String>,
 }
 
 impl Plan {
@@ -62,10 +64,12 @@ impl Plan {
                 plan.needs_restart.push(key);
             }
         }
+        let known = old.doubts();
+        plan.notes = new.doubts().iter().filter(|doubt| !known.contains(doubt)).map(ToString::to_string).collect();
         plan
     }
 
-    /// Its lists that are not empty, under the words for them.
+    /// Its lists of names that are not empty, under the words for them.
     pub fn lists(&self) -> impl Iterator<Item = (&'static str, String)> {
         let lists = [
             ("added", self.added.join(", ")),

@@ -153,6 +153,7 @@ impl Handler<Reload> for Overseer {
             }
             self.install(new);
             log::info!("settings installed: {plan}");
+            plan.notes.iter().for_each(|note| log::warn!("note: {note}"));
         }
         actix::MessageResult(plan)
     }

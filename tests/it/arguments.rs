@@ -1,8 +1,9 @@
 //! What is given to commands, taken for what it is: names, addresses and tokens, a Greenroom that cannot be asked, and limits.
 
-use std::{fs::File, net::TcpListener};
+use std::{fs::File, net::TcpListener, process::Command};
 
 use crate::support::{
+    eventually,
     process::{Said, run},
     proxy::Proxy,
     script::{Answer, reasoning},
@@ -65,6 +66,8 @@ async fn every_command_that_asks_ends_with_the_exit_code_of_the_worst_that_it_me
         for (names, code) in [(&["well"][..], 0), (&["well", "bad"], 1), (&["bad", "nobody"], 2)] {
             let said = ended(&[command, &["--backends"], names].concat(), TOKEN).await;
             assert_eq!(said.code, Some(code), "{command:?} {names:?}: {said:?}");
+            let is_shown_on = said.out.contains("greenroom diagnose NAME");
+            assert_eq!(is_shown_on, command == ["check"] && code > 0, "{command:?} {names:?}: {said:?}");
         }
     }
     for (command, code) in [(&["diagnose", "well"][..], 0), (&["diagnose", "bad"], 1), (&["history"], 0)] {
@@ -76,6 +79,17 @@ async fn every_command_that_asks_ends_with_the_exit_code_of_the_worst_that_it_me
         assert!(said.code == Some(2) && said.err.contains("GREENROOM_TOKEN"), "{command:?}: {said:?}");
         assert_eq!(ended(&[command, &["--nonsense"]].concat(), TOKEN).await.code, Some(2), "{command:?}");
     }
+}
+
+#[tokio::test]
+async fn what_is_shown_to_try_takes_the_token_from_the_shell_it_is_pasted_into() {
+    let upstream = Upstream::saying("hi").await;
+    let proxy = Proxy::start(&Settings::new().backend("a", upstream.addr)).await;
+    let shown = async || proxy.said().lines().find_map(|line| Some(line.strip_prefix("try: curl ")?.to_owned()));
+    let pasted = format!("printf '%s\\n' {}", eventually("a curl to try", shown).await);
+    let taken = Command::new("sh").args(["-c", &pasted]).env("TOKEN", TOKEN).output().expect("a shell");
+    let taken = String::from_utf8_lossy(&taken.stdout).into_owned();
+    assert!(taken.lines().any(|word| word == format!("Authorization: Bearer {TOKEN}")), "{taken}");
 }
 
 #[tokio::test]

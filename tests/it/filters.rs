@@ -36,6 +36,7 @@ async fn a_backend_that_never_was_is_not_found_and_one_that_was_taken_away_is() 
     }
     // Known, though not of this time or with this filter.
     assert_eq!(proxy.get("/admin/history?backend=gone&from=3h&to=2h").await.status(), 200);
+    assert_eq!(proxy.get("/admin/history?backend=gone&model=another").await.status(), 200);
     assert_eq!(proxy.get("/admin/requests?backend=gone&outcome=failure").await.status(), 200);
     for place in PLACES {
         assert_eq!(found(&proxy, place, "none").await, 0, "{place:?}");

@@ -9,6 +9,7 @@ use tempfile::{TempDir, tempdir};
 use crate::support::{
     client::Ask,
     eventually,
+    process::run,
     proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
     script::Answer,
     settings::{Settings, TOKEN},
@@ -90,6 +91,32 @@ async fn counts_times_tokens_pins_and_events_are_told_by_backend() {
     assert_eq!(only["step_s"], 3600);
     let none = told(&proxy, "?model=another", "nothing", |_| true).await;
     assert_eq!(none["points"], Value::Array(Vec::new()), "{none}");
+}
+
+#[tokio::test]
+async fn events_of_several_backends_are_told_in_the_order_in_which_they_came() {
+    let upstream = Upstream::saying("hi").await;
+    let names = ["one", "two", "three"];
+    let settings = names.iter().fold(Settings::new(), |settings, name| settings.backend(name, upstream.addr));
+    let proxy = Proxy::start(&settings.set("history", "path = \":memory:\"\nflush_every = \"10m\"")).await;
+    for action in ["drain", "resume"] {
+        for name in names {
+            assert_eq!(proxy.post(&format!("/admin/backends/{name}/{action}")).await.status(), 200);
+        }
+    }
+    let answer = told(&proxy, "", "all events", |answer| answer["events"].as_array().map_or(0, Vec::len) >= 6).await;
+    let events = answer["events"].as_array().expect("events").iter();
+    let told: Vec<_> = events.filter_map(|event| event["backend"].as_str()).collect();
+    assert_eq!(told, [names, names].concat(), "{answer}");
+    let args = ["history", "--url", &format!("http://{}", proxy.addr), "--token", TOKEN];
+    let dir = tempdir().expect("a directory");
+    let bad = Upstream::always(Answer::json(404, "{\"error\":{\"code\":\"model_not_found\"}}")).await;
+    proxy.rewrite(&Settings::new().backend("bad", bad.addr).toml());
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    assert_eq!(proxy.hello().await.status(), 502);
+    // What concerns one of its models names that.
+    let shown = async || Some(run(dir.path(), &args, "").await.out).filter(|out| out.contains("Z  bad  m  it "));
+    eventually("the model in a line", shown).await;
 }
 
 #[tokio::test]
@@ -229,6 +256,8 @@ async fn a_disk_that_takes_nothing_is_one_line_in_the_log_and_nothing_else() {
         assert!(["os error", "history.path"].iter().all(|word| reply.error("message").contains(word)), "{reply:?}");
     }
     assert_eq!(proxy.log().matches("history cannot be written").count(), 1, "{}", proxy.log());
+    std::fs::remove_file(&file).expect("it was there");
+    proxy.logged(&["INFO", "history is written again"]).await;
 }
 
 #[tokio::test]

@@ -147,10 +147,11 @@ async fn an_operator_may_ask_at_any_time_and_the_answer_counts() {
     let sick = proxy.post("/admin/backends/one/probe").await;
     let said = sick.json();
     assert_eq!((sick.status(), &said["healthy"], &said["class"]), (200, &json!(false), &json!("provider_overloaded")));
-    assert_eq!(said["status"], 503, "{said}");
+    assert_eq!((&said["status"], &said["asked"]), (&json!(503), &json!("models")), "{said}");
     assert_eq!(proxy.report("one").await["state"], "open");
     well.store(true, SeqCst);
-    assert_eq!(proxy.post("/admin/backends/one/probe").await.json()["healthy"], true);
+    let said = proxy.post("/admin/backends/one/probe").await.json();
+    assert_eq!((&said["healthy"], &said["asked"]), (&json!(true), &json!("models")), "{said}");
     opened(&proxy).await;
     assert_eq!((hear(&proxy, false).await, one.seen(lists)), (Heard::said("hi", "one"), 2));
 }
@@ -259,6 +260,7 @@ async fn a_completion_that_is_refused_inside_of_a_200_opens_nothing() {
     let said = proxy.post("/admin/backends/one/probe").await.json();
     assert_eq!((&said["healthy"], &said["class"]), (&json!(false), &json!("provider_quota")), "{said}");
     assert!(said["message"].as_str().is_some_and(|why| why.contains("insufficient_quota")), "{said}");
+    assert_eq!(said["asked"], "completion", "{said}");
 }
 
 #[tokio::test]

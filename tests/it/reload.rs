@@ -53,6 +53,9 @@ async fn a_reload_installs_the_file_and_lists_what_it_did() {
     assert_eq!(names(&plan, "changed"), ["models.m", "server"]);
     assert_eq!(names(&plan, "kept"), ["backends.one", "users.tester", "failover", "history", "traces"]);
     assert_eq!(names(&plan, "needs_restart"), ["server.workers"]);
+    let notes = names(&plan, "notes");
+    assert!(matches!(&notes[..], [note] if note.starts_with("backends.spare: serves no model")), "{plan}");
+    proxy.logged(&["WARN", "note: backends.spare"]).await;
     assert_eq!(status_at(&proxy, "two").await, 200);
     // The same again changes nothing more, and still waits for the restart.
     let again = proxy.post("/admin/reload").await.json()["plan"].clone();
@@ -60,6 +63,7 @@ async fn a_reload_installs_the_file_and_lists_what_it_did() {
         (names(&again, "changed").len(), names(&again, "needs_restart")),
         (0, vec!["server.workers".to_owned()])
     );
+    assert_eq!((names(&again, "notes").len(), proxy.log().matches("note: ").count()), (0, 1), "{again}");
     proxy.rewrite(&Settings::new().backend("two", two.addr).toml());
     let plan = proxy.post("/admin/reload").await.json()["plan"].clone();
     assert_eq!(names(&plan, "removed"), ["backends.one", "backends.spare"]);
@@ -113,7 +117,10 @@ async fn a_bad_file_changes_nothing_and_every_error_in_it_is_told() {
             assert!(words.iter().all(|word| reply.error("message").contains(word)), "{words:?} in {reply:?}");
         }
         assert_eq!((status_at(&proxy, "one").await, status_at(&proxy, "two").await), (200, 400));
+        // Who is on call and did not ask sees why, once for what was to be installed.
+        proxy.logged(&["ERROR", "not reloaded: ", words[0], words[1]]).await;
     }
+    assert_eq!(proxy.log().matches("not reloaded: ").count(), 2, "{}", proxy.log());
     proxy.rewrite(&good);
     assert_eq!(proxy.post("/admin/reload").await.status(), 200);
     assert_eq!(status_at(&proxy, "two").await, 200);

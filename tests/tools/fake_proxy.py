@@ -55,6 +55,7 @@ class FakeProxy(Server):
     def __init__(self, backends, models=("gpt-4o", "gpt-4o-mini"), delay=0.0, listens_for=("/v1/", "/admin/")):
         self.listens_for = listens_for
         self.backends, self.models, self.delay = dict(backends), list(models), delay
+        self.serves = {}  # of a backend other models than all have
         self.chats = []
         super().__init__(ProxyHandler)
 
@@ -85,8 +86,9 @@ class ProxyHandler(Quiet):
         elif self.path == "/v1/models":
             self.answer(200, {"object": "list", "data": [{"id": model, "object": "model"} for model in proxy.models]})
         elif self.path == "/admin/backends" and self.token() == ADMIN:
-            models = [{"model": model} for model in proxy.models]
-            self.answer(200, {"backends": [{"name": name, "models": models} for name in proxy.backends]})
+            lists = {name: proxy.serves.get(name, proxy.models) for name in proxy.backends}
+            backends = [{"name": name, "models": [{"model": m} for m in models]} for name, models in lists.items()]
+            self.answer(200, {"backends": backends})
         elif self.path == "/admin/backends":
             self.refuse(403, "permission_denied", "You may not use this endpoint.")
         else:

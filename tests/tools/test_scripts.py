@@ -45,6 +45,19 @@ def test_the_environment_configures_model_and_time_limit(script, proxy):
     assert done.returncode == 1 and "no complete answer" in done.stdout, done
 
 
+@pytest.mark.parametrize("name", ALL)
+def test_a_backend_is_asked_for_a_model_that_it_serves_unless_another_is_named(script, proxy, webhook, name):
+    proxy.serves = {"google_gemini": ["fast model", "gpt-4o-mini"], "openai_official": ["a", "gpt-4o"]}
+
+    def asked():
+        return {chat["backend"]: chat["model"] for chat in proxy.chats}
+
+    script(name, WEBHOOK_URL=webhook.url)
+    assert [asked()[backend] for backend in ("google_gemini", "openai_official")] == ["fast model", "gpt-4o"]
+    script(name, WEBHOOK_URL=webhook.url, GREENROOM_MODEL="gpt-4o-mini")
+    assert set(asked().values()) == {"gpt-4o-mini"}
+
+
 @pytest.mark.parametrize("backends", [[], ["openai_official"]])
 def test_a_wrong_token_is_told_from_a_server_that_is_away(script, proxy, backends):
     done = script("health_check.sh", *backends, GREENROOM_TOKEN="wrong")

@@ -239,7 +239,7 @@ fn problems_come_in_the_same_order_and_of_the_same_entries_every_time() {
 
 #[test]
 fn the_largest_of_what_is_bounded_is_taken() {
-    let text = "[server]\nworkers = 512\nbody_limit = 1073741824\n[history]\nqueue = 1000000\n[backends.a]\n\
+    let text = "[server]\nworkers = 512\nbody_limit = 1073741824\n[history]\nqueue = 1000000\n[failover]\nmax_attempts = 100\n[backends.a]\n\
                 headers = { accept-encoding = \"identity\" }\n";
     let settings = parse_with("test", &GOOD.replace("[backends.a]", text), &|_| None).expect("good settings");
     assert_eq!(settings.server.workers, 512);

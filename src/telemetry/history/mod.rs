@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod feed;
 pub mod messages;
+pub mod portions;
 mod store;
 mod tables;
 pub mod tally;
@@ -127,6 +128,8 @@ impl Recorder {
             self.store = None;
             self.complain(&why);
             self.bound();
+        } else if is_failing {
+            log::info!("history is written again");
         }
     }
 
@@ -146,6 +149,8 @@ impl Recorder {
             *seen = next;
             self.events.extend(notes.into_iter().map(|note| (clock::unix_at(note.at), vitals.name.clone(), note)));
         }
+        // Of several backends at once, in the order in which it happened.
+        self.events.sort_by_key(|(.., note)| note.at);
         // One that a reload took away has now told its last.
         self.journals.retain(|(known, _)| backends.iter().any(|vitals| Arc::ptr_eq(known, vitals)));
     }

@@ -11,11 +11,14 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, named_params, params, types::FromSql};
+use rusqlite::{
+    Connection, OptionalExtension, Row, Transaction, TransactionBehavior, named_params, params, types::FromSql,
+};
 
 use super::{
     answer::{Answer, Event, Gathering},
     messages::{Ask, Untold},
+    portions::{HOUR, Portion, portions},
     tables::{STEPS, TABLES, VERSION},
     tally::{Key, Tally},
 };
@@ -61,14 +64,18 @@ impl Store {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
         match version {
+            // Nothing is written: what is there can be read though the disk is full.
+            VERSION => {}
             0 => transaction.execute_batch(TABLES)?,
-            1..=VERSION => STEPS[version as usize - 1..].iter().try_for_each(|step| transaction.execute_batch(step))?,
+            1..VERSION => STEPS[version as usize - 1..].iter().try_for_each(|step| transaction.execute_batch(step))?,
             _ => {
                 let why = format!("it is of version {version}, this Greenroom writes {VERSION}");
                 return Err(io::Error::other(why).into());
             }
         }
-        transaction.pragma_update(None, "user_version", VERSION)?;
+        if version != VERSION {
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        }
         transaction.commit()?;
         Ok(Self(connection))
     }
@@ -77,32 +84,11 @@ impl Store {
     pub(super) fn write(&mut self, rows: &HashMap<Key, Tally>, events: &[Entry]) -> rusqlite::Result<()> {
         let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
         {
-            let mut find = transaction
-                .prepare_cached("SELECT * FROM minutes WHERE at = ?1 AND backend = ?2 AND model = ?3 AND route = ?4")?;
-            let mut put = transaction.prepare_cached(
-                "INSERT OR REPLACE INTO minutes VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
-            )?;
-            for (key, new) in rows {
-                let (at, backend, model, route) = (key.at, &*key.backend, &*key.model, &*key.route);
-                let known = find.query_row(params![at, backend, model, route], read).optional()?;
-                let mut tally = known.map_or_else(Tally::default, |(_, tally)| tally);
-                tally.merge(new);
-                put.execute(params![
-                    at,
-                    backend,
-                    model,
-                    route,
-                    json(&tally.outcomes),
-                    json(&tally.latency.parts()),
-                    tally.latency.seconds(),
-                    json(&tally.first_token.parts()),
-                    tally.first_token.seconds(),
-                    json(&tally.tokens),
-                    tally.pins.cast_signed(),
-                    tally.cost.map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX)),
-                    tally.rescued.cast_signed(),
-                ])?;
-            }
+            add(&transaction, "minutes", rows)?;
+            let until = hours_end(&transaction)?;
+            let is_late = |key: &Key| until.is_some_and(|until| key.at < until);
+            add(&transaction, "hours", &by_the_hour(rows.iter().filter(|(key, _)| is_late(key))))?;
+            add_up(&transaction, until)?;
             let mut put = transaction.prepare_cached("INSERT INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;
             for (at, backend, note) in events {
                 put.execute(params![at, &**backend, note.model.as_deref(), note.event, note.state, note.text])?;
@@ -114,15 +100,19 @@ impl Store {
     /// Reads back, up to so many points as go into one answer.
     pub(super) fn ask(&self, ask: &Ask) -> Result<Answer, Untold> {
         let mut gathering = Gathering::new(ask);
-        let mut rows = self.0.prepare_cached(
-            "SELECT * FROM minutes WHERE at >= :from AND at < :to
-             AND (:backend IS NULL OR backend = :backend) AND (:model IS NULL OR model = :model)",
-        )?;
-        let asked = named_params! {":from": ask.from, ":to": ask.to, ":backend": ask.backend, ":model": ask.model};
-        let mut rows = rows.query(asked)?;
-        while let Some(row) = rows.next()? {
-            let (key, tally) = read(row)?;
-            gathering.add(key, &tally)?;
+        for Portion { is_hours, time } in portions(ask, hours_end(&self.0)?) {
+            let mut rows = self.0.prepare_cached(&format!(
+                "SELECT * FROM {} WHERE at >= :from AND at < :to
+                 AND (:backend IS NULL OR backend = :backend) AND (:model IS NULL OR model = :model)",
+                if is_hours { "hours" } else { "minutes" }
+            ))?;
+            let asked =
+                named_params! {":from": time.start, ":to": time.end, ":backend": ask.backend, ":model": ask.model};
+            let mut rows = rows.query(asked)?;
+            while let Some(row) = rows.next()? {
+                let (key, tally) = read(row)?;
+                gathering.add(key, &tally)?;
+            }
         }
         let mut events = self.0.prepare_cached(
             "SELECT at, backend, model, event, state, text FROM events WHERE at >= :from AND at < :to
@@ -150,6 +140,7 @@ impl Store {
     /// Deletes everything before this moment, seconds since the epoch.
     pub(super) fn forget(&self, before: i64) -> rusqlite::Result<()> {
         self.0.execute("DELETE FROM minutes WHERE at < ?1", [before])?;
+        self.0.execute("DELETE FROM hours WHERE at <= ?1", [before.saturating_sub(HOUR)])?;
         self.0.execute("DELETE FROM events WHERE at < ?1", [before])?;
         Ok(())
     }
@@ -161,7 +152,70 @@ impl Store {
     }
 }
 
-/// A row of `minutes`. A cell that somebody else wrote something strange into reads as empty.
+/// Adds rows to what a table has of the same time, backend, model and route.
+fn add(transaction: &Transaction<'_>, table: &str, rows: &HashMap<Key, Tally>) -> rusqlite::Result<()> {
+    let mut find = transaction.prepare_cached(&format!(
+        "SELECT * FROM {table} WHERE at = ?1 AND backend = ?2 AND model = ?3 AND route = ?4"
+    ))?;
+    let mut put = transaction.prepare_cached(&format!(
+        "INSERT OR REPLACE INTO {table} VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"
+    ))?;
+    for (key, new) in rows {
+        let (at, backend, model, route) = (key.at, &*key.backend, &*key.model, &*key.route);
+        let known = find.query_row(params![at, backend, model, route], read).optional()?;
+        let mut tally = known.map_or_else(Tally::default, |(_, tally)| tally);
+        tally.merge(new);
+        put.execute(params![
+            at,
+            backend,
+            model,
+            route,
+            json(&tally.outcomes),
+            json(&tally.latency.parts()),
+            tally.latency.seconds(),
+            json(&tally.first_token.parts()),
+            tally.first_token.seconds(),
+            json(&tally.tokens),
+            tally.pins.cast_signed(),
+            tally.cost.map(|cost| i64::try_from(cost.0).unwrap_or(i64::MAX)),
+            tally.rescued.cast_signed(),
+        ])?;
+    }
+    Ok(())
+}
+
+/// The end of the last hour that has been added up; all before it have been, and what comes late is added to both tables.
+fn hours_end(file: &Connection) -> rusqlite::Result<Option<i64>> {
+    let last: Option<i64> = file.query_row("SELECT max(at) FROM hours", [], |row| row.get(0))?;
+    Ok(last.map(|at| at + HOUR))
+}
+
+/// Adds up the next hour, if it is over: one for each batch, since of an earlier Greenroom's file none has been.
+fn add_up(transaction: &Transaction<'_>, until: Option<i64>) -> rusqlite::Result<()> {
+    let ends = "SELECT (SELECT min(at) FROM minutes WHERE at >= ?1), (SELECT max(at) FROM minutes)";
+    let (next, last): (Option<i64>, Option<i64>) =
+        transaction.query_row(ends, [until.unwrap_or(i64::MIN)], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let Some(hour) = next.map(hour_of).filter(|hour| last >= Some(hour + HOUR)) else { return Ok(()) };
+    let mut minutes = transaction.prepare_cached("SELECT * FROM minutes WHERE at >= ?1 AND at < ?2")?;
+    let minutes = minutes.query_map([hour, hour + HOUR], read)?.collect::<rusqlite::Result<Vec<_>>>()?;
+    add(transaction, "hours", &by_the_hour(minutes.iter().map(|(key, tally)| (key, tally))))
+}
+
+fn hour_of(at: i64) -> i64 {
+    at.div_euclid(HOUR) * HOUR
+}
+
+/// Rows of minutes, added up.
+fn by_the_hour<'a>(minutes: impl Iterator<Item = (&'a Key, &'a Tally)>) -> HashMap<Key, Tally> {
+    let mut hours: HashMap<Key, Tally> = HashMap::new();
+    for (key, tally) in minutes {
+        let key = Key { at: hour_of(key.at), ..key.clone() };
+        hours.entry(key).or_default().merge(tally);
+    }
+    hours
+}
+
+/// A row of `minutes` or `hours`. A cell that somebody else wrote something strange into reads as empty.
 fn read(row: &Row<'_>) -> rusqlite::Result<(Key, Tally)> {
     let text = |name| cell::<String>(row, name);
     let key = Key {

@@ -56,6 +56,72 @@ fn steps_gather_minutes_and_questions_narrow_them_down() {
     assert_eq!(of(&ask("a")), [(text("2"), 1)]);
 }
 
+/// What a store says that has no hours of what it has written.
+fn by_the_minute(store: &Store, ask: &Ask) -> Vec<(String, u64, u64, u64, Vec<u64>)> {
+    let hours = "CREATE TABLE aside AS SELECT * FROM hours; DELETE FROM hours";
+    store.0.execute_batch(hours).expect("a stranger writes");
+    let told = points(store, ask);
+    store.0.execute_batch("INSERT INTO hours SELECT * FROM aside; DROP TABLE aside").expect("and puts them back");
+    told
+}
+
+fn points(store: &Store, ask: &Ask) -> Vec<(String, u64, u64, u64, Vec<u64>)> {
+    let point = |point: Point| (point.at, point.success, point.pins, point.tokens_in, point.latency_counts);
+    store.ask(ask).expect("it reads").points.into_iter().map(point).collect()
+}
+
+#[test]
+fn hours_say_what_their_minutes_say_whatever_is_asked() {
+    let mut store = Store::open(None).expect("it opens");
+    // Not in order: much comes after its hour has been added up.
+    for n in (0..200).map(|n| n * 37 % 200) {
+        store
+            .write(&rows(n * 11 * 60, if n % 3 == 0 { "a" } else { "b" }, 1 + n.cast_unsigned() % 3), &[])
+            .expect("it writes");
+    }
+    for from in [0, 60, HOUR, 5 * HOUR - 60, 7 * HOUR + 120] {
+        for to in [8 * HOUR, 9 * HOUR + 60, 35 * HOUR - 60, 40 * HOUR] {
+            for step in [60, 3000, HOUR, 90 * 60, 3 * HOUR, 24 * HOUR, 10_000 * HOUR] {
+                let ask = Ask { from, to, step, ..everything() };
+                assert_eq!(points(&store, &ask), by_the_minute(&store, &ask), "{ask:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_long_question_is_answered_from_hours_and_these_are_forgotten_in_time() {
+    let mut store = Store::open(None).expect("it opens");
+    (0..48).for_each(|n| store.write(&rows(n * 1800, "a", 1), &[]).expect("it writes"));
+    // The last hour is not over, and is written to once.
+    assert_eq!(hours_end(&store.0), Ok(Some(23 * HOUR)));
+    store.0.execute("DELETE FROM minutes WHERE at < ?1", [23 * HOUR]).expect("a stranger writes");
+    let ask = Ask { to: 24 * HOUR, step: 24 * HOUR, ..everything() };
+    assert_eq!(points(&store, &ask)[0].1, 48);
+    let first = |store: &Store| store.0.query_row("SELECT min(at) FROM hours", [], |row| row.get::<_, i64>(0));
+    for (before, left) in [(12 * HOUR, 12), (12 * HOUR + 1800, 12), (13 * HOUR, 13)] {
+        store.forget(before).expect("it deletes");
+        assert_eq!(first(&store), Ok(left * HOUR));
+    }
+    assert_eq!(points(&store, &ask)[0].1, 22);
+}
+
+#[test]
+fn a_file_from_before_there_were_hours_gets_them_one_by_one() {
+    let mut store = Store::open(None).expect("it opens");
+    for hour in 0..4 {
+        store.write(&rows(hour * HOUR, "a", 1), &[]).expect("it writes");
+    }
+    store.0.execute("DELETE FROM hours", []).expect("as it was");
+    let ask = Ask { to: 24 * HOUR, step: HOUR, ..everything() };
+    for hours in 1..=3 {
+        store.write(&rows(3 * HOUR, "a", 1), &[]).expect("it writes");
+        assert_eq!(hours_end(&store.0), Ok(Some(hours * HOUR)));
+        let told: Vec<_> = points(&store, &ask).iter().map(|point| point.1).collect();
+        assert_eq!(told, [1, 1, 1, 1 + hours.cast_unsigned()]);
+    }
+}
+
 #[test]
 fn a_full_disk_fails_a_whole_batch_and_harms_nothing_before() {
     let dir = tempdir().expect("a directory");
@@ -69,6 +135,22 @@ fn a_full_disk_fails_a_whole_batch_and_harms_nothing_before() {
     assert_eq!(answer.points.iter().map(|point| &*point.backend).collect::<Vec<_>>(), ["a"]);
     let sound: String = store.0.pragma_query_value(None, "integrity_check", |row| row.get(0)).expect("it checks");
     assert_eq!(sound, "ok");
+}
+
+#[test]
+fn a_file_that_is_up_to_date_is_opened_without_a_write_since_what_is_on_a_full_disk_can_still_be_read() {
+    let dir = tempdir().expect("a directory");
+    let path = dir.path().join("history.db");
+    drop(Store::open(Some(&path)).expect("it is made"));
+    // As long as somebody has it open, its log of writes is kept.
+    let witness = Connection::open(&path).expect("it opens");
+    let tables = |file: &Connection| file.query_row("SELECT count(*) FROM minutes", [], |row| row.get::<_, i64>(0));
+    assert_eq!(tables(&witness), Ok(0));
+    let written = || std::fs::metadata(dir.path().join("history.db-wal")).expect("a log of writes").len();
+    let mut store = Store::open(Some(&path)).expect("it opens again");
+    assert_eq!((written(), store.ask(&everything()).expect("it reads").points.len()), (0, 0));
+    store.write(&rows(60, "a", 1), &[]).expect("it writes");
+    assert!(written() > 0);
 }
 
 #[test]
@@ -152,6 +234,10 @@ fn a_cell_of_another_kind_reads_as_empty_and_fails_neither_a_question_nor_a_batc
         assert_eq!(point.success, if cell == "outcomes" { 2 } else { 4 }, "{cell}");
     }
     let mut store = Store::open(None).expect("it opens");
+    store.write(&rows(60, "a", 2), &[]).expect("it writes");
+    store.0.execute("UPDATE minutes SET pins = -1, cost = -1, rescued = -1", []).expect("a stranger writes");
+    let point = store.ask(&everything()).expect("it reads").points.remove(0);
+    assert_eq!((point.pins, point.cost_usd, point.rescued), (0, Some(Money(0)), 0));
     let note = Note { at: Duration::ZERO, model: Some("m".into()), event: "gate", state: "open", text: "why".into() };
     store.write(&HashMap::new(), &[(60, "a".into(), Arc::new(note))]).expect("it writes");
     store.0.execute("UPDATE events SET text = x'ff', model = x'ff'", []).expect("a stranger writes");
