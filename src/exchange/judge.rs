@@ -43,7 +43,7 @@ const LONG_LIST: usize = 256 << 20;
 
 /// An answer that is not a 2xx: reads what it says and judges it.
 pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &mut Watch) -> Failed {
-    let target = attempt.target;
+    let (surface, target) = (attempt.request.surface, attempt.target);
     let (status, protocol) = (answer.status(), target.handle.settings.protocol);
     let (body, is_told) = said(&mut answer, watch).await;
     let is_json = serde_json::from_slice::<serde::de::IgnoredAny>(&body).is_ok();
@@ -56,7 +56,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && attempt.way.is_native();
     let how = format!("it answered {status}");
-    if attempt.request.surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
+    if surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
         answer.accept();
         return no_endpoint(&how);
     }
@@ -82,13 +82,8 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
 /// A server that does not have this endpoint is not at fault for that, and its models are there at others: no client shuts it for
 /// all by asking.
 fn no_endpoint(how: &str) -> Failed {
-    let told = ErrorObject {
-        kind: "invalid_request_error".to_owned(),
-        code: "invalid_value".to_owned(),
-        message: "The backend of this model does not serve this endpoint.".to_owned(),
-        param: Some("model".to_owned()),
-        body: None,
-    };
+    let message = "The backend of this model does not serve this endpoint.";
+    let told = ErrorObject { param: Some("model".to_owned()), ..ErrorObject::ours("invalid_value", message) };
     let how = format!("{how} (nothing is served at this path; check base_url, or whether it serves this endpoint)");
     Failed { told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
 }
