@@ -25,7 +25,8 @@ pub fn run(from: Protocol, input: &[u8]) {
 
 fn translated(from: Protocol, to: Dialect, bytes: &[u8], size: usize) -> (Vec<u8>, bool, bool) {
     let request = br#"{"tools":[{"type":"custom","name":"patch"}],"metadata":{"k":"v"}}"#;
-    let ctx = ReplyContext { id: "id".into(), created: 1, model: "m".into(), public: None, asked: asked(to, request) };
+    let asked = asked(to, request);
+    let ctx = ReplyContext { id: "id".into(), created: 1, model: "m".into(), asked, ..ReplyContext::default() };
     let mut translator = StreamTranslator::new(from, to, ctx, true);
     let (mut splitter, mut out, mut finished) = (sse::Splitter::default(), Vec::new(), false);
     let mut take = |run: &[u8], out: &mut Vec<u8>| {
