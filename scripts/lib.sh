@@ -41,12 +41,17 @@ choose() { # [BACKEND...]; sets backends: those named, or else all that are list
   listed=$(call /admin/backends -w '\n%{http_code}') || return 1
   status=${listed##*$'\n'}
   [ "$status" = 200 ] || return 1
-  # Of each with a model that it serves: one that does not serve the usual one has not failed.
-  lines=$(jq -r --arg model "$model" '.backends[] | [.models[].model] as $all |
-    "\(.name) \(if $all | index($model) then $model else $all[0] // $model end)"' <<<"${listed%$'\n'*}") || return 1
+  # Of each with a model that it serves: one that does not serve the usual one has not failed, nor one that serves none. What
+  # only embeds, ranks or speaks does so by its name, as a rule.
+  lines=$(jq -r --arg model "$model" '.backends[] | [.models[].model] as $all | select($all | length > 0) |
+    ([$all[] | select(test("embed|rerank|moderat|whisper|tts|image"; "i") | not)] + $all)[0] as $other |
+    "\(.name) \(if $all | index($model) then $model else $other end)"' <<<"${listed%$'\n'*}") || return 1
   while read -r name one; do
-    backends+=("$name") serves[$name]=$one
+    [ -n "$name" ] || continue
+    backends+=("$name")
+    [ -n "${GREENROOM_MODEL:-}" ] || serves[$name]=$one
   done <<<"$lines"
+  [ ${#backends[@]} -gt 0 ]
 }
 
 unlisted() {
@@ -74,7 +79,7 @@ ask() { # BACKEND PROMPT MAX_TOKENS; sets code and seconds, leaves the body in $
 
 put() { # BACKEND PROMPT LIMIT TOKENS
   local body broken
-  body=$(jq -n --arg model "${GREENROOM_MODEL:-${serves[$1]:-$model}}" --arg backend "$1" --arg prompt "$2" --arg limit "$3" --argjson tokens "$4" \
+  body=$(jq -n --arg model "${serves[$1]:-$model}" --arg backend "$1" --arg prompt "$2" --arg limit "$3" --argjson tokens "$4" \
     '{model: $model, backend: $backend, messages: [{role: "user", content: $prompt}], ($limit): $tokens}')
   : >"$answer"
   # curl writes 000 where no answer came; one that began with 200 and broke off ends with a failure of curl's.

@@ -13,7 +13,7 @@ use super::{
     gate::{GateCell, KINDS},
     load,
     sketch::Sketch,
-    state::{State, Status, states},
+    state::{Standing, State, states},
     vitals::{Lane, Vitals},
 };
 use crate::{
@@ -177,7 +177,7 @@ impl Report {
         let judged = requests.success + requests.failure;
         let expected = settings.expected_first_token;
         let consecutive = vitals.consecutive.load(Relaxed);
-        let (Status { state, reason }, of_models) = states(vitals, &lanes, now);
+        let (Standing { state, reason }, of_models) = states(vitals, &lanes, now);
         let models = lanes.iter().zip(of_models).map(|(lane, status)| LaneReport::of(lane, status, now, expected));
         let models: Vec<_> = models.collect();
         let busiest = lanes.iter().max_by_key(|lane| lane.counts.outcomes.success.load(Relaxed));
@@ -226,7 +226,7 @@ impl Report {
 }
 
 impl LaneReport {
-    fn of(lane: &Lane, Status { state, reason }: Status, now: Duration, expected: Duration) -> Self {
+    fn of(lane: &Lane, Standing { state, reason }: Standing, now: Duration, expected: Duration) -> Self {
         let estimate = lane.estimate.at(now, expected);
         Self {
             model: lane.model.to_string(),

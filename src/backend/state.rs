@@ -55,7 +55,7 @@ impl Serialize for State {
 
 /// A state, and why, in words.
 #[derive(Debug, Clone)]
-pub struct Status {
+pub struct Standing {
     /// In one word.
     pub state: State,
     /// Why.
@@ -63,7 +63,7 @@ pub struct Status {
 }
 
 /// How a backend stands, and each of its models.
-pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Status, Vec<Status>) {
+pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Standing, Vec<Standing>) {
     let models: Vec<_> = lanes.iter().map(|lane| of_lane(lane, now)).collect();
     let gate = vitals.gate.read();
     let own = of_gate(gate, now, vitals.consecutive.load(Relaxed));
@@ -72,28 +72,28 @@ pub fn states(vitals: &Vitals, lanes: &[Arc<Lane>], now: Duration) -> (Status, V
         return (own, models);
     }
     let all = || lanes.iter().zip(&models);
-    let is_out = |status: &Status| matches!(status.state, State::Open | State::HalfOpen);
-    let slow = || all().find(|(_, status)| status.state == State::Degraded && own.state == State::Healthy);
-    let whole = match all().find(|(_, status)| is_out(status)).or_else(slow) {
+    let is_out = |standing: &Standing| matches!(standing.state, State::Open | State::HalfOpen);
+    let slow = || all().find(|(_, standing)| standing.state == State::Degraded && own.state == State::Healthy);
+    let whole = match all().find(|(_, standing)| is_out(standing)).or_else(slow) {
         None => own,
         Some((_, first)) if models.iter().all(is_out) => first.clone(),
-        Some((lane, first)) => Status { state: State::Degraded, reason: format!("{}: {}", lane.model, first.reason) },
+        Some((lane, first)) => Standing { state: State::Degraded, reason: format!("{}: {}", lane.model, first.reason) },
     };
     (whole, models)
 }
 
-fn of_lane(lane: &Lane, now: Duration) -> Status {
-    let status = of_gate(lane.gate.read(), now, lane.consecutive.load(Relaxed));
+fn of_lane(lane: &Lane, now: Duration) -> Standing {
+    let standing = of_gate(lane.gate.read(), now, lane.consecutive.load(Relaxed));
     match lane.in_vain.at(now) {
-        in_vain @ 2.. if status.state == State::Healthy => {
-            Status { state: State::Degraded, reason: format!("{in_vain} answers waited for in vain since its last") }
+        in_vain @ 2.. if standing.state == State::Healthy => {
+            Standing { state: State::Degraded, reason: format!("{in_vain} answers waited for in vain since its last") }
         }
-        _ => status,
+        _ => standing,
     }
 }
 
 /// How a gate stands.
-fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Status {
+fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Standing {
     let (state, reason) = match gate {
         Gate::Shut(until, why) if now < until => {
             let wait = until.saturating_sub(now).as_secs_f64();
@@ -106,5 +106,5 @@ fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Status {
         Gate::Ramp(limit) if limit > 1 => (State::Healthy, format!("taking requests; ramping up, {limit} at a time")),
         _ => (State::Healthy, "taking requests".to_owned()),
     };
-    Status { state, reason }
+    Standing { state, reason }
 }

@@ -77,9 +77,13 @@ pub(super) fn run(history: &History) -> ExitCode {
         } else {
             // Medians do not add up: that of all steps is that of one as long as all.
             let whole = ask(&history.from, history.to.as_deref(), Some(LONGEST)).await?;
-            let (from, to) = (cell(&whole["from"]), cell(&whole["to"]));
+            let to = cell(&whole["to"]);
             let step = history.step.clone().unwrap_or_else(|| format!("{}s", bar(&whole)));
-            let answer = ask(&from, Some(&to), Some(&step)).await?;
+            let answer = ask(&history.from, Some(&to), Some(&step)).await?;
+            // Steps of hours may begin earlier, with an hour.
+            let begins_alike = answer["from"] == whole["from"];
+            let whole =
+                if begins_alike { whole } else { ask(&cell(&answer["from"]), Some(&to), Some(LONGEST)).await? };
             say(overview(&answer, &whole).trim_end());
         }
         Ok(Verdict::Well)

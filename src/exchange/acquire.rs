@@ -183,7 +183,7 @@ impl Exchange {
         }
         let id = target.handle.id;
         let unable = failed.class == Class::CallerUnsupported;
-        if !(unable && self.owed.as_ref().is_some_and(|owed| owed.spend_restart(id))) {
+        if !(unable && self.owed.as_ref().is_some_and(|owed| owed.spend_fresh_start(id))) {
             self.tried.push(id);
         }
         let tries = self.fallen.iter().filter(|f| f.id == id).count() as u32 + 1;

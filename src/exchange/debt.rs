@@ -72,7 +72,7 @@ impl Debt {
     }
 
     /// Lets one that only did not go on with the text be asked again, once.
-    pub(super) fn spend_restart(&self, id: u64) -> bool {
+    pub(super) fn spend_fresh_start(&self, id: u64) -> bool {
         let mut all = self.unable.borrow_mut();
         all.iter_mut().any(|unable| unable.id == id && std::mem::take(&mut unable.again))
     }

@@ -67,7 +67,7 @@ impl Exchange {
             !pinned_elsewhere && spent.is_none_or(|id| id == target.handle.id) && target.is_for(&user, able)
         };
         // A pin may look earlier; when a gate opens is told to all alike.
-        targets.filter(is_meant).map(move |target| (target.handle.id, target.gates(now, false)))
+        targets.filter(is_meant).map(move |target| (target.handle.id, target.access(now, false)))
     }
 
     /// Time until the first backend that could take this request may again, tried or not; `None` if only an operator can tell.

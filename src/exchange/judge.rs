@@ -131,7 +131,7 @@ async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, si
     let is_long = matches!(request.surface, Surface::Embeddings | Surface::Images);
     let most = if is_long { LONG_LIST } else { WHOLE_BODY };
     let body = collect(answer, watch, idle, most).await?;
-    let (other, seen) =
+    let (translated, seen) =
         decode::whole(attempt, &body).map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?;
     signs.usage.set(seen.usage);
     if seen.fault.is_some() || !request.stream {
@@ -143,9 +143,9 @@ async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, si
     if request.stream {
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));
     }
-    let body = other.map_or_else(|| body.clone(), Bytes::from);
+    let body = translated.map_or_else(|| body.clone(), Bytes::from);
     Ok(match request.shown_model().and_then(|name| renamed(&body, &name)) {
-        Some(other) => other.into(),
+        Some(named) => named.into(),
         None => body,
     })
 }

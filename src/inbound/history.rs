@@ -82,7 +82,7 @@ async fn put(history: &History, ask: Ask) -> Result<Told, Error> {
 }
 
 /// Turns text into moments: whole minutes, with everything that has happened by now in the last one. Several steps of whole
-/// hours begin with an hour, as their rows do.
+/// hours begin with an hour, as their rows do, unless a moment is named at which to begin.
 fn question(wanted: Wanted, now: i64) -> Result<Ask, Error> {
     let step = match &wanted.step {
         None => MINUTE,
@@ -100,7 +100,8 @@ fn question(wanted: Wanted, now: i64) -> Result<Ask, Error> {
     };
     let to = moment("to", &wanted.to, now + 1)?.saturating_add(MINUTE - 1) / MINUTE * MINUTE;
     let from = moment("from", &wanted.from, to.saturating_sub(HOUR).max(0))?;
-    let begins_with = if step % HOUR == 0 && step < to - from { HOUR } else { MINUTE };
+    let is_ago = wanted.from.as_deref().is_none_or(|from| named(from).is_none());
+    let begins_with = if is_ago && step % HOUR == 0 && step < to - from { HOUR } else { MINUTE };
     let from = from / begins_with * begins_with;
     if from >= to {
         return Err(invalid("from", "must be before 'to'"));
@@ -135,14 +136,16 @@ fn date(text: &str) -> Option<i64> {
     if sign == "-" { at.checked_add(ahead) } else { at.checked_sub(ahead) }
 }
 
-/// RFC 3339, bare Unix seconds, or how long ago; seconds since the epoch, from then to a year from now.
+/// A moment by its own name: RFC 3339, or bare Unix seconds.
+fn named(text: &str) -> Option<i64> {
+    text.parse().ok().or_else(|| date(text))
+}
+
+/// A moment by its name, or by how long ago it was; seconds since the epoch, from then to a year from now.
 fn moment(text: &str, now: i64) -> Option<i64> {
-    let at = if let Ok(at) = text.parse() {
-        at
-    } else if let Some(at) = date(text) {
-        at
-    } else {
-        now.checked_sub(seconds(text)?)?
+    let at = match named(text) {
+        Some(at) => at,
+        None => now.checked_sub(seconds(text)?)?,
     };
     (0..=now + YEAR).contains(&at).then_some(at)
 }
@@ -173,6 +176,8 @@ mod tests {
         let from = |from: &str, step: &str| question(wanted(from, "", step), NOW).expect("a good question").from;
         assert_eq!([from("24h", "1h"), from("24h", "3h")], [1_699_912_800; 2]);
         assert_eq!([from("24h", "90m"), from("24h", "2d"), from("24h", "100y")], [1_699_913_580; 3]);
+        // A day of a zone that is half an hour beside the hour.
+        assert_eq!([from("2023-11-13T00:00:00+05:30", "12h"), from("1699813800", "12h")], [1_699_813_800; 2]);
     }
 
     #[test]

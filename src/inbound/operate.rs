@@ -52,10 +52,10 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
 pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async {
         let user = allowed(&request)?;
-        let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
-        audit(&request, &user, "probe", &name);
         // A list that is given says nothing of answers, and whoever reads this is to know which it was.
         let asked = handle(&request, &name)?.settings.probe.on_demand();
+        let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
+        audit(&request, &user, "probe", &name);
         Ok(match said {
             Ok(()) => json!({"backend": *name, "asked": asked, "healthy": true}),
             Err(failed) => json!({

@@ -70,7 +70,9 @@ impl Shared {
         if !dry_run {
             // What was installed, the Overseer tells.
             if let Err(error) = &plan {
-                log::error!("not reloaded: {}", error.face().message.replace("\n  ", "; "));
+                // That there is no file to read is no fault of one.
+                let level = if matches!(error, Error::Conflict(_)) { log::Level::Warn } else { log::Level::Error };
+                log::log!(level, "not reloaded: {}", error.face().message.replace("\n  ", "; "));
             }
             self.counts.reloaded(plan.is_ok());
             self.reloading.done.notify_one();

@@ -254,7 +254,7 @@ fn take(ask: &Assign, target: &Target, pass: Pass) -> Option<Lease> {
 /// Asks the backend's gate, then the model's.
 fn gates(ask: &Assign, target: &Target, pinned: bool) -> Result<Pass, (Why, Option<Duration>)> {
     let mut pass = Pass::default();
-    for (backend_wide, answer) in [true, false].into_iter().zip(target.gates(ask.now, pinned)) {
+    for (backend_wide, answer) in [true, false].into_iter().zip(target.access(ask.now, pinned)) {
         match answer {
             Access::Welcome => {}
             Access::Reluctant => pass.reluctant = true,

@@ -248,7 +248,7 @@ impl Target {
     }
 
     /// What its gates answer to one more request: the backend's, then the model's.
-    pub fn gates(&self, now: Duration, pinned: bool) -> [Access; 2] {
+    pub fn access(&self, now: Duration, pinned: bool) -> [Access; 2] {
         let (vitals, lane, alone) = (&self.handle.vitals, &self.lane, self.handle.alone());
         [
             vitals.gate.access(now, vitals.load.places.in_flight(), pinned, alone),
@@ -258,7 +258,7 @@ impl Target {
 
     /// Why one more request may not pass its gates, and until when, where that is known; `None`: it may.
     pub fn refuses(&self, now: Duration) -> Option<(Why, Option<Duration>)> {
-        self.gates(now, false).into_iter().find_map(|answer| match answer {
+        self.access(now, false).into_iter().find_map(|answer| match answer {
             Access::Refused(why, until) => Some((why, until)),
             _ => None,
         })

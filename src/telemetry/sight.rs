@@ -8,7 +8,7 @@ use crate::{
         Handle,
         gate::GateCell,
         load,
-        state::{State, Status, states},
+        state::{State, Standing, states},
         vitals::Lane,
     },
     clock,
@@ -36,7 +36,7 @@ impl Seen {
         let (whole, own) = states(vitals, &lanes, now);
         let is_shut = !vitals.gate.read().takes();
         let cooldown = |gate: &GateCell| gate.read().reopens_in(now).unwrap_or_default();
-        let of = |(lane, own): (&Arc<Lane>, Status)| {
+        let of = |(lane, own): (&Arc<Lane>, Standing)| {
             let estimate = lane.estimate.at(now, settings.expected_first_token);
             Self {
                 backend: vitals.name.clone(),

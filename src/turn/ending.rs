@@ -7,7 +7,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use super::{HIGH_WATER, Inner};
+use super::{HIGH_WATER, Outbox};
 
 /// Messages that a turn holds back at most, so that the first in a long turn do not wait for the last. From 16 to 64 the
 /// gain is about the same; 1, which is sending at once, costs a tenth more CPU a request (`docs/benchmarks/core.md`).
@@ -19,7 +19,7 @@ const SPARE: usize = 64;
 /// What one thread sends at the end of its turn.
 #[derive(Default)]
 pub(super) struct Turn {
-    pub(super) list: RefCell<Vec<Rc<Inner>>>,
+    pub(super) list: RefCell<Vec<Rc<Outbox>>>,
     spare: RefCell<Vec<Vec<u8>>>,
     /// Wakes the task that ends turns, while there is one.
     end: RefCell<Option<Waker>>,
@@ -57,9 +57,9 @@ impl Drop for Ending {
 
 impl Turn {
     /// Sends what this socket holds at the end of the turn.
-    pub(super) fn list(&self, socket: &Rc<Inner>) {
+    pub(super) fn list(&self, outbox: &Rc<Outbox>) {
         let mut list = self.list.borrow_mut();
-        list.push(socket.clone());
+        list.push(outbox.clone());
         let listed = list.len();
         drop(list);
         if listed >= TOGETHER {
@@ -74,10 +74,10 @@ impl Turn {
 
     fn send(&self) {
         let mut list = self.list.take();
-        for socket in list.drain(..) {
-            socket.listed.set(false);
-            if !socket.stuck.get() {
-                socket.send(self);
+        for outbox in list.drain(..) {
+            outbox.listed.set(false);
+            if !outbox.stuck.get() {
+                outbox.send(self);
             }
         }
         // Its memory serves the next turn.

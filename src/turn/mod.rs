@@ -32,9 +32,9 @@ const HIGH_WATER: usize = 16 << 10;
 pub const INLINE: usize = 12 << 10;
 
 /// A socket that writes at the end of the turn. Dropped, it still sends what it holds, as far as its peer takes it at once.
-pub struct Socket(Rc<Inner>);
+pub struct Socket(Rc<Outbox>);
 
-struct Inner {
+struct Outbox {
     io: RefCell<TcpStream>,
     out: RefCell<Vec<u8>>,
     /// It stands in the turn's list.
@@ -57,7 +57,7 @@ struct Inner {
 impl Socket {
     /// Takes over a socket; on a thread that runs actix.
     pub fn new(io: TcpStream) -> Self {
-        Self(Rc::new(Inner {
+        Self(Rc::new(Outbox {
             io: RefCell::new(io),
             out: RefCell::default(),
             listed: Cell::new(false),
@@ -134,7 +134,7 @@ pub fn is_readable(io: &TcpStream) -> bool {
     io.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
 
-impl Inner {
+impl Outbox {
     fn poll_read_ready(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let io = self.io.borrow();
         let mut reader = self.reader.borrow_mut();
@@ -185,17 +185,17 @@ impl Inner {
 }
 
 /// Sends the rest once its peer reads again; ends with the socket's owner.
-async fn send_when_read(socket: Rc<Inner>) {
+async fn send_when_read(outbox: Rc<Outbox>) {
     let reads = poll_fn(|cx| {
-        if socket.gone.get() {
+        if outbox.gone.get() {
             return Poll::Ready(false);
         }
-        socket.sender.set(Some(cx.waker().clone()));
-        socket.io.borrow().poll_write_ready(cx).map(|_| true)
+        outbox.sender.set(Some(cx.waker().clone()));
+        outbox.io.borrow().poll_write_ready(cx).map(|_| true)
     });
     if reads.await {
-        socket.stuck.set(false);
-        TURN.with(|turn| socket.send(turn));
+        outbox.stuck.set(false);
+        TURN.with(|turn| outbox.send(turn));
     }
 }
 

@@ -32,14 +32,14 @@ impl Host for Name {
 
 /// Where a backend is.
 #[derive(Debug, Clone)]
-pub(super) struct Origin {
+pub(super) struct Peer {
     pub(super) host: String,
     pub(super) port: u16,
     pub(super) secure: bool,
     pub(super) connect_within: Duration,
 }
 
-impl Origin {
+impl Peer {
     /// Opens a connection, within its time for that.
     pub(super) async fn connect(&self) -> Result<Io, Failed> {
         let late = |_| Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time"));

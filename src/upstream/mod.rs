@@ -29,7 +29,7 @@ use tokio::{io::AsyncWriteExt, time::Instant};
 
 use self::{
     answer::poll_fill,
-    dial::{Origin, reach},
+    dial::{Peer, reach},
     head::{NoHead, RequestHead},
     pool::{Io, Pool, Taken, Wire, io_words},
     upload::{Heard, pour},
@@ -98,13 +98,13 @@ impl Client {
     /// A client for `backend` on this thread.
     pub fn new(backend: Arc<Backend>) -> Self {
         let Address { host, port, secure } = backend.address.clone();
-        let origin = Origin { host, port, secure, connect_within: backend.deadlines.connect };
-        Self { backend, pool: Rc::new(Pool::new(origin)), heads: RefCell::default() }
+        let peer = Peer { host, port, secure, connect_within: backend.deadlines.connect };
+        Self { backend, pool: Rc::new(Pool::new(peer)), heads: RefCell::default() }
     }
 
     /// The addresses of its host, in the order in which they are tried.
     pub async fn resolve(&self) -> Result<Vec<SocketAddr>, Failed> {
-        self.pool.origin.resolve().await
+        self.pool.peer.resolve().await
     }
 
     /// Connects to the first of `addresses` that answers, and closes the connection again; with whom, where the system tells.

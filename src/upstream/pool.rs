@@ -18,7 +18,7 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use super::dial::Origin;
+use super::dial::Peer;
 use crate::{
     error::Failed,
     turn::{self, Socket},
@@ -51,7 +51,7 @@ pub(super) struct Taken {
 
 /// The pool.
 pub(super) struct Pool {
-    pub(super) origin: Origin,
+    pub(super) peer: Peer,
     idle: Rc<RefCell<Vec<Idle>>>,
     /// Somebody looks after the idle ones.
     swept: Rc<Cell<bool>>,
@@ -65,8 +65,8 @@ struct Idle {
 }
 
 impl Pool {
-    pub(super) fn new(origin: Origin) -> Self {
-        Self { origin, idle: Rc::default(), swept: Rc::default() }
+    pub(super) fn new(peer: Peer) -> Self {
+        Self { peer, idle: Rc::default(), swept: Rc::default() }
     }
 
     /// The connection used last that is still alive, or a new one.
@@ -77,7 +77,7 @@ impl Pool {
             }
         }
         // Boxed, since most requests have no need of it and all would carry it.
-        let io = Box::pin(self.origin.connect()).await?;
+        let io = Box::pin(self.peer.connect()).await?;
         Ok(Taken { wire: Wire { io, buffer: BytesMut::new() }, opened: Instant::now(), reused: false })
     }
 
@@ -226,9 +226,8 @@ mod tests {
     async fn taken() -> (Pool, Taken, tokio::net::TcpListener) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
-        let origin =
-            Origin { host: "127.0.0.1".to_owned(), port, secure: false, connect_within: Duration::from_secs(5) };
-        let pool = Pool::new(origin);
+        let peer = Peer { host: "127.0.0.1".to_owned(), port, secure: false, connect_within: Duration::from_secs(5) };
+        let pool = Pool::new(peer);
         let first = pool.take(false).await.expect("it listens");
         (pool, first, listener)
     }

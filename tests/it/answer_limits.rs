@@ -26,7 +26,7 @@ async fn ask(proxy: &Proxy, path: &str, stream: bool) -> Reply {
 async fn strict(most: u64, refusal: &'static str) -> (Upstream, Proxy) {
     let refused = json!({"error": {"message": refusal, "type": "invalid_request_error"}}).to_string();
     let script = move |_, asked: &Received| {
-        if limit(asked) > most { Answer::json(400, &refused) } else { asked.told("hi") }
+        if limit(asked) > most { Answer::json(400, &refused) } else { asked.saying("hi") }
     };
     let upstream = Upstream::start(script).await;
     let proxy = Proxy::start(&Settings::only(upstream.addr, "/v1", "theirs", "protocol = \"openai\"")).await;

@@ -30,7 +30,7 @@ fn lone() -> String {
 #[tokio::test]
 async fn a_slow_model_with_one_backend_leaves_the_hedges_to_others() {
     let slow =
-        Upstream::start(move |_, ask| Answer::new().work(Duration::from_millis(300)).then(ask.told("late"))).await;
+        Upstream::start(move |_, ask| Answer::new().work(Duration::from_millis(300)).then(ask.saying("late"))).await;
     let peer = Upstream::saying("hi").await;
     // A share of so few requests is less than one: three hedges, and no more.
     let settings = settings(&slow, &peer, "first_token_soft = \"100ms\"", "hedge_budget = 0.01");

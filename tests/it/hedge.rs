@@ -55,7 +55,7 @@ async fn the_slow_one_may_still_win_and_then_the_second_is_let_go() {
     for stream in WAYS {
         let gate = Gate::new();
         let wait = gate.clone();
-        let slow = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.told("late"))).await;
+        let slow = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.saying("late"))).await;
         let peer = Upstream::always(Answer::new().hang()).await;
         let proxy = Proxy::start(&settings(&slow, &peer)).await;
         let mut client = proxy.begin(hello(stream)).await;
@@ -73,7 +73,7 @@ async fn a_second_that_fails_leaves_the_first_its_time() {
     for stream in WAYS {
         let gate = Gate::new();
         let wait = gate.clone();
-        let slow = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.told("late"))).await;
+        let slow = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.saying("late"))).await;
         let peer = Upstream::always(Answer::json(500, "{}")).await;
         let proxy = Proxy::start(&settings(&slow, &peer)).await;
         let mut client = proxy.begin(hello(stream)).await;
@@ -111,7 +111,7 @@ async fn a_first_that_fails_late_leaves_the_second_its_time() {
         let (fail, answer) = (Gate::new(), Gate::new());
         let slow = Upstream::always(Answer::new().wait(&fail).then(Answer::json(500, "{}"))).await;
         let wait = answer.clone();
-        let peer = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.told("hi"))).await;
+        let peer = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.saying("hi"))).await;
         let proxy = Proxy::start(&settings(&slow, &peer)).await;
         let mut client = proxy.begin(hello(stream)).await;
         peer.until("the second request", |seen| seen.busy == 1).await;
@@ -127,7 +127,7 @@ async fn a_first_that_fails_late_leaves_the_second_its_time() {
 async fn a_pinned_request_is_never_hedged() {
     for stream in WAYS {
         let slow =
-            Upstream::start(|_, ask| Answer::new().work(Duration::from_millis(600)).then(ask.told("late"))).await;
+            Upstream::start(|_, ask| Answer::new().work(Duration::from_millis(600)).then(ask.saying("late"))).await;
         let peer = Upstream::saying("hi").await;
         let proxy = Proxy::start(&settings(&slow, &peer)).await;
         let pinned = hello(stream).replacen('{', "{\"backend\":\"slow\",", 1);
@@ -141,7 +141,7 @@ async fn hedging_is_budgeted_and_can_be_switched_off() {
     // Without a share nothing at all; with one, three to begin with and no share of so few requests.
     for (budget, hedged) in [("0.0", 0), ("0.01", 3)] {
         let slow =
-            Upstream::start(|_, ask| Answer::new().work(Duration::from_millis(300)).then(ask.told("late"))).await;
+            Upstream::start(|_, ask| Answer::new().work(Duration::from_millis(300)).then(ask.saying("late"))).await;
         let peer = Upstream::saying("hi").await;
         let lines = format!("hedge_budget = {budget}");
         let settings = Settings::new()
@@ -242,7 +242,8 @@ async fn a_whole_answer_that_is_arriving_is_not_slow_but_blanks_are_no_answer() 
 
 #[tokio::test]
 async fn who_lets_whole_answers_be_waited_for_in_vain_is_left_to_others_until_it_says_something() {
-    let hangs = Upstream::start(|_, ask| if ask.wants_stream() { ask.told("hi") } else { Answer::new().hang() }).await;
+    let hangs =
+        Upstream::start(|_, ask| if ask.wants_stream() { ask.saying("hi") } else { Answer::new().hang() }).await;
     let well = Upstream::saying("hi").await;
     let proxy = Proxy::start(
         &Settings::new()

@@ -125,7 +125,7 @@ async fn every_answer_to_a_limited_user_says_what_is_left_and_none_to_others() {
         text if text.contains("spoil") => Answer::json(500, "{}"),
         text if text.contains("refuse") => Answer::json(400, r#"{"error":{"message":"no","code":"bad"}}"#),
         _ if ask.head.line.contains("embeddings") => Answer::json(200, r#"{"data":[],"usage":{"prompt_tokens":3}}"#),
-        _ => ask.told("hi"),
+        _ => ask.saying("hi"),
     })
     .await;
     let settings = Settings::new()

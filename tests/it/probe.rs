@@ -28,7 +28,7 @@ async fn stage(probe: &str) -> (Upstream, Arc<AtomicBool>, Proxy) {
     let one = Upstream::start(move |_, ask| match cell.load(SeqCst) {
         false => Answer::json(503, "{}"),
         true if ask.head.line.starts_with("GET") => Answer::json(200, r#"{"object":"list","data":[]}"#),
-        true => ask.told("hi"),
+        true => ask.saying("hi"),
     })
     .await;
     let lines = format!("probe = \"{probe}\"\nprobe_every = \"100ms\"\nbackoff_min = \"30s\"\nbreaker_failures = 2");

@@ -18,7 +18,7 @@ use crate::support::{
 async fn stage(queue: &str) -> (Upstream, Gate, Proxy) {
     let gate = Gate::new();
     let wait = gate.clone();
-    let one = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.told("hi"))).await;
+    let one = Upstream::start(move |_, ask| Answer::new().wait(&wait).then(ask.saying("hi"))).await;
     let settings = Settings::new()
         .backend("one", one.addr)
         .set("backends.one", "max_in_flight = 1\nfirst_token_soft = \"20s\"")

@@ -32,7 +32,7 @@ async fn failures_are_told_by_class_and_changes_of_gates_by_what_they_changed_to
 #[tokio::test]
 async fn percentiles_are_near_what_was_measured_in_reports_in_history_and_by_the_command() {
     let works = Duration::from_millis(90);
-    let answer = move |_: usize, ask: &Received| Answer::new().work(works).then(ask.told("hi"));
+    let answer = move |_: usize, ask: &Received| Answer::new().work(works).then(ask.saying("hi"));
     let one = Upstream::start(answer).await;
     let proxy = Proxy::start(
         &Settings::new().backend("one", one.addr).set("history", "path = \":memory:\"\nflush_every = \"10ms\""),

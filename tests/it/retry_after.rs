@@ -178,7 +178,7 @@ async fn a_client_that_is_told_of_a_limit_is_told_when_that_is_over() {
 async fn a_wait_is_a_floor_for_probes_and_the_backend_is_asked_right_after_it() {
     let limited_once = |n, ask: &Received| match n {
         0 => limited("retry-after-ms: 700\r\n"),
-        _ => ask.told("hi"),
+        _ => ask.saying("hi"),
     };
     let one = Upstream::start(limited_once).await;
     let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;

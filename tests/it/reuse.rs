@@ -72,7 +72,7 @@ async fn behind_an_answer_that_cannot_be_one_the_connection_is_closed_whatever_m
         let one = Upstream::start(move |n, ask| match n {
             // The true answer may come any time: whoever asks here waits for that.
             0 => strange.clone().hang(),
-            _ => ask.told("hi"),
+            _ => ask.saying("hi"),
         })
         .await;
         let proxy = Proxy::start(&Settings::new().backend("one", one.addr).set("failover", "max_attempts = 1")).await;

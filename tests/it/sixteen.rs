@@ -44,7 +44,7 @@ async fn a_429_with_retry_after_and_no_peer_is_answered_after_it_and_never_befor
     for stream in WAYS {
         let limited = |n, ask: &Received| match n {
             0 => Answer::json_with(429, "retry-after: 1\r\n", NO),
-            _ => ask.told("hi"),
+            _ => ask.saying("hi"),
         };
         let bad = Upstream::start(limited).await;
         let proxy = Proxy::start(&alone(&bad)).await;
@@ -73,7 +73,7 @@ async fn an_endless_429_without_retry_after_is_not_hammered() {
 #[tokio::test]
 async fn a_500_is_tried_once_more_on_the_same_backend_where_no_peer_is_free() {
     for stream in WAYS {
-        let once = |n, ask: &Received| if n == 0 { Answer::json(500, NO) } else { ask.told("hi") };
+        let once = |n, ask: &Received| if n == 0 { Answer::json(500, NO) } else { ask.saying("hi") };
         let bad = Upstream::start(once).await;
         let proxy = Proxy::start(&alone(&bad)).await;
         assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "bad"));
@@ -97,7 +97,7 @@ async fn an_endless_503_is_answered_by_a_peer() {
 #[tokio::test]
 async fn a_reset_before_any_byte_is_answered_by_a_peer_or_by_one_more_try() {
     for stream in WAYS {
-        let once = |n, ask: &Received| if n == 0 { Answer::new().reset() } else { ask.told("again") };
+        let once = |n, ask: &Received| if n == 0 { Answer::new().reset() } else { ask.saying("again") };
         let (bad, peer) = (Upstream::start(once).await, Upstream::saying("hi").await);
         let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
         assert_eq!(hear(&proxy, stream).await, Heard::said("hi", "peer"));
@@ -202,7 +202,7 @@ async fn through_a_long_503_every_request_is_answered_and_traffic_comes_back() {
         let sick = Arc::new(watch::Sender::new(true));
         let cell = sick.clone();
         let script =
-            move |_: usize, ask: &Received| if *cell.borrow() { Answer::json(503, NO) } else { ask.told("bad") };
+            move |_: usize, ask: &Received| if *cell.borrow() { Answer::json(503, NO) } else { ask.saying("bad") };
         let (bad, peer) = (Upstream::start(script).await, Upstream::saying("peer").await);
         let quick = "backoff_min = \"100ms\"\nbackoff_max = \"400ms\"";
         let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer).set("defaults.backend", quick)).await;

@@ -47,13 +47,19 @@ def test_the_environment_configures_model_and_time_limit(script, proxy):
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_backend_is_asked_for_a_model_that_it_serves_unless_another_is_named(script, proxy, webhook, name):
-    proxy.serves = {"google_gemini": ["fast model", "gpt-4o-mini"], "openai_official": ["a", "gpt-4o"]}
+    proxy.backends = [*proxy.backends, "nobodys"]
+    proxy.serves = {
+        "google_gemini": ["fast-embedding", "fast model", "gpt-4o-mini"],
+        "openai_official": ["a", "gpt-4o"],
+        "nobodys": [],
+    }
 
     def asked():
         return {chat["backend"]: chat["model"] for chat in proxy.chats}
 
     script(name, WEBHOOK_URL=webhook.url)
     assert [asked()[backend] for backend in ("google_gemini", "openai_official")] == ["fast model", "gpt-4o"]
+    assert "nobodys" not in asked()
     script(name, WEBHOOK_URL=webhook.url, GREENROOM_MODEL="gpt-4o-mini")
     assert set(asked().values()) == {"gpt-4o-mini"}
 

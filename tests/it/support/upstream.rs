@@ -37,7 +37,7 @@ impl Received {
     }
 
     /// An answer that says `text`, streamed or whole, as it is asked.
-    pub(crate) fn told(&self, text: &str) -> Answer {
+    pub(crate) fn saying(&self, text: &str) -> Answer {
         if self.wants_stream() { Answer::streams(text) } else { Answer::says(text) }
     }
 
@@ -104,7 +104,7 @@ impl Upstream {
 
     /// Starts one that says `text`, streamed or whole, as it is asked.
     pub(crate) async fn saying(text: &'static str) -> Self {
-        Self::start(move |_, ask| ask.told(text)).await
+        Self::start(move |_, ask| ask.saying(text)).await
     }
 
     /// Looks at what it has seen.

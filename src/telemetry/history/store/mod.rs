@@ -80,10 +80,12 @@ impl Store {
         Ok(Self(connection))
     }
 
-    /// Writes a batch, all of it or nothing.
+    /// Writes a batch, all of it or nothing; of an empty one whether anything can be written.
     pub(super) fn write(&mut self, rows: &HashMap<Key, Tally>, events: &[Entry]) -> rusqlite::Result<()> {
         let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        {
+        if rows.is_empty() && events.is_empty() {
+            transaction.pragma_update(None, "user_version", VERSION)?;
+        } else {
             add(&transaction, "minutes", rows)?;
             let until = hours_end(&transaction)?;
             let is_late = |key: &Key| until.is_some_and(|until| key.at < until);

@@ -149,8 +149,8 @@ fn a_file_that_is_up_to_date_is_opened_without_a_write_since_what_is_on_a_full_d
     let written = || std::fs::metadata(dir.path().join("history.db-wal")).expect("a log of writes").len();
     let mut store = Store::open(Some(&path)).expect("it opens again");
     assert_eq!((written(), store.ask(&everything()).expect("it reads").points.len()), (0, 0));
-    store.write(&rows(60, "a", 1), &[]).expect("it writes");
-    assert!(written() > 0);
+    store.write(&HashMap::new(), &[]).expect("it writes");
+    assert!(written() > 0, "a batch of nothing tells whether anything can be written");
 }
 
 #[test]
