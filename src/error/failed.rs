@@ -83,7 +83,11 @@ impl Failed {
             _ => &told.code,
         };
         // Where too long a prompt is told as if it were forbidden, clients would look for the fault in their rights.
-        let misleads = self.class == Class::ProviderContextLength && self.status == Some(403);
+        let misleads = match self.class {
+            Class::ProviderContextLength => self.status == Some(403),
+            // That it lacks the endpoint, be it with a 501 or a 200.
+            class => class == Class::CallerUnsupported,
+        };
         let status = self.status.filter(|_| !misleads).and_then(|s| StatusCode::from_u16(s).ok());
         Some(Face {
             param: told.param.clone(),

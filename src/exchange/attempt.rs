@@ -147,8 +147,7 @@ async fn try_open(
         return Err(Failed::new(Class::ProviderInvalid, why));
     }
     let raw = request.surface.is_raw();
-    let streams =
-        request.stream && if raw { answer.may_be_sound() } else { is_stream(&mut answer, &mut watch).await? };
+    let streams = request.stream && is_stream(&mut answer, raw, &mut watch).await?;
     if !streams {
         return whole(&attempt, answer, &mut watch, &leg.signs).await;
     }
@@ -258,13 +257,15 @@ async fn send(attempt: &Attempt<'_>, outgoing: Outgoing, leg: &Leg, watch: &mut 
     watch.guard(pin!(client.send(leg.begun, way.endpoint(), &target.upstream_model, along, outgoing.body))).await?
 }
 
-/// Whether a stream was answered with one; where only its first bytes tell, they are waited for as a first token is.
-async fn is_stream(answer: &mut Answer, watch: &mut Watch) -> Result<bool, Failed> {
-    if let Some(told) = answer.is_event_stream() {
+/// Whether a stream was answered with one, of sound where it is `raw`; where only its first bytes tell, they are waited for as a
+/// first token is.
+async fn is_stream(answer: &mut Answer, raw: bool, watch: &mut Watch) -> Result<bool, Failed> {
+    if let (false, Some(told)) = (raw, answer.is_event_stream()) {
         return Ok(told);
     }
+    let begins = async { if raw { answer.may_be_sound().await } else { answer.begins_events().await } };
     // Boxed, since most streams have no need of it and all would carry it.
-    let begins = Box::pin(async { watch.guard(pin!(answer.begins_events())).await }).await?;
+    let begins = Box::pin(async { watch.guard(pin!(begins)).await }).await?;
     begins.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
 }
 

@@ -27,7 +27,10 @@ impl Exchange {
         let spent = self.spent();
         let fallen = std::mem::take(&mut self.fallen);
         let failures: Vec<_> = fallen.iter().map(|fallen| &fallen.failed).collect();
-        match (most_useful(&failures).cloned(), refusal) {
+        // Those that lack the endpoint say nothing of one that has it and may be asked in a while.
+        let is_elsewhere = failures.iter().all(|failed| lacks_endpoint(failed))
+            && refusal.as_ref().is_some_and(|refusal| refusal.full || refusal.soonest.is_some());
+        match (most_useful(&failures).cloned().filter(|_| !is_elsewhere), refusal) {
             (Some(mut failed), _) => {
                 let is_shut_out = shuts_out(&failed);
                 if failed.retry_after.is_some() || passes(failed.class) || is_shut_out {
@@ -107,23 +110,30 @@ fn shuts_out(failed: &Failed) -> bool {
     matches!(failed.class, Class::ProviderAuth | Class::ProviderQuota)
 }
 
+/// A failure of a backend that was asked and does not have what is asked for.
+fn lacks_endpoint(failed: &Failed) -> bool {
+    failed.class == Class::CallerUnsupported && failed.status.is_some()
+}
+
 /// A failure that passes by waiting.
 fn passes(class: Class) -> bool {
     matches!(class, Class::ProviderRatelimit | Class::ProviderOverloaded)
 }
 
 /// Of several failures the one that helps the client most: what it can mend itself, else a limit that ends soonest, else the
-/// last that may be over the next time, else what kept it from being sent, else the last.
+/// last that may be over the next time, else what kept it from being sent, else what lasts, else the last.
 fn most_useful<'a>(failures: &[&'a Failed]) -> Option<&'a Failed> {
     let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
-    let is_unsent = |f: &Failed| f.class == Class::CallerUnsupported;
+    let is_unsent = |f: &Failed| f.class == Class::CallerUnsupported && f.status.is_none();
     let lasts = |f: &Failed| shuts_out(f) || matches!(f.class, Class::ProviderModelMissing | Class::ProviderDenied);
     let last = |is: &dyn Fn(&Failed) -> bool| failures.iter().copied().rfind(|failed| is(failed));
     let limits = failures.iter().copied().filter(|failed| passes(failed.class));
     last(&is_own)
         .or_else(|| limits.min_by_key(|failed| failed.retry_after.unwrap_or(Duration::MAX)))
-        .or_else(|| last(&|failed| !lasts(failed) && !is_unsent(failed)))
+        .or_else(|| last(&|failed| !lasts(failed) && failed.class != Class::CallerUnsupported))
         .or_else(|| last(&is_unsent))
+        // That one lacks the endpoint says nothing of what ails one that may have it.
+        .or_else(|| last(&lasts))
         .or_else(|| failures.last().copied())
 }
 
@@ -189,5 +199,15 @@ mod tests {
         assert_eq!(most_useful([mishap.clone(), first.clone(), last.clone()]), Some(mishap));
         assert_eq!(most_useful([first.clone(), last.clone(), lasting]), Some(last.clone()));
         assert_eq!(most_useful([first, last.clone()]), Some(last));
+    }
+
+    #[test]
+    fn what_ails_one_that_may_have_the_endpoint_is_told_before_that_another_lacks_it() {
+        let lacks = Failed { status: Some(404), ..Failed::new(Class::CallerUnsupported, "") };
+        for class in [Class::ProviderAuth, Class::ProviderServer] {
+            let ails = Failed::new(class, "");
+            assert_eq!(most_useful([ails.clone(), lacks.clone()]), Some(ails));
+        }
+        assert_eq!(most_useful([lacks.clone()]), Some(lacks));
     }
 }

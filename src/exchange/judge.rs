@@ -58,7 +58,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     let how = format!("it answered {status}");
     if surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
         answer.accept();
-        return no_endpoint(&how);
+        return no_endpoint(status, &how);
     }
     let told = told(class, &fault, passes_through.then_some(body));
     let failed = match strange {
@@ -81,11 +81,11 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
 
 /// A server that does not have this endpoint is not at fault for that, and its models are there at others: no client shuts it for
 /// all by asking.
-fn no_endpoint(how: &str) -> Failed {
+fn no_endpoint(status: u16, how: &str) -> Failed {
     let message = "The backend of this model does not serve this endpoint.";
     let told = ErrorObject { param: Some("model".to_owned()), ..ErrorObject::ours("invalid_value", message) };
     let how = format!("{how} (nothing is served at this path; check base_url, or whether it serves this endpoint)");
-    Failed { told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
+    Failed { status: Some(status), told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
 }
 
 /// What an error body says, as far as it comes in time and is not endless; and whether that is anything, be it that it is empty.
@@ -138,7 +138,13 @@ async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, si
         answer.accept();
     }
     if let Some(fault) = &seen.fault {
+        if request.surface.beside_chat().is_some() && lacks_endpoint(answer.status(), None, fault, &body) {
+            return Err(no_endpoint(answer.status(), "it answered 200 with an error"));
+        }
         return Err(named_in(fault_in_stream(fault), |name| answer.header(name), SystemTime::now()));
+    }
+    if request.surface.is_raw() {
+        return Err(no_endpoint(answer.status(), "it answered with JSON in place of sound"));
     }
     if request.stream {
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));

@@ -8,7 +8,7 @@ use crate::{
         Handle,
         gate::GateCell,
         load,
-        state::{State, Standing, states},
+        state::{Standing, State, states},
         vitals::Lane,
     },
     clock,

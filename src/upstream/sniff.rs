@@ -24,11 +24,18 @@ impl Answer {
         TYPES_OF_ANYTHING.iter().all(|known| !is(text, known)).then_some(false)
     }
 
-    /// Whether the body may be sound, or events with sound in them, by its type: text and JSON are not, and some have no type for it.
-    pub fn may_be_sound(&self) -> bool {
+    /// Whether the body may be sound, or events with sound in them, by its type, or where it has none by its first byte, which is
+    /// waited for: text and JSON are not. The caller sets the deadline.
+    pub async fn may_be_sound(&mut self) -> Result<bool, BrokenOff> {
         let text = self.header("content-type").unwrap_or_default().trim_ascii();
-        let is_text = text.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
-        is(text, "text/event-stream") || !is_text && !is(text, "application/json")
+        if !text.is_empty() {
+            return Ok(names_sound(text));
+        }
+        let first = self.chunk().await.transpose()?;
+        let begins = first.as_ref().and_then(|piece| piece.trim_ascii_start().first());
+        let may_be = !matches!(begins, Some(b'{' | b'<'));
+        self.seen = first.map(Box::new);
+        Ok(may_be)
     }
 
     /// Whether the body begins as a stream of server-sent events does. What is waited for is the first that `chunk` gives
@@ -49,6 +56,12 @@ impl Answer {
         self.seen = (!seen.is_empty()).then(|| Box::new(seen.freeze()));
         Ok(verdict)
     }
+}
+
+/// Whether what is of this type may be sound, or events with sound in them.
+fn names_sound(text: &str) -> bool {
+    let kind = text.split([';', ',', ' ', '\t']).next().unwrap_or_default().to_ascii_lowercase();
+    is(text, "text/event-stream") || !(kind.starts_with("text/") || kind.ends_with("/json") || kind.ends_with("+json"))
 }
 
 /// Whether this is the type `known`, with or without parameters. Some forget the semicolon, and some who stand between send a

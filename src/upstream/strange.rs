@@ -37,17 +37,33 @@ impl Strange {
     }
 }
 
-/// Whether a server says that it does not have the endpoint that it was asked at, which not every server of a protocol has: besides
-/// what is strange, frameworks say no more than a status, llama.cpp that it was started without, and Google in one sentence that
-/// it has no such model or that this one cannot do that.
+/// How a status says that there is nothing: frameworks, Azure, llama.cpp.
+const NOTHING: [&str; 4] = ["not found", "method not allowed", "resource not found", "file not found"];
+
+/// How servers say it of a model that they have: Google in one sentence with that they may not have it, OpenAI of completions.
+const UNSUPPORTED: [&str; 2] = [" is not supported for ", "not supported in the v1/"];
+
+/// How LM Studio begins to say that it has nothing there, under a 200.
+const UNEXPECTED: &str = "unexpected endpoint or method";
+
+/// Whether a server says that it does not have the endpoint that it was asked at, or not for this model, which not every server
+/// of a protocol has: besides what is strange, some say no more than a status, and llama.cpp that it was started without.
 pub fn lacks_endpoint(status: u16, strange: Option<Strange>, fault: &Fault, body: &[u8]) -> bool {
+    let said = String::from_utf8_lossy(said(fault, body)).trim_end_matches('.').to_ascii_lowercase();
     match status {
         404 | 405 => {
-            let says_so = || fault.message.contains(" is not supported for ");
-            strange == Some(Strange::NoPath) || body.trim_ascii().is_empty() || says_so()
+            // Groq's code; others repeat the status.
+            let is_nothing = || {
+                let of_status = fault.code.is_empty() || fault.code == status.to_string();
+                fault.code == "unknown_url" || of_status && NOTHING.contains(&&*said)
+            };
+            let is_unsupported = || UNSUPPORTED.iter().any(|words| said.contains(words));
+            strange == Some(Strange::NoPath) || said.is_empty() || is_nothing() || is_unsupported()
         }
+        // OpenAI's, of a model that chats.
+        403 => said.contains("not allowed to generate embeddings"),
         501 => true,
-        _ => false,
+        _ => said.starts_with(UNEXPECTED),
     }
 }
 
@@ -59,9 +75,13 @@ pub fn is_page(body: &[u8]) -> bool {
     body.trim_ascii_start().starts_with(b"<")
 }
 
+/// What it says; text that is no JSON has no message.
+fn said<'a>(fault: &'a Fault, body: &'a [u8]) -> &'a [u8] {
+    if fault.message.is_empty() { body.trim_ascii() } else { fault.message.as_bytes() }
+}
+
 fn has_no_such_path(fault: &Fault, body: &[u8]) -> bool {
-    // Text that is no JSON has no message.
-    let said = if fault.message.is_empty() { body.trim_ascii() } else { fault.message.as_bytes() };
+    let said = said(fault, body);
     let begins =
         |words: &&str| said.get(..words.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(words.as_bytes()));
     // FastAPI says no more than this, of an unknown path and of a method; so does Anthropic, which names a model that it misses.
@@ -116,6 +136,20 @@ mod tests {
             (404, "", true),
             (501, unsupported, true),
             (404, googles, true),
+            (404, r#"{"error":{"message":"Unknown request URL: POST /v1/rerank.","code":"unknown_url"}}"#, true),
+            (404, r#"{"error":{"code":"404","message":"Resource not found"}}"#, true),
+            (404, r#"{"error":{"code":404,"message":"File Not Found","type":"not_found_error"}}"#, true),
+            (405, r#"{"error":{"code":405,"message":"Method Not Allowed"}}"#, true),
+            (
+                404,
+                r#"{"error":{"message":"This is a chat model and not supported in the v1/completions endpoint.","param":"model"}}"#,
+                true,
+            ),
+            (403, r#"{"error":{"message":"You are not allowed to generate embeddings from this model"}}"#, true),
+            (200, r#"{"error":"Unexpected endpoint or method. (POST /v1/rerank)"}"#, true),
+            (200, r#"{"error":"The model has crashed."}"#, false),
+            (403, r#"{"error":{"message":"Your project may not use this model."}}"#, false),
+            (404, r#"{"error":{"message":"Model not found","code":"404"}}"#, false),
             (404, missing, false),
             (500, "", false),
             (503, "<html></html>", false),

@@ -79,6 +79,9 @@ async fn a_server_without_the_endpoint_is_left_aside_for_it_and_its_model_stays_
         (404, ""),
         (405, ""),
         (501, r#"{"error":{"code":501,"message":"This server does not support reranking."}}"#),
+        (404, r#"{"error":{"message":"Unknown request URL: POST /v1/rerank.","code":"unknown_url"}}"#),
+        (403, r#"{"error":{"message":"You are not allowed to generate embeddings from this model"}}"#),
+        (200, r#"{"error":"Unexpected endpoint or method. (POST /v1/rerank)"}"#),
     ] {
         let lacks = Upstream::start(move |_, ask| {
             if ask.head.line.contains("/chat/") { Answer::says("hi") } else { Answer::json(status, says) }
@@ -99,6 +102,24 @@ async fn a_server_without_the_endpoint_is_left_aside_for_it_and_its_model_stays_
         let reply = post(&proxy, RANKS.0, &alone).await;
         assert_eq!((reply.status(), reply.error("param").as_str()), (400, "model"), "{reply:?}");
         assert!(reply.error("message").contains("does not serve this endpoint"), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn that_one_server_lacks_the_endpoint_does_not_hide_what_ails_the_one_that_has_it() {
+    let limited =
+        Answer::json_with(429, "retry-after: 100\r\n", r#"{"error":{"message":"Slow down.","code":"slow_down"}}"#);
+    let denied = Answer::json(401, r#"{"error":{"message":"Wrong key.","code":"invalid_api_key"}}"#);
+    for (ails, first) in [(limited, 429), (denied, 502)] {
+        let lacks = Upstream::always(Answer::json(404, r#"{"detail":"Not Found"}"#)).await;
+        let peer = Upstream::always(ails).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&lacks, &peer)).await;
+        assert_eq!(post(&proxy, RANKS.0, &body()).await.status(), first);
+        // It is out by now, and may be back.
+        let reply = post(&proxy, RANKS.0, &body()).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (503, "no_healthy_backend"), "{reply:?}");
+        assert!(reply.header("retry-after").parse::<u64>().expect("seconds") > 60);
+        assert_eq!((lacks.asked(), peer.asked()), (2, 1));
     }
 }
 

@@ -38,6 +38,7 @@ async fn sound_is_passed_on_byte_for_byte_with_its_own_type() {
         ("audio/mpeg", noise()),
         ("application/octet-stream", noise()),
         ("audio/pcm", b":\n\n\n".to_vec()),
+        ("", noise()),
         ("text/event-stream", event),
     ] {
         let upstream = Upstream::always(begun(kind).chunk(&bytes).chunk(&bytes).end()).await;
@@ -77,6 +78,9 @@ async fn what_is_no_sound_is_asked_of_another_backend_before_the_first_byte() {
         Answer::json(200, r#"{"stray":1}"#),
         typed("text/html", "<html>Sign in.</html>"),
         typed("text/plain; charset=utf-8", "Not now."),
+        typed("application/problem+json", r#"{"title":"Not now."}"#),
+        typed("", r#" {"error":"Not now."}"#),
+        typed("", "<html>Sign in.</html>"),
         begun("audio/mpeg").end(),
         begun("audio/mpeg").close(),
     ] {
@@ -86,6 +90,19 @@ async fn what_is_no_sound_is_asked_of_another_backend_before_the_first_byte() {
         assert_eq!((reply.status(), reply.backend(), reply.text().as_str()), (200, "peer", "RIFF"), "{reply:?}");
         assert!(bad.asked() > 0);
     }
+}
+
+#[tokio::test]
+async fn a_server_that_answers_speech_with_json_keeps_its_model_for_chat() {
+    let upstream = Upstream::start(|_, ask| {
+        if ask.head.line.contains("/chat/") { Answer::says("hi") } else { Answer::json(200, r#"{"audio":"aGk="}"#) }
+    })
+    .await;
+    let settings = Settings::new().backend("one", upstream.addr).set("backends.one", "breaker_failures = 1");
+    let proxy = Proxy::start(&settings).await;
+    let reply = proxy.ask(&ask()).await;
+    assert_eq!((reply.status(), reply.error("param").as_str()), (400, "model"), "{reply:?}");
+    assert_eq!(proxy.hello().await.status(), 200);
 }
 
 #[tokio::test]
