@@ -79,8 +79,10 @@ impl Request {
             created: clock::unix(),
             model: target.upstream_model.to_string(),
             public: named.map(|route| route.model.to_string()),
-            asked: asked(self.surface.dialect(), &self.body),
-            packed: self.surface == Surface::Embeddings && embed::wants_packed(&self.body),
+            asked: match self.surface {
+                Surface::Embeddings => embed::asked(&self.body),
+                surface => asked(surface.dialect(), &self.body),
+            },
         }
     }
 

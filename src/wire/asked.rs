@@ -1,4 +1,5 @@
-//! Owns what a translated answer takes from its request: the names of its tools, and the settings that an answer repeats.
+//! Owns what a translated answer takes from its request: the names of its tools, the settings that an answer repeats, how
+//! many vectors it wants.
 
 use std::sync::Arc;
 
@@ -32,6 +33,10 @@ pub struct Asked {
     stops: Vec<String>,
     /// Members that a Responses answer repeats.
     echo: Map<String, Value>,
+    /// How many texts it wants embedded.
+    pub(super) texts: usize,
+    /// It wants vectors packed.
+    pub(super) packed: bool,
 }
 
 /// Members of a Responses request that its answer repeats (`Response` in the official SDK). Not among them are those that
@@ -67,6 +72,7 @@ pub fn asked(dialect: Dialect, body: &[u8]) -> Asked {
         functions: dialect == Dialect::Chat && has_functions(body),
         stops: if dialect == Dialect::Messages { stops(body) } else { Vec::new() },
         echo: if dialect == Dialect::Responses { repeated(body) } else { Map::new() },
+        ..Asked::default()
     }
 }
 
@@ -180,7 +186,7 @@ fn repeated(body: &[u8]) -> Map<String, Value> {
 }
 
 /// Shows each member of the top level, the prompt stepped over and not read.
-fn members(body: &[u8], mut see: impl FnMut(&str, &str)) {
+pub(super) fn members(body: &[u8], mut see: impl FnMut(&str, &str)) {
     let Ok(text) = scan::text(body) else { return };
     // What is no object was refused before it could be asked of anybody.
     drop(Cursor::new(text).object(|json, key| {

@@ -1,15 +1,16 @@
 //! Owns embeddings at providers of Gemini's protocol: requests for several at once (`batchEmbedContents`), and what is answered.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize, de::IgnoredAny};
+use serde_json::{Value, json, value::RawValue};
 
 use super::{
     Malformed, Observed, Usage,
+    asked::{Asked, members},
     chat::Weight,
     counts,
     gemini::fault,
-    json::{Text, invalid, malformed, note, object, push, says_nothing, take_count, take_text},
+    json::{invalid, malformed, note, object, push, read, says_nothing, take_count, take_text},
     translate::{Refused, ReplyContext, Target, Translated},
 };
 
@@ -81,29 +82,31 @@ fn tokens(target: &Target<'_>) -> Refused {
     Refused::Unsupported { param: Some(INPUT.to_owned()), message }
 }
 
-/// Whether a request asks for packed vectors, as OpenAI's SDKs do where their user does not.
-pub fn wants_packed(body: &[u8]) -> bool {
-    let wish: serde_json::Result<Wish<'_>> = serde_json::from_slice(body);
-    wish.is_ok_and(|wish| wish.encoding_format.is_some_and(|text| text.0 == PACKED))
+/// Reads from a body what shows in its answer: how many vectors there have to be, and whether they are packed, as OpenAI's SDKs
+/// ask where their user does not.
+pub fn asked(body: &[u8]) -> Asked {
+    let mut asked = Asked::default();
+    members(body, |key, value| match key {
+        INPUT => asked.texts = read::<Vec<IgnoredAny>>(value.as_bytes()).map_or(1, |list| list.len()),
+        ENCODING => asked.packed = read::<String>(value.as_bytes()).is_ok_and(|encoding| encoding == PACKED),
+        _ => {}
+    });
+    asked
 }
 
 #[derive(Deserialize)]
-struct Wish<'a> {
-    #[serde(borrow)]
-    encoding_format: Option<Text<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Answer {
+struct Answer<'a> {
     error: Option<Value>,
-    embeddings: Option<Vec<Values>>,
+    #[serde(borrow)]
+    embeddings: Option<Vec<Values<'a>>>,
     #[serde(rename = "usageMetadata")]
     usage: Option<Counts>,
 }
 
 #[derive(Deserialize)]
-struct Values {
-    values: Vec<f64>,
+struct Values<'a> {
+    #[serde(borrow)]
+    values: &'a RawValue,
 }
 
 #[derive(Deserialize)]
@@ -115,50 +118,64 @@ struct Counts {
 #[derive(Serialize)]
 struct List<'a> {
     object: &'static str,
-    data: Vec<Item>,
+    data: Vec<Item<'a>>,
     model: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    usage: Option<Value>,
+    usage: Value,
 }
 
 #[derive(Serialize)]
-struct Item {
+struct Item<'a> {
     object: &'static str,
     index: usize,
-    embedding: Vector,
+    embedding: Vector<'a>,
 }
 
 #[derive(Serialize)]
 #[serde(untagged)]
-enum Vector {
-    Plain(Vec<f64>),
+enum Vector<'a> {
+    /// In the provider's own digits.
+    Plain(&'a RawValue),
     Packed(String),
 }
 
 /// Translates an answer; of a provider's error only `Observed.fault` is given, the bytes being empty. Google's embedding models
-/// of old do not count tokens: then none are told.
+/// of old do not count tokens: then clients, whose SDKs know no answer without counts, are told of none, and nobody else of any.
 pub fn reply(body: &[u8], ctx: &ReplyContext) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
-    let answer: Answer = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
+    let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     if let Some(error) = answer.error.filter(|error| !says_nothing(error)) {
         return Ok((Vec::new(), Observed { fault: Some(fault::detail(&error)), ..Observed::default() }));
     }
     let embeddings = answer.embeddings.ok_or_else(|| Malformed("it has no embeddings".into()))?;
-    let vector = |values: Vec<f64>| if ctx.packed { Vector::Packed(packed(&values)) } else { Vector::Plain(values) };
-    let data: Vec<Item> = embeddings
-        .into_iter()
-        .enumerate()
-        .map(|(index, one)| Item { object: "embedding", index, embedding: vector(one.values) })
-        .collect();
+    let (told, texts) = (embeddings.len(), ctx.asked.texts);
+    if told != texts {
+        return Err(Malformed(format!("embeddings asked for: {texts}, answered: {told}")));
+    }
+    let item = |(index, Values { values }): (usize, _)| {
+        let numbers = numbers(values).ok_or_else(|| Malformed("an embedding is no list of numbers".into()))?;
+        let embedding = if ctx.asked.packed { Vector::Packed(packed(numbers)) } else { Vector::Plain(values) };
+        Ok(Item { object: "embedding", index, embedding })
+    };
+    let data = embeddings.into_iter().enumerate().map(item).collect::<Result<_, Malformed>>()?;
     let prompt = answer.usage.and_then(|counts| counts.prompt);
-    let usage = prompt.map(|tokens| json!({"prompt_tokens": tokens, "total_tokens": tokens}));
+    let tokens = prompt.unwrap_or_default();
+    let usage = json!({"prompt_tokens": tokens, "total_tokens": tokens});
     let mut written = Vec::with_capacity(body.len());
     push(&mut written, &List { object: "list", data, model: &ctx.model, usage });
     let usage = prompt.map(|input| Usage { input, ..Usage::default() });
     Ok((written, Observed { usage, ..Observed::default() }))
 }
 
+/// What stands between the brackets of a list of numbers, one at least. Of what is JSON nothing else consists of these bytes.
+fn numbers(json: &RawValue) -> Option<&str> {
+    let inner = json.get().strip_prefix('[')?.strip_suffix(']')?;
+    let belongs = |byte: u8| byte.is_ascii_digit() || b"+-.eE, \t\r\n".contains(&byte);
+    (!inner.trim().is_empty() && inner.bytes().all(belongs)).then_some(inner)
+}
+
 /// Numbers as OpenAI packs them: each in four bytes, the lowest first, all of them in base64.
-fn packed(values: &[f64]) -> String {
-    let bytes: Vec<u8> = values.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect();
+fn packed(numbers: &str) -> String {
+    // Rust reads every number of JSON.
+    let values = numbers.split(',').filter_map(|number| number.trim().parse::<f32>().ok());
+    let bytes: Vec<u8> = values.flat_map(f32::to_le_bytes).collect();
     BASE64_STANDARD.encode(bytes)
 }

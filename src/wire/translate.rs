@@ -117,8 +117,6 @@ pub struct ReplyContext {
     pub public: Option<String>,
     /// What its request said.
     pub asked: Asked,
-    /// Vectors are wanted packed.
-    pub packed: bool,
 }
 
 /// Translates a whole reply. Of what it means the token counts are told; of a provider's error only

@@ -22,6 +22,15 @@ async fn gemini(upstream: &Upstream, lines: &str) -> Proxy {
     Proxy::start(&settings.set("failover", "max_attempts = 1")).await
 }
 
+/// Where another backend is asked after that one.
+async fn both(google: &Upstream, peer: &Upstream, lines: &str) -> Proxy {
+    let at = format!("protocol = \"gemini\"\nbase_url = \"http://{}/v1beta\"\napi_key = \"k\"\n{lines}", google.addr);
+    let peers = format!("protocol = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", peer.addr);
+    let route = "backends = [{ backend = \"google\" }, { backend = \"peer\", priority = 2 }]";
+    let settings = Settings::new().set("backends.google", &at).set("backends.peer", &peers).set("models.m", route);
+    Proxy::start(&settings).await
+}
+
 async fn embed(proxy: &Proxy, body: Value) -> Reply {
     proxy.ask(&Ask::post("/v1/embeddings", body.to_string()).bearer(TOKEN)).await
 }
@@ -32,8 +41,8 @@ async fn vectors_are_asked_for_and_told_in_each_sides_own_words_and_counted() {
     let proxy = gemini(&upstream, "").await;
     let vector = |n: usize, embedding: Value| json!({"object": "embedding", "index": n, "embedding": embedding});
     for (encoding, one, two) in [
-        (json!(null), json!([1.0, -0.5]), json!([0.25, 0.0])),
-        (json!("float"), json!([1.0, -0.5]), json!([0.25, 0.0])),
+        (json!(null), json!([1.0, -0.5]), json!([0.25, 0])),
+        (json!("float"), json!([1.0, -0.5]), json!([0.25, 0])),
         (json!("base64"), json!("AACAPwAAAL8="), json!("AACAPgAAAAA=")),
     ] {
         let reply = embed(&proxy, json!({"model": "m", "input": ["a", "b"], "encoding_format": encoding})).await;
@@ -49,6 +58,30 @@ async fn vectors_are_asked_for_and_told_in_each_sides_own_words_and_counted() {
         let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
         assert_eq!((&entry["tokens_in"], &entry["outcome"]), (&json!(7), &json!("success")), "{entry}");
     }
+}
+
+#[tokio::test]
+async fn an_answer_of_fewer_vectors_than_texts_is_a_failure_and_another_backend_is_asked() {
+    for short in [r#"{"embeddings":[{"values":[1.0]}]}"#, r#"{"embeddings":[{"values":[1.0]},{"values":[]}]}"#] {
+        let google = Upstream::always(Answer::json(200, short)).await;
+        let asks = json!({"model": "m", "input": ["a", "b"], "encoding_format": "base64"});
+        let reply = embed(&gemini(&google, "").await, asks.clone()).await;
+        assert_eq!((reply.status(), reply.error("code").as_str()), (502, "upstream_invalid_response"), "{reply:?}");
+        let peer = Upstream::always(Answer::json(200, OTHERS)).await;
+        let reply = embed(&both(&google, &peer, "").await, asks).await;
+        assert_eq!((reply.status(), reply.backend(), reply.text().as_str()), (200, "peer", OTHERS), "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn where_google_counts_nothing_clients_that_read_usage_find_nought_and_history_knows_no_count() {
+    let upstream = Upstream::always(Answer::json(200, r#"{"embeddings":[{"values":[0.30000000000000004441]}]}"#)).await;
+    let proxy = gemini(&upstream, "").await;
+    let reply = embed(&proxy, json!({"model": "m", "input": "a"})).await;
+    assert_eq!(reply.json()["usage"], json!({"prompt_tokens": 0, "total_tokens": 0}), "{reply:?}");
+    assert!(reply.text().contains("[0.30000000000000004441]"), "{reply:?}");
+    let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
+    assert_eq!((entry.get("tokens_in"), &entry["outcome"]), (Some(&json!(null)), &json!("success")), "{entry}");
 }
 
 #[tokio::test]
@@ -88,12 +121,7 @@ async fn what_google_cannot_be_asked_is_asked_of_another_backend_and_refused_whe
         let face = (reply.status(), reply.error("code"), reply.error("param"));
         assert_eq!(face, (400, "unsupported_parameter".to_owned(), param.to_owned()), "{reply:?}");
         let peer = Upstream::always(Answer::json(200, OTHERS)).await;
-        let at =
-            format!("protocol = \"gemini\"\nbase_url = \"http://{}/v1beta\"\napi_key = \"k\"\n{lines}", google.addr);
-        let peers = format!("protocol = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key = \"k\"", peer.addr);
-        let both = "backends = [{ backend = \"google\" }, { backend = \"peer\", priority = 2 }]";
-        let settings = Settings::new().set("backends.google", &at).set("backends.peer", &peers).set("models.m", both);
-        let reply = embed(&Proxy::start(&settings).await, body).await;
+        let reply = embed(&both(&google, &peer, lines).await, body).await;
         assert_eq!((reply.status(), reply.backend(), reply.text().as_str()), (200, "peer", OTHERS), "{reply:?}");
         assert_eq!(google.asked(), 0);
     }

@@ -240,10 +240,18 @@ fn stand_in(model: Model, parts: &mut [Value]) {
     }
 }
 
-/// Whether a tree of values holds all numbers of a text. It knows no whole number beyond 64 bits, which are of twenty digits: as
-/// words they are told as they are.
-fn keeps_digits(text: &str) -> bool {
-    text.as_bytes().split(|byte| !byte.is_ascii_digit()).all(|digits| digits.len() < 20)
+/// Up to here a double is exact for whole numbers. Google reads a result into protobuf's `Struct`, whose numbers are doubles.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Whether whole numbers reach the model as they are. Where one would not, the text is told instead. Those beyond 64 bits the
+/// tree has rounded itself: they are as large there.
+fn keeps_digits(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.as_f64().is_some_and(|number| number.abs() < EXACT),
+        Value::Array(items) => items.iter().all(keeps_digits),
+        Value::Object(members) => members.values().all(keeps_digits),
+        Value::String(_) | Value::Bool(_) | Value::Null => true,
+    }
 }
 
 fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut Vec<Value>) {
@@ -261,7 +269,7 @@ fn simple(part: &Part, calls: &Calls<'_>, request: &mut ChatRequest, out: &mut V
             let texts: Vec<&str> = parts.iter().filter_map(words).collect();
             let text = texts.join("\n");
             let response = match serde_json::from_str::<Value>(&text) {
-                Ok(value @ Value::Object(_)) if !error && keeps_digits(&text) => value,
+                Ok(value @ Value::Object(_)) if !error && keeps_digits(&value) => value,
                 _ if *error => json!({"error": text}),
                 _ => json!({"result": text}),
             };

@@ -283,9 +283,14 @@ fn tools_lead_back_by_the_names_that_they_were_offered_under() {
 #[test]
 fn a_result_whose_numbers_are_too_long_for_gemini_is_told_in_words() {
     let call = json!({"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}});
-    for (result, whole) in
-        [(r#"{"wei":18446744073709551615123}"#, false), (r#"{"id":1844674407370955161,"x":0.5}"#, true)]
-    {
+    for (result, whole) in [
+        (r#"{"wei":18446744073709551615123}"#, false),
+        (r#"{"a":[{"b":-9223372036854775809}]}"#, false),
+        (r#"{"id":18446744073709551615}"#, false),
+        (r#"{"id":9007199254740993}"#, false),
+        (r#"{"id":-9007199254740991,"x":0.12345678901234567890,"none":null}"#, true),
+        (r#"{"id":"18446744073709551615123","quoted \"9007199254740993":true}"#, true),
+    ] {
         let messages = json!([{"role": "user", "content": "q"}, {"role": "assistant", "tool_calls": [call]},
             {"role": "tool", "tool_call_id": "t", "content": result}]);
         let out = sent(Dialect::Chat, (Protocol::Gemini, "gemini-3-pro"), &json!({"messages": messages}));
