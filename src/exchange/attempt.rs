@@ -22,7 +22,7 @@ use super::{
     request::Request,
     retry_after::named_in,
     seam::Seam,
-    surface::Way,
+    surface::{Surface, Way},
     watch::Watch,
     worker::Worker,
 };
@@ -146,13 +146,13 @@ async fn try_open(
     if let Some(why) = answer.packed() {
         return Err(Failed::new(Class::ProviderInvalid, why));
     }
-    let raw = request.surface.is_raw();
+    let is_sound = request.surface == Surface::Speech;
     let streams =
-        request.stream && if raw { answer.may_be_sound() } else { is_stream(&mut answer, &mut watch).await? };
+        request.stream && if is_sound { answer.may_be_sound() } else { is_stream(&mut answer, &mut watch).await? };
     if !streams {
         return whole(&attempt, answer, &mut watch, &leg.signs).await;
     }
-    let headers = answer.headers_for_client(!raw);
+    let headers = answer.headers_for_client(!request.surface.is_raw());
     let mut reader = Box::new(attempt.reader(answer, change, leg.signs.clone()));
     let first = first_content(&mut reader, &mut watch).await;
     leg.blameless = reader.differs;

@@ -26,9 +26,14 @@ impl Answer {
 
     /// Whether the body may be sound, or events with sound in them, by its type: text and JSON are not, and some have no type for it.
     pub fn may_be_sound(&self) -> bool {
+        let text = self.header("content-type").unwrap_or_default();
+        is(text, "text/event-stream") || !self.is_text() && !is(text, "application/json")
+    }
+
+    /// Whether the body is text of whatever kind by its type.
+    pub fn is_text(&self) -> bool {
         let text = self.header("content-type").unwrap_or_default().trim_ascii();
-        let is_text = text.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"));
-        is(text, "text/event-stream") || !is_text && !is(text, "application/json")
+        text.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
     }
 
     /// Whether the body begins as a stream of server-sent events does. What is waited for is the first that `chunk` gives
