@@ -61,6 +61,7 @@ impl Error {
             Self::InvalidJson(why) => {
                 caller(bad, "invalid_json", None, format!("The request body is not a JSON object: {why}."))
             }
+            Self::InvalidForm(why) => invalid_form(why),
             Self::Missing(param) => caller(
                 bad,
                 "missing_required_parameter",
@@ -203,6 +204,12 @@ const NO_MEMORY: &str = "Greenroom has no memory for the request's body at the m
 /// A fault of the request or of its sender.
 fn caller(status: StatusCode, code: &str, param: Option<&str>, message: String) -> Face {
     Face { param: param.map(Into::into), ..Face::new(status, "invalid_request_error", code, message) }
+}
+
+fn invalid_form(why: &str) -> Face {
+    let message =
+        format!("The request body is not a form as its content-type says: {why}. Let an HTTP client write it.");
+    caller(StatusCode::BAD_REQUEST, "invalid_form", None, message)
 }
 
 /// With the codings to pack with in its head (RFC 9110, 15.5.16).

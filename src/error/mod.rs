@@ -20,6 +20,8 @@ pub use self::{
 pub enum Error {
     /// The body is not JSON, or not an object.
     InvalidJson(String),
+    /// The body is not a form; why.
+    InvalidForm(&'static str),
     /// A required member is missing.
     Missing(&'static str),
     /// A member has a value we cannot take.
@@ -219,6 +221,7 @@ impl Error {
     pub fn class(&self) -> Class {
         match self {
             Self::InvalidJson(_)
+            | Self::InvalidForm(_)
             | Self::Missing(_)
             | Self::Invalid { .. }
             | Self::InvalidHeader(..)

@@ -34,6 +34,9 @@ pub(super) fn native(attempt: &Attempt<'_>, change: Change<'_>) -> Outgoing {
 
 fn own_bytes(Attempt { request, target, .. }: &Attempt<'_>, change: Change<'_>) -> Vec<Bytes> {
     let parts = request.envelope.edit(&request.body, change);
+    if request.surface.is_form() {
+        return parts;
+    }
     let dialect = request.surface.dialect();
     // Most servers of OpenAI's protocol pass over members that they do not know, and some of them want these back.
     // Where no backend of the model adds anything there is nothing of another's in a history, but by way of another model.

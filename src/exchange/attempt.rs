@@ -22,7 +22,7 @@ use super::{
     request::Request,
     retry_after::named_in,
     seam::Seam,
-    surface::Way,
+    surface::{Surface, Way},
     watch::Watch,
     worker::Worker,
 };
@@ -146,12 +146,12 @@ async fn try_open(
     if let Some(why) = answer.packed() {
         return Err(Failed::new(Class::ProviderInvalid, why));
     }
-    let raw = request.surface.is_raw();
-    let streams = request.stream && is_stream(&mut answer, raw, &mut watch).await?;
+    let is_sound = request.surface == Surface::Speech;
+    let streams = request.stream && is_stream(&mut answer, is_sound, &mut watch).await?;
     if !streams {
         return whole(&attempt, answer, &mut watch, &leg.signs).await;
     }
-    let headers = answer.headers_for_client(!raw);
+    let headers = answer.headers_for_client(!request.surface.is_raw());
     let mut reader = Box::new(attempt.reader(answer, change, leg.signs.clone()));
     let first = first_content(&mut reader, &mut watch).await;
     leg.blameless = reader.differs;
@@ -257,13 +257,13 @@ async fn send(attempt: &Attempt<'_>, outgoing: Outgoing, leg: &Leg, watch: &mut 
     watch.guard(pin!(client.send(leg.begun, way.endpoint(), &target.upstream_model, along, outgoing.body))).await?
 }
 
-/// Whether a stream was answered with one, of sound where it is `raw`; where only its first bytes tell, they are waited for as a
+/// Whether a stream was answered with one, `is_sound`: of sound; where only its first bytes tell, they are waited for as a
 /// first token is.
-async fn is_stream(answer: &mut Answer, raw: bool, watch: &mut Watch) -> Result<bool, Failed> {
-    if let (false, Some(told)) = (raw, answer.is_event_stream()) {
+async fn is_stream(answer: &mut Answer, is_sound: bool, watch: &mut Watch) -> Result<bool, Failed> {
+    if let (false, Some(told)) = (is_sound, answer.is_event_stream()) {
         return Ok(told);
     }
-    let begins = async { if raw { answer.may_be_sound().await } else { answer.begins_events().await } };
+    let begins = async { if is_sound { answer.may_be_sound().await } else { answer.begins_events().await } };
     // Boxed, since most streams have no need of it and all would carry it.
     let begins = Box::pin(async { watch.guard(pin!(begins)).await }).await?;
     begins.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))

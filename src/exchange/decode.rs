@@ -81,6 +81,7 @@ pub(super) fn whole<'a>(
         Surface::Chat | Surface::Completions => peek::whole(body)?,
         // It is no sound, whatever else it may be.
         Surface::Speech => peek::frame(body)?,
+        Surface::Transcriptions | Surface::Translations => peek::transcript(body)?,
         Surface::Embeddings | Surface::Images => peek::listing(body, &["data"])?,
         Surface::Moderations => peek::listing(body, &["results"])?,
         // Voyage names it otherwise than all others do.

@@ -170,13 +170,8 @@ impl Exchange {
     async fn whole(mut self) -> Result<Whole, Error> {
         match self.acquire().await? {
             Opened::Whole(whole) => {
-                let telling = &self.request.telling;
-                telling.write(|story| {
-                    story.served_by = Some(whole.note);
-                    story.first_token = Some(whole.at.saturating_sub(story.received));
-                    story.usage = whole.usage;
-                });
-                telling.end(200, None, whole.at);
+                self.tell_of(&whole);
+                self.request.telling.end(200, None, whole.at);
                 self.worker.earn();
                 Ok(whole)
             }
@@ -185,13 +180,31 @@ impl Exchange {
         }
     }
 
+    fn tell_of(&self, whole: &Whole) {
+        self.request.telling.write(|story| {
+            story.served_by = Some(whole.note);
+            story.first_token = Some(whole.at.saturating_sub(story.received));
+            story.usage = whole.usage;
+        });
+    }
+
     async fn streamed(mut self, handover: Handover, headers: AnswerHeaders) -> Result<(), Error> {
         let telling = self.request.telling.clone();
         loop {
             // Boxed: what it takes to get a stream is given back before the stream begins.
             let live = match Box::pin(self.acquire()).await {
                 Ok(Opened::Live(live)) => live,
-                Ok(Opened::Whole(_)) => return Err(Error::Internal),
+                // Of a form.
+                Ok(Opened::Whole(whole)) => {
+                    self.tell_of(&whole);
+                    *headers.borrow_mut() = whole.headers;
+                    if !whole.body.is_empty() {
+                        handover.put(whole.body).await;
+                    }
+                    telling.end(200, None, whole.at);
+                    self.worker.earn();
+                    return Ok(());
+                }
                 // The client's stream broke for the first reason; that nobody could take over is no news to it.
                 Err(error) => return Err(self.ended_by(error)),
             };

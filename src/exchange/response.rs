@@ -112,7 +112,7 @@ pub(super) fn named_late(telling: &Telling) -> Bytes {
 /// The answer with one more member, `greenroom`, at its end.
 fn explained(body: &Bytes, explanation: &Value) -> Bytes {
     let text = body.trim_ascii_end();
-    match text.strip_suffix(b"}") {
+    match text.strip_suffix(b"}").filter(|open| open.starts_with(b"{")) {
         // No answer is without members.
         Some(open) => [open, b",\"greenroom\":", explanation.to_string().as_bytes(), b"}"].concat().into(),
         None => body.clone(),

@@ -30,6 +30,10 @@ pub enum Surface {
     Images,
     /// `POST /v1/audio/speech`
     Speech,
+    /// `POST /v1/audio/transcriptions`
+    Transcriptions,
+    /// `POST /v1/audio/translations`
+    Translations,
 }
 
 /// How a backend serves it.
@@ -56,7 +60,7 @@ impl Way {
 
 impl Surface {
     /// Each of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Chat,
         Self::Messages,
         Self::CountTokens,
@@ -67,6 +71,8 @@ impl Surface {
         Self::Rerank,
         Self::Images,
         Self::Speech,
+        Self::Transcriptions,
+        Self::Translations,
     ];
 
     /// The endpoint at this path.
@@ -89,6 +95,8 @@ impl Surface {
             Self::Rerank => "/v1/rerank",
             Self::Images => "/v1/images/generations",
             Self::Speech => "/v1/audio/speech",
+            Self::Transcriptions => "/v1/audio/transcriptions",
+            Self::Translations => "/v1/audio/translations",
         }
     }
 
@@ -103,6 +111,8 @@ impl Surface {
             Self::Rerank => "rerank",
             Self::Images => "image_generation",
             Self::Speech => "speech",
+            Self::Transcriptions => "transcription",
+            Self::Translations => "translation",
         }
     }
 
@@ -122,6 +132,7 @@ impl Surface {
             Self::Responses | Self::Embeddings | Self::Moderations | Self::Speech => ("input", false),
             Self::Completions | Self::Images => ("prompt", false),
             Self::Rerank => ("query", false),
+            Self::Transcriptions | Self::Translations => ("file", false),
         }
     }
 
@@ -129,6 +140,8 @@ impl Surface {
     pub fn own_headers(self) -> &'static [&'static str] {
         match self.dialect() {
             Dialect::Messages => &["anthropic-version", "anthropic-beta"],
+            // A form cannot be read without its boundary.
+            Dialect::Chat if self.is_form() => &["content-type"],
             Dialect::Chat | Dialect::Responses => &[],
         }
     }
@@ -148,17 +161,25 @@ impl Surface {
 
     /// Whether an answer of it can come as a stream.
     pub fn streams(self) -> bool {
-        matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions)
+        matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions) || self.is_form()
     }
 
-    /// Whether answers are passed on byte for byte as they come, and never looked into: sound is, or events with sound in them.
+    /// Whether requests are forms with a file in them, and not JSON. Who is asked for a stream may then answer whole: OpenAI's
+    /// `whisper-1` passes over that wish.
+    pub fn is_form(self) -> bool {
+        matches!(self, Self::Transcriptions | Self::Translations)
+    }
+
+    /// Whether streams are passed on byte for byte as they come, and never looked into: sound is, events with sound in them, and those
+    /// of what was heard.
     pub fn is_raw(self) -> bool {
-        self == Self::Speech
+        self == Self::Speech || self.is_form()
     }
 
-    /// Whether another backend is asked beside one that is slow. A picture takes longer than any first token, and each is paid.
+    /// Whether another backend is asked beside one that is slow. A picture takes longer than any first token, so does a recording,
+    /// and each is paid.
     pub fn hedges(self) -> bool {
-        self != Self::Images
+        self != Self::Images && !self.is_form()
     }
 
     /// What is asked of a server of OpenAI's protocol beside chat: some have it, some do not.
@@ -171,6 +192,8 @@ impl Surface {
             Self::Rerank => Some(Endpoint::Rerank),
             Self::Images => Some(Endpoint::Images),
             Self::Speech => Some(Endpoint::Speech),
+            Self::Transcriptions => Some(Endpoint::Transcriptions),
+            Self::Translations => Some(Endpoint::Translations),
         }
     }
 
@@ -207,9 +230,13 @@ impl Surface {
             Self::CountTokens => |backend| Self::CountTokens.way(backend, false).is_some(),
             Self::Responses => |backend| Self::Responses.way(backend, false).is_some(),
             Self::Embeddings => |backend| Self::Embeddings.way(backend, false).is_some(),
-            Self::Completions | Self::Moderations | Self::Rerank | Self::Images | Self::Speech => {
-                |backend| backend.protocol == Protocol::Openai
-            }
+            Self::Completions
+            | Self::Moderations
+            | Self::Rerank
+            | Self::Images
+            | Self::Speech
+            | Self::Transcriptions
+            | Self::Translations => |backend| backend.protocol == Protocol::Openai,
         }
     }
 }

@@ -39,7 +39,7 @@ use crate::{
         traces::Trace,
     },
     wire::{
-        envelope::{self, Envelope, Pin, Stream, Unreadable},
+        envelope::{self, Envelope, Pin, Stream, Unreadable, form},
         prompt,
         translate::Dialect,
     },
@@ -150,8 +150,19 @@ fn prepare(
     let is_chaos = table.settings.server.chaos && user.admin && head.text("x-greenroom-chaos") == Some("panic");
     assert!(!is_chaos, "crashed on request of an operator");
     let began = if is_whole { authorised } else { clock::now() };
-    let envelope = envelope::read(&body).map_err(|unreadable| match unreadable {
+    let read = if surface.is_form() {
+        form::read(&head.list("content-type").unwrap_or_default(), &body)
+    } else {
+        envelope::read(&body)
+    };
+    let envelope = read.map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),
+        Unreadable::NoBoundary => Error::InvalidHeader(
+            "content-type",
+            "must be 'multipart/form-data; boundary=...' here, with a recording in 'file'. Clients that are given a form set it \
+             themselves",
+        ),
+        Unreadable::NotForm(why) => Error::InvalidForm(why),
         Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice. Send it once.")),
     })?;
     let route = envelope.model.as_deref().and_then(|model| table.routes.get(model)).cloned();
@@ -176,7 +187,8 @@ fn prepare(
     story.trace = trace;
     let telling = Telling::new(story, worker.listener.clone());
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
-    let affinity = has_affinity.then(|| table::hash(envelope.head(&body)));
+    let prompt_head = has_affinity.then(|| envelope.head(&body)).filter(|head| !head.is_empty());
+    let affinity = prompt_head.map(table::hash);
     let is_traced = route.as_ref().is_some_and(|route| route.traced);
     let checked = telling.spent(Phase::Translate, began);
     // Not moved any more from here on: it would be held at each step of its way.
@@ -185,7 +197,11 @@ fn prepare(
         pin,
         surface,
         stream,
-        prompt_tokens: if surface == Surface::CountTokens { 0 } else { prompt::tokens(&body) },
+        prompt_tokens: match surface {
+            Surface::CountTokens => 0,
+            _ if surface.is_form() => prompt::MEDIUM as u64,
+            _ => prompt::tokens(&body),
+        },
         envelope,
         body,
         query: if surface.dialect() == Dialect::Messages { query::passed_on(head.query()) } else { Box::default() },
@@ -222,7 +238,8 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
         Some(_) if is_list => return Err(Error::invalid(prompt, format!("'{prompt}' must be a list of messages."))),
         Some(b'n') | None => {
             let is_there = |member: &&str| envelope.prompt(member).is_some_and(|first| first != b'n');
-            if !surface.references().iter().any(is_there) {
+            // Of a form its server says what it misses: some take an address in place of a file.
+            if !surface.is_form() && !surface.references().iter().any(is_there) {
                 return Err(Error::Missing(prompt));
             }
         }
@@ -230,7 +247,7 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     }
     let stream = match envelope.stream {
         // Sound always comes as it is made; what 'stream' means there is its server's to know.
-        Stream::On | Stream::Off if surface.is_raw() => true,
+        Stream::On | Stream::Off if surface == Surface::Speech => true,
         Stream::Off => false,
         Stream::On if surface.streams() => true,
         // Whoever answers it whole would count as failing.

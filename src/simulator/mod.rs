@@ -8,6 +8,7 @@ mod anthropic;
 mod directive;
 mod fault;
 mod gemini;
+mod hearing;
 mod listing;
 mod openai;
 mod openai_chat;
@@ -29,7 +30,7 @@ const BODY_LIMIT: usize = 64 << 20;
 /// The wire format that a simulated provider calls its own.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Protocol {
-    /// Chat completions, legacy completions, embeddings, moderations, pictures, speech, and reranking as many of its servers offer it.
+    /// Chat completions, legacy completions, embeddings, moderations, pictures, speech, recordings, and reranking as many of its servers offer it.
     #[default]
     Openai,
     /// The Messages API.
@@ -140,6 +141,7 @@ fn lay(routes: &mut web::ServiceConfig, protocol: Protocol) {
         Protocol::Openai => {
             openai::lay(routes);
             listing::lay(routes);
+            hearing::lay(routes);
         }
         Protocol::Anthropic => anthropic::lay(routes),
         Protocol::Gemini => gemini::lay(routes),

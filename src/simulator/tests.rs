@@ -276,3 +276,23 @@ async fn a_dropped_provider_no_longer_listens() {
     };
     timeout(Duration::from_secs(10), gone).await.expect("the port is closed in the end");
 }
+
+#[actix_web::test]
+async fn recordings_are_heard_in_each_format() {
+    let at = provider(Protocol::Openai);
+    let kind = "content-type: multipart/form-data; boundary=b\r\n";
+    for (name, value, begins) in [
+        ("language", "en", "{\"text\":\"This"),
+        ("response_format", "text", "This"),
+        ("response_format", "srt", "1\n00:"),
+        ("response_format", "vtt", "WEBVTT"),
+        ("stream", "true", "data: {"),
+    ] {
+        let field = |name: &str, value: &str| {
+            format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
+        };
+        let body = [field("model", "m"), field("file", "RIFF"), field(name, value), "--b--\r\n".to_owned()].concat();
+        let reply = send(&at, "POST", "/v1/audio/transcriptions", kind, &body).await;
+        assert!(reply.status == 200 && reply.whole && reply.body.contains(begins), "{}", reply.body);
+    }
+}

@@ -28,6 +28,10 @@ pub enum Endpoint {
     Images,
     /// OpenAI speech.
     Speech,
+    /// OpenAI transcriptions.
+    Transcriptions,
+    /// OpenAI translations of recordings.
+    Translations,
     /// OpenAI responses.
     Responses,
     /// Token counting, in the backend's own protocol.
@@ -62,6 +66,8 @@ impl Endpoint {
             (_, Self::Rerank) => "rerank",
             (_, Self::Images) => "images/generations",
             (_, Self::Speech) => "audio/speech",
+            (_, Self::Transcriptions) => "audio/transcriptions",
+            (_, Self::Translations) => "audio/translations",
             (_, Self::Responses) => "responses",
             (_, Self::CountTokens) => "messages/count_tokens",
             (_, Self::Models) => "models",

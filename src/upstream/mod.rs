@@ -132,7 +132,7 @@ impl Client {
         let host = HeaderValue::from_str(host).map_err(|error| unusable(error.to_string()))?;
         let accept = match endpoint {
             Endpoint::ChatStream => "text/event-stream",
-            Endpoint::Speech => "*/*",
+            Endpoint::Speech | Endpoint::Transcriptions | Endpoint::Translations => "*/*",
             _ => "application/json",
         };
         let mut fixed = vec![

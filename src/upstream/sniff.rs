@@ -38,6 +38,12 @@ impl Answer {
         Ok(may_be)
     }
 
+    /// Whether the body is text of whatever kind by its type.
+    pub fn is_text(&self) -> bool {
+        let text = self.header("content-type").unwrap_or_default().trim_ascii();
+        text.get(..5).is_some_and(|kind| kind.eq_ignore_ascii_case("text/"))
+    }
+
     /// Whether the body begins as a stream of server-sent events does. What is waited for is the first that `chunk` gives
     /// afterwards. The caller sets the deadline.
     pub async fn begins_events(&mut self) -> Result<bool, BrokenOff> {

@@ -7,7 +7,7 @@ const BYTES_PER_TOKEN: usize = 4;
 
 /// Tokens that a picture, a recording or a file stands for, however many bytes it has. Providers count pictures by their size in
 /// pixels, mostly from 250 to 1,600 tokens.
-const MEDIUM: usize = 1000;
+pub const MEDIUM: usize = 1000;
 
 /// Smaller bodies are not searched: what media they may hold is no long prompt either way.
 const SEARCHED: usize = 64 << 10;

@@ -36,6 +36,7 @@ mod finish;
 mod floods;
 mod floors;
 mod health;
+mod hearing;
 mod hedge;
 mod history;
 mod languages;

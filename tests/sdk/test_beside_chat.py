@@ -1,4 +1,4 @@
-# Owns what the official OpenAI SDK sees of endpoints beside chat: vectors, verdicts, pictures, sound, and ranks, for which it has no method.
+# Owns what the official OpenAI SDK sees of endpoints beside chat: vectors, verdicts, pictures, sound, recordings, and ranks, for which it has no method.
 
 import base64
 
@@ -40,6 +40,31 @@ def test_sound_is_made(client):
     assert sound.response.headers["content-type"] == "audio/wav" and sound.content.startswith(b"RIFF")
     with client.audio.speech.with_streaming_response.create(model=MODEL, voice="alloy", input="Hello!") as streamed:
         assert b"".join(streamed.iter_bytes()) == sound.content
+
+
+SOUND = ("a.wav", b"RIFF" + bytes(range(256)) * 400)
+
+
+@pytest.mark.parametrize("what", ["transcriptions", "translations"])
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_recordings_are_heard(client, what):
+    create, pin = getattr(client.audio, what).create, {"backend": "openai_official"}
+    heard = create(model=MODEL, file=SOUND, extra_body=pin)
+    assert heard.text.startswith("This is a simulated transcript") and heard.to_dict()["usage"]["total_tokens"] > 0
+    assert create(model=MODEL, file=SOUND, response_format="text").strip() == heard.text
+    assert heard.text in create(model=MODEL, file=SOUND, response_format="vtt", prompt="A word.")
+
+
+def test_what_is_heard_comes_as_events(client):
+    events = list(client.audio.transcriptions.create(model=MODEL, file=SOUND, stream=True))
+    assert [one.type for one in events[-2:]] == ["transcript.text.delta", "transcript.text.done"]
+    assert "".join(one.delta for one in events[:-1]) == events[-1].text
+
+
+def test_a_recording_needs_a_model_that_is_there(client):
+    with pytest.raises(openai.NotFoundError) as refused:
+        client.audio.transcriptions.create(model="no-such-model", file=SOUND)
+    assert refused.value.code == "model_not_found"
 
 
 def test_documents_are_ranked(client):

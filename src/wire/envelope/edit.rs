@@ -30,7 +30,8 @@ impl Envelope {
         }
         if let (Some(name), Some(member)) = (change.model, &self.model_at) {
             // A string always serialises.
-            cuts.push((member.value.clone(), Cow::Owned(serde_json::to_vec(name).unwrap_or_default())));
+            let name = if self.is_form { name.into() } else { serde_json::to_vec(name).unwrap_or_default() };
+            cuts.push((member.value.clone(), Cow::Owned(name)));
         }
         if change.ask_usage && self.usage_can_be_asked() {
             cuts.extend(self.usage.ask(self.close).map(|(at, text)| (at, Cow::Borrowed(text))));

@@ -1,6 +1,7 @@
 //! Owns what Greenroom reads of a request body, in one pass over its top level with no tree built.
 
 mod edit;
+pub mod form;
 mod head;
 mod room;
 
@@ -34,6 +35,8 @@ pub struct Envelope {
     options_at: Option<Member>,
     /// Position of the closing brace.
     close: usize,
+    /// It is a form's: what stands in it is not in quotes.
+    is_form: bool,
 }
 
 /// The `backend` member.
@@ -65,6 +68,10 @@ pub enum Stream {
 pub enum Unreadable {
     /// Not a JSON object; why.
     NotJson(String),
+    /// Said to be no form, or one without a boundary of use.
+    NoBoundary,
+    /// Not a form; why.
+    NotForm(&'static str),
     /// A key that decides something stands there twice, so that two readers could decide differently.
     Twice(&'static str),
 }

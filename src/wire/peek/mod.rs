@@ -6,13 +6,14 @@ mod listing;
 pub mod messages;
 mod pattern;
 pub mod responses;
+mod transcript;
 mod usage;
 mod whole;
 
 use serde::Deserialize;
 
 use self::choices::Choices;
-pub use self::{calls::names_call, listing::listing, pattern::Pattern, whole::whole};
+pub use self::{calls::names_call, listing::listing, pattern::Pattern, transcript::transcript, whole::whole};
 use crate::wire::{
     Malformed, Observed,
     json::malformed,

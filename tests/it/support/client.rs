@@ -33,8 +33,12 @@ impl Ask {
 
     /// A request with a JSON body, without a token.
     pub(crate) fn post(path: &str, body: impl Into<Vec<u8>>) -> Self {
-        let ask = Self::new("POST", path).header("content-type", "application/json");
-        Self { body: body.into(), ..ask }
+        Self::typed(path, "application/json", body)
+    }
+
+    /// A request with a body of this type, without a token.
+    pub(crate) fn typed(path: &str, kind: &str, body: impl Into<Vec<u8>>) -> Self {
+        Self { body: body.into(), ..Self::new("POST", path).header("content-type", kind) }
     }
 
     /// Adds a header as it stands.

@@ -1,0 +1,64 @@
+//! Owns looking into what was heard in a recording: an object with its text, or text alone, as its client asked for it.
+
+use super::{others, usage};
+use crate::wire::{Malformed, Observed};
+
+/// How web pages begin, in small letters. Not every `<` begins one: models have words of their own in such brackets.
+const PAGES: [&[u8]; 2] = [b"<!", b"<html"];
+
+/// What a whole transcript means. An object has its text in `text` and tells tokens in `usage`, or seconds, which are none; lines
+/// of subtitles and plain text tell nothing.
+pub fn transcript(data: &[u8]) -> Result<Observed<'_>, Malformed> {
+    let body = data.trim_ascii_start();
+    let begins = |page: &&[u8]| body.get(..page.len()).is_some_and(|begin| begin.eq_ignore_ascii_case(page));
+    if data.is_empty() || PAGES.iter().any(begins) {
+        return Err(Malformed("it is no text".into()));
+    }
+    if !body.starts_with(b"{") {
+        return Ok(Observed::default());
+    }
+    let (mut there, mut told) = (false, None);
+    let seen = others(data, |json, key| {
+        match key {
+            "usage" if json.begins(b'{') => told = usage::of_listing(json)?,
+            "text" => {
+                there = json.begins(b'"');
+                json.value()?;
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
+    })?;
+    if !there && seen.fault.is_none() {
+        return Err(Malformed("it has no text".into()));
+    }
+    Ok(Observed { usage: told, ..seen })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::wire::Usage;
+
+    #[test]
+    fn tokens_are_counted_and_seconds_are_none() {
+        let counted =
+            br#"{"text":"Hi.","usage":{"type":"tokens","input_tokens":14,"output_tokens":45,"total_tokens":59}}"#;
+        let usage = transcript(counted).expect("a transcript").usage;
+        assert_eq!(usage, Some(Usage { input: 14, output: 45, ..Usage::default() }));
+        for told in [r#"{"text":"","usage":{"type":"duration","seconds":9}}"#, r#"{"text":"Hi.","usage":null}"#] {
+            assert_eq!(transcript(told.as_bytes()), Ok(Observed::default()), "{told}");
+        }
+    }
+
+    #[test]
+    fn text_and_subtitles_are_answers_and_pages_and_objects_without_a_text_are_none() {
+        for text in ["Hi.\n", "WEBVTT\n\n", "1\n00:00:00,000 --> 00:00:01,000\nHi.\n", "\n", "\"Hi.\"", "<unk> Hi."] {
+            assert_eq!(transcript(text.as_bytes()), Ok(Observed::default()), "{text}");
+        }
+        for stray in ["", "<!DOCTYPE html>", " <HTML>", "{}", r#"{"text":null}"#, r#"{"text":"Hi""#, r#"{"stray":1}"#] {
+            assert!(transcript(stray.as_bytes()).is_err(), "{stray}");
+        }
+        assert!(transcript(br#"{"error":{"message":"No ears."}}"#).expect("an error").fault.is_some());
+    }
+}
