@@ -32,6 +32,8 @@ cargo fmt --check
 
 step "lints"
 cargo clippy --locked --all-targets --quiet -- -D warnings
+# Nothing is linked, so that there has to be no libFuzzer, nor a compiler for it.
+CUSTOM_LIBFUZZER_PATH=/libfuzzer.a cargo clippy --manifest-path fuzz/Cargo.toml --target-dir "$target" --locked --quiet -- -D warnings
 shellcheck scripts/*.sh
 
 step "tests"

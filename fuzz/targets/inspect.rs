@@ -10,6 +10,7 @@ libfuzzer_sys::fuzz_target!(|input: &[u8]| {
     let envelope = match envelope::read(input) {
         Ok(envelope) => envelope,
         Err(Unreadable::Twice(_)) => return,
+        Err(form @ (Unreadable::NoBoundary | Unreadable::NotForm(_))) => panic!("of what is no form: {form:?}"),
         Err(Unreadable::NotJson(why)) => {
             // A tree holds numbers and depths that skipping need not: those alone may be told apart.
             assert!(!matches!(&tree, Ok(Value::Object(_))), "refused as {why}");
