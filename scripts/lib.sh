@@ -57,6 +57,7 @@ choose() { # [BACKEND...]; sets backends: those named, or else all that are list
 unlisted() {
   case ${status:-} in
     '') fail "the backends cannot be listed: Greenroom cannot be asked at $admin_url; start it, or set GREENROOM_URL" ;;
+    200) fail "no backend that is listed at $admin_url serves a model; see models in the settings" ;;
     401) unknown_token ;;
   esac
   fail "the backends cannot be listed at $admin_url; name them as arguments, use an admin's token, \

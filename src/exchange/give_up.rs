@@ -27,9 +27,9 @@ impl Exchange {
         let spent = self.spent();
         let fallen = std::mem::take(&mut self.fallen);
         let failures: Vec<_> = fallen.iter().map(|fallen| &fallen.failed).collect();
-        // Those that lack the endpoint say nothing of one that has it and may be asked in a while.
+        // Those that lack the endpoint say nothing of one that may have it and is out.
         let is_elsewhere = failures.iter().all(|failed| lacks_endpoint(failed))
-            && refusal.as_ref().is_some_and(|refusal| refusal.full || refusal.soonest.is_some());
+            && refusal.as_ref().is_some_and(|refusal| refusal.full || refusal.shut);
         match (most_useful(&failures).cloned().filter(|_| !is_elsewhere), refusal) {
             (Some(mut failed), _) => {
                 let is_shut_out = shuts_out(&failed);

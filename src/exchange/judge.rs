@@ -25,7 +25,7 @@ use crate::{
         request_id,
         strange::{PAGE, Strange, is_page, lacks_endpoint},
     },
-    wire::{Malformed, naming::renamed, sse, torn::mended, translate},
+    wire::{Malformed, Observed, naming::renamed, sse, torn::mended, translate},
 };
 
 /// Of an error body so many bytes are read; of a longer one what came first is judged.
@@ -56,7 +56,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && attempt.way.is_native();
     let how = format!("it answered {status}");
-    if surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
+    if is_told && surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
         answer.accept();
         return no_endpoint(status, &how);
     }
@@ -82,7 +82,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
 /// A server that does not have this endpoint is not at fault for that, and its models are there at others: no client shuts it for
 /// all by asking.
 fn no_endpoint(status: u16, how: &str) -> Failed {
-    let message = "The backend of this model does not serve this endpoint.";
+    let message = "The backend of this model does not serve this endpoint, or not for that model.";
     let told = ErrorObject { param: Some("model".to_owned()), ..ErrorObject::ours("invalid_value", message) };
     let how = format!("{how} (nothing is served at this path; check base_url, or whether it serves this endpoint)");
     Failed { status: Some(status), told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
@@ -131,14 +131,18 @@ async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, si
     let is_long = matches!(request.surface, Surface::Embeddings | Surface::Images);
     let most = if is_long { LONG_LIST } else { WHOLE_BODY };
     let body = collect(answer, watch, idle, most).await?;
+    let is_words = request.surface.is_form() && answer.is_text();
     // Of a recording of silence the text is without a letter.
-    if body.is_empty() && request.surface.is_form() && answer.is_text() {
+    if body.is_empty() && is_words {
         answer.accept();
         return Ok(body);
     }
     let streams = request.stream && !request.surface.is_form();
-    let (translated, seen) =
-        decode::whole(attempt, &body).map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?;
+    let (translated, seen) = match decode::whole(attempt, &body) {
+        // Words may begin as JSON does.
+        Err(_) if is_words && !is_page(&body) => (None, Observed::default()),
+        read => read.map_err(|why| Failed::new(Class::ProviderInvalid, unreadable(&body, &why)))?,
+    };
     signs.usage.set(seen.usage);
     if seen.fault.is_some() || !streams {
         answer.accept();

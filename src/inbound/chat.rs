@@ -163,7 +163,7 @@ fn prepare(
              themselves",
         ),
         Unreadable::NotForm(why) => Error::InvalidForm(why),
-        Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice. Send it once.")),
+        Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice, or in capitals. Send it once, as '{key}'.")),
     })?;
     let route = envelope.model.as_deref().and_then(|model| table.routes.get(model)).cloned();
     let mut refuse = |error| {

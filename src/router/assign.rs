@@ -121,10 +121,13 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
 fn refusal(ask: &Assign, route: &Route) -> Refusal {
     let spent = route.spent(ask.now, &ask.user, ask.able);
     let mut soonest = spent.and_then(|(_, until)| until);
-    let mut full = false;
+    let (mut full, mut shut) = (false, false);
     for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
         match eligibility(ask, target) {
-            Eligibility::Shut(_, until) => soonest = soonest.into_iter().chain(until).min(),
+            Eligibility::Shut(_, until) => {
+                shut = true;
+                soonest = soonest.into_iter().chain(until).min();
+            }
             // One that can take it by now was full a moment ago.
             Eligibility::Full | Eligibility::Can(_) => full = true,
             Eligibility::Barred(_) => {}
@@ -142,7 +145,7 @@ fn refusal(ask: &Assign, route: &Route) -> Refusal {
     } else {
         Error::NoHealthyBackend { model, retry_after, spent: spent.is_some() }
     };
-    Refusal { error, soonest, full, decision: explain(ask, route, |_| true, None) }
+    Refusal { error, soonest, full, shut, decision: explain(ask, route, |_| true, None) }
 }
 
 /// How a choice came about, for whoever asked or reads the debug log.

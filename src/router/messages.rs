@@ -67,6 +67,8 @@ pub struct Refusal {
     pub soonest: Option<Duration>,
     /// One that could serve it is merely full: a place may come free.
     pub full: bool,
+    /// One that could serve it is shut.
+    pub shut: bool,
     /// How it came about, if asked for.
     pub decision: Option<Decision>,
 }
@@ -74,7 +76,7 @@ pub struct Refusal {
 impl Refusal {
     /// One that no wait can change.
     pub(super) fn plain(error: Error) -> Self {
-        Self { error, soonest: None, full: false, decision: None }
+        Self { error, soonest: None, full: false, shut: false, decision: None }
     }
 }
 

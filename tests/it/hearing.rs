@@ -103,6 +103,7 @@ async fn what_was_heard_comes_back_in_whichever_format_it_was_asked_for() {
         // Of silence.
         ("text/plain", ""),
         ("text/plain", "It is {as it is said}\n"),
+        ("text/plain", "{laughs} Hi there.\n"),
     ] {
         let upstream = Upstream::always(typed(kind, body)).await;
         let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;

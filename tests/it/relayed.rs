@@ -121,6 +121,12 @@ async fn that_one_server_lacks_the_endpoint_does_not_hide_what_ails_the_one_that
         assert!(reply.header("retry-after").parse::<u64>().expect("seconds") > 60);
         assert_eq!((lacks.asked(), peer.asked()), (2, 1));
     }
+    // Nor one that an operator has taken out.
+    let (lacks, peer) = (Answer::json(404, r#"{"detail":"Not Found"}"#), Answer::json(200, RANKS.1));
+    let (lacks, peer) = (Upstream::always(lacks).await, Upstream::always(peer).await);
+    let proxy = Proxy::start(&Settings::bad_and_peer(&lacks, &peer)).await;
+    assert_eq!(proxy.ask(&Ask::post("/admin/backends/peer/drain", "").bearer(TOKEN)).await.status(), 200);
+    assert_eq!(post(&proxy, RANKS.0, &body()).await.error("code"), "no_healthy_backend");
 }
 
 #[tokio::test]

@@ -181,7 +181,10 @@ impl Reader<'_> {
                 found.max_tokens = value.parse().ok().or(found.max_tokens);
             }
             _ => {
-                if let Some(prompt) = PROMPTS.iter().position(|p| *p == key) {
+                // Servers in Go take a key in any case, and the last one.
+                if let Some(known) = ["model", "stream"].into_iter().find(|known| known.eq_ignore_ascii_case(key)) {
+                    self.twice = Some(known);
+                } else if let Some(prompt) = PROMPTS.iter().position(|p| *p == key) {
                     found.prompts[prompt] = value.bytes().next().map(|first| (member.value, first));
                 }
             }
@@ -211,11 +214,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_second_deciding_key_is_refused_even_when_it_is_escaped() {
+    fn a_second_deciding_key_is_refused_even_when_it_is_escaped_or_in_capitals() {
         for body in [
             r#"{"model":"a","mod\u0065l":"b"}"#,
             r#"{"backend":"a","backend":"b"}"#,
             r#"{"stream":false,"stream":true}"#,
+            r#"{"model":"a","Model":"b"}"#,
+            r#"{"model":"a","STREAM":true}"#,
         ] {
             assert!(matches!(read(body.as_bytes()), Err(Unreadable::Twice(_))), "{body}");
         }

@@ -3,15 +3,23 @@
 //! What two readers could take in two ways is refused, as a key is that stands twice: a backend could hear of another model than the
 //! one that its client may use.
 
+mod head;
 #[cfg(test)]
 mod tests;
 
-use memchr::{memchr2_iter, memmem};
+use memchr::memmem;
 
+use self::head::{Head, is_utf8};
 use super::{Envelope, Member, Pin, Stream, Unreadable};
 
 /// Longest boundary there may be (RFC 2046, 5.1.1).
 const LONGEST: usize = 70;
+
+/// Most parts there may be; Starlette and Django, on which most servers of models stand, take no more either.
+const MOST: usize = 1000;
+
+/// What decides something.
+const WORDS: [&str; 3] = ["model", "backend", "stream"];
 
 /// Reads the parts of a form of this content type that decide something.
 pub fn read(kind: &str, body: &[u8]) -> Result<Envelope, Unreadable> {
@@ -19,6 +27,7 @@ pub fn read(kind: &str, body: &[u8]) -> Result<Envelope, Unreadable> {
     let mut found = Envelope { is_form: true, ..Envelope::default() };
     // Where the part under way begins: its delimiter, and what is behind that.
     let mut part: Option<(usize, usize)> = None;
+    let mut parts = 0;
     for at in memmem::find_iter(body, line.as_bytes()) {
         match body[..at] {
             [] | [.., b'\r', b'\n'] => {}
@@ -26,7 +35,11 @@ pub fn read(kind: &str, body: &[u8]) -> Result<Envelope, Unreadable> {
             _ => continue,
         }
         match part {
-            Some((from, inside)) => found.part(body, from, inside, at)?,
+            Some(_) if parts == MOST => return Err(Unreadable::NotForm("it has more than 1,000 parts")),
+            Some((from, inside)) => {
+                found.part(body, from, inside, at)?;
+                parts += 1;
+            }
             None if body[..at].trim_ascii().is_empty() => {}
             None => return Err(Unreadable::NotForm("something stands in front of its first part")),
         }
@@ -50,22 +63,32 @@ impl Envelope {
         const HEADLESS: Unreadable = Unreadable::NotForm("a part of it has no content-disposition with one plain name");
         // The end of line in front of a delimiter is the delimiter's.
         let part = body.get(inside..next - 2).ok_or(HEADLESS)?;
-        let head = memmem::find(part, b"\r\n\r\n").ok_or(HEADLESS)?;
-        let at = inside + head + 4;
-        let name = name(&part[..head]).ok_or(HEADLESS)?;
-        let text = std::str::from_utf8(&part[head + 4..]).ok();
+        let end = memmem::find(part, b"\r\n\r\n").ok_or(HEADLESS)?;
+        let Head { name, is_plain } = head::read(&part[..end]).ok_or(HEADLESS)?;
+        let at = inside + end + 4;
+        let word = name.split('[').next().unwrap_or_default();
+        if word == "_charset_" {
+            return Err(Unreadable::NotForm("its character set is named in a part of it"));
+        }
+        let Some(word) = WORDS.into_iter().find(|known| known.eq_ignore_ascii_case(word)) else { return Ok(()) };
+        if name != word || !is_plain {
+            return Err(Unreadable::NotForm(
+                "'model', 'backend' and 'stream' have to be fields of plain text, in small letters",
+            ));
+        }
+        let text = str::from_utf8(&part[end + 4..]).ok();
         let member = |end| Member { from, first: false, value: at..end };
-        match name {
-            b"model" => {
+        match word {
+            "model" => {
                 self.model = text.map(str::to_owned);
                 once("model", self.model_at.replace(member(next - 2)))
             }
-            b"backend" => {
+            "backend" => {
                 self.pin = text.filter(|name| !name.is_empty()).map_or(Pin::Bad, |name| Pin::To(name.to_owned()));
                 // Cut out up to the next delimiter.
                 once("backend", self.backend_at.replace(member(next)))
             }
-            b"stream" => {
+            _ => {
                 // As frameworks write and read truth in forms.
                 self.stream = match text.map(str::to_ascii_lowercase).as_deref() {
                     Some("true" | "1") => Stream::On,
@@ -74,7 +97,6 @@ impl Envelope {
                 };
                 once("stream", self.stream_at.replace(member(next - 2)))
             }
-            _ => Ok(()),
         }
     }
 }
@@ -86,59 +108,19 @@ fn once(key: &'static str, before: Option<Member>) -> Result<(), Unreadable> {
 /// The boundary in a form's content type, if there is one that all readers take alike.
 fn boundary(kind: &str) -> Option<&str> {
     let (kind, parameters) = kind.split_once(';')?;
-    let mut all = parameters.split(';').filter_map(|parameter| {
+    let (mut all, mut charsets) = (None, 0);
+    for parameter in parameters.split(';') {
         let (name, value) = parameter.split_once('=')?;
-        let name = name.trim();
-        name.get(..8)?.eq_ignore_ascii_case("boundary").then(|| (name.len(), value.trim()))
-    });
-    let (8, value) = all.next().filter(|_| kind.trim().eq_ignore_ascii_case("multipart/form-data"))? else {
-        return None;
-    };
+        match name.trim() {
+            name if name.eq_ignore_ascii_case("boundary") && all.is_none() => all = Some(value.trim()),
+            // Some decode names by it.
+            name if name.eq_ignore_ascii_case("charset") && charsets == 0 && is_utf8(parameter) => charsets += 1,
+            _ => return None,
+        }
+    }
+    let value = all.filter(|_| kind.trim().eq_ignore_ascii_case("multipart/form-data"))?;
     let value = value.strip_prefix('"').map_or(Some(value), |value| value.strip_suffix('"'))?;
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"'()+_-./:=?".contains(&byte);
-    let is_good = (1..=LONGEST).contains(&value.len()) && value.bytes().all(is_plain) && all.next().is_none();
+    let is_good = (1..=LONGEST).contains(&value.len()) && value.bytes().all(is_plain);
     is_good.then_some(value)
-}
-
-/// The name in the head of a part.
-fn name(head: &[u8]) -> Option<&[u8]> {
-    let ends = memmem::find_iter(head, b"\r\n").count();
-    if memchr2_iter(b'\r', b'\n', head).count() != 2 * ends {
-        return None;
-    }
-    let mut named = None;
-    for line in head.split(|byte| *byte == b'\n') {
-        let colon = line.iter().position(|byte| *byte == b':')?;
-        // A line that goes on with the one before is none to all readers.
-        if line[0].is_ascii_whitespace() {
-            return None;
-        }
-        if line[..colon].trim_ascii().eq_ignore_ascii_case(b"content-disposition")
-            && named.replace(parameter(&line[colon + 1..])?).is_some()
-        {
-            return None;
-        }
-    }
-    named
-}
-
-/// The value of the parameter `name`, quoted or not, where that word stands for no more than one.
-fn parameter(disposition: &[u8]) -> Option<&[u8]> {
-    let lower = disposition.to_ascii_lowercase();
-    let mut values = memmem::find_iter(&lower, b"name").filter_map(|at| {
-        // Not of `filename`.
-        let is_word = at.checked_sub(1).is_none_or(|before| !lower[before].is_ascii_alphanumeric());
-        let rest = disposition[at + 4..].trim_ascii_start();
-        (is_word && matches!(rest.first(), Some(b'=' | b'*'))).then_some(rest)
-    });
-    let value = values.next().filter(|_| values.next().is_none())?.strip_prefix(b"=")?.trim_ascii();
-    let Some(quoted) = value.strip_prefix(b"\"") else {
-        let end = value.iter().position(|byte| *byte == b';').unwrap_or(value.len());
-        let name = value[..end].trim_ascii();
-        let is_token = |byte: &u8| byte.is_ascii_graphic() && !b"\"\\".contains(byte);
-        return name.iter().all(is_token).then_some(name);
-    };
-    let end = quoted.iter().position(|byte| *byte == b'"')?;
-    let (name, rest) = (&quoted[..end], quoted[end + 1..].trim_ascii_start());
-    (!name.contains(&b'\\') && matches!(rest.first(), None | Some(b';'))).then_some(name)
 }

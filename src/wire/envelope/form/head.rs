@@ -1,0 +1,125 @@
+//! Owns the head of a form's part: its name, and whether what is in it is plain text.
+//!
+//! Servers read heads in different ways: some decode names, trim them, or take a word with a filename for a file. What all of
+//! them take alike is read; all else is refused.
+
+/// Longest head there may be, bytes; a filename is the longest thing in one.
+const LONGEST: usize = 8 << 10;
+
+/// The head of a part.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Head<'a> {
+    pub(super) name: &'a str,
+    /// No file, nor text in a coding of its own.
+    pub(super) is_plain: bool,
+}
+
+/// Reads a head, without its last end of line; `None`: two readers could take it in two ways.
+pub(super) fn read(head: &[u8]) -> Option<Head<'_>> {
+    let head = str::from_utf8(head).ok().filter(|head| head.len() <= LONGEST)?;
+    let (mut named, mut is_plain) = (None, true);
+    for line in head.split("\r\n") {
+        let (key, value) = line.split_once(':').filter(|(key, _)| is_token(key))?;
+        if value.chars().any(|c| c.is_control() && c != '\t') {
+            return None;
+        }
+        let value = value.trim_matches([' ', '\t']);
+        match &*key.to_ascii_lowercase() {
+            "content-disposition" => {
+                let (name, is_file) = disposition(value)?;
+                is_plain &= !is_file;
+                if named.replace(name).is_some() {
+                    return None;
+                }
+            }
+            "content-type" => is_plain &= is_plain_text(value),
+            "content-transfer-encoding" => {
+                is_plain &= ["7bit", "8bit", "binary"].iter().any(|known| value.eq_ignore_ascii_case(known));
+            }
+            _ => {}
+        }
+    }
+    Some(Head { name: named?, is_plain })
+}
+
+/// The name that a disposition gives, and whether it is a file's.
+fn disposition(value: &str) -> Option<(&str, bool)> {
+    let (kind, mut rest) = value.split_once(';')?;
+    let (mut named, mut is_file) = (None, false);
+    if !kind.trim_matches([' ', '\t']).eq_ignore_ascii_case("form-data") {
+        return None;
+    }
+    loop {
+        let (key, behind) = rest.split_once('=')?;
+        let (value, behind) = parameter(behind)?;
+        match &*key.trim_matches([' ', '\t']).to_ascii_lowercase() {
+            "name" if named.replace(value).is_none() => {}
+            // As browsers and RFC 5987 write it.
+            "filename" | "filename*" => is_file = true,
+            _ => return None,
+        }
+        match behind.trim_matches([' ', '\t']) {
+            "" => break,
+            more => rest = more.strip_prefix(';')?,
+        }
+    }
+    // Brackets are for lists, as in `timestamp_granularities[]`.
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-[]".contains(&byte);
+    let name = named.filter(|name| !name.is_empty() && name.bytes().all(is_plain))?;
+    Some((name, is_file))
+}
+
+/// The value of a parameter, and what is behind it.
+fn parameter(text: &str) -> Option<(&str, &str)> {
+    let text = text.trim_start_matches([' ', '\t']);
+    let Some(quoted) = text.strip_prefix('"') else {
+        let (value, behind) = text.split_at(text.find([';', ' ', '\t']).unwrap_or(text.len()));
+        return is_token(value).then_some((value, behind));
+    };
+    // Whether a quote behind a backslash ends it, not all agree.
+    quoted.split_once('"').filter(|(value, _)| !value.ends_with('\\'))
+}
+
+/// Whether text of this type is as it stands.
+fn is_plain_text(kind: &str) -> bool {
+    let (kind, charset) = kind.split_once(';').unwrap_or((kind, "charset=utf-8"));
+    kind.trim().eq_ignore_ascii_case("text/plain") && is_utf8(charset)
+}
+
+/// Whether a parameter, the only one, names the character set that all read alike.
+pub(super) fn is_utf8(parameter: &str) -> bool {
+    let lower = parameter.trim_matches([' ', '\t']).to_ascii_lowercase();
+    ["charset=utf-8", "charset=\"utf-8\"", "charset=us-ascii"].contains(&&*lower)
+}
+
+/// A token of HTTP (RFC 9110, 5.6.2).
+fn is_token(text: &str) -> bool {
+    let is_part = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_as_clients_write_them_give_their_name() {
+        for (head, name, is_plain) in [
+            ("Content-Disposition: form-data; name=\"model\"", "model", true),
+            ("content-disposition:form-data;name=model", "model", true),
+            ("Content-Disposition: form-data; NAME = model ; filename=x", "model", false),
+            ("Content-Disposition: form-data; name=\"a[]\"\r\nContent-Length: 5", "a[]", true),
+            ("Content-Disposition: form-data; name=m\r\nContent-Type: text/plain; charset=UTF-8", "m", true),
+            ("Content-Disposition: form-data; name=m\r\nContent-Type: text/plain; charset=utf-16le", "m", false),
+            ("Content-Disposition: form-data; name=m\r\nContent-Type: application/octet-stream", "m", false),
+            ("Content-Disposition: form-data; name=m\r\nContent-Transfer-Encoding: base64", "m", false),
+            ("Content-Disposition: form-data; name=m\r\nContent-Transfer-Encoding: binary", "m", true),
+            ("Content-Disposition: form-data; name=\"file\"; filename=\"a; name=b ü.wav\"", "file", false),
+            ("Content-Disposition: form-data; name=f; filename=a; filename*=utf-8''%c3%bc.wav", "f", false),
+        ] {
+            assert_eq!(read(head.as_bytes()), Some(Head { name, is_plain }), "{head}");
+        }
+        let long = format!("Content-Disposition: form-data; name=f; filename=\"{}\"", "x".repeat(LONGEST));
+        assert_eq!(read(long.as_bytes()), None);
+    }
+}
