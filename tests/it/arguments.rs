@@ -82,6 +82,21 @@ async fn every_command_that_asks_ends_with_the_exit_code_of_the_worst_that_it_me
 }
 
 #[tokio::test]
+async fn history_tells_medians_of_the_time_that_its_steps_are_of() {
+    let answer = |from: &str| {
+        Answer::json(200, &format!(r#"{{"from":"{from}","to":"2026-01-01T03:37:00Z","points":[],"events":[]}}"#))
+    };
+    // Its steps begin with an hour.
+    let greenroom =
+        Upstream::start(move |n, _| answer(if n == 0 { "2026-01-01T00:37:00Z" } else { "2026-01-01T00:00:00Z" })).await;
+    let url = format!("http://{}", greenroom.addr);
+    let said = said(&["history", "--from", "3h", "--step", "1h", "--url", &url, "--token", TOKEN], "").await;
+    assert_eq!((said.code, greenroom.asked()), (Some(0), 3), "{said:?}");
+    let last = greenroom.last().head.line;
+    assert!(last.contains("from=2026-01-01T00%3A00%3A00Z&") && last.contains("step=100y"), "{last}");
+}
+
+#[tokio::test]
 async fn what_is_shown_to_try_takes_the_token_from_the_shell_it_is_pasted_into() {
     let upstream = Upstream::saying("hi").await;
     let proxy = Proxy::start(&Settings::new().backend("a", upstream.addr)).await;

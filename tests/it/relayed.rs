@@ -106,6 +106,15 @@ async fn a_server_without_the_endpoint_is_left_aside_for_it_and_its_model_stays_
 }
 
 #[tokio::test]
+async fn of_a_refusal_that_stalls_nobody_knows_whether_the_endpoint_is_meant() {
+    let stalls = Answer::new().raw("HTTP/1.1 404 Not Found\r\ncontent-length: 99\r\n\r\n").hang();
+    let upstream = Upstream::always(stalls).await;
+    let proxy = Proxy::before(&upstream).await;
+    let reply = post(&proxy, RANKS.0, &body()).await;
+    assert_eq!((reply.status(), reply.header("x-greenroom-upstream-status")), (502, "404"), "{reply:?}");
+}
+
+#[tokio::test]
 async fn that_one_server_lacks_the_endpoint_does_not_hide_what_ails_the_one_that_has_it() {
     let limited =
         Answer::json_with(429, "retry-after: 100\r\n", r#"{"error":{"message":"Slow down.","code":"slow_down"}}"#);
