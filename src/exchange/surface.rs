@@ -41,7 +41,7 @@ pub enum Surface {
 pub enum Way {
     /// With the client's own bytes.
     Native(Endpoint),
-    /// Translated into the backend's own chat.
+    /// Translated into the backend's own protocol.
     Translated(Endpoint),
 }
 

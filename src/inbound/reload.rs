@@ -70,8 +70,8 @@ impl Shared {
         if !dry_run {
             // What was installed, the Overseer tells.
             if let Err(error) = &plan {
-                // That there is no file to read is no fault of one.
-                let level = if matches!(error, Error::Conflict(_)) { log::Level::Warn } else { log::Level::Error };
+                // Where there is no file none is bad.
+                let level = if self.reloading.source.is_none() { log::Level::Warn } else { log::Level::Error };
                 log::log!(level, "not reloaded: {}", error.face().message.replace("\n  ", "; "));
             }
             self.counts.reloaded(plan.is_ok());

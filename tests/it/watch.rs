@@ -132,3 +132,10 @@ async fn where_there_is_no_file_a_wish_to_watch_it_is_answered() {
     let proxy = Launch::demo().env("GREENROOM__SERVER__WATCH_EVERY", "10ms").start().await;
     proxy.logged(&["server.watch_every does nothing", "without a settings file"]).await;
 }
+
+#[tokio::test]
+async fn a_reload_where_there_is_no_file_is_a_warning_and_no_error() {
+    let proxy = Launch::demo().start().await;
+    proxy.signal("HUP");
+    proxy.logged(&["WARN", "not reloaded", "without a settings file"]).await;
+}
