@@ -1,6 +1,6 @@
 //! Owns the one match from a failure to its status, words and headers; a backend's own are in `failed`.
 
-use std::time::Duration;
+use std::{fmt::Write, time::Duration};
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -166,9 +166,15 @@ impl Error {
                 format!("The backend '{backend}' is full. A pinned request is never rerouted."),
                 None,
             ),
-            Self::NoHealthyBackend { model, retry_after, spent } => {
+            Self::NoHealthyBackend { model, retry_after, spent, out } => {
                 let why = if *spent { SPENT } else { "." };
-                let message = format!("No backend of the model '{model}' takes requests now{why}");
+                let mut message = format!("No backend of the model '{model}' takes requests now{why}");
+                for (backend, why) in out.iter().take(MOST_NAMED) {
+                    let _ = write!(message, " {backend}: {why}.");
+                }
+                if let more @ 1.. = out.len().saturating_sub(MOST_NAMED) {
+                    let _ = write!(message, " And {more} more.");
+                }
                 busy("no_healthy_backend", Some("model"), message, *retry_after)
             }
             Self::Overloaded { model, retry_after } => {
@@ -193,6 +199,9 @@ impl Error {
 /// Why a model is refused though others could serve it, as the end of a sentence.
 const SPENT: &str =
     ": an account has no money or quota left, and no other may stand in for it (quota_failover = false).";
+
+/// Most backends that an error names.
+const MOST_NAMED: usize = 5;
 
 /// Why a packed body is not taken now.
 const UNPACKING: &str =

@@ -5,7 +5,7 @@ mod dimension;
 mod face;
 mod failed;
 
-use std::{any::Any, time::Duration};
+use std::{any::Any, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
@@ -117,6 +117,8 @@ pub enum Error {
         retry_after: Option<Duration>,
         /// An account has no money or quota left, and the settings let no other stand in for that.
         spent: bool,
+        /// The backends that are out, and why, as far as the user may know them.
+        out: Vec<(Arc<str>, &'static str)>,
     },
     /// Packed bodies take as much memory as they may.
     Unpacking,

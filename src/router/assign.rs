@@ -121,11 +121,11 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
 fn refusal(ask: &Assign, route: &Route) -> Refusal {
     let spent = route.spent(ask.now, &ask.user, ask.able);
     let mut soonest = spent.and_then(|(_, until)| until);
-    let (mut full, mut shut) = (false, false);
+    let (mut full, mut out) = (false, Vec::new());
     for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
         match eligibility(ask, target) {
-            Eligibility::Shut(_, until) => {
-                shut = true;
+            Eligibility::Shut(why, until) => {
+                out.push((target.handle.name().clone(), why.words()));
                 soonest = soonest.into_iter().chain(until).min();
             }
             // One that can take it by now was full a moment ago.
@@ -139,11 +139,15 @@ fn refusal(ask: &Assign, route: &Route) -> Refusal {
         let message = format!("No backend of the model '{model}' serves this endpoint.");
         return Refusal::plain(Error::invalid("model", message));
     }
+    let shut = !out.is_empty();
+    if !ask.user.may_see_backends {
+        out.clear();
+    }
     // A place comes free sooner than most gates open.
     let error = if full {
         Error::Overloaded { model, retry_after: None }
     } else {
-        Error::NoHealthyBackend { model, retry_after, spent: spent.is_some() }
+        Error::NoHealthyBackend { model, retry_after, spent: spent.is_some(), out }
     };
     Refusal { error, soonest, full, shut, decision: explain(ask, route, |_| true, None) }
 }

@@ -62,8 +62,8 @@ const ACCOUNT: [&str; 9] = [
 /// What only a client names, in the words in which Google denies it, in lower case.
 const CLIENTS: [&str; 2] = ["permission to access the file", "cachedcontent"];
 /// How messages begin that say, with a status for something else, that there is no such model, or none for us, in lower case:
-/// `DeepSeek`, Alibaba, Bedrock, xAI, Z.ai, the same in Chinese, `SiliconFlow`.
-const NO_MODEL: [&str; 9] = [
+/// `DeepSeek`, Alibaba, Bedrock, xAI, Z.ai, the same in Chinese, `SiliconFlow`, Hugging Face's `transformers serve`.
+const NO_MODEL: [&str; 10] = [
     "model not exist",
     "access to model denied",
     "model access denied",
@@ -73,6 +73,7 @@ const NO_MODEL: [&str; 9] = [
     "模型不存在",
     "model does not exist",
     "the selected model requires paid balance",
+    "server is pinned to",
 ];
 /// How Azure begins to say that the settings ask in a version of its API that it does not have, or that does not have the model, in
 /// lower case; the braces are its own.

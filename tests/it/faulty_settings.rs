@@ -66,6 +66,7 @@ async fn a_model_that_the_settings_name_in_vain_is_not_the_clients_fault_whateve
         (400, json!({"error": {"message": "litellm.BadRequestError: Invalid model name passed in model=m"}})),
         (400, json!({"error": {"code": "1211", "message": "Unknown Model, please check the model code."}})),
         (400, json!({"error": {"code": "1211", "message": "模型不存在，请检查模型代码。"}})),
+        (400, json!({"detail": "Server is pinned to './smollm2'; requested 'does/not-exist'."})),
         (400, json!({"code": 20012, "message": "Model does not exist. Please check it carefully.", "data": null})),
         (
             403,

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::support::{
     client::{Ask, Reply},
     heard::{WAYS, hello},
-    proxy::Proxy,
+    proxy::{HELLO, Proxy},
     script::Answer,
     settings::{Settings, TOKEN},
     sse,
@@ -108,6 +108,32 @@ async fn an_error_lists_the_attempts_behind_it_for_those_who_may_see_backends() 
     // Where no backend was asked there is nothing to list.
     let reply = proxy.chat(hello(false).replace("\"m\"", "\"absent\"")).await;
     assert_eq!((reply.status(), reply.json()["error"].get("attempts").cloned()), (404, None), "{reply:?}");
+}
+
+#[tokio::test]
+async fn where_no_backend_takes_requests_the_error_names_each_and_why_for_those_who_may_see_backends() {
+    let (first, last) =
+        (Upstream::always(Answer::json(404, "{}")).await, Upstream::always(Answer::json(401, "{}")).await);
+    let unseeing = "token = \"token-of-plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_see_backends = false";
+    let partial = "token = \"token-of-partial\"\nmodels = [\"*\"]\nbackends = [\"peer\"]";
+    let settings = Settings::new()
+        .backend("first", first.addr)
+        .peer(last.addr)
+        .set("users.plain", unseeing)
+        .set("users.partial", partial);
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    let none = "No backend of the model 'm' takes requests now.";
+    let model = "first: it does not know this model, or its base_url is wrong.";
+    let key = "peer: it does not accept our credentials or account.";
+    for (token, want) in [
+        (TOKEN, format!("{none} {model} {key}")),
+        ("token-of-partial", format!("{none} {key}")),
+        ("token-of-plain", none.to_owned()),
+    ] {
+        let reply = proxy.ask(&Ask::chat(HELLO).bearer(token)).await;
+        assert_eq!((reply.status(), reply.error("message")), (503, want), "{reply:?}");
+    }
 }
 
 #[tokio::test]
