@@ -10,13 +10,12 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
-use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::{
     head::AnswerHead,
     headers,
-    pool::{Pool, Wire, io_words},
+    pool::{Connection, Pool, io_words},
 };
 use crate::wire::http1::{Framing, Garbled};
 
@@ -43,8 +42,7 @@ pub struct Answer {
 
 /// What the rest of the answer comes from.
 struct Body {
-    wire: Wire,
-    opened: Instant,
+    connection: Connection,
     pool: Rc<Pool>,
     /// The connection can carry another request after this one.
     reusable: bool,
@@ -56,9 +54,9 @@ pub struct BrokenOff(pub String);
 
 impl Answer {
     /// `sound`: the request went out whole, so that the connection can carry another.
-    pub(super) fn new(head: AnswerHead, wire: Wire, opened: Instant, pool: Rc<Pool>, sound: bool) -> Self {
+    pub(super) fn new(head: AnswerHead, connection: Connection, pool: Rc<Pool>, sound: bool) -> Self {
         let reusable = sound && head.keep_alive;
-        Self { head, body: Some(Body { wire, opened, pool, reusable }), seen: None }
+        Self { head, body: Some(Body { connection, pool, reusable }), seen: None }
     }
 
     /// HTTP status.
@@ -110,13 +108,13 @@ impl Answer {
         }
         loop {
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
-            match self.head.framing.take(&mut body.wire.buffer) {
+            match self.head.framing.take(&mut body.connection.buffer) {
                 Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
                 Ok(None) if self.head.framing == Framing::Ended => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(Garbled) => return self.broken("its answer's chunks are garbled".to_owned()),
             }
-            match ready!(poll_fill(&mut body.wire, cx)) {
+            match ready!(poll_fill(&mut body.connection, cx)) {
                 Ok(0) => match self.head.framing {
                     Framing::UntilClose => {
                         self.body = None;
@@ -140,25 +138,26 @@ impl Answer {
     /// that cannot be the true answer may still come, and the next request would be given it.
     pub fn accept(&mut self) {
         if self.head.framing == Framing::Ended
-            && let Some(Body { mut wire, opened, pool, reusable: true }) = self.body.take()
+            && let Some(Body { mut connection, pool, reusable: true }) = self.body.take()
         {
-            rest(&mut wire.buffer);
-            pool.give_back(wire, opened);
+            rest(&mut connection.buffer);
+            pool.give_back(connection);
         }
     }
 }
 
 /// Reads what has come; 0 bytes: the peer has closed. A connection on which nothing comes holds no buffer.
-pub(super) fn poll_fill(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    if wire.buffer.capacity() == 0 {
-        wire.buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+pub(super) fn poll_fill(connection: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let Connection { io, buffer, .. } = connection;
+    if buffer.capacity() == 0 {
+        *buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     }
-    if wire.buffer.capacity() - wire.buffer.len() < ROOM / 4 {
-        wire.buffer.reserve(ROOM);
+    if buffer.capacity() - buffer.len() < ROOM / 4 {
+        buffer.reserve(ROOM);
     }
-    let read = poll_read_buf(Pin::new(&mut wire.io), cx, &mut wire.buffer);
+    let read = poll_read_buf(Pin::new(io), cx, buffer);
     if read.is_pending() {
-        rest(&mut wire.buffer);
+        rest(buffer);
     }
     read
 }

@@ -12,7 +12,7 @@ use tokio::io::AsyncWrite;
 use super::{
     answer::poll_fill,
     head::{AnswerHead, NoHead},
-    pool::Wire,
+    pool::Connection,
 };
 use crate::wire::http1::Framing;
 
@@ -33,9 +33,9 @@ pub(super) struct Heard {
 
 impl Heard {
     /// The head of the answer, if it has come; what is said ahead of it is passed over.
-    pub(super) fn head(&mut self, wire: &mut Wire) -> Result<Option<AnswerHead>, NoHead> {
+    pub(super) fn head(&mut self, connection: &mut Connection) -> Result<Option<AnswerHead>, NoHead> {
         loop {
-            match AnswerHead::take(&mut wire.buffer)? {
+            match AnswerHead::take(&mut connection.buffer)? {
                 Some(head) if (100..200).contains(&head.status) => self.any = true,
                 found => return Ok(found),
             }
@@ -43,12 +43,12 @@ impl Heard {
     }
 
     /// Something more has come: is the rest of the request still of use?
-    fn look(&mut self, wire: &mut Wire) {
+    fn look(&mut self, connection: &mut Connection) {
         if self.early.is_none() {
-            self.early = self.head(wire).transpose();
+            self.early = self.head(connection).transpose();
         }
         self.kept_rest |= match &self.early {
-            Some(Ok(head)) => head.status >= 300 || is_whole(head, wire),
+            Some(Ok(head)) => head.status >= 300 || is_whole(head, connection),
             Some(Err(_)) => true,
             None => false,
         };
@@ -56,9 +56,9 @@ impl Heard {
 }
 
 /// Whether an answer has been read to its end.
-fn is_whole(head: &AnswerHead, wire: &Wire) -> bool {
+fn is_whole(head: &AnswerHead, connection: &Connection) -> bool {
     // Tried on a copy: it is taken by whoever reads the answer.
-    let (mut framing, mut read) = (head.framing.clone(), wire.buffer.clone());
+    let (mut framing, mut read) = (head.framing.clone(), connection.buffer.clone());
     while let Ok(Some(_)) = framing.take(&mut read) {}
     framing == Framing::Ended
 }
@@ -66,19 +66,19 @@ fn is_whole(head: &AnswerHead, wire: &Wire) -> bool {
 /// Writes a part of a large body. A backend that takes no more of it may have answered already: that it is too large, that
 /// there are too many requests, or all that it has to say. Then the rest is kept; a good answer that goes on is one that still
 /// reads.
-pub(super) async fn pour(wire: &mut Wire, part: &[u8], heard: &mut Heard) -> io::Result<()> {
+pub(super) async fn pour(connection: &mut Connection, part: &[u8], heard: &mut Heard) -> io::Result<()> {
     let mut left = part;
     while !left.is_empty() && !heard.kept_rest {
         let written = poll_fn(|cx| {
-            if let Poll::Ready(done) = Pin::new(&mut wire.io).poll_write(cx, left) {
+            if let Poll::Ready(done) = Pin::new(&mut connection.io).poll_write(cx, left) {
                 return Poll::Ready(Some(
                     done.and_then(|n| if n > 0 { Ok(n) } else { Err(io::ErrorKind::WriteZero.into()) }),
                 ));
             }
-            if heard.early.is_some() && wire.buffer.len() >= EARLY {
+            if heard.early.is_some() && connection.buffer.len() >= EARLY {
                 return Poll::Pending;
             }
-            match ready!(poll_fill(wire, cx)) {
+            match ready!(poll_fill(connection, cx)) {
                 // Who has closed behind an answer has no use for more; whether that was the answer's end, its reader will see.
                 Ok(0) if heard.early.is_some() => {
                     heard.kept_rest = true;
@@ -90,7 +90,7 @@ pub(super) async fn pour(wire: &mut Wire, part: &[u8], heard: &mut Heard) -> io:
         });
         match written.await {
             Some(done) => left = &left[done?..],
-            None => heard.look(wire),
+            None => heard.look(connection),
         }
     }
     Ok(())
