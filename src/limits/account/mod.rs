@@ -70,14 +70,12 @@ impl Account {
         if let Some(refused) = crowd.into_iter().chain(spent).max_by_key(|refused| refused.wait) {
             return Err(refused);
         }
-        for (dimension, bucket) in &mut self.buckets {
-            if let (Unit::Requests | Unit::Tokens, Some(units)) = (dimension.unit(), units(*dimension, aside)) {
-                *bucket = bucket.with(units, 0, now);
-            }
-        }
+        let tokens = aside.unwrap_or(0);
+        self.count(Unit::Requests, 1, 0, now);
+        self.count(Unit::Tokens, tokens, 0, now);
         self.in_flight += 1;
-        self.set_aside = self.set_aside.saturating_add(aside.unwrap_or(0));
-        Ok(aside.unwrap_or(0))
+        self.set_aside = self.set_aside.saturating_add(tokens);
+        Ok(tokens)
     }
 
     /// Tokens to set aside. What an answer may have is taken at its word only as far as there is any left: clients name millions, and
@@ -91,19 +89,18 @@ impl Account {
     /// Puts the tokens that a request has used in the place of those set aside for it.
     pub(super) fn settle(&mut self, aside: u64, used: u64, now: Duration) {
         self.set_aside = self.set_aside.saturating_sub(aside);
-        for (dimension, bucket) in &mut self.buckets {
-            if dimension.unit() == Unit::Tokens {
-                *bucket = bucket.with(used, aside, now);
-            }
-        }
+        self.count(Unit::Tokens, used, aside, now);
     }
 
     /// Takes what a request has cost.
     pub(super) fn pay(&mut self, cost: Money, now: Duration) {
-        for (dimension, bucket) in &mut self.buckets {
-            if dimension.unit() == Unit::Dollars {
-                *bucket = bucket.with(cost.0, 0, now);
-            }
+        self.count(Unit::Dollars, cost.0, 0, now);
+    }
+
+    /// Counts what was taken and given back in all buckets of this unit.
+    fn count(&mut self, unit: Unit, taken: u64, given_back: u64, now: Duration) {
+        for (_, bucket) in self.buckets.iter_mut().filter(|(dimension, _)| dimension.unit() == unit) {
+            *bucket = bucket.with(taken, given_back, now);
         }
     }
 
