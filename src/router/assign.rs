@@ -92,7 +92,7 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
         let targets = &route.targets[tier.clone()];
         // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
         for _ in 0..targets.len() {
-            if route.spent(ask.now, &ask.user, ask.able).is_some_and(|(from, _)| from <= tier.start) {
+            if route.spent(ask.now, &ask.user, ask.able).is_some_and(|spent| spent.from <= tier.start) {
                 return Err(refusal(ask, route));
             }
             let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), rng) else { break };
@@ -120,9 +120,9 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
 /// Nobody can take it: why, and when somebody may.
 fn refusal(ask: &Assign, route: &Route) -> Refusal {
     let spent = route.spent(ask.now, &ask.user, ask.able);
-    let mut soonest = spent.and_then(|(_, until)| until);
+    let mut soonest = spent.and_then(|spent| spent.until);
     let (mut full, mut shut) = (false, false);
-    for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
+    for target in &route.targets[..spent.map_or(route.targets.len(), |spent| spent.from)] {
         match eligibility(ask, target) {
             Eligibility::Shut(_, until) => {
                 shut = true;
@@ -159,10 +159,8 @@ fn explain(
         return None;
     }
     let spent = route.spent(ask.now, &ask.user, ask.able).filter(|_| ask.pin.is_none());
-    let stands_in = |t: &Target| {
-        let from = spent.map(|(from, _)| route.targets[from].settings.priority);
-        from.is_some_and(|from| t.settings.priority >= from)
-    };
+    let stands_in =
+        |t: &Target| spent.is_some_and(|spent| t.settings.priority >= route.targets[spent.from].settings.priority);
     let candidate = |t: &Arc<Target>| {
         let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(ask.now));
         Candidate {

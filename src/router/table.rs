@@ -68,6 +68,16 @@ pub struct Route {
     settled: AtomicU32,
 }
 
+/// An account that has nothing left and that no other may stand in for.
+#[derive(Debug, Clone, Copy)]
+pub struct Spent {
+    /// Where its tier begins among the route's targets. From there on only the account's own probe is taken: its peers and the tiers
+    /// behind them would be used up in its place.
+    pub from: usize,
+    /// When it may be asked again.
+    pub until: Option<Duration>,
+}
+
 /// The queue of one model.
 #[derive(Debug)]
 pub struct Queue {
@@ -186,21 +196,19 @@ impl Route {
     /// Whether one of the backends has a place free for somebody, be it a probe's. Where accounts do not stand in for each other,
     /// for somebody who may ask the same backends as this user.
     pub fn has_room(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> bool {
-        let asked = self.spent(now, user, able).map_or(self.targets.len(), |(from, _)| from);
+        let asked = self.spent(now, user, able).map_or(self.targets.len(), |spent| spent.from);
         self.targets[..asked].iter().any(|target| !target.is_full() && target.refuses(now).is_none())
     }
 
-    /// Where an account that has nothing left is not to be stood in for: the first tier that has one, by its place among the targets,
-    /// and when that may be asked again. From there on nobody is taken but by its probe: its peers and those behind them would be
-    /// used up in its place.
-    pub fn spent(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> Option<(usize, Option<Duration>)> {
+    /// The first tier with an account that has nothing left, where no other account may stand in for it.
+    pub fn spent(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> Option<Spent> {
         if self.settings.quota_failover {
             return None;
         }
         self.tiers.iter().find_map(|tier| {
             let mut theirs = self.targets[tier.clone()].iter().filter(|target| target.is_for(user, able));
             theirs.find_map(|target| match target.refuses(now) {
-                Some((Why::NoQuota, until)) => Some((tier.start, until)),
+                Some((Why::NoQuota, until)) => Some(Spent { from: tier.start, until }),
                 _ => None,
             })
         })
