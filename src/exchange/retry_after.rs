@@ -12,7 +12,6 @@ use crate::{
 pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, wall: SystemTime) -> Option<Duration> {
     let millis = |name| header(name)?.trim().parse::<f64>().ok().and_then(|ms| seconds(ms / 1000.0));
     let until = |at: SystemTime| at.duration_since(wall).unwrap_or(Duration::ZERO);
-    let plain = || wait(header("retry-after")?, wall);
     // Of the resets, those whose budget is used up are meant, and those of which nothing tells how much is left.
     let text = |name: String| header(&name).map(str::trim);
     let openai = || {
@@ -30,16 +29,17 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, 
         };
         ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().filter_map(of).max()
     };
-    // To be asked again at once, or in the past, is to be left alone for no time at all: that names none.
-    let some = |wait: &Duration| !wait.is_zero();
-    millis("retry-after-ms")
-        .filter(some)
-        .or_else(|| millis("x-ms-retry-after-ms").filter(some))
-        .or_else(|| plain().filter(some))
-        .or_else(|| openai().filter(some))
-        .or_else(|| anthropic().filter(some))
-        .or(fault.retry_after.filter(some))
-        .map(|wait| wait.min(LONGEST_WAIT))
+    // A provider that may be asked again at once, or in the past, names no wait.
+    let sources: [&dyn Fn() -> Option<Duration>; 6] = [
+        &|| millis("retry-after-ms"),
+        &|| millis("x-ms-retry-after-ms"),
+        &|| wait(header("retry-after")?, wall),
+        &openai,
+        &anthropic,
+        &|| fault.retry_after,
+    ];
+    let named = sources.iter().find_map(|named| named().filter(|wait| !wait.is_zero()));
+    named.map(|wait| wait.min(LONGEST_WAIT))
 }
 
 fn seconds(seconds: f64) -> Option<Duration> {
