@@ -25,6 +25,15 @@ pub(super) struct Fallen {
     pub(super) failed: Failed,
 }
 
+/// When a backend that failed may be asked again.
+struct Due {
+    id: u64,
+    /// In what time.
+    wait: Duration,
+    /// Its provider has named that time.
+    named: bool,
+}
+
 /// Gates are published in whole milliseconds, by another thread: this much later they surely are open.
 const GATE_MARGIN: Duration = Duration::from_millis(5);
 
@@ -48,9 +57,9 @@ impl Exchange {
             let refusal = match answer? {
                 Ok(grant) => match self.race(grant).await {
                     Ok(opened) => return Ok(opened),
-                    Err((_, failed)) if ends_the_request(&failed) => return Err(Error::Upstream(Box::new(failed))),
-                    Err((target, failed)) => {
-                        let was_asked = self.note_fallen(&target, failed);
+                    Err(fell) if ends_the_request(&fell.failed) => return Err(Error::Upstream(Box::new(fell.failed))),
+                    Err(fell) => {
+                        let was_asked = self.note_fallen(&fell.target, fell.failed);
                         if !was_asked || self.pay_for_another() {
                             continue;
                         }
@@ -112,7 +121,7 @@ impl Exchange {
         }
         if !self.is_behind_others(route) {
             let answer = self.assign().await?;
-            if !answer.as_ref().is_err_and(|refusal| refusal.full) {
+            if !queue::finds_all_full(&answer) {
                 return Ok(answer);
             }
         }
@@ -193,28 +202,28 @@ impl Exchange {
         was_asked
     }
 
-    /// The first backend that fell and may be asked again: in what time, and whether its provider named that. The last attempt
-    /// is rather for one that named a time than for one that failed otherwise a moment ago.
-    fn again(&self) -> Option<(Duration, u64, bool)> {
+    /// The first backend that failed and may be asked again. The last attempt is better spent on one that named a time than on one
+    /// that failed otherwise a moment ago.
+    fn again(&self) -> Option<Due> {
         let (left, now) = (self.request.time_left(), clock::now());
         let due = |fallen: &Fallen| {
             let wait = pause(&fallen.failed, fallen.tries, left, rand::random())?;
             let named = fallen.failed.retry_after.is_some();
             let over = if named { now.saturating_sub(fallen.at) } else { Duration::ZERO };
-            Some((wait.saturating_sub(over), fallen.id, named))
+            Some(Due { id: fallen.id, wait: wait.saturating_sub(over), named })
         };
         let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
         let is_last = self.attempts + 1 >= self.most();
-        let is_worse = |wait, named| is_last && !(named && self.patience.allows(wait, named));
+        let is_worse = |due: &Due| is_last && !(due.named && self.patience.allows(due.wait, due.named));
         let all = self.tried.iter().filter_map(|id| due(latest(*id)?));
-        all.min_by_key(|(wait, id, named)| (is_worse(*wait, *named), *wait, *id))
+        all.min_by_key(|due| (is_worse(due), due.wait, due.id))
     }
 
     /// Waits until a backend that fell may be asked again; false if none may be within reason.
     async fn wait(&mut self, refusal: &Refusal) -> bool {
         let left = self.request.time_left();
         let (wait, named) = match self.again() {
-            Some((wait, id, named)) => {
+            Some(Due { id, wait, named }) => {
                 self.tried.retain(|tried| *tried != id);
                 (wait, named)
             }

@@ -68,18 +68,19 @@ pub(super) struct Streaming {
     pub(super) headers: HeaderLines,
     /// Frames up to and with the first content.
     pub(super) held: Bytes,
-    /// It ended within those.
-    pub(super) over: bool,
+}
+
+/// How an attempt ends.
+pub(super) type Ended = Result<Opened, FailedAttempt>;
+
+/// An attempt that failed, and at which backend.
+pub(super) struct FailedAttempt {
+    pub(super) target: Arc<Target>,
+    pub(super) failed: Failed,
 }
 
 /// Makes one attempt, up to the first content or the whole answer.
-pub(super) async fn open(
-    worker: &Worker,
-    request: &Request,
-    mut leg: Leg,
-    target: Arc<Target>,
-    owed: Owed,
-) -> Result<Opened, (Arc<Target>, Failed)> {
+pub(super) async fn open(worker: &Worker, request: &Request, mut leg: Leg, target: Arc<Target>, owed: Owed) -> Ended {
     match try_open(worker, request, &mut leg, &target, owed.as_deref()).await {
         Ok(Ready::Whole { headers, body }) => {
             let (note, usage, at) = (leg.note, leg.signs.usage.get(), clock::now());
@@ -92,7 +93,7 @@ pub(super) async fn open(
             // A translation that was refused quotes its client.
             log::debug!("attempt failed: backend={} class={} {:?}", target.handle.name(), failed.class, failed.message);
             leg.failed(&failed);
-            Err((target, failed))
+            Err(FailedAttempt { target, failed })
         }
     }
 }
@@ -155,7 +156,7 @@ async fn try_open(
     let mut reader = Box::new(attempt.reader(answer, change, leg.signs.clone()));
     let first = first_content(&mut reader, &mut watch).await;
     leg.blameless = reader.differs;
-    let (held, over) = first.map_err(|failed| {
+    let held = first.map_err(|failed| {
         let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
         let failed = Failed { request_id: request_id(&headers), ..failed };
         match debt {
@@ -167,7 +168,7 @@ async fn try_open(
     leg.mused = !reader.intricate || !thoughts::shows(&held);
     leg.first_token();
     watch.answered();
-    Ok(Ready::Live(Streaming { reader, watch, headers, held, over }))
+    Ok(Ready::Live(Streaming { reader, watch, headers, held }))
 }
 
 impl Attempt<'_> {
@@ -202,7 +203,7 @@ impl Attempt<'_> {
         let mut reader = Reader::new(answer, Decoder::new(self), terms, text, signs);
         if let Some(debt) = self.debt {
             let seam = if change.partial.is_some() { Seam::gone_on_with } else { Seam::repeated };
-            reader.sew_onto(seam(debt.text().to_owned()));
+            reader.seam = Some(seam(debt.text().to_owned()));
         }
         reader
     }
@@ -271,18 +272,18 @@ async fn is_stream(answer: &mut Answer, is_sound: bool, watch: &mut Watch) -> Re
 
 /// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
 /// that was to go on with a text has to have shown by then what it does, and one that has failed in the same breath is none either.
-async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
+async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<Bytes, Failed> {
     let mut held = Buffer::up_to(MAX_FRAME, without_content);
     loop {
         match reader.step(watch).await? {
             Step::Frames(frames) => held.add(frames, 0)?,
             Step::End(tail) => {
                 held.add(tail, 0)?;
-                return if reader.course.has_finish() { Ok((held.take(), true)) } else { Err(empty()) };
+                return if reader.course.has_finish() { Ok(held.take()) } else { Err(empty()) };
             }
         }
         if reader.content && !reader.has_failed() && reader.is_clear() {
-            return Ok((held.take(), false));
+            return Ok(held.take());
         }
     }
 }

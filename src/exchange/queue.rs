@@ -26,6 +26,11 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Whether a request was refused only because every backend that could take it is full.
+pub(super) fn finds_all_full(answer: &Assignment) -> bool {
+    answer.as_ref().is_err_and(|refusal| refusal.full)
+}
+
 /// Waits in the model's queue, at most `left`, until `ask` is granted a place or refused for another reason than fullness.
 /// `has_room`: a backend of the model has a place free, by the settings in force; `route` may be older.
 pub(super) async fn wait<F>(
@@ -46,7 +51,7 @@ where
     if ahead >= route.settings.queue || expected.is_some_and(|wait| wait > left) {
         // What is free may be of use to nobody who waits.
         let answer = if has_room() { Some(ask().await?) } else { None };
-        return answer.filter(|answer| !answer.as_ref().is_err_and(|refusal| refusal.full)).ok_or_else(full);
+        return answer.filter(|answer| !finds_all_full(answer)).ok_or_else(full);
     }
     let turn = async {
         loop {

@@ -4,7 +4,6 @@ use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::Poll,
 };
 
@@ -13,33 +12,27 @@ use futures_util::FutureExt;
 use super::{
     Exchange,
     acquire::ends_the_request,
-    attempt,
-    attempt::Opened,
+    attempt::{self, Ended, FailedAttempt},
     budget::Extra,
     leg::{Leg, Signs},
     request::Request,
     worker::Worker,
 };
-use crate::{
-    clock,
-    error::Failed,
-    router::{messages::Grant, table::Target},
-    telemetry::story::LET_GO,
-};
+use crate::{clock, router::messages::Grant, telemetry::story::LET_GO};
 
-/// How an attempt ends.
-type Ended = Result<Opened, (Arc<Target>, Failed)>;
-
-/// An attempt under way.
-struct Runner<'a> {
+/// An attempt under way, and its future.
+struct Runner<F> {
     /// The backend.
     id: u64,
     /// Its entry in the story.
     note: usize,
     /// What is seen of it.
     signs: Rc<Signs>,
-    ending: Pin<Box<dyn Future<Output = Ended> + 'a>>,
+    ending: F,
 }
+
+/// One of several attempts side by side.
+type Hedged<'a> = Runner<Pin<Box<dyn Future<Output = Ended> + 'a>>>;
 
 /// An attempt's end, if that comes before it is slow.
 fn unless_slow<F: Future<Output = Ended> + ?Sized>(
@@ -54,7 +47,7 @@ fn unless_slow<F: Future<Output = Ended> + ?Sized>(
 }
 
 /// The end of whichever ends first, and the other.
-async fn first<'a>(mut one: Runner<'a>, mut two: Runner<'a>) -> (Ended, Runner<'a>) {
+async fn first<'a>(mut one: Hedged<'a>, mut two: Hedged<'a>) -> (Ended, Hedged<'a>) {
     let (ended, is_one) = poll_fn(|cx| match one.ending.as_mut().poll(cx) {
         Poll::Ready(ended) => Poll::Ready((ended, true)),
         Poll::Pending => two.ending.as_mut().poll(cx).map(|ended| (ended, false)),
@@ -71,21 +64,33 @@ impl Exchange {
             extra.made();
         }
         let (worker, request) = (self.worker.clone(), self.request.clone());
-        let id = grant.target.handle.id;
-        let (leg, target) = Leg::begin(&request, grant, false);
-        let (signs, note) = (leg.signs.clone(), leg.note);
-        let mut ending = pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
+        let Runner { id, note, signs, ending } = self.start(&worker, &request, grant, false);
+        let mut ending = pin!(ending);
         let may_hedge = request.pin.is_none() && request.surface.hedges();
         if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && signs.slow.get()).await {
             return ended;
         }
         // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
-        let runner = Runner { id, note, signs, ending: Box::pin(ending) };
+        let runner: Hedged<'_> = Runner { id, note, signs, ending: Box::pin(ending) };
         Box::pin(self.hedge(&worker, &request, runner)).await
     }
 
+    /// Starts an attempt with this place; `hedged`: beside another.
+    fn start<'a>(
+        &self,
+        worker: &'a Worker,
+        request: &'a Request,
+        grant: Grant,
+        hedged: bool,
+    ) -> Runner<impl Future<Output = Ended> + use<'a>> {
+        let id = grant.target.handle.id;
+        let (leg, target) = Leg::begin(request, grant, hedged);
+        let (signs, note) = (leg.signs.clone(), leg.note);
+        Runner { id, note, signs, ending: attempt::open(worker, request, leg, target, self.owed.clone()) }
+    }
+
     /// Another beside an attempt that is slow, and whichever is left of two is not left alone once it is slow, either.
-    async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Runner<'a>) -> Ended {
+    async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Hedged<'a>) -> Ended {
         loop {
             if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.signs.slow.get()).await {
                 return ended;
@@ -93,22 +98,19 @@ impl Exchange {
             let Some(grant) = self.another(runner.id) else {
                 return runner.ending.await;
             };
-            let id = grant.target.handle.id;
-            let (leg, target) = Leg::begin(request, grant, true);
-            let (signs, note) = (leg.signs.clone(), leg.note);
-            let ending = Box::pin(attempt::open(worker, request, leg, target, self.owed.clone()));
-            let (ended, other) = first(runner, Runner { id, note, signs, ending }).await;
+            let Runner { id, note, signs, ending } = self.start(worker, request, grant, true);
+            let (ended, other) = first(runner, Runner { id, note, signs, ending: Box::pin(ending) }).await;
             match ended {
                 Ok(opened) => {
                     self.let_go(&other, "another attempt was quicker");
                     return Ok(opened);
                 }
                 // What no other backend can help with is known as soon as one has said so.
-                Err(fell) if ends_the_request(&fell.1) => {
+                Err(fell) if ends_the_request(&fell.failed) => {
                     self.let_go(&other, "another attempt ended the request");
                     return Err(fell);
                 }
-                Err((target, failed)) => {
+                Err(FailedAttempt { target, failed }) => {
                     self.note_fallen(&target, failed);
                     runner = other;
                 }
@@ -117,7 +119,7 @@ impl Exchange {
     }
 
     /// Lets the loser go. It is asked again for this request only where nobody else is left: it may still be as slow.
-    fn let_go(&mut self, loser: &Runner<'_>, why: &str) {
+    fn let_go(&mut self, loser: &Hedged<'_>, why: &str) {
         self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why.to_owned()), clock::now());
         if !self.tried.contains(&loser.id) {
             self.tried.push(loser.id);

@@ -22,7 +22,7 @@ const LINGER: Duration = Duration::from_millis(50);
 pub(super) enum Step {
     /// Whole frames for the client; may be empty.
     Frames(Bytes),
-    /// The end; with what was owed to the client.
+    /// The end, with what was owed to the client; the reader is done.
     End(Bytes),
 }
 
@@ -62,7 +62,7 @@ pub(super) struct Reader {
     pub(super) text: Option<String>,
     /// Something passed that a rescue cannot replay.
     pub(super) intricate: bool,
-    /// This answer takes the place of a broken one.
+    /// This answer takes the place of a broken one: only what goes beyond the text that the client has is passed on.
     pub(super) seam: Option<Seam>,
     /// It says something else than the broken one did.
     pub(super) differs: bool,
@@ -93,11 +93,6 @@ impl Reader {
             added: false,
             pending: None,
         }
-    }
-
-    /// From now on only what goes beyond the text that the client has is passed on.
-    pub(super) fn sew_onto(&mut self, seam: Seam) {
-        self.seam = Some(seam);
     }
 
     /// A header of the answer.
@@ -163,28 +158,31 @@ impl Reader {
                     Err(failed) => self.broken(failed),
                 }
             }
-            Ok(None) => {
-                let rest = self.splitter.rest();
-                if rest.trim_ascii().is_empty() {
-                    return self.end();
-                }
-                let mut last = BytesMut::from(&rest[..]);
-                last.extend_from_slice(b"\n\n");
-                let owed = match self.read(last.freeze()) {
-                    Ok(owed) => owed,
-                    Err(failed) => return self.broken(failed),
-                };
-                match self.end() {
-                    Ok(Step::End(tail) | Step::Frames(tail)) => Ok(Step::End([owed, tail].concat().into())),
-                    // What came is passed on first: whoever takes over goes on behind it.
-                    Err(failed) => {
-                        self.pending.get_or_insert(failed);
-                        Ok(Step::Frames(owed))
-                    }
-                }
-            }
+            Ok(None) => self.last(),
             Ok(Some(Err(BrokenOff(why)))) => self.broken(Failed::new(Class::ProviderStreamCut, why)),
             Err(timeout) => self.broken(timeout),
+        }
+    }
+
+    /// The last step, when the body has ended in order: its last frame need not be closed by an empty line.
+    fn last(&mut self) -> Result<Step, Failed> {
+        let rest = self.splitter.rest();
+        if rest.trim_ascii().is_empty() {
+            return self.end().map(Step::End);
+        }
+        let mut last = BytesMut::from(&rest[..]);
+        last.extend_from_slice(b"\n\n");
+        let frames = match self.read(last.freeze()) {
+            Ok(frames) => frames,
+            Err(failed) => return self.broken(failed),
+        };
+        match self.end() {
+            Ok(tail) => Ok(Step::End([frames, tail].concat().into())),
+            // What came is passed on first: a backend that takes over goes on behind it.
+            Err(failed) => {
+                self.pending.get_or_insert(failed);
+                Ok(Step::Frames(frames))
+            }
         }
     }
 
@@ -208,22 +206,22 @@ impl Reader {
         self.answer.accept();
     }
 
-    /// Its body has ended in order: complete if it said so, else cut.
-    fn end(&mut self) -> Result<Step, Failed> {
+    /// What is owed to the client at the end of the body; an error if the answer was not complete by then.
+    fn end(&mut self) -> Result<Bytes, Failed> {
         if self.done {
-            return Ok(Step::End(Bytes::new()));
+            return Ok(Bytes::new());
         }
         if self.course.is_finished()
-            && let Some(end) = self.close()
+            && let Some(owed) = self.close()
         {
-            return Ok(end);
+            return Ok(owed);
         }
         if self.empty {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
         }
         if self.terms.raw {
             self.done = true;
-            return Ok(Step::End(Bytes::new()));
+            return Ok(Bytes::new());
         }
         if !self.content {
             return Err(empty());
@@ -238,22 +236,22 @@ impl Reader {
             return Ok(Step::End(Bytes::new()));
         }
         if self.course.is_whole()
-            && let Some(end) = self.close()
+            && let Some(owed) = self.close()
         {
             log::debug!("behind a finish it failed: {} {}", failed.class, failed.message);
-            return Ok(end);
+            return Ok(Step::End(owed));
         }
         Err(failed)
     }
 
     /// What is owed to the client of a stream that has given its finish.
-    fn close(&mut self) -> Option<Step> {
+    fn close(&mut self) -> Option<Bytes> {
         if self.differs || !self.is_sewn() {
             return None;
         }
         let owed = self.decoder.closing()?;
         self.done = true;
-        Some(Step::End(self.named(owed)))
+        Some(self.named(owed))
     }
 
     /// Frames of ours with the model's public name, where that is wanted.

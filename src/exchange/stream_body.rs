@@ -99,23 +99,30 @@ pub struct StreamBody {
     ended: bool,
     error_frame: ErrorFrame,
     sent: Option<Sent>,
-    keepalive: Duration,
+    keepalive_every: Duration,
     /// Due when the client has been sent nothing for too long.
     quiet: Lent,
 }
 
+/// How long a client may be sent nothing.
+pub(super) struct Quiet {
+    /// Until the head, which then goes out without content.
+    pub(super) head_within: Duration,
+    /// From then on, between two keepalive comments or pieces.
+    pub(super) keepalive_every: Duration,
+}
+
 impl StreamBody {
-    /// A body whose head is decided within `patience`, and which then says something every `keepalive` at the latest.
     pub(super) fn new(
         worker: Rc<Worker>,
         handover: Handover,
         running: Running,
         error_frame: ErrorFrame,
-        [patience, keepalive]: [Duration; 2],
+        Quiet { head_within, keepalive_every }: Quiet,
     ) -> Self {
         let now = Instant::now();
-        let quiet = worker.timers.lend(now, now + patience);
-        Self { worker, handover, running, ended: false, error_frame, sent: None, keepalive, quiet }
+        let quiet = worker.timers.lend(now, now + head_within);
+        Self { worker, handover, running, ended: false, error_frame, sent: None, keepalive_every, quiet }
     }
 
     /// Keeps in mind what goes out, for the error frame. Elsewhere nothing is held longer than needed.
@@ -150,7 +157,7 @@ impl StreamBody {
     /// The client is being sent something.
     fn sending(&mut self) -> Instant {
         let now = Instant::now();
-        self.quiet.set(now, now + self.keepalive);
+        self.quiet.set(now, now + self.keepalive_every);
         now
     }
 

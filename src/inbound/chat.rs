@@ -115,7 +115,7 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
                     }
                     Err(refused) => {
                         door.shared.counts.limited.refused(refused.dimension);
-                        exchange::refuse(&prepared, &Error::Limited(refused))
+                        exchange::response::failed(&prepared, &Error::Limited(refused))
                     }
                 }
             }

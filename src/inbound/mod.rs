@@ -262,7 +262,7 @@ fn refused(request: &HttpRequest, error: &Error) -> HttpResponse {
         let user = auth::user(header(request), &shared(request).table()).ok();
         log::refused(&id, None, user.as_ref().map(|user| user.name.as_str()), None, error, Duration::ZERO);
     }
-    let reply = response::refused(&id, error, Dialect::Chat, false);
+    let reply = response::refused(&id, error, Dialect::Chat);
     let mut response = HttpResponse::build(reply.status);
     for line in reply.lines.split(|b| *b == b'\n') {
         if let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.trim_end().split_once(": ")) {

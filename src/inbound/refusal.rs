@@ -52,6 +52,10 @@ impl<'a> Asker<'a> {
             let (id, user, received) = (self.id, &user.name, self.received);
             traces.refused(trace, &Refused { id, user, model: named, received, ended, status, class });
         }
-        response::refused(self.id, error, self.surface.dialect(), self.user.is_some())
+        let mut reply = response::refused(self.id, error, self.surface.dialect());
+        if self.user.is_some() {
+            reply.count("x-greenroom-attempts", 0);
+        }
+        reply
     }
 }

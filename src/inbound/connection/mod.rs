@@ -248,7 +248,7 @@ impl Door {
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
         let (header, table) = (|name: &str| head.text(name), self.worker.table());
-        let refuse = |error| response::refused(&ids::id_of(header, &table), &error, dialect, false);
+        let refuse = |error| response::refused(&ids::id_of(header, &table), &error, dialect);
         let allowance = intake.known.user(header, &table).ok().and_then(|user| table.allowance(&user));
         Ok(chat::told(served.unwrap_or_else(refuse), allowance.as_deref(), dialect))
     }
