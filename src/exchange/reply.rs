@@ -55,7 +55,9 @@ impl Reply {
         self.line(name, itoa::Buffer::new().format(value));
     }
 
-    pub(super) fn body(self, body: impl Into<Bytes>) -> Self {
+    /// Gives it a body in one piece.
+    #[must_use]
+    pub fn body(self, body: impl Into<Bytes>) -> Self {
         Self { body: Body::Whole(body.into()), ..self }
     }
 

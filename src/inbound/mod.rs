@@ -17,6 +17,7 @@ pub mod reload;
 mod trace;
 
 use std::{
+    future::ready,
     rc::Rc,
     sync::{
         Arc,
@@ -27,7 +28,7 @@ use std::{
 
 use actix::Addr;
 use actix_web::{
-    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder,
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, Route,
     body::MessageBody, guard, http::StatusCode, web,
 };
 use tokio::sync::Notify;
@@ -190,10 +191,8 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let asked = web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler);
-    web::resource(path)
-        .route(asked)
-        .default_service(web::to(async |request: HttpRequest| wrong_method(&request, "GET, HEAD")))
+    let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
+    endpoint(path, route.to(handler), "GET, HEAD")
 }
 
 /// An endpoint that does something.
@@ -203,10 +202,13 @@ where
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let asked = web::post().to(handler);
-    web::resource(path)
-        .route(asked)
-        .default_service(web::to(async |request: HttpRequest| wrong_method(&request, "POST")))
+    endpoint(path, web::post().to(handler), "POST")
+}
+
+/// An endpoint with one route, which tells other methods what it allows.
+fn endpoint(path: &str, route: Route, allow: &'static str) -> Resource {
+    let other = move |request: HttpRequest| ready(wrong_method(&request, allow));
+    web::resource(path).route(route).default_service(web::to(other))
 }
 
 fn shared(request: &HttpRequest) -> &Shared {

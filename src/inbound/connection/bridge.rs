@@ -15,10 +15,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::head::Head;
-use crate::{
-    error::Error,
-    exchange::reply::{Body, Reply},
-};
+use crate::{error::Error, exchange::reply::Reply};
 
 /// The framework's application on this worker.
 #[derive(Clone)]
@@ -57,6 +54,6 @@ impl Bridge {
             }
         }
         let body = to_bytes(body).await.map_err(|_| Error::Internal)?;
-        Ok(Reply { status: response.status(), lines, body: Body::Whole(body), at: None, admission: None })
+        Ok(Reply::new(response.status(), lines).body(body))
     }
 }

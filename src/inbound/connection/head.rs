@@ -5,6 +5,7 @@ use std::{borrow::Cow, mem::MaybeUninit};
 use bytes::{Buf, BytesMut};
 
 use crate::{
+    error::Error,
     inbound::auth,
     wire::http1::{Coding, Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with},
 };
@@ -53,26 +54,17 @@ impl Method {
     }
 }
 
-/// Why a head is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
-    /// It is not HTTP, or can be read in two ways; why.
-    Bad(&'static str),
-    /// It is too long.
-    TooLong,
-}
-
 impl Head {
     /// Takes a head from what has been read; `None`: more has to be read.
-    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Unfit> {
+    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Error> {
         // Left uninitialised: clearing room for so many lines would cost more than reading the usual few.
         let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
         let mut parsed = httparse::Request::new(&mut []);
         let end = match parsed.parse_with_uninit_headers(from, &mut lines) {
             Ok(httparse::Status::Complete(end)) if end <= LONGEST_HEAD => end,
             Ok(httparse::Status::Partial) if from.len() <= LONGEST_HEAD => return Ok(None),
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Unfit::TooLong),
-            Err(_) => return Err(Unfit::Bad("it is not HTTP/1.1")),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Error::HeadTooLong),
+            Err(_) => return Err(Error::BadRequest("it is not HTTP/1.1")),
         };
         let is_1_1 = parsed.version == Some(1);
         let Terms { framing, coding, has_origin, keep_alive, expects } = terms(parsed.headers, is_1_1)?;
@@ -139,7 +131,7 @@ struct Terms {
 
 /// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: who
 /// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
-fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit> {
+fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Error> {
     let (mut ends, mut coding) = (Ends::new(is_1_1), Coding::Identity);
     let (mut chunked, mut expects, mut has_origin) = (false, false, false);
     let (mut hosts, mut tokens) = (0, [0; auth::HEADERS.len()]);
@@ -152,10 +144,10 @@ fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit>
                 }
             }
             Some(b'c') if line.name.eq_ignore_ascii_case("content-encoding") => coding = coding.and(line.value),
-            Some(b'c') => ends.hear(line.name, line.value).map_err(Unfit::Bad)?,
+            Some(b'c') => ends.hear(line.name, line.value).map_err(Error::BadRequest)?,
             Some(b't') if line.name.eq_ignore_ascii_case("transfer-encoding") => {
                 if chunked || !is_1_1 || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(Unfit::Bad("its transfer-encoding is not 'chunked' and nothing else"));
+                    return Err(Error::BadRequest("its transfer-encoding is not 'chunked' and nothing else"));
                 }
                 chunked = true;
             }
@@ -170,13 +162,13 @@ fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit>
     }
     // RFC 9112, 3.2: who stands in front may have gone by the other one.
     if hosts > 1 || is_1_1 && hosts == 0 {
-        return Err(Unfit::Bad("it names no host, or more than one"));
+        return Err(Error::BadRequest("it names no host, or more than one"));
     }
     if tokens.iter().any(|count| *count > 1) {
-        return Err(Unfit::Bad(auth::TWICE));
+        return Err(Error::BadRequest(auth::TWICE));
     }
     if chunked && ends.length.is_some() {
-        return Err(Unfit::Bad("it has a content-length beside its transfer-encoding"));
+        return Err(Error::BadRequest("it has a content-length beside its transfer-encoding"));
     }
     // A request that tells neither has no body.
     let framing = Framing::of(ends.length.or((!chunked).then_some(0)), chunked);
@@ -190,7 +182,7 @@ mod tests {
     use super::*;
     use crate::wire::http1::Chunk;
 
-    fn take(lines: &str) -> Result<Option<Head>, Unfit> {
+    fn take(lines: &str) -> Result<Option<Head>, Error> {
         Head::take(&mut BytesMut::from(&*format!("POST /v1/x?y=z HTTP/1.1\r\nhost: h\r\n{lines}\r\n")))
     }
 
@@ -223,14 +215,14 @@ mod tests {
             "authorization: Bearer a\r\nAuthorization: Bearer b\r\n",
             "x-api-key: a\r\nX-Api-Key: b\r\n",
         ] {
-            assert!(matches!(take(lines), Err(Unfit::Bad(_))), "{lines:?}");
+            assert!(matches!(take(lines), Err(Error::BadRequest(_))), "{lines:?}");
         }
-        assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.1\r\n\r\n")), Err(Unfit::Bad(_))));
+        assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.1\r\n\r\n")), Err(Error::BadRequest(_))));
         assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.0\r\n\r\n")), Ok(Some(_))));
         let old = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n";
-        assert!(matches!(Head::take(&mut BytesMut::from(old)), Err(Unfit::Bad(_))));
-        assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST_HEAD))), Err(Unfit::TooLong)));
-        assert!(matches!(take(&"x: y\r\n".repeat(MOST_LINES + 1)), Err(Unfit::TooLong)));
+        assert!(matches!(Head::take(&mut BytesMut::from(old)), Err(Error::BadRequest(_))));
+        assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST_HEAD))), Err(Error::HeadTooLong)));
+        assert!(matches!(take(&"x: y\r\n".repeat(MOST_LINES + 1)), Err(Error::HeadTooLong)));
     }
 
     #[test]

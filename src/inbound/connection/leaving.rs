@@ -48,24 +48,22 @@ pub(super) async fn break_off(intake: &mut Intake, manner: Manner) {
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use tokio::{
         io::AsyncReadExt,
-        net::{TcpListener, TcpStream},
+        net::TcpStream,
         time::{Instant, pause, sleep},
     };
 
-    use super::{super::taking::TAKE, *};
-    use crate::turn::Socket;
+    use super::{
+        super::{intake::tests::pair, taking::TAKE},
+        *,
+    };
 
     /// More than the kernel takes over from one who writes to nobody.
     const LARGE: usize = 64 << 20;
 
     async fn held_for_a_client() -> (TcpStream, Intake) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0), Rc::default());
+        let (client, intake) = pair().await;
         intake.socket.hold(|out| out.resize(LARGE, b'x'));
         pause();
         (client, intake)
@@ -111,9 +109,7 @@ mod tests {
 
     #[actix::test]
     async fn whose_answer_without_chunks_broke_off_has_time_to_take_its_last_words() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0), Rc::default());
+        let (client, mut intake) = pair().await;
         intake.socket.hold(|out| out.extend_from_slice(b"the last words"));
         pause();
         let began = Instant::now();

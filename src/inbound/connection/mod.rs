@@ -32,7 +32,7 @@ pub(super) use self::head::Head;
 use self::{
     bridge::Bridge,
     closing::Closing,
-    head::{Method, Unfit},
+    head::Method,
     intake::{Begun, HEAD, Intake, Share},
     leaving::{break_off, handed_over, leave},
     output::Manner,
@@ -120,16 +120,8 @@ impl Door {
                     intake.allow(Instant::now(), self.keep_alive);
                     continue;
                 }
-                Begun::Unfit(unfit) => {
-                    let error = match unfit {
-                        Unfit::Bad(why) => Error::BadRequest(why),
-                        Unfit::TooLong => Error::HeadTooLong,
-                    };
+                Begun::Refused(error) => {
                     self.turn_away(&mut intake, &error).await;
-                    break;
-                }
-                Begun::Late => {
-                    self.turn_away(&mut intake, &Error::Slow).await;
                     break;
                 }
             };

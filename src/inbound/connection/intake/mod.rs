@@ -2,7 +2,7 @@
 
 mod packed;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     future::poll_fn,
@@ -17,11 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::{
-    closing::Closing,
-    head::{Head, Unfit},
-    leaving::LEAVE,
-};
+use super::{closing::Closing, head::Head, leaving::LEAVE};
 use crate::{error::Error, inbound::auth::Known, timer::Timer, turn::Socket, wire::http1::Framing};
 
 pub(in crate::inbound::connection) use self::packed::Share;
@@ -65,9 +61,8 @@ pub(super) struct Intake {
 /// What came of waiting for a request.
 pub(super) enum Begun {
     Head(Head),
-    Unfit(Unfit),
-    /// It began and did not come whole in time.
-    Late,
+    /// It is not HTTP, too long, or did not come whole in time.
+    Refused(Error),
     /// The client has left, or has asked for nothing for too long.
     Over,
 }
@@ -119,7 +114,7 @@ impl Intake {
                         match Head::take(&mut self.input) {
                             Ok(Some(head)) => return Poll::Ready(Begun::Head(head)),
                             Ok(None) => {}
-                            Err(unfit) => return Poll::Ready(Begun::Unfit(unfit)),
+                            Err(error) => return Poll::Ready(Begun::Refused(error)),
                         }
                     }
                     seen = self.input.len();
@@ -131,7 +126,7 @@ impl Intake {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(_) => return Poll::Ready(Begun::Over),
                     Poll::Pending => {
-                        let late = if self.is_blank() { Begun::Over } else { Begun::Late };
+                        let late = if self.is_blank() { Begun::Over } else { Begun::Refused(Error::Slow) };
                         return self.late.poll(cx).map(|()| late);
                     }
                 }
