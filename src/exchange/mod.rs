@@ -59,10 +59,10 @@ use crate::{
     wire::translate::Dialect,
 };
 
-/// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
+/// The headers of the backend's answer, which the exchange leaves for the code that builds the response head.
 type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
-/// Serves a request. A panic is a bug of ours: it costs this request, whose story says so, and nobody else anything.
+/// Serves a request. A panic is a bug of ours: this request fails, its story says so, and no other request is affected.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let reply = pin!(answer(worker, request.clone()));
     AssertUnwindSafe(reply).catch_unwind().await.unwrap_or_else(|panic| {
@@ -113,14 +113,14 @@ struct Exchange {
     request: Rc<Request>,
     attempts: u32,
     fallen: Vec<Fallen>,
-    /// Backends not to be asked: those that fell and are not due for another try.
+    /// Backends not to ask: they failed and are not due for another try.
     tried: Vec<u64>,
-    /// Of those, the ones that only failed an earlier try of the client: asked after all if nobody else is left.
+    /// Those of `tried` that only failed an earlier try of the same client. They are asked after all if no other is left.
     avoided: Vec<u64>,
     context_above: Option<u64>,
-    /// What it may still wait.
+    /// How long it may still wait.
     patience: Patience,
-    /// The next attempt, where it is one beyond the first.
+    /// Pays for the next attempt, if that is not the first.
     extra: Option<Extra>,
     /// What the client has of an answer that broke off.
     owed: Owed,
@@ -232,8 +232,8 @@ impl Exchange {
         }
     }
 
-    /// The first content of the first answer is there: tells the story, and the client in comments what it asked for or what its early
-    /// head could not say.
+    /// Records that the first content is there, and sends the comments that go in front of it: one that names the backend if
+    /// an early head could not, and the explanation if the client asked for it.
     async fn begin(&self, note: usize, handover: &Handover) {
         let telling = &self.request.telling;
         telling.write(|story| {
@@ -267,7 +267,7 @@ impl Exchange {
         self.broke.take().map_or(error, Error::Upstream)
     }
 
-    /// What is owed to the client, if another backend may take over from there: that attempt is paid for.
+    /// What is owed to the client, if another backend may take over from there. Pays for that attempt.
     fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<Rc<Debt>> {
         let debt = match &self.owed {
             None => Debt::new(reader.sewable()?.to_owned()),

@@ -1,4 +1,4 @@
-//! Owns attempts side by side: beside one that is slow another, whichever has content first.
+//! Owns attempts side by side: a slow one gets a second beside it, and the first to have content wins.
 
 use std::{
     future::{Future, poll_fn},
@@ -34,7 +34,7 @@ struct Runner<F> {
 /// One of several attempts side by side.
 type Hedged<'a> = Runner<Pin<Box<dyn Future<Output = Ended> + 'a>>>;
 
-/// An attempt's end, if that comes before it is slow.
+/// Waits for an attempt to end; `None` if it becomes slow before.
 fn unless_slow<F: Future<Output = Ended> + ?Sized>(
     mut ending: Pin<&mut F>,
     is_slow: impl Fn() -> bool,
@@ -46,7 +46,7 @@ fn unless_slow<F: Future<Output = Ended> + ?Sized>(
     })
 }
 
-/// The end of whichever ends first, and the other.
+/// Waits for the first of two attempts to end; returns its end, and the other attempt.
 async fn first<'a>(mut one: Hedged<'a>, mut two: Hedged<'a>) -> (Ended, Hedged<'a>) {
     let (ended, is_one) = poll_fn(|cx| match one.ending.as_mut().poll(cx) {
         Poll::Ready(ended) => Poll::Ready((ended, true)),
@@ -57,7 +57,7 @@ async fn first<'a>(mut one: Hedged<'a>, mut two: Hedged<'a>) -> (Ended, Hedged<'
 }
 
 impl Exchange {
-    /// One attempt; beside a slow one a second, whichever has content first.
+    /// Makes an attempt, and another beside it if it is slow. The first to have content wins.
     pub(super) async fn race(&mut self, grant: Grant) -> Ended {
         self.attempts += 1;
         if let Some(extra) = self.extra.take() {
@@ -70,7 +70,7 @@ impl Exchange {
         if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && signs.slow.get()).await {
             return ended;
         }
-        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
+        // Boxed because it is rare: the futures of ordinary requests stay small.
         let runner: Hedged<'_> = Runner { id, note, signs, ending: Box::pin(ending) };
         Box::pin(self.hedge(&worker, &request, runner)).await
     }
@@ -89,7 +89,7 @@ impl Exchange {
         Runner { id, note, signs, ending: attempt::open(worker, request, leg, target, self.owed.clone()) }
     }
 
-    /// Another beside an attempt that is slow, and whichever is left of two is not left alone once it is slow, either.
+    /// Starts another attempt beside a slow one. If one of the two fails, the other gets a new companion once it is slow.
     async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Hedged<'a>) -> Ended {
         loop {
             if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.signs.slow.get()).await {
@@ -105,7 +105,7 @@ impl Exchange {
                     self.let_go(&other, "another attempt was quicker");
                     return Ok(opened);
                 }
-                // What no other backend can help with is known as soon as one has said so.
+                // As soon as one backend says that no other can help, there is nothing to wait for.
                 Err(fell) if ends_the_request(&fell.failed) => {
                     self.let_go(&other, "another attempt ended the request");
                     return Err(fell);
@@ -118,7 +118,8 @@ impl Exchange {
         }
     }
 
-    /// Lets the loser go. It is asked again for this request only where nobody else is left: it may still be as slow.
+    /// Drops the slower attempt. Its backend may still be as slow, so it is asked again for this request only if no other is
+    /// left.
     fn let_go(&mut self, loser: &Hedged<'_>, why: &str) {
         self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why.to_owned()), clock::now());
         if !self.tried.contains(&loser.id) {
@@ -127,8 +128,8 @@ impl Exchange {
         }
     }
 
-    /// Another backend beside a slow one, if one is free and the budget allows it. A router that is being rebuilt is not waited
-    /// for: the slow one's answer may come meanwhile.
+    /// A place at another backend beside a slow one, if one is free and the budget allows it. Does not wait for a router that
+    /// is being rebuilt: the slow backend may answer meanwhile.
     fn another(&mut self, slow: u64) -> Option<Grant> {
         if self.attempts >= self.most() || self.spent().is_some() {
             return None;

@@ -39,7 +39,7 @@ pub struct Request {
     pub extra: Vec<(HeaderName, HeaderValue)>,
     /// Headers that go along to a backend that is told of traces; without `traceparent` where each attempt has its own.
     pub trace: Vec<(HeaderName, HeaderValue)>,
-    /// When it had been checked, until somebody asks: no time has passed by then.
+    /// When its check ended. The first step after that takes it as its own time: none has passed.
     pub checked: Cell<Option<Duration>>,
     /// When the client gives up.
     pub deadline: Instant,
@@ -101,7 +101,7 @@ impl Request {
         own.into_iter().chain(self.trace.iter().cloned()).collect()
     }
 
-    /// The backends that have failed this request before, if it was sent before.
+    /// The backends that failed this request before, if this is a retry.
     pub(super) fn blamed(&self, blame: &Blame) -> Vec<u64> {
         if !self.is_retry {
             return Vec::new();
@@ -109,7 +109,7 @@ impl Request {
         self.telling.read(|story| blame.of((&story.user.name, &self.body), clock::now()))
     }
 
-    /// Should it be sent again, these have failed it.
+    /// Remembers that these backends failed it, in case it is sent again.
     pub(super) fn blame(&self, blame: &Blame, backends: impl Iterator<Item = u64>) {
         self.telling.read(|story| blame.remember((&story.user.name, &self.body), backends, clock::now()));
     }

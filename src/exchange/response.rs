@@ -83,7 +83,7 @@ fn explanation(request: &Request) -> Option<Value> {
     request.explain.then(|| request.telling.read(|story| serde_json::to_value(story.report()).ok()))?
 }
 
-/// What was tried for a request that failed, for a client that may know; never in a provider's words.
+/// The attempts of a failed request, for a client that may know them; never in a provider's words.
 fn attempts(story: &Story) -> Option<Value> {
     let may = story.user.may_see_backends && !story.attempts.is_empty();
     may.then(|| {
@@ -188,8 +188,7 @@ impl Refusal<'_> {
                 error["details"] = json!({"error_code": face.code});
             }
         } else {
-            let (message, kind, param) = (&face.message, &face.kind, &face.param);
-            error = json!({"message": message, "type": kind, "param": param, "code": code, "request_id": id});
+            error = json!({"message": face.message, "type": face.kind, "param": face.param, "code": code, "request_id": id});
             if let Some(attempts) = self.attempts {
                 error["attempts"] = attempts;
             }
@@ -201,7 +200,8 @@ impl Refusal<'_> {
     }
 }
 
-/// What an error looks like to clients of this dialect: they shorten what is too long if told so in words, and a status, they know.
+/// How an error looks to clients of this dialect. They shorten a prompt that is too long only if the error has the words and
+/// the status that they know.
 fn face(error: &Error, dialect: Dialect) -> Face {
     let mut face = error.face();
     if face.code == "context_length_exceeded" && face.body.is_none() {
@@ -255,10 +255,11 @@ fn name(reply: &mut Reply, id: &str, dialect: Dialect) {
     }
 }
 
-/// Greenroom's own headers: who served this, why, after how many attempts, in what time (`queue`: of waiting for a place;
-/// `route`: of choosing, `gw`: of all own work, that included; `upstream`: from the attempt that served, `ttft`: from the
-/// request's arrival to the first content or the whole answer). A head that goes out early says
-/// nothing of that: another may serve in the end, whom a comment in the stream names.
+/// Adds Greenroom's own headers: which backend served, why, after how many attempts, in what time. In `server-timing`, `queue`
+/// is the time spent waiting for a place, `route` that of choosing, and `gw` that of all own work, choosing included.
+/// `upstream` counts from the start of the attempt that served, `ttft` from the request's arrival; both end with the first
+/// content or the whole answer. A head that goes out early says none of this: another backend may serve in the end, and a
+/// comment in the stream names it.
 fn tell(reply: &mut Reply, request: &Request) {
     request.telling.read(|story| {
         name(reply, &story.id, request.surface.dialect());
@@ -273,7 +274,7 @@ fn tell(reply: &mut Reply, request: &Request) {
             }
             reply.line("x-greenroom-route", served.route.as_str());
             let upstream = story.first_token.unwrap_or_else(|| story.total()).saturating_sub(served.started);
-            // What is neither waiting for this backend nor for another, nor for the client's own bytes.
+            // Without any waiting, be it for backends or for the client's own bytes.
             let own = story.spent.iter().sum();
             let mut timing = String::with_capacity(96);
             let mut part = |name: &str, time: Duration| {

@@ -1,4 +1,4 @@
-//! Owns the URLs of a backend: one for each thing that is asked of it, with the model in it where its protocol wants that.
+//! Owns the URLs of a backend: one for each endpoint, with the model in it if the protocol wants that.
 
 use std::fmt::Write;
 
@@ -86,7 +86,7 @@ fn escaped(text: &str) -> String {
     percent_encoded(text, b"!$'()*,;=:@/")
 }
 
-/// Percent-encodes all but what any part of a URL may carry (RFC 3986, 2.3), and `besides`.
+/// Percent-encodes everything except what any part of a URL may contain (RFC 3986, 2.3) and the bytes in `besides`.
 pub fn percent_encoded(text: &str, besides: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {

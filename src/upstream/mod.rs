@@ -46,8 +46,8 @@ use crate::{
     turn::INLINE,
 };
 
-/// A connection that was dead when its request went out shows that within this: the news is on its way already, or comes back
-/// after one journey there and back. Who closes later has had the request, and may have worked on it.
+/// If a connection was dead when its request went out, that shows within this time: the news is on its way already, or comes
+/// after one round trip. A backend that closes later has had the request and may have worked on it.
 const SOON: Duration = Duration::from_secs(1);
 
 /// The clients of one worker, by backend.
@@ -107,7 +107,8 @@ impl Client {
         self.pool.peer.resolve().await
     }
 
-    /// Connects to the first of `addresses` that answers, and closes the connection again; with whom, where the system tells.
+    /// Connects to the first of `addresses` that answers, and closes the connection again. Returns which that was, if the
+    /// system tells.
     pub async fn reach(&self, addresses: Vec<SocketAddr>) -> Result<Option<SocketAddr>, Failed> {
         reach(addresses).await.map(|tcp| tcp.peer_addr().ok())
     }
@@ -124,7 +125,7 @@ impl Client {
             return Ok(head.request.clone());
         }
         let url = endpoint.url(&self.backend, model.as_deref().unwrap_or_default());
-        // Where the model is part of the URL another model's may be sound.
+        // If the model is part of the URL, the URL of another model may be sound.
         let class = if model.is_some() { Class::ProviderModelMissing } else { Class::ProviderTransport };
         let unusable = |why: String| Failed::new(class, format!("its URL cannot be used ({why})"));
         let uri: Uri = url.parse().map_err(|error| unusable(format!("{error}")))?;

@@ -24,11 +24,11 @@ use crate::{
     turn::{self, Socket},
 };
 
-/// Idle connections are closed when they are found idle so often, after 10 to 15 s: below the usual idle limits of load
-/// balancers in front of providers.
+/// Idle connections are closed when they have been found idle this often, which is after 10 to 15 s: below the usual idle
+/// limits of load balancers in front of providers.
 const SWEEPS: u32 = 3;
 
-/// How often idle connections are looked through. One timer a pool, none while it is empty.
+/// How often idle connections are checked. Each pool has one timer, and none while it is empty.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// A connection is closed when it is idle and this old, so that changed DNS records take effect.
@@ -48,13 +48,13 @@ pub(super) struct Connection {
 pub(super) struct Pool {
     pub(super) peer: Peer,
     idle: Rc<RefCell<Vec<Idle>>>,
-    /// Somebody looks after the idle ones.
+    /// A task checks the idle ones.
     swept: Rc<Cell<bool>>,
 }
 
 struct Idle {
     connection: Connection,
-    /// How often it was found idle: a clock that costs requests nothing.
+    /// How often it was found idle: a clock that costs requests nothing to read.
     sweeps: u32,
 }
 
@@ -82,7 +82,7 @@ impl Pool {
 
     /// Keeps a connection whose answer has been read to its end.
     pub(super) fn give_back(&self, mut connection: Connection) {
-        // Bytes behind the answer would be read as the answer to the next request, and the socket would not show that they are there.
+        // Bytes behind the answer would be read as the answer to the next request, and the socket would not show them.
         if !connection.buffer.is_empty() || connection.io.has_decrypted() {
             return;
         }
@@ -93,7 +93,7 @@ impl Pool {
     }
 }
 
-/// Closes what is idle for too long or was closed by its peer, until nothing is idle or the pool is gone.
+/// Closes connections that are idle for too long or were closed by their peers, until none is idle or the pool is gone.
 async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
     loop {
         sleep(SWEEP).await;
@@ -111,8 +111,8 @@ async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
     }
 }
 
-/// Nothing has come since the last answer: a peer that has closed, or speaks out of turn, is told by the runtime without
-/// a system call.
+/// Nothing has come since the last answer. The runtime knows without a system call if the peer has closed or sent something
+/// out of turn.
 fn is_quiet(Connection { io, buffer, .. }: &Connection) -> bool {
     buffer.is_empty() && io.is_drained() && !io.is_readable()
 }
@@ -124,7 +124,7 @@ pub(super) fn io_words(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             "it reset the connection".to_owned()
         }
-        // The words of TLS for it are an address of its manual.
+        // The error text of TLS for this is the URL of a manual.
         io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
         _ => error.to_string(),
     }
@@ -167,7 +167,7 @@ impl Io {
         }
     }
 
-    /// Whether something stands behind what has been read that has left the socket already: TLS is decrypted by the record.
+    /// Whether more bytes have left the socket than were read: TLS decrypts whole records.
     fn has_decrypted(&mut self) -> bool {
         match self {
             Self::Plain(_) => false,

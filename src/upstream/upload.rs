@@ -1,4 +1,4 @@
-//! Owns sending a large body, and hearing what a backend says before it has read all of it.
+//! Owns sending a large body, and noticing an answer that comes before the backend has read all of it.
 
 use std::{
     io,
@@ -16,23 +16,23 @@ use super::{
 };
 use crate::wire::http1::Framing;
 
-/// Of an answer that comes while its request goes out so many bytes are read: one that is longer is still being written, by
-/// somebody who may still read.
+/// How many bytes of an answer are read while its request goes out. A longer one is still being written by a backend that may
+/// still read.
 const EARLY: usize = 16 << 10;
 
 /// What has come while a request went out.
 #[derive(Default)]
 pub(super) struct Heard {
-    /// Anything at all: the request has arrived. Sent again, it would be done, and paid for, twice.
+    /// Anything at all has come, so the request has arrived: sent again, it would be done, and paid for, twice.
     pub(super) any: bool,
     /// The answer, ahead of the request's end.
     pub(super) early: Option<Result<AnswerHead, NoHead>>,
-    /// The answer did not wait for the rest, and so the rest was kept.
+    /// The answer did not wait for the rest of the request, so the rest was not sent.
     pub(super) kept_rest: bool,
 }
 
 impl Heard {
-    /// The head of the answer, if it has come; what is said ahead of it is passed over.
+    /// The head of the answer, if it has come; interim responses in front of it are skipped.
     pub(super) fn head(&mut self, connection: &mut Connection) -> Result<Option<AnswerHead>, NoHead> {
         loop {
             match AnswerHead::take(&mut connection.buffer)? {
@@ -42,7 +42,7 @@ impl Heard {
         }
     }
 
-    /// Something more has come: is the rest of the request still of use?
+    /// Looks at what has come, to see whether the rest of the request is still of use.
     fn look(&mut self, connection: &mut Connection) {
         if self.early.is_none() {
             self.early = self.head(connection).transpose();
@@ -57,15 +57,15 @@ impl Heard {
 
 /// Whether an answer has been read to its end.
 fn is_whole(head: &AnswerHead, connection: &Connection) -> bool {
-    // Tried on a copy: it is taken by whoever reads the answer.
+    // Tried on a copy: the reader of the answer takes the original.
     let (mut framing, mut read) = (head.framing.clone(), connection.buffer.clone());
     while let Ok(Some(_)) = framing.take(&mut read) {}
     framing == Framing::Ended
 }
 
 /// Writes a part of a large body. A backend that takes no more of it may have answered already: that it is too large, that
-/// there are too many requests, or all that it has to say. Then the rest is kept; a good answer that goes on is one that still
-/// reads.
+/// there are too many requests, or with its whole answer. Then the rest is not sent. A backend whose good answer goes on is
+/// still reading.
 pub(super) async fn pour(connection: &mut Connection, part: &[u8], heard: &mut Heard) -> io::Result<()> {
     let mut left = part;
     while !left.is_empty() && !heard.kept_rest {
@@ -79,7 +79,8 @@ pub(super) async fn pour(connection: &mut Connection, part: &[u8], heard: &mut H
                 return Poll::Pending;
             }
             match ready!(poll_fill(connection, cx)) {
-                // Who has closed behind an answer has no use for more; whether that was the answer's end, its reader will see.
+                // A backend that has closed after an answer has no use for more. Its reader will see whether the answer was
+                // complete.
                 Ok(0) if heard.early.is_some() => {
                     heard.kept_rest = true;
                     Poll::Ready(None)
