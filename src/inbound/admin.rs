@@ -26,8 +26,7 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// All backends, and what became of the other actors.
 pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let shared = shared(&request);
         Ok(json!({"backends": shared.reports(None).await, "actors": shared.counts.actors.lines()}))
     })
@@ -36,8 +35,7 @@ pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
 
 /// One backend.
 pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let report = shared(&request).reports(Some(&name)).await.pop().ok_or_else(|| unknown(&name))?;
         serde_json::to_value(report).map_err(|_| Error::Internal)
     })
@@ -67,8 +65,7 @@ impl Shared {
 
 /// The last requests, newest first.
 pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let filters = web::Query::<Filters>::from_query(request.query_string()).map_err(|error| {
             Error::invalid("query", format!("{error}. Known are backend, outcome, model and limit."))
         })?;
@@ -140,8 +137,7 @@ fn no_outcome(word: &str) -> Error {
 
 /// One request, by its id.
 pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let unknown = || Error::NotFound(format!("The ledger holds no request '{id}'; it keeps the last {SIZE}."));
         let story = shared(&request).ledger.find(&id).ok_or_else(unknown)?;
         serde_json::to_value(story.report()).map_err(|_| Error::Internal)
@@ -151,8 +147,7 @@ pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> Http
 
 /// Reads the settings file again and installs it, whole or not at all; with `?dry_run=true` only tells what would change.
 pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
+    reply(&request, async |user| {
         let dry_run = match request.query_string() {
             "" | "dry_run=false" => false,
             "dry_run=true" => true,
@@ -171,11 +166,15 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-/// An answer laid out for people.
-pub(super) async fn reply(request: &HttpRequest, work: impl Future<Output = Result<Value, Error>>) -> HttpResponse {
-    super::json(request, async { Ok(format!("{:#}\n", work.await?)) }).await
+/// An answer laid out for people, to a request that must be an operator's.
+pub(super) async fn reply(
+    request: &HttpRequest,
+    work: impl AsyncFnOnce(Arc<User>) -> Result<Value, Error>,
+) -> HttpResponse {
+    super::json(request, async { Ok(format!("{:#}\n", work(allowed(request)?).await?)) }).await
 }
 
+/// The operator that a request comes from.
 pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
     // The clients' listener refuses it sooner.
     if auth::HEADERS.iter().any(|name| request.headers().get_all(*name).nth(1).is_some()) {

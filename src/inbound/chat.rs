@@ -106,21 +106,19 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
     let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
     let work = std::pin::pin!(async {
         let mut asked = None;
-        match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
-            Ok(prepared) => {
-                match allowance.as_ref().map(|allowance| Admission::begin(allowance, &prepared)).transpose() {
-                    Ok(admission) => {
-                        let reply = exchange::respond(door.worker.clone(), prepared).await;
-                        if let Some(admission) = admission { reply.during(admission) } else { reply }
-                    }
-                    Err(refused) => {
-                        door.shared.counts.limited.refused(refused.dimension);
-                        exchange::response::failed(&prepared, &Error::Limited(refused))
-                    }
-                }
+        let prepared = match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
+            Ok(prepared) => prepared,
+            Err(error) => return asker.refuse(door, &error, asked.as_ref()),
+        };
+        let admission = match allowance.as_ref().map(|allowance| Admission::begin(allowance, &prepared)).transpose() {
+            Ok(admission) => admission,
+            Err(refused) => {
+                door.shared.counts.limited.refused(refused.dimension);
+                return exchange::response::failed(&prepared, &Error::Limited(refused));
             }
-            Err(error) => asker.refuse(door, &error, asked.as_ref()),
-        }
+        };
+        let reply = exchange::respond(door.worker.clone(), prepared).await;
+        if let Some(admission) = admission { reply.during(admission) } else { reply }
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
     let reply = served.unwrap_or_else(|panic| {
@@ -150,21 +148,7 @@ fn prepare(
     let is_chaos = table.settings.server.chaos && user.admin && head.text("x-greenroom-chaos") == Some("panic");
     assert!(!is_chaos, "crashed on request of an operator");
     let began = if is_whole { authorised } else { clock::now() };
-    let read = if surface.is_form() {
-        form::read(&head.list("content-type").unwrap_or_default(), &body)
-    } else {
-        envelope::read(&body)
-    };
-    let envelope = read.map_err(|unreadable| match unreadable {
-        Unreadable::NotJson(why) => Error::InvalidJson(why),
-        Unreadable::NoBoundary => Error::InvalidHeader(
-            "content-type",
-            "must be 'multipart/form-data; boundary=...' here, with a recording in 'file'. Clients that are given a form set it \
-             themselves",
-        ),
-        Unreadable::NotForm(why) => Error::InvalidForm(why),
-        Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice, or in capitals. Send it once, as '{key}'.")),
-    })?;
+    let envelope = read(head, surface, &body)?;
     let route = envelope.model.as_deref().and_then(|model| table.routes.get(model)).cloned();
     let mut refuse = |error| {
         *asked = route.as_ref().map(|route| route.model.clone());
@@ -215,6 +199,25 @@ fn prepare(
         is_retry: is_retry(head),
         failover,
     }))
+}
+
+/// Reads the top level of a body.
+fn read(head: &Head, surface: Surface, body: &Bytes) -> Result<Envelope, Error> {
+    let read = if surface.is_form() {
+        form::read(&head.list("content-type").unwrap_or_default(), body)
+    } else {
+        envelope::read(body)
+    };
+    read.map_err(|unreadable| match unreadable {
+        Unreadable::NotJson(why) => Error::InvalidJson(why),
+        Unreadable::NoBoundary => Error::InvalidHeader(
+            "content-type",
+            "must be 'multipart/form-data; boundary=...' here, with a recording in 'file'. Clients that are given a form set it \
+             themselves",
+        ),
+        Unreadable::NotForm(why) => Error::InvalidForm(why),
+        Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice, or in capitals. Send it once, as '{key}'.")),
+    })
 }
 
 /// Longest name that no settings know as it is kept, bytes: stories of the last thousand requests hold it.

@@ -7,7 +7,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::{
-    admin::{allowed, audit, reply, unknown},
+    admin::{audit, reply, unknown},
     shared, worker,
 };
 use crate::{
@@ -18,7 +18,6 @@ use crate::{
     },
     error::Error,
     router,
-    settings::User,
     supervision::messages::Revive,
 };
 
@@ -28,8 +27,7 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 /// `drain`, `resume`, `reset`.
 pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
     let (name, action) = path.into_inner();
-    reply(&request, async {
-        let user = allowed(&request)?;
+    reply(&request, async |user| {
         match action.as_str() {
             "drain" => ask(living(&request, &name)?, Drain, PATIENCE).await?,
             "reset" => ask(living(&request, &name)?, ResetBreaker, PATIENCE).await?,
@@ -50,8 +48,7 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
 
 /// Asks a backend's provider now whether it is well.
 pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
+    reply(&request, async |user| {
         // A list that is given says nothing of answers, and whoever reads this is to know which it was.
         let asked = handle(&request, &name)?.settings.probe.on_demand();
         let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
@@ -69,8 +66,7 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
 
 /// Tries a backend step by step.
 pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
+    reply(&request, async |user| {
         let steps = ask(living(&request, &name)?, Diagnose, LONGEST).await?;
         audit(&request, &user, "diagnose", &name);
         Ok(json!({"backend": *name, "steps": steps}))
@@ -80,8 +76,8 @@ pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> H
 
 /// Kills a Backend actor, where the settings allow it.
 pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = chaos_allowed(&request)?;
+    reply(&request, async |user| {
+        chaos_allowed(&request)?;
         living(&request, &name)?.do_send(Crash);
         audit(&request, &user, "crash", &name);
         Ok(json!({"crashed": format!("backend {name}")}))
@@ -91,8 +87,8 @@ pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>)
 
 /// Kills the Router actor of this worker, where the settings allow it.
 pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        let user = chaos_allowed(&request)?;
+    reply(&request, async |user| {
+        chaos_allowed(&request)?;
         let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
         let words = "crashed on request of an operator".to_owned();
         worker(&request).ok_or_else(none)?.router().do_send(router::messages::Crash(words));
@@ -102,10 +98,9 @@ pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-fn chaos_allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
-    let user = allowed(request)?;
+fn chaos_allowed(request: &HttpRequest) -> Result<(), Error> {
     if shared(request).table().settings.server.chaos {
-        return Ok(user);
+        return Ok(());
     }
     Err(Error::NotFound("Chaos actions are off; set server.chaos = true to allow them.".to_owned()))
 }
