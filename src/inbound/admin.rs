@@ -21,7 +21,7 @@ use crate::{
     },
 };
 
-/// How long a backend's actor is waited for to judge what it was told before its facts are reported without that.
+/// How long to wait for a backend's actor to judge what it was told. After that its facts are reported without it.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// All backends, and what became of the other actors.
@@ -49,7 +49,7 @@ impl Shared {
         let mut handles: Vec<_> =
             table.handles.values().filter(|handle| name.is_none_or(|name| **handle.name() == *name)).collect();
         handles.sort_by(|a, b| a.name().cmp(b.name()));
-        // An actor that is being rebuilt, or was given up, cannot answer; its facts can.
+        // An actor that is being rebuilt or was given up cannot answer, but its facts can be read.
         settled(handles.iter().map(|handle| &handle.addr), SETTLE).await;
         let report = |handle: &Arc<Handle>| {
             let weight = |model: &str| table.weight(handle.name(), model);
@@ -84,7 +84,7 @@ pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-/// Which requests are wanted, as that comes.
+/// Which requests are wanted, in the words of the query.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Filters {
@@ -106,18 +106,18 @@ impl Filters {
     }
 }
 
-/// Whether the settings in force have a backend of this name, or it is the word for requests that none was found for.
+/// Whether the settings in force have a backend of this name, or it is the word for requests that found none.
 pub(super) fn is_known(request: &HttpRequest, name: &str) -> bool {
     name == NO_BACKEND || shared(request).table().settings.backends.contains_key(name)
 }
 
-/// A question about a backend that there is not and, as far as is remembered, never was: nothing found would look as if nothing
-/// had happened there.
+/// The error for a question about a backend that does not exist and, as far as is remembered, never did. An empty answer would
+/// look as if nothing had happened there.
 pub(super) fn never_heard_of(name: &str) -> Error {
     Error::NotFound(format!("There is no backend {name:?}, and nothing is remembered of one."))
 }
 
-/// The class that no request in the ledger has: strangers are refused before there is anything to remember.
+/// No request in the ledger has this class: strangers are refused before there is a story.
 const NEVER: Class = Class::PolicyAuth;
 
 fn classes() -> impl Iterator<Item = &'static str> {
@@ -176,7 +176,7 @@ pub(super) async fn reply(
 
 /// The operator that a request comes from.
 pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
-    // The clients' listener refuses it sooner.
+    // The clients' listener refuses this sooner.
     if auth::HEADERS.iter().any(|name| request.headers().get_all(*name).nth(1).is_some()) {
         return Err(Error::BadRequest(auth::TWICE));
     }

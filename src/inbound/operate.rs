@@ -1,4 +1,5 @@
-//! Owns what operators do to backends and routers: each question goes to the actor that it is about, and waits within bounds.
+//! Owns what operators do to backends and routers: each action is sent to the actor that it is about, and waits a bounded
+//! time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,7 +22,7 @@ use crate::{
     supervision::messages::Revive,
 };
 
-/// How long an actor is waited for that has only to take note.
+/// How long to wait for an actor that only has to take note.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `drain`, `resume`, `reset`.
@@ -49,7 +50,7 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
 /// Asks a backend's provider now whether it is well.
 pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
     reply(&request, async |user| {
-        // A list that is given says nothing of answers, and whoever reads this is to know which it was.
+        // A models list says nothing about answers, so the reader is told which of the two was asked for.
         let asked = handle(&request, &name)?.settings.probe.on_demand();
         let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
         audit(&request, &user, "probe", &name);
@@ -110,7 +111,7 @@ fn handle(request: &HttpRequest, name: &str) -> Result<Arc<Handle>, Error> {
     shared(request).table().handles.get(name).cloned().ok_or_else(|| unknown(name))
 }
 
-/// Its actor, if that can still be told anything.
+/// Its actor, unless that was given up.
 fn living(request: &HttpRequest, name: &str) -> Result<Addr<Backend>, Error> {
     let addr = handle(request, name)?.addr.clone();
     if addr.connected() {
@@ -122,7 +123,7 @@ fn living(request: &HttpRequest, name: &str) -> Result<Addr<Backend>, Error> {
     )))
 }
 
-/// Asks an actor, which is waited for with this patience. It answers nothing, too, if it panics over the question.
+/// Asks an actor and waits for its answer for at most `patience`. It is also an error if the actor panics over the question.
 pub(super) async fn ask<A, M>(actor: Addr<A>, message: M, patience: Duration) -> Result<M::Result, Error>
 where
     A: Actor<Context: ToEnvelope<A, M>> + actix::Handler<M>,

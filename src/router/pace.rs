@@ -26,8 +26,9 @@ impl Pace {
         self.usual.write(usual.as_millis().clamp(1, u128::from(u32::MAX)) as u32, now);
     }
 
-    /// The time that `ahead` requests in front will take at least; `None` if that is not known. It leaves out the wait at the
-    /// head itself, part of which may be over, so with nobody in front it is zero.
+    /// The time that `ahead` requests in front will take at least; `None` if that is not known. Requests in front may give up,
+    /// and the one at the head may have waited for a while already. So the wait at the head does not count: with nobody in
+    /// front it is zero.
     pub fn wait(&self, ahead: u32, now: Duration) -> Option<Duration> {
         Some(self.usual(now)?.saturating_mul(ahead))
     }

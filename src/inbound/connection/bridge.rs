@@ -1,4 +1,4 @@
-//! Owns handing requests over to the web framework: all but the model endpoints are served there.
+//! Owns handing requests over to the web framework, which serves everything but the model endpoints.
 
 use std::rc::Rc;
 
@@ -37,7 +37,7 @@ impl Bridge {
         let asked = request.head_mut();
         (asked.uri, asked.method) = (uri, method);
         for (name, value) in head.lines.iter() {
-            // The reader of the head has let nothing through that is not one.
+            // The parser of the head has let only valid headers through.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 asked.headers_mut().append(name, value);
             }

@@ -29,7 +29,7 @@ pub(super) struct Manner {
     pub(super) close: bool,
     /// The client speaks HTTP/1.0: no chunks, and a kept connection has to be told.
     pub(super) old: bool,
-    /// The client asked for the head alone, as of a stream nobody does.
+    /// The client asked for the head alone. Nobody does for a stream.
     pub(super) head_only: bool,
 }
 
@@ -59,7 +59,7 @@ fn head(reply: &Reply, length: Option<usize>, manner: Manner, now: Instant, out:
     out.extend_from_slice(b"\r\n");
 }
 
-/// The date line: rendered once a second and thread.
+/// The date line, rendered once a second on each thread.
 fn date(now: Instant, out: &mut Vec<u8>) {
     thread_local! {
         static LINE: RefCell<Option<(Instant, String)>> = const { RefCell::new(None) };
@@ -108,7 +108,7 @@ pub(super) async fn whole(
     Ok(Instant::now())
 }
 
-/// Writes an answer as it comes, piece by piece, with the client's leave watched. `Err`: it broke off, and so must the
+/// Writes an answer piece by piece as it comes, and notices when the client leaves. `Err`: it broke off, and so must the
 /// connection.
 pub(super) async fn stream(
     intake: &mut Intake,
@@ -121,10 +121,10 @@ pub(super) async fn stream(
     let mut full = None;
     loop {
         let next = poll_fn(|cx| {
-            // A client that does not read slows its backend: nothing is taken from it meanwhile.
+            // A client that does not read slows its backend: no piece is taken meanwhile.
             let mut room = intake.socket.poll_room(cx);
             if room.is_pending() && full.is_none() {
-                // What the kernel takes at once is not the client's doing.
+                // The kernel may take it at once; only after that is the client the one to wait for.
                 let _ = Pin::new(&mut intake.socket).poll_flush(cx);
                 room = intake.socket.poll_room(cx);
             }
