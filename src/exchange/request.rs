@@ -59,7 +59,7 @@ pub struct Request {
 
 impl Request {
     /// What to do with a stream that breaks.
-    pub fn rescue(&self) -> Rescue {
+    pub(super) fn rescue(&self) -> Rescue {
         // Only chunks with one text can be sewn together.
         let sewable = self.surface.has_choices();
         let route = self.route.as_ref().filter(|_| sewable);
@@ -87,7 +87,7 @@ impl Request {
     }
 
     /// Public name to put into the answer's `model`, where the settings want that.
-    pub fn shown_model(&self) -> Option<Arc<str>> {
+    pub(super) fn shown_model(&self) -> Option<Arc<str>> {
         self.route.as_ref().filter(|route| route.settings.rewrite_model).map(|route| route.model.clone())
     }
 
@@ -115,7 +115,7 @@ impl Request {
     }
 
     /// Time until the deadline.
-    pub fn time_left(&self) -> Duration {
+    pub(super) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }

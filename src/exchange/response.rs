@@ -73,7 +73,7 @@ pub fn failed(request: &Request, error: &Error) -> Reply {
     }
     let explanation = explanation(request);
     telling.read(|story| {
-        Refusal { face: &face, id: &story.id, dialect, attempts: attempts(story), explanation }.complete(reply)
+        ErrorAnswer { face: &face, id: &story.id, dialect, attempts: attempts(story), explanation }.complete(reply)
     })
 }
 
@@ -130,11 +130,11 @@ pub fn refused(id: &str, error: &Error, dialect: Dialect) -> Reply {
     if error.is_bad_pin() {
         reply.line("x-greenroom-route", RouteReason::Pinned.as_str());
     }
-    Refusal { face: &face, id, dialect, attempts: None, explanation: None }.complete(reply)
+    ErrorAnswer { face: &face, id, dialect, attempts: None, explanation: None }.complete(reply)
 }
 
-/// What a client is told of an error.
-struct Refusal<'a> {
+/// An error in the form in which a client is told it.
+struct ErrorAnswer<'a> {
     face: &'a Face,
     id: &'a str,
     dialect: Dialect,
@@ -142,7 +142,7 @@ struct Refusal<'a> {
     explanation: Option<Value>,
 }
 
-impl Refusal<'_> {
+impl ErrorAnswer<'_> {
     /// Adds the error's headers and its body.
     fn complete(self, mut reply: Reply) -> Reply {
         let face = self.face;
@@ -234,7 +234,7 @@ pub(super) fn error_frame(request: &Request, error: &Error, sent: &Sent) -> Byte
     let dialect = request.surface.dialect();
     request.telling.read(|story| {
         let face = face(error, dialect);
-        let told = Refusal { face: &face, id: &story.id, dialect, attempts: attempts(story), explanation: None };
+        let told = ErrorAnswer { face: &face, id: &story.id, dialect, attempts: attempts(story), explanation: None };
         match dialect {
             Dialect::Chat => format!("data: {}\n\n", told.body()).into(),
             Dialect::Messages => format!("event: error\ndata: {}\n\n", told.body()).into(),
