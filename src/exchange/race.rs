@@ -20,19 +20,16 @@ use super::{
 };
 use crate::{clock, router::messages::Grant, telemetry::story::LET_GO};
 
-/// An attempt under way, and its future.
-struct Runner<F> {
+/// An attempt under way.
+struct Runner<'a> {
     /// The backend.
     id: u64,
     /// Its entry in the story.
     note: usize,
     /// What is seen of it.
     signs: Rc<Signs>,
-    ending: F,
+    ending: Pin<Box<dyn Future<Output = Ended> + 'a>>,
 }
-
-/// One of several attempts side by side.
-type Hedged<'a> = Runner<Pin<Box<dyn Future<Output = Ended> + 'a>>>;
 
 /// Waits for an attempt to end; `None` if it becomes slow before.
 fn unless_slow<F: Future<Output = Ended> + ?Sized>(
@@ -47,7 +44,7 @@ fn unless_slow<F: Future<Output = Ended> + ?Sized>(
 }
 
 /// Waits for the first of two attempts to end; returns its end, and the other attempt.
-async fn first<'a>(mut one: Hedged<'a>, mut two: Hedged<'a>) -> (Ended, Hedged<'a>) {
+async fn first<'a>(mut one: Runner<'a>, mut two: Runner<'a>) -> (Ended, Runner<'a>) {
     let (ended, is_one) = poll_fn(|cx| match one.ending.as_mut().poll(cx) {
         Poll::Ready(ended) => Poll::Ready((ended, true)),
         Poll::Pending => two.ending.as_mut().poll(cx).map(|ended| (ended, false)),
@@ -64,33 +61,21 @@ impl Exchange {
             extra.made();
         }
         let (worker, request) = (self.worker.clone(), self.request.clone());
-        let Runner { id, note, signs, ending } = self.start(&worker, &request, grant, false);
-        let mut ending = pin!(ending);
+        let id = grant.target.handle.id;
+        let (leg, target) = Leg::begin(&request, grant, false);
+        let (signs, note) = (leg.signs.clone(), leg.note);
+        let mut ending = pin!(attempt::open(&worker, &request, leg, target, self.owed.clone()));
         let may_hedge = request.pin.is_none() && request.surface.hedges();
         if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && signs.slow.get()).await {
             return ended;
         }
         // Boxed because it is rare: the futures of ordinary requests stay small.
-        let runner: Hedged<'_> = Runner { id, note, signs, ending: Box::pin(ending) };
+        let runner = Runner { id, note, signs, ending: Box::pin(ending) };
         Box::pin(self.hedge(&worker, &request, runner)).await
     }
 
-    /// Starts an attempt with this place; `hedged`: beside another.
-    fn start<'a>(
-        &self,
-        worker: &'a Worker,
-        request: &'a Request,
-        grant: Grant,
-        hedged: bool,
-    ) -> Runner<impl Future<Output = Ended> + use<'a>> {
-        let id = grant.target.handle.id;
-        let (leg, target) = Leg::begin(request, grant, hedged);
-        let (signs, note) = (leg.signs.clone(), leg.note);
-        Runner { id, note, signs, ending: attempt::open(worker, request, leg, target, self.owed.clone()) }
-    }
-
     /// Starts another attempt beside a slow one. If one of the two fails, the other gets a new companion once it is slow.
-    async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Hedged<'a>) -> Ended {
+    async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Runner<'a>) -> Ended {
         loop {
             if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.signs.slow.get()).await {
                 return ended;
@@ -98,8 +83,11 @@ impl Exchange {
             let Some(grant) = self.another(runner.id) else {
                 return runner.ending.await;
             };
-            let Runner { id, note, signs, ending } = self.start(worker, request, grant, true);
-            let (ended, other) = first(runner, Runner { id, note, signs, ending: Box::pin(ending) }).await;
+            let id = grant.target.handle.id;
+            let (leg, target) = Leg::begin(request, grant, true);
+            let (signs, note) = (leg.signs.clone(), leg.note);
+            let ending = Box::pin(attempt::open(worker, request, leg, target, self.owed.clone()));
+            let (ended, other) = first(runner, Runner { id, note, signs, ending }).await;
             match ended {
                 Ok(opened) => {
                     self.let_go(&other, "another attempt was quicker");
@@ -120,7 +108,7 @@ impl Exchange {
 
     /// Drops the slower attempt. Its backend may still be as slow, so it is asked again for this request only if no other is
     /// left.
-    fn let_go(&mut self, loser: &Hedged<'_>, why: &str) {
+    fn let_go(&mut self, loser: &Runner<'_>, why: &str) {
         self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why.to_owned()), clock::now());
         if !self.tried.contains(&loser.id) {
             self.tried.push(loser.id);
