@@ -7,7 +7,7 @@ pub fn doubled(first: Duration, times: u32, most: Duration) -> Duration {
     first.saturating_mul(1 << times.min(31)).min(most)
 }
 
-/// A pause less up to half of it; `jitter` from 0 to 1.
+/// A pause shortened by up to half; `jitter` is from 0 to 1.
 pub fn jittered(full: Duration, jitter: f64) -> Duration {
     full.mul_f64(1.0 - 0.5 * jitter.clamp(0.0, 1.0))
 }

@@ -1,5 +1,5 @@
-//! Owns a timer whose deadline is put off often and reached seldom, and timers at rest for who needs one next: either costs a
-//! store, not a timer of the runtime's.
+//! Owns a timer whose deadline is often put off and seldom reached, and spare timers for reuse: neither costs a new timer of
+//! the runtime.
 
 use std::{
     cell::RefCell,
@@ -14,13 +14,13 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
-/// A deadline that moves. The runtime's timer behind it is moved only when it has fired too early, or would fire too late.
+/// A deadline that moves. The runtime's timer behind it is reset only when it has fired too early or would fire too late.
 pub struct Timer {
     due: Instant,
-    /// The time, where whoever set the deadline knew it and nobody has asked since.
+    /// The time when the deadline was set, until the timer is polled.
     fresh: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
-    /// Who is woken by `sleep`, and when.
+    /// The task that `sleep` wakes, and when.
     armed: Option<(Waker, Instant)>,
 }
 
@@ -30,7 +30,7 @@ impl Timer {
         Self { due, fresh: None, sleep: Box::pin(sleep_until(due)), armed: None }
     }
 
-    /// Moves the deadline to `due`. To ask right after that, at `now`, does not even look at the runtime's timer.
+    /// Moves the deadline to `due`. A poll right after that, at `now`, does not even look at the runtime's timer.
     pub fn set(&mut self, now: Instant, due: Instant) {
         self.due = due;
         self.fresh = Some(now);
@@ -43,7 +43,7 @@ impl Timer {
             && now < *at
             && *at <= self.due
             && waker.will_wake(cx.waker())
-            // It may have fired since, and whoever it woke asked something else.
+            // It may have fired since, and the task that it woke polled something else.
             && !self.sleep.is_elapsed()
         {
             return Poll::Pending;
@@ -53,7 +53,7 @@ impl Timer {
         }
         loop {
             if self.sleep.as_mut().poll(cx).is_pending() {
-                // A task that has used up its budget is told to wait without being noted, whatever the time.
+                // A task that has used up its budget is told to wait without being registered, whatever the time.
                 let is_heard = has_budget_remaining();
                 self.armed = is_heard.then(|| (cx.waker().clone(), self.sleep.deadline()));
                 return if is_heard || Instant::now() < self.due { Poll::Pending } else { Poll::Ready(()) };
@@ -66,11 +66,11 @@ impl Timer {
     }
 }
 
-/// Timers kept for the next who need one.
+/// The most spare timers kept.
 const SPARE: usize = 64;
 
-/// The timers of a worker that nobody needs at the moment. They stay with the runtime, which takes a lock to enter one and to
-/// strike it off; whom one wakes that is at rest finds nothing to do.
+/// The spare timers of a worker. They stay registered with the runtime, which takes a lock to add or remove one. If a spare
+/// one fires, the task that it wakes finds nothing to do.
 #[derive(Clone, Default)]
 pub struct Timers(Rc<RefCell<Vec<Timer>>>);
 
@@ -84,7 +84,7 @@ pub struct Lent {
 const HELD: &str = "it goes home only when it is dropped";
 
 impl Timers {
-    /// A timer that is due at `due`; it is asked for the first time `now` or later.
+    /// A timer that is due at `due` and first polled `now` or later.
     pub fn lend(&self, now: Instant, due: Instant) -> Lent {
         let spare = self.0.borrow_mut().pop();
         let timer = spare.map_or_else(

@@ -1,4 +1,4 @@
-//! Owns getting an answer: attempts until one has content, waits where waiting helps.
+//! Owns getting an answer: attempts until one has content, with waits where waiting helps.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -20,37 +20,46 @@ use crate::{
 pub(super) struct Fallen {
     pub(super) id: u64,
     tries: u32,
-    /// When.
+    /// When it failed.
     at: Duration,
     pub(super) failed: Failed,
 }
 
-/// Gates are published in whole milliseconds, by another thread: this much later they surely are open.
+/// When a backend that failed may be asked again.
+struct Due {
+    id: u64,
+    /// In what time.
+    wait: Duration,
+    /// Its provider has named that time.
+    named: bool,
+}
+
+/// Gates are published in whole milliseconds by another thread. This much later they are surely open.
 const GATE_MARGIN: Duration = Duration::from_millis(5);
 
 impl Exchange {
-    /// Attempts until one has content, or none is left to make.
+    /// Makes attempts until one has content, or until no more may be made.
     pub(super) async fn acquire(&mut self) -> Result<Opened, Error> {
-        // Each round makes an attempt or waits, twice at most for each attempt: until the backend may be asked again, and
-        // until its gate is open. The waits are bounded along with the attempts.
+        // Each round makes an attempt or waits. There are at most two waits for each attempt: until the backend may be asked
+        // again, and until its gate opens. So a bound on the rounds bounds the waits, too.
         let mut rounds = 3 * self.most();
         if self.attempts == 0 && self.request.time_left().is_zero() {
-            // It took all of its time to send the request.
+            // The client used up the request's time by sending it.
             return Err(Error::Slow);
         }
         loop {
             rounds = rounds.saturating_sub(1);
             let answer = self.assign_or_queue().await;
             if answer.is_err() && !self.fallen.is_empty() {
-                // What a backend has said is of more use than that no other had a place in time.
+                // What a backend said helps the client more than the news that no other had a place in time.
                 return Err(Box::pin(self.give_up(None)).await);
             }
             let refusal = match answer? {
                 Ok(grant) => match self.race(grant).await {
                     Ok(opened) => return Ok(opened),
-                    Err((_, failed)) if ends_the_request(&failed) => return Err(Error::Upstream(Box::new(failed))),
-                    Err((target, failed)) => {
-                        let was_asked = self.note_fallen(&target, failed);
+                    Err(fell) if ends_the_request(&fell.failed) => return Err(Error::Upstream(Box::new(fell.failed))),
+                    Err(fell) => {
+                        let was_asked = self.note_fallen(&fell.target, fell.failed);
                         if !was_asked || self.pay_for_another() {
                             continue;
                         }
@@ -70,19 +79,19 @@ impl Exchange {
         }
     }
 
-    /// Attempts that may be made in all.
+    /// The most attempts that may be made.
     pub(super) fn most(&self) -> u32 {
         if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts }
     }
 
-    /// Pays for another attempt behind those that failed; false if none may follow.
+    /// Pays for another attempt after those that failed; false if none may follow.
     pub(super) fn pay_for_another(&mut self) -> bool {
         let allowed = self.attempts < self.most() && self.spent().is_none() && !self.request.time_left().is_zero();
         self.extra = allowed.then(|| Extra::of(&self.worker.retries)).flatten();
         self.extra.is_some()
     }
 
-    /// Whether this failure is one that no other backend is to stand in for: an account has nothing left.
+    /// Whether no other backend may stand in after this failure: the account has no quota left, and `quota_failover` is off.
     pub(super) fn is_final(&self, failed: &Failed) -> bool {
         failed.class == Class::ProviderQuota
             && self.request.route.as_ref().is_some_and(|route| !route.settings.quota_failover)
@@ -97,7 +106,7 @@ impl Exchange {
         );
     }
 
-    /// The backend whose account has nothing left, if no other is to stand in for it.
+    /// The backend whose account has no quota left, if no other may stand in for it.
     pub(super) fn spent(&self) -> Option<u64> {
         self.fallen.iter().find(|fallen| self.is_final(&fallen.failed)).map(|fallen| fallen.id)
     }
@@ -106,18 +115,18 @@ impl Exchange {
         let Some(route) = self.request.route.as_ref().filter(|route| route.settings.queue > 0) else {
             return self.assign().await;
         };
-        // Who may be asked again is not waited for in a queue for others.
+        // While a failed backend may be asked again, the request does not queue for others.
         if !self.avoided.is_empty() || self.again().is_some() {
             return self.assign().await;
         }
         if !self.is_behind_others(route) {
             let answer = self.assign().await?;
-            if !answer.as_ref().is_err_and(|refusal| refusal.full) {
+            if !queue::finds_all_full(&answer) {
                 return Ok(answer);
             }
         }
         let began = clock::now();
-        // From here on time passes.
+        // Time passes from here on, so the end of the check no longer counts as now.
         self.request.checked.take();
         let has_room = || {
             let (table, able) = (self.worker.table(), self.request.surface.able());
@@ -130,8 +139,8 @@ impl Exchange {
         answer
     }
 
-    /// Whether it came while others wait for what it wants, too. A pin waits for nobody, and who was tried somewhere was here
-    /// before them.
+    /// Whether others already wait for the same model as this request comes. A pinned request waits for nobody, and a request
+    /// that has made an attempt was here before them.
     fn is_behind_others(&self, route: &Route) -> bool {
         let request = &self.request;
         let comes = self.attempts == 0 && self.fallen.is_empty() && request.pin.is_none();
@@ -160,7 +169,8 @@ impl Exchange {
             affinity: request.affinity,
             explain: request.explain,
         };
-        // The router lives on this thread and answers at once, unless it is being rebuilt, or given up, which closes its mailbox.
+        // The router lives on this thread and answers at once, unless it is being rebuilt, or was given up and its mailbox is
+        // closed.
         let answer = self.worker.assign(ask, request.deadline).await;
         request.telling.spent(Phase::Route, began);
         answer.map_err(|error| match error {
@@ -171,11 +181,11 @@ impl Exchange {
         })
     }
 
-    /// Takes note of a failed attempt; false if its backend was not even asked, since it has nothing like what is wanted: that is none
-    /// of `max_attempts`, or several such backends would keep a request from the one that serves it.
+    /// Records a failed attempt; false if the backend was not even asked, because it does not have what is wanted. That does
+    /// not count towards `max_attempts`: otherwise several such backends would keep a request from the one that serves it.
     pub(super) fn note_fallen(&mut self, target: &Target, failed: Failed) -> bool {
         if failed.class == Class::ProviderContextLength {
-            // A smaller one that was tried later takes nothing back.
+            // A smaller window that was tried later changes nothing.
             self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
         }
         if self.is_final(&failed) {
@@ -193,32 +203,32 @@ impl Exchange {
         was_asked
     }
 
-    /// The first backend that fell and may be asked again: in what time, and whether its provider named that. The last attempt
-    /// is rather for one that named a time than for one that failed otherwise a moment ago.
-    fn again(&self) -> Option<(Duration, u64, bool)> {
+    /// The first backend that failed and may be asked again. The last attempt is better spent on one that named a time than on one
+    /// that failed otherwise a moment ago.
+    fn again(&self) -> Option<Due> {
         let (left, now) = (self.request.time_left(), clock::now());
         let due = |fallen: &Fallen| {
             let wait = pause(&fallen.failed, fallen.tries, left, rand::random())?;
             let named = fallen.failed.retry_after.is_some();
             let over = if named { now.saturating_sub(fallen.at) } else { Duration::ZERO };
-            Some((wait.saturating_sub(over), fallen.id, named))
+            Some(Due { id: fallen.id, wait: wait.saturating_sub(over), named })
         };
         let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
         let is_last = self.attempts + 1 >= self.most();
-        let is_worse = |wait, named| is_last && !(named && self.patience.allows(wait, named));
+        let is_worse = |due: &Due| is_last && !(due.named && self.patience.allows(due.wait, due.named));
         let all = self.tried.iter().filter_map(|id| due(latest(*id)?));
-        all.min_by_key(|(wait, id, named)| (is_worse(*wait, *named), *wait, *id))
+        all.min_by_key(|due| (is_worse(due), due.wait, due.id))
     }
 
-    /// Waits until a backend that fell may be asked again; false if none may be within reason.
+    /// Waits until a failed backend may be asked again; false if that would take too long.
     async fn wait(&mut self, refusal: &Refusal) -> bool {
         let left = self.request.time_left();
         let (wait, named) = match self.again() {
-            Some((wait, id, named)) => {
+            Some(Due { id, wait, named }) => {
                 self.tried.retain(|tried| *tried != id);
                 (wait, named)
             }
-            // None is barred any more, but the gates are shut for a moment.
+            // No backend is excluded any more, but the gates are shut for a moment.
             None => match refusal.soonest {
                 Some(until) => (until.saturating_sub(clock::now()) + GATE_MARGIN, false),
                 None => return false,
@@ -227,13 +237,13 @@ impl Exchange {
         if wait >= left || !self.patience.spend(wait, named) {
             return false;
         }
-        // A wait that was named has shut a gate, too, a moment later.
+        // A wait named by a provider has also shut a gate, a moment later.
         sleep(if named { wait + GATE_MARGIN } else { wait }).await;
         true
     }
 }
 
-/// No other backend can help.
+/// Whether no other backend can help.
 pub(super) fn ends_the_request(failed: &Failed) -> bool {
     !failed.class.disposition().other
 }

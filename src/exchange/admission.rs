@@ -12,8 +12,8 @@ use crate::{
     wire::Usage,
 };
 
-/// A request that its user's limits have let in. It lasts as long as the answer is being sent; dropped, it ends, also where the
-/// client has left.
+/// A request that its user's limits have let in. It ends when this is dropped: once the answer has been sent, or the client
+/// has left.
 pub struct Admission {
     allowance: Arc<Allowance>,
     telling: Telling,
@@ -33,7 +33,7 @@ impl Admission {
         Ok(Self { allowance: allowance.clone(), telling: request.telling.clone(), aside })
     }
 
-    /// The answer is complete: what it has used is known, or nobody will.
+    /// The answer is complete: what it has used is known by now, or never will be.
     pub(super) fn settle(&mut self) {
         let Some(aside) = self.aside.take() else { return };
         let (used, cost) = self.telling.read(|story| (used(story), story.cost()));
@@ -50,7 +50,8 @@ impl Drop for Admission {
 
 /// The tokens that a request has used, as far as its story knows; those that the provider had in its cache count like others.
 fn used(story: &Story) -> Option<u64> {
-    // What nobody has worked on has used none. Who was left too early, was too slow or broke off has, and nobody knows how much.
+    // A request that no backend has worked on has used none. A backend that was left early, was too slow or broke off has used
+    // some, but nobody knows how much.
     let untouched = || story.first_token.is_none() && story.attempts.iter().all(|attempt| attempt.turned_away);
     story.usage.and_then(Usage::total).or_else(|| untouched().then_some(0))
 }

@@ -54,7 +54,7 @@ pub(super) struct Whole {
     pub(super) at: Duration,
 }
 
-/// A stream under way, and whose it is.
+/// A running stream, with its leg and its backend.
 pub(super) struct Live {
     pub(super) leg: Leg,
     pub(super) target: Arc<Target>,
@@ -68,18 +68,19 @@ pub(super) struct Streaming {
     pub(super) headers: HeaderLines,
     /// Frames up to and with the first content.
     pub(super) held: Bytes,
-    /// It ended within those.
-    pub(super) over: bool,
+}
+
+/// How an attempt ends.
+pub(super) type Ended = Result<Opened, FailedAttempt>;
+
+/// An attempt that failed, and at which backend.
+pub(super) struct FailedAttempt {
+    pub(super) target: Arc<Target>,
+    pub(super) failed: Failed,
 }
 
 /// Makes one attempt, up to the first content or the whole answer.
-pub(super) async fn open(
-    worker: &Worker,
-    request: &Request,
-    mut leg: Leg,
-    target: Arc<Target>,
-    owed: Owed,
-) -> Result<Opened, (Arc<Target>, Failed)> {
+pub(super) async fn open(worker: &Worker, request: &Request, mut leg: Leg, target: Arc<Target>, owed: Owed) -> Ended {
     match try_open(worker, request, &mut leg, &target, owed.as_deref()).await {
         Ok(Ready::Whole { headers, body }) => {
             let (note, usage, at) = (leg.note, leg.signs.usage.get(), clock::now());
@@ -89,28 +90,28 @@ pub(super) async fn open(
         Ok(Ready::Live(streaming)) => Ok(Opened::Live(Box::new(Live { leg, target, streaming }))),
         Err(failed) => {
             let failed = redacted(&target.handle.settings, failed);
-            // A translation that was refused quotes its client.
+            // The message of a refused translation quotes the client, so it is written with escapes.
             log::debug!("attempt failed: backend={} class={} {:?}", target.handle.name(), failed.class, failed.message);
             leg.failed(&failed);
-            Err((target, failed))
+            Err(FailedAttempt { target, failed })
         }
     }
 }
 
-/// What a backend has begun with, or said.
+/// A backend's answer, as far as it has to come before the client is sent anything.
 pub(super) enum Ready {
     Whole { headers: HeaderLines, body: Bytes },
     Live(Streaming),
 }
 
-/// What an attempt is about.
+/// What the steps of an attempt have in common.
 pub(super) struct Attempt<'a> {
     pub(super) worker: &'a Worker,
     pub(super) request: &'a Request,
     pub(super) target: &'a Target,
     /// How the backend serves it.
     pub(super) way: Way,
-    /// What of an answer that broke off it is to make good.
+    /// What the client has of a broken answer that this attempt is to complete.
     pub(super) debt: Option<&'a Debt>,
 }
 
@@ -155,7 +156,7 @@ async fn try_open(
     let mut reader = Box::new(attempt.reader(answer, change, leg.signs.clone()));
     let first = first_content(&mut reader, &mut watch).await;
     leg.blameless = reader.differs;
-    let (held, over) = first.map_err(|failed| {
+    let held = first.map_err(|failed| {
         let failed = named_in(failed, |name| reader.header(name), SystemTime::now());
         let failed = Failed { request_id: request_id(&headers), ..failed };
         match debt {
@@ -163,22 +164,22 @@ async fn try_open(
             _ => failed,
         }
     })?;
-    // What is plain text from the start shows no reasoning.
+    // An answer that is plain text from the start shows no reasoning.
     leg.mused = !reader.intricate || !thoughts::shows(&held);
     leg.first_token();
     watch.answered();
-    Ok(Ready::Live(Streaming { reader, watch, headers, held, over }))
+    Ok(Ready::Live(Streaming { reader, watch, headers, held }))
 }
 
 impl Attempt<'_> {
-    /// Whether token counts are asked for in chunks, though the client has not asked.
+    /// Whether we ask for token counts in chunks although the client has not.
     fn strips_usage(&self) -> bool {
         let backend = &self.target.handle.settings;
         let native_chat = self.request.surface.has_choices() && backend.protocol == Protocol::Openai;
         native_chat && backend.asks_usage() && self.request.envelope.usage_can_be_asked()
     }
 
-    /// What is changed of the client's own bytes.
+    /// What is changed in the client's own bytes.
     fn change(&self) -> Change<'_> {
         let Self { target, debt, .. } = self;
         Change {
@@ -188,7 +189,7 @@ impl Attempt<'_> {
         }
     }
 
-    /// The reader of a stream, the answer to the request with this change.
+    /// The reader of the stream that answers the request with this change.
     fn reader(&self, answer: Answer, change: Change<'_>, signs: Rc<Signs>) -> Reader {
         let Self { request, target, .. } = self;
         let terms = Terms {
@@ -202,13 +203,13 @@ impl Attempt<'_> {
         let mut reader = Reader::new(answer, Decoder::new(self), terms, text, signs);
         if let Some(debt) = self.debt {
             let seam = if change.partial.is_some() { Seam::gone_on_with } else { Seam::repeated };
-            reader.sew_onto(seam(debt.text().to_owned()));
+            reader.seam = Some(seam(debt.text().to_owned()));
         }
         reader
     }
 }
 
-/// Asks again for a shorter answer, where a refusal says what the backend gives; else it has failed.
+/// Asks again for a shorter answer if the refusal says how much the backend gives; otherwise the attempt has failed.
 async fn ask_for_less(
     attempt: &Attempt<'_>,
     refusal: Answer,
@@ -233,7 +234,8 @@ async fn ask_for_less(
     Ok(answer)
 }
 
-/// A backend that was to go on with a text refused that, or began otherwise: no fault of its own. It may say all of it again.
+/// A backend refused to continue a text, or began with something else. That is no fault of its own, and it may still repeat
+/// all of the text.
 #[cold]
 fn unable(debt: &Debt, leg: &mut Leg, target: &Target, failed: Failed) -> Failed {
     debt.mark_unable(target.handle.id);
@@ -246,7 +248,7 @@ async fn send(attempt: &Attempt<'_>, outgoing: Outgoing, leg: &Leg, watch: &mut 
     let Attempt { worker, request, target, way, .. } = attempt;
     let backend = &target.handle.settings;
     let client = worker.clients.get(target.handle.id, backend);
-    // What the client says of a provider's own API is for that provider alone.
+    // What the client says to a provider's own API is for backends of that protocol only.
     let (query, own): (_, &[_]) = if way.is_native() { (&*request.query, &request.extra) } else { ("", &[]) };
     let trace = if backend.trace_context { request.trace_context(leg.note) } else { Vec::new() };
     let mut fields = if trace.is_empty() { Cow::Borrowed(own) } else { Cow::Owned([own, &trace].concat()) };
@@ -257,37 +259,38 @@ async fn send(attempt: &Attempt<'_>, outgoing: Outgoing, leg: &Leg, watch: &mut 
     watch.guard(pin!(client.send(leg.begun, way.endpoint(), &target.upstream_model, along, outgoing.body))).await?
 }
 
-/// Whether a stream was answered with one, `is_sound`: of sound; where only its first bytes tell, they are waited for as a
-/// first token is.
+/// Whether the answer to a request for a stream is one; `is_sound`: a stream of sound. If only the first bytes tell, waits for
+/// them as for a first token.
 async fn is_stream(answer: &mut Answer, is_sound: bool, watch: &mut Watch) -> Result<bool, Failed> {
     if let (false, Some(told)) = (is_sound, answer.is_event_stream()) {
         return Ok(told);
     }
     let begins = async { if is_sound { answer.may_be_sound().await } else { answer.begins_events().await } };
-    // Boxed, since most streams have no need of it and all would carry it.
+    // Boxed: most streams do not need it, and all would carry it.
     let begins = Box::pin(async { watch.guard(pin!(begins)).await }).await?;
     begins.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
 }
 
-/// Reads on until content has come; a stream that ends without any is not an answer, unless it said that it was finished. One
-/// that was to go on with a text has to have shown by then what it does, and one that has failed in the same breath is none either.
-async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<(Bytes, bool), Failed> {
+/// Reads until the first content. A stream that ends without content is no answer, unless it said that it was finished. A
+/// stream that was to continue a text must also have shown whether it does, and content with a failure right behind it does
+/// not count.
+async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<Bytes, Failed> {
     let mut held = Buffer::up_to(MAX_FRAME, without_content);
     loop {
         match reader.step(watch).await? {
             Step::Frames(frames) => held.add(frames, 0)?,
             Step::End(tail) => {
                 held.add(tail, 0)?;
-                return if reader.course.has_finish() { Ok((held.take(), true)) } else { Err(empty()) };
+                return if reader.course.has_finish() { Ok(held.take()) } else { Err(empty()) };
             }
         }
         if reader.content && !reader.has_failed() && reader.is_clear() {
-            return Ok((held.take(), false));
+            return Ok(held.take());
         }
     }
 }
 
-/// What waits for a first content is as long as a single frame may be.
+/// All that is held for a first content may be as long as a single frame.
 fn without_content(most: usize) -> Failed {
     Failed::new(Class::ProviderInvalid, format!("it sent more than {most} bytes without any content"))
 }

@@ -1,4 +1,4 @@
-//! Owns remembering which backends have just failed whose request, so that an SDK's own retry goes elsewhere.
+//! Owns the memory of which backends have just failed which request, so that an SDK's own retry goes elsewhere.
 
 use std::{collections::VecDeque, hash::BuildHasher, time::Duration};
 
@@ -8,19 +8,28 @@ use parking_lot::Mutex;
 /// Failures remembered.
 const KEPT: usize = 1024;
 
-/// How long; the SDKs retry within seconds.
+/// How long a failure is remembered; SDKs retry within seconds.
 const MEMORY: Duration = Duration::from_secs(120);
 
-/// The failures of late, for all workers: a retry may come on another connection. Nobody else looks here but who has failed.
+/// Recent failures, shared by all workers because a retry may come on another connection. Only failures and retries lock it.
 #[derive(Debug, Default)]
 pub struct Blame {
-    recent: Mutex<VecDeque<(u64, u64, Duration)>>,
+    recent: Mutex<VecDeque<Failure>>,
     /// Tells requests apart, each by its user and its body.
     print: RandomState,
 }
 
+/// That a backend failed a request.
+#[derive(Debug)]
+struct Failure {
+    /// The request's `print`.
+    request: u64,
+    backend: u64,
+    at: Duration,
+}
+
 impl Blame {
-    /// These backends failed a request.
+    /// Remembers that these backends failed a request.
     pub(super) fn remember(&self, (user, body): (&str, &[u8]), backends: impl Iterator<Item = u64>, now: Duration) {
         let request = self.print.hash_one((user, body));
         let mut recent = self.recent.lock();
@@ -28,21 +37,21 @@ impl Blame {
             if recent.len() == KEPT {
                 recent.pop_front();
             }
-            recent.push_back((request, backend, now));
+            recent.push_back(Failure { request, backend, at: now });
         }
     }
 
     /// The backends that have failed this request before.
     pub(super) fn of(&self, (user, body): (&str, &[u8]), now: Duration) -> Vec<u64> {
-        let fresh = |(.., at): &(u64, u64, Duration)| now.saturating_sub(*at) < MEMORY;
-        // A large body is not looked through for nothing, and never while others wait.
+        let fresh = |failure: &Failure| now.saturating_sub(failure.at) < MEMORY;
+        // A large body is hashed only if there is something to find, and never under the lock.
         if !self.recent.lock().back().is_some_and(fresh) {
             return Vec::new();
         }
         let request = self.print.hash_one((user, body));
         let recent = self.recent.lock();
-        let its = recent.iter().filter(|failure| failure.0 == request && fresh(failure));
-        its.map(|(_, backend, _)| *backend).collect()
+        let its = recent.iter().filter(|failure| failure.request == request && fresh(failure));
+        its.map(|failure| failure.backend).collect()
     }
 }
 

@@ -4,36 +4,36 @@ use std::{cell::RefCell, rc::Rc, time::Duration};
 
 use crate::clock;
 
-/// Extra attempts that may be made whatever the share has earned: a fresh start, or few requests, earn next to nothing.
+/// Extra attempts that need not be earned: after a fresh start, or from few requests, hardly any are.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Reserve {
-    /// At once.
+    /// The most at once.
     most: f64,
-    /// What comes back of those made.
+    /// How many come back each second.
     per_second: f64,
 }
 
-/// As Finagle and linkerd have it (`RetryBudget`: 10 retries a second over a `ttl` of 10 s beside 20 % of the requests), but
-/// for each worker, which is to its clients what a process is there: all those of a backend that dies may be on one of them.
+/// The values of Finagle and linkerd (`RetryBudget`: 10 retries a second over a `ttl` of 10 s beside 20 % of the requests),
+/// but for each worker, not for each process: all requests at a backend that dies may be on one worker.
 pub(super) const RETRIES: Reserve = Reserve { most: 100.0, per_second: 10.0 };
 
 /// A hedge is a luxury: a few until some are earned.
 pub(super) const HEDGES: Reserve = Reserve { most: 3.0, per_second: 0.0 };
 
-/// A share of recent requests that may be spent on extra attempts. Earned by those alone that ended well, so that an outage does
-/// not multiply load: it ends them otherwise.
+/// A share of recent requests that may be spent on extra attempts. Only requests that end well earn it, so that an outage does
+/// not multiply load.
 #[derive(Debug, Clone)]
 pub(super) struct Budget {
     share: f64,
     reserve: Reserve,
     tokens: f64,
     most: f64,
-    /// When the reserve was last filled up; nobody looks at a clock until an attempt is spent.
+    /// When the reserve was last refilled. The clock is read only when an attempt is spent.
     filled: Duration,
 }
 
 impl Budget {
-    /// A budget whose reserve is full; a share of nothing allows nothing.
+    /// A budget with a full reserve; with a share of 0 there is no reserve either.
     pub(super) fn new(share: f64, reserve: Reserve) -> Self {
         let reserve = if share > 0.0 { reserve } else { Reserve { most: 0.0, per_second: 0.0 } };
         Self { share, reserve, tokens: reserve.most, most: reserve.most + share * 1000.0, filled: Duration::ZERO }
@@ -59,7 +59,7 @@ impl Budget {
     }
 }
 
-/// An extra attempt that is paid for: given back on every path on which it is not made.
+/// An extra attempt that is paid for. Dropped before it is made, it is given back.
 #[derive(Debug)]
 pub(super) struct Extra(Option<Rc<RefCell<Budget>>>);
 

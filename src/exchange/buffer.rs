@@ -1,10 +1,10 @@
-//! Owns pieces that wait for more: frames for a first content, those of a whole answer for its end.
+//! Owns holding back pieces: frames until the first content, those of a whole answer until its end.
 
 use bytes::Bytes;
 
 use crate::error::{Class, Failed};
 
-/// Pieces that wait. A single one, and that is the usual case, is not copied.
+/// Pieces that are held back. A single one, the usual case, is not copied.
 #[derive(Debug)]
 pub(super) struct Buffer {
     first: Bytes,
@@ -14,12 +14,12 @@ pub(super) struct Buffer {
 }
 
 impl Buffer {
-    /// Holds so many bytes at most; what it is to have more.
+    /// Holds `most` bytes at most; `too_much` is the failure beyond that.
     pub(super) fn up_to(most: usize, too_much: fn(usize) -> Failed) -> Self {
         Self { first: Bytes::new(), all: Vec::new(), most, too_much }
     }
 
-    /// One more piece, behind which so many bytes are declared; an error if that is too much to wait for.
+    /// Adds a piece; `declared`: how many bytes are still to come, if known. An error if that makes too many.
     pub(super) fn add(&mut self, piece: Bytes, declared: u64) -> Result<(), Failed> {
         let size = self.first.len().max(self.all.len()) + piece.len();
         if size > self.most {
@@ -33,7 +33,7 @@ impl Buffer {
                 let rest = (declared as usize).min(self.most - size);
                 room = (size + rest).max(2 * size);
             }
-            // A refusal by the system costs this request, not all that the process serves.
+            // If the system has no memory left, this request fails and not the whole process.
             let no_memory = |_| Failed::new(Class::GatewayOverload, "no memory is left to hold its answer in");
             self.all.try_reserve(room).map_err(no_memory)?;
             if self.all.is_empty() {
@@ -44,7 +44,7 @@ impl Buffer {
         Ok(())
     }
 
-    /// All of them.
+    /// All pieces as one.
     pub(super) fn take(self) -> Bytes {
         if self.all.is_empty() { self.first } else { self.all.into() }
     }

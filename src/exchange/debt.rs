@@ -1,5 +1,5 @@
-//! Owns what a broken answer owes its client: the text it has sent already, which a rescue repeats or goes on from, and which
-//! backends may.
+//! Owns what a rescue starts from when an answer broke off: the text that the client has, and which backends may continue it
+//! rather than repeat it.
 
 use std::{cell::RefCell, rc::Rc};
 
@@ -21,14 +21,14 @@ use crate::{
 pub(super) struct Debt {
     /// The text that it has.
     text: String,
-    /// Backends that did not go on with that text: they are asked to say it again.
+    /// Backends that did not continue the text: they are asked to repeat it.
     unable: RefCell<Vec<Unable>>,
 }
 
 #[derive(Debug, Clone)]
 struct Unable {
     id: u64,
-    /// May be asked once more for that reason.
+    /// It may be asked once more, to repeat the text.
     again: bool,
 }
 
@@ -40,8 +40,8 @@ impl Debt {
         Rc::new(Self { text, unable: RefCell::default() })
     }
 
-    /// What is owed once a rescue has added to it and broken off, too: it has `said` this, all of it again or from where the text
-    /// `goes_on`.
+    /// What is owed once a rescue has added to the text and broken off, too. It `said` all of the text again or, if it
+    /// `goes_on`, only what follows it.
     pub(super) fn grown(&self, said: &str, goes_on: bool) -> Rc<Self> {
         let had = if goes_on { self.text.trim_end() } else { "" };
         Rc::new(Self { text: [had, said].concat(), unable: self.unable.clone() })
@@ -52,7 +52,7 @@ impl Debt {
         &self.text
     }
 
-    /// What of it this backend is asked to go on with; `None`: it has to say everything again.
+    /// The text that this backend is asked to continue; `None`: it has to repeat everything.
     pub(super) fn begun(&self, attempt: &Attempt<'_>) -> Option<Partial<'_>> {
         let Attempt { request, target, way, .. } = attempt;
         let declared = request.rescue() == Rescue::Prefix && target.settings.continues;
@@ -66,19 +66,19 @@ impl Debt {
         (!text.is_empty() && is_open(&request.body)).then_some(Partial { text, by })
     }
 
-    /// This backend did not go on with the text.
+    /// Remembers that this backend did not continue the text.
     pub(super) fn mark_unable(&self, id: u64) {
         self.unable.borrow_mut().push(Unable { id, again: true });
     }
 
-    /// Lets one that only did not go on with the text be asked again, once.
+    /// Whether this backend failed only to continue the text and may be asked again; true once.
     pub(super) fn spend_fresh_start(&self, id: u64) -> bool {
         let mut all = self.unable.borrow_mut();
         all.iter_mut().any(|unable| unable.id == id && std::mem::take(&mut unable.again))
     }
 }
 
-/// How a backend is told to go on with a text; `None` if it cannot.
+/// How a backend is told to continue a text; `None` if it cannot.
 fn told_by(backend: &Backend, model: &str, way: Way) -> Option<By> {
     if !way.is_native() {
         return goes_on(backend.protocol, model).then_some(By::Itself);

@@ -13,7 +13,7 @@ use crate::{
     router::{messages::Refusal, table::Target},
 };
 
-/// Time for a backend's actor to judge what it was told last. It takes a turn of its thread, unless it is being rebuilt.
+/// Time for a backend's actor to judge what it was told last. One turn of its thread is enough, unless it is being rebuilt.
 const SETTLE: Duration = Duration::from_millis(100);
 
 impl Exchange {
@@ -27,7 +27,7 @@ impl Exchange {
         let spent = self.spent();
         let fallen = std::mem::take(&mut self.fallen);
         let failures: Vec<_> = fallen.iter().map(|fallen| &fallen.failed).collect();
-        // Those that lack the endpoint say nothing of one that may have it and is out.
+        // Backends that lack the endpoint say nothing about one that may have it but is full or shut.
         let is_elsewhere = failures.iter().all(|failed| lacks_endpoint(failed))
             && refusal.as_ref().is_some_and(|refusal| refusal.full || refusal.shut);
         match (most_useful(&failures).cloned().filter(|_| !is_elsewhere), refusal) {
@@ -45,22 +45,23 @@ impl Exchange {
         }
     }
 
-    /// Should the client send it again, those that have failed are asked last.
+    /// Remembers the backends that failed. If the client sends the request again, they are asked last.
     pub(super) fn blame(&self) {
         if !self.fallen.is_empty() {
             self.request.blame(&self.worker.blame, self.fallen.iter().map(|fallen| fallen.id));
         }
     }
 
-    /// Waits until the backends that failed have judged that, so that their gates tell how long they are shut.
+    /// Waits until the actors of the failed backends have judged the failures, so that their gates tell how long they are
+    /// shut.
     async fn settle(&self, fallen: &[Fallen]) {
         let targets = self.request.route.iter().flat_map(|route| &route.targets);
         let theirs = targets.filter(|target| fallen.iter().any(|fallen| fallen.id == target.handle.id));
         settled(theirs.map(|target| &target.handle.addr), SETTLE).await;
     }
 
-    /// What the gates say of each backend that could take this request, tried or not: the backend's, then the model's. Of one
-    /// that is `spent` no other takes it.
+    /// The gates of each backend that could take this request, tried or not: the backend's, then the model's. If one is
+    /// `spent`, no other could take it.
     fn gates(&self, now: Duration, spent: Option<u64>) -> impl Iterator<Item = (u64, [Access; 2])> {
         let request = &self.request;
         let (user, able) = (request.telling.read(|story| story.user.clone()), request.surface.able());
@@ -69,13 +70,13 @@ impl Exchange {
             let pinned_elsewhere = request.pin.as_ref().is_some_and(|pin| pin != target.handle.name());
             !pinned_elsewhere && spent.is_none_or(|id| id == target.handle.id) && target.is_for(&user, able)
         };
-        // A pin may look earlier; when a gate opens is told to all alike.
+        // A pin may pass a shut gate, but its client is told the same time as others.
         targets.filter(is_meant).map(move |target| (target.handle.id, target.access(now, false)))
     }
 
-    /// Time until the first backend that could take this request may again, tried or not; `None` if only an operator can tell.
-    /// Of one that is open now it is short, full or not, unless it has just named another. Where a limit is told of, by the
-    /// `class` of the failure, those that fell for another reason do not shorten it.
+    /// Time until the first backend that could take this request may take it again, tried or not; `None` if only an operator
+    /// can tell. For a backend that is open now, full or not, it is short, unless the backend has just named a time. If the
+    /// failure told to the client is a limit (its `class`), backends that failed for another reason do not shorten the time.
     fn reopens_in(&self, fallen: &[Fallen], spent: Option<u64>, class: Class) -> Option<Duration> {
         let now = clock::now();
         let latest = |id: u64| fallen.iter().rev().find(|fallen| fallen.id == id).map(|fallen| &fallen.failed);
@@ -93,7 +94,7 @@ impl Exchange {
         waits.min()
     }
 
-    /// Whether all that could take this request are out for long: nobody gets an answer by asking once more.
+    /// Whether every backend that could take this request is out for long, so that asking once more cannot help.
     fn is_hopeless(&self, spent: Option<u64>) -> bool {
         let out = |gate: &Access| {
             matches!(
@@ -105,23 +106,23 @@ impl Exchange {
     }
 }
 
-/// A failure that shuts the backend for long: its account is not taken, or has no money.
+/// Whether a failure shuts the backend for long: its credentials are refused, or its account has no money.
 fn shuts_out(failed: &Failed) -> bool {
     matches!(failed.class, Class::ProviderAuth | Class::ProviderQuota)
 }
 
-/// A failure of a backend that was asked and does not have what is asked for.
+/// Whether a backend was asked and does not have the endpoint.
 fn lacks_endpoint(failed: &Failed) -> bool {
     failed.class == Class::CallerUnsupported && failed.status.is_some()
 }
 
-/// A failure that passes by waiting.
+/// Whether a failure of this class passes with time.
 fn passes(class: Class) -> bool {
     matches!(class, Class::ProviderRatelimit | Class::ProviderOverloaded)
 }
 
-/// Of several failures the one that helps the client most: what it can mend itself, else a limit that ends soonest, else the
-/// last that may be over the next time, else what kept it from being sent, else what lasts, else the last.
+/// The failure that helps the client most. In this order: one that the client can mend itself; the limit that ends soonest;
+/// the last one that may be over the next time; the reason why nothing was sent; one that lasts; the last one.
 fn most_useful<'a>(failures: &[&'a Failed]) -> Option<&'a Failed> {
     let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
     let is_unsent = |f: &Failed| f.class == Class::CallerUnsupported && f.status.is_none();
@@ -132,7 +133,7 @@ fn most_useful<'a>(failures: &[&'a Failed]) -> Option<&'a Failed> {
         .or_else(|| limits.min_by_key(|failed| failed.retry_after.unwrap_or(Duration::MAX)))
         .or_else(|| last(&|failed| !lasts(failed) && failed.class != Class::CallerUnsupported))
         .or_else(|| last(&is_unsent))
-        // That one lacks the endpoint says nothing of what ails one that may have it.
+        // That one backend lacks the endpoint says nothing about another that may have it.
         .or_else(|| last(&lasts))
         .or_else(|| failures.last().copied())
 }

@@ -23,7 +23,7 @@ use crate::{
     wire::Usage,
 };
 
-/// What is seen of an attempt while it runs, for whoever has its place: that may end before its answer does.
+/// What is seen of an attempt while it runs. Its leg shares this, because the leg may end before the answer does.
 #[derive(Debug, Default)]
 pub(super) struct Signs {
     /// The soft first-token threshold has passed.
@@ -37,19 +37,19 @@ pub(super) struct Leg {
     lease: Option<Lease>,
     telling: Telling,
     pub(super) note: usize,
-    /// Since when it has its place: from then on its deadlines count.
+    /// When it was given its place. Its deadlines count from then.
     pub(super) begun: Instant,
     /// What is seen of it while it runs.
     pub(super) signs: Rc<Signs>,
     /// What its tokens cost.
     price: Option<Price>,
-    /// The status of the backend's answer, once there is one: also of an answer that is judged a failure.
+    /// The status of the backend's answer, once there is one, even if that answer is judged a failure.
     pub(super) status: Option<u16>,
-    /// A failure is none of this backend's: its answer is in order, but another than the one that it should complete.
+    /// A failure is not this backend's fault: its answer is in order, but does not fit the one that it should complete.
     pub(super) blameless: bool,
-    /// Tokens of reasoning, if there were any, came before the first content, and nobody saw them.
+    /// Reasoning tokens, if there were any, came before the first content and were not shown.
     pub(super) mused: bool,
-    /// Time in which the client did not take what was there for it.
+    /// How long bytes were ready that the client did not take.
     pub(super) held_up: Duration,
 }
 
@@ -118,14 +118,14 @@ impl Leg {
         }
     }
 
-    /// Whether the backend had no fair time, since the request's own deadline ended this before, or since its client spent most
-    /// of it without reading: that tells nothing about it.
+    /// Whether the backend had less than its fair time, because the request's own deadline came first or because the client
+    /// spent most of the time without reading. Then a failure says nothing about the backend.
     fn was_hurried(&self, failed: &Failed) -> bool {
         let Some(lease) = self.lease.as_ref().filter(|_| failed.class == Class::ProviderTimeoutTotal) else {
             return false;
         };
         let limits = &lease.handle().settings.deadlines;
-        // Of a whole answer nothing is seen before its end.
+        // A whole answer shows nothing before its end.
         let is_silent = lease.time_to_first_token().is_none() && self.telling.read(|story| story.stream);
         let fair = if is_silent { limits.first_token_hard } else { limits.total };
         let took = clock::now().saturating_sub(lease.taken());
@@ -157,14 +157,14 @@ impl Leg {
 
 impl Drop for Leg {
     fn drop(&mut self) {
-        // However it has ended: what was counted of one that failed, was beaten or left is to be paid as well.
+        // However it has ended: the tokens of an attempt that failed, was beaten or was left have to be paid for, too.
         if let Some((price, usage)) = self.price.zip(self.signs.usage.get()) {
             self.telling.note(self.note, |note| note.cost = price.of(usage));
         }
-        // One that has ended has none by now.
+        // A leg that has ended has no lease any more.
         if let Some(lease) = self.lease.take() {
             let now = clock::now();
-            // Whose end was told already was beaten by another attempt; nobody tells of a client that has left.
+            // If the story has its end already, another attempt was quicker; if not, the client has left.
             let beaten = self.telling.read(|s| s.attempts.get(self.note).is_some_and(|note| note.outcome.is_some()));
             self.telling.attempt_ended(self.note, CANCELLED, None, None, now);
             lease.finish(if beaten { &Outcome::Beaten } else { &Outcome::Cancelled }, now);

@@ -31,7 +31,7 @@ mod tests;
 mod watch;
 mod worker;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, pin::pin, rc::Rc};
+use std::{cell::RefCell, panic::AssertUnwindSafe, pin::pin, rc::Rc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -46,69 +46,66 @@ use self::{
     relay::{Reader, Step},
     reply::Reply,
     response::{error_frame, explained_stream, named_late},
-    stream_body::{Handover, Opening, Sent, StreamBody},
+    stream_body::{Handover, Opening, Quiet, Sent, StreamBody},
     watch::Watch,
 };
 pub use self::{request::Request, worker::Worker};
 use crate::{
     clock,
     error::{Error, Failed, panic_words},
+    router::table::Target,
     telemetry::story::RescueOutcome,
     upstream::HeaderLines,
     wire::translate::Dialect,
 };
 
-/// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
+/// The headers of the backend's answer, which the exchange leaves for the code that builds the response head.
 type AnswerHeaders = Rc<RefCell<HeaderLines>>;
 
-/// Serves a request. A panic is a bug of ours: it costs this request, whose story says so, and nobody else anything.
+/// Serves a request. A panic is a bug of ours: this request fails, its story says so, and no other request is affected.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     let reply = pin!(answer(worker, request.clone()));
     AssertUnwindSafe(reply).catch_unwind().await.unwrap_or_else(|panic| {
         log::error!("exchange panicked: {}", panic_words(&*panic));
-        refuse(&request, &Error::Internal)
+        response::failed(&request, &Error::Internal)
     })
 }
 
 async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
-    let telling = request.telling.clone();
-    let (stream, explain, failover) = (request.stream, request.explain, request.failover.clone());
-    let (surface, dialect) = (request.surface, request.surface.dialect());
-    let exchange = Exchange::new(worker.clone(), request);
-    if !stream {
+    let exchange = Exchange::new(worker.clone(), request.clone());
+    if !request.stream {
         return match worker.unless_cut(pin!(exchange.whole())).await {
-            Ok(whole) => response::whole(&telling, whole, explain, dialect),
-            Err(error) => response::failed(&telling, &error, explain, dialect),
+            Ok(whole) => response::whole(&request, whole),
+            Err(error) => response::failed(&request, &error),
         };
     }
     let handover = Handover::default();
     let headers = AnswerHeaders::default();
     let running = Box::pin(exchange.streamed(handover.clone(), headers.clone()));
-    let frame_telling = telling.clone();
+    let asked = request.clone();
     let frame = Box::new(move |error: &Error, sent: &Sent| {
-        frame_telling.end(200, Some(error), clock::now());
-        if surface.is_raw() { Bytes::new() } else { error_frame(&frame_telling, error, dialect, sent) }
+        asked.telling.end(200, Some(error), clock::now());
+        if asked.surface.is_raw() { Bytes::new() } else { error_frame(&asked, error, sent) }
     });
-    // What is no events has no comments: it is not quiet for longer than it may take.
-    let quiet =
-        if surface.is_raw() { [failover.deadline; 2] } else { [failover.keepalive_after, failover.keepalive_every] };
+    let failover = &request.failover;
+    let quiet = if request.surface.is_raw() {
+        // Only events can have comments between them, so here no silence is broken before the deadline.
+        Quiet { head_within: failover.deadline, keepalive_every: failover.deadline }
+    } else {
+        Quiet { head_within: failover.keepalive_after, keepalive_every: failover.keepalive_every }
+    };
     let mut body = StreamBody::new(worker, handover, running, frame, quiet);
-    if dialect == Dialect::Responses {
+    if request.surface.dialect() == Dialect::Responses {
         body.remember();
     }
     match body.open().await {
-        Opening::Failed(error) => response::failed(&telling, &error, explain, dialect),
+        Opening::Failed(error) => response::failed(&request, &error),
         opening => {
             let early = matches!(opening, Opening::Silent);
-            telling.write(|story| story.early_head = early);
-            response::stream(&telling, headers.take(), body, surface)
+            request.telling.write(|story| story.early_head = early);
+            response::stream(&request, headers.take(), body)
         }
     }
-}
-
-/// Refuses a request that has a story, before anybody is asked.
-pub fn refuse(request: &Request, error: &Error) -> Reply {
-    response::failed(&request.telling, error, request.explain, request.surface.dialect())
 }
 
 struct Exchange {
@@ -116,14 +113,14 @@ struct Exchange {
     request: Rc<Request>,
     attempts: u32,
     fallen: Vec<Fallen>,
-    /// Backends not to be asked: those that fell and are not due for another try.
+    /// Backends not to ask: they failed and are not due for another try.
     tried: Vec<u64>,
-    /// Of those, the ones that only failed an earlier try of the client: asked after all if nobody else is left.
+    /// Those of `tried` that only failed an earlier try of the same client. They are asked after all if no other is left.
     avoided: Vec<u64>,
     context_above: Option<u64>,
-    /// What it may still wait.
+    /// How long it may still wait.
     patience: Patience,
-    /// The next attempt, where it is one beyond the first.
+    /// Pays for the next attempt, if that is not the first.
     extra: Option<Extra>,
     /// What the client has of an answer that broke off.
     owed: Owed,
@@ -132,16 +129,9 @@ struct Exchange {
 }
 
 /// Passes a stream on to its end.
-async fn relay(reader: &mut Reader, watch: &mut Watch, handover: &Handover, over: bool) -> Result<(), Failed> {
-    let mut over = over;
-    while !over && !reader.done {
-        let bytes = match reader.step(watch).await? {
-            Step::Frames(frames) => frames,
-            Step::End(tail) => {
-                over = true;
-                tail
-            }
-        };
+async fn relay(reader: &mut Reader, watch: &mut Watch, handover: &Handover) -> Result<(), Failed> {
+    while !reader.done {
+        let (Step::Frames(bytes) | Step::End(bytes)) = reader.step(watch).await?;
         if !bytes.is_empty() {
             handover.put(bytes).await;
         }
@@ -171,8 +161,7 @@ impl Exchange {
         match self.acquire().await? {
             Opened::Whole(whole) => {
                 self.tell_of(&whole);
-                self.request.telling.end(200, None, whole.at);
-                self.worker.earn();
+                self.served(whole.at);
                 Ok(whole)
             }
             // Only a stream request is given a stream.
@@ -188,85 +177,97 @@ impl Exchange {
         });
     }
 
+    /// The request has ended well.
+    fn served(&self, at: Duration) {
+        self.request.telling.end(200, None, at);
+        self.worker.earn();
+    }
+
     async fn streamed(mut self, handover: Handover, headers: AnswerHeaders) -> Result<(), Error> {
-        let telling = self.request.telling.clone();
         loop {
-            // Boxed: what it takes to get a stream is given back before the stream begins.
+            // Boxed, so that memory needed only to get a stream is freed before the stream begins.
             let live = match Box::pin(self.acquire()).await {
                 Ok(Opened::Live(live)) => live,
-                // Of a form.
+                // A form may be answered whole.
                 Ok(Opened::Whole(whole)) => {
                     self.tell_of(&whole);
                     *headers.borrow_mut() = whole.headers;
                     if !whole.body.is_empty() {
                         handover.put(whole.body).await;
                     }
-                    telling.end(200, None, whole.at);
-                    self.worker.earn();
+                    self.served(whole.at);
                     return Ok(());
                 }
-                // The client's stream broke for the first reason; that nobody could take over is no news to it.
                 Err(error) => return Err(self.ended_by(error)),
             };
             let Live { mut leg, target, streaming } = *live;
-            let Streaming { mut reader, mut watch, headers: seen, held, over } = streaming;
+            let Streaming { mut reader, mut watch, headers: seen, held } = streaming;
             if self.owed.is_none() {
-                telling.write(|story| {
-                    story.served_by = Some(leg.note);
-                    story.first_token = Some(clock::now().saturating_sub(story.received));
-                });
                 *headers.borrow_mut() = seen;
-                if telling.read(|story| story.early_head) {
-                    handover.put(named_late(&telling)).await;
-                }
-                if self.request.explain && !self.request.surface.is_raw() {
-                    handover.put(explained_stream(&telling)).await;
-                }
+                self.begin(leg.note, &handover).await;
             }
             if !held.is_empty() {
                 handover.put(held).await;
             }
             watch.follow(&handover);
             let how = if reader.resumes() { RescueOutcome::Continued } else { RescueOutcome::Replayed };
-            let relayed = relay(&mut reader, &mut watch, &handover, over).await;
+            let relayed = relay(&mut reader, &mut watch, &handover).await;
             leg.held_up = watch.held_up;
-            match relayed {
-                Ok(()) => {
-                    telling.write(|story| {
-                        story.usage = leg.signs.usage.get();
-                        story.rescue = self.owed.is_some().then_some(how);
-                    });
-                    let now = clock::now();
-                    leg.succeeded(now);
-                    telling.end(200, None, now);
-                    self.worker.earn();
-                    reader.linger().await;
-                    return Ok(());
-                }
-                Err(failed) => {
-                    let failed = redacted(&target.handle.settings, failed);
-                    leg.blameless = reader.differs;
-                    leg.failed(&failed);
-                    self.note_fallen(&target, failed.clone());
-                    let Some(debt) = self.rescuable(&reader, &failed) else {
-                        return Err(self.ended_by(Error::Upstream(Box::new(failed))));
-                    };
-                    telling.write(|story| story.rescue = Some(RescueOutcome::Failed));
-                    log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
-                    self.owed = Some(debt);
-                    self.broke.get_or_insert_with(|| Box::new(failed));
-                }
-            }
+            let Err(failed) = relayed else {
+                self.request.telling.write(|story| {
+                    story.usage = leg.signs.usage.get();
+                    story.rescue = self.owed.is_some().then_some(how);
+                });
+                let now = clock::now();
+                leg.succeeded(now);
+                self.served(now);
+                reader.linger().await;
+                return Ok(());
+            };
+            let failed = redacted(&target.handle.settings, failed);
+            leg.blameless = reader.differs;
+            leg.failed(&failed);
+            self.note_fallen(&target, failed.clone());
+            self.prepare_rescue(&target, &reader, failed)?;
         }
     }
 
-    /// What the client is told where this ended its stream: the first reason for which that broke, if it did.
+    /// Records that the first content is there, and sends the comments that go in front of it: one that names the backend if
+    /// an early head could not, and the explanation if the client asked for it.
+    async fn begin(&self, note: usize, handover: &Handover) {
+        let telling = &self.request.telling;
+        telling.write(|story| {
+            story.served_by = Some(note);
+            story.first_token = Some(clock::now().saturating_sub(story.received));
+        });
+        if telling.read(|story| story.early_head) {
+            handover.put(named_late(telling)).await;
+        }
+        if self.request.explain && !self.request.surface.is_raw() {
+            handover.put(explained_stream(&self.request)).await;
+        }
+    }
+
+    /// Lets another backend take over a stream that broke off; an error if none may.
+    fn prepare_rescue(&mut self, target: &Target, reader: &Reader, failed: Failed) -> Result<(), Error> {
+        let Some(debt) = self.rescuable(reader, &failed) else {
+            return Err(self.ended_by(Error::Upstream(Box::new(failed))));
+        };
+        self.request.telling.write(|story| story.rescue = Some(RescueOutcome::Failed));
+        log::info!("rescuing a stream that broke at {}: {}", target.handle.name(), failed.message);
+        self.owed = Some(debt);
+        self.broke.get_or_insert_with(|| Box::new(failed));
+        Ok(())
+    }
+
+    /// What the client is told at the end of its stream: the first reason why it broke off, if it did. That no backend could take
+    /// over does not help it.
     fn ended_by(&mut self, error: Error) -> Error {
         self.blame();
         self.broke.take().map_or(error, Error::Upstream)
     }
 
-    /// What is owed to the client, if another backend may take over from there: that attempt is paid for.
+    /// What is owed to the client, if another backend may take over from there. Pays for that attempt.
     fn rescuable(&mut self, reader: &Reader, failed: &Failed) -> Option<Rc<Debt>> {
         let debt = match &self.owed {
             None => Debt::new(reader.sewable()?.to_owned()),

@@ -7,23 +7,23 @@ use crate::{
     pause::doubled,
 };
 
-/// Longer than this nobody is waited for inside a request, at once or in all, even where a provider names the time: the
-/// request goes elsewhere or fails.
+/// The longest wait within a request, at once or in all, even if a provider names the time. Beyond it the request goes
+/// elsewhere or fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// First backoff where a provider names none; doubles with each attempt.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 
-/// Longest backoff where a provider names none, at once or in all, waits for gates included. A client does better with an
-/// answer and the time to come back than with silence.
+/// The longest backoff if no provider names a time, at once or in all, waits for gates included. An error that says when to
+/// come back helps a client more than silence.
 const LONGEST_BACKOFF: Duration = Duration::from_secs(5);
 
-/// What a request may still wait.
+/// How long a request may still wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Patience {
-    /// For as long as a provider has asked for.
+    /// Where a provider has named the time.
     named: Duration,
-    /// For as long as we think best.
+    /// Where it is our own choice.
     own: Duration,
 }
 
@@ -59,7 +59,7 @@ pub(super) fn pause(failed: &Failed, tries: u32, left: Duration, jitter: f64) ->
         Again::Once if tries > 1 => return None,
         Again::Once => failed.retry_after.unwrap_or(Duration::ZERO),
         Again::Later => failed.retry_after.unwrap_or_else(|| {
-            // Down to none at all: of many that have failed at once some may well come back at once.
+            // Jitter goes down to no pause at all: of many requests that failed at once, some may well come back at once.
             doubled(FIRST_PAUSE, tries.saturating_sub(1), LONGEST_BACKOFF).mul_f64(jitter.clamp(0.0, 1.0))
         }),
     };

@@ -1,5 +1,5 @@
-//! Owns waiting for a place when every backend of a model is full: first come, first served, bounded in number and time. Who
-//! comes while others wait stands behind them.
+//! Owns waiting for a place when every backend of a model is full: first come, first served, bounded in number and time. A
+//! request that comes while others wait goes behind them.
 
 use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
@@ -17,7 +17,7 @@ use crate::{
 /// How often the first in the queue looks for a place; places are given back by any worker, which tells nobody.
 const LOOK: Duration = Duration::from_millis(5);
 
-/// Counts one who waits, on every path.
+/// Counts a waiting request; dropped on every path, it no longer does.
 struct Waiting<'a>(&'a Queue);
 
 impl Drop for Waiting<'_> {
@@ -26,8 +26,13 @@ impl Drop for Waiting<'_> {
     }
 }
 
+/// Whether a request was refused only because every backend that could take it is full.
+pub(super) fn finds_all_full(answer: &Assignment) -> bool {
+    answer.as_ref().is_err_and(|refusal| refusal.full)
+}
+
 /// Waits in the model's queue, at most `left`, until `ask` is granted a place or refused for another reason than fullness.
-/// `has_room`: a backend of the model has a place free, by the settings in force; `route` may be older.
+/// `has_room` tells whether a backend of the model has a free place, by the settings in force; `route` may be older.
 pub(super) async fn wait<F>(
     route: &Route,
     left: Duration,
@@ -42,22 +47,23 @@ where
     let _waiting = Waiting(queue);
     let expected = queue.pace.wait(ahead, clock::now());
     let full = || Error::Overloaded { model: route.model.to_string(), retry_after: expected };
-    // Whose time will be up before its turn comes does better with an answer at once.
+    // A request whose time will be up before its turn comes is better answered at once.
     if ahead >= route.settings.queue || expected.is_some_and(|wait| wait > left) {
-        // What is free may be of use to nobody who waits.
+        // A free place may be one that no waiting request can use.
         let answer = if has_room() { Some(ask().await?) } else { None };
-        return answer.filter(|answer| !answer.as_ref().is_err_and(|refusal| refusal.full)).ok_or_else(full);
+        return answer.filter(|answer| !finds_all_full(answer)).ok_or_else(full);
     }
     let turn = async {
         loop {
-            // Fair: whoever has waited longest is next.
+            // Fair: the request that has waited longest is next.
             let turn = queue.turn.acquire().await.map_err(|_| Error::Internal)?;
             let next_since = clock::now();
             loop {
                 let room = has_room();
                 match ask().await? {
-                    // There is a place, but not one for this request: those behind it need not wait for it. Before and after:
-                    // one that somebody else took meanwhile was as good for this one.
+                    // There is a free place, but not one for this request, so those behind it need not wait for it. Checked
+                    // before and after asking: a place that another request took meanwhile would have been as good for this
+                    // one.
                     Err(refusal) if refusal.full && room && has_room() => break,
                     Err(refusal) if refusal.full => sleep(LOOK).await,
                     answer => {

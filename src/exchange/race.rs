@@ -1,10 +1,9 @@
-//! Owns attempts side by side: beside one that is slow another, whichever has content first.
+//! Owns attempts side by side: a slow one gets a second beside it, and the first to have content wins.
 
 use std::{
     future::{Future, poll_fn},
     pin::{Pin, pin},
     rc::Rc,
-    sync::Arc,
     task::Poll,
 };
 
@@ -13,22 +12,13 @@ use futures_util::FutureExt;
 use super::{
     Exchange,
     acquire::ends_the_request,
-    attempt,
-    attempt::Opened,
+    attempt::{self, Ended, FailedAttempt},
     budget::Extra,
     leg::{Leg, Signs},
     request::Request,
     worker::Worker,
 };
-use crate::{
-    clock,
-    error::Failed,
-    router::{messages::Grant, table::Target},
-    telemetry::story::LET_GO,
-};
-
-/// How an attempt ends.
-type Ended = Result<Opened, (Arc<Target>, Failed)>;
+use crate::{clock, router::messages::Grant, telemetry::story::LET_GO};
 
 /// An attempt under way.
 struct Runner<'a> {
@@ -41,7 +31,7 @@ struct Runner<'a> {
     ending: Pin<Box<dyn Future<Output = Ended> + 'a>>,
 }
 
-/// An attempt's end, if that comes before it is slow.
+/// Waits for an attempt to end; `None` if it becomes slow before.
 fn unless_slow<F: Future<Output = Ended> + ?Sized>(
     mut ending: Pin<&mut F>,
     is_slow: impl Fn() -> bool,
@@ -53,7 +43,7 @@ fn unless_slow<F: Future<Output = Ended> + ?Sized>(
     })
 }
 
-/// The end of whichever ends first, and the other.
+/// Waits for the first of two attempts to end; returns its end, and the other attempt.
 async fn first<'a>(mut one: Runner<'a>, mut two: Runner<'a>) -> (Ended, Runner<'a>) {
     let (ended, is_one) = poll_fn(|cx| match one.ending.as_mut().poll(cx) {
         Poll::Ready(ended) => Poll::Ready((ended, true)),
@@ -64,7 +54,7 @@ async fn first<'a>(mut one: Runner<'a>, mut two: Runner<'a>) -> (Ended, Runner<'
 }
 
 impl Exchange {
-    /// One attempt; beside a slow one a second, whichever has content first.
+    /// Makes an attempt, and another beside it if it is slow. The first to have content wins.
     pub(super) async fn race(&mut self, grant: Grant) -> Ended {
         self.attempts += 1;
         if let Some(extra) = self.extra.take() {
@@ -79,12 +69,12 @@ impl Exchange {
         if let Some(ended) = unless_slow(ending.as_mut(), || may_hedge && signs.slow.get()).await {
             return ended;
         }
-        // Boxed, as all that is rare on this way: the futures of ordinary requests stay small.
+        // Boxed because it is rare: the futures of ordinary requests stay small.
         let runner = Runner { id, note, signs, ending: Box::pin(ending) };
         Box::pin(self.hedge(&worker, &request, runner)).await
     }
 
-    /// Another beside an attempt that is slow, and whichever is left of two is not left alone once it is slow, either.
+    /// Starts another attempt beside a slow one. If one of the two fails, the other gets a new companion once it is slow.
     async fn hedge<'a>(&mut self, worker: &'a Worker, request: &'a Request, mut runner: Runner<'a>) -> Ended {
         loop {
             if let Some(ended) = unless_slow(runner.ending.as_mut(), || runner.signs.slow.get()).await {
@@ -103,12 +93,12 @@ impl Exchange {
                     self.let_go(&other, "another attempt was quicker");
                     return Ok(opened);
                 }
-                // What no other backend can help with is known as soon as one has said so.
-                Err(fell) if ends_the_request(&fell.1) => {
+                // As soon as one backend says that no other can help, there is nothing to wait for.
+                Err(fell) if ends_the_request(&fell.failed) => {
                     self.let_go(&other, "another attempt ended the request");
                     return Err(fell);
                 }
-                Err((target, failed)) => {
+                Err(FailedAttempt { target, failed }) => {
                     self.note_fallen(&target, failed);
                     runner = other;
                 }
@@ -116,7 +106,8 @@ impl Exchange {
         }
     }
 
-    /// Lets the loser go. It is asked again for this request only where nobody else is left: it may still be as slow.
+    /// Drops the slower attempt. Its backend may still be as slow, so it is asked again for this request only if no other is
+    /// left.
     fn let_go(&mut self, loser: &Runner<'_>, why: &str) {
         self.request.telling.attempt_ended(loser.note, LET_GO, None, Some(why.to_owned()), clock::now());
         if !self.tried.contains(&loser.id) {
@@ -125,8 +116,8 @@ impl Exchange {
         }
     }
 
-    /// Another backend beside a slow one, if one is free and the budget allows it. A router that is being rebuilt is not waited
-    /// for: the slow one's answer may come meanwhile.
+    /// A place at another backend beside a slow one, if one is free and the budget allows it. Does not wait for a router that
+    /// is being rebuilt: the slow backend may answer meanwhile.
     fn another(&mut self, slow: u64) -> Option<Grant> {
         if self.attempts >= self.most() || self.spent().is_some() {
             return None;

@@ -1,11 +1,11 @@
-//! Owns taking a backend's own secrets out of what it says of a failure: some quote the key that they do not take, or name the account.
+//! Owns removing a backend's secrets from its error messages: some quote the key that they refuse, or name the account.
 
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
 use crate::{error::Failed, settings::Backend};
 
-/// The failure without this backend's secrets, for whomever it is told.
+/// The failure without this backend's secrets.
 #[cold]
 pub(super) fn redacted(backend: &Backend, mut failed: Failed) -> Failed {
     let mut quoted = false;
@@ -32,7 +32,7 @@ fn anonymous(body: Bytes) -> Bytes {
     without.map_or(body, |members| members.to_string().into())
 }
 
-/// Whether one of them stands in a body of JSON, be it that letters of it are written as escapes.
+/// Whether a JSON body contains one of the secrets, even if some letters of it are written as escapes.
 fn quotes_secret_in(backend: &Backend, body: &[u8]) -> bool {
     let plain = || serde_json::from_slice(body).map(|value: Value| value.to_string()).unwrap_or_default();
     backend.quotes_secret(body) || (body.contains(&b'\\') && backend.quotes_secret(plain().as_bytes()))

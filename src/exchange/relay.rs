@@ -11,10 +11,10 @@ use crate::{
     wire::{course::Course, naming::renamed_frames, sse},
 };
 
-/// A stream that has given its finish and then nothing more of its answer is ended for it after this.
+/// If a stream has given its finish and then sends nothing more of its answer, we end it after this time.
 const FINISH_GRACE: Duration = Duration::from_secs(5);
 
-/// After `[DONE]`, how long the end of the body is waited for, so that the connection can be used again; longer is not worth it.
+/// How long to wait for the end of the body after `[DONE]`, so that the connection can be used again. Longer is not worth it.
 const LINGER: Duration = Duration::from_millis(50);
 
 /// What the next piece of a stream is.
@@ -22,11 +22,11 @@ const LINGER: Duration = Duration::from_millis(50);
 pub(super) enum Step {
     /// Whole frames for the client; may be empty.
     Frames(Bytes),
-    /// The end; with what was owed to the client.
+    /// The end, with what was owed to the client; the reader is done.
     End(Bytes),
 }
 
-/// What a stream has to keep to, and what is made of it.
+/// The limits of a stream, and what is changed in it.
 pub(super) struct Terms {
     /// Longest pause between two of its frames.
     pub(super) idle: Duration,
@@ -36,7 +36,7 @@ pub(super) struct Terms {
     pub(super) strip_usage: bool,
     /// Public name to put into `model`.
     pub(super) rename: Option<Arc<str>>,
-    /// It is no events: whatever comes is passed on, and its end is the end of the body.
+    /// It does not consist of events: all bytes are passed on, and the end of the body is its end.
     pub(super) raw: bool,
 }
 
@@ -48,7 +48,7 @@ pub(super) struct Reader {
     pub(super) terms: Terms,
     pub(super) malformed: u32,
     pub(super) course: Course,
-    /// The time behind its finish is running.
+    /// The grace time after its finish is running.
     grace: bool,
     /// The end marker has come.
     pub(super) done: bool,
@@ -62,13 +62,13 @@ pub(super) struct Reader {
     pub(super) text: Option<String>,
     /// Something passed that a rescue cannot replay.
     pub(super) intricate: bool,
-    /// This answer takes the place of a broken one.
+    /// This answer takes the place of a broken one: only what goes beyond the text that the client has is passed on.
     pub(super) seam: Option<Seam>,
-    /// It says something else than the broken one did.
+    /// It says something else than the broken answer did.
     pub(super) differs: bool,
     /// Something of it is for the client.
     pub(super) added: bool,
-    /// What went wrong behind frames that were still good: told once those have been passed on.
+    /// A failure behind frames that were still good. It is reported once those have been passed on.
     pub(super) pending: Option<Failed>,
 }
 
@@ -95,38 +95,34 @@ impl Reader {
         }
     }
 
-    /// From now on only what goes beyond the text that the client has is passed on.
-    pub(super) fn sew_onto(&mut self, seam: Seam) {
-        self.seam = Some(seam);
-    }
-
     /// A header of the answer.
     pub(super) fn header(&self, name: &str) -> Option<&str> {
         self.answer.header(name)
     }
 
-    /// Whether all that the client has of a broken answer has been said again, or is gone on with.
+    /// Whether all that the client has of a broken answer has been repeated, or is continued.
     fn is_sewn(&self) -> bool {
         self.seam.as_ref().is_none_or(Seam::is_closed)
     }
 
-    /// Whether it goes on with a broken answer, as it was asked to, as far as is known.
+    /// Whether it continues a broken answer, as it was asked to, as far as is known.
     pub(super) fn resumes(&self) -> bool {
         self.seam.as_ref().is_some_and(|seam| !seam.repeats())
     }
 
-    /// Whether it is known what the client gets of it: a stream that was asked to go on with a text has shown whether it does.
+    /// Whether it is known what the client gets of it: a stream that was asked to continue a text has to show first whether it
+    /// does.
     pub(super) fn is_clear(&self) -> bool {
         !self.resumes() || self.is_sewn()
     }
 
-    /// Whether it is known already that no more than what it has given so far can be had of it.
+    /// Whether it is known to have failed behind what it has given so far.
     pub(super) fn has_failed(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// The text that the client has, if another answer may be sewn onto it: nothing else has come, and no finish has gone out,
-    /// behind which there can be no more. A translated one is held back to the end.
+    /// The text that the client has, if another answer may be sewn onto it: nothing but text has come, and no finish has gone
+    /// out, after which there can be no more. A translated stream holds its finish back to the end.
     pub(super) fn sewable(&self) -> Option<&str> {
         let finish_is_out = self.course.has_finish() && !matches!(self.decoder, Decoder::Translated(_));
         self.text.as_deref().filter(|_| !self.intricate && !finish_is_out)
@@ -163,33 +159,36 @@ impl Reader {
                     Err(failed) => self.broken(failed),
                 }
             }
-            Ok(None) => {
-                let rest = self.splitter.rest();
-                if rest.trim_ascii().is_empty() {
-                    return self.end();
-                }
-                let mut last = BytesMut::from(&rest[..]);
-                last.extend_from_slice(b"\n\n");
-                let owed = match self.read(last.freeze()) {
-                    Ok(owed) => owed,
-                    Err(failed) => return self.broken(failed),
-                };
-                match self.end() {
-                    Ok(Step::End(tail) | Step::Frames(tail)) => Ok(Step::End([owed, tail].concat().into())),
-                    // What came is passed on first: whoever takes over goes on behind it.
-                    Err(failed) => {
-                        self.pending.get_or_insert(failed);
-                        Ok(Step::Frames(owed))
-                    }
-                }
-            }
+            Ok(None) => self.last(),
             Ok(Some(Err(BrokenOff(why)))) => self.broken(Failed::new(Class::ProviderStreamCut, why)),
             Err(timeout) => self.broken(timeout),
         }
     }
 
-    /// Sets the limit to the next frame. Any frame starts it anew, comments too: some backends send those for as long as their
-    /// model thinks. Behind the finish nothing does, for nothing is worth waiting for.
+    /// The last step, when the body has ended in order: its last frame need not be closed by an empty line.
+    fn last(&mut self) -> Result<Step, Failed> {
+        let rest = self.splitter.rest();
+        if rest.trim_ascii().is_empty() {
+            return self.end().map(Step::End);
+        }
+        let mut last = BytesMut::from(&rest[..]);
+        last.extend_from_slice(b"\n\n");
+        let frames = match self.read(last.freeze()) {
+            Ok(frames) => frames,
+            Err(failed) => return self.broken(failed),
+        };
+        match self.end() {
+            Ok(tail) => Ok(Step::End([frames, tail].concat().into())),
+            // What came is passed on first: a backend that takes over goes on behind it.
+            Err(failed) => {
+                self.pending.get_or_insert(failed);
+                Ok(Step::Frames(frames))
+            }
+        }
+    }
+
+    /// Sets the time limit for the next frame. Every frame restarts it, also a comment: some backends send those while their
+    /// model thinks. After the finish nothing restarts it, because nothing is worth waiting for.
     fn pace(&mut self, watch: &mut Watch) {
         let settled = self.course.is_settled();
         if settled && self.grace {
@@ -201,29 +200,29 @@ impl Reader {
         watch.limit(limit, Class::ProviderTimeoutIdle);
     }
 
-    /// Reads what follows the end marker of a good answer: of interest to nobody but the connection pool.
+    /// Reads what follows the end marker of a good answer, only so that the pool gets its connection back.
     pub(super) async fn linger(&mut self) {
         let rest = async { while let Some(Ok(_)) = self.answer.chunk().await {} };
         let _ = tokio::time::timeout(LINGER, rest).await;
         self.answer.accept();
     }
 
-    /// Its body has ended in order: complete if it said so, else cut.
-    fn end(&mut self) -> Result<Step, Failed> {
+    /// What is owed to the client at the end of the body; an error if the answer was not complete by then.
+    fn end(&mut self) -> Result<Bytes, Failed> {
         if self.done {
-            return Ok(Step::End(Bytes::new()));
+            return Ok(Bytes::new());
         }
         if self.course.is_finished()
-            && let Some(end) = self.close()
+            && let Some(owed) = self.close()
         {
-            return Ok(end);
+            return Ok(owed);
         }
         if self.empty {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
         }
         if self.terms.raw {
             self.done = true;
-            return Ok(Step::End(Bytes::new()));
+            return Ok(Bytes::new());
         }
         if !self.content {
             return Err(empty());
@@ -231,29 +230,29 @@ impl Reader {
         Err(Failed::new(Class::ProviderStreamCut, "its stream ended before it was complete"))
     }
 
-    /// It has broken off, stalled or failed: that takes nothing from an answer that was whole before.
+    /// It has broken off, stalled or failed. An answer that was whole before that stays whole.
     fn broken(&mut self, failed: Failed) -> Result<Step, Failed> {
-        // An end marker ends nothing that says something else than it had to.
+        // An end marker does not make an answer good that differs from the broken one.
         if self.done && !self.differs {
             return Ok(Step::End(Bytes::new()));
         }
         if self.course.is_whole()
-            && let Some(end) = self.close()
+            && let Some(owed) = self.close()
         {
             log::debug!("behind a finish it failed: {} {}", failed.class, failed.message);
-            return Ok(end);
+            return Ok(Step::End(owed));
         }
         Err(failed)
     }
 
     /// What is owed to the client of a stream that has given its finish.
-    fn close(&mut self) -> Option<Step> {
+    fn close(&mut self) -> Option<Bytes> {
         if self.differs || !self.is_sewn() {
             return None;
         }
         let owed = self.decoder.closing()?;
         self.done = true;
-        Some(Step::End(self.named(owed)))
+        Some(self.named(owed))
     }
 
     /// Frames of ours with the model's public name, where that is wanted.

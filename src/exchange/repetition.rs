@@ -1,34 +1,34 @@
-//! Owns telling whether an answer that was to go on with a text begins it anew. Pure.
+//! Owns telling whether an answer that was to continue a text begins it anew instead. Pure.
 
 use memchr::memmem;
 
-/// So many letters in a row are repeated by nobody who goes on.
+/// An answer that continues a text does not repeat this many letters in a row.
 const ENOUGH: usize = 40;
 
-/// White space that an answer may have in front of its words and still be the same.
+/// White space that may stand in front of an answer without making it another one.
 const BLANKS: usize = 8;
 
-/// What an answer does that was to go on with a text.
+/// What an answer does that was to continue a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Bearing {
     /// So far it could be either.
     Open,
-    /// It goes on.
+    /// It continues the text.
     GoesOn,
-    /// It says all of it again, word for word so far.
+    /// It repeats the text, word for word so far.
     Repeats,
-    /// It may do so, but what goes out must not hang by that; or it does neither.
+    /// It does neither, or may repeat the text but not surely enough to decide what goes out.
     Neither,
 }
 
-/// What an answer does that was to go on with `had` from behind the white space at its end, `blank`, and so far has `said` this.
+/// What an answer does that was to continue `had`, whose white space at the end is `blank`, and has `said` this so far.
 /// `ended`: it says no more.
 pub(super) fn bearing(had: &str, blank: &str, said: &str, ended: bool) -> Bearing {
     let (own, text) = (said.trim_start(), had.trim());
     let lead = said.len() - own.len();
     let beginning = text.char_indices().nth(ENOUGH).map_or(text, |(end, _)| &text[..end]);
     if own.starts_with(beginning) {
-        // A short text, or one that has said this twice itself, may have it once more without being repeated.
+        // After a short text, or one that contains its own beginning twice, the same words need not be a repetition.
         let is_short = beginning.len() == text.len();
         let recurs = text.as_bytes().get(1..).is_some_and(|rest| memmem::find(rest, beginning.as_bytes()).is_some());
         let is_exact = had.starts_with(&said[..lead + beginning.len()]);

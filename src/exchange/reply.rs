@@ -1,4 +1,4 @@
-//! Owns what a client is answered, before it is bytes on a connection: a status, header lines, a body.
+//! Owns the answer to a client before it becomes bytes on a connection: a status, header lines, a body.
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -17,9 +17,9 @@ pub struct Reply {
     pub lines: Vec<u8>,
     /// The body.
     pub body: Body,
-    /// When it was there to be sent, if somebody has looked at the clock: no time has passed since.
+    /// When it was ready to be sent, if the clock was read then. No time has passed since.
     pub at: Option<Instant>,
-    /// A limited user's request: it lasts until this has been sent.
+    /// The admission of a limited user's request, which lasts until this has been sent.
     pub admission: Option<Box<Admission>>,
 }
 
@@ -37,14 +37,14 @@ impl Reply {
         Self { status, lines, body: Body::Whole(Bytes::new()), at: None, admission: None }
     }
 
-    /// Adds a header. Nothing in its value can end the line: what is no text of a header goes out as `_`.
+    /// Adds a header. Bytes that may not stand in a header's value go out as `_`, so that no value can end its line.
     pub fn line(&mut self, name: &str, value: &str) {
         self.lines.extend_from_slice(name.as_bytes());
         self.lines.extend_from_slice(b": ");
         let from = self.lines.len();
         self.lines.extend_from_slice(value.as_bytes());
         for byte in &mut self.lines[from..] {
-            // Written in any case: without a branch, many are done at once.
+            // Every byte is written: without a branch, many are done at once.
             *byte = if matches!(*byte, b' '..=b'~' | b'\t') { *byte } else { b'_' };
         }
         self.lines.extend_from_slice(b"\r\n");
@@ -55,7 +55,9 @@ impl Reply {
         self.line(name, itoa::Buffer::new().format(value));
     }
 
-    pub(super) fn body(self, body: impl Into<Bytes>) -> Self {
+    /// Gives it a body in one piece.
+    #[must_use]
+    pub fn body(self, body: impl Into<Bytes>) -> Self {
         Self { body: Body::Whole(body.into()), ..self }
     }
 

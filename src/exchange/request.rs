@@ -39,7 +39,7 @@ pub struct Request {
     pub extra: Vec<(HeaderName, HeaderValue)>,
     /// Headers that go along to a backend that is told of traces; without `traceparent` where each attempt has its own.
     pub trace: Vec<(HeaderName, HeaderValue)>,
-    /// When it had been checked, until somebody asks: no time has passed by then.
+    /// When its check ended. The first step after that takes it as its own time: none has passed.
     pub checked: Cell<Option<Duration>>,
     /// When the client gives up.
     pub deadline: Instant,
@@ -59,7 +59,7 @@ pub struct Request {
 
 impl Request {
     /// What to do with a stream that breaks.
-    pub fn rescue(&self) -> Rescue {
+    pub(super) fn rescue(&self) -> Rescue {
         // Only chunks with one text can be sewn together.
         let sewable = self.surface.has_choices();
         let route = self.route.as_ref().filter(|_| sewable);
@@ -87,7 +87,7 @@ impl Request {
     }
 
     /// Public name to put into the answer's `model`, where the settings want that.
-    pub fn shown_model(&self) -> Option<Arc<str>> {
+    pub(super) fn shown_model(&self) -> Option<Arc<str>> {
         self.route.as_ref().filter(|route| route.settings.rewrite_model).map(|route| route.model.clone())
     }
 
@@ -101,7 +101,7 @@ impl Request {
         own.into_iter().chain(self.trace.iter().cloned()).collect()
     }
 
-    /// The backends that have failed this request before, if it was sent before.
+    /// The backends that failed this request before, if this is a retry.
     pub(super) fn blamed(&self, blame: &Blame) -> Vec<u64> {
         if !self.is_retry {
             return Vec::new();
@@ -109,13 +109,13 @@ impl Request {
         self.telling.read(|story| blame.of((&story.user.name, &self.body), clock::now()))
     }
 
-    /// Should it be sent again, these have failed it.
+    /// Remembers that these backends failed it, in case it is sent again.
     pub(super) fn blame(&self, blame: &Blame, backends: impl Iterator<Item = u64>) {
         self.telling.read(|story| blame.remember((&story.user.name, &self.body), backends, clock::now()));
     }
 
     /// Time until the deadline.
-    pub fn time_left(&self) -> Duration {
+    pub(super) fn time_left(&self) -> Duration {
         self.deadline.saturating_duration_since(Instant::now())
     }
 }

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use super::{
     attempt::Whole,
     reply::{REQUEST_ID, Reply},
+    request::Request,
     stream_body::{Sent, StreamBody},
-    surface::Surface,
 };
 use crate::{
     clock,
@@ -27,35 +27,36 @@ use crate::{
 };
 
 /// The answer in one piece.
-pub(super) fn whole(telling: &Telling, whole: Whole, explain: bool, dialect: Dialect) -> Reply {
+pub(super) fn whole(request: &Request, whole: Whole) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, whole.headers);
     reply.at = Some(clock::instant(whole.at));
-    tell(&mut reply, telling, dialect);
-    match explanation(telling, explain) {
+    tell(&mut reply, request);
+    match explanation(request) {
         Some(explanation) => reply.body(explained(&whole.body, &explanation)),
         None => reply.body(whole.body),
     }
 }
 
-/// The answer as a stream. One that is passed on raw is of its backend's own type.
-pub(super) fn stream(telling: &Telling, headers: HeaderLines, body: StreamBody, surface: Surface) -> Reply {
+/// The answer as a stream. One that is passed on raw keeps the content type of its backend.
+pub(super) fn stream(request: &Request, headers: HeaderLines, body: StreamBody) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, headers);
-    if !surface.is_raw() {
+    if !request.surface.is_raw() {
         reply.line("content-type", "text/event-stream; charset=utf-8");
     }
     reply.line("cache-control", "no-cache");
     // Keeps nginx and its like from collecting frames.
     reply.line("x-accel-buffering", "no");
-    tell(&mut reply, telling, surface.dialect());
+    tell(&mut reply, request);
     reply.stream(body)
 }
 
-/// An error, told to the client and to the story.
-pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: Dialect) -> Reply {
+/// Ends a request with an error, in its story and for its client.
+pub fn failed(request: &Request, error: &Error) -> Reply {
+    let (telling, dialect) = (&request.telling, request.surface.dialect());
     let face = face(error, dialect);
     telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
-    tell(&mut reply, telling, dialect);
+    tell(&mut reply, request);
     if let Error::PinUnavailable { backend, .. } | Error::PinOverloaded { backend } = error {
         // Whoever pinned to it knows its name.
         reply.line("x-greenroom-backend", backend);
@@ -70,17 +71,19 @@ pub(super) fn failed(telling: &Telling, error: &Error, explain: bool, dialect: D
             reply.line(UPSTREAM_REQUEST_ID, id);
         }
     }
-    let explanation = explanation(telling, explain);
-    telling.read(|story| finish(reply, &face, &story.id, attempts(story), explanation, dialect))
+    let explanation = explanation(request);
+    telling.read(|story| {
+        ErrorAnswer { face: &face, id: &story.id, dialect, attempts: attempts(story), explanation }.complete(reply)
+    })
 }
 
 /// The whole story, for a client that asked for it and may know.
-fn explanation(telling: &Telling, explain: bool) -> Option<Value> {
+fn explanation(request: &Request) -> Option<Value> {
     // Plain data always serialises.
-    explain.then(|| telling.read(|story| serde_json::to_value(story.report()).ok()))?
+    request.explain.then(|| request.telling.read(|story| serde_json::to_value(story.report()).ok()))?
 }
 
-/// What was tried for a request that failed, for a client that may know; never in a provider's words.
+/// The attempts of a failed request, for a client that may know them; never in a provider's words.
 fn attempts(story: &Story) -> Option<Value> {
     let may = story.user.may_see_backends && !story.attempts.is_empty();
     may.then(|| {
@@ -97,9 +100,9 @@ fn attempts(story: &Story) -> Option<Value> {
     })
 }
 
-/// The comment that explains a stream: SDKs pass over comments.
-pub(super) fn explained_stream(telling: &Telling) -> Bytes {
-    explanation(telling, true).map_or_else(Bytes::new, |value| format!(": greenroom {value}\n\n").into())
+/// The comment that explains a stream: SDKs ignore comments.
+pub(super) fn explained_stream(request: &Request) -> Bytes {
+    explanation(request).map_or_else(Bytes::new, |value| format!(": greenroom {value}\n\n").into())
 }
 
 /// The comment that names the backend where the head could not.
@@ -119,50 +122,86 @@ fn explained(body: &Bytes, explanation: &Value) -> Bytes {
     }
 }
 
-/// An error of a request that has no story yet; `is_known`: who asks for a model is.
-pub fn refused(id: &str, error: &Error, dialect: Dialect, is_known: bool) -> Reply {
+/// The error for a request that has no story yet.
+pub fn refused(id: &str, error: &Error, dialect: Dialect) -> Reply {
     let face = error.face();
     let mut reply = Reply::new(face.status, Vec::new());
     name(&mut reply, id, dialect);
-    if is_known {
-        reply.count("x-greenroom-attempts", 0);
-    }
     if error.is_bad_pin() {
         reply.line("x-greenroom-route", RouteReason::Pinned.as_str());
     }
-    finish(reply, &face, id, None, None, dialect)
+    ErrorAnswer { face: &face, id, dialect, attempts: None, explanation: None }.complete(reply)
 }
 
-fn finish(
-    mut reply: Reply,
-    face: &Face,
-    id: &str,
+/// An error in the form in which a client is told it.
+struct ErrorAnswer<'a> {
+    face: &'a Face,
+    id: &'a str,
+    dialect: Dialect,
     attempts: Option<Value>,
     explanation: Option<Value>,
-    dialect: Dialect,
-) -> Reply {
-    if face.status == StatusCode::UNAUTHORIZED {
-        reply.line("www-authenticate", "Bearer");
+}
+
+impl ErrorAnswer<'_> {
+    /// Adds the error's headers and its body.
+    fn complete(self, mut reply: Reply) -> Reply {
+        let face = self.face;
+        if face.status == StatusCode::UNAUTHORIZED {
+            reply.line("www-authenticate", "Bearer");
+        }
+        if let Some(wait) = face.retry_after {
+            // The SDKs read the milliseconds first.
+            reply.count("retry-after", seconds(wait));
+            reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
+        }
+        for (name, value) in &face.lines {
+            reply.line(name, value);
+        }
+        if face.hopeless {
+            reply.line("x-should-retry", "false");
+        }
+        reply.line("content-type", "application/json");
+        match &face.body {
+            Some(body) if self.explanation.is_none() => reply.body(body.clone()),
+            _ => reply.body(self.body()),
+        }
     }
-    if let Some(wait) = face.retry_after {
-        // The SDKs read the milliseconds first.
-        reply.count("retry-after", seconds(wait));
-        reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
+
+    /// The body that every client SDK knows.
+    fn body(self) -> String {
+        let id = self.id;
+        match self.dialect {
+            Dialect::Messages => json!({"type": "error", "error": self.object(), "request_id": id}).to_string(),
+            Dialect::Chat | Dialect::Responses => json!({"error": self.object()}).to_string(),
+        }
     }
-    for (name, value) in &face.lines {
-        reply.line(name, value);
-    }
-    if face.hopeless {
-        reply.line("x-should-retry", "false");
-    }
-    reply.line("content-type", "application/json");
-    match (&face.body, explanation) {
-        (Some(body), None) => reply.body(body.clone()),
-        (_, explanation) => reply.body(body(face, id, attempts, explanation, dialect)),
+
+    fn object(self) -> Value {
+        let Self { face, id, .. } = self;
+        // A provider that refuses a request need not say why in one word.
+        let code = (!face.code.is_empty()).then_some(&face.code);
+        let mut error;
+        if self.dialect == Dialect::Messages {
+            let kind = anthropic_kind(face.status);
+            error = json!({"type": kind, "message": face.message, "code": code, "param": face.param});
+            if face.code == THREAD_UNSUPPORTED {
+                error["details"] = json!({"error_code": face.code});
+            }
+        } else {
+            error = json!({"message": face.message, "type": face.kind, "param": face.param, "code": code, "request_id": id});
+            if let Some(attempts) = self.attempts {
+                error["attempts"] = attempts;
+            }
+        }
+        if let Some(explanation) = self.explanation {
+            error["greenroom"] = explanation;
+        }
+        error
     }
 }
 
-/// What an error looks like to clients of this dialect: they shorten what is too long if told so in words, and a status, they know.
+/// How an error looks to clients of this dialect. They shorten a prompt that is too long only if the error has the words and
+/// the status that they know.
 fn face(error: &Error, dialect: Dialect) -> Face {
     let mut face = error.face();
     if face.code == "context_length_exceeded" && face.body.is_none() {
@@ -172,45 +211,6 @@ fn face(error: &Error, dialect: Dialect) -> Face {
         }
     }
     face
-}
-
-/// The error object that every client SDK knows.
-fn body(face: &Face, id: &str, attempts: Option<Value>, explanation: Option<Value>, dialect: Dialect) -> String {
-    let mut error = match dialect {
-        Dialect::Messages => json!({
-            "type": anthropic_kind(face.status), "message": face.message, "code": code(face), "param": face.param,
-        }),
-        Dialect::Chat | Dialect::Responses => error_object(face, id, attempts),
-    };
-    if dialect == Dialect::Messages && face.code == THREAD_UNSUPPORTED {
-        error["details"] = json!({"error_code": face.code});
-    }
-    if let Some(explanation) = explanation {
-        error["greenroom"] = explanation;
-    }
-    match dialect {
-        Dialect::Messages => json!({"type": "error", "error": error, "request_id": id}).to_string(),
-        Dialect::Chat | Dialect::Responses => json!({"error": error}).to_string(),
-    }
-}
-
-/// A provider that refuses a request need not say why in one word.
-fn code(face: &Face) -> Option<&str> {
-    (!face.code.is_empty()).then_some(&face.code)
-}
-
-fn error_object(face: &Face, id: &str, attempts: Option<Value>) -> Value {
-    let mut error = json!({
-        "message": face.message,
-        "type": face.kind,
-        "param": face.param,
-        "code": code(face),
-        "request_id": id,
-    });
-    if let Some(attempts) = attempts {
-        error["attempts"] = attempts;
-    }
-    error
 }
 
 /// Anthropic's error types go by the status.
@@ -229,20 +229,19 @@ fn anthropic_kind(status: StatusCode) -> &'static str {
     }
 }
 
-/// An error inside of a stream, after what was `sent`.
-pub(super) fn error_frame(telling: &Telling, error: &Error, dialect: Dialect, sent: &Sent) -> Bytes {
-    telling.read(|story| {
+/// An error in the middle of a stream, after what was `sent`.
+pub(super) fn error_frame(request: &Request, error: &Error, sent: &Sent) -> Bytes {
+    let dialect = request.surface.dialect();
+    request.telling.read(|story| {
         let face = face(error, dialect);
+        let told = ErrorAnswer { face: &face, id: &story.id, dialect, attempts: attempts(story), explanation: None };
         match dialect {
-            Dialect::Chat => format!("data: {}\n\n", body(&face, &story.id, attempts(story), None, dialect)).into(),
-            Dialect::Messages => {
-                format!("event: error\ndata: {}\n\n", body(&face, &story.id, None, None, dialect)).into()
-            }
+            Dialect::Chat => format!("data: {}\n\n", told.body()).into(),
+            Dialect::Messages => format!("event: error\ndata: {}\n\n", told.body()).into(),
             Dialect::Responses => {
                 let received = Received { first: &sent.first, latest: &sent.latest };
                 let wait = if let Error::Upstream(failed) = error { failed.retry_after } else { None };
-                let error = error_object(&face, &story.id, attempts(story));
-                failed_response(received, &error, wait, &story.id, clock::unix(), &story.model).into()
+                failed_response(received, &told.object(), wait, &story.id, clock::unix(), &story.model).into()
             }
         }
     })
@@ -256,13 +255,14 @@ fn name(reply: &mut Reply, id: &str, dialect: Dialect) {
     }
 }
 
-/// Greenroom's own headers: who served this, why, after how many attempts, in what time (`queue`: of waiting for a place;
-/// `route`: of choosing, `gw`: of all own work, that included; `upstream`: from the attempt that served, `ttft`: from the
-/// request's arrival to the first content or the whole answer). A head that goes out early says
-/// nothing of that: another may serve in the end, whom a comment in the stream names.
-fn tell(reply: &mut Reply, telling: &Telling, dialect: Dialect) {
-    telling.read(|story| {
-        name(reply, &story.id, dialect);
+/// Adds Greenroom's own headers: which backend served, why, after how many attempts, in what time. In `server-timing`, `queue`
+/// is the time spent waiting for a place, `route` that of choosing, and `gw` that of all own work, choosing included.
+/// `upstream` counts from the start of the attempt that served, `ttft` from the request's arrival; both end with the first
+/// content or the whole answer. A head that goes out early says none of this: another backend may serve in the end, and a
+/// comment in the stream names it.
+fn tell(reply: &mut Reply, request: &Request) {
+    request.telling.read(|story| {
+        name(reply, &story.id, request.surface.dialect());
         if story.early_head {
             return;
         }
@@ -274,7 +274,7 @@ fn tell(reply: &mut Reply, telling: &Telling, dialect: Dialect) {
             }
             reply.line("x-greenroom-route", served.route.as_str());
             let upstream = story.first_token.unwrap_or_else(|| story.total()).saturating_sub(served.started);
-            // What is neither waiting for this backend nor for another, nor for the client's own bytes.
+            // Without any waiting, be it for backends or for the client's own bytes.
             let own = story.spent.iter().sum();
             let mut timing = String::with_capacity(96);
             let mut part = |name: &str, time: Duration| {

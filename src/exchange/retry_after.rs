@@ -12,34 +12,31 @@ use crate::{
 pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, wall: SystemTime) -> Option<Duration> {
     let millis = |name| header(name)?.trim().parse::<f64>().ok().and_then(|ms| seconds(ms / 1000.0));
     let until = |at: SystemTime| at.duration_since(wall).unwrap_or(Duration::ZERO);
-    let plain = || wait(header("retry-after")?, wall);
-    // Of the resets, those whose budget is used up are meant, and those of which nothing tells how much is left.
     let text = |name: String| header(&name).map(str::trim);
+    // A reset counts if its budget is used up, or if nothing tells how much of it is left.
+    let reset = |left: String, at: String| text(at).filter(|_| text(left).is_none_or(|left| left == "0"));
     let openai = || {
-        let of = |kind: &str| {
-            let spent = text(format!("x-ratelimit-remaining-{kind}")).is_none_or(|left| left == "0");
-            spent.then(|| go_duration(text(format!("x-ratelimit-reset-{kind}"))?))?
-        };
-        ["requests", "tokens"].into_iter().filter_map(of).max()
+        let names = |kind| (format!("x-ratelimit-remaining-{kind}"), format!("x-ratelimit-reset-{kind}"));
+        let resets = ["requests", "tokens"].map(names).into_iter();
+        resets.filter_map(|(left, at)| go_duration(reset(left, at)?)).max()
     };
     let anthropic = || {
-        let of = |kind: &str| {
-            let spent = text(format!("anthropic-ratelimit-{kind}-remaining")).is_none_or(|left| left == "0");
-            let at = text(format!("anthropic-ratelimit-{kind}-reset"))?;
-            spent.then(|| humantime::parse_rfc3339_weak(at).ok().map(until))?
-        };
-        ["requests", "tokens", "input-tokens", "output-tokens"].into_iter().filter_map(of).max()
+        let of = |kind: &str| format!("anthropic-ratelimit-{kind}");
+        let kinds = ["requests", "tokens", "input-tokens", "output-tokens"].map(of).into_iter();
+        let resets = kinds.filter_map(|of| reset(format!("{of}-remaining"), format!("{of}-reset")));
+        resets.filter_map(|at| humantime::parse_rfc3339_weak(at).ok().map(until)).max()
     };
-    // To be asked again at once, or in the past, is to be left alone for no time at all: that names none.
-    let some = |wait: &Duration| !wait.is_zero();
-    millis("retry-after-ms")
-        .filter(some)
-        .or_else(|| millis("x-ms-retry-after-ms").filter(some))
-        .or_else(|| plain().filter(some))
-        .or_else(|| openai().filter(some))
-        .or_else(|| anthropic().filter(some))
-        .or(fault.retry_after.filter(some))
-        .map(|wait| wait.min(LONGEST_WAIT))
+    // A provider that may be asked again at once, or in the past, names no wait.
+    let sources: [&dyn Fn() -> Option<Duration>; 6] = [
+        &|| millis("retry-after-ms"),
+        &|| millis("x-ms-retry-after-ms"),
+        &|| wait(header("retry-after")?, wall),
+        &openai,
+        &anthropic,
+        &|| fault.retry_after,
+    ];
+    let named = sources.iter().find_map(|named| named().filter(|wait| !wait.is_zero()));
+    named.map(|wait| wait.min(LONGEST_WAIT))
 }
 
 fn seconds(seconds: f64) -> Option<Duration> {

@@ -9,19 +9,19 @@ use crate::{
     wire::{peek, sse},
 };
 
-/// What the client has already, and a second answer has to repeat before it may add to it.
+/// The text that the client has, which a second answer has to repeat before it may add to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Seam {
     owed: String,
-    /// As much of it has been repeated, or need not be.
+    /// How many bytes of it have been repeated, or need not be.
     met: usize,
-    /// It was asked to go on with the text, and nobody knows yet whether it does.
+    /// What is held back while it is unknown whether the answer continues the text, as it was asked to.
     doubt: Option<Doubt>,
-    /// It says all of it again.
+    /// The answer repeats all of the text.
     repeats: bool,
 }
 
-/// What is held back of an answer until it is known whether it goes on with a text or begins it anew.
+/// The part of an answer held back until it is known whether it continues a text or begins it anew.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Doubt {
     said: String,
@@ -45,7 +45,8 @@ impl Seam {
         Self { owed, met: 0, doubt: None, repeats: true }
     }
 
-    /// A seam behind the text that the client has, for an answer that was asked to go on with that: its first words tell.
+    /// A seam behind the text that the client has, for an answer that was asked to continue it. Its first words tell whether
+    /// it does.
     pub(super) fn gone_on_with(owed: String) -> Self {
         Self { owed, met: 0, doubt: Some(Doubt::default()), repeats: false }
     }
@@ -75,7 +76,7 @@ impl Seam {
         }
     }
 
-    /// Of a run of the second answer's frames, what is new to the client.
+    /// What is new to the client in a run of the second answer's frames.
     pub(super) fn stitch(&mut self, run: &Bytes) -> Result<Bytes, Failed> {
         let Some(mut doubt) = self.doubt.take() else { return self.sew(run) };
         let blank = &self.owed[self.owed.trim_end().len()..];

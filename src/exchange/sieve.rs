@@ -1,4 +1,4 @@
-//! Owns what of a backend's frames goes out: each is judged as it passes, translated, renamed, sewn on, or dropped.
+//! Owns which of a backend's frames go out: each is judged as it passes, and may be translated, renamed, sewn on or dropped.
 
 use bytes::{Bytes, BytesMut};
 
@@ -25,8 +25,8 @@ impl Reader {
             let start = at;
             at += frame.raw.len();
             let keep = match &frame.data {
-                // Before the first content the keepalives are ours. What has no data and is no comment means nothing, and some
-                // clients stumble over it.
+                // Before the first content the keepalives are ours. A frame without data that is no comment means nothing, and
+                // some clients stumble over it.
                 None => self.content && frame.is_comment(),
                 Some(data) => match self.judge(frame.event, data) {
                     Ok(keep) => keep,
@@ -53,7 +53,7 @@ impl Reader {
                 }
             }
             if self.done {
-                // What follows the end is nobody's.
+                // Nothing that follows the end is for the client.
                 break;
             }
         }
@@ -90,7 +90,7 @@ impl Reader {
         self.sewn(out)
     }
 
-    /// Of these frames, what the client does not have yet.
+    /// The part of these frames that the client does not have yet.
     fn sewn(&mut self, run: Bytes) -> Result<Bytes, Failed> {
         let run = match &mut self.seam {
             Some(seam) if !seam.is_closed() => {
@@ -112,7 +112,7 @@ impl Reader {
         if let Some(fault) = &seen.fault {
             return Err(fault_in_stream(fault));
         }
-        // Behind words it goes to the client as it was said.
+        // After content it goes to the client as it came.
         if let (Some(gave_up), false) = (seen.gave_up, self.content) {
             return Err(fault_in_stream(&gave_up.fault()));
         }
@@ -131,12 +131,14 @@ impl Reader {
         if let Some(text) = &mut self.text {
             text.push_str(&seen.text);
         }
-        // No rescue from here on: a backend that does not stop would fill the memory, and few could repeat so much word for word.
+        // No rescue from here on: the text of a backend that does not stop would fill the memory, and few backends could
+        // repeat so much word for word.
         self.text.take_if(|text| text.len() > RESCUABLE);
     }
 }
 
-/// Drops a frame that cannot be read, if it is the first: one of a call never is, for what is left of the call would look whole.
+/// Drops the first frame that cannot be read; a second one is a failure. A frame of a tool call is never dropped, because what
+/// is left of the call would look whole.
 fn drop_frame(data: &[u8], malformed: &mut u32) -> Result<(), Failed> {
     let why = match (peek::names_call(data), *malformed) {
         (false, 0) => {

@@ -33,8 +33,8 @@ struct Slot {
 }
 
 impl Handover {
-    /// Hands over `bytes`; waits until they have been taken by the client's connection. Who goes on at once would be polled
-    /// three times for each piece: to hand it over, in vain, and in vain again once it is taken.
+    /// Hands over `bytes` and waits until the client's connection has taken them. Without the wait each piece would cost three
+    /// polls: one to hand it over, and two in vain.
     pub(super) async fn put(&self, bytes: Bytes) {
         *self.0.bytes.borrow_mut() = Some(bytes);
         // Polled only by the body that takes from the slot: no waker is needed.
@@ -49,7 +49,8 @@ impl Handover {
         self.0.bytes.borrow().is_some()
     }
 
-    /// How long the client's connection has had the last piece at `now`, and so had no room for the next. Asked for once a piece.
+    /// How long the client's connection has had the last piece at `now`, and so had no room for the next. To be asked once for
+    /// each piece.
     pub(super) fn held_up(&self, now: Instant) -> Duration {
         self.0.given.take().map_or(Duration::ZERO, |given| now.saturating_duration_since(given))
     }
@@ -60,7 +61,7 @@ type Running = Pin<Box<dyn Future<Output = Result<(), Error>>>>;
 
 /// How an exchange that may stream stands when its head has to be decided.
 pub(super) enum Opening {
-    /// Content is there, or it ended without any, and that was all.
+    /// Content is there, or it has ended in order without any.
     Begun,
     /// Nothing yet, and the client has waited for long enough.
     Silent,
@@ -68,7 +69,7 @@ pub(super) enum Opening {
     Failed(Error),
 }
 
-/// What becomes of an error after the head went out: the bytes of an error frame, which may go on from what went before.
+/// Makes an error frame, for an error after the head went out. The frame may continue what went before.
 pub(super) type ErrorFrame = Box<dyn Fn(&Error, &Sent) -> Bytes>;
 
 /// First and latest bytes of the body so far, where error frames go on from them.
@@ -99,26 +100,33 @@ pub struct StreamBody {
     ended: bool,
     error_frame: ErrorFrame,
     sent: Option<Sent>,
-    keepalive: Duration,
+    keepalive_every: Duration,
     /// Due when the client has been sent nothing for too long.
     quiet: Lent,
 }
 
+/// How long a client may be sent nothing.
+pub(super) struct Quiet {
+    /// Until the head, which then goes out without content.
+    pub(super) head_within: Duration,
+    /// From then on, between two keepalive comments or pieces.
+    pub(super) keepalive_every: Duration,
+}
+
 impl StreamBody {
-    /// A body whose head is decided within `patience`, and which then says something every `keepalive` at the latest.
     pub(super) fn new(
         worker: Rc<Worker>,
         handover: Handover,
         running: Running,
         error_frame: ErrorFrame,
-        [patience, keepalive]: [Duration; 2],
+        Quiet { head_within, keepalive_every }: Quiet,
     ) -> Self {
         let now = Instant::now();
-        let quiet = worker.timers.lend(now, now + patience);
-        Self { worker, handover, running, ended: false, error_frame, sent: None, keepalive, quiet }
+        let quiet = worker.timers.lend(now, now + head_within);
+        Self { worker, handover, running, ended: false, error_frame, sent: None, keepalive_every, quiet }
     }
 
-    /// Keeps in mind what goes out, for the error frame. Elsewhere nothing is held longer than needed.
+    /// Remembers what goes out, for the error frame. Without this nothing is held longer than needed.
     pub(super) fn remember(&mut self) {
         self.sent = Some(Sent::default());
     }
@@ -139,7 +147,7 @@ impl StreamBody {
                 Poll::Pending => {}
             }
             ready!(self.quiet.poll(cx));
-            // The head goes out, and a comment with it: for some clients nothing has come before a first byte of the body.
+            // The head goes out, and a comment with it: some clients notice nothing before the first byte of the body.
             let now = Instant::now();
             self.quiet.set(now, now);
             Poll::Ready(Opening::Silent)
@@ -150,7 +158,7 @@ impl StreamBody {
     /// The client is being sent something.
     fn sending(&mut self) -> Instant {
         let now = Instant::now();
-        self.quiet.set(now, now + self.keepalive);
+        self.quiet.set(now, now + self.keepalive_every);
         now
     }
 
@@ -171,8 +179,8 @@ impl StreamBody {
 pub enum Piece {
     /// These bytes are next.
     Bytes(Bytes),
-    /// It ends, with these bytes: none where it is complete, and where it broke off the event that its protocol has for that,
-    /// which clients would lose with the connection.
+    /// It ends with these bytes. There are none if it is complete. If it broke off, they are the event that its protocol has
+    /// for that, which a broken connection would take from the client.
     End(Bytes),
     /// It broke off: these bytes tell, and then the connection has to break off as well.
     Broken(Bytes),

@@ -21,24 +21,24 @@ use crate::{
 /// The deadlines of an attempt, on one timer.
 pub(super) struct Watch {
     timer: Lent,
-    /// Something to be told once, before any limit: the soft threshold.
+    /// The soft threshold, and where to tell, once, that it has passed.
     soft: Option<(Instant, Rc<Signs>)>,
     since: Instant,
     limit: Duration,
     class: Class,
     total: Instant,
-    /// That is when the request's own time is up, and not the backend's.
+    /// `total` is when the request's own time is up, not the backend's.
     hurried: bool,
     /// Where pieces wait for the client.
     handover: Option<Handover>,
-    /// Time in which the client did not take what was there for it.
+    /// How long bytes were ready that the client did not take.
     pub(super) held_up: Duration,
     /// Pieces in a row that were there at once.
     burst: u32,
 }
 
-/// Pieces in a row after which everybody else on this thread has a turn: a backend that floods us would keep it for itself, and
-/// with it the news that its client has left.
+/// After this many pieces in a row the other tasks of this thread get a turn. Otherwise a backend that floods us would keep
+/// the thread to itself, and even the news that its client has left would not be heard.
 const BURST: u32 = 32;
 
 /// A client that takes the next piece within this has not held up anything.
@@ -76,7 +76,7 @@ impl Watch {
         self.set(self.since);
     }
 
-    /// As `touch`, but that the limit goes on.
+    /// Like `touch`, but the limit goes on.
     pub(super) fn note_held_up(&mut self) {
         self.count_held_up(Instant::now());
     }
@@ -136,13 +136,13 @@ impl Watch {
         }
     }
 
-    /// Waits for `future` within the limit. It is pinned by the caller: taken by value it would be held twice.
+    /// Waits for `future` within the limit. The caller pins it: taken by value it would be held twice.
     pub(super) async fn guard<T>(&mut self, future: Pin<&mut impl Future<Output = T>>) -> Result<T, Failed> {
         self.guard_within(None, future).await
     }
 
-    /// As `guard`, within a limit between two pieces that counts from when this one has to be waited for: one that is there at
-    /// once costs no look at the clock.
+    /// Like `guard`, with a limit `between` two pieces that begins when the piece has to be waited for. A piece that is there
+    /// at once costs no look at the clock.
     pub(super) async fn guard_within<T>(
         &mut self,
         mut between: Option<Duration>,
@@ -150,7 +150,8 @@ impl Watch {
     ) -> Result<T, Failed> {
         poll_fn(|cx| {
             if self.burst >= BURST {
-                // Polled once, it wakes this task when the thread has seen to its sockets. The limit is looked at until then.
+                // Polled once, it wakes this task after the thread has looked at its sockets. Until then only the limit is
+                // checked.
                 let _ = pin!(yield_now()).poll(cx);
             } else if let Poll::Ready(done) = future.as_mut().poll(cx) {
                 self.burst += 1;

@@ -30,8 +30,8 @@ use crate::{
     upstream::Clients,
 };
 
-/// What every request on one HTTP worker shares; nothing in it is shared with another thread but through atomics, and what is
-/// remembered of failures, which no others lock.
+/// What all requests on one HTTP worker share. Other threads see nothing of it but atomics and the memory of failures, which
+/// only failed requests lock.
 pub struct Worker {
     /// The router of this worker.
     router: RefCell<LocalRouter>,
@@ -39,8 +39,8 @@ pub struct Worker {
     start_router: Box<dyn Fn() -> LocalRouter>,
     /// Connections to backends.
     pub clients: Clients,
-    /// Requests that still run, or are still being sent, end now: streams with an error frame. Whoever sets it wakes their
-    /// connections.
+    /// Requests that still run, or whose answers are still being sent, end now, streams with an error frame. The code that
+    /// sets it also wakes their connections.
     pub cut: Cell<bool>,
     /// Hears of each request's end.
     pub listener: Listener,

@@ -21,13 +21,12 @@ use crate::{
     },
 };
 
-/// How long a backend's actor is waited for to judge what it was told before its facts are reported without that.
+/// How long to wait for a backend's actor to judge what it was told. After that its facts are reported without it.
 const SETTLE: Duration = Duration::from_millis(500);
 
 /// All backends, and what became of the other actors.
 pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let shared = shared(&request);
         Ok(json!({"backends": shared.reports(None).await, "actors": shared.counts.actors.lines()}))
     })
@@ -36,8 +35,7 @@ pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
 
 /// One backend.
 pub(super) async fn backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let report = shared(&request).reports(Some(&name)).await.pop().ok_or_else(|| unknown(&name))?;
         serde_json::to_value(report).map_err(|_| Error::Internal)
     })
@@ -51,7 +49,7 @@ impl Shared {
         let mut handles: Vec<_> =
             table.handles.values().filter(|handle| name.is_none_or(|name| **handle.name() == *name)).collect();
         handles.sort_by(|a, b| a.name().cmp(b.name()));
-        // An actor that is being rebuilt, or was given up, cannot answer; its facts can.
+        // An actor that is being rebuilt or was given up cannot answer, but its facts can be read.
         settled(handles.iter().map(|handle| &handle.addr), SETTLE).await;
         let report = |handle: &Arc<Handle>| {
             let weight = |model: &str| table.weight(handle.name(), model);
@@ -67,8 +65,7 @@ impl Shared {
 
 /// The last requests, newest first.
 pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let filters = web::Query::<Filters>::from_query(request.query_string()).map_err(|error| {
             Error::invalid("query", format!("{error}. Known are backend, outcome, model and limit."))
         })?;
@@ -87,7 +84,7 @@ pub(super) async fn requests(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-/// Which requests are wanted, as that comes.
+/// Which requests are wanted, in the words of the query.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Filters {
@@ -109,18 +106,18 @@ impl Filters {
     }
 }
 
-/// Whether the settings in force have a backend of this name, or it is the word for requests that none was found for.
+/// Whether the settings in force have a backend of this name, or it is the word for requests that found none.
 pub(super) fn is_known(request: &HttpRequest, name: &str) -> bool {
     name == NO_BACKEND || shared(request).table().settings.backends.contains_key(name)
 }
 
-/// A question about a backend that there is not and, as far as is remembered, never was: nothing found would look as if nothing
-/// had happened there.
+/// The error for a question about a backend that does not exist and, as far as is remembered, never did. An empty answer would
+/// look as if nothing had happened there.
 pub(super) fn never_heard_of(name: &str) -> Error {
     Error::NotFound(format!("There is no backend {name:?}, and nothing is remembered of one."))
 }
 
-/// The class that no request in the ledger has: strangers are refused before there is anything to remember.
+/// No request in the ledger has this class: strangers are refused before there is a story.
 const NEVER: Class = Class::PolicyAuth;
 
 fn classes() -> impl Iterator<Item = &'static str> {
@@ -140,8 +137,7 @@ fn no_outcome(word: &str) -> Error {
 
 /// One request, by its id.
 pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        allowed(&request)?;
+    reply(&request, async |_| {
         let unknown = || Error::NotFound(format!("The ledger holds no request '{id}'; it keeps the last {SIZE}."));
         let story = shared(&request).ledger.find(&id).ok_or_else(unknown)?;
         serde_json::to_value(story.report()).map_err(|_| Error::Internal)
@@ -151,8 +147,7 @@ pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> Http
 
 /// Reads the settings file again and installs it, whole or not at all; with `?dry_run=true` only tells what would change.
 pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
+    reply(&request, async |user| {
         let dry_run = match request.query_string() {
             "" | "dry_run=false" => false,
             "dry_run=true" => true,
@@ -171,13 +166,17 @@ pub(super) async fn reload(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-/// An answer laid out for people.
-pub(super) async fn reply(request: &HttpRequest, work: impl Future<Output = Result<Value, Error>>) -> HttpResponse {
-    super::json(request, async { Ok(format!("{:#}\n", work.await?)) }).await
+/// An answer laid out for people, to a request that must be an operator's.
+pub(super) async fn reply(
+    request: &HttpRequest,
+    work: impl AsyncFnOnce(Arc<User>) -> Result<Value, Error>,
+) -> HttpResponse {
+    super::json(request, async { Ok(format!("{:#}\n", work(allowed(request)?).await?)) }).await
 }
 
+/// The operator that a request comes from.
 pub(super) fn allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
-    // The clients' listener refuses it sooner.
+    // The clients' listener refuses this sooner.
     if auth::HEADERS.iter().any(|name| request.headers().get_all(*name).nth(1).is_some()) {
         return Err(Error::BadRequest(auth::TWICE));
     }

@@ -1,4 +1,4 @@
-//! Owns what is told of where nothing is asked: which endpoint may be meant, or which there are, or by which methods.
+//! Owns the answers to requests that miss an endpoint: which one may be meant, which there are, or which methods one takes.
 
 use actix_web::{HttpRequest, HttpResponse};
 
@@ -8,7 +8,7 @@ use crate::{error::Error, exchange::surface::Surface};
 /// Where clients ask for their models.
 pub(super) const MODELS: &str = "/v1/models";
 
-/// Where there is no endpoint.
+/// Answers a request for a path without an endpoint.
 pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     let (method, path) = (request.method().to_string(), request.path().to_owned());
     let is_for_clients = worker(&request).is_some();
@@ -16,7 +16,8 @@ pub(super) async fn not_found(request: HttpRequest) -> HttpResponse {
     refused(&request, &Error::NoEndpoint { method, path, instead })
 }
 
-/// Where to ask instead of at this path, in words: mostly a client's base URL lacks its `/v1`, has it twice, or is Azure's.
+/// Which endpoint to use instead of this path, in words. Mostly a client's base URL lacks its `/v1`, has it twice, or is
+/// Azure's.
 fn instead(path: &str) -> String {
     let endpoints = Surface::ALL.map(Surface::path).into_iter().chain([MODELS]);
     let path = path.trim_end_matches('/');
@@ -31,7 +32,7 @@ fn instead(path: &str) -> String {
     }
 }
 
-/// Where there is one, but not by this method.
+/// Answers a request for an endpoint by the wrong method.
 pub(super) fn wrong_method(request: &HttpRequest, allow: &'static str) -> HttpResponse {
     refused(request, &Error::WrongMethod { method: request.method().to_string(), allow })
 }

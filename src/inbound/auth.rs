@@ -1,4 +1,4 @@
-//! Owns who is asking: a token's digest looked up whole, one answer for missing and unknown.
+//! Owns finding the user: the whole digest of the token is looked up, and missing and unknown tokens get the same answer.
 
 use std::sync::Arc;
 
@@ -10,10 +10,10 @@ use crate::{
     settings::{TokenDigest, User, digest},
 };
 
-/// Where a token may stand; the first counts where there are both.
+/// The headers that may carry a token; the first counts if there are both.
 pub(super) const HEADERS: [&str; 2] = ["authorization", "x-api-key"];
 
-/// Why a request that has one of them twice is refused: who stands in front may have let it pass for the other one's sake.
+/// Why a request that has one of them twice is refused. A proxy in front may have checked the other one.
 pub(super) const TWICE: &str = "it has more than one 'authorization' or 'x-api-key'; send the one that counts";
 
 /// The user whose token the request carries.
@@ -22,18 +22,18 @@ pub(super) fn user<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table) 
 }
 
 fn user_of(digest: &TokenDigest, table: &Table) -> Result<Arc<User>, Error> {
-    // The map is keyed by the whole digest, which tells nothing about the token; the comparison leaves no timing either.
+    // The map's key is the whole digest, which tells nothing about the token, and the comparison takes the same time for all.
     let user = table.users.get(digest).filter(|user| bool::from(user.token.ct_eq(digest)));
     user.cloned().ok_or(Error::InvalidKey)
 }
 
-/// The last token that a connection brought and somebody has, with its digest: most connections bring the same one again, and
-/// where the processor has no SHA-256 of its own, hashing it is a twentieth of what a request costs.
+/// The last valid token of a connection, with its digest. Most connections bring the same token again, and on a processor
+/// without SHA-256 instructions hashing it is a twentieth of the cost of a request.
 #[derive(Default)]
 pub(super) struct Known(Option<(Box<str>, TokenDigest)>);
 
 impl Known {
-    /// The user whose token the connection's next request carries; who that is the table in force says each time.
+    /// The user whose token the connection's next request carries. The user is looked up in the table in force each time.
     pub(super) fn user<'h>(
         &mut self,
         header: impl Fn(&str) -> Option<&'h str>,
@@ -51,7 +51,7 @@ impl Known {
     }
 }
 
-/// An admin, for the endpoints of operators.
+/// The admin who asks, at an endpoint for operators.
 pub(super) fn admin<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table) -> Result<Arc<User>, Error> {
     let user = user(header, table)?;
     if user.admin { Ok(user) } else { Err(Error::PermissionDenied) }

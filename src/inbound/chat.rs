@@ -1,4 +1,4 @@
-//! Owns the story of a request to any of the model endpoints: who asks, is it in order, then over to the exchange.
+//! Owns a request to a model endpoint from its head to the exchange: it finds the user, checks the request and hands it over.
 
 use std::{
     cell::Cell,
@@ -51,7 +51,7 @@ pub(super) struct Arrival {
     id: Arc<str>,
     received: Duration,
     authorised: Duration,
-    /// Its body was there along with its head: no time has passed since.
+    /// Its body came with its head, so no time has passed since.
     is_whole: bool,
     table: Arc<Table>,
     user: Arc<User>,
@@ -67,13 +67,13 @@ impl Arrival {
         self.table.settings.server.body_limit
     }
 
-    /// When the request has used up its time, whether or not it has come whole by then.
+    /// When the request's time is used up, even if not all of it has come by then.
     pub(super) fn deadline(&self) -> Instant {
         clock::instant(self.received + self.table.settings.failover.deadline)
     }
 }
 
-/// Finds out who asks; a stranger's body is not even read. `is_whole`: the body has come along with the head.
+/// Finds the user; the body of a stranger is not even read. `is_whole`: the body has come with the head.
 pub(super) fn admit(
     door: &Door,
     known: &mut Known,
@@ -99,28 +99,26 @@ pub(super) fn admit(
     }
 }
 
-/// Serves a request. A panic anywhere on its way is a bug of ours: it costs this request a 500, and nobody else anything.
+/// Serves a request. A panic on its way is a bug of ours: this request is answered 500, and no other is affected.
 pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Result<Bytes, Error>) -> Reply {
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
     let (received, allowance, trace) = (arrival.received, arrival.allowance.clone(), arrival.trace);
     let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
     let work = std::pin::pin!(async {
         let mut asked = None;
-        match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
-            Ok(prepared) => {
-                match allowance.as_ref().map(|allowance| Admission::begin(allowance, &prepared)).transpose() {
-                    Ok(admission) => {
-                        let reply = exchange::respond(door.worker.clone(), prepared).await;
-                        if let Some(admission) = admission { reply.during(admission) } else { reply }
-                    }
-                    Err(refused) => {
-                        door.shared.counts.limited.refused(refused.dimension);
-                        exchange::refuse(&prepared, &Error::Limited(refused))
-                    }
-                }
+        let prepared = match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
+            Ok(prepared) => prepared,
+            Err(error) => return asker.refuse(door, &error, asked.as_ref()),
+        };
+        let admission = match allowance.as_ref().map(|allowance| Admission::begin(allowance, &prepared)).transpose() {
+            Ok(admission) => admission,
+            Err(refused) => {
+                door.shared.counts.limited.refused(refused.dimension);
+                return exchange::response::failed(&prepared, &Error::Limited(refused));
             }
-            Err(error) => asker.refuse(door, &error, asked.as_ref()),
-        }
+        };
+        let reply = exchange::respond(door.worker.clone(), prepared).await;
+        if let Some(admission) = admission { reply.during(admission) } else { reply }
     });
     let served = AssertUnwindSafe(work).catch_unwind().await;
     let reply = served.unwrap_or_else(|panic| {
@@ -130,7 +128,7 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
     told(reply, allowance.as_deref(), surface.dialect())
 }
 
-/// The answer, with what a limited user has left by now in its head.
+/// Adds what a limited user has left by now to the answer's head.
 pub(super) fn told(mut reply: Reply, allowance: Option<&Allowance>, dialect: Dialect) -> Reply {
     if let Some(allowance) = allowance {
         allowance.tell(dialect == Dialect::Messages, clock::now(), &mut reply.lines);
@@ -138,7 +136,7 @@ pub(super) fn told(mut reply: Reply, allowance: Option<&Allowance>, dialect: Dia
     reply
 }
 
-/// Checks a request; `asked` is told the model that it names, once that is known to be a configured one.
+/// Checks a request. If it fails, `asked` is set to the model that it names, if that is a configured one.
 fn prepare(
     head: &Head,
     body: Bytes,
@@ -150,28 +148,14 @@ fn prepare(
     let is_chaos = table.settings.server.chaos && user.admin && head.text("x-greenroom-chaos") == Some("panic");
     assert!(!is_chaos, "crashed on request of an operator");
     let began = if is_whole { authorised } else { clock::now() };
-    let read = if surface.is_form() {
-        form::read(&head.list("content-type").unwrap_or_default(), &body)
-    } else {
-        envelope::read(&body)
-    };
-    let envelope = read.map_err(|unreadable| match unreadable {
-        Unreadable::NotJson(why) => Error::InvalidJson(why),
-        Unreadable::NoBoundary => Error::InvalidHeader(
-            "content-type",
-            "must be 'multipart/form-data; boundary=...' here, with a recording in 'file'. Clients that are given a form set it \
-             themselves",
-        ),
-        Unreadable::NotForm(why) => Error::InvalidForm(why),
-        Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice, or in capitals. Send it once, as '{key}'.")),
-    })?;
+    let envelope = read(head, surface, &body)?;
     let route = envelope.model.as_deref().and_then(|model| table.routes.get(model)).cloned();
     let mut refuse = |error| {
         *asked = route.as_ref().map(|route| route.model.clone());
         error
     };
     let (model, stream) = check(&envelope, surface).map_err(&mut refuse)?;
-    // A configured name is there already.
+    // A configured name is shared, not copied.
     let model = route.as_ref().map_or_else(|| remembered(model), |route| route.model.clone());
     let explain = user.may_explain && asks_to_explain(head);
     let pin = match &envelope.pin {
@@ -191,7 +175,7 @@ fn prepare(
     let affinity = prompt_head.map(table::hash);
     let is_traced = route.as_ref().is_some_and(|route| route.traced);
     let checked = telling.spent(Phase::Translate, began);
-    // Not moved any more from here on: it would be held at each step of its way.
+    // It is not moved after this: each step on its way would need room for it.
     Ok(Rc::new(Request {
         telling,
         pin,
@@ -217,15 +201,34 @@ fn prepare(
     }))
 }
 
-/// Longest name that no settings know as it is kept, bytes: stories of the last thousand requests hold it.
+/// Reads the top level of a body.
+fn read(head: &Head, surface: Surface, body: &Bytes) -> Result<Envelope, Error> {
+    let read = if surface.is_form() {
+        form::read(&head.list("content-type").unwrap_or_default(), body)
+    } else {
+        envelope::read(body)
+    };
+    read.map_err(|unreadable| match unreadable {
+        Unreadable::NotJson(why) => Error::InvalidJson(why),
+        Unreadable::NoBoundary => Error::InvalidHeader(
+            "content-type",
+            "must be 'multipart/form-data; boundary=...' here, with a recording in 'file'. Clients that are given a form set it \
+             themselves",
+        ),
+        Unreadable::NotForm(why) => Error::InvalidForm(why),
+        Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice, or in capitals. Send it once, as '{key}'.")),
+    })
+}
+
+/// Most bytes kept of a name that is not in the settings: the stories of the last thousand requests hold it.
 const LONGEST_NAME: usize = 256;
 
-/// A name that no settings know, as it is remembered and told. Cut, it can be no name of the settings either.
+/// A name that is not in the settings, as it is kept and shown. Cut, it cannot become a name of the settings either.
 fn remembered(name: &str) -> Arc<str> {
     shortened(name, LONGEST_NAME).into()
 }
 
-/// What a request must have, and have right.
+/// Checks that a request has what it must have, and returns its model and whether it is streamed.
 fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
     let model = match &envelope.model {
         Some(model) if !model.is_empty() => model.as_str(),
@@ -238,7 +241,7 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
         Some(_) if is_list => return Err(Error::invalid(prompt, format!("'{prompt}' must be a list of messages."))),
         Some(b'n') | None => {
             let is_there = |member: &&str| envelope.prompt(member).is_some_and(|first| first != b'n');
-            // Of a form its server says what it misses: some take an address in place of a file.
+            // What a form lacks is for its server to say: some take a URL in place of a file.
             if !surface.is_form() && !surface.references().iter().any(is_there) {
                 return Err(Error::Missing(prompt));
             }
@@ -246,11 +249,11 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
         Some(_) => {}
     }
     let stream = match envelope.stream {
-        // Sound always comes as it is made; what 'stream' means there is its server's to know.
+        // Sound always comes as it is made. What 'stream' means there is up to the server.
         Stream::On | Stream::Off if surface == Surface::Speech => true,
         Stream::Off => false,
         Stream::On if surface.streams() => true,
-        // Whoever answers it whole would count as failing.
+        // A backend that answered it whole would count as failing.
         Stream::On => return Err(Error::invalid("stream", "This endpoint has no streams. Leave 'stream' out.")),
         Stream::Bad => return Err(Error::invalid("stream", "'stream' must be true or false.")),
     };
@@ -266,7 +269,7 @@ fn passed_on(head: &Head, names: &[&'static str]) -> Vec<(HeaderName, HeaderValu
     names.iter().filter_map(named).collect()
 }
 
-/// Whether an SDK says that it sends this again after a failure.
+/// Whether an SDK says that this is a retry.
 fn is_retry(head: &Head) -> bool {
     let count = head.text("x-stainless-retry-count").and_then(|value| value.parse::<u32>().ok());
     count.is_some_and(|count| count > 0)

@@ -21,10 +21,10 @@ use crate::{
     },
 };
 
-/// How long an operator waits for an answer that spans months.
+/// The longest wait for an answer; one that spans months takes time.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Nobody asks for what lies further ahead, in seconds.
+/// The furthest that a moment may lie ahead, seconds.
 const YEAR: i64 = 366 * 86400;
 
 /// The question as it comes.
@@ -52,7 +52,7 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
         if let (true, Some(name)) = (answer.is_empty, ask.backend)
             && !is_known(&request, &name)
         {
-            // Of one that was taken away something is known from another time.
+            // Of a backend that was removed something may be known from another time.
             let ever = Ask { backend: Some(name.clone()), model: None, from: 0, to: now + YEAR, step: now + YEAR };
             if put(history, ever).await?.is_empty {
                 return Err(never_heard_of(&name));
@@ -81,8 +81,8 @@ async fn put(history: &History, ask: Ask) -> Result<Told, Error> {
     })
 }
 
-/// Turns text into moments: whole minutes, with everything that has happened by now in the last one. Several steps of whole
-/// hours begin with an hour, as their rows do, unless a moment is named at which to begin.
+/// Turns text into moments of whole minutes; the last minute includes everything up to now. Several steps of whole hours begin
+/// with an hour, as their rows do, unless the beginning is named as a moment.
 fn question(wanted: Wanted, now: i64) -> Result<Ask, Error> {
     let step = match &wanted.step {
         None => MINUTE,
@@ -125,7 +125,7 @@ fn date(text: &str) -> Option<i64> {
     let text = text.to_ascii_uppercase();
     let (local, offset) = text.split_at_checked(text.len().checked_sub("+00:00".len())?)?;
     let (sign, time) = offset.split_at_checked(1)?;
-    // Of a moment without an offset these are the seconds and what is before them.
+    // Without an offset, what was split off is the end of the time itself.
     if !matches!(sign, "+" | "-" | " ") {
         return utc(&text);
     }

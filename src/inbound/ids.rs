@@ -1,12 +1,12 @@
-//! Owns the ids of requests: a known client's own where it is a plain one, else new ones.
+//! Owns the ids of requests: a known client's own id if it is a plain one, else a new one.
 
 use std::sync::Arc;
 
 use super::auth;
 use crate::{exchange::reply::REQUEST_ID, router::table::Table};
 
-/// The id of a request that is served or refused outside of the model endpoints: a stranger's own is not taken over, so that
-/// nobody can write another's into logs.
+/// The id of a request outside the model endpoints. A stranger's own id is not accepted, so that strangers cannot write other
+/// clients' ids into logs.
 pub(super) fn id_of<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table) -> Arc<str> {
     let given = header(REQUEST_ID);
     request_id(given.filter(|_| auth::user(header, table).is_ok()))

@@ -1,4 +1,4 @@
-//! Owns `GET /metrics`: the page for scrapers, for admins where clients connect too.
+//! Owns `GET /metrics`: the page for scrapers. On the clients' listener it is for admins only.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -13,14 +13,14 @@ use crate::{
     },
 };
 
-/// The page. On a listener for operators only, reaching it is leave enough: scrapers rarely carry tokens.
+/// The page. On a listener for operators only it needs no token: scrapers rarely carry one.
 pub(super) async fn metrics(request: HttpRequest) -> HttpResponse {
     let shared = shared(&request);
     let for_clients_too = worker(&request).is_some();
     if for_clients_too && let Err(error) = auth::admin(header(&request), &shared.table()) {
         return refused(&request, &error);
     }
-    // Each by the table in force at that moment: of a newer one than this scrape's no name is forgotten.
+    // Each name is looked up in the table in force at that moment, so that names of a table newer than this scrape's are kept.
     shared.counts.keep(
         |backend| shared.table().handles.contains_key(backend),
         |model| shared.table().routes.contains_key(model),

@@ -17,6 +17,7 @@ pub mod reload;
 mod trace;
 
 use std::{
+    future::ready,
     rc::Rc,
     sync::{
         Arc,
@@ -27,7 +28,7 @@ use std::{
 
 use actix::Addr;
 use actix_web::{
-    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder,
+    FromRequest, Handler, HttpMessage, HttpRequest, HttpResponse, HttpResponseBuilder, Resource, Responder, Route,
     body::MessageBody, guard, http::StatusCode, web,
 };
 use tokio::sync::Notify;
@@ -67,15 +68,16 @@ pub struct Shared {
     pub overseer: Addr<Overseer>,
     /// Greenroom is stopping.
     pub draining: Arc<AtomicBool>,
-    /// No further request is taken on. Looked at by each as it comes: a message to each worker would come later than some.
+    /// No further request is taken on. Each request checks this as it comes: a message to the workers would be later than some
+    /// of them.
     pub closed: Arc<AtomicBool>,
-    /// Requests that still run, or are still being sent, end now: streams with an error frame.
+    /// Requests that still run, or whose answers are still being sent, end now, streams with an error frame.
     pub cut: Arc<Notify>,
     /// The last requests.
     pub ledger: Arc<Ledger>,
     /// What is counted of requests.
     pub counts: Arc<Counts>,
-    /// What is remembered of them, if anything is.
+    /// What history keeps of them, if it is on.
     pub history: Option<History>,
     /// Where their spans go, if anywhere.
     pub traces: Option<Traces>,
@@ -87,7 +89,7 @@ pub struct Shared {
 impl Shared {
     /// The world as workers see it.
     pub fn new(installed: Installed, overseer: Addr<Overseer>, counts: Arc<Counts>, source: Option<Source>) -> Self {
-        // Asked here, too, so that it does not depend on when somebody asks first.
+        // Checked here, too, so that it does not depend on when it is first asked for.
         let ready = Arc::new(AtomicBool::new(installed.load().could_serve()));
         Self {
             installed,
@@ -104,7 +106,7 @@ impl Shared {
         }
     }
 
-    /// What is done with each request's story on a worker, whose spans go to `traces`.
+    /// What a worker does with the story of each request; its spans go to `traces`.
     pub fn listener(&self, traces: Option<Rc<Feed>>) -> Listener {
         let (ledger, counts, installed) = (self.ledger.clone(), self.counts.clone(), self.installed.clone());
         let feed = self.history.as_ref().map(History::feed);
@@ -128,8 +130,8 @@ impl Shared {
         self.installed.load_full()
     }
 
-    /// Whether a load balancer may send requests: once a backend could serve, until Greenroom stops, and while no worker is
-    /// without its router. All backends being down later is told by honest 503s, not by taking every replica out.
+    /// Whether a load balancer may send requests: from when a backend can first serve until Greenroom stops, except while a
+    /// worker has no router. If all backends are down later, clients get honest 503s; readiness would take every replica out.
     fn is_ready(&self) -> bool {
         if self.draining.load(Relaxed) || self.counts.actors.has_given_up(Role::Router) {
             return false;
@@ -141,7 +143,7 @@ impl Shared {
     }
 }
 
-/// Routes for clients, beside the model endpoints, which `connection` serves.
+/// Routes for clients, except the model endpoints, which `connection` serves.
 pub fn client_routes(config: &mut web::ServiceConfig, shared: Shared, worker: Rc<Worker>) {
     config
         .app_data(shared)
@@ -183,30 +185,31 @@ fn probe_routes(config: &mut web::ServiceConfig) {
         .service(read("/readyz", probes::ready));
 }
 
-/// An endpoint that is read, or of which only the head is asked for.
+/// An endpoint for GET and HEAD.
 fn read<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let asked = web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler);
-    web::resource(path)
-        .route(asked)
-        .default_service(web::to(async |request: HttpRequest| wrong_method(&request, "GET, HEAD")))
+    let route = web::route().guard(guard::Any(guard::Get()).or(guard::Head()));
+    endpoint(path, route.to(handler), "GET, HEAD")
 }
 
-/// An endpoint that does something.
+/// An endpoint for POST.
 fn act<F, Args>(path: &str, handler: F) -> Resource
 where
     F: Handler<Args>,
     Args: FromRequest + 'static,
     F::Output: Responder + 'static,
 {
-    let asked = web::post().to(handler);
-    web::resource(path)
-        .route(asked)
-        .default_service(web::to(async |request: HttpRequest| wrong_method(&request, "POST")))
+    endpoint(path, web::post().to(handler), "POST")
+}
+
+/// An endpoint with one route, which tells other methods what it allows.
+fn endpoint(path: &str, route: Route, allow: &'static str) -> Resource {
+    let other = move |request: HttpRequest| ready(wrong_method(&request, allow));
+    web::resource(path).route(route).default_service(web::to(other))
 }
 
 fn shared(request: &HttpRequest) -> &Shared {
@@ -222,7 +225,7 @@ fn header<'r>(request: &'r HttpRequest) -> impl Fn(&str) -> Option<&'r str> {
     move |name| request.headers().get(name)?.to_str().ok()
 }
 
-/// The id of a request, once found or made the same for all who ask.
+/// The id of a request. Once found or made, it stays the same.
 struct Id(Arc<str>);
 
 fn request_id(request: &HttpRequest) -> Arc<str> {
@@ -246,7 +249,7 @@ async fn json<B>(request: &HttpRequest, work: impl Future<Output = Result<B, Err
 where
     B: MessageBody + 'static,
 {
-    // Before the work: behind a reload the caller may be a stranger, whose id is not taken over.
+    // Before the work: after a reload the caller may be a stranger, whose id would not be accepted.
     let mut answer = answer(request, StatusCode::OK);
     match work.await {
         Ok(body) => answer.content_type("application/json").body(body),
@@ -258,11 +261,11 @@ where
 fn refused(request: &HttpRequest, error: &Error) -> HttpResponse {
     let id = request_id(request);
     if matches!(error, Error::InvalidKey | Error::PermissionDenied) {
-        // Whoever tries tokens at the operators' door leaves a trace.
+        // An attempt to guess an operator's token is logged.
         let user = auth::user(header(request), &shared(request).table()).ok();
         log::refused(&id, None, user.as_ref().map(|user| user.name.as_str()), None, error, Duration::ZERO);
     }
-    let reply = response::refused(&id, error, Dialect::Chat, false);
+    let reply = response::refused(&id, error, Dialect::Chat);
     let mut response = HttpResponse::build(reply.status);
     for line in reply.lines.split(|b| *b == b'\n') {
         if let Some((name, value)) = std::str::from_utf8(line).ok().and_then(|line| line.trim_end().split_once(": ")) {
@@ -271,7 +274,7 @@ fn refused(request: &HttpRequest, error: &Error) -> HttpResponse {
     }
     match reply.body {
         Body::Whole(body) => response.body(body),
-        // An error is no stream.
+        // An error is never a stream.
         Body::Stream(_) => response.finish(),
     }
 }

@@ -1,4 +1,5 @@
-//! Owns what operators do to backends and routers: each question goes to the actor that it is about, and waits within bounds.
+//! Owns what operators do to backends and routers: each action is sent to the actor that it is about, and waits a bounded
+//! time.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,7 +8,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::json;
 
 use super::{
-    admin::{allowed, audit, reply, unknown},
+    admin::{audit, reply, unknown},
     shared, worker,
 };
 use crate::{
@@ -18,18 +19,16 @@ use crate::{
     },
     error::Error,
     router,
-    settings::User,
     supervision::messages::Revive,
 };
 
-/// How long an actor is waited for that has only to take note.
+/// How long to wait for an actor that only has to take note.
 pub(super) const PATIENCE: Duration = Duration::from_secs(5);
 
 /// `drain`, `resume`, `reset`.
 pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>) -> HttpResponse {
     let (name, action) = path.into_inner();
-    reply(&request, async {
-        let user = allowed(&request)?;
+    reply(&request, async |user| {
         match action.as_str() {
             "drain" => ask(living(&request, &name)?, Drain, PATIENCE).await?,
             "reset" => ask(living(&request, &name)?, ResetBreaker, PATIENCE).await?,
@@ -50,9 +49,8 @@ pub(super) async fn act(request: HttpRequest, path: web::Path<(String, String)>)
 
 /// Asks a backend's provider now whether it is well.
 pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
-        // A list that is given says nothing of answers, and whoever reads this is to know which it was.
+    reply(&request, async |user| {
+        // A models list says nothing about answers, so the reader is told which of the two was asked for.
         let asked = handle(&request, &name)?.settings.probe.on_demand();
         let said = ask(living(&request, &name)?, ProbeNow, LONGEST).await?;
         audit(&request, &user, "probe", &name);
@@ -69,8 +67,7 @@ pub(super) async fn probe(request: HttpRequest, name: web::Path<String>) -> Http
 
 /// Tries a backend step by step.
 pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = allowed(&request)?;
+    reply(&request, async |user| {
         let steps = ask(living(&request, &name)?, Diagnose, LONGEST).await?;
         audit(&request, &user, "diagnose", &name);
         Ok(json!({"backend": *name, "steps": steps}))
@@ -80,8 +77,8 @@ pub(super) async fn diagnose(request: HttpRequest, name: web::Path<String>) -> H
 
 /// Kills a Backend actor, where the settings allow it.
 pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>) -> HttpResponse {
-    reply(&request, async {
-        let user = chaos_allowed(&request)?;
+    reply(&request, async |user| {
+        chaos_allowed(&request)?;
         living(&request, &name)?.do_send(Crash);
         audit(&request, &user, "crash", &name);
         Ok(json!({"crashed": format!("backend {name}")}))
@@ -91,8 +88,8 @@ pub(super) async fn crash_backend(request: HttpRequest, name: web::Path<String>)
 
 /// Kills the Router actor of this worker, where the settings allow it.
 pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
-    reply(&request, async {
-        let user = chaos_allowed(&request)?;
+    reply(&request, async |user| {
+        chaos_allowed(&request)?;
         let none = || Error::NotFound("This listener has no router; ask the clients' one.".to_owned());
         let words = "crashed on request of an operator".to_owned();
         worker(&request).ok_or_else(none)?.router().do_send(router::messages::Crash(words));
@@ -102,10 +99,9 @@ pub(super) async fn crash_router(request: HttpRequest) -> HttpResponse {
     .await
 }
 
-fn chaos_allowed(request: &HttpRequest) -> Result<Arc<User>, Error> {
-    let user = allowed(request)?;
+fn chaos_allowed(request: &HttpRequest) -> Result<(), Error> {
     if shared(request).table().settings.server.chaos {
-        return Ok(user);
+        return Ok(());
     }
     Err(Error::NotFound("Chaos actions are off; set server.chaos = true to allow them.".to_owned()))
 }
@@ -115,7 +111,7 @@ fn handle(request: &HttpRequest, name: &str) -> Result<Arc<Handle>, Error> {
     shared(request).table().handles.get(name).cloned().ok_or_else(|| unknown(name))
 }
 
-/// Its actor, if that can still be told anything.
+/// Its actor, unless that was given up.
 fn living(request: &HttpRequest, name: &str) -> Result<Addr<Backend>, Error> {
     let addr = handle(request, name)?.addr.clone();
     if addr.connected() {
@@ -127,7 +123,7 @@ fn living(request: &HttpRequest, name: &str) -> Result<Addr<Backend>, Error> {
     )))
 }
 
-/// Asks an actor, which is waited for with this patience. It answers nothing, too, if it panics over the question.
+/// Asks an actor and waits for its answer for at most `patience`. It is also an error if the actor panics over the question.
 pub(super) async fn ask<A, M>(actor: Addr<A>, message: M, patience: Duration) -> Result<M::Result, Error>
 where
     A: Actor<Context: ToEnvelope<A, M>> + actix::Handler<M>,

@@ -1,8 +1,8 @@
-//! Owns which parameters of a client's URL go on to a backend: plain ones, and none that look like a credential.
+//! Owns which query parameters of a client go on to a backend: plain ones that do not look like a credential.
 
 use crate::settings::is_credential;
 
-/// Most bytes of them: a URL goes on whole or not at all.
+/// Longest query that goes on, bytes; of a longer one nothing does.
 const LONGEST: usize = 512;
 
 /// The parameters that go on, as they came.
@@ -15,7 +15,7 @@ pub(super) fn passed_on(query: &str) -> Box<str> {
 
 fn goes_on(parameter: &str) -> bool {
     let name = parameter.split('=').next().unwrap_or_default();
-    // What is escaped could be any name, and to some servers a ';' ends a parameter as '&' does.
+    // An escaped name could be any name, and to some servers a ';' ends a parameter as '&' does.
     let is_plain = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.[]".contains(&b));
     let is_sound = parameter.bytes().all(|b| b.is_ascii_graphic() && !b";#\"<>\\^`{|}".contains(&b));
     is_plain && is_sound && !is_credential(name)

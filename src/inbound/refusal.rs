@@ -1,4 +1,4 @@
-//! Owns refusing a request that has no story yet: the answer, the line in the log, the counts, the span.
+//! Owns refusing a request that has no story yet: its answer, log line, counts and span.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +19,13 @@ use crate::{
 pub(super) struct Asker<'a> {
     /// `x-request-id`.
     pub(super) id: &'a str,
-    /// `None`: a stranger, or nobody knows yet.
+    /// `None`: a stranger, or not known yet.
     pub(super) user: Option<&'a User>,
     /// What was asked for.
     pub(super) surface: Surface,
     /// When the request came.
     pub(super) received: Duration,
-    /// Its part in a trace, where there are traces. Strangers have none: who may not ask writes into nobody's.
+    /// Its part in a trace, if there are traces. Strangers have none, so that they cannot write into a trace.
     pub(super) trace: Option<&'a Trace>,
 }
 
@@ -35,7 +35,7 @@ impl<'a> Asker<'a> {
         Self { id, user: None, surface, received, trace: None }
     }
 
-    /// Refuses; `model`: the configured one that was asked for, if it got as far as that.
+    /// Refuses the request; `model` is the configured model that it asked for, if that is known.
     pub(super) fn refuse(&self, door: &Door, error: &Error, model: Option<&Arc<str>>) -> Reply {
         let (ended, named) = (clock::now(), model.map(|model| &**model));
         log::refused(
@@ -52,6 +52,10 @@ impl<'a> Asker<'a> {
             let (id, user, received) = (self.id, &user.name, self.received);
             traces.refused(trace, &Refused { id, user, model: named, received, ended, status, class });
         }
-        response::refused(self.id, error, self.surface.dialect(), self.user.is_some())
+        let mut reply = response::refused(self.id, error, self.surface.dialect());
+        if self.user.is_some() {
+            reply.count("x-greenroom-attempts", 0);
+        }
+        reply
     }
 }

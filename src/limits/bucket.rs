@@ -43,25 +43,25 @@ impl Bucket {
         Self { size, window, taken: 0, at: Duration::ZERO }
     }
 
-    /// Time from `now` until so many units fit in; `None`: they do. More than there is room for fits in when nothing has been taken:
-    /// refused for ever, whoever asks for it could never be served.
+    /// Time from `now` until so many units fit in; `None`: they do now. More than the size fits in when nothing has been
+    /// taken; otherwise such a request could never be served.
     pub(super) fn wait(&self, units: u64, now: Duration) -> Option<Duration> {
         let over = self.taken_at(now).saturating_add(self.scaled(units.min(self.size.get())));
         let over = over.saturating_sub(self.scaled(self.size.get()));
         (over > 0).then(|| self.time(over))
     }
 
-    /// As it is once so many units more have been taken and so many given back. What does not fit in is owed, and what is given back
-    /// beyond what was taken is lost.
+    /// The bucket after so many more units were taken and so many given back. Units that do not fit in are owed, and units
+    /// given back beyond those taken are lost.
     #[must_use]
     pub(super) fn with(self, taken: u64, given_back: u64, now: Duration) -> Self {
         let sum = self.taken_at(now).saturating_add(self.scaled(taken));
-        // Two threads may have looked at the clock in the other order.
+        // Two threads may have read the clock in the other order.
         Self { taken: sum.saturating_sub(self.scaled(given_back)), at: self.at.max(now), ..self }
     }
 
-    /// As it is under another limit: with what was taken, but so that nobody waits for longer than a whole window or, owing
-    /// more, than before.
+    /// The bucket under another limit. What was taken stays taken, but nobody waits for longer than a whole window or, if more
+    /// was owed, than before.
     #[must_use]
     pub(super) fn resized(self, size: NonZeroU64, now: Duration) -> Self {
         let taken = self.taken_at(now);
@@ -83,7 +83,7 @@ impl Bucket {
         self.taken.saturating_sub(leaked)
     }
 
-    /// A window has fewer nanoseconds than 2^47, so that nothing here comes near the largest number.
+    /// A window has fewer than 2^47 nanoseconds, so nothing here comes near an overflow.
     fn scaled(&self, units: u64) -> u128 {
         u128::from(units) * self.window.as_nanos()
     }

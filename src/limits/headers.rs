@@ -15,10 +15,10 @@ pub(super) fn openai(unit: Unit, standing: &Standing, out: &mut Vec<u8>) {
     let _ = write!(out, "x-ratelimit-reset-{unit}: {reset}\r\n");
 }
 
-/// What makes whole seconds of a time be rounded up.
+/// Added to a time, makes its whole seconds round up.
 const ALMOST: Duration = Duration::from_nanos(999_999_999);
 
-/// As `openai`, as Anthropic names them: the wait is a time of day, in whole seconds and not before it is over.
+/// The same as Anthropic names them: the wait is given as a time of day, in whole seconds, never too early.
 pub(super) fn anthropic(unit: Unit, standing: &Standing, now: Duration, out: &mut Vec<u8>) {
     let unit = unit.as_str();
     for (name, value) in [("limit", standing.limit), ("remaining", standing.remaining)] {
@@ -29,8 +29,8 @@ pub(super) fn anthropic(unit: Unit, standing: &Standing, now: Duration, out: &mu
     let _ = write!(out, "anthropic-ratelimit-{unit}-reset: {reset}\r\n");
 }
 
-/// A duration as Go prints it (`time.Duration.String`), which OpenAI's headers do: `0s`, `20ms`, `1.5s`, `6m0s`, `24h0m0s`. In
-/// milliseconds, rounded up: who comes a fraction sooner is too early.
+/// A duration as Go prints it (`time.Duration.String`), which is the form of OpenAI's headers: `0s`, `20ms`, `1.5s`, `6m0s`,
+/// `24h0m0s`. In milliseconds, rounded up: a client that comes a fraction sooner is too early.
 fn go_duration(time: Duration) -> String {
     let millis = time.as_nanos().div_ceil(1_000_000);
     if (1..1000).contains(&millis) {

@@ -20,7 +20,7 @@ use crate::{
 pub struct Allowance(Mutex<Account>);
 
 impl Allowance {
-    /// One of which nothing was used.
+    /// An account of which nothing was used.
     pub fn new(limits: &Limits) -> Self {
         Self(Mutex::new(Account::new(limits)))
     }
@@ -31,14 +31,13 @@ impl Allowance {
         *account = account.under(limits, now);
     }
 
-    /// Lets a request in, or says which limit keeps it out. Tells how many tokens were set aside for it. Who was let in has to
-    /// `leave`, and to `settle` where it uses tokens.
+    /// Lets a request in, or says which limit keeps it out. Returns how many tokens were set aside for it. A request that was
+    /// let in has to `leave`, and to `settle` if it uses tokens.
     pub fn admit(&self, need: Option<Need>, now: Duration) -> Result<u64, Refused> {
         self.0.lock().admit(need, now)
     }
 
-    /// Puts the tokens that a request has used in the place of those set aside for it, and takes what it cost, as far as that is
-    /// known.
+    /// Counts the tokens that a request has used in place of those set aside for it, and what it cost, if that is known.
     pub fn settle(&self, aside: u64, used: u64, cost: Option<Money>, now: Duration) {
         let mut account = self.0.lock();
         account.settle(aside, used, now);
@@ -52,9 +51,9 @@ impl Allowance {
         self.0.lock().leave();
     }
 
-    /// Adds the header lines that tell the user what is left; with `as_anthropic` in that provider's words, too.
+    /// Adds the header lines that tell the user what is left; with `as_anthropic` also under that provider's names.
     pub fn tell(&self, as_anthropic: bool, now: Duration, out: &mut Vec<u8>) {
-        // Clients know no names for what is left of money.
+        // Clients know no header for what is left of money.
         let units = [Unit::Requests, Unit::Tokens];
         let standings = {
             let account = self.0.lock();

@@ -1,4 +1,4 @@
-//! Owns choosing a backend for a request: the model's backends are filtered and compared, and a lease is granted.
+//! Owns choosing a backend for a request: it filters and compares the model's backends, and grants a lease.
 
 use std::{sync::Arc, time::Duration};
 
@@ -49,7 +49,7 @@ impl Assigner {
 
 fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assignment {
     let backend = name.to_string();
-    // The right comes first: who has none is not told which names there are.
+    // Permission is checked first: a user without it is not told which names exist.
     if !ask.user.may_pin || !ask.user.backends.allows(name) {
         return Err(Refusal::plain(Error::BackendNotAllowed(backend)));
     }
@@ -64,7 +64,7 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assign
     let explained = |chosen| explain(ask, route, |t| t.handle.name() == name, chosen);
     let error = match gates(ask, target, true) {
         Ok(pass) => {
-            // Before the place is taken, as below.
+            // Before the place is taken, as in `routed`.
             let decision = explained(Some(target));
             if let Some(lease) = take(ask, target, pass) {
                 return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
@@ -83,16 +83,17 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assign
 fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
     route.settle(ask.now);
     let bid = |target: &Target| match eligibility(ask, target) {
-        // A backend whose time is up is probed at once: one request tells whether it is back for all others.
+        // A backend whose time shut is over is probed at once: one request finds out for all others whether it is back.
         Eligibility::Can(pass) if !pass.probes.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),
         Eligibility::Can(pass) => Some(Bid { reluctant: pass.reluctant, cost: cost(ask, target) }),
         _ => None,
     };
     for tier in &route.tiers {
         let targets = &route.targets[tier.clone()];
-        // A lost race for the last place or a probe's is seen by the next round; each round rules one out.
+        // Another worker may take the last place, or the probe's, meanwhile: the next round sees that. Each round rules one
+        // out.
         for _ in 0..targets.len() {
-            if route.spent(ask.now, &ask.user, ask.able).is_some_and(|(from, _)| from <= tier.start) {
+            if route.spent(ask.now, &ask.user, ask.able).is_some_and(|spent| spent.from <= tier.start) {
                 return Err(refusal(ask, route));
             }
             let Some(cheapest) = choose(targets.len(), |n| bid(&targets[n]), rng) else { break };
@@ -102,13 +103,13 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
             let target = &targets[index];
             let Eligibility::Can(pass) = eligibility(ask, target) else { continue };
             let by_affinity = index != cheapest;
-            // Before the place is taken: as it was compared, its own request not among those that wait.
+            // Before the place is taken, so that the decision shows the backends as they were compared, without this request.
             let decision =
                 explain(ask, route, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
             if let Some(lease) = take(ask, target, pass) {
                 let could =
                     |t: &&Arc<Target>| Arc::ptr_eq(t, target) || matches!(eligibility(ask, t), Eligibility::Can(_));
-                // Only whether there was another matters, so a large field is not counted out.
+                // Only whether there was another matters, so counting stops at two.
                 let candidates = route.targets.iter().filter(could).take(2).count() as u32;
                 return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });
             }
@@ -117,18 +118,18 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
     Err(refusal(ask, route))
 }
 
-/// Nobody can take it: why, and when somebody may.
+/// Why no backend can take the request, and when one may.
 fn refusal(ask: &Assign, route: &Route) -> Refusal {
     let spent = route.spent(ask.now, &ask.user, ask.able);
-    let mut soonest = spent.and_then(|(_, until)| until);
+    let mut soonest = spent.and_then(|spent| spent.until);
     let (mut full, mut out) = (false, Vec::new());
-    for target in &route.targets[..spent.map_or(route.targets.len(), |(from, _)| from)] {
+    for target in &route.targets[..spent.map_or(route.targets.len(), |spent| spent.from)] {
         match eligibility(ask, target) {
             Eligibility::Shut(why, until) => {
                 out.push((target.handle.name().clone(), why.words()));
                 soonest = soonest.into_iter().chain(until).min();
             }
-            // One that can take it by now was full a moment ago.
+            // If it can take it by now, it was full a moment ago.
             Eligibility::Full | Eligibility::Can(_) => full = true,
             Eligibility::Barred(_) => {}
         }
@@ -152,7 +153,7 @@ fn refusal(ask: &Assign, route: &Route) -> Refusal {
     Refusal { error, soonest, full, shut, decision: explain(ask, route, |_| true, None) }
 }
 
-/// How a choice came about, for whoever asked or reads the debug log.
+/// How a choice came about, for a client that asked and for the debug log.
 fn explain(
     ask: &Assign,
     route: &Route,
@@ -163,10 +164,8 @@ fn explain(
         return None;
     }
     let spent = route.spent(ask.now, &ask.user, ask.able).filter(|_| ask.pin.is_none());
-    let stands_in = |t: &Target| {
-        let from = spent.map(|(from, _)| route.targets[from].settings.priority);
-        from.is_some_and(|from| t.settings.priority >= from)
-    };
+    let stands_in =
+        |t: &Target| spent.is_some_and(|spent| t.settings.priority >= route.targets[spent.from].settings.priority);
     let candidate = |t: &Arc<Target>| {
         let (busy, estimate) = (t.handle.vitals.load.busy(), t.estimate(ask.now));
         Candidate {
@@ -223,7 +222,7 @@ impl Eligibility {
     }
 }
 
-/// Leave to pass both gates.
+/// Permission to pass both gates.
 #[derive(Clone, Copy, Default)]
 struct Pass {
     reluctant: bool,
@@ -265,7 +264,7 @@ fn gates(ask: &Assign, target: &Target, pinned: bool) -> Result<Pass, (Why, Opti
         match answer {
             Access::Welcome => {}
             Access::Reluctant => pass.reluctant = true,
-            // A prompt that is counted proves nothing: it goes there only where nobody else can take it.
+            // Counting a prompt proves nothing about a backend, so it goes there only if no other can take it.
             Access::Probe if ask.want == Want::Count => pass.reluctant = true,
             Access::Probe if backend_wide => pass.probes.backend = true,
             Access::Probe => pass.probes.model = true,
@@ -278,7 +277,7 @@ fn gates(ask: &Assign, target: &Target, pinned: bool) -> Result<Pass, (Why, Opti
 fn cost(ask: &Assign, target: &Target) -> Cost {
     let (slots, mut busy) = (target.handle.settings.slots, target.handle.vitals.load.busy());
     if ask.want == Want::Whole {
-        // As far as anybody knows they still stand in front.
+        // As far as is known, they still stand in front.
         busy.waiting += target.lane.in_vain.at(ask.now);
     }
     load::cost(target.estimate(ask.now), busy, slots, target.weight)

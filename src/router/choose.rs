@@ -8,13 +8,13 @@ use crate::backend::load::Cost;
 /// Up to this many candidates all are compared; beyond it the power of two choices keeps the cost of choosing flat.
 pub const COMPARE_ALL: usize = 16;
 
-/// Draws of two before a large field is searched whole: most candidates must be out for all of these to miss.
+/// How often two are drawn before a large field is searched whole. All draws miss only if most candidates are out.
 const DRAWS: usize = 4;
 
-/// What a candidate asks for taking the request.
+/// What it costs to give the request to a candidate.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Bid {
-    /// It would rather not: its ramp is used up. Loses against every candidate that is not.
+    /// Its ramp is used up. It loses against every candidate that is not reluctant.
     pub reluctant: bool,
     /// Lowest wins.
     pub cost: Cost,
@@ -41,12 +41,12 @@ pub fn choose(count: usize, bid: impl Fn(usize) -> Option<Bid>, rng: &mut impl R
     lowest(0..count, &bid, rng)
 }
 
-/// How much more than the winner a favourite may cost and still be taken, in first tokens of the winner. A prompt that is in a
-/// backend's cache is worth a wait, but not a long one: the other backend has it in its cache afterwards.
+/// How much more than the winner a favourite may cost and still be taken, in first-token times of the winner. A prompt in a
+/// backend's cache is worth a wait, but not a long one: afterwards the other backend has it in its cache, too.
 const FAVOUR: f64 = 1.0;
 
-/// The favourite of a request with this affinity instead of `winner`, unless it costs too much: of those that bid, the one
-/// whose hash with the affinity is highest (rendezvous hashing: who leaves or is shut moves only its own requests).
+/// The favourite of a request with this affinity, or `winner` if the favourite costs too much. The favourite is the bidder
+/// whose hash with the affinity is highest (rendezvous hashing: a backend that leaves or is shut moves only its own requests).
 pub fn favour(
     winner: usize,
     count: usize,

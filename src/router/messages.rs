@@ -29,7 +29,7 @@ pub struct Assign {
     pub pin: Option<Arc<str>>,
     /// Backends not to be tried, by `Handle::id`.
     pub tried: Vec<u64>,
-    /// Smallest context window, tokens, of use: larger than one that was too small.
+    /// A context window, tokens, that was too small: only larger ones are of use.
     pub context_above: Option<u64>,
     /// Whether a backend can serve this kind of request at all.
     pub able: fn(&settings::Backend) -> bool,
@@ -37,7 +37,7 @@ pub struct Assign {
     pub want: Want,
     /// Estimated prompt tokens.
     pub prompt_tokens: u64,
-    /// What requests share that should go to the same backend, load permitting: a hash of the prompt's head.
+    /// A hash of the prompt's head. Requests that share it should go to the same backend, load permitting.
     pub affinity: Option<u64>,
     /// Tell how the decision came about.
     pub explain: bool,
@@ -52,7 +52,7 @@ pub struct Grant {
     pub target: Arc<Target>,
     /// How many backends could have taken it.
     pub candidates: u32,
-    /// It is not the cheapest, but the one that had requests with the same beginning.
+    /// It is not the cheapest, but the favourite of requests with the same beginning.
     pub by_affinity: bool,
     /// How it came about, if asked for.
     pub decision: Option<Decision>,
@@ -74,7 +74,7 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// One that no wait can change.
+    /// A refusal that no wait can change.
     pub(super) fn plain(error: Error) -> Self {
         Self { error, soonest: None, full: false, shut: false, decision: None }
     }
@@ -87,7 +87,7 @@ pub struct Decision {
     pub candidates: Vec<Candidate>,
     /// The one chosen.
     pub chosen: Option<String>,
-    /// It was not the cheapest, but the one that had requests with the same beginning.
+    /// It was not the cheapest, but the favourite of requests with the same beginning.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub by_affinity: bool,
 }
@@ -122,8 +122,8 @@ pub struct Candidate {
     pub priority: u32,
 }
 
-/// Panic with these words: to prove supervision, for the chaos action of the admin endpoint; or since it did so while it was
-/// asked at its desk.
+/// Panic with these words: for the chaos action of the admin endpoint, which proves supervision, or because the router
+/// panicked while it was asked by a plain call.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Crash(pub String);

@@ -17,7 +17,7 @@ use self::{
     table::Installed,
 };
 
-/// What a router decides by, shared with whoever asks it on its own thread; none while the router is being rebuilt.
+/// What a router decides by, shared with the code that asks it on its own thread; `None` while the router is being rebuilt.
 type SharedAssigner = Rc<RefCell<Option<Assigner>>>;
 
 /// The actor.
@@ -52,7 +52,7 @@ impl Supervised for Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        // Given up: nobody decides in its place.
+        // It was given up: nothing decides in its place.
         self.shared.take();
     }
 }
@@ -61,7 +61,7 @@ impl Handler<Assign> for Router {
     type Result = MessageResult<Assign>;
 
     fn handle(&mut self, ask: Assign, _: &mut Self::Context) -> Self::Result {
-        // Taken out for the time being: what panics is not used again.
+        // Taken out meanwhile: if it panics, it is not used again.
         let mut assigner = self.shared.take().unwrap_or_else(|| self.assigner());
         let answer = assigner.assign(&ask);
         self.shared.replace(Some(assigner));

@@ -1,16 +1,18 @@
-//! Owns how fast a queue moves: how long those who were next have waited for a place lately, and what that means for who comes.
+//! Owns how fast a queue moves: how long the request at its head has waited for a place lately, and what that means for a new
+//! one.
 
 use std::time::Duration;
 
 use crate::clock::Stamped;
 
-/// Share of the way that one wait moves what is expected.
+/// How far one wait moves the expectation towards itself.
 const STEP: f64 = 0.25;
 
-/// A queue that nobody has left for so long, beyond twice what was usual, is one of which nothing is known.
+/// If nobody has left a queue for this long, beyond twice the usual time, its pace is unknown.
 const STALE: Duration = Duration::from_secs(10);
 
-/// How fast a queue moves. Written only by whoever has the turn, read by all; by nobody while there are places.
+/// How fast a queue moves. Only the request at its head writes this, and all in it read it; while there are places nobody
+/// does.
 #[derive(Debug, Default)]
 pub struct Pace {
     /// Milliseconds from one place to the next, and when that was last learned; 0: unknown.
@@ -18,14 +20,15 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Who was next has been given a place, after `waited` at the head of the queue.
+    /// The request at the head of the queue was given a place, after it had `waited` there.
     pub fn moved(&self, waited: Duration, now: Duration) {
         let usual = self.usual(now).map_or(waited, |usual| usual.mul_f64(1.0 - STEP) + waited.mul_f64(STEP));
         self.usual.write(usual.as_millis().clamp(1, u128::from(u32::MAX)) as u32, now);
     }
 
-    /// How long `ahead` who stand in front will take at least; `None` where that is not known. Who stands there may give up, and
-    /// who is next may have waited for a while: it is for them to find out, so nobody in front is no wait.
+    /// The time that `ahead` requests in front will take at least; `None` if that is not known. Requests in front may give up,
+    /// and the one at the head may have waited for a while already. So the wait at the head does not count: with nobody in
+    /// front it is zero.
     pub fn wait(&self, ahead: u32, now: Duration) -> Option<Duration> {
         Some(self.usual(now)?.saturating_mul(ahead))
     }

@@ -54,18 +54,28 @@ pub struct Route {
     pub model: Arc<str>,
     /// Its settings.
     pub settings: settings::Model,
-    /// Whether one of its backends is told where in a trace a request stands.
+    /// Whether one of its backends is sent trace context.
     pub traced: bool,
     /// Who serves it, higher tiers first.
     pub targets: Vec<Arc<Target>>,
-    /// Answers of one of them may have what others refuse to be given back.
+    /// Whether answers of one of them may contain what others refuse to be sent back.
     pub adds: bool,
     /// The tiers within `targets`.
     pub tiers: Vec<Range<usize>>,
     /// Those who wait for a place.
     pub queue: Arc<Queue>,
-    /// Step of 100 ms in which the targets were last told what is usual.
+    /// The step of 100 ms in which the targets were last told what is usual in the pool.
     settled: AtomicU32,
+}
+
+/// An account that has nothing left and that no other may stand in for.
+#[derive(Debug, Clone, Copy)]
+pub struct Spent {
+    /// Where its tier begins among the route's targets. From there on only the account's own probe is taken: its peers and the tiers
+    /// behind them would be used up in its place.
+    pub from: usize,
+    /// When it may be asked again.
+    pub until: Option<Duration>,
 }
 
 /// The queue of one model.
@@ -73,7 +83,7 @@ pub struct Route {
 pub struct Queue {
     /// How many wait.
     pub waiting: AtomicU32,
-    /// Held by the one who is next.
+    /// Held by the request that is next.
     pub turn: Semaphore,
     /// How fast it moves.
     pub pace: Pace,
@@ -92,7 +102,8 @@ pub struct Target {
     pub renamed: bool,
     /// Backend's weight times the target's.
     pub weight: f64,
-    /// Hash of the backend's name, by which affinities find it again, also after a restart or from another proxy of the same build.
+    /// Hash of the backend's name. It is the same after a restart and in other proxies of the same build, so that affinities
+    /// find the backend again.
     pub hash: u64,
     /// What the operator wrote.
     pub settings: settings::Target,
@@ -112,7 +123,7 @@ impl Table {
         Self { routes: routes.collect(), users: users.collect(), allowances, handles, created, settings }
     }
 
-    /// Takes over the queues of the table before it: those who wait in them stay ahead of those who come.
+    /// Takes over the queues of the table before it, so that requests that wait there stay ahead of new ones.
     pub fn take_over_queues(&mut self, before: &Self) {
         for (name, route) in &mut self.routes {
             if let (Some(route), Some(old)) = (Arc::get_mut(route), before.routes.get(name)) {
@@ -121,8 +132,8 @@ impl Table {
         }
     }
 
-    /// Takes over what users have used from the table before it: the same account under the limits as they are now, so that requests
-    /// under way end in the account that they began in.
+    /// Takes over the accounts of users from the table before it, under the limits as they are now. They stay the same
+    /// accounts, so that requests under way end in the one that they began in.
     pub fn take_over_allowances(&mut self, before: &Self, now: Duration) {
         for (name, allowance) in &mut self.allowances {
             let limits = self.settings.users.get(name).and_then(|user| user.limits.as_ref());
@@ -183,24 +194,22 @@ impl Route {
         user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
     }
 
-    /// Whether one of the backends has a place free for somebody, be it a probe's. Where accounts do not stand in for each other,
-    /// for somebody who may ask the same backends as this user.
+    /// Whether one of the backends has a free place, be it a probe's, for anybody. If accounts may not stand in for each
+    /// other: for anybody who may ask the same backends as this user.
     pub fn has_room(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> bool {
-        let asked = self.spent(now, user, able).map_or(self.targets.len(), |(from, _)| from);
+        let asked = self.spent(now, user, able).map_or(self.targets.len(), |spent| spent.from);
         self.targets[..asked].iter().any(|target| !target.is_full() && target.refuses(now).is_none())
     }
 
-    /// Where an account that has nothing left is not to be stood in for: the first tier that has one, by its place among the targets,
-    /// and when that may be asked again. From there on nobody is taken but by its probe: its peers and those behind them would be
-    /// used up in its place.
-    pub fn spent(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> Option<(usize, Option<Duration>)> {
+    /// The first tier with an account that has nothing left, where no other account may stand in for it.
+    pub fn spent(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> Option<Spent> {
         if self.settings.quota_failover {
             return None;
         }
         self.tiers.iter().find_map(|tier| {
             let mut theirs = self.targets[tier.clone()].iter().filter(|target| target.is_for(user, able));
             theirs.find_map(|target| match target.refuses(now) {
-                Some((Why::NoQuota, until)) => Some((tier.start, until)),
+                Some((Why::NoQuota, until)) => Some(Spent { from: tier.start, until }),
                 _ => None,
             })
         })

@@ -9,8 +9,8 @@ use std::{
 
 use super::{HIGH_WATER, Outbox};
 
-/// Messages that a turn holds back at most, so that the first in a long turn do not wait for the last. From 16 to 64 the
-/// gain is about the same; 1, which is sending at once, costs a tenth more CPU a request (`docs/benchmarks/core.md`).
+/// The most messages that a turn holds back, so that the first in a long turn do not wait for the last. From 16 to 64 the gain
+/// is about the same; 1, which means sending at once, costs a tenth more CPU per request (`docs/benchmarks/core.md`).
 pub(super) const TOGETHER: usize = 32;
 
 /// Buffers kept for the next messages.
@@ -29,7 +29,7 @@ thread_local! {
     pub(super) static TURN: Turn = Turn::default();
 }
 
-/// The task that ends a thread's turns: once woken it runs behind all tasks that were woken before.
+/// The task that ends a thread's turns: once woken, it runs after all tasks that were woken before it.
 struct Ending;
 
 impl Future for Ending {
@@ -50,7 +50,7 @@ impl Future for Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        // With its runtime; the thread may run another. A thread that ends has dropped its turn by itself.
+        // It is dropped with its runtime, and the thread may run another. A thread that ends has dropped its turn by itself.
         let _ = TURN.try_with(|turn| turn.end.take());
     }
 }
@@ -89,7 +89,7 @@ impl Turn {
         self.spare.borrow_mut().pop().unwrap_or_default()
     }
 
-    /// An empty buffer, for the next message; a large one is not kept.
+    /// Takes back a buffer for the next message; a large one is not kept.
     pub(super) fn take_back(&self, out: &mut Vec<u8>) {
         let mut out = std::mem::take(out);
         let mut spare = self.spare.borrow_mut();

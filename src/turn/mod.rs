@@ -1,7 +1,7 @@
 //! Owns sending at the end of a turn: what the tasks of a thread write in one turn of its event loop goes out together.
 //!
-//! A send to a peer that sleeps wakes it, and the sender pays for that on its way through the kernel. Sent one behind the
-//! other, a turn's messages find their readers awake, and the code that sends stays in the processor's cache.
+//! A send to a sleeping peer wakes it, and the sender pays for that in the kernel. Sent one after the other, the messages of a
+//! turn find their readers awake, and the sending code stays in the processor's cache.
 
 mod ending;
 #[cfg(test)]
@@ -27,11 +27,12 @@ use self::ending::{TURN, Turn};
 /// What a socket holds back before its writer has to wait, bytes.
 const HIGH_WATER: usize = 16 << 10;
 
-/// Bodies up to this size go out with their head, in one write; larger ones follow it as they are, uncopied. Both are to fit into
-/// what is held back, whose buffer is kept for others.
+/// Bodies up to this size go out with their head, in one write; larger ones follow it uncopied. Head and body must fit into
+/// the held-back buffer, which is reused.
 pub const INLINE: usize = 12 << 10;
 
-/// A socket that writes at the end of the turn. Dropped, it still sends what it holds, as far as its peer takes it at once.
+/// A socket that writes at the end of the turn. If it is dropped, it still sends what it holds, as far as its peer takes it at
+/// once.
 pub struct Socket(Rc<Outbox>);
 
 struct Outbox {
@@ -39,14 +40,14 @@ struct Outbox {
     out: RefCell<Vec<u8>>,
     /// It stands in the turn's list.
     listed: Cell<bool>,
-    /// A task of its own waits until its peer reads again.
+    /// A task waits until its peer reads again.
     stuck: Cell<bool>,
-    /// What a write at the end of a turn came to; told to whoever writes next.
+    /// Why a write at the end of a turn failed; the next writer is told.
     broken: Cell<Option<io::ErrorKind>>,
-    /// Who waits for something to read, and whether the runtime knows.
+    /// The task that waits for something to read, and whether the runtime knows of it.
     reader: RefCell<Option<Waker>>,
     reader_waits: Cell<bool>,
-    /// Who waits for room.
+    /// The task that waits for room.
     writer: Cell<Option<Waker>>,
     /// The task that waits until the peer reads again.
     sender: Cell<Option<Waker>>,
@@ -55,7 +56,7 @@ struct Outbox {
 }
 
 impl Socket {
-    /// Takes over a socket; on a thread that runs actix.
+    /// Takes over a socket. Must be called on a thread that runs actix.
     pub fn new(io: TcpStream) -> Self {
         Self(Rc::new(Outbox {
             io: RefCell::new(io),
@@ -107,14 +108,14 @@ impl Socket {
         Poll::Pending
     }
 
-    /// Lets its end be a reset rather than an orderly one: what the kernel has not sent by then is lost.
+    /// Makes the connection end with a reset rather than in order: what the kernel has not sent by then is lost.
     pub fn reset_at_end(&self) {
         if let Err(error) = self.0.io.borrow().set_zero_linger() {
             log::debug!("a connection will end in order: {error}");
         }
     }
 
-    /// Holds what `write` adds until the end of the turn, whatever is held by then: who may have much to write asks for room first.
+    /// Holds what `write` adds until the end of the turn, however much is held: code that may write much asks for room first.
     pub fn hold(&self, write: impl FnOnce(&mut Vec<u8>)) {
         let inner = &self.0;
         let mut out = inner.out.borrow_mut();
@@ -129,7 +130,7 @@ impl Socket {
     }
 }
 
-/// Whether there may be something to read, or the peer has closed, as far as the runtime knows: asks it without being noted.
+/// Whether there may be something to read, or the peer has closed, as far as the runtime knows. Does not register a waker.
 pub fn is_readable(io: &TcpStream) -> bool {
     io.try_io(Interest::READABLE, || Ok(())).is_ok()
 }
@@ -139,13 +140,13 @@ impl Outbox {
         let io = self.io.borrow();
         let mut reader = self.reader.borrow_mut();
         let known = reader.as_ref().is_some_and(|waker| waker.will_wake(cx.waker()));
-        // A task that waits for other things too asks each time it is woken. The runtime takes a lock to note who waits, and
-        // notes it until there is something to read: it is told once.
+        // A task that waits for other things too asks each time it is woken. The runtime takes a lock to register a waker, and
+        // keeps it until there is something to read, so it is told only once.
         if known && self.reader_waits.get() && !is_readable(&io) {
             return Poll::Pending;
         }
         let ready = io.poll_read_ready(cx);
-        // A task that has used up its budget is told to wait without being noted.
+        // A task that has used up its budget is told to wait without its waker being registered.
         self.reader_waits.set(ready.is_pending() && has_budget_remaining());
         if ready.is_pending() && !known {
             *reader = Some(cx.waker().clone());
@@ -210,14 +211,14 @@ impl Drop for Socket {
 
 impl AsyncRead for Socket {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        // It may note somebody else.
+        // This may register another waker.
         self.0.reader_waits.set(false);
         Pin::new(&mut *self.0.io.borrow_mut()).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Socket {
-    /// Holds small writes until the end of the turn. Large ones go out at once, behind what is held.
+    /// Holds small writes until the end of the turn. Large ones go out at once, after what is held.
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         ready!(self.poll_room(cx))?;
         if buf.len() < HIGH_WATER {

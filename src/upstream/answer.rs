@@ -1,4 +1,4 @@
-//! Owns a backend's answer: its head, and its body with a truncated end told from a clean one as far as HTTP can.
+//! Owns a backend's answer: its head, and its body, whose end is told clean or truncated as far as HTTP allows.
 
 use std::{
     cell::RefCell,
@@ -10,17 +10,16 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::future::poll_fn;
-use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
 use super::{
     head::AnswerHead,
     headers,
-    pool::{Pool, Wire, io_words},
+    pool::{Connection, Pool, io_words},
 };
 use crate::wire::http1::{Framing, Garbled};
 
-/// Room for reading, bytes: several token frames; a longer answer grows it.
+/// Room for reading, bytes: enough for several token frames; a longer answer grows it.
 const ROOM: usize = 4 << 10;
 
 /// Buffers kept for the next reads.
@@ -37,14 +36,13 @@ pub type HeaderLines = Vec<u8>;
 pub struct Answer {
     pub(super) head: AnswerHead,
     body: Option<Body>,
-    /// What was looked at ahead of its reader, who is given it first; in a box, since few answers have any.
+    /// Bytes that were looked at before the reader gets them. Boxed, since few answers have any.
     pub(super) seen: Option<Box<Bytes>>,
 }
 
 /// What the rest of the answer comes from.
 struct Body {
-    wire: Wire,
-    opened: Instant,
+    connection: Connection,
     pool: Rc<Pool>,
     /// The connection can carry another request after this one.
     reusable: bool,
@@ -56,9 +54,9 @@ pub struct BrokenOff(pub String);
 
 impl Answer {
     /// `sound`: the request went out whole, so that the connection can carry another.
-    pub(super) fn new(head: AnswerHead, wire: Wire, opened: Instant, pool: Rc<Pool>, sound: bool) -> Self {
+    pub(super) fn new(head: AnswerHead, connection: Connection, pool: Rc<Pool>, sound: bool) -> Self {
         let reusable = sound && head.keep_alive;
-        Self { head, body: Some(Body { wire, opened, pool, reusable }), seen: None }
+        Self { head, body: Some(Body { connection, pool, reusable }), seen: None }
     }
 
     /// HTTP status.
@@ -76,7 +74,7 @@ impl Answer {
         self.head.lines.text(name)
     }
 
-    /// What is wrong with a body that came packed, though that was not asked for.
+    /// What is wrong with a body that came packed without being asked for.
     pub fn packed(&self) -> Option<String> {
         // Its own words are told where they are a plain name.
         let is_plain = |text: &&str| text.len() <= 16 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
@@ -86,7 +84,7 @@ impl Answer {
             .then(|| format!("its answer is packed (content-encoding: {}), which it was not asked for", coding()))
     }
 
-    /// The headers that the client may see, but for the type where that is ours: of streams and of translations.
+    /// The headers that the client may see, without the content type if that is ours, as for streams and translations.
     pub fn headers_for_client(&self, type_is_ours: bool) -> HeaderLines {
         headers::for_client(self.head.lines.iter(), type_is_ours)
     }
@@ -110,13 +108,13 @@ impl Answer {
         }
         loop {
             let Some(body) = &mut self.body else { return Poll::Ready(None) };
-            match self.head.framing.take(&mut body.wire.buffer) {
+            match self.head.framing.take(&mut body.connection.buffer) {
                 Ok(Some(piece)) => return Poll::Ready(Some(Ok(piece))),
                 Ok(None) if self.head.framing == Framing::Ended => return Poll::Ready(None),
                 Ok(None) => {}
                 Err(Garbled) => return self.broken("its answer's chunks are garbled".to_owned()),
             }
-            match ready!(poll_fill(&mut body.wire, cx)) {
+            match ready!(poll_fill(&mut body.connection, cx)) {
                 Ok(0) => match self.head.framing {
                     Framing::UntilClose => {
                         self.body = None;
@@ -136,37 +134,38 @@ impl Answer {
         Poll::Ready(Some(Err(BrokenOff(why))))
     }
 
-    /// What it said can be an answer to its request: if it was read to its end, the connection can carry another. Behind one
-    /// that cannot be the true answer may still come, and the next request would be given it.
+    /// Confirms that it can be the answer to its request: read to its end, its connection can carry another request. If it
+    /// cannot, the true answer may still come, and the next request would get it.
     pub fn accept(&mut self) {
         if self.head.framing == Framing::Ended
-            && let Some(Body { mut wire, opened, pool, reusable: true }) = self.body.take()
+            && let Some(Body { mut connection, pool, reusable: true }) = self.body.take()
         {
-            rest(&mut wire.buffer);
-            pool.give_back(wire, opened);
+            rest(&mut connection.buffer);
+            pool.give_back(connection);
         }
     }
 }
 
-/// Reads what has come; 0 bytes: the peer has closed. A connection on which nothing comes holds no buffer.
-pub(super) fn poll_fill(wire: &mut Wire, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-    if wire.buffer.capacity() == 0 {
-        wire.buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
+/// Reads what has come; 0 bytes: the peer has closed. A connection holds no buffer while nothing comes.
+pub(super) fn poll_fill(connection: &mut Connection, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    let Connection { io, buffer, .. } = connection;
+    if buffer.capacity() == 0 {
+        *buffer = SPARE.with_borrow_mut(Vec::pop).unwrap_or_default();
     }
-    if wire.buffer.capacity() - wire.buffer.len() < ROOM / 4 {
-        wire.buffer.reserve(ROOM);
+    if buffer.capacity() - buffer.len() < ROOM / 4 {
+        buffer.reserve(ROOM);
     }
-    let read = poll_read_buf(Pin::new(&mut wire.io), cx, &mut wire.buffer);
+    let read = poll_read_buf(Pin::new(io), cx, buffer);
     if read.is_pending() {
-        rest(&mut wire.buffer);
+        rest(buffer);
     }
     read
 }
 
-/// Gives back an empty buffer, for whichever connection has something to read next: then the thread's streams share a few,
-/// which the processor's caches hold.
+/// Gives back an empty buffer, for the next connection that has something to read. So the streams of a thread share a few
+/// buffers, which fit into the processor's caches.
 fn rest(buffer: &mut BytesMut) {
-    // Not while somebody has pieces of it.
+    // Not while pieces of it are still in use.
     if buffer.is_empty() && buffer.try_reclaim(ROOM) && buffer.capacity() <= 2 * ROOM {
         SPARE.with_borrow_mut(|spare| {
             if spare.len() < SPARES {

@@ -1,4 +1,4 @@
-//! Owns judging failures: what class an answer is of, and what of it may be told. Pure.
+//! Owns judging failures: the class of an answer, and what of it may be told. Pure.
 
 use bytes::Bytes;
 
@@ -11,7 +11,7 @@ use crate::{
 /// How Go's servers begin to say that they speak TLS.
 const PLAIN_TO_TLS: &[u8] = b"Client sent an HTTP request to an HTTPS server";
 
-/// The class of a provider's error, by its status and its words. A fault inside of a 200 has no status of its own.
+/// The class of a provider's error, by its status and its words. A fault inside a 200 has no status of its own.
 pub fn classify(fault: &Fault) -> Class {
     let code = fault.code.to_ascii_lowercase();
     let kind = fault.kind.to_ascii_lowercase();
@@ -43,8 +43,8 @@ pub fn classify(fault: &Fault) -> Class {
         Some(401) => Class::ProviderAuth,
         Some(402) => Class::ProviderQuota,
         Some(403 | 451) if says(&CREDENTIALS) || faults::denies_the_account(fault) => Class::ProviderAuth,
-        // Firewalls block prompts with these, and a provider has other words for a key that it does not take. The others are
-        // about the connection, the head or the address that it was asked at: no client has chosen those.
+        // 403 and 451: firewalls block prompts with these, and a provider has other words for a key that it refuses. The rest
+        // are about the connection, the head or the address, which no client has chosen.
         Some(403 | 405 | 407 | 411 | 421 | 426 | 431 | 451 | 505) => Class::ProviderDenied,
         Some(404 | 410) if faults::misses_what_is_named(fault) => Class::CallerMisdirected,
         Some(404 | 410) => Class::ProviderModelMissing,
@@ -65,8 +65,8 @@ pub fn classify(fault: &Fault) -> Class {
     }
 }
 
-/// The class of an error that came with this body, from whom was asked for this model. What is no API's error, but a page or words
-/// where no API has any, is that of something in front of it.
+/// The class of an error that came with this body from a backend that was asked for this model. A page, or plain words where
+/// no API uses them, comes from something in front of the API.
 pub fn classify_answer(fault: &Fault, body: &[u8], model: &str) -> Class {
     let class = classify(fault);
     if class != Class::CallerInvalid {
@@ -75,10 +75,11 @@ pub fn classify_answer(fault: &Fault, body: &[u8], model: &str) -> Class {
     let body = body.trim_ascii_start();
     match (fault.status, body.first()) {
         _ if faults::misses_this_model(fault, model) => Class::ProviderModelMissing,
-        // A limit of what stands in front, others may take more; and Cerebras tells so of too long a prompt.
+        // A limit of something in front of the API: other backends may take more. Cerebras also answers so to a prompt that is
+        // too long.
         (Some(413), Some(b'<')) | (Some(400 | 413), None) => Class::CallerMisdirected,
         (_, Some(b'<')) => Class::ProviderDenied,
-        // Frameworks tell these in plain words.
+        // Frameworks answer these in plain words.
         (Some(400 | 413 | 422), _) if !body.starts_with(PLAIN_TO_TLS) => class,
         (_, Some(b'{' | b'[' | b'"')) => class,
         _ => Class::ProviderDenied,
@@ -96,7 +97,8 @@ pub fn fault_in_stream(fault: &Fault) -> Failed {
     reported(class, fault, "it reported an error in its answer", told(class, fault, None))
 }
 
-/// A failure that a provider reports by `how`, with its type and code: to clients only where they are words that many have.
+/// A failure that a provider reports by `how`, with its type and code. Clients are shown those only if they are words that
+/// many providers use.
 pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<ErrorObject>) -> Failed {
     let (all, known) = (words(fault), known_words(fault));
     Failed {
@@ -109,12 +111,13 @@ pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<ErrorObject
     }
 }
 
-/// Whether a provider that reports this has not worked on the request, also where no status says so.
+/// Whether a provider that reports this has not worked on the request, even if no status says so.
 fn refuses(class: Class) -> bool {
     !matches!(class, Class::ProviderServer | Class::ProviderInvalid | Class::ProviderContentFilter)
 }
 
-/// A provider's own words, where the fault is the caller's and so is for the caller to read; `body` goes out in their place.
+/// A provider's own words, if the fault is the caller's and so for the caller to read. `body`, if there is one, goes out in
+/// place of them.
 pub fn told(class: Class, fault: &Fault, body: Option<Bytes>) -> Option<ErrorObject> {
     let is_callers = matches!(
         class,

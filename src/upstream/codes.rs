@@ -1,8 +1,8 @@
-//! Owns the codes and types by which providers say what is wrong, in lower case, and which of a provider's may be shown to whom.
+//! Owns the codes and types by which providers say what is wrong, in lower case, and which of them may be shown to whom.
 
 use crate::wire::Fault;
 
-/// Codes and types of an account without money or quota: a wait does not cure these.
+/// Codes and types of an account without money or quota, which waiting does not cure.
 pub(super) const QUOTA: [&str; 14] = [
     "accountoverdueerror",
     "allocationquota.freetieronly",
@@ -19,8 +19,8 @@ pub(super) const QUOTA: [&str; 14] = [
     "billing_hard_limit_reached",
     "billing_not_active",
 ];
-/// Of a model that is not there, or no more, or not for our key, told with a status that does not say so: the last five are
-/// Groq's and `LiteLLM`'s.
+/// Of a model that does not exist, no longer exists, or is not for our key, where the status does not say so. The last five
+/// are Groq's and `LiteLLM`'s.
 pub(super) const MODEL: [&str; 9] = [
     "model_not_found",
     "model_decommissioned",
@@ -81,12 +81,12 @@ const GENERAL: [&str; 16] = [
 /// Longest type or code that is shown.
 const LONGEST_WORD: usize = 64;
 
-/// A fault's type and code, for operators; never its free text, not where a type or a code should be either.
+/// A fault's type and code, for operators. Never its free text, not even if that stands in place of a type or a code.
 pub fn words(fault: &Fault) -> String {
     listed(fault, |text| text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b)))
 }
 
-/// The same for clients: only words of these lists, and numbers. Any other may be a host's name.
+/// The same for clients: only words of these lists, and numbers. Any other word may be the name of a host.
 pub(super) fn known_words(fault: &Fault) -> String {
     listed(fault, |text| {
         let word = text.to_ascii_lowercase();

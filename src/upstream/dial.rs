@@ -17,11 +17,11 @@ use crate::{
     turn::Socket,
 };
 
-/// An address that has not answered within this is no longer waited for alone: what RFC 8305, 5, recommends.
+/// If an address has not answered within this, the next one is tried beside it, as RFC 8305, 5, recommends.
 const HEAD_START: Duration = Duration::from_millis(250);
 
-/// A host's name or its IP address without brackets, as a certificate is checked against it. The framework's own reading of a
-/// string ends at the first colon, and so takes an IPv6 address for a port.
+/// A host's name, or its IP address without brackets, against which a certificate is checked. The framework's own reading of a
+/// string stops at the first colon and so cuts an IPv6 address.
 struct Name(String);
 
 impl Host for Name {
@@ -40,7 +40,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// Opens a connection, within its time for that.
+    /// Opens a connection within the time allowed.
     pub(super) async fn connect(&self) -> Result<Io, Failed> {
         let late = |_| Err(Failed::new(Class::ProviderTimeoutConnect, "no connection in time"));
         timeout(self.connect_within, self.open()).await.unwrap_or_else(late)
@@ -70,7 +70,8 @@ impl Peer {
         Ok(Io::Secure(Box::new(secured.into_parts().0)))
     }
 
-    /// Clients are told why without a name: whose certificate does not fit says by itself who is meant and who answered.
+    /// Clients are told why, but no name: the error for a certificate that does not fit names the host that was asked and the
+    /// one that answered.
     fn unsecured(&self, error: &io::Error) -> Failed {
         log::warn!("no TLS with {}:{}: {error}", self.host, self.port);
         let why = tls_words(error).unwrap_or_else(|| format!("the TLS handshake failed ({})", io_words(error)));
@@ -78,12 +79,12 @@ impl Peer {
     }
 }
 
-/// What TLS has against a server, if it is that.
+/// Why TLS refused a server, if that is the error.
 pub(super) fn tls_words(error: &io::Error) -> Option<String> {
     error.get_ref().and_then(|error| error.downcast_ref()).map(handshake_words)
 }
 
-/// What the verifier says of a server that shows an authority's certificate, as `openssl req -x509` makes them.
+/// The verifier's word for a server that shows the certificate of an authority, as `openssl req -x509` makes them.
 const AUTHORITYS: &str = "CaUsedAsEndEntity";
 
 /// Why a backend is not trusted, in words that repeat nothing of its certificate.
@@ -95,7 +96,7 @@ fn handshake_words(error: &rustls::Error) -> String {
         }
         InvalidCertificate(Bad::Expired | Bad::ExpiredContext { .. }) => "its certificate has expired",
         InvalidCertificate(Bad::NotValidYet | Bad::NotValidYetContext { .. }) => "its certificate is not valid yet",
-        // Another key under the name of an authority that is known is one that is not.
+        // An unknown key under the name of a known authority is an unknown authority.
         InvalidCertificate(
             Bad::UnknownIssuer | Bad::BadSignature | Bad::UnsupportedSignatureAlgorithmForPublicKeyContext { .. },
         ) => "its certificate is signed by nobody known here",
@@ -115,8 +116,8 @@ pub(super) async fn reach(addresses: Vec<SocketAddr>) -> Result<TcpStream, Faile
     tcp.map_err(|error| unreachable(&error))
 }
 
-/// The addresses in the system's order, but for the families, which take turns (RFC 8305, 4): where all of one are out of
-/// reach the other is not the last to be tried.
+/// The addresses in the system's order, except that the families take turns (RFC 8305, 4): if one family is out of reach, the
+/// other must not come last.
 fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let all: Vec<_> = addresses.collect();
     let preferred = all.first().is_some_and(SocketAddr::is_ipv6);
@@ -130,8 +131,8 @@ fn in_turn(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// The first connection that is made. The next address is tried as soon as one has failed, or has said nothing for
-/// `HEAD_START`: one that drops what it is sent would else use up the time for all of them. `None`: there is no address.
+/// The first connection that is made. The next address is tried as soon as one has failed or been silent for `HEAD_START`;
+/// otherwise one that drops packets would use up the time for all. `None`: there is no address.
 async fn first<T, F: Future<Output = io::Result<T>>>(
     addresses: Vec<SocketAddr>,
     connect: impl Fn(SocketAddr) -> F,
@@ -167,14 +168,14 @@ fn unreachable(error: &io::Error) -> Failed {
     if lacks_descriptor(error) { exhausted() } else { Failed::new(Class::ProviderTransport, io_words(error)) }
 }
 
-/// Resolvers open files and sockets, too. glibc says when it cannot, except in a process that has resolved nothing before: there it
-/// says that there is no such name. So the system is asked for a socket.
+/// Resolvers need file descriptors, too. glibc says so when it gets none, except in a process that has resolved nothing
+/// before, where it reports an unknown name. So we check whether the system still gives us a socket.
 fn unresolved(error: &io::Error) -> Failed {
     let none_left = || TcpSocket::new_v4().is_err_and(|error| lacks_descriptor(&error));
     if lacks_descriptor(error) || none_left() { exhausted() } else { nameless(&error.to_string()) }
 }
 
-/// No backend's fault: another one could not be reached either.
+/// Not a backend's fault: no other could be reached either.
 fn exhausted() -> Failed {
     Failed::new(Class::GatewayOverload, "it has no file descriptor left for another connection")
 }

@@ -1,4 +1,4 @@
-//! Owns the URLs of a backend: one for each thing that is asked of it, with the model in it where its protocol wants that.
+//! Owns the URLs of a backend: one for each endpoint, with the model in it if the protocol wants that.
 
 use std::fmt::Write;
 
@@ -48,17 +48,14 @@ impl Endpoint {
     /// The URL at `backend` for its model `model`.
     pub(super) fn url(self, backend: &Backend, model: &str) -> String {
         let base = &backend.base_url;
+        let action = |action: &str| format!("{base}/models/{}:{action}", escaped(model));
         let path = match (backend.protocol, self) {
             (Protocol::Openai, Self::Chat | Self::ChatStream) => "chat/completions",
             (Protocol::Anthropic, Self::Chat | Self::ChatStream) => "messages",
-            (Protocol::Gemini, Self::Chat) => return format!("{base}/models/{}:generateContent", escaped(model)),
-            (Protocol::Gemini, Self::ChatStream) => {
-                return format!("{base}/models/{}:streamGenerateContent?alt=sse", escaped(model));
-            }
-            (Protocol::Gemini, Self::Embeddings) => {
-                return format!("{base}/models/{}:batchEmbedContents", escaped(model));
-            }
-            (Protocol::Gemini, Self::CountTokens) => return format!("{base}/models/{}:countTokens", escaped(model)),
+            (Protocol::Gemini, Self::Chat) => return action("generateContent"),
+            (Protocol::Gemini, Self::ChatStream) => return action("streamGenerateContent?alt=sse"),
+            (Protocol::Gemini, Self::Embeddings) => return action("batchEmbedContents"),
+            (Protocol::Gemini, Self::CountTokens) => return action("countTokens"),
             (Protocol::Openai, Self::CountTokens) => "responses/input_tokens",
             (_, Self::Embeddings) => "embeddings",
             (_, Self::Completions) => "completions",
@@ -89,7 +86,7 @@ fn escaped(text: &str) -> String {
     percent_encoded(text, b"!$'()*,;=:@/")
 }
 
-/// Percent-encodes all but what any part of a URL may carry (RFC 3986, 2.3), and `besides`.
+/// Percent-encodes everything except what any part of a URL may contain (RFC 3986, 2.3) and the bytes in `besides`.
 pub fn percent_encoded(text: &str, besides: &[u8]) -> String {
     let mut out = String::with_capacity(text.len());
     for b in text.bytes() {

@@ -18,13 +18,13 @@ pub(super) type Field = (HeaderName, HeaderValue);
 /// What a single request adds to the head that is prepared for all of its kind.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Along<'a> {
-    /// Parameters, for a URL that has none of its own.
+    /// Query parameters, for a URL that has none of its own.
     pub query: &'a str,
-    /// Headers; they take the place of prepared ones of the same name.
+    /// Headers, which replace prepared ones of the same name.
     pub fields: &'a [(HeaderName, HeaderValue)],
 }
 
-/// The head of a request, but for its length and what single requests add.
+/// The head of a request, without its length and what single requests add.
 pub(super) struct RequestHead {
     /// Up to the end of the last line of `fixed`.
     bytes: Vec<u8>,
@@ -93,7 +93,7 @@ pub(super) struct AnswerHead {
     pub(super) framing: Framing,
     /// The connection may carry another request.
     pub(super) keep_alive: bool,
-    /// The body is packed, which nobody has asked for.
+    /// The body is packed, which we never ask for.
     pub(super) packed: bool,
     /// The header lines.
     pub(super) lines: Lines,
@@ -106,7 +106,7 @@ pub(super) struct NoHead(pub(super) &'static str);
 impl AnswerHead {
     /// Takes a head from what has been read; `None`: more has to be read.
     pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, NoHead> {
-        // Left uninitialised: clearing room for so many lines would cost more than reading the usual few.
+        // Left uninitialised: clearing room for so many lines would cost more than reading the few usual ones.
         let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
         let mut parsed = httparse::Response::new(&mut []);
         let parser = httparse::ParserConfig::default();
@@ -124,7 +124,8 @@ impl AnswerHead {
     }
 }
 
-/// Codings that pack (RFC 9110, 8.4.1, and zstd). Some servers write other words, `none` or a charset, and pack nothing.
+/// Codings that pack (RFC 9110, 8.4.1, and zstd). Some servers send other words, such as `none` or a charset, and pack
+/// nothing.
 const PACKS: [&[u8]; 7] = [b"gzip", b"x-gzip", b"deflate", b"br", b"zstd", b"compress", b"x-compress"];
 
 /// What the lines of a head say of the answer's body and connection.
@@ -134,8 +135,8 @@ struct Terms {
     packed: bool,
 }
 
-/// How the body ends, by RFC 9112, 6.3, and whether the connection is of use after it. What can be read in two ways is
-/// refused: a proxy that reads it in another way than its backend passes one client's answer to the next.
+/// How the body ends, by RFC 9112, 6.3, and whether the connection can be used after it. A head that can be read in two ways
+/// is refused: a proxy that reads it differently from its backend gives one client's answer to the next.
 fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, NoHead> {
     if status == 101 {
         return Err(NoHead("it switches to a protocol that nobody has asked for"));
@@ -153,7 +154,7 @@ fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, NoHead
             packed |= PACKS.iter().any(|coding| is_list_with(line.value, coding));
         }
     }
-    // RFC 9112, 6.1. Who undoes it twice and who does it once find other ends.
+    // RFC 9112, 6.1. Decoded once or twice, the body has different ends.
     if chunked > 1 {
         return Err(NoHead("its answer is chunked twice over"));
     }
@@ -165,7 +166,7 @@ fn terms(head: &httparse::Response<'_, '_>, status: u16) -> Result<Terms, NoHead
         return Ok(Terms { framing: Framing::of(ends.length, false), keep_alive, packed });
     };
     let chunked = is_chunked(coding.rsplit(|b| *b == b',').next().unwrap_or_default());
-    // Beside a length it may be an attempt at smuggling: this answer is read, and the connection not used again.
+    // With a length as well it may be an attempt at smuggling: this answer is read, but the connection is not used again.
     Ok(Terms { framing: Framing::of(None, chunked), keep_alive: keep_alive && ends.length.is_none(), packed })
 }
 

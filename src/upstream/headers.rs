@@ -1,4 +1,4 @@
-//! Owns which headers cross the proxy: what a backend is sent, and what of its answer a client may see.
+//! Owns which headers cross the proxy: those sent to a backend, and those of its answer that a client may see.
 
 use actix_web::http::header::{HeaderName, HeaderValue};
 
@@ -21,15 +21,15 @@ const ALLOWED: [&str; 12] = [
     "x-robots-tag",
 ];
 
-/// The provider's own rate limits reach the client under this prefix: without it they would pass for Greenroom's.
+/// The provider's own rate limits reach the client under this prefix, or they would look like Greenroom's.
 const LIMITS: &str = "x-ratelimit-";
 const LIMITS_PREFIX: &str = "x-greenroom-upstream-";
 
 /// The provider's name for the request, as clients see it.
 pub const UPSTREAM_REQUEST_ID: &str = "x-greenroom-upstream-request-id";
 
-/// Longest value that is told, bytes, and most bytes of the provider's headers: proxies in front of Greenroom take heads of a
-/// few KiB.
+/// Longest value that is passed on, bytes, and most bytes of all such headers: proxies in front of Greenroom accept heads of
+/// only a few KiB.
 const LONGEST_VALUE: usize = 256;
 const MOST: usize = 2 << 10;
 
@@ -40,7 +40,7 @@ const ANTHROPIC_VERSION: &str = "2023-06-01";
 pub(super) fn of_backend(backend: &Backend) -> Vec<Field> {
     let mut headers = Vec::new();
     let mut add = |name: &str, value: &str| {
-        // Settings are checked when they are read; what still does not fit is left out rather than sent broken.
+        // Settings are checked when they are read. A header that still does not fit is left out rather than sent broken.
         if let (Ok(name), Ok(mut value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) {
             value.set_sensitive(true);
             headers.retain(|(known, _)| *known != name);
@@ -75,12 +75,12 @@ pub fn of_trial(backend: &Backend, trial: &'static str) -> Option<Field> {
     Some((HeaderName::from_static(NAME), value))
 }
 
-/// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. Their type is
-/// left out where Greenroom tells its own.
+/// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. The content type is left
+/// out if it is ours.
 pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, type_is_ours: bool) -> HeaderLines {
     // With room for our own.
     let mut kept = HeaderLines::with_capacity(768);
-    // The reader of the head has let nothing through that could end a line.
+    // The parser of the head has let nothing through that could end a line.
     let mut add = |prefix: &str, name: &[u8], value: &[u8]| {
         if value.len() > LONGEST_VALUE || kept.len() + name.len() + value.len() > MOST {
             return;

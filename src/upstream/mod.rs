@@ -31,7 +31,7 @@ use self::{
     answer::poll_fill,
     dial::{Peer, reach},
     head::{NoHead, RequestHead},
-    pool::{Io, Pool, Taken, Wire, io_words},
+    pool::{Connection, Io, Pool, io_words},
     upload::{Heard, pour},
 };
 pub use self::{
@@ -46,8 +46,8 @@ use crate::{
     turn::INLINE,
 };
 
-/// A connection that was dead when its request went out shows that within this: the news is on its way already, or comes back
-/// after one journey there and back. Who closes later has had the request, and may have worked on it.
+/// If a connection was dead when its request went out, that shows within this time: the news is on its way already, or comes
+/// after one round trip. A backend that closes later has had the request and may have worked on it.
 const SOON: Duration = Duration::from_secs(1);
 
 /// The clients of one worker, by backend.
@@ -107,14 +107,15 @@ impl Client {
         self.pool.peer.resolve().await
     }
 
-    /// Connects to the first of `addresses` that answers, and closes the connection again; with whom, where the system tells.
+    /// Connects to the first of `addresses` that answers, and closes the connection again. Returns which that was, if the
+    /// system tells.
     pub async fn reach(&self, addresses: Vec<SocketAddr>) -> Result<Option<SocketAddr>, Failed> {
         reach(addresses).await.map(|tcp| tcp.peer_addr().ok())
     }
 
     /// Opens a connection, TLS included, and closes it again.
     pub async fn connect(&self) -> Result<(), Failed> {
-        self.pool.take(true).await.map(|_| ())
+        self.pool.open().await.map(|_| ())
     }
 
     fn head(&self, endpoint: Endpoint, model: &Arc<str>) -> Result<Rc<RequestHead>, Failed> {
@@ -124,7 +125,7 @@ impl Client {
             return Ok(head.request.clone());
         }
         let url = endpoint.url(&self.backend, model.as_deref().unwrap_or_default());
-        // Where the model is part of the URL another model's may be sound.
+        // If the model is part of the URL, the URL of another model may be sound.
         let class = if model.is_some() { Class::ProviderModelMissing } else { Class::ProviderTransport };
         let unusable = |why: String| Failed::new(class, format!("its URL cannot be used ({why})"));
         let uri: Uri = url.parse().map_err(|error| unusable(format!("{error}")))?;
@@ -150,8 +151,8 @@ impl Client {
         Ok(request)
     }
 
-    /// Sends a request and waits for the head of the answer; once more, on a new connection, if the one taken from the pool
-    /// turned out to be dead. The caller sets the deadline, and tells the time, `now` or a moment ago.
+    /// Sends a request and waits for the head of the answer. If the connection taken from the pool turns out to be dead, it sends
+    /// the request once more, on a new one. `now` is the time, or a moment before; the deadline is the caller's.
     pub async fn send(
         &self,
         now: Instant,
@@ -161,11 +162,12 @@ impl Client {
         body: Vec<Bytes>,
     ) -> Result<Answer, Failed> {
         let head = self.head(endpoint, model).map_err(Failed::unsent)?;
-        let taken = self.pool.take(false).await.map_err(Failed::unsent)?;
-        match self.ask(now, taken, head.clone(), along, &body).await {
+        let request = Outgoing { head: &head, along, body: &body };
+        let connection = self.pool.take().await.map_err(Failed::unsent)?;
+        match self.ask(now, connection, &request).await {
             Err(Unanswered { stale: true, .. }) => {
-                let taken = self.pool.take(true).await.map_err(Failed::unsent)?;
-                self.ask(now, taken, head, along, &body).await.map_err(|second| second.failed)
+                let connection = self.pool.open().await.map_err(Failed::unsent)?;
+                self.ask(now, connection, &request).await.map_err(|second| second.failed)
             }
             answer => answer.map_err(|first| first.failed),
         }
@@ -174,60 +176,69 @@ impl Client {
     async fn ask(
         &self,
         begun: Instant,
-        taken: Taken,
-        head: Rc<RequestHead>,
-        along: Along<'_>,
-        body: &[Bytes],
+        mut connection: Connection,
+        request: &Outgoing<'_>,
     ) -> Result<Answer, Unanswered> {
-        let Taken { mut wire, opened, reused } = taken;
         let mut heard = Heard::default();
-        let written = self.write(&mut wire, &head, along, body, &mut heard).await;
+        let written = request.write(&mut connection, &mut heard).await;
         // What goes out in one write is out at once.
-        let sent = if size(body) <= INLINE { begun } else { Instant::now() };
+        let sent = if request.is_inline() { begun } else { Instant::now() };
         loop {
-            // Whatever became of the writing: a backend may have answered before it had read all of a request.
-            match heard.early.take().map_or_else(|| heard.head(&mut wire), |early| early.map(Some)) {
+            // Even if writing failed: a backend may have answered before it had read all of the request.
+            match heard.early.take().map_or_else(|| heard.head(&mut connection), |early| early.map(Some)) {
                 Ok(Some(head)) => {
                     let sound = written.is_ok() && !heard.kept_rest;
-                    return Ok(Answer::new(head, wire, opened, self.pool.clone(), sound));
+                    return Ok(Answer::new(head, connection, self.pool.clone(), sound));
                 }
                 Ok(None) => {}
                 Err(NoHead(why)) => {
                     return Err(Unanswered { failed: Failed::new(Class::ProviderInvalid, why), stale: false });
                 }
             }
-            let ended = match (poll_fn(|cx| poll_fill(&mut wire, cx)).await, &written) {
+            let is_empty = connection.buffer.is_empty();
+            let ended = match (poll_fn(|cx| poll_fill(&mut connection, cx)).await, &written) {
                 (Ok(1..), _) => continue,
                 (_, Err(error)) => io_words(error),
                 (Err(error), _) => io_words(&error),
-                (Ok(0), Ok(())) if wire.buffer.is_empty() => "it closed the connection without an answer".to_owned(),
+                (Ok(0), Ok(())) if is_empty => "it closed the connection without an answer".to_owned(),
                 (Ok(0), Ok(())) => "it closed the connection within the head of its answer".to_owned(),
             };
             let in_time = written.is_err() || sent.elapsed() < SOON;
-            let untouched = in_time && !heard.any && wire.buffer.is_empty();
+            let untouched = in_time && !heard.any && is_empty;
             let failed = Failed { turned_away: untouched, ..Failed::new(Class::ProviderTransport, ended) };
-            return Err(Unanswered { failed, stale: reused && untouched });
+            return Err(Unanswered { failed, stale: connection.reused && untouched });
         }
     }
+}
 
-    async fn write(
-        &self,
-        wire: &mut Wire,
-        head: &RequestHead,
-        along: Along<'_>,
-        body: &[Bytes],
-        heard: &mut Heard,
-    ) -> io::Result<()> {
-        let size = size(body);
-        let inline = size <= INLINE;
+/// A request on its way out.
+struct Outgoing<'a> {
+    head: &'a RequestHead,
+    along: Along<'a>,
+    /// The parts of the body, in order.
+    body: &'a [Bytes],
+}
+
+impl Outgoing<'_> {
+    fn size(&self) -> usize {
+        self.body.iter().map(Bytes::len).sum()
+    }
+
+    /// Whether the body goes out with the head, in one write.
+    fn is_inline(&self) -> bool {
+        self.size() <= INLINE
+    }
+
+    async fn write(&self, connection: &mut Connection, heard: &mut Heard) -> io::Result<()> {
+        let (size, is_inline) = (self.size(), self.is_inline());
         let begin = |out: &mut Vec<u8>| {
-            head.render(along, size, out);
-            for part in body.iter().filter(|_| inline) {
+            self.head.render(self.along, size, out);
+            for part in self.body.iter().filter(|_| is_inline) {
                 out.extend_from_slice(part);
             }
         };
-        match &mut wire.io {
-            // Goes out at the end of the turn; what comes of that is seen when the answer is read.
+        match &mut connection.io {
+            // Goes out at the end of the turn; a failure shows when the answer is read.
             Io::Plain(socket) => socket.hold(begin),
             Io::Secure(io) => {
                 let mut out = Vec::with_capacity(size.min(INLINE) + 512);
@@ -235,16 +246,12 @@ impl Client {
                 io.write_all(&out).await?;
             }
         }
-        for part in body.iter().filter(|_| !inline) {
-            pour(wire, part, heard).await?;
+        for part in self.body.iter().filter(|_| !is_inline) {
+            pour(connection, part, heard).await?;
         }
-        match &mut wire.io {
+        match &mut connection.io {
             Io::Secure(io) if !heard.kept_rest => io.flush().await,
             _ => Ok(()),
         }
     }
-}
-
-fn size(body: &[Bytes]) -> usize {
-    body.iter().map(Bytes::len).sum()
 }

@@ -1,5 +1,4 @@
-//! Owns a plain HTTP client for what is no request of a client's, on the command line and to a collector of traces: any URL, any
-//! headers, the caller's deadline.
+//! Owns a plain HTTP client for the command line and for the collector of traces: any URL, any headers, the caller's deadline.
 
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use super::{
 /// Connections are made within this.
 const CONNECT: Duration = Duration::from_secs(5);
 
-/// A client for whatever is asked of it.
+/// The client.
 pub struct Plain(awc::Client);
 
 /// An answer whose head has come.

@@ -24,27 +24,22 @@ use crate::{
     turn::{self, Socket},
 };
 
-/// Idle connections are closed when they are found idle so often, after 10 to 15 s: below the usual idle limits of load
-/// balancers in front of providers.
+/// Idle connections are closed when they have been found idle this often, which is after 10 to 15 s: below the usual idle
+/// limits of load balancers in front of providers.
 const SWEEPS: u32 = 3;
 
-/// How often idle connections are looked through. One timer a pool, none while it is empty.
+/// How often idle connections are checked. Each pool has one timer, and none while it is empty.
 const SWEEP: Duration = Duration::from_secs(5);
 
 /// A connection is closed when it is idle and this old, so that changed DNS records take effect.
 const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// A connection between two requests: its buffer stays with it.
-pub(super) struct Wire {
+/// A connection to the backend.
+pub(super) struct Connection {
     pub(super) io: Io,
-    /// What has been read and not yet taken.
+    /// Bytes that were read from it and not used yet.
     pub(super) buffer: BytesMut,
-}
-
-/// A connection taken from the pool, or new.
-pub(super) struct Taken {
-    pub(super) wire: Wire,
-    pub(super) opened: Instant,
+    opened: Instant,
     /// It has carried a request before, and may have died since.
     pub(super) reused: bool,
 }
@@ -53,14 +48,13 @@ pub(super) struct Taken {
 pub(super) struct Pool {
     pub(super) peer: Peer,
     idle: Rc<RefCell<Vec<Idle>>>,
-    /// Somebody looks after the idle ones.
+    /// A task checks the idle ones.
     swept: Rc<Cell<bool>>,
 }
 
 struct Idle {
-    wire: Wire,
-    opened: Instant,
-    /// How often it was found idle: a clock that costs requests nothing.
+    connection: Connection,
+    /// How often it was found idle: a clock that costs requests nothing to read.
     sweeps: u32,
 }
 
@@ -69,32 +63,37 @@ impl Pool {
         Self { peer, idle: Rc::default(), swept: Rc::default() }
     }
 
-    /// The connection used last that is still alive, or a new one.
-    pub(super) async fn take(&self, only_new: bool) -> Result<Taken, Failed> {
-        while !only_new && let Some(idle) = self.idle.borrow_mut().pop() {
-            if is_quiet(&idle.wire) {
-                return Ok(Taken { wire: idle.wire, opened: idle.opened, reused: true });
+    /// The most recently used connection that is still alive, or a new one.
+    pub(super) async fn take(&self) -> Result<Connection, Failed> {
+        while let Some(Idle { connection, .. }) = self.idle.borrow_mut().pop() {
+            if is_quiet(&connection) {
+                return Ok(Connection { reused: true, ..connection });
             }
         }
-        // Boxed, since most requests have no need of it and all would carry it.
-        let io = Box::pin(self.peer.connect()).await?;
-        Ok(Taken { wire: Wire { io, buffer: BytesMut::new() }, opened: Instant::now(), reused: false })
+        // Boxed: most requests do not need it, and all would carry it.
+        Box::pin(self.open()).await
+    }
+
+    /// A new connection.
+    pub(super) async fn open(&self) -> Result<Connection, Failed> {
+        let io = self.peer.connect().await?;
+        Ok(Connection { io, buffer: BytesMut::new(), opened: Instant::now(), reused: false })
     }
 
     /// Keeps a connection whose answer has been read to its end.
-    pub(super) fn give_back(&self, mut wire: Wire, opened: Instant) {
-        // What stands behind it would be read as the next request's answer, and nothing would come on the socket to tell of it.
-        if !wire.buffer.is_empty() || wire.io.has_decrypted() {
+    pub(super) fn give_back(&self, mut connection: Connection) {
+        // Bytes behind the answer would be read as the answer to the next request, and the socket would not show them.
+        if !connection.buffer.is_empty() || connection.io.has_decrypted() {
             return;
         }
-        self.idle.borrow_mut().push(Idle { wire, opened, sweeps: 0 });
+        self.idle.borrow_mut().push(Idle { connection, sweeps: 0 });
         if !self.swept.replace(true) {
             actix_rt::spawn(sweep(Rc::downgrade(&self.idle), self.swept.clone()));
         }
     }
 }
 
-/// Closes what is idle for too long or was closed by its peer, until nothing is idle or the pool is gone.
+/// Closes connections that are idle for too long or were closed by their peers, until none is idle or the pool is gone.
 async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
     loop {
         sleep(SWEEP).await;
@@ -103,7 +102,7 @@ async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
         let now = Instant::now();
         idle.retain_mut(|idle| {
             idle.sweeps += 1;
-            idle.sweeps < SWEEPS && now - idle.opened < LIFETIME && is_quiet(&idle.wire)
+            idle.sweeps < SWEEPS && now - idle.connection.opened < LIFETIME && is_quiet(&idle.connection)
         });
         if idle.is_empty() {
             swept.set(false);
@@ -112,10 +111,10 @@ async fn sweep(idle: Weak<RefCell<Vec<Idle>>>, swept: Rc<Cell<bool>>) {
     }
 }
 
-/// Nothing has come since the last answer: a peer that has closed, or speaks out of turn, is told by the runtime without
-/// a system call.
-fn is_quiet(wire: &Wire) -> bool {
-    wire.buffer.is_empty() && wire.io.is_drained() && !wire.io.is_readable()
+/// Nothing has come since the last answer. The runtime knows without a system call if the peer has closed or sent something
+/// out of turn.
+fn is_quiet(Connection { io, buffer, .. }: &Connection) -> bool {
+    buffer.is_empty() && io.is_drained() && !io.is_readable()
 }
 
 /// An input/output error in words that name the side at fault.
@@ -125,7 +124,7 @@ pub(super) fn io_words(error: &io::Error) -> String {
         io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionAborted => {
             "it reset the connection".to_owned()
         }
-        // The words of TLS for it are an address of its manual.
+        // The error text of TLS for this is the URL of a manual.
         io::ErrorKind::UnexpectedEof => "it closed the connection".to_owned(),
         _ => error.to_string(),
     }
@@ -168,7 +167,7 @@ impl Io {
         }
     }
 
-    /// Whether something stands behind what has been read that has left the socket already: TLS is decrypted by the record.
+    /// Whether more bytes have left the socket than were read: TLS decrypts whole records.
     fn has_decrypted(&mut self) -> bool {
         match self {
             Self::Plain(_) => false,
@@ -223,28 +222,28 @@ impl AsyncWrite for Io {
 mod tests {
     use super::*;
 
-    async fn taken() -> (Pool, Taken, tokio::net::TcpListener) {
+    async fn taken() -> (Pool, Connection, tokio::net::TcpListener) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = listener.local_addr().expect("it is bound").port();
         let peer = Peer { host: "127.0.0.1".to_owned(), port, secure: false, connect_within: Duration::from_secs(5) };
         let pool = Pool::new(peer);
-        let first = pool.take(false).await.expect("it listens");
+        let first = pool.take().await.expect("it listens");
         (pool, first, listener)
     }
 
     #[actix::test]
     async fn who_wants_a_new_connection_leaves_the_idle_ones_to_others() {
         let (pool, first, _listener) = taken().await;
-        pool.give_back(first.wire, first.opened);
-        assert!(!pool.take(true).await.expect("it listens").reused);
-        assert!(pool.take(false).await.expect("it listens").reused);
+        pool.give_back(first);
+        assert!(!pool.open().await.expect("it listens").reused);
+        assert!(pool.take().await.expect("it listens").reused);
     }
 
     #[actix::test]
     async fn a_connection_on_which_more_came_than_its_answer_is_closed_at_once() {
         let (pool, mut first, _listener) = taken().await;
-        first.wire.buffer.extend_from_slice(b"HTTP/1.1 200 OK");
-        pool.give_back(first.wire, first.opened);
+        first.buffer.extend_from_slice(b"HTTP/1.1 200 OK");
+        pool.give_back(first);
         assert!(pool.idle.borrow().is_empty());
     }
 }

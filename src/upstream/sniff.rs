@@ -1,17 +1,18 @@
-//! Owns telling a stream of server-sent events from another body, by its type or, where that says nothing, by how it begins.
+//! Owns telling a stream of server-sent events from other bodies, by the content type or, if that says nothing, by the first
+//! bytes.
 
 use bytes::BytesMut;
 
 use super::answer::{Answer, BrokenOff};
 use crate::wire::sse::BYTE_ORDER_MARK;
 
-/// What a type is called by whoever has not thought of one. Frameworks send these, or none, with a stream of any kind.
+/// Content types of servers that did not set one. Frameworks send these, or none, with a stream of any kind.
 const TYPES_OF_ANYTHING: [&str; 2] = ["text/plain", "application/octet-stream"];
 
 /// How lines of server-sent events begin (WHATWG HTML, 9.2.6); a comment begins with its colon.
 const FIELDS: [&[u8]; 5] = [b"data:", b"event:", b":", b"id:", b"retry:"];
 
-/// Bytes that are held while they decide nothing: blanks behind a byte order mark.
+/// The most bytes held while they decide nothing: blanks behind a byte order mark.
 const UNDECIDED: usize = 1 << 10;
 
 impl Answer {

@@ -1,11 +1,11 @@
-//! Owns telling answers that are none of an API's: redirects, web pages, paths at which nothing is served. Pure.
+//! Owns telling which answers do not come from an API: redirects, web pages, paths at which nothing is served. Pure.
 
 use crate::wire::Fault;
 
 /// How servers begin to say that they have nothing at a path, in lower case: Go, OpenAI, Express, Kong.
 const ROUTERS: [&str; 4] = ["404 page not found", "invalid url (", "cannot post /", "no route matched"];
 
-/// What such an answer is.
+/// A kind of such answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Strange {
     /// It sends elsewhere.
@@ -17,7 +17,7 @@ pub enum Strange {
 }
 
 impl Strange {
-    /// What the answer is that was read as `fault`; `None`: it may be an API's.
+    /// What kind an answer is that was read as `fault`; `None`: it may be an API's.
     pub fn of(status: u16, fault: &Fault, body: &[u8]) -> Option<Self> {
         let is_page = is_page(body);
         match status {
@@ -46,8 +46,8 @@ const UNSUPPORTED: [&str; 2] = [" is not supported for ", "not supported in the 
 /// How LM Studio begins to say that it has nothing there, under a 200.
 const UNEXPECTED: &str = "unexpected endpoint or method";
 
-/// Whether a server says that it does not have the endpoint that it was asked at, or not for this model, which not every server
-/// of a protocol has: besides what is strange, some say no more than a status, and llama.cpp that it was started without.
+/// Whether a server says that it does not have this endpoint, or not for this model. Not every server of a protocol has every
+/// endpoint. Beside strange answers, some servers send only a status, and llama.cpp says that it was started without it.
 pub fn lacks_endpoint(status: u16, strange: Option<Strange>, fault: &Fault, body: &[u8]) -> bool {
     let said = String::from_utf8_lossy(said(fault, body)).trim_end_matches('.').to_ascii_lowercase();
     match status {
@@ -67,7 +67,7 @@ pub fn lacks_endpoint(status: u16, strange: Option<Strange>, fault: &Fault, body
     }
 }
 
-/// Where an answer should be, a page says that something else answers at this address.
+/// A page in place of an answer means that something else answers at this address.
 pub const PAGE: &str = "it answered with a web page; check base_url";
 
 /// Whether a body is a page for people.

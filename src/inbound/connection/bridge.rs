@@ -1,4 +1,4 @@
-//! Owns handing requests over to the web framework: all but the model endpoints are served there.
+//! Owns handing requests over to the web framework, which serves everything but the model endpoints.
 
 use std::rc::Rc;
 
@@ -15,10 +15,7 @@ use bytes::Bytes;
 use futures_util::stream;
 
 use super::head::Head;
-use crate::{
-    error::Error,
-    exchange::reply::{Body, Reply},
-};
+use crate::{error::Error, exchange::reply::Reply};
 
 /// The framework's application on this worker.
 #[derive(Clone)]
@@ -40,7 +37,7 @@ impl Bridge {
         let asked = request.head_mut();
         (asked.uri, asked.method) = (uri, method);
         for (name, value) in head.lines.iter() {
-            // The reader of the head has let nothing through that is not one.
+            // The parser of the head has let only valid headers through.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {
                 asked.headers_mut().append(name, value);
             }
@@ -57,6 +54,6 @@ impl Bridge {
             }
         }
         let body = to_bytes(body).await.map_err(|_| Error::Internal)?;
-        Ok(Reply { status: response.status(), lines, body: Body::Whole(body), at: None, admission: None })
+        Ok(Reply::new(response.status(), lines).body(body))
     }
 }

@@ -1,4 +1,4 @@
-//! Owns the chunks of a body that goes out as it comes.
+//! Owns writing the chunks of a body that goes out as it comes.
 
 use super::output::Manner;
 use crate::turn::Socket;

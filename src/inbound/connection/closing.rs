@@ -7,8 +7,8 @@ use std::{
     task::Waker,
 };
 
-/// Shared by a worker's connections. A signal polled by each connection would cost every request a lock; this costs one
-/// entry a connection.
+/// Shared by a worker's connections. A signal polled by each connection would cost a lock for each request; this costs an
+/// entry for each connection.
 #[derive(Default)]
 pub(super) struct Closing {
     closed: Cell<bool>,
@@ -37,7 +37,7 @@ impl Closing {
         self.wake();
     }
 
-    /// Wakes every connection: something that they look at has changed.
+    /// Wakes every connection, because something that they check has changed.
     pub(super) fn wake(&self) {
         for waker in self.wakers.borrow().values() {
             waker.wake_by_ref();

@@ -1,4 +1,4 @@
-//! Owns what lets pages of other sites ask from within a browser: which origins may, and what their browsers are told (Fetch, 3.2).
+//! Owns letting web pages of other sites send requests: which origins may, and what their browsers are told (Fetch, 3.2).
 
 use actix_web::http::StatusCode;
 
@@ -11,12 +11,13 @@ use crate::{
 /// How long a browser may keep what it was told, seconds; Chromium keeps it no longer.
 const MAX_AGE: u64 = 7200;
 
-/// The origin of a request, if answers to it may be read by its page. Those of operators may not, wherever they are asked.
+/// The origin of a request, if its page may read the answer. Answers of operators' endpoints may never be read, whatever the
+/// listener.
 fn origin<'h>(head: &'h Head, allowed: &Allowed) -> Option<&'h str> {
     head.text("origin").filter(|origin| head.path().starts_with("/v1/") && allowed.allows(origin))
 }
 
-/// The answer to a browser that asks, before it sends a page's request, whether it may. It brings no token.
+/// The answer to a browser that asks whether it may send a page's request. It brings no token.
 pub(super) fn preflight(head: &Head, allowed: &Allowed, id: &str) -> Option<Reply> {
     origin(head, allowed)?;
     if head.method.as_str() != "OPTIONS" {
@@ -26,7 +27,7 @@ pub(super) fn preflight(head: &Head, allowed: &Allowed, id: &str) -> Option<Repl
     let mut reply = Reply::new(StatusCode::OK, Vec::new());
     reply.line(REQUEST_ID, id);
     reply.line("access-control-allow-methods", "GET, HEAD, POST");
-    // Those that SDKs send differ and are many, and none of them does what a token does not allow.
+    // SDKs send many different headers, and none of them does anything that the token does not allow.
     if let Some(asked) = head.text("access-control-request-headers") {
         reply.line("access-control-allow-headers", asked);
     }

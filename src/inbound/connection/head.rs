@@ -1,10 +1,12 @@
-//! Owns the head of a client's request: what is asked, how its body ends, and what is refused for being readable in two ways.
+//! Owns the head of a client's request: what it asks, how its body ends, and the refusal of heads that can be read in two
+//! ways.
 
 use std::{borrow::Cow, mem::MaybeUninit};
 
 use bytes::{Buf, BytesMut};
 
 use crate::{
+    error::Error,
     inbound::auth,
     wire::http1::{Coding, Ends, Framing, LONGEST_HEAD, Lines, MOST_LINES, is_list_with},
 };
@@ -22,17 +24,17 @@ pub(in crate::inbound) struct Head {
     pub(super) framing: Framing,
     /// How it is packed.
     pub(super) coding: Coding,
-    /// A browser tells of which page it is sent.
+    /// It has an `origin`: a browser sends it for a web page.
     pub(super) has_origin: bool,
     /// The client wants to send another request on this connection.
     pub(super) keep_alive: bool,
     /// HTTP/1.1, whose clients know chunks.
     pub(super) is_1_1: bool,
-    /// The client waits for leave to send the body.
+    /// The client waits for permission to send the body.
     pub(super) expects: bool,
 }
 
-/// What a request asks for, as far as answering differs.
+/// The method, as far as it matters for the answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Method {
     Post,
@@ -53,26 +55,17 @@ impl Method {
     }
 }
 
-/// Why a head is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Unfit {
-    /// It is not HTTP, or can be read in two ways; why.
-    Bad(&'static str),
-    /// It is too long.
-    TooLong,
-}
-
 impl Head {
     /// Takes a head from what has been read; `None`: more has to be read.
-    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Unfit> {
-        // Left uninitialised: clearing room for so many lines would cost more than reading the usual few.
+    pub(super) fn take(from: &mut BytesMut) -> Result<Option<Self>, Error> {
+        // Left uninitialised: clearing room for so many lines would cost more than reading the few usual ones.
         let mut lines = [const { MaybeUninit::uninit() }; MOST_LINES];
         let mut parsed = httparse::Request::new(&mut []);
         let end = match parsed.parse_with_uninit_headers(from, &mut lines) {
             Ok(httparse::Status::Complete(end)) if end <= LONGEST_HEAD => end,
             Ok(httparse::Status::Partial) if from.len() <= LONGEST_HEAD => return Ok(None),
-            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Unfit::TooLong),
-            Err(_) => return Err(Unfit::Bad("it is not HTTP/1.1")),
+            Ok(_) | Err(httparse::Error::TooManyHeaders) => return Err(Error::HeadTooLong),
+            Err(_) => return Err(Error::BadRequest("it is not HTTP/1.1")),
         };
         let is_1_1 = parsed.version == Some(1);
         let Terms { framing, coding, has_origin, keep_alive, expects } = terms(parsed.headers, is_1_1)?;
@@ -88,8 +81,9 @@ impl Head {
         Ok(Some(Self { method, target, lines, framing, coding, has_origin, keep_alive, is_1_1, expects }))
     }
 
-    /// Whether the bytes behind those `seen` before can make a head whole, or too long: who sends one byte by byte is not to have
-    /// it read from its beginning as often. At first it is read in any case, so that what is no request is told so at once.
+    /// Whether the bytes after those `seen` before can make a head whole, or too long. Otherwise a head that comes byte by
+    /// byte would be parsed from its beginning each time. The first time it is always parsed, so that bytes that are no
+    /// request are refused at once.
     pub(super) fn may_end(read: &[u8], seen: usize) -> bool {
         // An empty line, by either of the two line ends.
         let is_end = |at| read[..at].ends_with(b"\n") || read[..at].ends_with(b"\n\r");
@@ -111,7 +105,7 @@ impl Head {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
 
-    /// Whether it would go on as a websocket, as Codex's first request would (RFC 6455, 4.1).
+    /// Whether it asks for a websocket, as Codex's first request does (RFC 6455, 4.1).
     pub(super) fn wants_websocket(&self) -> bool {
         let upgrade = self.lines.get("upgrade").filter(|_| self.is_1_1 && self.method == Method::Get);
         upgrade.is_some_and(|list| is_list_with(list, b"websocket"))
@@ -137,9 +131,9 @@ struct Terms {
     expects: bool,
 }
 
-/// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: who
-/// stands in front of this proxy may read them in another way, and then one client's body is the next one's request.
-fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit> {
+/// How the body ends, by RFC 9112, 6.3. Two lengths, a length beside chunks, and codings other than chunks are refused: a
+/// proxy in front of this one may read them differently, and then one client's body becomes the next one's request.
+fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Error> {
     let (mut ends, mut coding) = (Ends::new(is_1_1), Coding::Identity);
     let (mut chunked, mut expects, mut has_origin) = (false, false, false);
     let (mut hosts, mut tokens) = (0, [0; auth::HEADERS.len()]);
@@ -152,15 +146,15 @@ fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit>
                 }
             }
             Some(b'c') if line.name.eq_ignore_ascii_case("content-encoding") => coding = coding.and(line.value),
-            Some(b'c') => ends.hear(line.name, line.value).map_err(Unfit::Bad)?,
+            Some(b'c') => ends.hear(line.name, line.value).map_err(Error::BadRequest)?,
             Some(b't') if line.name.eq_ignore_ascii_case("transfer-encoding") => {
                 if chunked || !is_1_1 || !line.value.trim_ascii().eq_ignore_ascii_case(b"chunked") {
-                    return Err(Unfit::Bad("its transfer-encoding is not 'chunked' and nothing else"));
+                    return Err(Error::BadRequest("its transfer-encoding is not 'chunked' and nothing else"));
                 }
                 chunked = true;
             }
             Some(b'e') if line.name.eq_ignore_ascii_case("expect") => {
-                // Of older clients it is ignored (RFC 9110, 10.1.1).
+                // It is ignored from older clients (RFC 9110, 10.1.1).
                 expects = is_1_1 && is_list_with(line.value, b"100-continue");
             }
             Some(b'h') if line.name.eq_ignore_ascii_case("host") => hosts += 1,
@@ -168,17 +162,17 @@ fn terms(headers: &[httparse::Header<'_>], is_1_1: bool) -> Result<Terms, Unfit>
             _ => {}
         }
     }
-    // RFC 9112, 3.2: who stands in front may have gone by the other one.
+    // RFC 9112, 3.2: a proxy in front may have gone by the other one.
     if hosts > 1 || is_1_1 && hosts == 0 {
-        return Err(Unfit::Bad("it names no host, or more than one"));
+        return Err(Error::BadRequest("it names no host, or more than one"));
     }
     if tokens.iter().any(|count| *count > 1) {
-        return Err(Unfit::Bad(auth::TWICE));
+        return Err(Error::BadRequest(auth::TWICE));
     }
     if chunked && ends.length.is_some() {
-        return Err(Unfit::Bad("it has a content-length beside its transfer-encoding"));
+        return Err(Error::BadRequest("it has a content-length beside its transfer-encoding"));
     }
-    // A request that tells neither has no body.
+    // A request that has neither has no body.
     let framing = Framing::of(ends.length.or((!chunked).then_some(0)), chunked);
     Ok(Terms { framing, coding, has_origin, keep_alive: ends.keep_alive(), expects })
 }
@@ -190,7 +184,7 @@ mod tests {
     use super::*;
     use crate::wire::http1::Chunk;
 
-    fn take(lines: &str) -> Result<Option<Head>, Unfit> {
+    fn take(lines: &str) -> Result<Option<Head>, Error> {
         Head::take(&mut BytesMut::from(&*format!("POST /v1/x?y=z HTTP/1.1\r\nhost: h\r\n{lines}\r\n")))
     }
 
@@ -223,14 +217,14 @@ mod tests {
             "authorization: Bearer a\r\nAuthorization: Bearer b\r\n",
             "x-api-key: a\r\nX-Api-Key: b\r\n",
         ] {
-            assert!(matches!(take(lines), Err(Unfit::Bad(_))), "{lines:?}");
+            assert!(matches!(take(lines), Err(Error::BadRequest(_))), "{lines:?}");
         }
-        assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.1\r\n\r\n")), Err(Unfit::Bad(_))));
+        assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.1\r\n\r\n")), Err(Error::BadRequest(_))));
         assert!(matches!(Head::take(&mut BytesMut::from("GET / HTTP/1.0\r\n\r\n")), Ok(Some(_))));
         let old = "POST / HTTP/1.0\r\ntransfer-encoding: chunked\r\n\r\n";
-        assert!(matches!(Head::take(&mut BytesMut::from(old)), Err(Unfit::Bad(_))));
-        assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST_HEAD))), Err(Unfit::TooLong)));
-        assert!(matches!(take(&"x: y\r\n".repeat(MOST_LINES + 1)), Err(Unfit::TooLong)));
+        assert!(matches!(Head::take(&mut BytesMut::from(old)), Err(Error::BadRequest(_))));
+        assert!(matches!(take(&format!("x: {}\r\n", "y".repeat(LONGEST_HEAD))), Err(Error::HeadTooLong)));
+        assert!(matches!(take(&"x: y\r\n".repeat(MOST_LINES + 1)), Err(Error::HeadTooLong)));
     }
 
     #[test]

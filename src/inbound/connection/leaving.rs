@@ -1,4 +1,4 @@
-//! Owns how a client's connection ends: in order once its client has had all of the answer, or broken off.
+//! Owns how a client's connection ends: in order once the client has had all of the answer, or broken off.
 
 use std::{io, pin::Pin, time::Duration};
 
@@ -9,19 +9,19 @@ use tokio::{
 
 use super::{intake::Intake, output::Manner, taking::taken};
 
-/// Time a client has to take its leave.
+/// Time that a client has to leave.
 pub(super) const LEAVE: Duration = Duration::from_secs(1);
 
-/// Waits until the kernel has taken over what is held for a client, as long as that takes something of it within its time. A
-/// connection closed before loses the end of the answer.
+/// Waits until the kernel has taken over what is held for a client, as long as the client keeps taking some of it in time. A
+/// connection closed earlier loses the end of the answer.
 pub(super) async fn handed_over(intake: &mut Intake) -> io::Result<()> {
     taken(intake, |socket, cx| Pin::new(socket).poll_flush(cx)).await
 }
 
-/// Closes a connection behind its last answer; `unread`: something of the request has not been read.
+/// Closes a connection after its last answer; `unread`: a part of the request has not been read.
 pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner) {
     if handed_over(intake).await.is_err() {
-        // Without chunks an orderly end would make what has gone out the whole answer.
+        // Without chunks an orderly end would make a partial answer look whole.
         if manner.old {
             intake.socket.reset_at_end();
         }
@@ -32,40 +32,38 @@ pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner) {
     }
 }
 
-/// Lets the last words of an answer go out, without the end that would make them a whole one.
+/// Sends the last bytes of an answer without the end that would make it look whole.
 pub(super) async fn break_off(intake: &mut Intake, manner: Manner) {
     let flushed = timeout(LEAVE, intake.socket.flush()).await;
     if manner.old {
-        // Without chunks an orderly end of the connection is the end of the answer. A reset may overtake the last words on
-        // their way, and some systems throw away what was not read by then: their reader has time to take them, and to go.
+        // Without chunks an orderly end of the connection is the end of the answer. But a reset may overtake the last bytes,
+        // and some systems throw away what was not read by then. So the client has time to read them and to leave.
         intake.socket.reset_at_end();
         let _ = timeout(LEAVE, intake.drain()).await;
     } else if matches!(flushed, Ok(Ok(()))) && intake.is_full() {
-        // It has not left, but sent too much ahead: a reset might take what it has so far from it.
+        // It has not left, but sent too much ahead. A reset might take from it what it has so far.
         leave(intake, true, manner).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use tokio::{
         io::AsyncReadExt,
-        net::{TcpListener, TcpStream},
+        net::TcpStream,
         time::{Instant, pause, sleep},
     };
 
-    use super::{super::taking::TAKE, *};
-    use crate::turn::Socket;
+    use super::{
+        super::{intake::tests::pair, taking::TAKE},
+        *,
+    };
 
     /// More than the kernel takes over from one who writes to nobody.
     const LARGE: usize = 64 << 20;
 
     async fn held_for_a_client() -> (TcpStream, Intake) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0), Rc::default());
+        let (client, intake) = pair().await;
         intake.socket.hold(|out| out.resize(LARGE, b'x'));
         pause();
         (client, intake)
@@ -111,9 +109,7 @@ mod tests {
 
     #[actix::test]
     async fn whose_answer_without_chunks_broke_off_has_time_to_take_its_last_words() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let mut intake = Intake::new(Socket::new(listener.accept().await.expect("a client").0), Rc::default());
+        let (client, mut intake) = pair().await;
         intake.socket.hold(|out| out.extend_from_slice(b"the last words"));
         pause();
         let began = Instant::now();

@@ -1,7 +1,7 @@
 //! Owns a client's connection from its first byte to its last: requests in turn, each read, served and answered.
 //!
-//! The framework's connections build a header map of each request and each answer, box each handler, register a timer a
-//! request and poll four futures a chunk. Model endpoints are served here without any of that; the rest goes over `bridge`.
+//! For each request the framework's connections build two header maps, box the handler and register a timer, and for each
+//! chunk they poll four futures. Model endpoints are served here without any of that; the rest goes over `bridge`.
 
 mod bridge;
 mod chunked;
@@ -32,7 +32,7 @@ pub(super) use self::head::Head;
 use self::{
     bridge::Bridge,
     closing::Closing,
-    head::{Method, Unfit},
+    head::Method,
     intake::{Begun, HEAD, Intake, Share},
     leaving::{break_off, handed_over, leave},
     output::Manner,
@@ -54,10 +54,10 @@ use crate::{
     },
 };
 
-/// Largest body read of a request that needs none, bytes: its connection can carry another request after it.
+/// Largest body that is read of a request that needs none, bytes, so that its connection can carry another request.
 const UNASKED: u64 = 16 << 10;
 
-/// Time within which all of it has to come: nobody vouches for its sender, and each piece would be granted its own.
+/// Time for all of that body: its sender is unknown, and otherwise each piece would have a time of its own.
 const UNASKED_TAKES: Duration = HEAD;
 
 /// What the connections of a worker have in common.
@@ -67,14 +67,15 @@ pub struct Door {
     pub(super) worker: Rc<Worker>,
     bridge: Bridge,
     closing: Rc<Closing>,
-    /// What packed bodies that are still coming take, bytes.
+    /// Memory of packed bodies that are still coming, bytes.
     unpacking: Rc<Cell<usize>>,
     keep_alive: Duration,
 }
 
 impl Door {
     /// Opens it on this worker; `configure` names the endpoints of the web framework. A connection without requests is closed
-    /// after `keep_alive`, every connection after its answer once `closing` is ready, and one whose request still runs when it is cut.
+    /// after `keep_alive`. Once `closing` is ready, every connection is closed after its answer, and at `cut` also those whose
+    /// request still runs.
     pub async fn open(
         shared: Shared,
         worker: Rc<Worker>,
@@ -88,7 +89,7 @@ impl Door {
         let cut = door.shared.cut.clone().notified_owned();
         actix_rt::spawn(async move {
             let mut cut = pin!(cut);
-            // Told to stop at once, it is cut before it is closed.
+            // If Greenroom is told to stop at once, `cut` comes before `closing`.
             let cut_first = matches!(select(pin!(closing), cut.as_mut()).await, Either::Right(_));
             told.close();
             if !cut_first {
@@ -113,23 +114,15 @@ impl Door {
             let mut head = match intake.head(is_first).await {
                 Begun::Head(head) => head,
                 Begun::Over => {
-                    // Its time began when the last answer was written, whose end the client may still be taking.
+                    // The idle time began when the last answer was written, but the client may still be reading its end.
                     if intake.socket.is_drained() || handed_over(&mut intake).await.is_err() {
                         break;
                     }
                     intake.allow(Instant::now(), self.keep_alive);
                     continue;
                 }
-                Begun::Unfit(unfit) => {
-                    let error = match unfit {
-                        Unfit::Bad(why) => Error::BadRequest(why),
-                        Unfit::TooLong => Error::HeadTooLong,
-                    };
+                Begun::Refused(error) => {
                     self.turn_away(&mut intake, &error).await;
-                    break;
-                }
-                Begun::Late => {
-                    self.turn_away(&mut intake, &Error::Slow).await;
                     break;
                 }
             };
@@ -144,14 +137,14 @@ impl Door {
     /// One request and its answer; `Err`: the connection is over.
     async fn answer(&self, intake: &mut Intake, head: &mut Head) -> Result<(), ()> {
         let served = match Surface::at(head.path()).filter(|_| head.method == Method::Post) {
-            // Boxed: what serving takes is given back before a stream's long rest, and no idle connection holds it.
-            // And written where it stays: three kilobytes would be moved three times on their way there.
+            // Boxed: the memory for serving is freed before a stream's long rest, and idle connections do not hold it. Written
+            // in place: otherwise three kilobytes would be moved three times.
             Some(surface) => Box::into_pin(Box::write(Box::new_uninit(), self.model(intake, head, surface))).await,
             None => Box::pin(self.other(intake, head)).await,
         };
         let Ok(mut reply) = served else {
             if intake.is_full() {
-                // It has not left, but sent too much ahead. Reset, it might lose the answers that it has so far.
+                // It has not left, but sent too much ahead. A reset might take the answers from it that it has so far.
                 leave(intake, true, Manner::default()).await;
             }
             return Err(());
@@ -161,7 +154,7 @@ impl Door {
         }
         let unread = head.framing != Framing::Ended;
         let is_old_stream = !head.is_1_1 && matches!(reply.body, Body::Stream(_));
-        // Kept for no time at all, it would be closed under the next request.
+        // With no time to be kept for, it would be closed under the next request.
         let kept = head.keep_alive && !self.keep_alive.is_zero();
         let close = unread || !kept || is_old_stream || self.closing.is_closed();
         let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
@@ -210,7 +203,7 @@ impl Door {
             coding => match Unpacker::of(coding, limit) {
                 Some(unpacker) => {
                     self.allow(intake, head, limit);
-                    // Boxed: others' requests need no room for it.
+                    // Boxed, so that other requests need no room for it.
                     let share = Share::of(&self.unpacking);
                     let unpacked = intake.unpacked(&mut head.framing, unpacker, limit, share, arrival.deadline());
                     self.worker.unless_cut(Box::pin(unpacked).as_mut()).await
@@ -229,7 +222,7 @@ impl Door {
                 return Ok(reply);
             }
         }
-        // None of these endpoints takes a body, and nobody has said yet who asks: more than a little is left unread.
+        // None of these endpoints takes a body, and the sender is not known yet, so more than a little is left unread.
         let body = match head.framing {
             Framing::Length(..=UNASKED) => {
                 self.allow(intake, head, UNASKED as usize);
@@ -248,12 +241,12 @@ impl Door {
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
         let (header, table) = (|name: &str| head.text(name), self.worker.table());
-        let refuse = |error| response::refused(&ids::id_of(header, &table), &error, dialect, false);
+        let refuse = |error| response::refused(&ids::id_of(header, &table), &error, dialect);
         let allowance = intake.known.user(header, &table).ok().and_then(|user| table.allowance(&user));
         Ok(chat::told(served.unwrap_or_else(refuse), allowance.as_deref(), dialect))
     }
 
-    /// Tells a client that waits for it that it may send its body, if that will be read.
+    /// Tells a client that waits for permission to send its body, if that body will be read.
     fn allow(&self, intake: &Intake, head: &Head, limit: usize) {
         let fits = match head.framing {
             Framing::Length(length) => length <= limit as u64,
@@ -265,7 +258,7 @@ impl Door {
         }
     }
 
-    /// Refuses what is no request.
+    /// Refuses bytes that are no request.
     async fn turn_away(&self, intake: &mut Intake, error: &Error) {
         let reply = Asker::stranger(&ids::new_id(), Surface::Chat, clock::now()).refuse(self, error, None);
         let manner = Manner { close: true, ..Manner::default() };
@@ -275,8 +268,8 @@ impl Door {
     }
 }
 
-/// What comes of `work`, unless the client leaves before: then it is dropped, and all it holds with it. It is pinned by the
-/// caller: taken by value it would be held twice.
+/// Waits for `work` unless the client leaves first; then the caller drops it with all that it holds. The caller pins it: taken
+/// by value it would be held twice.
 async fn served<T>(intake: &mut Intake, mut work: Pin<&mut impl Future<Output = T>>) -> Result<T, ()> {
     poll_fn(|cx| {
         if let Poll::Ready(done) = work.as_mut().poll(cx) {

@@ -29,7 +29,7 @@ pub(super) struct Manner {
     pub(super) close: bool,
     /// The client speaks HTTP/1.0: no chunks, and a kept connection has to be told.
     pub(super) old: bool,
-    /// The client asked for the head alone, as of a stream nobody does.
+    /// The client asked for the head alone. Nobody does for a stream.
     pub(super) head_only: bool,
 }
 
@@ -59,7 +59,7 @@ fn head(reply: &Reply, length: Option<usize>, manner: Manner, now: Instant, out:
     out.extend_from_slice(b"\r\n");
 }
 
-/// The date line: rendered once a second and thread.
+/// The date line, rendered once a second on each thread.
 fn date(now: Instant, out: &mut Vec<u8>) {
     thread_local! {
         static LINE: RefCell<Option<(Instant, String)>> = const { RefCell::new(None) };
@@ -108,7 +108,7 @@ pub(super) async fn whole(
     Ok(Instant::now())
 }
 
-/// Writes an answer as it comes, piece by piece, with the client's leave watched. `Err`: it broke off, and so must the
+/// Writes an answer piece by piece as it comes, and notices when the client leaves. `Err`: it broke off, and so must the
 /// connection.
 pub(super) async fn stream(
     intake: &mut Intake,
@@ -121,10 +121,10 @@ pub(super) async fn stream(
     let mut full = None;
     loop {
         let next = poll_fn(|cx| {
-            // A client that does not read slows its backend: nothing is taken from it meanwhile.
+            // A client that does not read slows its backend: no piece is taken meanwhile.
             let mut room = intake.socket.poll_room(cx);
             if room.is_pending() && full.is_none() {
-                // What the kernel takes at once is not the client's doing.
+                // The kernel may take it at once; only after that is the client the one to wait for.
                 let _ = Pin::new(&mut intake.socket).poll_flush(cx);
                 room = intake.socket.poll_room(cx);
             }
@@ -163,28 +163,26 @@ pub(super) async fn stream(
 
 #[cfg(test)]
 mod tests {
-    use std::rc::Rc;
-
     use actix_web::http::StatusCode;
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt},
-        net::{TcpListener, TcpStream},
+        net::TcpStream,
         time::{pause, resume},
     };
 
     use super::{
-        super::taking::{TAKE, TAKE_AT_LAST},
+        super::{
+            intake::tests::pair,
+            taking::{TAKE, TAKE_AT_LAST},
+        },
         *,
     };
-    use crate::{exchange::reply::Body, turn::Socket};
 
     /// A client and the other end of its connection; from then on time goes by only where somebody waits.
     async fn connected() -> (TcpStream, Intake) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
-        let socket = Socket::new(listener.accept().await.expect("a client").0);
+        let connected = pair().await;
         pause();
-        (client, Intake::new(socket, Rc::default()))
+        connected
     }
 
     #[actix::test]
@@ -192,13 +190,7 @@ mod tests {
         let (client, mut intake) = connected().await;
         let now = Instant::now();
         let body = Bytes::from(vec![b'x'; 64 << 20]);
-        let reply = Reply {
-            status: StatusCode::OK,
-            lines: Vec::new(),
-            body: Body::Whole(body.clone()),
-            at: None,
-            admission: None,
-        };
+        let reply = Reply::new(StatusCode::OK, Vec::new());
         let written = whole(&mut intake, &reply, &body, Manner::default(), now).await;
         assert_eq!(written.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(now.elapsed().abs_diff(TAKE) < Duration::from_millis(50), "{:?}", now.elapsed());
@@ -212,8 +204,7 @@ mod tests {
             let (now, closing) = (Instant::now(), intake.closing.clone());
             let piece = Bytes::from(vec![b'x'; 64 << 10]);
             let mut given = 0;
-            let (status, body) = (StatusCode::OK, Body::Whole(Bytes::new()));
-            let reply = Reply { status, lines: Vec::new(), body, at: None, admission: None };
+            let reply = Reply::new(StatusCode::OK, Vec::new());
             let pieces = |_: &mut Context<'_>| {
                 given += piece.len();
                 Poll::Ready(Piece::Bytes(piece.clone()))
@@ -238,13 +229,7 @@ mod tests {
     async fn a_client_that_takes_a_long_piece_slowly_gets_it_whole() {
         let (mut client, mut intake) = connected().await;
         let mut pieces = [Piece::End(Bytes::new()), Piece::Bytes(Bytes::from(vec![b'x'; 64 << 20]))].into_iter().rev();
-        let reply = Reply {
-            status: StatusCode::OK,
-            lines: Vec::new(),
-            body: Body::Whole(Bytes::new()),
-            at: None,
-            admission: None,
-        };
+        let reply = Reply::new(StatusCode::OK, Vec::new());
         let poll_piece = |_: &mut Context<'_>| Poll::Ready(pieces.next().expect("asked no more after the end"));
         let now = Instant::now();
         let send = async {

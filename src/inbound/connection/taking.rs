@@ -1,4 +1,4 @@
-//! Owns how long what goes out waits for a client that does not take it.
+//! Owns how long to wait for a client that does not take what is sent to it.
 
 use std::{
     future::poll_fn,
@@ -12,20 +12,20 @@ use tokio::time::Instant;
 use super::intake::Intake;
 use crate::turn::Socket;
 
-/// Time within which a client has to take something of what waits for it; what nginx allows, too (`send_timeout`).
+/// Time within which a client has to take some of what waits for it; the same as nginx's `send_timeout`.
 pub(super) const TAKE: Duration = Duration::from_secs(60);
 
-/// The same while Greenroom stops, which does not wait for its whole time to be over for one who may be gone.
+/// The same while Greenroom stops: it does not spend all of its remaining time on a client that may be gone.
 pub(super) const TAKE_AT_LAST: Duration = Duration::from_secs(10);
 
-/// Bytes that were held for a client without room for them when that was last looked at, and whether Greenroom stopped by then.
+/// The bytes held for a client that takes none, and whether Greenroom was stopping, when that was last checked.
 type Full = (usize, bool);
 
-/// Ready when a client without room has taken nothing within its time; `full` is that of the looks before, `None` at first.
+/// Ready when a client has taken nothing within its time. `full` is what the check before has found, `None` at first.
 pub(super) fn poll_stuck(full: &mut Option<Full>, intake: &mut Intake, cx: &mut Context<'_>) -> Poll<()> {
     let stops = intake.closing.is_closed();
     full.take_if(|(_, stopped)| *stopped != stops);
-    // Once when it begins to be full, or Greenroom to stop, and whenever the time is up.
+    // Once at first, once when Greenroom begins to stop, and whenever the time is up.
     while full.is_none() || intake.late.poll(cx).is_ready() {
         let held = intake.socket.held();
         if full.replace((held, stops)).is_some_and(|(before, _)| held >= before) {
@@ -36,7 +36,7 @@ pub(super) fn poll_stuck(full: &mut Option<Full>, intake: &mut Intake, cx: &mut 
     Poll::Pending
 }
 
-/// What comes of `give`, unless the client takes nothing within its time.
+/// Waits for `give`, unless the client takes nothing within its time.
 pub(super) async fn taken<T>(
     intake: &mut Intake,
     mut give: impl FnMut(&mut Socket, &mut Context<'_>) -> Poll<io::Result<T>>,

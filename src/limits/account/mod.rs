@@ -16,7 +16,7 @@ use crate::{
 pub(super) struct Account {
     most_at_once: Option<NonZeroU64>,
     in_flight: u64,
-    /// Tokens set aside for those under way: most of them may come back.
+    /// Tokens set aside for requests under way. Most of them may come back.
     set_aside: u64,
     buckets: Vec<(Dimension, Bucket)>,
 }
@@ -31,14 +31,14 @@ pub struct Need {
 }
 
 impl Account {
-    /// One of which nothing was used.
+    /// An account of which nothing was used.
     pub(super) fn new(limits: &Limits) -> Self {
         let bucket = |dimension: Dimension| Some((dimension, Bucket::new(limits.of(dimension)?, dimension.window()?)));
         let buckets = Dimension::ALL.into_iter().filter_map(bucket).collect();
         Self { most_at_once: limits.of(Dimension::MaxInFlight), in_flight: 0, set_aside: 0, buckets }
     }
 
-    /// As it is under other limits. What was used of a limit that stays, if with another size, stays used.
+    /// The account under other limits. What was used of a limit stays used if that limit stays, even with another size.
     #[must_use]
     pub(super) fn under(&self, limits: &Limits, now: Duration) -> Self {
         let mut new = Self { in_flight: self.in_flight, set_aside: self.set_aside, ..Self::new(limits) };
@@ -51,8 +51,8 @@ impl Account {
         new
     }
 
-    /// Lets a request in and sets its tokens aside, or says which limit keeps it out: of several the one that does so for longest. Tells
-    /// how many tokens were set aside. `need` is `None` for what uses no tokens.
+    /// Lets a request in and sets its tokens aside, or says which limit keeps it out: of several, the one that does so for
+    /// longest. Returns how many tokens were set aside. `need` is `None` for a request that uses no tokens.
     pub(super) fn admit(&mut self, need: Option<Need>, now: Duration) -> Result<u64, Refused> {
         let aside = need.map(|need| self.aside(need, now));
         let crowd = self.most_at_once.filter(|most| self.in_flight >= most.get());
@@ -70,40 +70,37 @@ impl Account {
         if let Some(refused) = crowd.into_iter().chain(spent).max_by_key(|refused| refused.wait) {
             return Err(refused);
         }
-        for (dimension, bucket) in &mut self.buckets {
-            if let (Unit::Requests | Unit::Tokens, Some(units)) = (dimension.unit(), units(*dimension, aside)) {
-                *bucket = bucket.with(units, 0, now);
-            }
-        }
+        let tokens = aside.unwrap_or(0);
+        self.count(Unit::Requests, 1, 0, now);
+        self.count(Unit::Tokens, tokens, 0, now);
         self.in_flight += 1;
-        self.set_aside = self.set_aside.saturating_add(aside.unwrap_or(0));
-        Ok(aside.unwrap_or(0))
+        self.set_aside = self.set_aside.saturating_add(tokens);
+        Ok(tokens)
     }
 
-    /// Tokens to set aside. What an answer may have is taken at its word only as far as there is any left: clients name millions, and
-    /// nobody shall owe, or wait for, what nobody has said. What a prompt has is there for all to see.
+    /// Tokens to set aside: those of the prompt, which can be seen, and those that the answer may have, but of these no more
+    /// than are left. Clients name millions, and nobody shall owe or wait for tokens that may never be used.
     fn aside(&self, need: Need, now: Duration) -> u64 {
         let of_tokens = self.buckets.iter().filter(|(dimension, _)| dimension.unit() == Unit::Tokens);
         let left = of_tokens.map(|(_, bucket)| bucket.standing(now).remaining).min().unwrap_or(0);
         need.prompt.saturating_add(need.answer.min(left.saturating_sub(need.prompt)))
     }
 
-    /// Puts the tokens that a request has used in the place of those set aside for it.
+    /// Counts the tokens that a request has used in place of those set aside for it.
     pub(super) fn settle(&mut self, aside: u64, used: u64, now: Duration) {
         self.set_aside = self.set_aside.saturating_sub(aside);
-        for (dimension, bucket) in &mut self.buckets {
-            if dimension.unit() == Unit::Tokens {
-                *bucket = bucket.with(used, aside, now);
-            }
-        }
+        self.count(Unit::Tokens, used, aside, now);
     }
 
-    /// Takes what a request has cost.
+    /// Counts what a request has cost.
     pub(super) fn pay(&mut self, cost: Money, now: Duration) {
-        for (dimension, bucket) in &mut self.buckets {
-            if dimension.unit() == Unit::Dollars {
-                *bucket = bucket.with(cost.0, 0, now);
-            }
+        self.count(Unit::Dollars, cost.0, 0, now);
+    }
+
+    /// Counts what was taken and given back in all buckets of this unit.
+    fn count(&mut self, unit: Unit, taken: u64, given_back: u64, now: Duration) {
+        for (_, bucket) in self.buckets.iter_mut().filter(|(dimension, _)| dimension.unit() == unit) {
+            *bucket = bucket.with(taken, given_back, now);
         }
     }
 
@@ -112,15 +109,15 @@ impl Account {
         self.in_flight = self.in_flight.saturating_sub(1);
     }
 
-    /// How the tightest of the limits stands that count this over time.
+    /// How the tightest limit of this unit stands.
     pub(super) fn standing(&self, unit: Unit, now: Duration) -> Option<Standing> {
         let of_unit = self.buckets.iter().filter(|(dimension, _)| dimension.unit() == unit);
         of_unit.map(|(_, bucket)| bucket.standing(now)).min_by(Standing::tighter)
     }
 }
 
-/// How much of a limit over time a request needs to be let in, if any. What it will cost nobody knows, and nothing is set aside for it:
-/// it is let in while anything is left.
+/// How much of a limit a request needs to be let in, if any. Its cost is not known yet and nothing is set aside for it: it is
+/// let in while any money is left.
 fn units(dimension: Dimension, aside: Option<u64>) -> Option<u64> {
     match dimension.unit() {
         Unit::Requests => Some(1),
@@ -129,7 +126,7 @@ fn units(dimension: Dimension, aside: Option<u64>) -> Option<u64> {
     }
 }
 
-/// Rounded up: who comes back a fraction sooner would be refused again.
+/// Rounded up: a client that comes back a fraction sooner would be refused again.
 fn whole_millis(wait: Duration) -> Duration {
     Duration::from_millis(u64::try_from(wait.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX))
 }

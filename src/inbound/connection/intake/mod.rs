@@ -1,8 +1,8 @@
-//! Owns what comes in on a client's connection: heads and bodies within their time, and the news that the client has left.
+//! Owns reading from a client's connection: heads and bodies within their time, and the news that the client has left.
 
 mod packed;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::{
     future::poll_fn,
@@ -17,11 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use tokio::time::Instant;
 use tokio_util::io::poll_read_buf;
 
-use super::{
-    closing::Closing,
-    head::{Head, Unfit},
-    leaving::LEAVE,
-};
+use super::{closing::Closing, head::Head, leaving::LEAVE};
 use crate::{error::Error, inbound::auth::Known, timer::Timer, turn::Socket, wire::http1::Framing};
 
 pub(in crate::inbound::connection) use self::packed::Share;
@@ -32,31 +28,31 @@ pub(super) const HEAD: Duration = Duration::from_secs(10);
 /// Time within which the next piece of a body has to come.
 const PIECE: Duration = Duration::from_secs(30);
 
-/// Time without a byte that a client has while it finishes sending what nobody reads any more, so that it can read its answer,
-/// and time for all of that: nginx's (`lingering_timeout`, `lingering_time`).
+/// While a client finishes sending what nobody reads any more, so that it can read its answer: the time without a byte that it
+/// has, and the time for all of it. Both are nginx's (`lingering_timeout`, `lingering_time`).
 const LINGER: Duration = Duration::from_secs(5);
 const LINGER_IN_ALL: Duration = Duration::from_secs(30);
 
-/// How many bytes of that are taken in at most: who sends more costs more than the answer is worth.
+/// The most bytes that are read and dropped then: more would cost more than the answer is worth.
 const LINGER_MOST: usize = 256 << 20;
 
-/// Room for reading, bytes: an ordinary request at once.
+/// Room for reading, bytes: enough for an ordinary request at once.
 const ROOM: usize = 4 << 10;
 
 /// Why a body is no request.
 const GARBLED_CHUNKS: &str = "the chunks of its body are garbled";
 
-/// What a client may send ahead while it waits for its answer, bytes. That it has left is seen only behind what it has sent, so
-/// one that sends more counts as gone.
+/// What a client may send ahead while it waits for its answer, bytes. Its leave can be seen only after what it has sent, so a
+/// client that sends more counts as gone.
 const AHEAD: usize = 1 << 20;
 
 /// The reading side of a connection.
 pub(super) struct Intake {
     pub(super) socket: Socket,
     input: BytesMut,
-    /// Due when what is waited for comes too late.
+    /// Due when the wait has been too long.
     pub(super) late: Timer,
-    /// Whose requests came over it.
+    /// The user of earlier requests.
     pub(super) known: Known,
     /// Tells whether Greenroom stops.
     pub(super) closing: Rc<Closing>,
@@ -65,9 +61,8 @@ pub(super) struct Intake {
 /// What came of waiting for a request.
 pub(super) enum Begun {
     Head(Head),
-    Unfit(Unfit),
-    /// It began and did not come whole in time.
-    Late,
+    /// What came is not HTTP, is too long, or did not come whole in time.
+    Refused(Error),
     /// The client has left, or has asked for nothing for too long.
     Over,
 }
@@ -78,14 +73,14 @@ impl Intake {
         Self { socket, input: BytesMut::new(), late, known: Known::default(), closing }
     }
 
-    /// From now on so much time is left.
+    /// Sets the time for what is waited for next.
     pub(super) fn allow(&mut self, now: Instant, time: Duration) {
         self.late.set(now, now + time);
     }
 
     /// Reads what has come; 0 bytes: the client has closed.
     fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        // Asked first, so that a connection on which nothing comes needs no buffer.
+        // Checked first, so that a connection needs no buffer while nothing comes.
         ready!(self.socket.poll_read_ready(cx))?;
         if self.input.capacity() - self.input.len() < ROOM / 2 {
             self.input.reserve(ROOM);
@@ -93,7 +88,8 @@ impl Intake {
         poll_read_buf(Pin::new(&mut self.socket), cx, &mut self.input)
     }
 
-    /// Nothing of a request has come. Line ends in front of one are passed over, and begin none (RFC 9112, 2.2).
+    /// Whether nothing of a request has come. Line ends in front of a request are skipped and do not begin one (RFC 9112,
+    /// 2.2).
     fn is_blank(&mut self) -> bool {
         loop {
             match &self.input[..] {
@@ -119,7 +115,7 @@ impl Intake {
                         match Head::take(&mut self.input) {
                             Ok(Some(head)) => return Poll::Ready(Begun::Head(head)),
                             Ok(None) => {}
-                            Err(unfit) => return Poll::Ready(Begun::Unfit(unfit)),
+                            Err(error) => return Poll::Ready(Begun::Refused(error)),
                         }
                     }
                     seen = self.input.len();
@@ -131,7 +127,7 @@ impl Intake {
                     Poll::Ready(Ok(1..)) => {}
                     Poll::Ready(_) => return Poll::Ready(Begun::Over),
                     Poll::Pending => {
-                        let late = if self.is_blank() { Begun::Over } else { Begun::Late };
+                        let late = if self.is_blank() { Begun::Over } else { Begun::Refused(Error::Slow) };
                         return self.late.poll(cx).map(|()| late);
                     }
                 }
@@ -152,21 +148,21 @@ impl Intake {
         .await
     }
 
-    /// Whether the body of a request has come whole, so that it is not waited for.
+    /// Whether the body of a request has come whole already.
     pub(super) fn has(&self, framing: &Framing) -> bool {
         matches!(*framing, Framing::Length(length) if self.input.len() as u64 >= length)
     }
 
-    /// The body of a request, in one piece; as it came where it came at once, else in a buffer of its own.
-    /// All of it has to be there by `until`: a client that sends a byte now and then would hold its connection for ever.
+    /// The body of a request in one piece: as it was read if it came at once, else in a buffer of its own. All of it has to
+    /// come by `until`, or a client that sends a byte now and then would hold its connection for ever.
     pub(super) async fn body(&mut self, framing: &mut Framing, limit: usize, until: Instant) -> Result<Bytes, Error> {
         match *framing {
             Framing::Length(length) => {
                 let length = usize::try_from(length).ok().filter(|length| *length <= limit);
                 let length = length.ok_or(Error::TooLarge(limit))?;
                 if self.input.len() < length {
-                    // What is read beyond the body is the beginning of the next request. There is room enough for it that
-                    // nothing is made larger for the last piece of the body.
+                    // Bytes read beyond the body begin the next request. There is room for them, so that the buffer does not
+                    // grow for the last piece of the body.
                     self.make_room(length + ROOM / 2)?;
                     while self.input.len() < length {
                         self.fill(until).await?;
@@ -198,8 +194,8 @@ impl Intake {
         }
     }
 
-    /// Makes room for so many bytes from the first that was read. They are only declared so far: a refusal by the system costs
-    /// this request, not all that the process serves.
+    /// Makes room for so many bytes, counted from the first that was read. They are only declared so far: if the system has no
+    /// memory for them, this request fails and not the whole process.
     fn make_room(&mut self, bytes: usize) -> Result<(), Error> {
         let mut room = Vec::new();
         room.try_reserve_exact(bytes).map_err(|_| Error::NoMemory)?;
@@ -213,7 +209,7 @@ impl Intake {
         self.input.len() >= AHEAD
     }
 
-    /// Ready when the client has left; what it sends ahead is kept for later.
+    /// Ready when the client has left. What it sends ahead is kept for later.
     pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while !self.is_full() {
             match ready!(self.poll_fill(cx)) {
@@ -224,12 +220,12 @@ impl Intake {
         Poll::Ready(())
     }
 
-    /// Gives back memory that a long wait does not need: all but what has been sent ahead.
+    /// Frees memory that a long wait does not need: all but the bytes sent ahead.
     pub(super) fn rest(&mut self) {
         self.input = BytesMut::from(&self.input[..]);
     }
 
-    /// Takes in and drops what still comes: a connection closed before that is reset, and its client may not see the answer.
+    /// Reads and drops what still comes. A connection closed earlier is reset, and its client may not see the answer.
     pub(super) async fn drain(&mut self) {
         let now = Instant::now();
         let (end, mut stopping, mut left) = (now + LINGER_IN_ALL, false, LINGER_MOST);
@@ -237,7 +233,7 @@ impl Intake {
         poll_fn(|cx| {
             loop {
                 self.input.clear();
-                // While Greenroom stops nobody waits for those who linger.
+                // While Greenroom stops, it does not wait for clients that linger.
                 if self.closing.is_closed() && !std::mem::replace(&mut stopping, true) {
                     self.allow(Instant::now(), LEAVE);
                 }

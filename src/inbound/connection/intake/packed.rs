@@ -1,4 +1,4 @@
-//! Owns packed bodies on their way in: unpacked as they come, a little at a time, and together never too much.
+//! Owns unpacking packed bodies as they come: a little at a time, and never too much together.
 
 use std::cell::Cell;
 
@@ -11,32 +11,32 @@ use crate::{
     wire::http1::{Framing, Unpacker},
 };
 
-/// Room for reading what is packed, bytes: it is small, and unpacked a piece at a time.
+/// Room for reading packed bytes: little, since they are unpacked a piece at a time.
 const PACKED_ROOM: usize = 16 << 10;
 
-/// What is unpacked before others have a turn, bytes: a fifth of a millisecond's work.
+/// Bytes unpacked before other tasks get a turn: a fifth of a millisecond's work.
 const TURN: usize = 64 << 10;
 
 /// Why a body is no request.
 const GARBLED_CODING: &str = "its body is not, or not to its end, in the coding that its 'content-encoding' names";
 
-/// How many of the largest bodies all packed ones of a worker may take together before they have come whole: a few bytes unpack
-/// to as much as one may have, and who sends no more than those keeps it.
+/// The memory that all packed bodies of a worker may take before they have come whole, in bodies of the largest size. A few
+/// bytes can unpack to a body of that size, and a client that then sends no more would keep it.
 const PACKED_AT_ONCE: usize = 4;
 
-/// A packed body's share of what a worker's may take; given back when it has come, or will not any more.
+/// A packed body's share of that memory. It is given back when the body has come whole or has failed.
 pub(in crate::inbound::connection) struct Share<'a> {
     all: &'a Cell<usize>,
     own: usize,
 }
 
 impl<'a> Share<'a> {
-    /// Nothing yet of what `all` take.
+    /// An empty share of `all`.
     pub(in crate::inbound::connection) fn of(all: &'a Cell<usize>) -> Self {
         Self { all, own: 0 }
     }
 
-    /// It takes so many bytes now, each body `largest` at most.
+    /// Makes the share so many bytes; `largest` is the size of the largest body.
     fn grow(&mut self, bytes: usize, largest: usize) -> Result<(), Error> {
         let all = self.all.get() - self.own + bytes;
         if all > PACKED_AT_ONCE.saturating_mul(largest) {
@@ -55,7 +55,7 @@ impl Drop for Share<'_> {
 }
 
 impl Intake {
-    /// The body of a request that is packed, unpacked as it comes; neither of the two may be larger than `limit`.
+    /// The packed body of a request, unpacked as it comes. Neither form of it may be larger than `limit`.
     pub(in crate::inbound::connection) async fn unpacked(
         &mut self,
         framing: &mut Framing,
@@ -101,7 +101,7 @@ impl Intake {
         if plain.len() > limit {
             return Err(Error::TooLarge(limit));
         }
-        // It grew by doubling, and is kept for as long as its answer takes.
+        // It grew by doubling, and is kept until its answer is complete.
         plain.shrink_to_fit();
         Ok(plain.into())
     }

@@ -8,7 +8,8 @@ use tokio::{
 
 use super::*;
 
-async fn pair() -> (TcpStream, Intake) {
+/// A client, and what its connection takes in.
+pub(in crate::inbound::connection) async fn pair() -> (TcpStream, Intake) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let client = TcpStream::connect(listener.local_addr().expect("bound")).await.expect("it listens");
     let (server, _) = listener.accept().await.expect("a client");
@@ -35,7 +36,7 @@ async fn after(bytes: &[u8], begun: bool) -> (Begun, Duration) {
 #[tokio::test]
 async fn a_head_has_ten_seconds_from_its_first_byte() {
     let (came, took) = after(b"POST / HTTP/1.1\r\nhost:", false).await;
-    assert!(matches!(came, Begun::Late) && took.abs_diff(HEAD) < Duration::from_millis(5), "{took:?}");
+    assert!(matches!(came, Begun::Refused(Error::Slow)) && took.abs_diff(HEAD) < Duration::from_millis(5), "{took:?}");
     // A new connection on which nothing comes is no request that came too late.
     let (came, took) = after(b"", true).await;
     assert!(matches!(came, Begun::Over) && took.abs_diff(HEAD) < Duration::from_millis(5), "{took:?}");
