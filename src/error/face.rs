@@ -1,6 +1,6 @@
 //! Owns the one match from a failure to its status, words and headers; a backend's own are in `failed`.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, sync::Arc, time::Duration};
 
 use actix_web::http::StatusCode;
 use bytes::Bytes;
@@ -167,15 +167,7 @@ impl Error {
                 None,
             ),
             Self::NoHealthyBackend { model, retry_after, spent, out } => {
-                let why = if *spent { SPENT } else { "." };
-                let mut message = format!("No backend of the model '{model}' takes requests now{why}");
-                for (backend, why) in out.iter().take(MOST_NAMED) {
-                    let _ = write!(message, " {backend}: {why}.");
-                }
-                if let more @ 1.. = out.len().saturating_sub(MOST_NAMED) {
-                    let _ = write!(message, " And {more} more.");
-                }
-                busy("no_healthy_backend", Some("model"), message, *retry_after)
+                busy("no_healthy_backend", Some("model"), all_out(model, *spent, out), *retry_after)
             }
             Self::Overloaded { model, retry_after } => {
                 let wait = retry_after.map(|wait| wait.max(SOON));
@@ -202,6 +194,19 @@ const SPENT: &str =
 
 /// Most backends that an error names.
 const MOST_NAMED: usize = 5;
+
+/// That no backend of a model takes requests, and why each is `out`.
+fn all_out(model: &str, spent: bool, out: &[(Arc<str>, &str)]) -> String {
+    let mut message =
+        format!("No backend of the model '{model}' takes requests now{}", if spent { SPENT } else { "." });
+    for (backend, why) in out.iter().take(MOST_NAMED) {
+        let _ = write!(message, " {backend}: {why}.");
+    }
+    if let more @ 1.. = out.len().saturating_sub(MOST_NAMED) {
+        let _ = write!(message, " And {more} more.");
+    }
+    message
+}
 
 /// Why a packed body is not taken now.
 const UNPACKING: &str =
