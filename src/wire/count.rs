@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Malformed, Observed, Protocol,
     json::{malformed, says_nothing},
+    members::Members,
     openai::{fault, prompt},
     translate::{self, Dialect, Refused, Target, Translated},
 };
@@ -27,7 +28,7 @@ pub fn request(body: &[u8], target: &Target<'_>, vertex: bool) -> Result<Transla
         }
         Protocol::Gemini => {
             // It wants the resource's name, though the URL has it (zed-industries/zed#29630).
-            asked.insert("model".into(), format!("models/{}", target.model).into());
+            asked.set("model", format!("models/{}", target.model));
             json!({"generateContentRequest": asked})
         }
     };

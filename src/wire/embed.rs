@@ -10,7 +10,8 @@ use super::{
     chat::Weight,
     counts,
     gemini::fault,
-    json::{invalid, malformed, note, object, push, read, says_nothing, take_count, take_text},
+    json::{invalid, malformed, note, object, push, read, says_nothing},
+    members::{take_count, take_text},
     translate::{Refused, ReplyContext, Target, Translated},
 };
 

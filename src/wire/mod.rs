@@ -22,6 +22,7 @@ pub mod http1;
 mod ids;
 mod json;
 pub mod limit;
+mod members;
 mod mime;
 pub mod naming;
 mod openai;

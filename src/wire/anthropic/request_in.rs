@@ -5,10 +5,8 @@ use serde_json::{Map, Value};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, leave_out_hosted},
-    json::{
-        MARK, invalid, mark, note, object, owned, parts, take, take_count, take_flag, take_list, take_number,
-        take_text, take_texts, text, unknown, unread,
-    },
+    json::{MARK, invalid, mark, note, object, owned, parts, text, unknown, unread},
+    members::{take, take_count, take_flag, take_list, take_number, take_text, take_texts},
     openai::request_in::{name, schema, thinking_budget},
     translate::Refused,
     web,

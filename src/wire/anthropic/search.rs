@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     chat::{ChatRequest, Weight},
     json::{list, owned, text},
+    members::Members,
     web::{Citation, NAME, Page, Search, id},
 };
 
@@ -17,20 +18,20 @@ pub(super) fn offer(request: &mut ChatRequest, model: &str) -> Option<Value> {
     }
     let wish = request.web.take()?;
     let mut tool = Map::new();
-    tool.insert("type".into(), "web_search_20250305".into());
-    tool.insert("name".into(), NAME.into());
-    tool.extend(wish.max_uses.map(|most| ("max_uses".to_owned(), most.into())));
+    tool.set("type", "web_search_20250305");
+    tool.set("name", NAME);
+    tool.set_some("max_uses", wish.max_uses);
     if !wish.allowed.is_empty() {
-        tool.insert("allowed_domains".into(), json!(wish.allowed));
+        tool.set("allowed_domains", json!(wish.allowed));
         // It takes one of the two lists.
         wish.note(&[("blocked_domains", !wish.blocked.is_empty())], Weight::Answer, &mut request.losses);
     } else if !wish.blocked.is_empty() {
-        tool.insert("blocked_domains".into(), json!(wish.blocked));
+        tool.set("blocked_domains", json!(wish.blocked));
     }
     if !wish.place.is_empty() {
         let mut place = wish.place.clone();
-        place.insert("type".into(), "approximate".into());
-        tool.insert("user_location".into(), Value::Object(place));
+        place.set("type", "approximate");
+        tool.set("user_location", place);
     }
     wish.note(&[("search_context_size", wish.depth.is_some())], Weight::Hint, &mut request.losses);
     Some(Value::Object(tool))

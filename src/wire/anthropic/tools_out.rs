@@ -8,6 +8,7 @@ use super::{
     super::{
         chat::{ChatRequest, Message, Part, Tool, ToolChoice, Weight},
         json::{MARK, note},
+        members::Members,
         schema::{Fitted, fitted},
         web::NAME,
     },
@@ -104,7 +105,7 @@ pub(super) fn tools(
         }
     }
     tools.extend(search);
-    out.insert("tools".into(), Value::Array(tools));
+    out.set("tools", tools);
     let single = request.one_call || request.parallel_tool_calls == Some(false);
     let mut written = match &choice {
         Some(ToolChoice::None) => json!({"type": "none"}),
@@ -117,7 +118,7 @@ pub(super) fn tools(
     if single && choice != Some(ToolChoice::None) {
         written["disable_parallel_tool_use"] = true.into();
     }
-    out.insert("tool_choice".into(), written);
+    out.set("tool_choice", written);
 }
 
 /// Has a tool's schema enforced, if it can be.
@@ -156,15 +157,13 @@ fn rooted(schema: &Value) -> Cow<'_, Value> {
 
 fn write(tool: &mut Tool) -> Value {
     let mut out = Map::new();
-    out.insert("name".into(), tool.name.as_str().into());
-    if let Some(description) = &tool.description {
-        out.insert("description".into(), description.as_str().into());
-    }
+    out.set("name", tool.name.as_str());
+    out.set_some("description", tool.description.as_deref());
     let mut schema = tool.parameters.clone().unwrap_or_else(|| json!({}));
     if let Some(map) = schema.as_object_mut() {
-        map.insert("type".into(), "object".into());
+        map.set("type", "object");
     }
-    out.insert("input_schema".into(), schema);
-    out.extend(tool.cache.take().map(|mark| (MARK.to_owned(), mark)));
+    out.set("input_schema", schema);
+    out.set_some(MARK, tool.cache.take());
     Value::Object(out)
 }

@@ -7,6 +7,7 @@ use super::super::{
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, one_answer},
     ids::Taken,
     json::{arguments, note, within},
+    members::Members,
     signature::UNPROVEN,
     translate::Target,
     turns::{Later, Takes, arrange},
@@ -36,15 +37,15 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     if !arranged.system.is_empty() {
         let parts: Vec<Value> = arranged.instructions().iter().map(|text| json!({"text": text})).collect();
-        out.insert("systemInstruction".into(), json!({"parts": parts}));
+        out.set("systemInstruction", json!({"parts": parts}));
     }
     let calls = Calls::of(&arranged.turns, model);
     let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &calls, request)).collect();
-    out.insert("contents".into(), Value::Array(contents));
+    out.set("contents", contents);
     tools(request, model, &mut out);
     let config = config(request, model, formal);
     if !config.is_empty() {
-        out.insert("generationConfig".into(), Value::Object(config));
+        out.set("generationConfig", config);
     }
     for (name, set) in [
         ("user", request.user.is_some()),
@@ -65,10 +66,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
 
 fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, Value> {
     let mut config = Map::new();
-    if let Some(max) = request.max_tokens {
-        // Anthropic takes none; here that is refused.
-        config.insert("maxOutputTokens".into(), max.max(1).into());
-    }
+    // Anthropic takes none; here that is refused.
+    config.set_some("maxOutputTokens", request.max_tokens.map(|most| most.max(1)));
     for (name, own, value, low, high) in [
         ("temperature", "temperature", request.temperature, 0.0, 2.0),
         ("top_p", "topP", request.top_p, 0.0, 1.0),
@@ -81,16 +80,14 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
                 note(&mut request.losses, name, Weight::Hint);
             }
         } else if let Some(value) = value {
-            config.insert(own.into(), within(name, value, low, high, &mut request.losses).into());
+            config.set(own, within(name, value, low, high, &mut request.losses));
         }
     }
-    if let Some(top_k) = request.top_k {
-        config.insert("topK".into(), top_k.into());
-    }
+    config.set_some("topK", request.top_k);
     // The field is 32 bits wide.
     match request.seed.map(i32::try_from) {
         None => {}
-        Some(Ok(seed)) => drop(config.insert("seed".into(), seed.into())),
+        Some(Ok(seed)) => config.set("seed", seed),
         Some(Err(_)) => note(&mut request.losses, "seed", Weight::Hint),
     }
     let stop: Vec<&String> = request.stop.iter().filter(|s| !s.is_empty()).collect();
@@ -98,30 +95,30 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
         note(&mut request.losses, "stop[5..]", Weight::Answer);
     }
     if !stop.is_empty() {
-        config.insert("stopSequences".into(), json!(stop[..stop.len().min(MOST_STOPS)]));
+        config.set("stopSequences", json!(stop[..stop.len().min(MOST_STOPS)]));
     }
     match request.format.as_ref().filter(|_| formal) {
         None => {}
-        Some(Format::Json) => drop(config.insert("responseMimeType".into(), "application/json".into())),
+        Some(Format::Json) => config.set("responseMimeType", "application/json"),
         Some(Format::Schema { schema, .. }) => {
-            config.insert("responseMimeType".into(), "application/json".into());
-            config.insert("responseJsonSchema".into(), schema.clone());
+            config.set("responseMimeType", "application/json");
+            config.set("responseJsonSchema", schema.clone());
         }
     }
     let modalities: Vec<String> = request.modalities.drain(..).map(|one| one.to_uppercase()).collect();
     if !modalities.is_empty() {
-        config.insert("responseModalities".into(), json!(modalities));
+        config.set("responseModalities", json!(modalities));
     }
     let mut pictures = std::mem::take(&mut request.image_config);
     let own = [("aspect_ratio", "aspectRatio"), ("image_size", "imageSize")];
     let pictures: Map<String, Value> =
         own.iter().filter_map(|(name, own)| Some(((*own).to_owned(), pictures.remove(*name)?))).collect();
     if !pictures.is_empty() {
-        config.insert("imageConfig".into(), Value::Object(pictures));
+        config.set("imageConfig", pictures);
     }
     match request.reasoning.as_ref().map(|reasoning| (reasoning, model.thinking(reasoning))) {
         None | Some((Reasoning::Off, None)) => {}
-        Some((_, Some(thinking))) => drop(config.insert("thinkingConfig".into(), thinking)),
+        Some((_, Some(thinking))) => config.set("thinkingConfig", thinking),
         Some((_, None)) => note(&mut request.losses, "reasoning_effort", Weight::Hint),
     }
     config
@@ -129,14 +126,14 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
 
 fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
     if let Some(search) = grounding::offer(request, model) {
-        out.insert("tools".into(), json!([search]));
+        out.set("tools", json!([search]));
         return;
     }
     if request.tools.is_empty() {
         return;
     }
     let declarations: Vec<Value> = request.tools.iter().map(declaration).collect();
-    out.insert("tools".into(), json!([{"functionDeclarations": declarations}]));
+    out.set("tools", json!([{"functionDeclarations": declarations}]));
     let calling = match &request.tool_choice {
         None => return,
         Some(ToolChoice::Auto) => json!({"mode": "AUTO"}),
@@ -144,17 +141,15 @@ fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) 
         Some(ToolChoice::Required) => json!({"mode": "ANY"}),
         Some(ToolChoice::Named(name)) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
     };
-    out.insert("toolConfig".into(), json!({"functionCallingConfig": calling}));
+    out.set("toolConfig", json!({"functionCallingConfig": calling}));
 }
 
 fn declaration(tool: &Tool) -> Value {
     let mut out = Map::new();
-    out.insert("name".into(), tool.name.as_str().into());
-    out.insert("description".into(), tool.description.clone().unwrap_or_default().into());
+    out.set("name", tool.name.as_str());
+    out.set("description", tool.description.clone().unwrap_or_default());
     // An object without members is refused; no parameters say the same.
-    if let Some(parameters) = tool.parameters.as_ref().filter(|parameters| !is_bare(parameters)) {
-        out.insert("parametersJsonSchema".into(), parameters.clone());
-    }
+    out.set_some("parametersJsonSchema", tool.parameters.clone().filter(|parameters| !is_bare(parameters)));
     Value::Object(out)
 }
 

@@ -9,6 +9,7 @@ use super::{
         Host, Protocol,
         chat::{Loss, Message, Part, Role, Source, Weight},
         json::{MARK, note},
+        members::Members,
         translate::Target,
         turns::{CONTINUE, DREW},
         words::told,
@@ -87,7 +88,7 @@ fn join(parts: &[Part]) -> String {
 
 fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> Value {
     let mut message = Map::new();
-    message.insert("role".into(), "assistant".into());
+    message.set("role", "assistant");
     let (mut reasoning, mut details): (Option<(&str, String)>, Vec<Value>) = (None, Vec::new());
     let (mut text, mut refusal, mut calls, mut drew, mut mark) =
         (String::new(), String::new(), Vec::new(), false, None);
@@ -134,20 +135,20 @@ fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> V
         Some(mark) => marked(&text, &mark),
         None => text.into(),
     };
-    message.insert("content".into(), content);
+    message.set("content", content);
     if !refusal.is_empty() {
-        message.insert("refusal".into(), refusal.into());
+        message.set("refusal", refusal);
     }
     if !calls.is_empty() {
         echo::stand_in(&mut calls, &mut details, target);
         // Wanted back in a tool loop; elsewhere some servers refuse it.
         if let Some((member, text)) = reasoning.filter(|(_, text)| !text.is_empty()) {
-            message.insert(member.into(), text.into());
+            message.set(member, text);
         }
         if target.host == Host::OpenRouter && !details.is_empty() {
-            message.insert(echo::DETAILS.into(), Value::Array(details));
+            message.set(echo::DETAILS, details);
         }
-        message.insert("tool_calls".into(), Value::Array(calls));
+        message.set("tool_calls", calls);
     }
     Value::Object(message)
 }
@@ -178,7 +179,7 @@ pub(super) fn content(parts: Vec<Part>, losses: &mut Vec<Loss>) -> Value {
                 };
                 let mut image = json!({"url": url});
                 if let (Some(detail), Some(image)) = (detail, image.as_object_mut()) {
-                    image.insert("detail".into(), detail.into());
+                    image.set("detail", detail);
                 }
                 json!({"type": "image_url", "image_url": image})
             }

@@ -8,9 +8,10 @@ use super::{
     super::{
         chat::{ChatRequest, Format, Loss, Reasoning, Tool, ToolChoice, Weight},
         free_text,
-        json::{
-            MARK, invalid, list, mark, note, object, owned, take, take_count, take_flag, take_limit, take_list,
-            take_number, take_object, take_text, take_texts, text, unknown, unread,
+        json::{MARK, invalid, list, mark, note, object, owned, text, unknown, unread},
+        members::{
+            take, take_count, take_flag, take_integer, take_limit, take_list, take_number, take_object, take_text,
+            take_texts,
         },
         translate::Refused,
         web::Wish,
@@ -44,9 +45,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.presence_penalty = take_number(&mut map, "presence_penalty")?;
     request.stop = take_texts(&mut map, "stop")?;
     request.n = take_count(&mut map, "n")?;
-    request.seed = take(&mut map, "seed")
-        .map(|v| v.as_i64().ok_or_else(|| invalid(Some("seed"), "'seed' must be a whole number")))
-        .transpose()?;
+    request.seed = take_integer(&mut map, "seed")?;
     // The newer name for the same.
     let older = take_text(&mut map, "user")?;
     request.user = take_text(&mut map, "safety_identifier")?.or(older);

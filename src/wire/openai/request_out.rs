@@ -9,6 +9,7 @@ use super::{
         end_user,
         ids::Taken,
         json::{MARK, note},
+        members::Members,
         translate::Target,
         turns::{Later, Takes, arrange},
         words::is_mark,
@@ -30,7 +31,7 @@ pub(crate) const NO_TOOLS: &str = ": this model takes no functions over chat com
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    out.insert("model".into(), target.model.into());
+    out.set("model", target.model);
     let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
     let (mistral, routed) = (target.host == Host::Mistral, target.host == Host::OpenRouter);
     let ids = if mistral { Taken::Nine } else { model.ids() };
@@ -52,30 +53,26 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     for turn in arranged.turns {
         message(turn, target, &mut request.losses, &mut messages);
     }
-    out.insert("messages".into(), Value::Array(messages));
+    out.set("messages", messages);
     tools(request, model, routed, &mut out);
     sampling(request, model, &mut out);
     stop(request, model, &mut out);
-    if let Some(n) = request.n {
-        out.insert("n".into(), n.into());
-    }
-    if let Some(seed) = request.seed {
-        out.insert("seed".into(), seed.into());
-    }
+    out.set_some("n", request.n);
+    out.set_some("seed", request.seed);
     match &request.user {
         Some(_) if mistral => note(&mut request.losses, "user", Weight::Hint),
-        Some(user) => drop(out.insert("user".into(), end_user::for_openai(user).into())),
+        Some(user) => out.set("user", end_user::for_openai(user)),
         None => {}
     }
     format(request, model, &mut out);
     if routed {
-        out.extend(wish(request.reasoning.as_ref(), model).map(|wish| ("reasoning".into(), wish)));
-        out.extend(request.cache.take().map(|mark| (MARK.into(), mark)));
+        out.set_some("reasoning", wish(request.reasoning.as_ref(), model));
+        out.set_some(MARK, request.cache.take());
     } else {
         effort(request, model, &mut out);
     }
     if model.has_verbosity() {
-        out.extend(request.verbosity.take().map(|word| ("verbosity".into(), word.into())));
+        out.set_some("verbosity", request.verbosity.take());
     }
     if model.is_openais() {
         out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));
@@ -83,8 +80,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
         // Refused without the other (QwenLM/qwen-code#243).
         if request.store && !mistral {
-            out.insert("store".into(), true.into());
-            out.insert("metadata".into(), Value::Object(metadata));
+            out.set("store", true);
+            out.set("metadata", metadata);
         } else {
             note(&mut request.losses, "metadata", Weight::Note);
         }
@@ -94,13 +91,13 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
         None | Some("auto") => {}
         Some("default" | "standard_only") if mistral => {}
         Some(_) if mistral => note(&mut request.losses, "service_tier", Weight::Hint),
-        Some("standard_only") => drop(out.insert("service_tier".into(), "default".into())),
-        Some(tier) => drop(out.insert("service_tier".into(), tier.into())),
+        Some("standard_only") => out.set("service_tier", "default"),
+        Some(tier) => out.set("service_tier", tier),
     }
     if request.stream {
-        out.insert("stream".into(), true.into());
+        out.set("stream", true);
         if target.ask_usage {
-            out.insert("stream_options".into(), json!({"include_usage": true}));
+            out.set("stream_options", json!({"include_usage": true}));
         }
     }
     out
@@ -113,7 +110,7 @@ fn sampling(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value
         // Anthropic takes none, to fill its cache (API reference of `max_tokens`).
         let max = max.max(1);
         // Reasoning models refuse the older name; most other servers know only that one.
-        out.insert(if thinks { "max_completion_tokens" } else { "max_tokens" }.into(), max.into());
+        out.set(if thinks { "max_completion_tokens" } else { "max_tokens" }, max);
     }
     for (name, value) in [
         ("temperature", request.temperature),
@@ -124,10 +121,7 @@ fn sampling(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value
         match value {
             // These models take the default only.
             Some(_) if thinks => note(&mut request.losses, name, Weight::Hint),
-            Some(value) => {
-                out.insert(name.into(), value.into());
-            }
-            None => {}
+            value => out.set_some(name, value),
         }
     }
     if request.top_k.is_some() {
@@ -142,7 +136,7 @@ fn stop(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
         _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
         // OpenAI's limit.
         5.. if model.is_openais() => note(&mut request.losses, "stop_sequences[4..]", Weight::Answer),
-        _ => drop(out.insert("stop".into(), json!(request.stop))),
+        _ => out.set("stop", json!(request.stop)),
     }
 }
 
@@ -153,7 +147,7 @@ fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>)
     let word = asked.and_then(|reasoning| model.effort(reasoning.word()));
     if model.calls_unthinking() && !request.tools.is_empty() {
         if model.takes_none() {
-            out.insert("reasoning_effort".into(), "none".into());
+            out.set("reasoning_effort", "none");
             if wanted {
                 note(&mut request.losses, "reasoning_effort", Weight::Hint);
             }
@@ -162,7 +156,7 @@ fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>)
             note(&mut request.losses, TOOLS, Weight::Answer);
         }
     } else if let Some(word) = word {
-        out.insert("reasoning_effort".into(), word.into());
+        out.set("reasoning_effort", word);
     } else if wanted {
         note(&mut request.losses, "thinking", Weight::Hint);
     }

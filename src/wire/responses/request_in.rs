@@ -6,10 +6,8 @@ use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Weight},
     free_text,
-    json::{
-        invalid, list, note, object, owned, parts, take, take_flag, take_limit, take_number, take_object, take_text,
-        take_texts, text, unknown, unread,
-    },
+    json::{invalid, list, note, object, owned, parts, text, unknown, unread},
+    members::{take, take_flag, take_limit, take_number, take_object, take_text, take_texts},
     openai::{messages_in::google_signature, request_in::schema},
     responses::UNSIGNED,
     translate::Refused,

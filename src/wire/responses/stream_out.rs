@@ -7,7 +7,9 @@ use super::{
         Usage,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
-        ids, sse,
+        ids,
+        members::Members,
+        sse,
         translate::ReplyContext,
     },
     UNSIGNED,
@@ -51,8 +53,8 @@ impl Writer {
 
     pub(super) fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
         let mut map = Map::new();
-        map.insert("type".into(), kind.into());
-        map.insert("sequence_number".into(), self.sequence.into());
+        map.set("type", kind);
+        map.set("sequence_number", self.sequence);
         self.sequence += 1;
         if let Value::Object(members) = members {
             map.extend(members);

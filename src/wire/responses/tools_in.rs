@@ -9,7 +9,8 @@ use super::super::{
     Protocol,
     chat::{ChatRequest, Loss, Tool, ToolChoice, Weight, leave_out_hosted},
     free_text,
-    json::{self, list, note, take, take_list, text},
+    json::{self, list, note, text},
+    members::{Members, take, take_list},
     openai::request_in::{function, name, nameless, tool_choice},
     tool_names::{Names, fitted, is_namespace},
     translate::Refused,
@@ -201,7 +202,7 @@ fn spell(choice: &mut Value, names: &Names) {
             None => names.chosen(name).map(ToOwned::to_owned),
         };
         if let (Some(flat), Some(tool)) = (flat, value.as_object_mut()) {
-            tool.insert("name".into(), flat.into());
+            tool.set("name", flat);
         }
     };
     if let Some(allowed) = choice.get_mut("tools").and_then(Value::as_array_mut) {
