@@ -1,4 +1,4 @@
-//! Owns counting the tokens of a Messages prompt at providers of other protocols: their requests, and what they answer.
+//! Owns requests that have the tokens of a Messages prompt counted by providers of other protocols, and the answers.
 
 use serde_json::{Map, Value, json};
 
@@ -43,7 +43,7 @@ pub fn reply(protocol: Protocol, body: &[u8]) -> Result<(Vec<u8>, Observed<'stat
             Protocol::Gemini => super::gemini::fault::detail(&said["error"]),
             Protocol::Openai | Protocol::Anthropic => fault::told(body),
         };
-        return Ok((Vec::new(), Observed { fault: Some(fault), ..Observed::default() }));
+        return Ok((Vec::new(), Observed::error(fault)));
     }
     let member = if protocol == Protocol::Gemini { "totalTokens" } else { "input_tokens" };
     let count = said.get(member).and_then(Value::as_u64);

@@ -28,7 +28,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
     match read(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(invalid(None, "the body is not a JSON object")),
-        // One that gets the client's own bytes may take it.
+        // A backend that gets the client's own bytes may take it.
         Err(error) if is_deep(&error) => {
             Err(Refused::Unsupported { param: None, message: format!("the body is {TOO_DEEP}") })
         }
@@ -61,7 +61,7 @@ pub(crate) fn invalid(param: Option<&str>, message: impl Into<String>) -> Refuse
     Refused::Invalid { param: param.map(ToOwned::to_owned), message: message.into() }
 }
 
-/// What is not there, or no word, is the client's error; a word that is not known here, another backend may know.
+/// A missing word is the client's error. A word that is not known here may be known to another backend.
 pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> Refused {
     if given.is_empty() {
         return invalid(Some(param), message);
@@ -72,6 +72,13 @@ pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> R
 /// A text, borrowed where it stands as it is, without escapes. Bare, a `Cow` in an `Option` would be copied.
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    /// The text, empty if there is none.
+    pub(crate) fn or_empty(text: Option<Self>) -> Cow<'a, str> {
+        text.map(|Self(text)| text).unwrap_or_default()
+    }
+}
 
 /// A text, unless it is empty: some servers send that where there is none.
 pub(crate) fn filled(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {

@@ -49,7 +49,7 @@ pub(crate) fn take_integer(map: &mut Map<String, Value>, key: &str) -> Result<Op
     take_as(map, key, "a whole number", |value| value.as_i64())
 }
 
-/// Takes a count out; what is no whole number is the client's error, and one below zero, such as -1, means something to some
+/// Takes a count out. A negative one, such as -1, is refused for this backend only, since it means something to some
 /// servers.
 pub(crate) fn take_count(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
     let wrong = |value: &Value| match value.as_i64() {
@@ -59,7 +59,8 @@ pub(crate) fn take_count(map: &mut Map<String, Value>, key: &str) -> Result<Opti
     take(map, key).map(|v| v.as_u64().ok_or_else(|| wrong(&v))).transpose()
 }
 
-/// Takes the longest answer out. OpenAI refuses one without a token, and some servers only read the prompt for it.
+/// Takes the limit of an answer out. Zero is refused for this backend only: OpenAI refuses it, and some servers just
+/// read the prompt.
 pub(crate) fn take_limit(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
     match take_count(map, key)? {
         Some(0) => Err(unserved(key, 0)),
@@ -91,6 +92,12 @@ pub(crate) fn take_list(map: &mut Map<String, Value>, key: &str) -> Result<Optio
         Value::Array(list) => Some(list),
         _ => None,
     })
+}
+
+/// Takes the messages of a conversation out, of which there has to be one.
+pub(crate) fn take_messages(map: &mut Map<String, Value>) -> Result<Vec<Value>, Refused> {
+    let messages = take_list(map, "messages")?.filter(|messages| !messages.is_empty());
+    messages.ok_or_else(|| invalid(Some("messages"), "'messages' must be a non-empty array"))
 }
 
 /// Takes an object out.

@@ -60,7 +60,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if let Some(user) = &request.user {
         out.set("metadata", json!({"user_id": end_user::for_anthropic(user)}));
     }
-    if request.metadata.as_ref().is_some_and(|m| !m.is_empty()) {
+    if !request.metadata.is_empty() {
         note(&mut request.losses, "metadata", Weight::Hint);
     }
     match request.service_tier.as_deref() {
@@ -75,10 +75,9 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     out
 }
 
-/// Leaves a call that is forced to the model, where it takes no force.
+/// Makes a forced call optional for a model that refuses such a choice.
 fn choice(request: &mut ChatRequest, generation: Generation) {
-    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && generation.refuses_force {
+    if request.forces_a_call() && generation.refuses_force {
         note(&mut request.losses, "tool_choice", Weight::Hint);
         request.tool_choice = Some(ToolChoice::Auto);
     }
@@ -95,7 +94,7 @@ struct Room {
 }
 
 impl Room {
-    /// Who names no limit has all that the model gives, as with other providers.
+    /// A client that names no limit gets all that the model gives, as with other providers.
     fn of(asked: Option<u64>, target: &Target<'_>, generation: Generation) -> Self {
         let set = Some(u64::from(target.max_tokens)).filter(|set| *set > 0);
         let most = generation.most_tokens.filter(|_| set.is_none());
@@ -140,8 +139,7 @@ fn thinking(
         return false;
     }
     // Thinking takes no forced call; the call is what the client asked for.
-    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && !(request.tools.is_empty() && request.web.is_none()) {
+    if request.forces_a_call() && !(request.tools.is_empty() && request.web.is_none()) {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         if generation.quiet != Quiet::Anyway {
             room.make(reasoning.budget(), out);
@@ -198,7 +196,7 @@ fn can_begin(turns: &[Message]) -> bool {
     !prefilled && !unproven
 }
 
-/// Gives thinking a budget within the limit; false, and nothing is written, where there is no room for one.
+/// Gives thinking a budget within the limit. Returns false and writes nothing if there is no room for one.
 fn budgeted(reasoning: &Reasoning, room: &Room, out: &mut Map<String, Value>) -> bool {
     if !room.open && room.max_tokens < 2 * LEAST_BUDGET {
         return false;

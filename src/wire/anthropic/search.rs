@@ -83,7 +83,7 @@ pub(super) fn citation(citation: &Citation) -> Value {
         "cited_text": quote})
 }
 
-/// Those of a text between two letters of an answer, each page once: a block as a whole rests on its sources.
+/// The citations of the text between two letters of an answer, each page once: sources belong to a block as a whole.
 pub(super) fn citations(all: &[Citation], from: usize, to: usize) -> Vec<Value> {
     let within: Vec<&Citation> = all.iter().filter(|one| from <= one.from && one.from < to).collect();
     let is_first =
@@ -91,7 +91,7 @@ pub(super) fn citations(all: &[Citation], from: usize, to: usize) -> Vec<Value> 
     within.iter().enumerate().filter(is_first).map(|(_, one)| citation(one)).collect()
 }
 
-/// What is counted of searches, beside tokens.
+/// Adds the count of searches to that of tokens.
 pub(super) fn counted(searches: usize, usage: &mut Value) {
     if searches > 0 {
         usage["server_tool_use"] = json!({"web_search_requests": searches, "web_fetch_requests": 0});

@@ -27,7 +27,7 @@ const MOST_STOPS: usize = 5;
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    // What comes later would change the front of the prompt, and with it all that a cache has.
+    // Later instructions, moved to the front of the prompt, would invalidate its cache.
     let takes = Takes { prefill: false, later: Later::Marked, marks: false, ids: Taken::Any };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
@@ -49,7 +49,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     for (name, set) in [
         ("user", request.user.is_some()),
-        ("metadata", request.metadata.as_ref().is_some_and(|m| !m.is_empty())),
+        ("metadata", !request.metadata.is_empty()),
         ("service_tier", request.service_tier.as_deref().is_some_and(|t| t != "auto" && t != "default")),
         ("parallel_tool_calls", request.parallel_tool_calls == Some(false) && !request.tools.is_empty()),
     ] {
@@ -66,6 +66,37 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
 
 fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, Value> {
     let mut config = Map::new();
+    sampling(request, model, &mut config);
+    match request.format.as_ref().filter(|_| formal) {
+        None => {}
+        Some(Format::Json) => config.set("responseMimeType", "application/json"),
+        Some(Format::Schema { schema, .. }) => {
+            config.set("responseMimeType", "application/json");
+            config.set("responseJsonSchema", schema.clone());
+        }
+    }
+    let modalities: Vec<String> = request.modalities.drain(..).map(|one| one.to_uppercase()).collect();
+    if !modalities.is_empty() {
+        config.set("responseModalities", modalities);
+    }
+    let mut pictures = Map::new();
+    for (name, own) in [("aspect_ratio", "aspectRatio"), ("image_size", "imageSize")] {
+        pictures.set_some(own, request.image_config.remove(name));
+    }
+    request.image_config.clear();
+    if !pictures.is_empty() {
+        config.set("imageConfig", pictures);
+    }
+    match request.reasoning.as_ref().map(|reasoning| (reasoning, model.thinking(reasoning))) {
+        None | Some((Reasoning::Off, None)) => {}
+        Some((_, Some(thinking))) => config.set("thinkingConfig", thinking),
+        Some((_, None)) => note(&mut request.losses, "reasoning_effort", Weight::Hint),
+    }
+    config
+}
+
+/// Writes what an answer is drawn from, and where it ends.
+fn sampling(request: &mut ChatRequest, model: Model, config: &mut Map<String, Value>) {
     // Anthropic takes none; here that is refused.
     config.set_some("maxOutputTokens", request.max_tokens.map(|most| most.max(1)));
     for (name, own, value, low, high) in [
@@ -97,31 +128,6 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
     if !stop.is_empty() {
         config.set("stopSequences", json!(stop[..stop.len().min(MOST_STOPS)]));
     }
-    match request.format.as_ref().filter(|_| formal) {
-        None => {}
-        Some(Format::Json) => config.set("responseMimeType", "application/json"),
-        Some(Format::Schema { schema, .. }) => {
-            config.set("responseMimeType", "application/json");
-            config.set("responseJsonSchema", schema.clone());
-        }
-    }
-    let modalities: Vec<String> = request.modalities.drain(..).map(|one| one.to_uppercase()).collect();
-    if !modalities.is_empty() {
-        config.set("responseModalities", json!(modalities));
-    }
-    let mut pictures = std::mem::take(&mut request.image_config);
-    let own = [("aspect_ratio", "aspectRatio"), ("image_size", "imageSize")];
-    let pictures: Map<String, Value> =
-        own.iter().filter_map(|(name, own)| Some(((*own).to_owned(), pictures.remove(*name)?))).collect();
-    if !pictures.is_empty() {
-        config.set("imageConfig", pictures);
-    }
-    match request.reasoning.as_ref().map(|reasoning| (reasoning, model.thinking(reasoning))) {
-        None | Some((Reasoning::Off, None)) => {}
-        Some((_, Some(thinking))) => config.set("thinkingConfig", thinking),
-        Some((_, None)) => note(&mut request.losses, "reasoning_effort", Weight::Hint),
-    }
-    config
 }
 
 fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
@@ -171,44 +177,35 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
     let mut parts = Vec::with_capacity(message.parts.len());
     // In clients that know thinking blocks only, a call's signature travels in the block before it.
     let mut carried: Option<String> = None;
+    let own =
+        |signature: &Option<Signature>| Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
     // One that still waits before a call belongs to that call.
     let calling = message.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
     let mut first_call = true;
     for part in &message.parts {
         match part {
             Part::Thinking { signature, .. } => {
-                carried = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned).or(carried);
+                carried = own(signature).or(carried);
             }
             Part::ToolCall { id, name, arguments: text, signature } => {
                 let mut call = json!({"functionCall": {"name": name, "args": arguments(text)}});
                 if let Some(id) = calls.id(id) {
                     call["functionCall"]["id"] = id.into();
                 }
-                let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
+                let own = own(signature);
                 // It may have come both ways, and is for one call.
                 carried.take_if(|carried| own.as_ref() == Some(carried));
                 let missing = (calls.model.is_third() && first_call).then(|| UNPROVEN.to_owned());
-                if let Some(value) = own.or_else(|| carried.take()).or(missing) {
-                    call["thoughtSignature"] = value.into();
-                }
+                parts.push(signed(call, own.or_else(|| carried.take()).or(missing)));
                 first_call = false;
-                parts.push(call);
             }
             Part::Text { text, signature } => {
-                let mut written = json!({"text": text});
-                let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
-                if let Some(value) = own.or_else(|| carried.take_if(|_| !calling)) {
-                    written["thoughtSignature"] = value.into();
-                }
-                parts.push(written);
+                let proof = own(signature).or_else(|| carried.take_if(|_| !calling));
+                parts.push(signed(json!({"text": text}), proof));
             }
             Part::Image { source, signature, .. } => {
-                let mut written = media(source, "image/jpeg", request);
-                let own = Signature::of(signature.as_ref(), Protocol::Gemini);
-                if let (Some(written), Some(value)) = (&mut written, own) {
-                    written["thoughtSignature"] = value.into();
-                }
-                parts.extend(written);
+                let image = media(source, "image/jpeg", request);
+                parts.extend(image.map(|image| signed(image, own(signature))));
             }
             other => simple(other, calls, request, &mut parts),
         }
@@ -221,6 +218,14 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
     }
     let role = if message.role == Role::Assistant { "model" } else { "user" };
     json!({"role": role, "parts": parts})
+}
+
+/// A part with the proof of the thought behind it.
+fn signed(mut part: Value, proof: Option<String>) -> Value {
+    if let Some(proof) = proof {
+        part["thoughtSignature"] = proof.into();
+    }
+    part
 }
 
 /// Puts what stands for a proof where a model that draws would miss one in its turn, and would refuse it: of its first part and

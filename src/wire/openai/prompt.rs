@@ -1,4 +1,5 @@
-//! Owns telling a chat completions request in the words of the Responses API, as far as its prompt goes: there OpenAI counts.
+//! Owns turning the prompt of a chat completions request into the words of the Responses API, where OpenAI counts
+//! tokens.
 
 use serde_json::{Map, Value, json};
 

@@ -31,11 +31,47 @@ pub(crate) const NO_TOOLS: &str = ": this model takes no functions over chat com
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    out.set("model", target.model);
-    let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
     let (mistral, routed) = (target.host == Host::Mistral, target.host == Host::OpenRouter);
-    let ids = if mistral { Taken::Nine } else { model.ids() };
-    let takes = Takes { prefill: true, later, marks: routed, ids };
+    out.set("model", target.model);
+    out.set("messages", messages(request, model, target));
+    tools(request, model, routed, &mut out);
+    sampling(request, model, &mut out);
+    stop(request, model, &mut out);
+    out.set_some("n", request.n);
+    out.set_some("seed", request.seed);
+    match &request.user {
+        Some(_) if mistral => note(&mut request.losses, "user", Weight::Hint),
+        user => out.set_some("user", user.as_deref().map(end_user::for_openai)),
+    }
+    format(request, model, &mut out);
+    if routed {
+        out.set_some("reasoning", wish(request.reasoning.as_ref(), model));
+        out.set_some(MARK, request.cache.take());
+    } else {
+        effort(request, model, &mut out);
+    }
+    if model.has_verbosity() {
+        out.set_some("verbosity", request.verbosity.take());
+    }
+    if model.is_openais() {
+        out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));
+    }
+    metadata(request, mistral, &mut out);
+    service_tier(request, mistral, &mut out);
+    if request.stream {
+        out.set("stream", true);
+        if target.ask_usage {
+            out.set("stream_options", json!({"include_usage": true}));
+        }
+    }
+    out
+}
+
+/// Writes the conversation.
+fn messages(request: &mut ChatRequest, model: Model, target: &Target<'_>) -> Vec<Value> {
+    let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
+    let ids = if target.host == Host::Mistral { Taken::Nine } else { model.ids() };
+    let takes = Takes { prefill: true, later, marks: target.host == Host::OpenRouter, ids };
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }
@@ -53,54 +89,31 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     for turn in arranged.turns {
         message(turn, target, &mut request.losses, &mut messages);
     }
-    out.set("messages", messages);
-    tools(request, model, routed, &mut out);
-    sampling(request, model, &mut out);
-    stop(request, model, &mut out);
-    out.set_some("n", request.n);
-    out.set_some("seed", request.seed);
-    match &request.user {
-        Some(_) if mistral => note(&mut request.losses, "user", Weight::Hint),
-        Some(user) => out.set("user", end_user::for_openai(user)),
-        None => {}
+    messages
+}
+
+/// Writes metadata, which is for an answer that is kept: without `store` it is refused (QwenLM/qwen-code#243).
+fn metadata(request: &mut ChatRequest, mistral: bool, out: &mut Map<String, Value>) {
+    if request.metadata.is_empty() {
+        return;
     }
-    format(request, model, &mut out);
-    if routed {
-        out.set_some("reasoning", wish(request.reasoning.as_ref(), model));
-        out.set_some(MARK, request.cache.take());
+    if request.store && !mistral {
+        out.set("store", true);
+        out.set("metadata", std::mem::take(&mut request.metadata));
     } else {
-        effort(request, model, &mut out);
+        note(&mut request.losses, "metadata", Weight::Note);
     }
-    if model.has_verbosity() {
-        out.set_some("verbosity", request.verbosity.take());
-    }
-    if model.is_openais() {
-        out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));
-    }
-    if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
-        // Refused without the other (QwenLM/qwen-code#243).
-        if request.store && !mistral {
-            out.set("store", true);
-            out.set("metadata", metadata);
-        } else {
-            note(&mut request.losses, "metadata", Weight::Note);
-        }
-    }
+}
+
+fn service_tier(request: &mut ChatRequest, mistral: bool, out: &mut Map<String, Value>) {
     match request.service_tier.as_deref() {
-        // As where nothing is said; Groq refuses to be told (vectorize-io/hindsight#89).
+        // The same as nothing, and Groq refuses to be told it (vectorize-io/hindsight#89).
         None | Some("auto") => {}
         Some("default" | "standard_only") if mistral => {}
         Some(_) if mistral => note(&mut request.losses, "service_tier", Weight::Hint),
         Some("standard_only") => out.set("service_tier", "default"),
         Some(tier) => out.set("service_tier", tier),
     }
-    if request.stream {
-        out.set("stream", true);
-        if target.ask_usage {
-            out.set("stream_options", json!({"include_usage": true}));
-        }
-    }
-    out
 }
 
 /// Writes the longest answer and what is drawn from.

@@ -1,4 +1,5 @@
-//! Owns saying the types of values that a schema lists: OpenAI enforces none without, and SDKs leave them out.
+//! Owns adding the types of values that a schema lists. OpenAI enforces no schema without them, and SDKs leave them
+//! out.
 
 use serde_json::{Value, json};
 

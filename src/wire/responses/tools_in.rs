@@ -1,4 +1,4 @@
-//! Owns reading the tools of a Responses request: those of its list, of namespaces, and such as came in with its input.
+//! Owns reading the tools of a Responses request: from its list, from namespaces, and from its input.
 
 use std::collections::{HashMap, HashSet};
 
@@ -186,7 +186,7 @@ fn alone(offer: &Value, hosted: &mut Vec<String>, losses: &mut Vec<Loss>) {
         // Whatever the provider would search is offered from the start.
         note(losses, field, Weight::Note);
     } else if CLIENTS.contains(&kind) || (kind == "shell" && is_local) {
-        // A client that has nothing else to work with gets nothing done without.
+        // Without it such a client can do nothing.
         note(losses, field, Weight::Answer);
     } else {
         hosted.push(field);

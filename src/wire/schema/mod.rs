@@ -1,4 +1,4 @@
-//! Owns fitting JSON schemas to a provider that enforces a part of the language only, and that exactly.
+//! Owns fitting JSON schemas to a provider that enforces only a part of the language, and refuses the rest.
 
 mod references;
 
