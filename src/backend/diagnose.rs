@@ -1,4 +1,4 @@
-//! Owns diagnosing: a backend tried step by step, so that the first step that fails names the fault.
+//! Owns the diagnosis: it tries a backend step by step, and the first step that fails names the fault.
 
 use std::{borrow::Cow, rc::Rc, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ pub enum Outcome {
     Skipped,
 }
 
-/// Tries a backend from its name to a tool call, up to the first step without which the next make no sense.
+/// Tries a backend from name resolution to a tool call. It stops at a failure without which later steps make no sense.
 pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
     let doubt = backend.place_doubt().map(|(key, text)| format!("{key} {text}"));
     let mut steps = Steps { taken: Vec::new(), doubt };

@@ -1,4 +1,4 @@
-//! Owns the terms on which a request enters a backend: what it wants there, and which gates it passes as their probe.
+//! Owns what a backend needs to know of a request that enters: what it wants, and which gates it passes as their probe.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ impl Probes {
         self == Self::default()
     }
 
-    /// Takes the places at `now`, both or none; `alone`: for how long nobody else takes them.
+    /// Takes the places at `now`, both or none; nobody else can take them for the time of `alone`.
     pub(super) fn begin(self, backend: &Vitals, lane: &Lane, now: Duration, alone: Duration) -> bool {
         if self.backend && !backend.gate.start_probe(now, alone) {
             return false;

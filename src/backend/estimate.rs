@@ -14,8 +14,9 @@ use super::learner::Learner;
 /// gets requests is not idle; between two real servers with little to do 60 s left one aside for minutes.
 pub const TAU: Duration = Duration::from_secs(10);
 
-/// Where it drifts to, and what is expected of who was never measured, as a share of the pool's median: a little better than the
-/// others, so that who is idle is asked again some day even where the others have nothing to do.
+/// Where it drifts to, and what is expected of a backend that was never measured, as a share of the pool's median: a
+/// little better than the others, so that an idle backend is asked again some day even if the others have nothing to
+/// do.
 const HOPE: f64 = 0.8;
 
 /// Estimates this close to the pool's median, as a share of it, count as equal to it: samples are few and unlike, so among equal
@@ -23,7 +24,8 @@ const HOPE: f64 = 0.8;
 /// Up to twice this far the difference returns; beyond that it is believed as it is. In the simulation 0.2 to 0.35 are equal.
 const EVEN: f64 = 0.2;
 
-/// As long as no pace is known, a first token is taken to be as long as so many more: little enough to decide nothing but ties.
+/// While no pace is known, a first token counts as long as this many further ones: few enough to decide nothing but
+/// ties.
 const GUESSED: f64 = 50.0;
 
 /// What a router has to know of a backend's answers.

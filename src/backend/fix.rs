@@ -1,9 +1,10 @@
-//! Owns what to do about a failure that a diagnosis has met.
+//! Owns the advice for a failure that a diagnosis has found.
 
 use super::diagnose::{ONE_TOKEN, TLS};
 use crate::error::Class;
 
-/// What to do about a failure at step number `at`. Its class tells; `own`, of the step, is for what a class cannot tell.
+/// What to do about a failure at step number `at`. Its class decides; `own` is the step's own advice for all other
+/// classes.
 pub(super) fn likely(class: Class, at: usize, own: &'static str) -> &'static str {
     match class {
         Class::ProviderAuth => "check api_key; the provider does not take it, or not for this",

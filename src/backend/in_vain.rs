@@ -1,11 +1,11 @@
-//! Owns how often whole answers of a backend were waited for in vain since its last sign of life: nothing is seen of them before
-//! their end, so that a backend that hangs looks like one that takes its time.
+//! Owns how often clients waited in vain for whole answers of a backend since its last sign of life. Nothing is seen of
+//! a whole answer before its end, so a backend that hangs looks like a slow one.
 
 use std::time::Duration;
 
 use crate::clock::Stamped;
 
-/// Time in which half of it is forgotten: who hung may be well again, and only a request can tell.
+/// Time in which half of it is forgotten: a backend that hung may be well again, and only a request can tell.
 const HALF_LIFE: Duration = Duration::from_secs(30);
 
 /// Vain waits of one model on one backend.

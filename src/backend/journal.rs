@@ -49,7 +49,7 @@ impl Journal {
     pub fn enter(&self, note: Note) {
         let next = self.next.load(Relaxed);
         self.slots[next as usize % SIZE].store(Some(Arc::new(note)));
-        // Counted once it can be read: who asked in between would never be told of it.
+        // Counted only once it can be read; a reader that came in between would otherwise never get it.
         self.next.store(next + 1, Release);
     }
 

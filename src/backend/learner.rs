@@ -37,7 +37,8 @@ pub struct Learner {
     pub estimate: Estimate,
     /// First tokens that were measured.
     measured: u32,
-    /// What the estimate of seconds is of: these, and the waits without one that were longer than it.
+    /// Samples behind the estimate of seconds: the measured ones, and waits without a first token that were longer than
+    /// the estimate.
     samples: u32,
     /// Tokens that the pace is of.
     tokens: u32,
@@ -90,8 +91,9 @@ impl Learner {
         self.blend(first_token, work, now);
     }
 
-    /// Takes a wait that was given up without a first token: it can only raise. Who was never measured is `expected` to take so
-    /// many seconds; a longer wait stands in for the first sample, or who says nothing would look faster than all others for good.
+    /// Takes a wait that was given up without a first token. It can only raise the estimate. A backend that was never
+    /// measured is `expected` to take so many seconds. A longer wait then stands in for its first sample; otherwise a
+    /// silent backend would look faster than all others for good.
     pub fn at_least(&mut self, waited: Duration, work: f64, expected: f64, now: Duration) {
         let known = if self.samples > 0 { self.estimate.seconds } else { expected };
         if self.own(waited, work) > known {
@@ -99,8 +101,8 @@ impl Learner {
         }
     }
 
-    /// Takes the pace of an answer of which so many tokens followed the first. `crowd` is how much longer the other streams make
-    /// a token (`load::crowd`), and is taken out, or who has more to do would look slower.
+    /// Takes the pace of an answer of which so many tokens followed the first. `crowd` is how much longer the other
+    /// streams make a token (`load::crowd`). It is divided out; otherwise a busier backend would look slower.
     pub fn pace(&mut self, per_token: Duration, tokens: u32, crowd: f64, now: Duration) {
         let own = per_token.as_secs_f64().max(1e-6) / crowd.max(1.0);
         let tokens = tokens.max(1);

@@ -30,7 +30,7 @@ pub enum Outcome<'a> {
     Cancelled,
     /// Another attempt was quicker, or ended the request.
     Beaten,
-    /// Its client's own deadline, or a client that did not read: the backend had no fair time.
+    /// The client's own deadline passed, or the client did not read: the backend did not get a fair amount of time.
     Hurried,
     /// What ended it was none of the backend's doing, or it could not be sent.
     LetGo,
@@ -45,7 +45,7 @@ pub struct Lease {
     want: Want,
     first_token: Option<Duration>,
     prompt_tokens: u64,
-    /// Until its first token when it was taken: its own and what was in front of it.
+    /// The work until its first token, at the time when it was taken: its own and all in front of it.
     work: f64,
     /// Which gates this lease probes: the backend's, the model's.
     probes: Probes,
@@ -125,8 +125,8 @@ impl Lease {
         self.handle.vitals.consecutive.load(Relaxed) > 0 || self.lane.consecutive.load(Relaxed) > 0
     }
 
-    /// The answer is complete and cost this much, with so many tokens before its first content that nobody saw; for `held_up`
-    /// of its time the client did not take what was there.
+    /// The answer is complete and used this many tokens. `unseen`: how many came before its first content, where nobody
+    /// saw them. `held_up`: how long the client did not read what was there.
     pub fn used(&self, usage: Usage, unseen: u64, held_up: Duration, now: Duration) {
         self.lane.add_tokens(usage);
         // The first token came at the beginning of this time, so it is not one of those that filled it.
@@ -135,7 +135,7 @@ impl Lease {
             && rest > 0
         {
             let took = now.saturating_sub(first);
-            // What the backend said meanwhile waited somewhere: how fast it was nobody knows.
+            // What the backend said meanwhile was buffered somewhere, so its pace cannot be known.
             if held_up > took / 10 {
                 return;
             }
@@ -169,7 +169,7 @@ impl Lease {
 
     fn succeeded(&mut self, now: Duration) {
         if self.want == Want::Count {
-            // That its prompts are counted says nothing of a model: it neither ends a row of failures nor outweighs any.
+            // Counting a prompt says nothing about a model: it neither ends a row of failures nor weighs against them.
             self.lane.counts.outcomes.counted.fetch_add(1, Relaxed);
             return;
         }
@@ -178,7 +178,7 @@ impl Lease {
         self.lane.in_vain.answered();
         self.lane.counts.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
-        // Counts say all there is to say of an ordinary success; a message only where it can move a gate, or has a probe's
+        // The counts are enough for an ordinary success. A message is sent only if it can move a gate or has a probe's
         // place to give back.
         if !self.is_open() || !self.probes.is_none() || self.is_failing() {
             let begun = self.begun;
@@ -189,7 +189,7 @@ impl Lease {
     fn failed(&mut self, failed: &Failed, now: Duration) {
         self.lane.counts.outcomes.count(failed.class);
         let weight = match failed.class.disposition().weight {
-            // That its prompts are not counted says nothing of a model, either; and limits on counting are others than on answers.
+            // A failed count says nothing about a model, either, and counting has limits of its own.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
             weight => weight,
         };
@@ -229,9 +229,9 @@ impl Lease {
         }
     }
 
-    /// Whether it probed a gate and was waited for beyond `first_token_soft` in vain. That shuts no open gate: beaten by another
-    /// is who is slower, too, and a client that leaves or is in a hurry may never have waited for as long as this model thinks. Of
-    /// whole answers nothing is seen until they are complete.
+    /// Whether it probed a gate and stayed silent for longer than `first_token_soft`. This shuts no open gate: a
+    /// backend that is only slower is beaten, too, and a client that leaves or is in a hurry may not wait as long as
+    /// the model thinks. Whole answers do not count, since nothing is seen of them until they are complete.
     fn was_silent(&self, outcome: &Outcome<'_>, waited: Duration) -> bool {
         let is_stream = self.want == Want::Stream && !self.probes.is_none();
         is_stream && self.first_token.is_none() && self.was_long(outcome, waited)

@@ -1,4 +1,4 @@
-//! Owns what is under way at a backend as a choice sees it, and the cost of one more request: pure numbers, no clock.
+//! Owns the load of a backend as the router sees it, and the cost of one more request: pure numbers, no clock.
 
 use super::estimate::Estimate;
 
@@ -54,7 +54,7 @@ pub struct Cost {
 /// goes three times as fast, and it has three times the slots. What is measured, the pace, is not divided: that part is the same
 /// for all, and the whole divided by three would be three times as cheap until hundreds of streams made up for it.
 pub fn cost(estimate: Estimate, busy: Busy, slots: u32, weight: f64) -> Cost {
-    // Who serves side by side is not delayed by the length of others' prompts.
+    // On a server that works side by side, the length of other prompts delays nobody.
     let queue = 1.0 + f64::from(busy.waiting) + estimate.serial * busy.prefill();
     let first_token = estimate.seconds * queue / weight;
     Cost { first_token, line: first_token + LINE * estimate.pace * crowd(busy.streaming, f64::from(slots) * weight) }

@@ -17,8 +17,8 @@ use crate::{
     settings,
 };
 
-/// How an attempt ended, sent by its lease, only when it can move a gate. Dropped, it gives back the probe's places: once it was
-/// dealt with, so that no second probe slips in before the gate has moved, and also where nobody is left to deal with it.
+/// How an attempt ended. Its lease sends this only when it can move a gate. Dropping it gives back the probe's places.
+/// So no second probe slips in before the gate has moved, and the places come back even if the actor is gone.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Observed {
@@ -37,8 +37,8 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Whether it has looked behind a gate that is still shut, as its probe or beside one: it came when that was due. A pin may
-    /// look early; that it fails is no news, and nobody else waits longer for it.
+    /// Whether its attempt began when a gate that is still shut was due, as its probe or beside one. A pin may come
+    /// earlier. That one fails is no news, and makes nobody else wait longer.
     pub(super) fn looked(&self, gate: &GateCell) -> bool {
         matches!(gate.read(), Gate::Shut(until, _) if self.since >= until)
     }
@@ -60,9 +60,9 @@ pub enum Verdict {
         /// That its answer had begun was told.
         begun: bool,
     },
-    /// It answers, though not what was asked of it: told where failures stand in a row.
+    /// It answers, though not with what was asked. Sent only while there are failures in a row.
     Alive,
-    /// A probe that was no longer waited for, having said nothing for longer than `first_token_soft`.
+    /// A probe that was given up after it had said nothing for longer than `first_token_soft`.
     Silence,
     /// It does not work.
     Failure {
@@ -78,14 +78,14 @@ pub enum Verdict {
 /// What is told of a silence.
 pub(super) const SILENT: &str = "nothing came within first_token_soft";
 
-/// Answered once all that was told before is judged, so that the gates show it. Asked by the exchange before it tells a client
-/// when to come back, and by the admin endpoint before it reports.
+/// Answered once the actor has judged everything sent before, so that the gates show it. Sent by the exchange before it
+/// tells a client when to come back, and by the admin endpoint before it reports.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Settle;
 
-/// Waits, so long at most, until all of these have judged what they were told. Without an answer their gates say what they said
-/// before: that is no reason to keep anybody waiting.
+/// Waits until all these actors have judged what they were sent, but no longer than `patience`: a client must not wait
+/// for an actor that does not answer.
 pub async fn settled(actors: impl Iterator<Item = &Addr<Backend>>, patience: Duration) {
     join_all(actors.map(|actor| actor.send(Settle).timeout(patience))).await;
 }
@@ -95,7 +95,8 @@ pub async fn settled(actors: impl Iterator<Item = &Addr<Backend>>, patience: Dur
 #[rtype(result = "()")]
 pub struct Drain;
 
-/// Take requests again after `Drain`. Sent by the admin endpoint; to start one anew that was given up the Overseer is told.
+/// Take requests again after `Drain`. Sent by the admin endpoint. An actor that was given up is started anew by the
+/// Overseer instead.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Resume;

@@ -1,4 +1,4 @@
-//! Owns the Backend actor: the judge of one backend's health, and as long as it lives the only writer of its gates.
+//! Owns the Backend actor. It judges the health of one backend and, while it lives, is the only writer of its gates.
 
 pub mod breaker;
 pub mod change;
@@ -29,10 +29,7 @@ mod window;
 use std::{
     collections::HashMap,
     rc::Rc,
-    sync::{
-        Arc,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
 
@@ -93,10 +90,10 @@ pub struct Backend {
     probing: bool,
 }
 
-/// By public model, with the lane that each belongs to: a model that was taken away and came back has another one.
+/// By public model, each with the lane that it belongs to: a model that was removed and came back has a new lane.
 type Breakers = HashMap<Arc<str>, (Arc<Lane>, Breaker)>;
 
-/// The breaker of a lane; `before`: of one that is not known yet, the successes that are none of the error ratio's.
+/// The breaker of a lane. `before`: the successes of a lane that is new here, which the error ratio leaves out.
 fn known<'a>(lanes: &'a mut Breakers, settings: &settings::Backend, lane: &Arc<Lane>, before: u64) -> &'a mut Breaker {
     let new = || {
         let breaker = Breaker::new(settings.breaker.clone(), settings.max_in_flight, lane.gate.read(), before);
@@ -121,28 +118,29 @@ impl Backend {
         Self { settings, vitals, breaker, lanes, client: None, probing: false }
     }
 
-    /// Applies `change` to one breaker and publishes what comes of it; `said`: what happened, where that was a failure.
+    /// Applies `change` to one breaker and publishes what comes of it. `lane`: whose breaker it is, if not the whole backend's;
+    /// `said`: what happened, if that was a failure.
     fn judge(
         breaker: &mut Breaker,
-        (cell, consecutive): (&GateCell, &AtomicU32),
         vitals: &Vitals,
-        model: Option<&Arc<str>>,
+        lane: Option<&Lane>,
         said: Option<&str>,
         change: impl FnOnce(&mut Breaker),
     ) {
         let before = breaker.gate();
         change(breaker);
         let after = breaker.gate();
+        let own = (&vitals.gate, &vitals.consecutive);
+        let (gate, consecutive) = lane.map_or(own, |lane| (&lane.gate, &lane.consecutive));
         consecutive.store(breaker.consecutive(), Relaxed);
         if before != after {
-            cell.publish(after);
-            GateChange { before, after, model, said }.tell(vitals);
+            gate.publish(after);
+            GateChange { before, after, model: lane.map(|lane| &lane.model), said }.tell(vitals);
         }
     }
 
     fn judge_backend(&mut self, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
-        let told = (&self.vitals.gate, &self.vitals.consecutive);
-        Self::judge(&mut self.breaker, told, &self.vitals, None, said, change);
+        Self::judge(&mut self.breaker, &self.vitals, None, said, change);
     }
 
     fn judge_lane(&mut self, lane: &Arc<Lane>, said: Option<&str>, change: impl FnOnce(&mut Breaker)) {
@@ -151,7 +149,7 @@ impl Backend {
             return;
         }
         let breaker = known(&mut self.lanes, &self.settings, lane, 0);
-        Self::judge(breaker, (&lane.gate, &lane.consecutive), &self.vitals, Some(&lane.model), said, change);
+        Self::judge(breaker, &self.vitals, Some(lane), said, change);
     }
 
     fn failed(&mut self, seen: &Observed, class: Class, retry_after: Option<Duration>, said: &str) {
@@ -179,8 +177,8 @@ impl Backend {
         }
     }
 
-    /// Of the gates that a good answer probed, those that it opens. One whose provider has named a wait since stays shut for
-    /// as long: nobody comes back earlier than asked.
+    /// The gates that a good answer opens, among those that it probed. If the provider has named a wait since, the gate
+    /// stays shut for that long: nobody comes back earlier than asked.
     fn proves(&self, seen: &Observed) -> Probes {
         let opens = |cell: &GateCell| !matches!(cell.read(), Gate::Shut(until, Why::RateLimit) if seen.since < until);
         Probes {

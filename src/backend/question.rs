@@ -13,8 +13,8 @@ use crate::{
     },
 };
 
-/// A short question to `model` with `extra` members of a chat, put as a client's would be that is translated: models differ in
-/// what they take, also within one protocol. `reasons`: it has said that it does.
+/// A short question to `model` with `extra` members of a chat. It is translated as a client's would be, since models
+/// differ in what they take even within one protocol. `reasons`: the model has said that it reasons.
 pub(super) fn question(backend: &Backend, model: &str, extra: &Value, reasons: bool) -> Result<Vec<Bytes>, Failed> {
     let mut body = json!({"messages": [{"role": "user", "content": "What time is it?"}]});
     if let (Some(body), Value::Object(extra)) = (body.as_object_mut(), extra.clone()) {

@@ -1,4 +1,4 @@
-//! Owns what operators are told about a backend: facts and gates put into words.
+//! Owns the report on a backend for operators: facts and gates in words.
 
 use std::{
     collections::BTreeMap,

@@ -1,4 +1,4 @@
-//! Owns what percentiles are told from: durations counted within parts of the metrics' buckets, each part with its sum.
+//! Owns the counts behind percentiles: durations by parts of the metrics' buckets, each part with its sum.
 //!
 //! A percentile is the mean of the part that it falls into: never beyond the longest or the shortest time there was, and just
 //! right where times lie close together.

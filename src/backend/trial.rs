@@ -1,4 +1,4 @@
-//! Owns a backend's trial, for a diagnosis or a probe: each thing that is asked of it, and its answer, read strictly.
+//! Owns the requests that a diagnosis or a probe sends to a backend, and reads the answers strictly.
 
 use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 

@@ -1,8 +1,8 @@
 //! Owns the facts about a backend and its models: counts, histograms, published gates. Read and written without messages;
 //! they outlive the actor.
 //!
-//! Counts belong to a name of the settings and outlive the provider behind it as well: a key that is changed resets no counter.
-//! Places belong to a server, so that under another key nobody is let in beyond the limit.
+//! Counts belong to a name in the settings and outlive the provider behind it: a changed key resets no counter. Places
+//! belong to a server, so that a new key lets in nobody beyond the limit.
 
 use std::{
     sync::{
@@ -86,7 +86,8 @@ pub struct Lane {
     pub estimate: EstimateCell,
     /// Whole answers waited for in vain.
     pub in_vain: InVain,
-    /// Its complete answers, which its failures are weighed against: not those of what was behind the name before.
+    /// Its complete answers, to weigh its failures against. Those of an earlier provider behind the name are not among
+    /// them.
     pub answered: AtomicU64,
     /// Places of the model's requests.
     pub places: Arc<Places>,
@@ -132,7 +133,7 @@ pub struct Outcomes {
     pub counted: AtomicU64,
     /// Clients that left.
     pub cancelled: AtomicU64,
-    /// Given up by Greenroom: another attempt was quicker, or what ended it was none of the backend's doing.
+    /// Given up by Greenroom: another attempt was quicker, or the backend was not to blame for the end.
     pub let_go: AtomicU64,
     failed: [AtomicU64; Class::ALL.len()],
 }
@@ -174,7 +175,7 @@ impl Lane {
         }
     }
 
-    /// Another model, or that of another provider, behind the same public name: only what is counted goes on.
+    /// Another model, or another provider's, behind the same public name: only the counts go on.
     fn anew(&self, upstream_model: &str) -> Self {
         let new = Self::new(&self.model, upstream_model);
         Self { gate: self.gate.anew(Gate::Ramp(1)), counts: self.counts.clone(), ..new }
@@ -201,8 +202,8 @@ impl Vitals {
         Self::of(name.into(), GateCell::default(), Arc::new(counts))
     }
 
-    /// Another provider behind the same name, judged as a new one that begins with this gate. Who is still under way at the one
-    /// before has no say in that; at the same server it keeps its place.
+    /// Another provider behind the same name, which is judged as a new one and begins with this gate. Requests still
+    /// under way at the old provider do not count for it; on the same server they keep their places.
     #[must_use]
     pub fn anew(&self, gate: Gate, is_same_server: bool) -> Self {
         let mut new = Self::of(self.name.clone(), self.gate.anew(gate), self.counts.clone());

@@ -1,4 +1,4 @@
-//! Owns what a probe's answer vouches for: which shut gates it opens, as a function of (what was shown, gate, now).
+//! Owns which shut gates the answer to a probe opens: a function of (what was shown, gate, now).
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Owns the window over which a gate's error ratio is judged: when attempts failed, and how many had succeeded by then. Pure.
+//! Owns the window for a gate's error ratio: when attempts failed, and how many had succeeded by then. Pure.
 
 use std::{collections::VecDeque, time::Duration};
 
@@ -7,43 +7,50 @@ use crate::settings::BreakerSettings;
 /// Entries kept.
 const LONGEST: usize = 512;
 
-/// Failures and ticks: when, how many successes there had been, whether it was a failure. The first one tells the successes at
-/// the window's beginning, so there always is one.
+/// Failures and ticks. The first one tells the successes at the window's beginning, so there always is one.
 #[derive(Debug, Clone)]
-pub(super) struct Window(VecDeque<(Duration, u64, bool)>);
+pub(super) struct Window(VecDeque<Entry>);
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    at: Duration,
+    /// How many successes there had been.
+    successes: u64,
+    is_failure: bool,
+}
 
 impl Window {
     /// Nothing has failed; the successes so far are none of the window's.
     pub(super) fn begin(successes: u64) -> Self {
-        Self(VecDeque::from([(Duration::ZERO, successes, false)]))
+        Self(VecDeque::from([Entry { at: Duration::ZERO, successes, is_failure: false }]))
     }
 
     /// Notes a failure, or only the count of successes so far, so that what is older than the window can be left out.
-    pub(super) fn note(&mut self, now: Duration, successes: u64, failure: bool, settings: &BreakerSettings) {
-        if self.0.back().is_some_and(|(_, before, _)| *before > successes) {
+    pub(super) fn note(&mut self, at: Duration, successes: u64, is_failure: bool, settings: &BreakerSettings) {
+        if self.0.back().is_some_and(|last| last.successes > successes) {
             // A reload has taken a model away, and its successes with it: nothing before compares with what follows.
             *self = Self::begin(successes);
         }
-        let start = now.saturating_sub(settings.window);
+        let start = at.saturating_sub(settings.window);
         // The last entry before the window stays: it tells the successes at its beginning.
-        while self.0.len() > LONGEST || self.0.get(1).is_some_and(|(at, ..)| *at <= start) {
+        while self.0.len() > LONGEST || self.0.get(1).is_some_and(|second| second.at <= start) {
             self.0.pop_front();
         }
-        self.0.push_back((now, successes, failure));
+        self.0.push_back(Entry { at, successes, is_failure });
     }
 
     /// Whether too many of all have failed.
     pub(super) fn is_bad(&self, now: Duration, successes: u64, settings: &BreakerSettings) -> bool {
         let start = now.saturating_sub(settings.window);
-        let failures = self.0.iter().filter(|(at, _, failure)| *failure && *at >= start).count() as u64;
-        let before = self.0.front().map_or(successes, |(_, count, _)| *count);
+        let failures = self.0.iter().filter(|entry| entry.is_failure && entry.at >= start).count() as u64;
+        let before = self.0.front().map_or(successes, |first| first.successes);
         let all = failures + successes.saturating_sub(before);
         all >= u64::from(settings.min_samples.max(1)) && failures as f64 / all as f64 >= settings.error_ratio
     }
 
     /// Forgets all. What succeeds from the last note on counts.
     pub(super) fn clear(&mut self) {
-        *self = Self::begin(self.0.back().map_or(0, |(_, successes, _)| *successes));
+        *self = Self::begin(self.0.back().map_or(0, |last| last.successes));
     }
 }
 

@@ -4,7 +4,7 @@ use actix_web::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::{Client, error_words, is_no_endpoint};
+use super::client::Client;
 
 /// Which backends to ask for which model.
 #[derive(Debug, Clone, Args)]
@@ -15,6 +15,13 @@ pub(super) struct Whom {
     /// Model to ask for; the first that each backend serves, if left out
     #[arg(long)]
     pub(super) model: Option<String>,
+}
+
+impl Whom {
+    /// The backends that are named, each asked for this model.
+    fn asked_for(&self, model: &str) -> Vec<Aim> {
+        self.backends.iter().map(|backend| Aim { backend: backend.clone(), model: model.to_owned() }).collect()
+    }
 }
 
 /// A backend and the model to ask it for.
@@ -28,20 +35,19 @@ impl Client {
     /// The backends to ask, each with a model that it serves: one at least.
     pub(super) async fn aims(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
         if let (false, Some(model)) = (whom.backends.is_empty(), &whom.model) {
-            // Asked for nothing else: a Greenroom that cannot be asked would look like backends that fail.
+            // Only to see that Greenroom can be asked; if it cannot, all backends would look as if they failed.
             self.models().await?;
-            return Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.clone() }).collect());
+            return Ok(whom.asked_for(model));
         }
         let listed = match self.fetch(Method::GET, "/admin/backends").await? {
             (200, listed) => listed,
-            // With server.admin_bind they are listed elsewhere, and who names them need not know where.
+            // With server.admin_bind they are listed at another address, which a user who names backends need not know.
             (403 | 404, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
-            (404, body) if is_no_endpoint(&body) => {
-                return Err(format!("{}{}", self.lang.no_admin_here(), self.lang.or_name_them()));
-            }
             (403, _) => return Err(self.lang.may_not_list().to_owned()),
-            (401, _) => return Err(self.lang.unknown_token().to_owned()),
-            (status, body) => return Err(error_words(&body, status)),
+            (status, body) => {
+                let nothing_here = format!("{}{}", self.lang.no_admin_here(), self.lang.or_name_them());
+                return Err(self.refusal(status, &body, &nothing_here));
+            }
         };
         if !self.has_admin_url() {
             self.models().await?;
@@ -54,9 +60,7 @@ impl Client {
     async fn models(&self) -> Result<Value, String> {
         match self.fetch(Method::GET, "/v1/models").await? {
             (200, models) => Ok(models),
-            (401, _) => Err(self.lang.unknown_token().to_owned()),
-            (404, body) if is_no_endpoint(&body) => Err(self.lang.no_models_here().to_owned()),
-            (status, body) => Err(error_words(&body, status)),
+            (status, body) => Err(self.refusal(status, &body, self.lang.no_models_here())),
         }
     }
 
@@ -64,7 +68,7 @@ impl Client {
     async fn aims_without_admin(&self, whom: &Whom) -> Result<Vec<Aim>, String> {
         let models = self.models().await?;
         let model = models["data"][0]["id"].as_str().ok_or_else(|| self.lang.may_use_no_model().to_owned())?;
-        Ok(whom.backends.iter().map(|b| Aim { backend: b.clone(), model: model.to_owned() }).collect())
+        Ok(whom.asked_for(model))
     }
 }
 
@@ -91,7 +95,7 @@ fn aims(whom: &Whom, listed: &Value) -> Result<Vec<Aim>, String> {
         if listed.iter().any(|(known, _)| known == name) {
             return Err(format!("no model is served by backend '{name}'; name one to ask it for with --model"));
         }
-        // One that is not listed is asked all the same, for a model that there is: the answer tells the user so.
+        // A backend that is not listed is asked all the same, for a model that exists: the answer tells the user.
         let model = whom.model.as_deref().or(any).ok_or("no backend serves a model; name one with --model")?;
         aims.push(Aim { backend: name.clone(), model: model.to_owned() });
     }

@@ -13,13 +13,14 @@ use super::{
 };
 use crate::{exchange::reply::REQUEST_ID, upstream::plain::Reply};
 
-/// How it went, worse and worse, by the exit code. That of a subcommand is the worst of all.
+/// How it went, from best to worst; the value is the exit code. A subcommand's verdict is its worst answer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Verdict {
     Well,
     /// A backend fails.
     Fails,
-    /// Greenroom cannot be asked, or refuses the question: of the backend that tells nothing. Bad arguments have this code, too.
+    /// Greenroom cannot be asked, or refuses the question, which says nothing about the backend. Bad arguments have
+    /// this code, too.
     NotAsked,
 }
 
@@ -35,7 +36,7 @@ impl Verdict {
 }
 
 /// What came of it.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct Answer {
     pub(super) backend: String,
     /// Model asked for.
@@ -102,27 +103,11 @@ impl Answer {
 
     /// None yet.
     pub(super) fn none(aim: &Aim) -> Self {
-        Self {
-            backend: aim.backend.clone(),
-            model: aim.model.clone(),
-            healthy: false,
-            status: None,
-            seconds: 0.0,
-            first_token_seconds: None,
-            tokens: None,
-            tokens_per_second: None,
-            cost_usd: None,
-            finish_reason: None,
-            served_by: None,
-            text: String::new(),
-            error: None,
-            request_id: None,
-            not_asked: false,
-        }
+        Self { backend: aim.backend.clone(), model: aim.model.clone(), ..Self::default() }
     }
 }
 
-/// A ledger has a request a moment after its client has the last byte: asked for so often, with a pause between.
+/// The ledger gets a request a moment after its client has the last byte, so it is asked this often, with this pause.
 const LOOKS: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(20);
 

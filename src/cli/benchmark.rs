@@ -9,7 +9,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::{
     aim::{Aim, Whom},
     answer::{Answer, Verdict},
-    client::{Client, Server, run as run_work},
+    client::{Client, Server, run_work},
     question::Question,
     say,
     table::{first_words, or_dash, quantile, table, width},
@@ -64,7 +64,7 @@ pub(super) fn run(benchmark: &Benchmark) -> ExitCode {
             .collect()
             .await;
         bar.finish_and_clear();
-        say(summary(&aims, &answers, lang).trim_end());
+        say(summary(&aims, &answers, lang));
         Ok(Verdict::on(&answers))
     })
 }
@@ -86,7 +86,7 @@ fn summary(aims: &[Aim], answers: &[Answer], lang: Lang) -> String {
     let times = |aim: &Aim| -> Vec<f64> { of(aim).iter().filter(|a| a.healthy).map(|a| a.seconds).collect() };
     let mean = |values: &[f64]| (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64);
     let means: Vec<Option<f64>> = aims.iter().map(|aim| mean(&times(aim))).collect();
-    // Who fails now and then is not the fastest, however quick the rest.
+    // A backend with any failure is never called the fastest.
     let sound = |aim: &&Aim| of(aim).iter().all(|answer| answer.healthy);
     let best = aims.iter().zip(&means).filter(|(aim, _)| sound(aim)).filter_map(|(_, mean)| *mean).reduce(f64::min);
     let seconds = |value: Option<f64>| or_dash(value.map(|value| format!("{value:.3}")));
@@ -127,7 +127,7 @@ fn summary(aims: &[Aim], answers: &[Answer], lang: Lang) -> String {
     let mut text = table(&head, &rows, width());
     for aim in aims {
         if let Some(error) = of(aim).iter().find_map(|answer| answer.error.as_ref()) {
-            text.extend([&aim.backend, ": ", &first_words(error, 200), "\n"]);
+            text.extend(["\n", &aim.backend, ": ", &first_words(error, 200)]);
         }
     }
     text

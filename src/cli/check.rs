@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{
     aim::Whom,
     answer::{Answer, Verdict},
-    client::{Client, Server, run as run_work},
+    client::{Client, Server, run_work},
     question::Question,
     say,
     table::{first_words, or_dash, table, tint, width},
@@ -62,7 +62,7 @@ pub(super) fn run(check: &Check) -> ExitCode {
             say(serde_json::to_string_pretty(&answers).map_err(|error| error.to_string())?);
         } else {
             let table = rows(&answers, lang);
-            say(table.trim_end());
+            say(&table);
             for cause in causes(&answers, &table) {
                 say(cause);
             }

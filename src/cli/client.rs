@@ -18,7 +18,10 @@ use super::{
 use crate::{
     error::Error,
     settings::{Secret, check_token},
-    upstream::{percent_encoded, plain::Plain},
+    upstream::{
+        percent_encoded,
+        plain::{Plain, Reply},
+    },
     wire::{Malformed, limit, peek, sse},
 };
 
@@ -108,16 +111,23 @@ impl Client {
     pub(super) async fn admin(&self, method: Method, path: &str) -> Result<Value, String> {
         match self.fetch(method, path).await? {
             (200, body) => Ok(body),
-            (401, _) => Err(self.lang.unknown_token().to_owned()),
             (403, _) => Err("the token may not use the admin endpoints; use that of an admin".to_owned()),
-            (404, body) if is_no_endpoint(&body) => Err(self.lang.no_admin_here().to_owned()),
-            (status, body) => Err(error_words(&body, status)),
+            (status, body) => Err(self.refusal(status, &body, self.lang.no_admin_here())),
+        }
+    }
+
+    /// What a refusal says; `nothing_here`: what to say where there is no such endpoint.
+    pub(super) fn refusal(&self, status: u16, body: &Value, nothing_here: &str) -> String {
+        match status {
+            401 => self.lang.unknown_token().to_owned(),
+            404 if is_no_endpoint(body) => nothing_here.to_owned(),
+            _ => error_words(body, status),
         }
     }
 
     /// Status and JSON of an answer.
     pub(super) async fn fetch(&self, method: Method, path: &str) -> Result<(u16, Value), String> {
-        // Without one a request is told so in words of its own.
+        // A request without a token gets an error of its own.
         let token = self.server.token.reveal();
         if let (false, Err(why)) = (token.is_empty(), check_token(token)) {
             return Err(format!("{} {why}", self.lang.the_token()));
@@ -144,10 +154,9 @@ impl Client {
     pub(super) async fn ask(&self, aim: &Aim, question: &Question) -> Answer {
         let mut began = Instant::now();
         let mut answer = Answer::none(aim);
-        let outcome = match timeout(self.server.timeout, self.try_ask(aim, question, &mut began, &mut answer)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(format!("{} {:?}", self.lang.no_whole_answer_within(), self.server.timeout)),
-        };
+        let work = self.try_ask(aim, question, &mut began, &mut answer);
+        let late = |_| Err(format!("{} {:?}", self.lang.no_whole_answer_within(), self.server.timeout));
+        let outcome = timeout(self.server.timeout, work).await.unwrap_or_else(late);
         answer.seconds = began.elapsed().as_secs_f64();
         let generating = answer.seconds - answer.first_token_seconds.unwrap_or(0.0);
         answer.tokens_per_second = answer.tokens.filter(|_| generating > 0.0).map(|n| n as f64 / generating);
@@ -188,15 +197,20 @@ impl Client {
             *began = Instant::now();
             reply = put(question.body(aim, true), answer).await?;
         }
-        if reply.status != 200 || !question.stream {
-            let status = reply.status;
-            let body = json(reply.text().await?)?;
-            if status != 200 {
-                return Err(error_words(&body, status));
-            }
-            answer.take(&body, "message");
-            return Ok(());
+        if reply.status == 200 && question.stream {
+            return self.follow(reply, *began, answer).await;
         }
+        let status = reply.status;
+        let body = json(reply.text().await?)?;
+        if status != 200 {
+            return Err(error_words(&body, status));
+        }
+        answer.take(&body, "message");
+        Ok(())
+    }
+
+    /// Reads an answer as it comes.
+    async fn follow(&self, mut reply: Reply, began: Instant, answer: &mut Answer) -> Result<(), String> {
         let mut splitter = sse::Splitter::default();
         let mut complete = false;
         while let Some(piece) = reply.chunk().await {
@@ -244,7 +258,7 @@ pub(super) fn error_words(body: &Value, status: u16) -> String {
 }
 
 /// Runs a subcommand's work on a thread of its own runtime; its error goes to standard error.
-pub(super) fn run(work: impl Future<Output = Result<Verdict, String>>) -> ExitCode {
+pub(super) fn run_work(work: impl Future<Output = Result<Verdict, String>>) -> ExitCode {
     let verdict = actix::System::new().block_on(work).unwrap_or_else(|why| {
         complain(why);
         Verdict::NotAsked

@@ -8,7 +8,7 @@ use futures_util::future::join_all;
 use super::{
     aim::Whom,
     answer::{Answer, Verdict},
-    client::{Client, Server, run as run_work},
+    client::{Client, Server, run_work},
     question::Question,
     say,
     table::{columns, or_dash, table, width},
@@ -73,8 +73,7 @@ pub(super) fn run(compare: &Compare) -> ExitCode {
                 ]
             })
             .collect();
-        say(table(&["BACKEND", "TIME", "FIRST TOKEN", "TOKENS/S", "COST", "FINISH", "MODEL"], &rows, width())
-            .trim_end());
+        say(table(&["BACKEND", "TIME", "FIRST TOKEN", "TOKENS/S", "COST", "FINISH", "MODEL"], &rows, width()));
         Ok(Verdict::on(&answers))
     })
 }

@@ -7,7 +7,7 @@ use clap::Args;
 
 use super::{
     answer::Verdict,
-    client::{Client, Server, escaped, run as run_work},
+    client::{Client, Server, escaped, run_work},
     say,
     table::{table, width},
     words::Lang,
@@ -48,7 +48,7 @@ pub(super) fn run(diagnose: &Diagnose) -> ExitCode {
                 vec![text(&step["step"]), text(&step["outcome"]), time, text(&step["said"])]
             })
             .collect();
-        say(table(&["STEP", "OUTCOME", "TIME", "SAID"], &rows, width()).trim_end());
+        say(table(&["STEP", "OUTCOME", "TIME", "SAID"], &rows, width()));
         for step in steps.iter().filter(|step| step["fix"].is_string()) {
             say(format_args!("likely fix for {}: {}", text(&step["step"]), text(&step["fix"])));
         }

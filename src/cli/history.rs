@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::{
     answer::Verdict,
-    client::{Client, Server, escaped, run as run_work},
+    client::{Client, Server, escaped, run_work},
     say,
     table::{or_dash, spark, table, width},
     words::Lang,
@@ -84,7 +84,7 @@ pub(super) fn run(history: &History) -> ExitCode {
             let begins_alike = answer["from"] == whole["from"];
             let whole =
                 if begins_alike { whole } else { ask(&cell(&answer["from"]), Some(&to), Some(LONGEST)).await? };
-            say(overview(&answer, &whole).trim_end());
+            say(overview(&answer, &whole));
         }
         Ok(Verdict::Well)
     })
@@ -126,8 +126,7 @@ fn at(moment: &Value) -> Option<u64> {
 fn bar(answer: &Value) -> u64 {
     let time = at(&answer["to"]).zip(at(&answer["from"])).map_or(0, |(to, from)| to.saturating_sub(from));
     let bar = time.div_ceil(BARS).max(1);
-    // What Greenroom has by the hour, it tells soonest.
-    // It may begin up to an hour earlier for that.
+    // Greenroom answers whole hours fastest. The answer may then begin up to an hour earlier.
     if bar < HOUR { bar } else { (time + HOUR).div_ceil(BARS).next_multiple_of(HOUR) }
 }
 
@@ -159,7 +158,7 @@ fn overview(answer: &Value, whole: &Value) -> String {
     let medians: BTreeMap<_, _> =
         points(whole).filter_map(|point| Some((lane(point), point["latency_ms"]["p50"].as_f64()?))).collect();
     if lanes.is_empty() {
-        return format!("nothing happened between {} and {}\n", cell(&answer["from"]), cell(&answer["to"]));
+        return format!("nothing happened between {} and {}", cell(&answer["from"]), cell(&answer["to"]));
     }
     let rows: Vec<Vec<String>> = lanes
         .iter()
@@ -181,8 +180,7 @@ fn overview(answer: &Value, whole: &Value) -> String {
         // Some concern a backend as a whole, and no model.
         let cells = ["at", "backend", "model", "text"].map(|name| cell(&event[name]));
         let told: Vec<String> = cells.into_iter().filter(|cell| !cell.is_empty()).collect();
-        out.push_str(&told.join("  "));
-        out.push('\n');
+        out.extend(["\n", &told.join("  ")]);
     }
     out
 }

@@ -61,14 +61,12 @@ pub(super) fn table(head: &[&str], rows: &[Vec<String>], width: usize) -> String
         }
     }
     *last = width.saturating_sub(fixed.iter().map(|n| n + GAP).sum()).max(least);
-    let mut out = String::new();
-    for row in &rows {
+    let line = |row: &Vec<String>| {
         let cells: Vec<String> =
             row.iter().zip(&widths).map(|(cell, room)| padded(&clip(cell, *room), *room)).collect();
-        out.push_str(cells.join(&" ".repeat(GAP)).trim_end());
-        out.push('\n');
-    }
-    out
+        cells.join(&" ".repeat(GAP)).trim_end().to_owned()
+    };
+    rows.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What is shown, or that there is nothing.

@@ -10,7 +10,8 @@ pub enum Class {
     CallerInvalid,
     /// This backend's protocol cannot express the request; another's may.
     CallerUnsupported,
-    /// The request needs what this backend does not have: a file, a thread, an earlier answer, so large a limit; another may.
+    /// The request needs something that this backend does not have and another may: a file, a thread, an earlier
+    /// answer, a larger limit.
     CallerMisdirected,
     /// The client left.
     CallerCancelled,
@@ -26,8 +27,8 @@ pub enum Class {
     ProviderQuota,
     /// The provider does not take our credentials.
     ProviderAuth,
-    /// Something on the way to the model refuses, and says neither of the request nor of our credentials that they are why: a
-    /// firewall that does not like a prompt, a gateway that is asked in a way that it does not know.
+    /// Something on the way to the model refuses without blaming the request or our credentials: a firewall that
+    /// dislikes a prompt, or a gateway that does not understand how it is asked.
     ProviderDenied,
     /// The provider says it is overloaded.
     ProviderOverloaded,
@@ -89,7 +90,7 @@ pub enum Weight {
     HardDown,
 }
 
-/// Whose doing a failure is, as those count it who count failures.
+/// Who caused a failure, for those who count failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Owner {
     /// The request's or its sender's.
@@ -164,7 +165,7 @@ impl Class {
             Self::ProviderTimeoutTotal => "provider_timeout_total",
             Self::ProviderTransport => "provider_transport",
             Self::ProviderStreamCut => "provider_stream_cut",
-            // A wrong answer to a right question, as that to a wrong model name is: the closed set has no labels of their own for them.
+            // Each is a wrong answer to a right question; the closed set of labels has none of its own for them.
             Self::ProviderInvalid | Self::ProviderModelMissing | Self::ProviderDenied => "provider_invalid",
             Self::ProviderContextLength => "provider_context_length",
             Self::ProviderContentFilter => "provider_content_filter",
@@ -173,7 +174,7 @@ impl Class {
         }
     }
 
-    /// Whose doing it is; the same for all classes that share a label.
+    /// Who caused it. All classes that share a label have the same owner.
     pub fn owner(self) -> Owner {
         match self {
             Self::CallerInvalid

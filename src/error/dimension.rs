@@ -90,7 +90,7 @@ impl Dimension {
         }
     }
 
-    /// The time over which it counts; `None`: what is there at once.
+    /// The time over which it counts; `None` for the limit on what is under way at once.
     pub fn window(self) -> Option<Duration> {
         match self {
             Self::MaxInFlight => None,
@@ -108,7 +108,7 @@ impl Dimension {
         }
     }
 
-    /// What a client is told whose request it refuses: which limit, its size, and in what time to come back.
+    /// The message for a client whose request it refuses: which limit, its size, and when to come back.
     pub(super) fn message(self, limit: u64, wait: Duration) -> String {
         let (key, unit) = (self.as_str(), self.unit().as_str());
         let unit = if limit == 1 { unit.trim_end_matches('s') } else { unit };

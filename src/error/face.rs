@@ -85,7 +85,7 @@ impl Error {
                 None,
                 "The request did not come in time. Send it without pauses.".into(),
             ),
-            // Most have gone for good; one that has only closed its own side can read this.
+            // Most such clients are gone. One that has closed only its sending side can read this.
             Self::CutShort => caller(
                 StatusCode::from_u16(499).unwrap_or(bad),
                 "client_closed_request",
@@ -260,7 +260,7 @@ fn no_websocket() -> Face {
 fn limited(refused: &Refused) -> Face {
     let Refused { dimension, limit, wait } = *refused;
     let message = dimension.message(limit, wait);
-    // It comes back by itself, but not while an SDK tries again.
+    // There will be budget again, but not within the time that an SDK retries for.
     let is_budget = dimension.unit() == Unit::Dollars;
     Face {
         kind: if is_budget { dimension.code() } else { "rate_limit_error" }.into(),

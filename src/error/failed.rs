@@ -35,7 +35,7 @@ impl Failed {
                     "The backend does not accept Greenroom's account. The operator has to look at it.".into(),
                 )
             },
-            // Tried again it would weigh on the backend again, and not go through.
+            // A retry would fail again, and count against the backend once more.
             Class::ProviderDenied => Face {
                 hopeless: true,
                 ..gateway("upstream_error", "The backend, or something in front of it, refuses what it was asked")
@@ -82,7 +82,7 @@ impl Failed {
             Class::ProviderContextLength if told.code.is_empty() || told.body.is_none() => "context_length_exceeded",
             _ => &told.code,
         };
-        // Where too long a prompt is told as if it were forbidden, clients would look for the fault in their rights.
+        // A 403 for a prompt that is too long would have clients check their permissions.
         let misleads = match self.class {
             Class::ProviderContextLength => self.status == Some(403),
             // That it lacks the endpoint, be it with a 501 or a 200.

@@ -32,6 +32,11 @@ pub(super) enum Fault {
 }
 
 impl Fault {
+    /// `OpenAI`'s words for a parameter that is not there.
+    pub(super) fn missing(name: &str) -> Self {
+        Self::Bad(format!("Missing required parameter: '{name}'."))
+    }
+
     fn status(&self) -> StatusCode {
         match self {
             Self::Key => StatusCode::UNAUTHORIZED,

@@ -35,9 +35,8 @@ async fn heard(request: &HttpRequest, body: &[u8], provider: &Provider) -> Resul
     provider.admit(request).await?;
     let fields = fields(request, body).ok_or_else(|| Fault::Bad("The body must be multipart/form-data.".to_owned()))?;
     let text = |name: &str| fields.get(name).map(|value| String::from_utf8_lossy(value).into_owned());
-    let missing = |name: &str| Fault::Bad(format!("Missing required parameter: '{name}'."));
-    let model = provider.model(&text("model").ok_or_else(|| missing("model"))?)?;
-    let seconds = fields.get("file").ok_or_else(|| missing("file"))?.len().div_ceil(BYTES_A_SECOND);
+    let model = provider.model(&text("model").ok_or_else(|| Fault::missing("model"))?)?;
+    let seconds = fields.get("file").ok_or_else(|| Fault::missing("file"))?.len().div_ceil(BYTES_A_SECOND);
     let mut ask = Ask { model, ..Ask::default() };
     ask.set_prompt(&text("prompt").unwrap_or_default());
     let said = format!("This is a simulated transcript of a recording of {seconds} s.");

@@ -111,7 +111,7 @@ async fn speak(request: &HttpRequest, body: &[u8], provider: &Provider) -> Resul
 /// The texts of a member: one, or a list.
 fn texts(body: &Value, member: &str) -> Result<Vec<String>, Fault> {
     match &body[member] {
-        Value::Null => Err(Fault::Bad(format!("Missing required parameter: '{member}'."))),
+        Value::Null => Err(Fault::missing(member)),
         Value::Array(items) => Ok(items.iter().map(text_of).collect()),
         one => Ok(vec![text_of(one)]),
     }

@@ -55,7 +55,7 @@ pub(super) async fn admitted(
 ) -> Result<(Value, String), Fault> {
     provider.admit(request).await?;
     let body = Provider::parse(body)?;
-    let name = body["model"].as_str().ok_or_else(|| Fault::Bad("Missing required parameter: 'model'.".to_owned()))?;
+    let name = body["model"].as_str().ok_or_else(|| Fault::missing("model"))?;
     let model = provider.model(name)?;
     Ok((body, model))
 }
@@ -72,7 +72,7 @@ fn embed(body: &Value, model: &str) -> Result<HttpResponse, Fault> {
         Value::Array(items) if !items.is_empty() => {
             items.iter().map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect()
         }
-        _ => return Err(Fault::Bad("Missing required parameter: 'input'.".to_owned())),
+        _ => return Err(Fault::missing("input")),
     };
     let length = body["dimensions"].as_u64();
     let base64 = body["encoding_format"].as_str() == Some("base64");
@@ -112,7 +112,7 @@ async fn completions(request: HttpRequest, body: web::Bytes, provider: web::Data
 async fn complete(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<HttpResponse, Fault> {
     let (body, model) = admitted(request, body, provider).await?;
     let prompt = match &body["prompt"] {
-        Value::Null => return Err(Fault::Bad("Missing required parameter: 'prompt'.".to_owned())),
+        Value::Null => return Err(Fault::missing("prompt")),
         Value::Array(items) => items.first().map(text_of).unwrap_or_default(),
         prompt => text_of(prompt),
     };

@@ -4,10 +4,10 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde_json::{Value, json};
 
 use super::{
-    Protocol,
     answer::{self, Answer, Ask, Content, Finish, Tool},
     directive::MOST_TOKENS,
     fault::Fault,
+    openai::reply,
     pace::Frame,
     provider::{Provider, now, text_of},
 };
@@ -17,7 +17,7 @@ const MOST_CHOICES: u64 = 128;
 
 /// `POST /chat/completions`.
 pub(super) async fn chat(request: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {
-    handle(&request, &body, &provider).await.unwrap_or_else(|fault| fault.response(Protocol::Openai))
+    reply(handle(&request, &body, &provider).await)
 }
 
 async fn handle(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<HttpResponse, Fault> {
@@ -50,10 +50,11 @@ async fn handle(request: &HttpRequest, body: &[u8], provider: &Provider) -> Resu
 }
 
 fn read(body: &Value, provider: &Provider) -> Result<Ask, Fault> {
-    let missing = |name: &str| Fault::Bad(format!("Missing required parameter: '{name}'."));
-    let model = provider.model(body["model"].as_str().ok_or_else(|| missing("model"))?)?;
-    let messages =
-        body["messages"].as_array().filter(|messages| !messages.is_empty()).ok_or_else(|| missing("messages"))?;
+    let model = provider.model(body["model"].as_str().ok_or_else(|| Fault::missing("model"))?)?;
+    let messages = body["messages"]
+        .as_array()
+        .filter(|messages| !messages.is_empty())
+        .ok_or_else(|| Fault::missing("messages"))?;
     let last = &messages[messages.len() - 1];
     let role = |message: &Value, role: &str| message["role"].as_str() == Some(role);
     let user = messages.iter().rfind(|message| role(message, "user"));

@@ -54,32 +54,25 @@ where
         // All fields are Unpin or boxed; nothing here is pinned in place.
         let this = self.get_mut();
         loop {
-            if let Some((sleep, cause)) = &mut this.resting {
+            if let Some((sleep, _)) = &mut this.resting {
                 ready!(sleep.as_mut().poll(cx));
-                let cause = std::mem::take(cause);
-                this.resting = None;
-                // `restarting` runs actor code, too.
-                let restarted = catch_unwind(AssertUnwindSafe(|| this.actor.restart()));
-                match restarted {
-                    Ok(true) => (this.tell)(Notice::Restarted(cause)),
-                    // Nobody holds the address any more.
-                    Ok(false) => return Poll::Ready(()),
-                    Err(panic) => {
-                        if this.rest(&panic_words(&*panic)) {
-                            continue;
-                        }
-                        return Poll::Ready(());
-                    }
-                }
             }
+            let restarts = this.resting.take();
             // Caught inside of poll, so that the context with its mailbox is not dropped by the unwinding.
-            match catch_unwind(AssertUnwindSafe(|| Pin::new(&mut this.actor).poll(cx))) {
-                Ok(poll) => return poll,
-                Err(panic) => {
-                    if !this.rest(&panic_words(&*panic)) {
+            let polled = catch_unwind(AssertUnwindSafe(|| {
+                if let Some((_, cause)) = restarts {
+                    // False: nobody holds the address any more.
+                    if !this.actor.restart() {
                         return Poll::Ready(());
                     }
+                    (this.tell)(Notice::Restarted(cause));
                 }
+                Pin::new(&mut this.actor).poll(cx)
+            }));
+            match polled {
+                Ok(poll) => return poll,
+                Err(panic) if this.rest(&panic_words(&*panic)) => {}
+                Err(_) => return Poll::Ready(()),
             }
         }
     }

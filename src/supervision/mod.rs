@@ -68,8 +68,8 @@ pub fn start_router(installed: &Installed, counts: Arc<Counts>) -> LocalRouter {
     LocalRouter::start(router, |router| guarded::start(router, entered(counts, Role::Router)))
 }
 
-/// Starts the Recorder on a thread of its own, so that a slow disk holds up nobody else. `None` if there can be no thread, which
-/// is shown as history that fails.
+/// Starts the Recorder on a thread of its own, so that a slow disk holds up nobody else. Returns `None` if the thread
+/// cannot be started; history then shows as failing.
 pub async fn start_recorder(
     settings: settings::History,
     counts: Arc<Counts>,
@@ -99,7 +99,7 @@ pub fn start_exporter(settings: &settings::Traces, counts: Arc<Counts>) -> Optio
 }
 
 impl Overseer {
-    fn install(&mut self, mut table: Table) {
+    fn install(&self, mut table: Table) {
         let before = self.installed.load();
         table.take_over_queues(&before);
         table.take_over_allowances(&before, clock::now());
@@ -110,7 +110,7 @@ impl Overseer {
     }
 
     /// Starts a given-up backend's actor anew; its facts stay.
-    fn revive(&mut self, handle: &Handle) {
+    fn revive(&self, handle: &Handle) {
         let old = self.installed.load_full();
         revive(&handle.vitals);
         let fresh = start_backend(handle.name(), handle.settings.clone(), handle.vitals.clone());

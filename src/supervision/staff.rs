@@ -47,13 +47,14 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
     Table::build(settings, handles, clock::unix())
 }
 
-/// Whether what was learned of the one holds for the other: same server, same account, which may be told in a header.
+/// Whether what was learned about the old one holds for the new one: same server and same account. The account may be
+/// named in a header.
 fn is_same_provider(old: &settings::Backend, new: &settings::Backend) -> bool {
     (old.protocol, old.style, &old.base_url, &old.api_version, &old.api_key, &old.headers)
         == (new.protocol, new.style, &new.base_url, &new.api_version, &new.api_key, &new.headers)
 }
 
-/// What is known of another provider under a name that was another's.
+/// The facts to start with where another provider has taken over the name.
 fn succeed(before: &Handle, new: &settings::Backend) -> Vitals {
     let gate = match before.vitals.gate.read() {
         // Whatever is behind the name now, an operator has taken it out of service.

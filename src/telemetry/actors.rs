@@ -1,4 +1,4 @@
-//! Owns what became of the actors that are no backend's: how often each was restarted, why, and whether it was given up.
+//! Owns the record of all actors but the backends': how often each was restarted, why, and whether it was given up.
 
 use std::sync::{
     Arc,

@@ -1,4 +1,4 @@
-//! Owns what is counted of the requests of one model that ended at one backend.
+//! Owns the counts of one model's requests that ended at one backend.
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     exposition::{Page, pair},
-    grown::{Grown, Names, Pair},
+    grown::{Grown, Pair},
     story::Story,
 };
 use crate::settings::Money;
@@ -39,23 +39,19 @@ impl Costs {
     pub(super) fn record(&self, story: &Story, model: &Arc<str>) {
         for attempt in &story.attempts {
             if let Some(cost) = attempt.cost {
-                self.of(&attempt.backend, model, |sum| sum.add(cost));
+                self.0.of_pair(&attempt.backend, model, |sum| sum.add(cost));
             }
         }
     }
 
     /// This model has a price at this backend: a series that starts at zero shows its first increase as one.
     pub fn begin(&self, backend: &Arc<str>, model: &Arc<str>) {
-        self.of(backend, model, |_| {});
+        self.0.of_pair(backend, model, |_| {});
     }
 
     /// Forgets all other pairs.
     pub(super) fn keep(&self, is_wanted: impl Fn(&Pair) -> bool) {
         self.0.keep(is_wanted);
-    }
-
-    fn of(&self, backend: &Arc<str>, model: &Arc<str>, count: impl FnOnce(&Sum)) {
-        self.0.of(&Names(backend, model), || (backend.clone(), model.clone()), count);
     }
 
     /// Their part of the page.

@@ -1,5 +1,5 @@
-//! Owns what is counted of whole requests: by backend, model and how they ended, in atomics that no worker waits for.
-//! Attempts are counted by the vitals of each backend.
+//! Owns the counts of whole requests by backend, model and ending, in atomics that no worker waits for. Attempts are
+//! counted in the vitals of each backend.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use super::{
     actors::{Actors, Role},
     cell::Cell,
     costs::Costs,
-    grown::{Grown, Names, Pair},
+    grown::{Grown, Pair},
     limited::Limited,
     story::{Ending, RouteReason, Story},
     traces::counted::Counted,
@@ -107,14 +107,9 @@ impl Counts {
         }
     }
 
-    /// Shows `count` what is counted of this model at this backend.
-    pub(super) fn cell(&self, backend: &Arc<str>, model: &Arc<str>, count: impl FnOnce(&Cell)) {
-        self.cells.of(&Names(backend, model), || (backend.clone(), model.clone()), count);
-    }
-
     /// A request has ended.
     pub fn record(&self, story: &Story, labels: Labels<'_>) {
-        self.cell(labels.backend, labels.model, |cell| cell.record(story));
+        self.cells.of_pair(labels.backend, labels.model, |cell| cell.record(story));
         self.costs.record(story, labels.model);
         self.users.record(story, labels.model);
         if let Some(pin) = labels.pin {
@@ -137,7 +132,7 @@ impl Counts {
     /// A request was refused before it had a story; `model`: a configured one, if it got as far as to name one.
     pub fn refused(&self, error: &Error, model: Option<&Arc<str>>) {
         let (class, model) = (Some(error.class()), model.unwrap_or(&self.other));
-        self.cell(&self.none, model, |cell| {
+        self.cells.of_pair(&self.none, model, |cell| {
             cell.count(error.face().status.as_u16(), Ending::of(class), false);
             cell.count_left(class, false);
         });
@@ -147,8 +142,8 @@ impl Counts {
         }
     }
 
-    /// Forgets what is counted under names that are none any more. A request that was under way when a reload took one away still
-    /// counts under it, until this is done again.
+    /// Forgets the counts of names that are no longer configured. A request that was under way when a reload removed
+    /// its name still counts under it, until the next call.
     pub fn keep(
         &self,
         is_backend: impl Fn(&str) -> bool,

@@ -1,4 +1,4 @@
-//! Owns a map that grows as names come: its entries are found without a lock, and by names that nobody has to own.
+//! Owns a map that grows with the names it meets. Lookups take no lock, and need no owned key.
 
 use std::{
     hash::Hash,
@@ -39,8 +39,8 @@ impl<K: Clone + Eq + Hash, V: Default> Grown<K, V> {
         }
     }
 
-    /// Forgets the entries of all other keys. Each is asked about behind a look at the map: what has come into it under names that
-    /// are new is not forgotten by one who asks the settings in force.
+    /// Forgets the entries of all other keys. Each key is checked after the map was read, so that a check against the
+    /// settings in force never forgets what came in under a new name.
     pub(super) fn keep(&self, is_wanted: impl Fn(&K) -> bool) {
         if self.0.load().keys().all(&is_wanted) {
             return;
@@ -78,6 +78,13 @@ impl<K: Clone + Eq + Hash> Grown<K, AtomicU64> {
 
 /// A backend and a model, or a user and a model.
 pub(super) type Pair = (Arc<str>, Arc<str>);
+
+impl<V: Default> Grown<Pair, V> {
+    /// Shows `count` the entry of a backend and a model.
+    pub(super) fn of_pair(&self, backend: &Arc<str>, model: &Arc<str>, count: impl FnOnce(&V)) {
+        self.of(&Names(backend, model), || (backend.clone(), model.clone()), count);
+    }
+}
 
 /// What a pair is found by.
 #[derive(Hash)]

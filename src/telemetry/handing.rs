@@ -17,7 +17,7 @@ use tokio::{
     time::{MissedTickBehavior, interval, sleep, timeout},
 };
 
-/// How long workers have when they are told to.
+/// How long workers may take when they are told to hand in.
 const PROMPTLY: Duration = Duration::from_secs(1);
 
 /// Wishes that may wait for a worker; of more the oldest are forgotten.
@@ -66,25 +66,10 @@ pub(super) struct Handing {
     every: Duration,
     /// Feeds that have not handed in everything yet.
     feeds: Arc<AtomicUsize>,
-    /// Wishes that all hand in now: who has done so drops what was sent.
+    /// Wishes that all hand in now. Whoever has done so drops what was sent.
     wishes: broadcast::Sender<mpsc::Sender<()>>,
-    /// Set when Greenroom stops.
-    closing: watch::Receiver<bool>,
-}
-
-/// Ends it.
-#[derive(Debug, Clone)]
-pub(super) struct Closing {
-    handing: Handing,
-    told: Arc<watch::Sender<bool>>,
-}
-
-/// One kind of feed, to be handed in so often; and its end.
-pub(super) fn handing(every: Duration) -> (Handing, Closing) {
-    let (closing, closed) = watch::channel(false);
-    let (feeds, wishes) = (Arc::default(), broadcast::channel(WISHES).0);
-    let handing = Handing { every, feeds, wishes, closing: closed };
-    (handing.clone(), Closing { handing, told: Arc::new(closing) })
+    /// True once Greenroom stops.
+    closing: Arc<watch::Sender<bool>>,
 }
 
 /// One more feed; dropped behind its last row.
@@ -98,13 +83,18 @@ impl Drop for Open {
 }
 
 impl Handing {
+    /// For feeds that hand in this often.
+    pub(super) fn new(every: Duration) -> Self {
+        Self { every, feeds: Arc::default(), wishes: broadcast::channel(WISHES).0, closing: Arc::default() }
+    }
+
     /// A feed of this thread, which has to run tasks.
     pub(super) fn feed<G: Gathered>(&self, gathered: G) -> Rc<Feed<G>> {
         self.feeds.fetch_add(1, Ordering::Relaxed);
         let open = Open(self.feeds.clone());
         let feed = Rc::new(Feed { gathered: RefCell::new(gathered), closing: Cell::new(false), _open: open });
         let weak = Rc::downgrade(&feed);
-        let (mut closing, mut wishes) = (self.closing.clone(), self.wishes.subscribe());
+        let (mut closing, mut wishes) = (self.closing.subscribe(), self.wishes.subscribe());
         let mut tick = interval(self.every);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         actix_rt::spawn(async move {
@@ -132,18 +122,17 @@ impl Handing {
         let _ = self.wishes.send(wish);
         let _ = timeout(PROMPTLY, granted.recv()).await;
     }
-}
 
-impl Closing {
-    /// Tells all feeds to hand in for the last time, and waits until their workers are gone. One that was stopped in the middle of
-    /// something may be late; what it has not handed in is lost. `at_once`: workers stay, and what they have by now is all.
+    /// Tells all feeds to hand in for the last time, and waits until their workers are gone. A worker that was stopped
+    /// in the middle of something may be late; what it has not handed in is lost. `at_once`: workers stay, and only
+    /// what they have by now is handed in.
     pub(super) async fn close(&self, at_once: bool) {
         if at_once {
-            return self.handing.gather().await;
+            return self.gather().await;
         }
-        self.told.send_replace(true);
+        self.closing.send_replace(true);
         let handed_in = async {
-            while self.handing.feeds.load(Ordering::Acquire) > 0 {
+            while self.feeds.load(Ordering::Acquire) > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
         };
@@ -168,7 +157,7 @@ mod tests {
 
     /// How long it takes to close a feed whose worker is gone after `stays`, and what has been handed in by then.
     async fn closed(at_once: bool, stays: Duration) -> (Duration, Vec<&'static str>) {
-        let (handing, closing) = handing(Duration::from_hours(1));
+        let handing = Handing::new(Duration::from_hours(1));
         let into = Rc::new(RefCell::new(Vec::new()));
         let feed = handing.feed(Rows(vec!["row"], into.clone()));
         // The first tick is due at once.
@@ -179,7 +168,7 @@ mod tests {
             drop(feed);
         });
         let begun = Instant::now();
-        closing.close(at_once).await;
+        handing.close(at_once).await;
         (begun.elapsed(), into.take())
     }
 

@@ -1,4 +1,4 @@
-//! Owns what is counted of requests that a limit of their user's has refused, and its part of the metrics page.
+//! Owns the counts of requests that a user's limit has refused, and their part of the metrics page.
 
 use std::{
     fmt,

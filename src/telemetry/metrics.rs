@@ -80,7 +80,7 @@ impl Scrape {
     fn requests(&self, page: &mut Page<'_>) -> fmt::Result {
         for seen in &self.seen {
             // A series that starts at zero shows its first increase as one.
-            self.counts.cell(&seen.backend, &seen.lane.model, |_| {});
+            self.counts.cells.of_pair(&seen.backend, &seen.lane.model, |_| {});
         }
         let cells = self.counts.cells.sorted();
         page.counters(
@@ -102,8 +102,7 @@ impl Scrape {
             "request_duration_seconds",
             "From a request's arrival to the end of its answer.",
             cells.iter().flat_map(|(key, cell)| {
-                let of =
-                    |stream: bool| (with(key, "stream", yes(stream)), cell.duration[usize::from(stream)].snapshot());
+                let of = |stream| (with(key, "stream", yes(stream)), cell.duration[usize::from(stream)].snapshot());
                 filled([of(false), of(true)])
             }),
         )?;
@@ -137,8 +136,7 @@ impl Scrape {
             "failovers_total",
             "Requests taken on to another backend, and the failure that was the reason.",
             failovers.iter().map(|((from, to, model, reason), count)| {
-                let labels = vec![("from", &**from), ("to", &**to), ("model", &**model), ("reason", *reason)];
-                (labels, get(count))
+                (vec![("from", &**from), ("to", &**to), ("model", &**model), ("reason", *reason)], get(count))
             }),
         )?;
         let pins = self.counts.pins.sorted();
@@ -157,7 +155,7 @@ impl Scrape {
             "Requests sent to backends that have ended, retries and failovers included.",
             self.seen.iter().flat_map(|seen| {
                 let outcomes = &seen.lane.counts.outcomes;
-                // A loser of a race has not failed, and nobody has left: the closed set has no word of its own for it.
+                // The loser of a race has not failed; the closed set has no word of its own for it.
                 let let_go = ("other", get(&outcomes.let_go));
                 let mut counts =
                     vec![("none", outcomes.good()), ("caller_cancelled", get(&outcomes.cancelled)), let_go];
@@ -222,8 +220,8 @@ impl Scrape {
             "backend_state",
             "1 for the state that a model on a backend is in, 0 for the others.",
             self.seen.iter().flat_map(|seen| {
-                let is = move |state: State| if state == seen.state { 1.0 } else { 0.0 };
-                State::ALL.into_iter().map(move |state| (seen.labels_and("state", state.as_str()), is(state)))
+                let is = move |state: State| (seen.labels_and("state", state.as_str()), flag(state == seen.state));
+                State::ALL.into_iter().map(is)
             }),
         )
     }
@@ -245,53 +243,56 @@ impl Scrape {
             "backend_actor_restarts_total",
             "Backend actors rebuilt after a panic.",
             handles.iter().map(|handle| {
-                let labels = vec![("backend", &**handle.name()), ("reason", "panic")];
-                (labels, u64::from(handle.vitals.counts.restarts.load(Relaxed)))
+                let restarts = handle.vitals.counts.restarts.load(Relaxed);
+                (vec![("backend", &**handle.name()), ("reason", "panic")], u64::from(restarts))
             }),
         )
     }
 
     fn process(&self, page: &mut Page<'_>) -> fmt::Result {
-        let counts = &self.counts;
-        let succeeded = f64::from(u8::from(counts.last_reload_succeeded.load(Relaxed)));
         page.gauges(
             "config_last_reload_successful",
             "Whether the settings file could be installed when it was last read.",
-            [(Vec::new(), succeeded)],
+            [(Vec::new(), flag(self.counts.last_reload_succeeded.load(Relaxed)))],
         )?;
         page.gauges(
             "config_last_reload_timestamp_seconds",
             "When the settings in force were installed, as Unix time.",
-            [(Vec::new(), get(&counts.settings_since) as f64)],
+            [(Vec::new(), get(&self.counts.settings_since) as f64)],
         )?;
         page.counters(
             "config_reloads_total",
             "Reloads of the settings file.",
-            ["failure", "success"].into_iter().zip(&counts.reloads).map(|(r, n)| (vec![("result", r)], get(n))),
+            ["failure", "success"].into_iter().zip(&self.counts.reloads).map(|(r, n)| (vec![("result", r)], get(n))),
         )?;
         page.counters(
             "history_dropped_total",
             "Attempts that history does not know of: its queue was full, or it could not be written at the end.",
-            [(Vec::new(), get(&counts.dropped))],
+            [(Vec::new(), get(&self.counts.dropped))],
         )?;
         page.gauges(
             "history_failing",
             "1 while history cannot be written.",
-            [(Vec::new(), f64::from(u8::from(counts.is_history_failing())))],
+            [(Vec::new(), flag(self.counts.is_history_failing()))],
         )?;
         page.counters(
             "actor_restarts_total",
             "Restarts of actors that are no backend's.",
-            counts.actors.restarts().map(|(actor, n)| (vec![("actor", actor)], n)),
+            self.counts.actors.restarts().map(|(actor, n)| (vec![("actor", actor)], n)),
         )?;
         page.gauges(
             "actor_given_up",
             "1 while an actor that is no backend's is given up: it crashed too often.",
-            counts.actors.given_up().map(|(actor, is)| (vec![("actor", actor)], f64::from(u8::from(is)))),
+            self.counts.actors.given_up().map(|(actor, is)| (vec![("actor", actor)], flag(is))),
         )?;
         let build = vec![("version", env!("CARGO_PKG_VERSION")), ("commit", env!("GREENROOM_COMMIT"))];
         page.gauges("build_info", "The running version.", [(build, 1.0)])
     }
+}
+
+/// A gauge that is 1 or 0.
+fn flag(is: bool) -> f64 {
+    f64::from(u8::from(is))
 }
 
 fn get(count: &AtomicU64) -> u64 {

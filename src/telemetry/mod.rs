@@ -1,4 +1,4 @@
-//! Owns what is told of requests: their story, the log line, the ledger, the metrics, history, traces; and of what became of actors.
+//! Owns what Greenroom records of requests (story, log line, ledger, metrics, history, traces) and of its actors.
 
 pub mod actors;
 mod cell;

@@ -1,4 +1,4 @@
-//! Owns what is counted of the rescues of broken streams, and its part of the metrics page.
+//! Owns the counts of rescues of broken streams, and their part of the metrics page.
 
 use std::{
     fmt,

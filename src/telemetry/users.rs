@@ -1,4 +1,4 @@
-//! Owns what is counted by user, where the operator wants that: requests, tokens and what they cost, and their part of the metrics page.
+//! Owns the counts by user, if the operator wants them: requests, tokens and cost, and their part of the metrics page.
 
 use std::{
     fmt,
@@ -16,7 +16,8 @@ use super::{
 };
 use crate::{settings::Money, wire::Usage};
 
-/// What users asked for. Their names are the settings', so that there are no more series than an operator has written down.
+/// What users asked for. Their names come from the settings, so there are no more series than an operator has written
+/// down.
 #[derive(Debug, Default)]
 pub struct Users {
     /// `server.metrics_by_user` of the settings in force.

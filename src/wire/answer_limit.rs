@@ -1,6 +1,6 @@
-//! Owns reading out of a refusal how long an answer may be. A Messages request has to name a limit, so its programs name the most that
-//! Claude gives, 32,000 tokens to 128,000: other models refuse as many, where all that was meant is "as much as there is". Where a client
-//! names none and the protocol wants one, it is ours that may be too high.
+//! Owns reading from a refusal how long an answer may be. A Messages request must name a limit, so its clients name the
+//! most that Claude gives, 32,000 to 128,000 tokens. They mean "as much as there is", but other models refuse such a
+//! number. Our own default, where a client names no limit and the protocol wants one, may be too high as well.
 
 use super::too_long::numbers::{Numbers, before, behind, plain};
 
@@ -39,7 +39,7 @@ const BELOW: [&str; 1] = ["from 1 (inclusive) to "];
 /// What stands behind the most that a model gives, in lower case: Anthropic.
 const ABOVE: [&str; 1] = [", which is the maximum allowed number of output tokens"];
 
-/// What a refusal of so many tokens as were `asked` for says of fewer, if it says that.
+/// The lower limit that a refusal of `asked` tokens names, if it names one.
 pub fn said(message: &str, asked: u64) -> Option<AnswerLimit> {
     let said = plain(message);
     if !NAMES.iter().any(|name| said.contains(name)) {

@@ -8,7 +8,8 @@ use serde_json::{Map, Value};
 
 use super::{
     free_text,
-    json::{read, take_texts},
+    json::read,
+    members::take_texts,
     responses::tools_in::{SEARCH, bringing, is_clients_search, offered},
     scan::{self, Cursor},
     tool_names::{self, Names},

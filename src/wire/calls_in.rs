@@ -26,7 +26,7 @@ struct Call {
     arguments: String,
     /// How far all of them have come.
     extent: Extent,
-    /// Something else was said before they were whole: what might still come of them has no place.
+    /// Something else was said before they were complete, so any later piece has no place.
     left: bool,
     /// Google's proof of the thought behind it.
     signature: Option<Signature>,

@@ -30,10 +30,10 @@ pub(crate) struct ChatRequest {
     pub(crate) seed: Option<i64>,
     pub(crate) user: Option<String>,
     pub(crate) format: Option<Format>,
-    /// In the client's dialect every schema of an answer is enforced.
+    /// The client's dialect enforces every schema for an answer.
     pub(crate) format_binds: bool,
     pub(crate) reasoning: Option<Reasoning>,
-    pub(crate) metadata: Option<Map<String, Value>>,
+    pub(crate) metadata: Map<String, Value>,
     /// The answer shall be kept at the provider.
     pub(crate) store: bool,
     /// How many words to make: `low`, `medium`, `high`.
@@ -63,21 +63,24 @@ impl ChatRequest {
         }
     }
 
-    /// Takes note of a forced call that nothing can come of.
+    /// Whether the model has to call a tool.
+    pub(crate) fn forces_a_call(&self) -> bool {
+        matches!(self.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)))
+    }
+
+    /// Notes a forced call of a tool that is not offered.
     pub(crate) fn note_unoffered(&mut self) {
         let weight = match &self.tool_choice {
             Some(ToolChoice::Named(name)) if self.web.is_some() && name == NAME => return,
-            Some(ToolChoice::Required | ToolChoice::Named(_)) if self.tools.is_empty() && self.web.is_none() => {
-                Weight::Hint
-            }
-            // Of a tool that was left out: the answer was to be made with it.
+            _ if self.forces_a_call() && self.tools.is_empty() && self.web.is_none() => Weight::Hint,
+            // The tool was left out, and the answer needed it.
             Some(ToolChoice::Named(name)) if self.tools.iter().all(|tool| tool.name != *name) => Weight::Answer,
             _ => return,
         };
         note(&mut self.losses, "tool_choice", weight);
     }
 
-    /// Takes note of what its provider has taken nothing of.
+    /// Notes the wishes that the provider's writer has left untouched.
     pub(crate) fn note_untold(&mut self) {
         self.note_unsearched();
         for (name, _) in std::mem::take(&mut self.caching) {

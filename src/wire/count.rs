@@ -1,10 +1,11 @@
-//! Owns counting the tokens of a Messages prompt at providers of other protocols: their requests, and what they answer.
+//! Owns requests that have the tokens of a Messages prompt counted by providers of other protocols, and the answers.
 
 use serde_json::{Map, Value, json};
 
 use super::{
     Malformed, Observed, Protocol,
     json::{malformed, says_nothing},
+    members::Members,
     openai::{fault, prompt},
     translate::{self, Dialect, Refused, Target, Translated},
 };
@@ -27,7 +28,7 @@ pub fn request(body: &[u8], target: &Target<'_>, vertex: bool) -> Result<Transla
         }
         Protocol::Gemini => {
             // It wants the resource's name, though the URL has it (zed-industries/zed#29630).
-            asked.insert("model".into(), format!("models/{}", target.model).into());
+            asked.set("model", format!("models/{}", target.model));
             json!({"generateContentRequest": asked})
         }
     };
@@ -42,7 +43,7 @@ pub fn reply(protocol: Protocol, body: &[u8]) -> Result<(Vec<u8>, Observed<'stat
             Protocol::Gemini => super::gemini::fault::detail(&said["error"]),
             Protocol::Openai | Protocol::Anthropic => fault::told(body),
         };
-        return Ok((Vec::new(), Observed { fault: Some(fault), ..Observed::default() }));
+        return Ok((Vec::new(), Observed::error(fault)));
     }
     let member = if protocol == Protocol::Gemini { "totalTokens" } else { "input_tokens" };
     let count = said.get(member).and_then(Value::as_u64);

@@ -1,6 +1,6 @@
-//! Owns how far the choices of an answer have come: which of them a frame goes on with or ends, and whether all are at an end.
+//! Owns the progress of an answer's choices: which ones a frame continues or ends, and whether all have ended.
 
-/// The place of the last bit, which all choices from there on share: of those no finish is believed, only an end marker.
+/// The last bit, which all later choices share. A finish of one of those is not believed; only an end marker ends them.
 const BEYOND: u32 = u64::BITS - 1;
 
 /// A finish reason, unless it is empty: some servers send that until there is one.

@@ -10,7 +10,8 @@ use super::{
     chat::Weight,
     counts,
     gemini::fault,
-    json::{invalid, malformed, note, object, push, read, says_nothing, take_count, take_text},
+    json::{invalid, malformed, note, object, push, read, says_nothing},
+    members::{take_count, take_text},
     translate::{Refused, ReplyContext, Target, Translated},
 };
 
@@ -138,12 +139,13 @@ enum Vector<'a> {
     Packed(String),
 }
 
-/// Translates an answer; of a provider's error only `Observed.fault` is given, the bytes being empty. Google's embedding models
-/// of old do not count tokens: then clients, whose SDKs know no answer without counts, are told of none, and nobody else of any.
+/// Translates an answer; of a provider's error only `Observed.fault` is given, the bytes being empty. Google's older
+/// embedding models count no tokens. Clients are then told zero, since their SDKs need counts, and nothing is counted
+/// elsewhere.
 pub fn reply(body: &[u8], ctx: &ReplyContext) -> Result<(Vec<u8>, Observed<'static>), Malformed> {
     let answer: Answer<'_> = serde_json::from_slice(body).map_err(|error| malformed(&error))?;
     if let Some(error) = answer.error.filter(|error| !says_nothing(error)) {
-        return Ok((Vec::new(), Observed { fault: Some(fault::detail(&error)), ..Observed::default() }));
+        return Ok((Vec::new(), Observed::error(fault::detail(&error))));
     }
     let embeddings = answer.embeddings.ok_or_else(|| Malformed("it has no embeddings".into()))?;
     let (told, texts) = (embeddings.len(), ctx.asked.texts);

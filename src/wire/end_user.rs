@@ -1,5 +1,5 @@
-//! Owns how a client's end user is told to a provider: by the client's own name for them, or by that name's digest where the
-//! provider would refuse it. One user has one digest, so that abuse is still told apart.
+//! Owns the name by which a provider knows a client's end user: the client's own, or its digest if the provider would
+//! refuse that. A user always has the same digest, so that abuse can be told apart.
 
 use std::fmt::Write;
 

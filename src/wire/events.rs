@@ -82,6 +82,15 @@ impl<'a> ChatEvent<'a> {
         Self::Start { id: filled(id), model: filled(model), created, usage }
     }
 
+    /// Whether a client would take it for a part of the answer. Signatures, sources and block ends are none.
+    pub(crate) fn is_content(&self) -> bool {
+        match self {
+            Self::Text(text) => !text.is_empty(),
+            Self::Start { .. } | Self::TextSignature(_) | Self::ThinkingEnd(_) | Self::Cite(_) => false,
+            _ => true,
+        }
+    }
+
     /// Whether it says more of the answer. Arguments do not: what was held back of a call comes where its block ends, be that
     /// behind the finish.
     pub(crate) fn goes_on(&self) -> bool {
@@ -95,7 +104,7 @@ impl<'a> ChatEvent<'a> {
     }
 }
 
-/// An answer of a kind for which the client's dialect has no place: half of one would look whole.
+/// An error for an answer that the client's dialect has no place for: without that part it would look complete.
 pub(crate) fn unplaced(what: &str) -> Fault {
     Fault {
         kind: "invalid_request_error".into(),
@@ -105,7 +114,7 @@ pub(crate) fn unplaced(what: &str) -> Fault {
     }
 }
 
-/// A stream of more than is held: what has no end would fill the memory.
+/// An error for a stream that is too long to be held: one without an end would fill the memory.
 pub(crate) fn endless() -> Fault {
     Fault {
         kind: "invalid_request_error".into(),
@@ -129,7 +138,7 @@ pub(crate) fn prepared<'a>(
                 if let Some(whole) = names.whole(name) {
                     *name = Cow::Owned(whole.to_owned());
                 }
-                // Clients of the others leave out what proves a call, and give back what proves the thought before it.
+                // Clients of other dialects drop the proof of a call, but return that of the thought before it.
                 proof = signature.clone().filter(|_| to != Dialect::Chat);
             }
             _ => {}

@@ -1,5 +1,5 @@
-//! Owns telling how far a call's arguments have come, piece by piece: to read all of them anew with each piece would take a
-//! worker's time by the square of their length.
+//! Owns whether a call's arguments are complete, piece by piece. Reading them all again with each piece would take time
+//! with the square of their length.
 
 /// How far a JSON value has come.
 #[derive(Debug, Default)]

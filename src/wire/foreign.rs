@@ -1,5 +1,5 @@
-//! Owns taking out of a request what other providers' translated answers left in its history, where the provider that gets
-//! it untranslated would refuse it.
+//! Owns removing from an untranslated request what other providers' translated answers left in its history, if its
+//! provider would refuse that.
 
 use std::sync::LazyLock;
 

@@ -1,5 +1,4 @@
-//! Owns tools whose input is free text: told to other protocols as functions of one string, and taken for themselves again
-//! in what comes back.
+//! Owns tools whose input is free text. Other protocols get them as functions of one string, and calls are turned back.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! Owns what Google's errors say of a limit in their details: how long it lasts. Google tells that alike to clients of every protocol.
+//! Owns how long a limit lasts, by the details of Google's errors, which are the same in every protocol.
 
 use std::time::Duration;
 

@@ -28,7 +28,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
     match read(body) {
         Ok(Value::Object(map)) => Ok(map),
         Ok(_) => Err(invalid(None, "the body is not a JSON object")),
-        // One that gets the client's own bytes may take it.
+        // A backend that gets the client's own bytes may take it.
         Err(error) if is_deep(&error) => {
             Err(Refused::Unsupported { param: None, message: format!("the body is {TOO_DEEP}") })
         }
@@ -61,7 +61,7 @@ pub(crate) fn invalid(param: Option<&str>, message: impl Into<String>) -> Refuse
     Refused::Invalid { param: param.map(ToOwned::to_owned), message: message.into() }
 }
 
-/// What is not there, or no word, is the client's error; a word that is not known here, another backend may know.
+/// A missing word is the client's error. A word that is not known here may be known to another backend.
 pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> Refused {
     if given.is_empty() {
         return invalid(Some(param), message);
@@ -72,6 +72,13 @@ pub(crate) fn unknown(param: &str, given: &str, message: impl Into<String>) -> R
 /// A text, borrowed where it stands as it is, without escapes. Bare, a `Cow` in an `Option` would be copied.
 #[derive(Deserialize)]
 pub(crate) struct Text<'a>(#[serde(borrow)] pub(crate) Cow<'a, str>);
+
+impl<'a> Text<'a> {
+    /// The text, empty if there is none.
+    pub(crate) fn or_empty(text: Option<Self>) -> Cow<'a, str> {
+        text.map(|Self(text)| text).unwrap_or_default()
+    }
+}
 
 /// A text, unless it is empty: some servers send that where there is none.
 pub(crate) fn filled(text: Option<Text<'_>>) -> Option<Cow<'_, str>> {
@@ -125,86 +132,6 @@ pub(crate) const MARK: &str = "cache_control";
 /// Such a mark on a block, a message or a tool.
 pub(crate) fn mark(of: &Value) -> Option<Value> {
     of.get(MARK).filter(|mark| mark.is_object()).cloned()
-}
-
-/// Takes a member out, null counting as absent.
-pub(crate) fn take(map: &mut Map<String, Value>, key: &str) -> Option<Value> {
-    map.remove(key).filter(|v| !v.is_null())
-}
-
-/// Takes a number out; something else is the client's error.
-pub(crate) fn take_number(map: &mut Map<String, Value>, key: &str) -> Result<Option<f64>, Refused> {
-    take(map, key)
-        .map(|v| v.as_f64().ok_or_else(|| invalid(Some(key), format!("'{key}' must be a number"))))
-        .transpose()
-}
-
-/// Takes a count out; what is no whole number is the client's error, and one below zero, such as -1, means something to some
-/// servers.
-pub(crate) fn take_count(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
-    let wrong = |value: &Value| match value.as_i64() {
-        Some(below) => unserved(key, below),
-        None => invalid(Some(key), format!("'{key}' must be a whole number")),
-    };
-    take(map, key).map(|v| v.as_u64().ok_or_else(|| wrong(&v))).transpose()
-}
-
-/// Takes the longest answer out. OpenAI refuses one without a token, and some servers only read the prompt for it.
-pub(crate) fn take_limit(map: &mut Map<String, Value>, key: &str) -> Result<Option<u64>, Refused> {
-    match take_count(map, key)? {
-        Some(0) => Err(unserved(key, 0)),
-        limit => Ok(limit),
-    }
-}
-
-fn unserved(key: &str, number: i64) -> Refused {
-    let message = format!("'{key}' of {number} cannot be served by this backend");
-    Refused::Unsupported { param: Some(key.to_owned()), message }
-}
-
-/// Takes a flag out; something else is the client's error.
-pub(crate) fn take_flag(map: &mut Map<String, Value>, key: &str) -> Result<Option<bool>, Refused> {
-    take(map, key)
-        .map(|v| v.as_bool().ok_or_else(|| invalid(Some(key), format!("'{key}' must be true or false"))))
-        .transpose()
-}
-
-/// Takes a string out; something else is the client's error.
-pub(crate) fn take_text(map: &mut Map<String, Value>, key: &str) -> Result<Option<String>, Refused> {
-    match take(map, key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(invalid(Some(key), format!("'{key}' must be a string"))),
-    }
-}
-
-/// Takes an array out; something else is the client's error.
-pub(crate) fn take_list(map: &mut Map<String, Value>, key: &str) -> Result<Option<Vec<Value>>, Refused> {
-    match take(map, key) {
-        None => Ok(None),
-        Some(Value::Array(list)) => Ok(Some(list)),
-        Some(_) => Err(invalid(Some(key), format!("'{key}' must be an array"))),
-    }
-}
-
-/// Takes an object out; something else is the client's error.
-pub(crate) fn take_object(map: &mut Map<String, Value>, key: &str) -> Result<Option<Map<String, Value>>, Refused> {
-    match take(map, key) {
-        None => Ok(None),
-        Some(Value::Object(object)) => Ok(Some(object)),
-        Some(_) => Err(invalid(Some(key), format!("'{key}' must be an object"))),
-    }
-}
-
-/// Takes a string or a list of strings out.
-pub(crate) fn take_texts(map: &mut Map<String, Value>, key: &str) -> Result<Vec<String>, Refused> {
-    let wrong = || invalid(Some(key), format!("'{key}' must be a string or an array of strings"));
-    match take(map, key) {
-        None => Ok(Vec::new()),
-        Some(Value::String(text)) => Ok(vec![text]),
-        Some(Value::Array(list)) => list.iter().map(|v| v.as_str().map(ToOwned::to_owned).ok_or_else(wrong)).collect(),
-        Some(_) => Err(wrong()),
-    }
 }
 
 /// Reads a member that is a text, or a list of which `read` takes each.

@@ -1,5 +1,5 @@
-//! Owns the limit of a short question's answer at models of OpenAI's that reason: they know it by another name than all others, and count
-//! their thoughts in it.
+//! Owns the answer limit of a short question to OpenAI's reasoning models, which give it another name and count their
+//! thoughts in it.
 
 use serde_json::Value;
 

@@ -1,9 +1,9 @@
-//! Owns what a file is: by its name where its sender did not say, and whether that is text.
+//! Owns the media type of a file, guessed from its name if its sender does not say, and whether that is text.
 
 /// The type of a file of which nothing is said but that it is bytes.
 pub(crate) const BYTES: &str = "application/octet-stream";
 
-/// Of what is known for a video, and no more.
+/// The type of what is known to be a video, and no more.
 pub(crate) const VIDEO: &str = "video/*";
 
 /// The type of a file in base64: a PDF, which is what files mostly are, unless its name tells otherwise.

@@ -22,6 +22,7 @@ pub mod http1;
 mod ids;
 mod json;
 pub mod limit;
+mod members;
 mod mime;
 pub mod naming;
 mod openai;
@@ -176,6 +177,11 @@ pub struct Observed<'a> {
 }
 
 impl Observed<'_> {
+    /// An error, and nothing else.
+    fn error(fault: Fault) -> Self {
+        Self { fault: Some(fault), ..Self::default() }
+    }
+
     /// Without what it borrows.
     fn owned(self) -> Observed<'static> {
         let Self { content, finish, moves, done, usage, usage_only, fault, gave_up, text, intricate } = self;

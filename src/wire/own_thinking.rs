@@ -1,4 +1,5 @@
-//! Owns what of a conversation's thinking an untranslated request takes to Anthropic: its own, and where that is missing, none.
+//! Owns the thinking that an untranslated request may bring to Anthropic: only Anthropic's own, and none where that is
+//! missing.
 
 use serde_json::{Map, Value};
 

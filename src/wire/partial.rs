@@ -1,4 +1,4 @@
-//! Owns what makes a backend go on with a partial answer instead of beginning another: whether it can be asked to, and how.
+//! Owns whether and how a backend can be asked to continue a partial answer instead of beginning another.
 
 use std::{borrow::Cow, collections::HashMap};
 

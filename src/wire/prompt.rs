@@ -1,4 +1,4 @@
-//! Owns how long a prompt is taken to be: tokens by the bytes of a body, but for those of its media.
+//! Owns the estimate of a prompt's tokens, by the bytes of its body without those of its media.
 
 use memchr::{memchr, memmem, memrchr};
 

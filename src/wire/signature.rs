@@ -2,8 +2,8 @@
 
 use super::Protocol;
 
-/// What Google's models take in the place of a proof that a history of another model's does not have (guide to thought signatures;
-/// Vertex knows no other, pydantic/pydantic-ai#3881).
+/// What Google's models take in place of a proof, for a history by another model (guide to thought signatures; the only
+/// one that Vertex knows, pydantic/pydantic-ai#3881).
 pub(crate) const UNPROVEN: &str = "skip_thought_signature_validator";
 
 /// A provider's proof of its own thinking, good for that provider only.

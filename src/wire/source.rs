@@ -81,7 +81,7 @@ impl Source {
     }
 }
 
-/// The name that some clients have for JPEG is in no list of types, and both Gemini and Anthropic refuse it.
+/// Replaces a name for JPEG that some clients use. It is in no list of types, and Gemini and Anthropic refuse it.
 fn listed(mime: &str) -> &str {
     if mime.eq_ignore_ascii_case("image/jpg") { "image/jpeg" } else { mime }
 }

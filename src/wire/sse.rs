@@ -51,8 +51,8 @@ struct Scan {
 impl Scan {
     /// Looks at the bytes not yet seen; returns the end of the last whole frame, if one ended.
     fn last_end(&mut self, bytes: &[u8]) -> Option<usize> {
-        // A blank line that is here but for its line feed is waited for: alone, the line feed would be a frame of its own, and
-        // lost where those are dropped.
+        // A blank line that lacks only its line feed is waited for. By itself the line feed would be an empty frame,
+        // and lost where those are dropped.
         let bytes = if bytes.ends_with(b"\r\n\r") { &bytes[..bytes.len() - 1] } else { bytes };
         let mut end = None;
         let mut line_start = self.seen;

@@ -1,4 +1,4 @@
-//! Owns telling whether the model's reasoning is shown in a stream, by the frames up to its first content.
+//! Owns whether a stream shows the model's reasoning, by its frames up to the first content.
 
 use memchr::memmem;
 

@@ -1,9 +1,9 @@
-//! Owns what can be read of a JSON text that was torn off: all but what its end was to tell.
+//! Owns reading a JSON text that broke off: everything up to the break.
 
 use serde::de::IgnoredAny;
 
-/// A text like the beginning of one that was torn off, but whole: what was open is closed, and a member that cannot be is left
-/// out. `None`: it is none of a JSON text.
+/// The beginning of a text that broke off, made complete: open brackets and strings are closed, and a member that
+/// cannot be is left out. `None` if it is not the beginning of a JSON text.
 pub fn mended(torn: &[u8]) -> Option<Vec<u8>> {
     let torn = String::from_utf8_lossy(torn);
     let mut open = Vec::new();
@@ -27,7 +27,7 @@ pub fn mended(torn: &[u8]) -> Option<Vec<u8>> {
         let text: Vec<u8> = text.bytes().chain(end.iter().copied()).chain(open.iter().rev().copied()).collect();
         serde_json::from_slice::<IgnoredAny>(&text).is_ok().then_some(text)
     };
-    // Of an escape that was torn the beginning is no letter.
+    // Half an escape is no letter.
     let text = if escaped { &torn[..torn.len() - 1] } else { &torn[..] };
     let end: &[u8] = if quoted { b"\"" } else { b"" };
     closed(text, end, &open).or_else(|| complete.and_then(|(at, depth)| closed(&torn[..at], b"", open.get(..depth)?)))

@@ -1,4 +1,4 @@
-//! Owns where in a trace a request stands: `traceparent` of the W3C's Trace Context, level 1, read and written.
+//! Owns a request's place in a trace: it reads and writes `traceparent` of the W3C's Trace Context, level 1.
 
 use std::{
     fmt,

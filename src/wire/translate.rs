@@ -1,4 +1,5 @@
-//! Owns the way through the internal representation: requests to a provider's protocol, replies and streams back.
+//! Owns translation by way of the internal representation: requests into a provider's protocol, replies and streams
+//! back.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -41,7 +42,8 @@ pub struct Target<'a> {
     pub model: &'a str,
     /// Tokens to ask for where the client names no limit and the provider demands one.
     pub max_tokens: u32,
-    /// The longest answer, tokens, if the provider has told it. Who had to name a limit, or named none, is content with that.
+    /// The longest answer, tokens, if the provider has told it. It applies to clients that had to name a limit, or
+    /// named none.
     pub at_most: Option<u64>,
     /// Whether hints that the provider cannot take are refused instead of dropped.
     pub refuse_unsupported: bool,
@@ -112,15 +114,15 @@ pub struct ReplyContext {
     pub created: u64,
     /// Model.
     pub model: String,
-    /// The name by which a client of Messages asked for the model, and by which it is told of it: Claude Code drops the thinking
-    /// of any other from its history.
+    /// The model's name as a client of Messages asked for it, for use in the answer: Claude Code drops the thinking of
+    /// any other model from its history.
     pub public: Option<String>,
     /// What its request said.
     pub asked: Asked,
 }
 
-/// Translates a whole reply. Of what it means the token counts are told; of a provider's error only
-/// `Observed.fault` is given, the bytes being empty.
+/// Translates a whole reply, and tells its token counts. For a provider's error the bytes are empty and only
+/// `Observed.fault` is set.
 pub fn reply(
     from: Protocol,
     to: Dialect,
@@ -136,7 +138,7 @@ pub fn reply(
     };
     let reply = match ChatReply::of(prepared(events, to, ctx.asked.names()))? {
         Ok(reply) => reply,
-        Err(fault) => return Ok((Vec::new(), Observed { fault: Some(fault), ..Observed::default() })),
+        Err(fault) => return Ok((Vec::new(), Observed::error(fault))),
     };
     let mut written = Vec::with_capacity(body.len());
     match to {
@@ -224,7 +226,7 @@ impl StreamTranslator {
         let legible = halves::replaced(data);
         self.reader.frame(event, legible.as_deref().unwrap_or(data), &mut events)?;
         let goes_on = events.iter().any(ChatEvent::goes_on);
-        // A finish behind which more is said was none.
+        // A finish that more content follows was not one.
         self.finish.take_if(|_| goes_on);
         let mut text = String::new();
         let names = self.names.clone();
@@ -246,21 +248,11 @@ impl StreamTranslator {
                     }
                 }
                 event => {
-                    match &event {
-                        ChatEvent::Start { .. } => {}
-                        ChatEvent::Text(more) => {
-                            text.push_str(more);
-                            seen.content |= !more.is_empty();
-                        }
-                        // Signatures and block ends are no content, but cannot be replayed either.
-                        ChatEvent::TextSignature(_) | ChatEvent::ThinkingEnd(_) | ChatEvent::Cite(_) => {
-                            seen.intricate = true;
-                        }
-                        _ => {
-                            seen.content = true;
-                            seen.intricate = true;
-                        }
+                    if let ChatEvent::Text(more) = &event {
+                        text.push_str(more);
                     }
+                    seen.content |= event.is_content();
+                    seen.intricate |= !matches!(event, ChatEvent::Start { .. } | ChatEvent::Text(_));
                     self.pass(&event, out);
                 }
             }

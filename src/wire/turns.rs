@@ -12,7 +12,7 @@ use super::{
 
 /// Said for the user where a provider needs a user turn and the client gave none.
 pub(crate) const CONTINUE: &str = "Continue.";
-/// Said for a model whose turn was nothing but images, where a provider takes none of it.
+/// Stands for a model's turn of images alone, for a provider that takes no images from a model.
 pub(crate) const DREW: &str = "[image]";
 /// Said for a tool whose result never came.
 const NO_RESULT: &str = "No result was given.";
@@ -47,8 +47,8 @@ pub(crate) struct Takes {
     pub(crate) ids: ids::Taken,
 }
 
-/// How a model takes instructions that come after the beginning of a conversation. Moved to its front, they change all that a
-/// cache has of it, and that thoughts in it were proven for.
+/// How a model takes instructions that come after the beginning of a conversation. Moving them to the front would
+/// invalidate caches, and the proofs of thoughts in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Later {
     /// Where they stand.
@@ -74,48 +74,8 @@ pub(crate) fn arrange(mut messages: Vec<Message>, target: Protocol, takes: Takes
     if target != Protocol::Openai {
         note_unsaid(messages.iter().flat_map(|m| &m.parts), target, losses);
     }
-    let mut system: Vec<Part> = Vec::new();
-    let mut merged: Vec<Message> = Vec::new();
-    let mut begun = false;
-    for Message { role, mut parts } in messages {
-        if role == Role::System {
-            instruct(&mut parts, losses);
-        }
-        parts.retain(|p| !is_empty(p, target));
-        // What is all that a conversation is told, it is told from the beginning, wherever the client has put it.
-        let instructed = takes.later == Later::Told || !system.is_empty();
-        begun |= merged.last().is_some_and(|m| !m.parts.is_empty() && (instructed || m.role == Role::Assistant));
-        if role == Role::System && !begun {
-            system.extend(parts);
-            continue;
-        }
-        match merged.last_mut() {
-            Some(last) if last.role == role => last.parts.extend(parts),
-            _ => merged.push(Message { role, parts }),
-        }
-    }
-    // A turn that is nothing but a thought, as of an answer that was cut within it, no provider takes.
-    merged.retain(|m| {
-        let says = m.parts.iter().any(|p| !is_mark(p) && !is_thought(p));
-        if !says && m.parts.iter().any(is_thought) {
-            note(losses, "messages[].thinking", Weight::Note);
-        }
-        says
-    });
-    let mut joined: Vec<Message> = Vec::new();
-    for mut message in merged {
-        // Results that an instruction parts from others are of one turn with those.
-        if let (Role::User, [.., before, Message { role: Role::System, .. }]) = (message.role, joined.as_mut_slice())
-            && before.role == Role::User
-        {
-            before.parts.extend(message.parts.extract_if(.., |p| matches!(p, Part::ToolResult { .. })));
-        }
-        match joined.last_mut() {
-            Some(last) if last.role == message.role => last.parts.extend(message.parts),
-            _ if message.parts.is_empty() => {}
-            _ => joined.push(message),
-        }
-    }
+    let (mut system, merged) = merge(messages, target, takes.later, losses);
+    let mut joined = join(merged);
     if joined.is_empty() && !system.is_empty() {
         // Only instructions: they are what there is to answer.
         joined.push(Message { role: Role::User, parts: std::mem::take(&mut system) });
@@ -131,6 +91,55 @@ pub(crate) fn arrange(mut messages: Vec<Message>, target: Protocol, takes: Takes
         turns.push(user(CONTINUE));
     }
     Turns { system, turns }
+}
+
+/// Takes the instructions from the front, and merges neighbours of one role. Turns that say nothing are left out.
+fn merge(messages: Vec<Message>, target: Protocol, later: Later, losses: &mut Vec<Loss>) -> (Vec<Part>, Vec<Message>) {
+    let (mut system, mut merged, mut begun) = (Vec::new(), Vec::<Message>::new(), false);
+    for Message { role, mut parts } in messages {
+        if role == Role::System {
+            instruct(&mut parts, losses);
+        }
+        parts.retain(|p| !is_empty(p, target));
+        // Instructions that are the only ones count as said at the beginning, wherever the client has put them.
+        let instructed = later == Later::Told || !system.is_empty();
+        begun |= merged.last().is_some_and(|m| !m.parts.is_empty() && (instructed || m.role == Role::Assistant));
+        if role == Role::System && !begun {
+            system.extend(parts);
+            continue;
+        }
+        match merged.last_mut() {
+            Some(last) if last.role == role => last.parts.extend(parts),
+            _ => merged.push(Message { role, parts }),
+        }
+    }
+    // No provider takes a turn that is nothing but a thought, such as that of an answer that was cut within it.
+    merged.retain(|m| {
+        let says = m.parts.iter().any(|p| !is_mark(p) && !is_thought(p));
+        if !says && m.parts.iter().any(is_thought) {
+            note(losses, "messages[].thinking", Weight::Note);
+        }
+        says
+    });
+    (system, merged)
+}
+
+/// Joins turns of one role that have become neighbours, and tools' results that an instruction stands between.
+fn join(merged: Vec<Message>) -> Vec<Message> {
+    let mut joined: Vec<Message> = Vec::new();
+    for mut message in merged {
+        if let (Role::User, [.., before, Message { role: Role::System, .. }]) = (message.role, joined.as_mut_slice())
+            && before.role == Role::User
+        {
+            before.parts.extend(message.parts.extract_if(.., |p| matches!(p, Part::ToolResult { .. })));
+        }
+        match joined.last_mut() {
+            Some(last) if last.role == message.role => last.parts.extend(message.parts),
+            _ if message.parts.is_empty() => {}
+            _ => joined.push(message),
+        }
+    }
+    joined
 }
 
 /// Gives each tool call one result, in the calls' order, and turns results without a call into text.
@@ -181,7 +190,7 @@ fn rename(parts: &mut [Part], used: &mut ids::Used, taken: ids::Taken) -> Vec<(S
 
 fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Vec<Part> {
     let mut given: HashMap<String, VecDeque<(Vec<Part>, bool)>> = HashMap::new();
-    let mut rest = Vec::new();
+    let (mut rest, mut all) = (Vec::new(), Vec::new());
     let mut wanted: HashMap<&str, usize> = HashMap::new();
     for (old, _) in &open {
         *wanted.entry(old).or_default() += 1;
@@ -201,7 +210,6 @@ fn answer(open: Vec<(String, String)>, parts: Vec<Part>, target: Protocol) -> Ve
             other => rest.push(other),
         }
     }
-    let mut all = Vec::new();
     for (old, unique) in open {
         let found = given.get_mut(&old).and_then(VecDeque::pop_front);
         let (parts, error) = found.unwrap_or_else(|| (vec![Part::text(NO_RESULT)], true));
@@ -245,7 +253,8 @@ fn marked(turns: Vec<Message>, later: Later) -> Vec<Message> {
     told
 }
 
-/// What a tool's result says with which a turn ends, if that is words alone: what goes beside it is the user's anyway.
+/// The parts of the tool result that ends a turn, if all are words. Anything else in it would be told beside it, as the
+/// user's.
 fn worded(turn: &mut Message) -> Option<&mut Vec<Part>> {
     match turn.parts.last_mut()? {
         Part::ToolResult { parts, .. } if parts.iter().all(|p| words(p).is_some() || is_mark(p)) => Some(parts),
@@ -253,7 +262,7 @@ fn worded(turn: &mut Message) -> Option<&mut Vec<Part>> {
     }
 }
 
-/// Takes note of what only OpenAI is told of a picture or a file.
+/// Notes what only OpenAI can be told about a picture or a file.
 fn note_unsaid<'a>(parts: impl Iterator<Item = &'a Part>, target: Protocol, losses: &mut Vec<Loss>) {
     for part in parts {
         match part {

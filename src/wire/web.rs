@@ -74,7 +74,7 @@ impl Wish {
 }
 
 impl ChatRequest {
-    /// Takes note of a search that its provider has not been asked for.
+    /// Notes a search that the provider's writer has left untouched.
     pub(crate) fn note_unsearched(&mut self) {
         if let Some(wish) = self.web.take() {
             let is_meant = matches!(&self.tool_choice, Some(ToolChoice::Named(name)) if name == NAME);
@@ -136,12 +136,13 @@ impl Citation {
     }
 }
 
-/// The id in Messages of a search that was not Anthropic's: the letter in it which Anthropic does not take keeps it from there.
+/// The id in Messages of a search that Anthropic did not make. It has a letter that Anthropic refuses, so that it can
+/// be told from Anthropic's own.
 pub(crate) fn id(reply: &str, number: usize) -> String {
     format!("srvtoolu_{reply}.{number}")
 }
 
-/// Takes out of a Messages history the searches of others, of which Anthropic would refuse the missing proofs.
+/// Removes searches by other providers from a Messages history: they lack proofs, so Anthropic would refuse them.
 pub(crate) fn take_out(map: &mut Map<String, Value>) -> bool {
     let is_others = |id: &str| !id.chars().all(is_plain);
     let mut changed = false;

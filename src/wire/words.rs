@@ -7,7 +7,7 @@ use super::{
     json::note,
 };
 
-/// Leaves words to instructions: all that a provider takes there.
+/// Reduces instructions to words, which are all that a provider takes there.
 pub(super) fn instruct(parts: &mut Vec<Part>, losses: &mut Vec<Loss>) {
     for part in &mut *parts {
         if let Part::File { source, .. } = part

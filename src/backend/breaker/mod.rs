@@ -86,26 +86,20 @@ impl Breaker {
         self.successes_at_last_failure = successes;
         self.consecutive = self.consecutive.saturating_add(1);
         self.window.note(now, successes, true, &self.settings);
-        let (trips, least, why) = match failure {
-            Failure::Hard(why) => (true, HARD_DOWN, why),
+        let (named, why) = match failure {
+            Failure::Hard(why) => (HARD_DOWN, why),
             Failure::CoolDown(Some(wait)) | Failure::Counted { retry_after: Some(wait) } if !wait.is_zero() => {
-                (true, wait, Why::RateLimit)
+                (wait.min(LONGEST_WAIT), Why::RateLimit)
             }
-            Failure::CoolDown(_) => (true, Duration::ZERO, Why::Crowded),
-            Failure::Counted { .. } => {
-                let bad = self.window.is_bad(now, successes, &self.settings);
-                (probe || self.too_many_in_a_row() || bad, Duration::ZERO, Why::Failures)
-            }
+            Failure::CoolDown(_) => (Duration::ZERO, Why::Crowded),
+            Failure::Counted { .. } if probe || self.has_too_many(now, successes) => (Duration::ZERO, Why::Failures),
+            Failure::Counted { .. } => return,
         };
-        if !trips {
-            return;
-        }
         // That it fails otherwise, too, does not fill an account.
         let spent = matches!(self.gate, Gate::Shut(_, Why::NoQuota)) && !matches!(failure, Failure::Hard(_));
         let why = if spent { Why::NoQuota } else { why };
         // Requests that were under way when the gate shut fail one after the other: they prolong nothing on their own.
         let straggler = matches!(self.gate, Gate::Shut(..)) && !probe;
-        let named = least.min(LONGEST_WAIT);
         if straggler && named.is_zero() {
             return;
         }
@@ -204,8 +198,10 @@ impl Breaker {
         self.full_ramp = full_ramp;
     }
 
-    fn too_many_in_a_row(&self) -> bool {
-        self.settings.failures > 0 && self.consecutive >= self.settings.failures
+    /// Whether too many have failed, in a row or among all in the window.
+    fn has_too_many(&self, now: Duration, successes: u64) -> bool {
+        let in_a_row = self.settings.failures > 0 && self.consecutive >= self.settings.failures;
+        in_a_row || self.window.is_bad(now, successes, &self.settings)
     }
 
     /// `min × 2^trips`, at most `max`, less up to half of it, so that several proxies do not probe in step.

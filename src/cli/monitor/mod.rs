@@ -21,7 +21,7 @@ use super::{
     aim::{Aim, Whom},
     answer::{Answer, Verdict},
     check::ping,
-    client::{Client, Server, run as run_work, seconds},
+    client::{Client, Server, run_work, seconds},
     table::first_words,
     try_say,
     words::Lang,
@@ -202,7 +202,7 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
         }
         if show != Show::Table {
             // Whoever has stopped reading wants no summary either.
-            let _ = try_say(format_args!("\n{}", summary(&watched, lang).trim_end()));
+            let _ = try_say(format_args!("\n{}", summary(&watched, lang)));
         }
         Ok(watched.iter().map(|one| one.verdict).max().unwrap_or(Verdict::Well))
     })

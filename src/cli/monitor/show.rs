@@ -28,7 +28,7 @@ pub(super) fn shown(watched: &[Watched], lang: Lang, show: Show) -> io::Result<(
         // Home, the table, and what an earlier, longer one has left below it.
         Show::Live => format!("\x1b[H\x1b[2J{}", rows(watched, lang)),
     };
-    try_say(text.trim_end())
+    try_say(text)
 }
 
 fn rows(watched: &[Watched], lang: Lang) -> String {
@@ -54,9 +54,9 @@ fn lines(watched: &[Watched], lang: Lang) -> String {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     let line = |one: &Watched| {
         let time = one.recent.last().copied().unwrap_or_default();
-        format!("{now}  {}  {}  {}  {time:.2} s  {}\n", one.aim.backend, one.state(lang), one.success(), one.says)
+        format!("{now}  {}  {}  {}  {time:.2} s  {}", one.aim.backend, one.state(lang), one.success(), one.says)
     };
-    watched.iter().map(line).collect()
+    watched.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What the whole watch came to; times are those of good answers.

@@ -1,4 +1,5 @@
-//! Owns what is told of history: points along time, each with its counts, quantiles and the histograms behind them.
+//! Owns the answer to a question about history: points along time with counts, quantiles and the histograms behind
+//! them.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
 

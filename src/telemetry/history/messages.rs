@@ -26,7 +26,7 @@ pub struct Ask {
     pub step: i64,
 }
 
-/// Why nothing is told.
+/// Why there is no answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Untold {
     /// It would be more than `POINTS`.

@@ -1,4 +1,5 @@
-//! Owns history: the Recorder actor, on a thread of its own, writes what workers and backends have to tell into an embedded database.
+//! Owns history: the Recorder actor, on a thread of its own, writes the records of workers and backends into an
+//! embedded database.
 
 pub mod answer;
 pub mod feed;
@@ -25,10 +26,7 @@ use self::{
     store::{Entry, Store},
     tally::{Key, Tally},
 };
-use super::{
-    counts::Counts,
-    handing::{Closing, Handing, handing},
-};
+use super::{counts::Counts, handing::Handing};
 use crate::{backend::vitals::Vitals, clock, settings};
 
 /// Pause between two complaints about the same disk.
@@ -64,7 +62,6 @@ pub struct History {
     intake: Intake,
     recorder: Addr<Recorder>,
     handing: Handing,
-    closing: Closing,
 }
 
 /// A recorder, and everyone else's end of it once it runs and has an address. Nothing is opened before it runs.
@@ -74,7 +71,7 @@ pub fn prepare(
     backends: Backends,
 ) -> (Recorder, impl FnOnce(Addr<Recorder>) -> History) {
     let (sender, rows) = mpsc::channel(settings.queue);
-    let (handing, closing) = handing(settings.flush_every);
+    let handing = Handing::new(settings.flush_every);
     let intake = Intake { rows: sender, counts: counts.clone() };
     let recorder = Recorder {
         settings,
@@ -87,7 +84,7 @@ pub fn prepare(
         events: Vec::new(),
         complained: None,
     };
-    (recorder, move |recorder| History { intake, recorder, handing, closing })
+    (recorder, move |recorder| History { intake, recorder, handing })
 }
 
 impl History {
@@ -105,7 +102,7 @@ impl History {
 
     /// The process is about to end: everything goes to the disk; `at_once`: what there is by now.
     pub async fn close(&self, at_once: bool) {
-        self.closing.close(at_once).await;
+        self.handing.close(at_once).await;
         // One that is closed has written them before.
         if matches!(self.recorder.send(Close).timeout(LAST_WRITE).await, Err(MailboxError::Timeout)) {
             log::warn!("history: the last rows could not be written in time");
@@ -116,7 +113,7 @@ impl History {
 impl Recorder {
     fn flush(&mut self) {
         self.collect();
-        // Where nothing can be written it is tried for nothing, too, and told when it works again.
+        // While writing fails it is tried even with nothing to write, so that the log can say when it works again.
         let is_failing = self.counts.history_failing.load(Ordering::Relaxed);
         if self.pending.is_empty() && self.events.is_empty() && !is_failing {
             return;
@@ -151,7 +148,7 @@ impl Recorder {
         }
         // Of several backends at once, in the order in which it happened.
         self.events.sort_by_key(|(.., note)| note.at);
-        // One that a reload took away has now told its last.
+        // A backend that a reload removed has now been read to its end.
         self.journals.retain(|(known, _)| backends.iter().any(|vitals| Arc::ptr_eq(known, vitals)));
     }
 
@@ -172,12 +169,17 @@ impl Recorder {
     /// While nothing can be written, no more than the queue's length is kept for later.
     fn bound(&mut self) {
         if self.pending.len() > self.settings.queue {
-            let lost = self.pending.values().map(Tally::total).sum();
-            self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
-            self.pending.clear();
+            self.lose_pending();
         }
         let surplus = self.events.len().saturating_sub(self.settings.queue);
         self.events.drain(..surplus);
+    }
+
+    /// Drops the rows that are not written, and counts their attempts.
+    fn lose_pending(&mut self) -> u64 {
+        let lost = self.pending.drain().map(|(_, tally)| tally.total()).sum();
+        self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
+        lost
     }
 
     fn complain(&mut self, why: &str) {
@@ -214,8 +216,7 @@ impl Actor for Recorder {
 impl Supervised for Recorder {
     /// Comes back without the batch in hand, which may have been what it stumbled over.
     fn restarting(&mut self, _: &mut Self::Context) {
-        let lost = self.pending.drain().map(|(_, tally)| tally.total()).sum();
-        self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
+        self.lose_pending();
         self.events.clear();
         self.store = None;
     }
@@ -226,14 +227,12 @@ impl Handler<Close> for Recorder {
 
     fn handle(&mut self, _: Close, ctx: &mut Self::Context) {
         self.flush();
-        let lost: u64 = self.pending.values().map(Tally::total).sum();
+        let lost = self.lose_pending();
         if lost > 0 {
             log::error!("history: {lost} attempts could not be written and are lost");
-            self.counts.dropped.fetch_add(lost, Ordering::Relaxed);
-            self.pending.clear();
         }
-        // Who closes it last moves what is in its log into the file itself, which is whole without the log from then on. Nothing
-        // opens it again: of workers that are not waited for more may come.
+        // Closing the last connection moves the write-ahead log into the file, which is then complete by itself. The
+        // actor stops so that nothing opens it again: workers that nobody waits for may still hand in more.
         self.store = None;
         ctx.stop();
     }

@@ -1,4 +1,4 @@
-//! Owns what of a question is read by the hour, and what by the minute (pure).
+//! Owns which parts of a question are read from rows by the hour, and which from rows by the minute (pure).
 
 use std::ops::Range;
 
@@ -16,7 +16,8 @@ pub(super) struct Portion {
     pub(super) time: Range<i64>,
 }
 
-/// The time of a question, in order. By the hour goes what lies as a whole within one step, before `until`, where hours end.
+/// The time of a question, in order. An hour is read by the hour if it lies within one step and before `until`, the end
+/// of the rows by the hour.
 pub(super) fn portions(ask: &Ask, until: Option<i64>) -> Vec<Portion> {
     let mut portions: Vec<Portion> = Vec::new();
     let mut add = |is_hours: bool, time: Range<i64>| match portions.last_mut() {

@@ -1,4 +1,4 @@
-//! Owns what is remembered of a minute: attempts of one model on one backend by route and outcome, in a form that adds up.
+//! Owns the history of one minute: attempts of one model on one backend by route and outcome, in a form that adds up.
 
 use std::{borrow::Cow, collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -154,7 +154,8 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
     if let Some(first) = story.first_token.filter(|_| served && story.stream) {
         tally.first_token.add(first.saturating_sub(attempt.started));
     }
-    // Of a rescue those of who completed it, who need not be the one that the client was told of.
+    // After a rescue, the tokens of the backend that completed the answer, which need not be the one named to the
+    // client.
     if let Some(usage) = story.usage.filter(|_| outcome == SUCCESS) {
         for (count, n) in tally.tokens.iter_mut().zip(usage.counts()) {
             *count += n;

@@ -41,7 +41,7 @@ pub(super) fn pin(story: &Story) {
 /// Of a request that was refused for its pin before it had a story.
 pub(super) fn bad_pin(id: &str, user: Option<&str>, error: &Error) {
     let (face, outcome) = (error.face(), error.class().as_str());
-    // Only whose sender is known was read as far as that.
+    // A request is read this far only once its sender is known.
     let user = user.unwrap_or_default();
     let (status, said) = (face.status.as_u16(), Some(face.message.as_str()));
     write(&Audit { event: "pin", id, user, backend: None, status, outcome, said });

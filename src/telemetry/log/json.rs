@@ -35,8 +35,8 @@ struct Words {
     message: String,
 }
 
-/// A request that has ended; what one does not have that was refused before it had a story is null. No message: some are a
-/// provider's own words, about the prompt.
+/// A request that has ended. One that was refused before it had a story has null for what it lacks. There is no
+/// message: some are a provider's own words about the prompt.
 #[derive(Default, Serialize)]
 struct Request<'a> {
     id: &'a str,

@@ -1,5 +1,5 @@
-//! Owns what is said while no file descriptor is left to let a client in: once a minute, and what to do. The framework, which lets
-//! clients in, says it twice a second for as long as it lasts.
+//! Owns the log line for running out of file descriptors, so that no client can be let in: once a minute, with advice.
+//! The framework would write it twice a second for as long as that lasts.
 
 use std::{
     io,

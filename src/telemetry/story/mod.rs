@@ -91,7 +91,7 @@ pub struct Story {
     pub class: Option<Class>,
     /// What the client was told, if it failed.
     pub message: Option<String>,
-    /// How the choice came about that found no backend, if the client may know.
+    /// The explanation of a choice that found no backend, if the client may see it.
     pub decision: Option<Box<serde_json::Value>>,
     /// What became of a broken stream's rescue.
     pub rescue: Option<RescueOutcome>,
@@ -122,7 +122,8 @@ pub fn shortened(text: &str, most: usize) -> Cow<'_, str> {
     if end == text.len() { text.into() } else { format!("{}…", &text[..end]).into() }
 }
 
-/// Hears of each request's end, and may keep the story: in its place, since it is large, and moved for every request.
+/// Is called at each request's end, and may take the story out. It is passed in place, since it is large and there is
+/// one for every request.
 pub type Listener = Rc<dyn Fn(&mut Option<Story>)>;
 
 /// The story being told. Dropped without an end, it tells that the client left.

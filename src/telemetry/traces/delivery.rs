@@ -1,4 +1,4 @@
-//! Owns what a collector's answer means, and when to come back after one that puts off; pure.
+//! Owns what a collector's answer means, and when to try again after a temporary refusal; pure.
 
 use std::time::{Duration, SystemTime};
 

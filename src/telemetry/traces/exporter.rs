@@ -1,4 +1,5 @@
-//! Owns the Exporter: it sends what workers hand in to the collector, one request at a time, and keeps it while that is away.
+//! Owns the Exporter: it sends the workers' spans to the collector, one request at a time, and keeps them while the
+//! collector is away.
 
 use std::{collections::VecDeque, mem, rc::Rc};
 

@@ -25,10 +25,7 @@ use self::{
     messages::Flush,
     otlp::Envelope,
 };
-use super::{
-    counts::Counts,
-    handing::{Closing, Handing, handing},
-};
+use super::{counts::Counts, handing::Handing};
 use crate::{
     settings,
     wire::trace_context::{SpanId, TraceId, TraceParent},
@@ -84,7 +81,6 @@ impl Hop {
 pub struct Traces {
     intake: Intake,
     handing: Handing,
-    closing: Closing,
 }
 
 /// An exporter to this collector, to be started on this thread, and everyone else's end of it once it has an address.
@@ -94,12 +90,12 @@ pub fn prepare(
     counts: Arc<Counts>,
 ) -> (Exporter, impl FnOnce(Addr<Exporter>) -> Traces) {
     let queue = Queue::new(settings.queue, counts);
-    let (handing, closing) = handing(settings.flush_every);
+    let handing = Handing::new(settings.flush_every);
     let (threshold, batch) = (threshold(settings.sample), settings.batch);
     let envelope = Envelope::new(&settings.service, &instance());
     log::info!("traces go to {}", to.url);
     let exporter = Exporter::new(Collector::new(to, settings.timeout), envelope, batch);
-    (exporter, move |exporter| Traces { intake: Intake { exporter, queue, threshold, batch }, handing, closing })
+    (exporter, move |exporter| Traces { intake: Intake { exporter, queue, threshold, batch }, handing })
 }
 
 /// A random UUID (version 4), by which this process is told from others of its service.
@@ -118,7 +114,7 @@ impl Traces {
 
     /// The process is about to end: everything goes to the collector, which has so long for it; `at_once`: what there is by now.
     pub async fn close(&self, at_once: bool, patience: Duration) {
-        self.closing.close(at_once).await;
+        self.handing.close(at_once).await;
         if self.intake.exporter.send(Flush).timeout(patience).await.is_err() {
             log::warn!("traces: the last spans could not be sent in time");
         }

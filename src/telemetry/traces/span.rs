@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{
-    Trace,
+    Hop, Trace,
     otlp::{Attributes, Digits, Kind, Name, Span, Status, flags},
 };
 use crate::{
@@ -15,9 +15,9 @@ use crate::{
     settings::{self, Money, Style},
     telemetry::{
         counts::Labels,
-        story::{AttemptNote, CANCELLED, LET_GO, RescueOutcome, SUCCESS, Story},
+        story::{CANCELLED, LET_GO, RescueOutcome, SUCCESS, Story},
     },
-    wire::{Protocol, Usage, trace_context::SpanId},
+    wire::{Protocol, Usage},
 };
 
 /// Of a request that was refused before it had a story.
@@ -51,10 +51,8 @@ pub(super) fn tell<'a>(
     mut each: impl FnMut(&Span<'a>),
 ) {
     each(&of_request(story, trace, labels, wall));
-    for (n, attempt) in story.attempts.iter().enumerate() {
-        if let Some(hop) = &attempt.hop {
-            each(&of_attempt(story, trace, labels, n, attempt, (hop.span, &hop.backend), wall));
-        }
+    for n in 0..story.attempts.len() {
+        of_attempt(story, trace, labels, n, wall).iter().for_each(&mut each);
     }
 }
 
@@ -109,10 +107,10 @@ fn request<'a>(trace: &Trace, model: Option<&'a str>, [start, end]: [u64; 2], at
     }
 }
 
-/// A request's end. That the client was at fault is no error of a server's, nor that it left; an answer that broke off is one
-/// whatever its status said before.
+/// Adds how a request ended. A client's fault is no server error, nor is a client that left. An answer that broke off
+/// is an error whatever its status said.
 fn ended_as(mut span: Span<'_>, status: u16, class: Option<Class>) -> Span<'_> {
-    // Who has left was not sent any, as far as we know.
+    // A client that has left got no status, as far as we know.
     let sent = class != Some(Class::CallerCancelled);
     span.attributes.count("http.response.status_code", sent.then_some(status.into()));
     span.attributes.text("error.type", class.map(Class::as_str));
@@ -121,15 +119,10 @@ fn ended_as(mut span: Span<'_>, status: u16, class: Option<Class>) -> Span<'_> {
     span
 }
 
-fn of_attempt<'a>(
-    story: &'a Story,
-    trace: &Trace,
-    labels: Labels<'a>,
-    n: usize,
-    attempt: &'a AttemptNote,
-    (span, backend): (SpanId, &'a settings::Backend),
-    wall: Wall<'_>,
-) -> Span<'a> {
+/// The span of the attempt of this number, if it is to be shown.
+fn of_attempt<'a>(story: &'a Story, trace: &Trace, labels: Labels<'a>, n: usize, wall: Wall<'_>) -> Option<Span<'a>> {
+    let attempt = story.attempts.get(n)?;
+    let Hop { span, backend } = attempt.hop.as_ref()?;
     let outcome = attempt.outcome.unwrap_or(CANCELLED);
     let failed = ![SUCCESS, CANCELLED, LET_GO].contains(&outcome);
     let serves = story.served_by == Some(n);
@@ -155,9 +148,9 @@ fn of_attempt<'a>(
     a.text("greenroom.request.model_alias", &**labels.model);
     let start = story.received + attempt.started;
     let end = attempt.duration.map_or(story.ended.unwrap_or(start), |took| start + took);
-    Span {
+    Some(Span {
         trace: trace.id,
-        id: span,
+        id: *span,
         parent: Some(trace.span),
         flags: flags(false),
         name: Name(trace.operation, Some(&attempt.upstream_model)),
@@ -166,7 +159,7 @@ fn of_attempt<'a>(
         end_time_unix_nano: Digits(wall(end)),
         attributes: a,
         status: failed.then_some(Status::FAILED),
-    }
+    })
 }
 
 fn used(a: &mut Attributes<'_>, usage: Option<Usage>) {

@@ -1,4 +1,4 @@
-//! Owns what becomes of thoughts that newer models tie to all that stands in front of them.
+//! Owns thoughts that newer models bind to everything in front of them.
 
 use serde_json::{Map, Value, json};
 
@@ -10,14 +10,14 @@ use super::{
 /// The trial of Anthropic's API in which `block_binding` is a member of `thinking`.
 const BINDING: &str = "thinking-binding-controls-2026-08-01";
 
-/// Has thoughts dropped in front of which something has changed. Clients of other APIs change tools and instructions between
-/// requests, as their own providers let them, and could not go on with the conversation.
+/// Asks the API to drop thoughts in front of which something has changed. Clients of other APIs may change tools and
+/// instructions between requests, and otherwise could not go on with the conversation.
 pub(super) fn loosen(messages: &[Value], out: &mut Map<String, Value>) {
     let blocks = messages.iter().flat_map(|message| list(message, "content"));
     if !blocks.into_iter().any(is_thought) {
         return;
     }
-    // Said aloud, thinking takes no forced call.
+    // Once `thinking` is in the request, a forced call is refused.
     let forces = |choice: &Value| ["any", "tool"].contains(&text(choice, "type"));
     if !out.contains_key("thinking") && out.get("tool_choice").is_some_and(forces) {
         return;

@@ -67,7 +67,8 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
         }
         Part::ToolResult { id, parts, error } => {
             let mut content = blocks(parts, request);
-            // A failed result takes text only, and some: one with more than that says in words that it failed.
+            // A result that is marked as failed must have text and nothing else. Any other says in words that it
+            // failed.
             let worded = content.iter().all(|block| block["type"] == "text");
             if *error && (content.is_empty() || !worded) {
                 content.insert(0, json!({"type": "text", "text": "The tool failed."}));
@@ -106,8 +107,8 @@ pub(super) fn takeable(blocks: &mut Vec<Value>, request: &mut ChatRequest) {
     }
 }
 
-/// Makes the beginning of an answer one that is gone on with: without white space at its end, and without thoughts, thinking
-/// being off for it.
+/// Prepares the beginning of an answer for the model to go on with: no white space at its end, and no thoughts, since
+/// thinking is off for it.
 pub(super) fn prefill(message: &mut Value, losses: &mut Vec<Loss>) {
     let Some(blocks) = message["content"].as_array_mut() else { return };
     if blocks.extract_if(.., |block| is_thought(block)).count() > 0 {

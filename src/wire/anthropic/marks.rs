@@ -1,4 +1,4 @@
-//! Owns keeping to the number of cache marks that Anthropic takes: it refuses a request with more.
+//! Owns the limit on cache marks: Anthropic refuses a request with more than it takes.
 
 use serde_json::{Map, Value};
 
@@ -10,8 +10,8 @@ use super::super::{
 /// "A maximum of 4 blocks with `cache_control` may be provided."
 const MOST: usize = 4;
 
-/// Takes away the marks beyond the last four, of which the request itself may have one (coder/mux#3112). Those on tools and on
-/// calls go first: what a later mark keeps has them in it.
+/// Removes all marks but the last four, one of which may be the request's own (coder/mux#3112). Marks on tools and
+/// calls go first: what a later mark keeps includes them.
 pub(super) fn limit(request: &mut Map<String, Value>, losses: &mut Vec<Loss>) {
     let (mut minor, mut major) = (0, 0);
     each(request, &mut |block| {

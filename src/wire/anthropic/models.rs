@@ -2,7 +2,6 @@
 
 /// What a model takes. Unknown names count as current.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "features that the models have independently of each other")]
 pub(crate) struct Generation {
     /// Thinks by itself and takes an effort; older ones take a budget of tokens.
     pub(crate) adaptive: bool,
@@ -12,13 +11,14 @@ pub(crate) struct Generation {
     pub(crate) schemas: bool,
     /// Refuses temperature, `top_p` and `top_k`; knows all efforts; tells its thoughts only if asked to.
     pub(crate) latest: bool,
-    /// Knows the highest effort, `max` (guide to effort); of a model that is only taken for one of these nobody can tell.
+    /// Knows the highest effort, `max` (guide to effort). Not assumed of a model that only counts as current because
+    /// its name tells nothing.
     max: bool,
     /// How it is kept from thinking.
     pub(crate) quiet: Quiet,
     /// Refuses a choice that forces a call.
     pub(crate) refuses_force: bool,
-    /// Refuses a thought in front of which something has changed, unless it is asked to drop it.
+    /// Refuses a thought if something in front of it has changed, unless it is asked to drop such thoughts.
     pub(crate) bound: bool,
     /// The longest answer, thoughts included, tokens; `None`: not known.
     pub(crate) most_tokens: Option<u64>,
@@ -71,9 +71,7 @@ impl Generation {
             refuses_force: if newest { version >= (5, 1) } else { version >= (5, 5) && !model.contains("haiku") },
         }
     }
-}
 
-impl Generation {
     /// Whether it knows an effort.
     pub(crate) fn knows(self, effort: &str) -> bool {
         match effort {

@@ -1,4 +1,4 @@
-//! Owns reading a whole Messages reply: the message that a stream would begin with, come to its end.
+//! Owns reading a whole Messages reply. It has the shape of the message that a stream begins with, but complete.
 
 use super::{
     super::{

@@ -5,10 +5,8 @@ use serde_json::{Map, Value};
 use super::super::{
     Protocol,
     chat::{ChatRequest, Loss, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, leave_out_hosted},
-    json::{
-        MARK, invalid, mark, note, object, owned, parts, take, take_count, take_flag, take_list, take_number,
-        take_text, take_texts, text, unknown, unread,
-    },
+    json::{MARK, invalid, mark, note, object, owned, parts, text, unknown, unread},
+    members::{take, take_count, take_flag, take_list, take_messages, take_number, take_text, take_texts},
     openai::request_in::{name, schema, thinking_budget},
     translate::Refused,
     web,
@@ -18,7 +16,7 @@ use super::{
     sources_in::{document, search_result, source},
 };
 
-/// The member by which a provider keeps a conversation, so that its next request brings the new messages only.
+/// The member for a conversation that the provider keeps, so that the next request has only the new messages.
 pub(crate) const THREAD: &str = "thread";
 
 /// Reads a body.
@@ -26,16 +24,13 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let mut map = object(body)?;
     let mut request = ChatRequest::default();
     if map.get(THREAD).is_some_and(|thread| !thread.is_null()) {
-        // The turns before are with a provider that this request does not go to, and perhaps there is nothing beside them.
+        // The earlier turns are at another provider, and there may be nothing beside them.
         let message =
             "a conversation that its provider keeps is not for this backend: send all of it, without 'thread'";
         return Err(unknown(THREAD, THREAD, message));
     }
     system(&mut map, &mut request)?;
-    let messages = take_list(&mut map, "messages")?
-        .filter(|m| !m.is_empty())
-        .ok_or_else(|| invalid(Some("messages"), "'messages' must be a non-empty array"))?;
-    for (at, value) in messages.iter().enumerate() {
+    for (at, value) in take_messages(&mut map)?.iter().enumerate() {
         let found = message(value, at, &mut request.losses)?;
         request.messages.push(found);
     }
@@ -84,8 +79,8 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     Ok(request)
 }
 
-/// How the first line of Claude Code's instructions begins, which is for Anthropic's accounts and holds a number drawn for each
-/// request. Any other server would have to read the whole prompt anew behind it.
+/// How the first line of Claude Code's instructions begins. It is for Anthropic's billing and holds a new number in
+/// each request, so that no other server could use its prompt cache.
 pub(crate) const BILLING: &str = "x-anthropic-billing-header:";
 
 fn system(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
@@ -218,8 +213,6 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
         MARK,
     ];
     unread(block, &READ, "messages[].content[]", role.unknown(), losses);
-    let signature =
-        |key| owned(block, key).filter(|s| !s.is_empty()).map(|s| Signature::untagged(&s, Protocol::Anthropic));
     Ok(Some(match text(block, "type") {
         "text" => Part::text(text(block, "text")),
         "image" => Part::Image { source: source(block, param, losses)?, detail: None, signature: None },
@@ -238,8 +231,7 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
             parts: content(block, param, role, losses)?,
             error: block.get("is_error").and_then(Value::as_bool).unwrap_or(false),
         },
-        "thinking" => Part::Thinking { text: text(block, "thinking").to_owned(), signature: signature("signature") },
-        "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
+        "thinking" | "redacted_thinking" => thought(block),
         other if is_of_a_search(block) => {
             note(losses, format!("messages[].content[{other}]"), Weight::Note);
             return Ok(None);
@@ -252,4 +244,14 @@ fn part(block: &Value, param: &str, role: Role, losses: &mut Vec<Loss>) -> Resul
             return Ok(None);
         }
     }))
+}
+
+/// Reads a block of thinking, encrypted or not.
+pub(crate) fn thought(block: &Value) -> Part {
+    if text(block, "type") == "redacted_thinking" {
+        return Part::Redacted(text(block, "data").to_owned());
+    }
+    let signature = owned(block, "signature").filter(|signature| !signature.is_empty());
+    let signature = signature.map(|signature| Signature::untagged(&signature, Protocol::Anthropic));
+    Part::Thinking { text: text(block, "thinking").to_owned(), signature }
 }

@@ -9,6 +9,7 @@ use super::{
         end_user,
         ids::Taken,
         json::{MARK, note, within},
+        members::Members,
         translate::Target,
         turns::{Later, Takes, Turns, arrange},
     },
@@ -27,8 +28,8 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     let generation = Generation::of(target.model);
     let mut out = Map::new();
     let room = Room::of(request.max_tokens, target, generation);
-    out.insert("model".into(), target.model.into());
-    out.insert("max_tokens".into(), room.max_tokens.into());
+    out.set("model", target.model);
+    out.set("max_tokens", room.max_tokens);
     // A thought is good for what stood before it, instructions included: those that come later may change nothing of that. A
     // role of their own in the conversation not all models know, nor all platforms (guide to mid-conversation system messages).
     let takes = Takes { prefill: generation.prefill(), later: Later::Marked, marks: true, ids: Taken::Plain };
@@ -40,7 +41,7 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     format(request, &mut enforced, &mut arranged, &mut out);
     let system = blocks(&arranged.system, request);
     if !system.is_empty() {
-        out.insert("system".into(), Value::Array(system));
+        out.set("system", system);
     }
     let mut messages = Vec::new();
     for message in &arranged.turns {
@@ -52,32 +53,31 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     if generation.bound {
         binding::loosen(&messages, &mut out);
     }
-    out.insert("messages".into(), Value::Array(messages));
-    out.extend(request.cache.take().map(|mark| (MARK.to_owned(), mark)));
+    out.set("messages", messages);
+    out.set_some(MARK, request.cache.take());
     marks::limit(&mut out, &mut request.losses);
     sampling(request, generation, thinking, &mut out);
     if let Some(user) = &request.user {
-        out.insert("metadata".into(), json!({"user_id": end_user::for_anthropic(user)}));
+        out.set("metadata", json!({"user_id": end_user::for_anthropic(user)}));
     }
-    if request.metadata.as_ref().is_some_and(|m| !m.is_empty()) {
+    if !request.metadata.is_empty() {
         note(&mut request.losses, "metadata", Weight::Hint);
     }
     match request.service_tier.as_deref() {
         None => {}
-        Some("auto") => drop(out.insert("service_tier".into(), "auto".into())),
-        Some("default" | "standard_only") => drop(out.insert("service_tier".into(), "standard_only".into())),
+        Some("auto") => out.set("service_tier", "auto"),
+        Some("default" | "standard_only") => out.set("service_tier", "standard_only"),
         Some(_) => note(&mut request.losses, "service_tier", Weight::Hint),
     }
     if request.stream {
-        out.insert("stream".into(), true.into());
+        out.set("stream", true);
     }
     out
 }
 
-/// Leaves a call that is forced to the model, where it takes no force.
+/// Makes a forced call optional for a model that refuses such a choice.
 fn choice(request: &mut ChatRequest, generation: Generation) {
-    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && generation.refuses_force {
+    if request.forces_a_call() && generation.refuses_force {
         note(&mut request.losses, "tool_choice", Weight::Hint);
         request.tool_choice = Some(ToolChoice::Auto);
     }
@@ -94,7 +94,7 @@ struct Room {
 }
 
 impl Room {
-    /// Who names no limit has all that the model gives, as with other providers.
+    /// A client that names no limit gets all that the model gives, as with other providers.
     fn of(asked: Option<u64>, target: &Target<'_>, generation: Generation) -> Self {
         let set = Some(u64::from(target.max_tokens)).filter(|set| *set > 0);
         let most = generation.most_tokens.filter(|_| set.is_none());
@@ -108,7 +108,7 @@ impl Room {
 
     fn make(&self, budget: u64, out: &mut Map<String, Value>) {
         if self.open {
-            out.insert("max_tokens".into(), self.max_tokens.saturating_add(budget).into());
+            out.set("max_tokens", self.max_tokens.saturating_add(budget));
         }
     }
 }
@@ -130,17 +130,16 @@ fn thinking(
     if reasoning == Reasoning::Off {
         match generation.quiet {
             Quiet::Anyway => {}
-            Quiet::By(kind) => drop(out.insert("thinking".into(), json!({"type": kind}))),
+            Quiet::By(kind) => out.set("thinking", json!({"type": kind})),
             Quiet::Never => {
                 room.make(LEAST_BUDGET, out);
-                out.insert("output_config".into(), json!({"effort": "low"}));
+                out.set("output_config", json!({"effort": "low"}));
             }
         }
         return false;
     }
     // Thinking takes no forced call; the call is what the client asked for.
-    let forced = matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_)));
-    if forced && !(request.tools.is_empty() && request.web.is_none()) {
+    if request.forces_a_call() && !(request.tools.is_empty() && request.web.is_none()) {
         note(&mut request.losses, "reasoning_effort", Weight::Hint);
         if generation.quiet != Quiet::Anyway {
             room.make(reasoning.budget(), out);
@@ -170,7 +169,7 @@ fn adaptive(
     if generation.latest {
         thinking["display"] = "summarized".into();
     }
-    out.insert("thinking".into(), thinking);
+    out.set("thinking", thinking);
     room.make(reasoning.budget(), out);
     let word = match reasoning.word() {
         "minimal" => "low",
@@ -181,7 +180,7 @@ fn adaptive(
         }
     };
     if *reasoning != Reasoning::Adaptive {
-        out.insert("output_config".into(), json!({"effort": word}));
+        out.set("output_config", json!({"effort": word}));
     }
 }
 
@@ -197,7 +196,7 @@ fn can_begin(turns: &[Message]) -> bool {
     !prefilled && !unproven
 }
 
-/// Gives thinking a budget within the limit; false, and nothing is written, where there is no room for one.
+/// Gives thinking a budget within the limit. Returns false and writes nothing if there is no room for one.
 fn budgeted(reasoning: &Reasoning, room: &Room, out: &mut Map<String, Value>) -> bool {
     if !room.open && room.max_tokens < 2 * LEAST_BUDGET {
         return false;
@@ -209,7 +208,7 @@ fn budgeted(reasoning: &Reasoning, room: &Room, out: &mut Map<String, Value>) ->
     };
     let budget = budget.max(LEAST_BUDGET);
     room.make(budget, out);
-    out.insert("thinking".into(), json!({"type": "enabled", "budget_tokens": budget}));
+    out.set("thinking", json!({"type": "enabled", "budget_tokens": budget}));
     true
 }
 
@@ -241,7 +240,7 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
                 note(losses, "temperature", Weight::Hint);
             }
         } else {
-            out.insert("temperature".into(), within("temperature", temperature, 0.0, 1.0, losses).into());
+            out.set("temperature", within("temperature", temperature, 0.0, 1.0, losses));
         }
     }
     if let Some(top_p) = request.top_p {
@@ -251,12 +250,12 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
                 note(losses, "top_p", Weight::Hint);
             }
         } else {
-            out.insert("top_p".into(), within("top_p", top_p, 0.0, 1.0, losses).into());
+            out.set("top_p", within("top_p", top_p, 0.0, 1.0, losses));
         }
     }
     match request.top_k {
         Some(_) if fixed => note(losses, "top_k", Weight::Hint),
-        Some(top_k) => drop(out.insert("top_k".into(), top_k.into())),
+        Some(top_k) => out.set("top_k", top_k),
         None => {}
     }
     let stop: Vec<&String> = request.stop.iter().filter(|s| !s.trim().is_empty()).collect();
@@ -264,7 +263,7 @@ fn sampling(request: &mut ChatRequest, generation: Generation, thinking: bool, o
         note(losses, "stop of white space only", Weight::Hint);
     }
     if !stop.is_empty() {
-        out.insert("stop_sequences".into(), json!(stop));
+        out.set("stop_sequences", json!(stop));
     }
     for (name, set) in [
         ("frequency_penalty", request.frequency_penalty.is_some_and(|p| p != 0.0)),

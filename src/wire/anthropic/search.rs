@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     chat::{ChatRequest, Weight},
     json::{list, owned, text},
+    members::Members,
     web::{Citation, NAME, Page, Search, id},
 };
 
@@ -17,20 +18,20 @@ pub(super) fn offer(request: &mut ChatRequest, model: &str) -> Option<Value> {
     }
     let wish = request.web.take()?;
     let mut tool = Map::new();
-    tool.insert("type".into(), "web_search_20250305".into());
-    tool.insert("name".into(), NAME.into());
-    tool.extend(wish.max_uses.map(|most| ("max_uses".to_owned(), most.into())));
+    tool.set("type", "web_search_20250305");
+    tool.set("name", NAME);
+    tool.set_some("max_uses", wish.max_uses);
     if !wish.allowed.is_empty() {
-        tool.insert("allowed_domains".into(), json!(wish.allowed));
+        tool.set("allowed_domains", json!(wish.allowed));
         // It takes one of the two lists.
         wish.note(&[("blocked_domains", !wish.blocked.is_empty())], Weight::Answer, &mut request.losses);
     } else if !wish.blocked.is_empty() {
-        tool.insert("blocked_domains".into(), json!(wish.blocked));
+        tool.set("blocked_domains", json!(wish.blocked));
     }
     if !wish.place.is_empty() {
         let mut place = wish.place.clone();
-        place.insert("type".into(), "approximate".into());
-        tool.insert("user_location".into(), Value::Object(place));
+        place.set("type", "approximate");
+        tool.set("user_location", place);
     }
     wish.note(&[("search_context_size", wish.depth.is_some())], Weight::Hint, &mut request.losses);
     Some(Value::Object(tool))
@@ -82,7 +83,7 @@ pub(super) fn citation(citation: &Citation) -> Value {
         "cited_text": quote})
 }
 
-/// Those of a text between two letters of an answer, each page once: a block as a whole rests on its sources.
+/// The citations of the text between two letters of an answer, each page once: sources belong to a block as a whole.
 pub(super) fn citations(all: &[Citation], from: usize, to: usize) -> Vec<Value> {
     let within: Vec<&Citation> = all.iter().filter(|one| from <= one.from && one.from < to).collect();
     let is_first =
@@ -90,7 +91,7 @@ pub(super) fn citations(all: &[Citation], from: usize, to: usize) -> Vec<Value> 
     within.iter().enumerate().filter(is_first).map(|(_, one)| citation(one)).collect()
 }
 
-/// What is counted of searches, beside tokens.
+/// Adds the count of searches to that of tokens.
 pub(super) fn counted(searches: usize, usage: &mut Value) {
     if searches > 0 {
         usage["server_tool_use"] = json!({"web_search_requests": searches, "web_fetch_requests": 0});

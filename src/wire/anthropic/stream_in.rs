@@ -155,29 +155,31 @@ impl Reader {
             "thinking" => {
                 self.calls.leave(out);
                 out.extend(filled(block.thinking).map(ChatEvent::Thinking));
-                Block::Thinking { signature: block.signature.map(|t| t.0.into_owned()).unwrap_or_default() }
+                Block::Thinking { signature: Text::or_empty(block.signature).into_owned() }
             }
             "redacted_thinking" => {
                 self.calls.leave(out);
-                out.push(ChatEvent::Redacted(block.data.map(|t| t.0).unwrap_or_default()));
+                out.push(ChatEvent::Redacted(Text::or_empty(block.data)));
                 Block::Other
             }
             "tool_use" => {
                 let number = self.begun;
                 self.begun += 1;
-                let some = |text: Option<Text<'a>>| text.map(|t| t.0).unwrap_or_default();
-                let name = some(block.name);
+                let name = Text::or_empty(block.name);
                 if name.is_empty() {
                     return Err(Malformed("a call without a name".into()));
                 }
-                self.calls.take(Piece { number: Some(number), id: some(block.id), name, ..Piece::default() }, out)?;
+                self.calls.take(
+                    Piece { number: Some(number), id: Text::or_empty(block.id), name, ..Piece::default() },
+                    out,
+                )?;
                 let input = block.input.map_or("{}", RawValue::get);
                 let input = if input == "null" || input == "\"\"" { "{}" } else { input };
                 Block::Call { number, input: Some(input.to_owned()) }
             }
             "server_tool_use" if block.name.as_ref().is_some_and(|name| name.0 == NAME) => {
                 let input = block.input.map(RawValue::get).filter(|input| *input != "{}").unwrap_or_default();
-                Block::Search { id: block.id.map(|t| t.0.into_owned()).unwrap_or_default(), input: input.to_owned() }
+                Block::Search { id: Text::or_empty(block.id).into_owned(), input: input.to_owned() }
             }
             "web_search_tool_result" => {
                 self.calls.leave(out);
@@ -197,26 +199,26 @@ impl Reader {
         let Some((_, block)) = self.open.iter_mut().find(|(i, _)| *i == index) else {
             return Err(Malformed(format!("a delta for block {index}, which is not open")));
         };
-        match (block, delta.kind.map(|t| t.0).unwrap_or_default().as_ref()) {
+        match (block, &*Text::or_empty(delta.kind)) {
             (Block::Text { .. }, "text_delta") => {
                 self.calls.leave(out);
-                let text = delta.text.map(|t| t.0).unwrap_or_default();
+                let text = Text::or_empty(delta.text);
                 self.letters += text.chars().count();
                 out.push(ChatEvent::Text(text));
             }
             (Block::Text { cited, .. }, "citations_delta") => cited.extend(search::cited(&delta.citation)),
             (Block::Search { input, .. }, "input_json_delta") => {
-                input.push_str(&delta.partial_json.map(|t| t.0).unwrap_or_default());
+                input.push_str(&Text::or_empty(delta.partial_json));
             }
             (Block::Thinking { .. }, "thinking_delta") => {
                 self.calls.leave(out);
-                out.push(ChatEvent::Thinking(delta.thinking.map(|t| t.0).unwrap_or_default()));
+                out.push(ChatEvent::Thinking(Text::or_empty(delta.thinking)));
             }
             (Block::Thinking { signature }, "signature_delta") => {
-                signature.push_str(&delta.signature.map(|t| t.0).unwrap_or_default());
+                signature.push_str(&Text::or_empty(delta.signature));
             }
             (Block::Call { number, input }, "input_json_delta") => {
-                let arguments = delta.partial_json.map(|t| t.0).unwrap_or_default();
+                let arguments = Text::or_empty(delta.partial_json);
                 if !arguments.is_empty() {
                     *input = None;
                     self.calls.take(Piece { number: Some(*number), arguments, ..Piece::default() }, out)?;

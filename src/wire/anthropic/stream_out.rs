@@ -9,6 +9,7 @@ use super::{
         events::{ChatEvent, Finish, StreamWriter},
         ids,
         json::push,
+        members::Members,
         sse,
         translate::ReplyContext,
         web::{Citation, Search},
@@ -190,9 +191,9 @@ fn stop(index: u32, out: &mut Vec<u8>) {
 
 fn send(kind: &str, members: &[(&str, Value)], out: &mut Vec<u8>) {
     let mut map = Map::new();
-    map.insert("type".into(), kind.into());
+    map.set("type", kind);
     for (name, value) in members {
-        map.insert((*name).into(), value.clone());
+        map.set(name, value.clone());
     }
     sse::write(kind, &map, out);
 }

@@ -8,6 +8,7 @@ use super::{
     super::{
         chat::{ChatRequest, Message, Part, Tool, ToolChoice, Weight},
         json::{MARK, note},
+        members::Members,
         schema::{Fitted, fitted},
         web::NAME,
     },
@@ -88,36 +89,42 @@ pub(super) fn tools(
         }
     }
     if tools.is_empty() {
-        // Calls in the history need their tools declared, though none shall be called now.
-        let called = turns.iter().flat_map(|m| &m.parts).filter_map(|part| match part {
-            Part::ToolCall { name, .. } => Some(name.as_str()),
-            _ => None,
-        });
-        let mut seen = HashSet::new();
-        let names: Vec<&str> = called.filter(|name| seen.insert(*name)).collect();
-        if names.is_empty() && search.is_none() {
-            return;
-        }
-        tools = names.iter().map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect();
+        tools = called(turns);
         if search.is_none() {
+            if tools.is_empty() {
+                return;
+            }
             choice = Some(ToolChoice::None);
         }
     }
     tools.extend(search);
-    out.insert("tools".into(), Value::Array(tools));
+    out.set("tools", tools);
     let single = request.one_call || request.parallel_tool_calls == Some(false);
-    let mut written = match &choice {
-        Some(ToolChoice::None) => json!({"type": "none"}),
-        Some(ToolChoice::Required) => json!({"type": "any"}),
-        Some(ToolChoice::Named(name)) => json!({"type": "tool", "name": name}),
-        Some(ToolChoice::Auto) => json!({"type": "auto"}),
-        None if single => json!({"type": "auto"}),
-        None => return,
+    out.set_some("tool_choice", chosen(choice.or(single.then_some(ToolChoice::Auto)), single));
+}
+
+/// Calls in the history need their tools declared, though none shall be called now.
+fn called(turns: &[Message]) -> Vec<Value> {
+    let mut seen = HashSet::new();
+    let names = turns.iter().flat_map(|m| &m.parts).filter_map(|part| match part {
+        Part::ToolCall { name, .. } => seen.insert(name).then_some(name),
+        _ => None,
+    });
+    names.map(|name| json!({"name": name, "input_schema": {"type": "object"}})).collect()
+}
+
+/// Writes the choice among tools; `single`: no more than one call at a time.
+fn chosen(choice: Option<ToolChoice>, single: bool) -> Option<Value> {
+    let mut written = match choice? {
+        ToolChoice::None => return Some(json!({"type": "none"})),
+        ToolChoice::Required => json!({"type": "any"}),
+        ToolChoice::Named(name) => json!({"type": "tool", "name": name}),
+        ToolChoice::Auto => json!({"type": "auto"}),
     };
-    if single && choice != Some(ToolChoice::None) {
+    if single {
         written["disable_parallel_tool_use"] = true.into();
     }
-    out.insert("tool_choice".into(), written);
+    Some(written)
 }
 
 /// Has a tool's schema enforced, if it can be.
@@ -156,15 +163,13 @@ fn rooted(schema: &Value) -> Cow<'_, Value> {
 
 fn write(tool: &mut Tool) -> Value {
     let mut out = Map::new();
-    out.insert("name".into(), tool.name.as_str().into());
-    if let Some(description) = &tool.description {
-        out.insert("description".into(), description.as_str().into());
-    }
+    out.set("name", tool.name.as_str());
+    out.set_some("description", tool.description.as_deref());
     let mut schema = tool.parameters.clone().unwrap_or_else(|| json!({}));
     if let Some(map) = schema.as_object_mut() {
-        map.insert("type".into(), "object".into());
+        map.set("type", "object");
     }
-    out.insert("input_schema".into(), schema);
-    out.extend(tool.cache.take().map(|mark| (MARK.to_owned(), mark)));
+    out.set("input_schema", schema);
+    out.set_some(MARK, tool.cache.take());
     Value::Object(out)
 }

@@ -1,4 +1,4 @@
-//! Owns Google's search: asking a model to ground its answer in it, and reading what an answer is grounded in.
+//! Owns Google's search: asking a model to ground its answer in one, and reading the sources of an answer.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json, value::RawValue};
 
 use super::{
     super::{
-        chat::{ChatRequest, ToolChoice, Weight},
+        chat::{ChatRequest, Weight},
         events::ChatEvent,
         json::{list, note, read, text},
         web::{Citation, Page, Search},
@@ -22,17 +22,16 @@ pub(super) fn offer(request: &mut ChatRequest, model: Model) -> Option<Value> {
         return None;
     }
     let wish = request.web.take()?;
-    let losses = &mut request.losses;
     let domains = [("allowed_domains", !wish.allowed.is_empty()), ("blocked_domains", !wish.blocked.is_empty())];
-    wish.note(&domains, Weight::Answer, losses);
+    wish.note(&domains, Weight::Answer, &mut request.losses);
     let hints = [
         ("max_uses", wish.max_uses.is_some()),
         ("user_location", !wish.place.is_empty()),
         ("search_context_size", wish.depth.is_some()),
     ];
-    wish.note(&hints, Weight::Hint, losses);
-    if matches!(request.tool_choice, Some(ToolChoice::Required | ToolChoice::Named(_))) {
-        note(losses, "tool_choice", Weight::Hint);
+    wish.note(&hints, Weight::Hint, &mut request.losses);
+    if request.forces_a_call() {
+        note(&mut request.losses, "tool_choice", Weight::Hint);
     }
     Some(json!({"googleSearch": {}}))
 }

@@ -7,6 +7,7 @@ use super::super::{
     chat::{ChatRequest, Format, Message, Part, Reasoning, Role, Signature, Tool, ToolChoice, Weight, one_answer},
     ids::Taken,
     json::{arguments, note, within},
+    members::Members,
     signature::UNPROVEN,
     translate::Target,
     turns::{Later, Takes, arrange},
@@ -26,7 +27,7 @@ const MOST_STOPS: usize = 5;
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    // What comes later would change the front of the prompt, and with it all that a cache has.
+    // Later instructions, moved to the front of the prompt, would invalidate its cache.
     let takes = Takes { prefill: false, later: Later::Marked, marks: false, ids: Taken::Any };
     let mut arranged = arrange(std::mem::take(&mut request.messages), Protocol::Gemini, takes, &mut request.losses);
     // Before the third generation a format goes with no tools: then it is told in words.
@@ -36,19 +37,19 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     }
     if !arranged.system.is_empty() {
         let parts: Vec<Value> = arranged.instructions().iter().map(|text| json!({"text": text})).collect();
-        out.insert("systemInstruction".into(), json!({"parts": parts}));
+        out.set("systemInstruction", json!({"parts": parts}));
     }
     let calls = Calls::of(&arranged.turns, model);
     let contents: Vec<Value> = arranged.turns.iter().map(|m| content(m, &calls, request)).collect();
-    out.insert("contents".into(), Value::Array(contents));
+    out.set("contents", contents);
     tools(request, model, &mut out);
     let config = config(request, model, formal);
     if !config.is_empty() {
-        out.insert("generationConfig".into(), Value::Object(config));
+        out.set("generationConfig", config);
     }
     for (name, set) in [
         ("user", request.user.is_some()),
-        ("metadata", request.metadata.as_ref().is_some_and(|m| !m.is_empty())),
+        ("metadata", !request.metadata.is_empty()),
         ("service_tier", request.service_tier.as_deref().is_some_and(|t| t != "auto" && t != "default")),
         ("parallel_tool_calls", request.parallel_tool_calls == Some(false) && !request.tools.is_empty()),
     ] {
@@ -65,10 +66,39 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
 
 fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, Value> {
     let mut config = Map::new();
-    if let Some(max) = request.max_tokens {
-        // Anthropic takes none; here that is refused.
-        config.insert("maxOutputTokens".into(), max.max(1).into());
+    sampling(request, model, &mut config);
+    match request.format.as_ref().filter(|_| formal) {
+        None => {}
+        Some(Format::Json) => config.set("responseMimeType", "application/json"),
+        Some(Format::Schema { schema, .. }) => {
+            config.set("responseMimeType", "application/json");
+            config.set("responseJsonSchema", schema.clone());
+        }
     }
+    let modalities: Vec<String> = request.modalities.drain(..).map(|one| one.to_uppercase()).collect();
+    if !modalities.is_empty() {
+        config.set("responseModalities", modalities);
+    }
+    let mut pictures = Map::new();
+    for (name, own) in [("aspect_ratio", "aspectRatio"), ("image_size", "imageSize")] {
+        pictures.set_some(own, request.image_config.remove(name));
+    }
+    request.image_config.clear();
+    if !pictures.is_empty() {
+        config.set("imageConfig", pictures);
+    }
+    match request.reasoning.as_ref().map(|reasoning| (reasoning, model.thinking(reasoning))) {
+        None | Some((Reasoning::Off, None)) => {}
+        Some((_, Some(thinking))) => config.set("thinkingConfig", thinking),
+        Some((_, None)) => note(&mut request.losses, "reasoning_effort", Weight::Hint),
+    }
+    config
+}
+
+/// Writes what an answer is drawn from, and where it ends.
+fn sampling(request: &mut ChatRequest, model: Model, config: &mut Map<String, Value>) {
+    // Anthropic takes none; here that is refused.
+    config.set_some("maxOutputTokens", request.max_tokens.map(|most| most.max(1)));
     for (name, own, value, low, high) in [
         ("temperature", "temperature", request.temperature, 0.0, 2.0),
         ("top_p", "topP", request.top_p, 0.0, 1.0),
@@ -81,16 +111,14 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
                 note(&mut request.losses, name, Weight::Hint);
             }
         } else if let Some(value) = value {
-            config.insert(own.into(), within(name, value, low, high, &mut request.losses).into());
+            config.set(own, within(name, value, low, high, &mut request.losses));
         }
     }
-    if let Some(top_k) = request.top_k {
-        config.insert("topK".into(), top_k.into());
-    }
+    config.set_some("topK", request.top_k);
     // The field is 32 bits wide.
     match request.seed.map(i32::try_from) {
         None => {}
-        Some(Ok(seed)) => drop(config.insert("seed".into(), seed.into())),
+        Some(Ok(seed)) => config.set("seed", seed),
         Some(Err(_)) => note(&mut request.losses, "seed", Weight::Hint),
     }
     let stop: Vec<&String> = request.stop.iter().filter(|s| !s.is_empty()).collect();
@@ -98,45 +126,20 @@ fn config(request: &mut ChatRequest, model: Model, formal: bool) -> Map<String, 
         note(&mut request.losses, "stop[5..]", Weight::Answer);
     }
     if !stop.is_empty() {
-        config.insert("stopSequences".into(), json!(stop[..stop.len().min(MOST_STOPS)]));
+        config.set("stopSequences", json!(stop[..stop.len().min(MOST_STOPS)]));
     }
-    match request.format.as_ref().filter(|_| formal) {
-        None => {}
-        Some(Format::Json) => drop(config.insert("responseMimeType".into(), "application/json".into())),
-        Some(Format::Schema { schema, .. }) => {
-            config.insert("responseMimeType".into(), "application/json".into());
-            config.insert("responseJsonSchema".into(), schema.clone());
-        }
-    }
-    let modalities: Vec<String> = request.modalities.drain(..).map(|one| one.to_uppercase()).collect();
-    if !modalities.is_empty() {
-        config.insert("responseModalities".into(), json!(modalities));
-    }
-    let mut pictures = std::mem::take(&mut request.image_config);
-    let own = [("aspect_ratio", "aspectRatio"), ("image_size", "imageSize")];
-    let pictures: Map<String, Value> =
-        own.iter().filter_map(|(name, own)| Some(((*own).to_owned(), pictures.remove(*name)?))).collect();
-    if !pictures.is_empty() {
-        config.insert("imageConfig".into(), Value::Object(pictures));
-    }
-    match request.reasoning.as_ref().map(|reasoning| (reasoning, model.thinking(reasoning))) {
-        None | Some((Reasoning::Off, None)) => {}
-        Some((_, Some(thinking))) => drop(config.insert("thinkingConfig".into(), thinking)),
-        Some((_, None)) => note(&mut request.losses, "reasoning_effort", Weight::Hint),
-    }
-    config
 }
 
 fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
     if let Some(search) = grounding::offer(request, model) {
-        out.insert("tools".into(), json!([search]));
+        out.set("tools", json!([search]));
         return;
     }
     if request.tools.is_empty() {
         return;
     }
     let declarations: Vec<Value> = request.tools.iter().map(declaration).collect();
-    out.insert("tools".into(), json!([{"functionDeclarations": declarations}]));
+    out.set("tools", json!([{"functionDeclarations": declarations}]));
     let calling = match &request.tool_choice {
         None => return,
         Some(ToolChoice::Auto) => json!({"mode": "AUTO"}),
@@ -144,17 +147,15 @@ fn tools(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) 
         Some(ToolChoice::Required) => json!({"mode": "ANY"}),
         Some(ToolChoice::Named(name)) => json!({"mode": "ANY", "allowedFunctionNames": [name]}),
     };
-    out.insert("toolConfig".into(), json!({"functionCallingConfig": calling}));
+    out.set("toolConfig", json!({"functionCallingConfig": calling}));
 }
 
 fn declaration(tool: &Tool) -> Value {
     let mut out = Map::new();
-    out.insert("name".into(), tool.name.as_str().into());
-    out.insert("description".into(), tool.description.clone().unwrap_or_default().into());
+    out.set("name", tool.name.as_str());
+    out.set("description", tool.description.clone().unwrap_or_default());
     // An object without members is refused; no parameters say the same.
-    if let Some(parameters) = tool.parameters.as_ref().filter(|parameters| !is_bare(parameters)) {
-        out.insert("parametersJsonSchema".into(), parameters.clone());
-    }
+    out.set_some("parametersJsonSchema", tool.parameters.clone().filter(|parameters| !is_bare(parameters)));
     Value::Object(out)
 }
 
@@ -176,44 +177,35 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
     let mut parts = Vec::with_capacity(message.parts.len());
     // In clients that know thinking blocks only, a call's signature travels in the block before it.
     let mut carried: Option<String> = None;
+    let own =
+        |signature: &Option<Signature>| Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
     // One that still waits before a call belongs to that call.
     let calling = message.parts.iter().any(|p| matches!(p, Part::ToolCall { .. }));
     let mut first_call = true;
     for part in &message.parts {
         match part {
             Part::Thinking { signature, .. } => {
-                carried = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned).or(carried);
+                carried = own(signature).or(carried);
             }
             Part::ToolCall { id, name, arguments: text, signature } => {
                 let mut call = json!({"functionCall": {"name": name, "args": arguments(text)}});
                 if let Some(id) = calls.id(id) {
                     call["functionCall"]["id"] = id.into();
                 }
-                let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
+                let own = own(signature);
                 // It may have come both ways, and is for one call.
                 carried.take_if(|carried| own.as_ref() == Some(carried));
                 let missing = (calls.model.is_third() && first_call).then(|| UNPROVEN.to_owned());
-                if let Some(value) = own.or_else(|| carried.take()).or(missing) {
-                    call["thoughtSignature"] = value.into();
-                }
+                parts.push(signed(call, own.or_else(|| carried.take()).or(missing)));
                 first_call = false;
-                parts.push(call);
             }
             Part::Text { text, signature } => {
-                let mut written = json!({"text": text});
-                let own = Signature::of(signature.as_ref(), Protocol::Gemini).map(ToOwned::to_owned);
-                if let Some(value) = own.or_else(|| carried.take_if(|_| !calling)) {
-                    written["thoughtSignature"] = value.into();
-                }
-                parts.push(written);
+                let proof = own(signature).or_else(|| carried.take_if(|_| !calling));
+                parts.push(signed(json!({"text": text}), proof));
             }
             Part::Image { source, signature, .. } => {
-                let mut written = media(source, "image/jpeg", request);
-                let own = Signature::of(signature.as_ref(), Protocol::Gemini);
-                if let (Some(written), Some(value)) = (&mut written, own) {
-                    written["thoughtSignature"] = value.into();
-                }
-                parts.extend(written);
+                let image = media(source, "image/jpeg", request);
+                parts.extend(image.map(|image| signed(image, own(signature))));
             }
             other => simple(other, calls, request, &mut parts),
         }
@@ -226,6 +218,14 @@ fn content(message: &Message, calls: &Calls<'_>, request: &mut ChatRequest) -> V
     }
     let role = if message.role == Role::Assistant { "model" } else { "user" };
     json!({"role": role, "parts": parts})
+}
+
+/// A part with the proof of the thought behind it.
+fn signed(mut part: Value, proof: Option<String>) -> Value {
+    if let Some(proof) = proof {
+        part["thoughtSignature"] = proof.into();
+    }
+    part
 }
 
 /// Puts what stands for a proof where a model that draws would miss one in its turn, and would refuse it: of its first part and

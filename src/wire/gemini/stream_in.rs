@@ -121,7 +121,7 @@ impl Reader {
                 ChatEvent::Fault(unplaced("something that is neither text nor an image"))
             });
         }
-        let text = part.text.map(|t| t.0).unwrap_or_default();
+        let text = Text::or_empty(part.text);
         if part.thought {
             if !text.is_empty() {
                 self.end_call(out);

@@ -82,39 +82,51 @@ impl Framing {
                     from.advance(2);
                     *self = Self::Chunked(Chunk::Size);
                 }
-                Self::Chunked(Chunk::Size) => {
-                    // The parser takes a size that is missing for zero, and a bare line feed for a part of an extension.
-                    if !from[0].is_ascii_hexdigit() {
-                        return Err(Garbled);
-                    }
-                    let Some(end) = memchr::memchr(b'\n', &from[..from.len().min(SIZE_LINE)]) else {
-                        return if from.len() < SIZE_LINE { Ok(None) } else { Err(Garbled) };
-                    };
-                    let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&from[..=end]) else {
-                        return Err(Garbled);
-                    };
-                    from.advance(line);
-                    *self = Self::Chunked(if size == 0 { Chunk::Trailers(0) } else { Chunk::Data(size) });
-                }
-                Self::Chunked(Chunk::Trailers(read)) => {
-                    let Some(end) = memchr::memchr(b'\n', from) else {
-                        return if *read + from.len() > TRAILERS { Err(Garbled) } else { Ok(None) };
-                    };
-                    // What is not the end to every reader is none: a line of blanks, or one that ends in a bare line feed.
-                    let is_last = from[..end] == *b"\r";
-                    let folded = matches!(from[0], b' ' | b'\t');
-                    *read += end + 1;
-                    if *read > TRAILERS || folded || !from[..end].ends_with(b"\r") {
-                        return Err(Garbled);
-                    }
-                    from.advance(end + 1);
-                    if is_last {
-                        *self = Self::Ended;
-                    }
-                }
+                Self::Chunked(Chunk::Size) => match size(from)? {
+                    None => return Ok(None),
+                    Some(0) => *self = Self::Chunked(Chunk::Trailers(0)),
+                    Some(size) => *self = Self::Chunked(Chunk::Data(size)),
+                },
+                Self::Chunked(Chunk::Trailers(read)) => match trailer(from, read)? {
+                    None => return Ok(None),
+                    Some(true) => *self = Self::Ended,
+                    Some(false) => {}
+                },
             }
         }
     }
+}
+
+/// Takes a line with a chunk's size; `None`: it is not complete yet.
+fn size(from: &mut BytesMut) -> Result<Option<u64>, Garbled> {
+    // The parser takes a size that is missing for zero, and a bare line feed for a part of an extension.
+    if !from[0].is_ascii_hexdigit() {
+        return Err(Garbled);
+    }
+    let Some(end) = memchr::memchr(b'\n', &from[..from.len().min(SIZE_LINE)]) else {
+        return if from.len() < SIZE_LINE { Ok(None) } else { Err(Garbled) };
+    };
+    let Ok(httparse::Status::Complete((line, size))) = httparse::parse_chunk_size(&from[..=end]) else {
+        return Err(Garbled);
+    };
+    from.advance(line);
+    Ok(Some(size))
+}
+
+/// Takes a line of the trailers, of which so many bytes were `read` before; whether it ends them. `None`: it is not complete yet.
+fn trailer(from: &mut BytesMut, read: &mut usize) -> Result<Option<bool>, Garbled> {
+    let Some(end) = memchr::memchr(b'\n', from) else {
+        return if *read + from.len() > TRAILERS { Err(Garbled) } else { Ok(None) };
+    };
+    // Some readers take a line of blanks, or one that ends in a bare line feed, for the end, and others do not.
+    let is_last = from[..end] == *b"\r";
+    let folded = matches!(from[0], b' ' | b'\t');
+    *read += end + 1;
+    if *read > TRAILERS || folded || !from[..end].ends_with(b"\r") {
+        return Err(Garbled);
+    }
+    from.advance(end + 1);
+    Ok(Some(is_last))
 }
 
 fn part(from: &mut BytesMut, left: &mut u64) -> Bytes {

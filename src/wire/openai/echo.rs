@@ -1,5 +1,5 @@
-//! Owns the mark by which reasoning finds its way back to the OpenAI-style server that it came from: some of them, such as
-//! `DeepSeek`, Kimi and Google's, refuse a tool loop without it, and others refuse a member that they do not know.
+//! Owns the mark that leads reasoning back to the OpenAI-style server that it came from. Some servers, such as
+//! `DeepSeek`, Kimi and Google's, refuse a tool loop without their reasoning; others refuse the member.
 
 use serde_json::{Map, Value, json};
 
@@ -24,7 +24,7 @@ pub(super) const DETAILS: &str = "reasoning_details";
 /// What of it cannot be read, such as Gemini's proofs of its calls.
 const HIDDEN: &str = "reasoning.encrypted";
 
-/// Between the two names of a model in a mark.
+/// Stands between the two names of a model in a mark.
 const OR: &str = "|";
 
 /// A mark for reasoning that came in `member` from the model that was asked for by one name, and answered by another: an alias,

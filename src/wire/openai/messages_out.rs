@@ -9,6 +9,7 @@ use super::{
         Host, Protocol,
         chat::{Loss, Message, Part, Role, Source, Weight},
         json::{MARK, note},
+        members::Members,
         translate::Target,
         turns::{CONTINUE, DREW},
         words::told,
@@ -86,70 +87,95 @@ fn join(parts: &[Part]) -> String {
 }
 
 fn assistant(parts: Vec<Part>, target: &Target<'_>, losses: &mut Vec<Loss>) -> Value {
-    let mut message = Map::new();
-    message.insert("role".into(), "assistant".into());
-    let (mut reasoning, mut details): (Option<(&str, String)>, Vec<Value>) = (None, Vec::new());
-    let (mut text, mut refusal, mut calls, mut drew, mut mark) =
-        (String::new(), String::new(), Vec::new(), false, None);
-    // Calls before the words so far.
-    let mut before = 0;
+    let mut said = Said::default();
     for part in parts {
+        said.add(part, target, losses);
+    }
+    said.write(target)
+}
+
+/// What an assistant's message says, by the members that a chat message has for it.
+#[derive(Default)]
+struct Said {
+    text: String,
+    /// Calls before the latest words.
+    calls_before: usize,
+    refusal: String,
+    calls: Vec<Value>,
+    /// The member that the server has its reasoning in, and the reasoning.
+    reasoning: Option<(&'static str, String)>,
+    details: Vec<Value>,
+    /// There was an image.
+    drew: bool,
+    mark: Option<Value>,
+}
+
+impl Said {
+    fn add(&mut self, part: Part, target: &Target<'_>, losses: &mut Vec<Loss>) {
         match part {
-            Part::Text { text: more, .. } => {
+            Part::Text { text, .. } => {
                 // Here all calls stand behind the words: those after some are no more of a sentence before them.
-                if std::mem::replace(&mut before, calls.len()) < calls.len() && !text.is_empty() {
-                    text.push_str("\n\n");
+                let calls = self.calls.len();
+                if std::mem::replace(&mut self.calls_before, calls) < calls && !self.text.is_empty() {
+                    self.text.push_str("\n\n");
                 }
-                text.push_str(&more);
+                self.text.push_str(&text);
             }
-            Part::Refusal(more) => refusal.push_str(&more),
+            Part::Refusal(text) => self.refusal.push_str(&text),
             Part::ToolCall { id, name, arguments, signature } => {
                 let arguments = if arguments.trim().is_empty() { "{}".to_owned() } else { arguments };
                 let call = json!({"id": id, "type": "function", "function": {"name": name, "arguments": arguments}});
-                let googles = signature.filter(|signature| signature.origin == Protocol::Gemini);
-                let known = is_googles(target.model) && target.host != Host::OpenRouter;
-                calls.push(proven(call, googles.filter(|_| known).as_ref()));
+                let takes_proofs = is_googles(target.model) && target.host != Host::OpenRouter;
+                let proof = signature.filter(|signature| takes_proofs && signature.origin == Protocol::Gemini);
+                self.calls.push(proven(call, proof.as_ref()));
             }
-            Part::Thinking { text: more, signature } => match echo::kept(signature.as_ref(), target.model) {
-                Some((member, told)) => {
-                    reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&more);
-                    details.extend(told);
+            Part::Thinking { text, signature } => match echo::kept(signature.as_ref(), target.model) {
+                Some((member, details)) => {
+                    self.reasoning.get_or_insert_with(|| (member, String::new())).1.push_str(&text);
+                    self.details.extend(details);
                 }
                 None => note(losses, "messages[].thinking", Weight::Note),
             },
             // A call has no place for one.
-            Part::CacheMark(found) => mark = Some(found).filter(|_| calls.is_empty()).or(mark),
+            Part::CacheMark(mark) if self.calls.is_empty() => self.mark = Some(mark),
+            Part::CacheMark(_) => {}
             other => {
-                drew |= matches!(other, Part::Image { .. });
+                self.drew |= matches!(other, Part::Image { .. });
                 note(losses, "messages[].content[] of the assistant", Weight::Hint);
             }
         }
     }
-    if text.is_empty() && refusal.is_empty() && calls.is_empty() {
-        // Of images and files nothing is left, and the turns alternate.
-        if drew { DREW } else { CONTINUE }.clone_into(&mut text);
-    }
-    let content = match mark {
-        _ if text.is_empty() => Value::Null,
-        Some(mark) => marked(&text, &mark),
-        None => text.into(),
-    };
-    message.insert("content".into(), content);
-    if !refusal.is_empty() {
-        message.insert("refusal".into(), refusal.into());
-    }
-    if !calls.is_empty() {
-        echo::stand_in(&mut calls, &mut details, target);
-        // Wanted back in a tool loop; elsewhere some servers refuse it.
-        if let Some((member, text)) = reasoning.filter(|(_, text)| !text.is_empty()) {
-            message.insert(member.into(), text.into());
+
+    fn write(self, target: &Target<'_>) -> Value {
+        let Self { mut text, refusal, mut calls, reasoning, mut details, drew, mark, .. } = self;
+        if text.is_empty() && refusal.is_empty() && calls.is_empty() {
+            // Nothing is left of images and files, and roles have to alternate.
+            if drew { DREW } else { CONTINUE }.clone_into(&mut text);
         }
-        if target.host == Host::OpenRouter && !details.is_empty() {
-            message.insert(echo::DETAILS.into(), Value::Array(details));
+        let mut message = Map::new();
+        message.set("role", "assistant");
+        message.set(
+            "content",
+            match mark {
+                _ if text.is_empty() => Value::Null,
+                Some(mark) => marked(&text, &mark),
+                None => text.into(),
+            },
+        );
+        message.set_some("refusal", Some(refusal).filter(|refusal| !refusal.is_empty()));
+        if !calls.is_empty() {
+            echo::stand_in(&mut calls, &mut details, target);
+            // Wanted back in a tool loop; elsewhere some servers refuse it.
+            if let Some((member, text)) = reasoning.filter(|(_, text)| !text.is_empty()) {
+                message.set(member, text);
+            }
+            if target.host == Host::OpenRouter && !details.is_empty() {
+                message.set(echo::DETAILS, details);
+            }
+            message.set("tool_calls", calls);
         }
-        message.insert("tool_calls".into(), Value::Array(calls));
+        Value::Object(message)
     }
-    Value::Object(message)
 }
 
 /// A string where text is all there is: the form every server takes (QwenLM/qwen-code#2320).
@@ -176,10 +202,8 @@ pub(super) fn content(parts: Vec<Part>, losses: &mut Vec<Loss>) -> Value {
                     note(losses, "messages[].content[].source.file_id", Weight::Answer);
                     continue;
                 };
-                let mut image = json!({"url": url});
-                if let (Some(detail), Some(image)) = (detail, image.as_object_mut()) {
-                    image.insert("detail".into(), detail.into());
-                }
+                let mut image = Map::from_iter([("url".to_owned(), url.into())]);
+                image.set_some("detail", detail);
                 json!({"type": "image_url", "image_url": image})
             }
             Part::File { source: source @ Source::Data { .. }, name } => {

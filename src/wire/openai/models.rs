@@ -4,12 +4,7 @@ use super::super::ids::Taken;
 
 /// A model, as far as its name tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Model {
-    kind: Kind,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
+pub(super) enum Model {
     /// Another maker's, or one that does not reason.
     Plain {
         /// OpenAI's own.
@@ -27,7 +22,7 @@ enum Kind {
 
 /// What stands behind a version and changes what the model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Line {
+pub(super) enum Line {
     Main,
     Pro,
     Codex,
@@ -47,31 +42,30 @@ impl Model {
         let gpt = name.strip_prefix("gpt-");
         let version = gpt.and_then(version).filter(|version| *version >= (5, 0) && !name.contains("chat"));
         let own = gpt.is_some() || name.starts_with("chatgpt-");
-        let kind = match (o, version) {
-            (Some(number), _) => Kind::O(number),
-            (None, Some(version)) => Kind::Gpt { version, line: Line::of(name, version) },
-            (None, None) if name.contains("gpt-oss") => Kind::Open,
-            (None, None) if !own && is_named_by_mistral(name) => Kind::Mistral,
-            (None, None) => Kind::Plain { own },
-        };
-        Self { kind }
+        match (o, version) {
+            (Some(number), _) => Self::O(number),
+            (None, Some(version)) => Self::Gpt { version, line: Line::of(name, version) },
+            (None, None) if name.contains("gpt-oss") => Self::Open,
+            (None, None) if !own && is_named_by_mistral(name) => Self::Mistral,
+            (None, None) => Self::Plain { own },
+        }
     }
 
     /// It reasons at OpenAI: it refuses `max_tokens` under that name, and any sampling but the default.
     pub(super) fn thinks(self) -> bool {
-        !matches!(self.kind, Kind::Plain { .. } | Kind::Open | Kind::Mistral)
+        !matches!(self, Self::Plain { .. } | Self::Open | Self::Mistral)
     }
 
     /// It is one of OpenAI's, which take instructions wherever they stand. Templates of other servers refuse a system message
     /// that is not the first (vllm-project/vllm#41114).
     pub(super) fn is_openais(self) -> bool {
-        !matches!(self.kind, Kind::Plain { own: false } | Kind::Open | Kind::Mistral)
+        !matches!(self, Self::Plain { own: false } | Self::Open | Self::Mistral)
     }
 
     /// What it takes for the id of a call.
     pub(super) fn ids(self) -> Taken {
-        match self.kind {
-            Kind::Mistral => Taken::Nine,
+        match self {
+            Self::Mistral => Taken::Nine,
             _ if self.is_openais() => Taken::Forty,
             _ => Taken::Any,
         }
@@ -79,28 +73,28 @@ impl Model {
 
     /// It takes `verbosity`, which came with the fifth generation (OpenAI cookbook, "GPT-5 New Params and Tools").
     pub(super) fn has_verbosity(self) -> bool {
-        matches!(self.kind, Kind::Gpt { .. })
+        matches!(self, Self::Gpt { .. })
     }
 
     /// It refuses `stop`. API reference: not supported with `o3` and `o4-mini`. Seen: gpt-5 to 5.2
     /// (huggingface/smolagents#1662, #1868, #1893), gpt-6-astra (bolna-ai/bolna#1019).
     pub(super) fn refuses_stop(self) -> bool {
-        match self.kind {
-            Kind::O(number) => number >= 3,
-            Kind::Gpt { version, line } => version <= (5, 2) || line == Line::Tireless,
-            Kind::Plain { .. } | Kind::Open | Kind::Mistral => false,
+        match self {
+            Self::O(number) => number >= 3,
+            Self::Gpt { version, line } => version <= (5, 2) || line == Line::Tireless,
+            Self::Plain { .. } | Self::Open | Self::Mistral => false,
         }
     }
 
     /// It refuses `parallel_tool_calls`, in whichever way it is said (langchain-ai/langchain#29704, run-llama/llama_index#20865).
     pub(super) fn refuses_parallel(self) -> bool {
-        matches!(self.kind, Kind::O(_))
+        matches!(self, Self::O(_))
     }
 
     /// With functions it refuses any effort but none, even the one it has by default
     /// (openai/openai-openapi#541, BerriAI/litellm#34569).
     pub(super) fn calls_unthinking(self) -> bool {
-        matches!(self.kind, Kind::Gpt { version, .. } if version >= (5, 4))
+        matches!(self, Self::Gpt { version, .. } if version >= (5, 4))
     }
 
     /// It can be kept from reasoning.
@@ -121,14 +115,14 @@ impl Model {
     /// generation and that `max` is for the Responses API only. Of the open weights: BerriAI/litellm#13608 (vLLM),
     /// ollama/ollama#11766 and apache/maka#995 (Ollama, these three only), egoist/chatwise-releases#987 (Groq, LM Studio).
     fn efforts(self) -> &'static [&'static str] {
-        match self.kind {
-            Kind::Plain { .. } | Kind::Mistral => &[],
-            Kind::Gpt { version: (5, 0), line: Line::Main } => &["minimal", "low", "medium", "high"],
-            Kind::Gpt { version: (5, 0), line: Line::Pro } => &["high"],
-            Kind::Gpt { version: (5, 1), line: Line::Main } => &["none", "low", "medium", "high"],
-            Kind::Open | Kind::O(_) | Kind::Gpt { version: (5, 0 | 1), .. } => &["low", "medium", "high"],
-            Kind::Gpt { line: Line::Main, .. } => &["none", "low", "medium", "high", "xhigh"],
-            Kind::Gpt { .. } => &["low", "medium", "high", "xhigh"],
+        match self {
+            Self::Plain { .. } | Self::Mistral => &[],
+            Self::Gpt { version: (5, 0), line: Line::Main } => &["minimal", "low", "medium", "high"],
+            Self::Gpt { version: (5, 0), line: Line::Pro } => &["high"],
+            Self::Gpt { version: (5, 1), line: Line::Main } => &["none", "low", "medium", "high"],
+            Self::Open | Self::O(_) | Self::Gpt { version: (5, 0 | 1), .. } => &["low", "medium", "high"],
+            Self::Gpt { line: Line::Main, .. } => &["none", "low", "medium", "high", "xhigh"],
+            Self::Gpt { .. } => &["low", "medium", "high", "xhigh"],
         }
     }
 }

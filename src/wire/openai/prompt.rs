@@ -1,32 +1,36 @@
-//! Owns telling a chat completions request in the words of the Responses API, as far as its prompt goes: there OpenAI counts.
+//! Owns turning the prompt of a chat completions request into the words of the Responses API, where OpenAI counts
+//! tokens.
 
 use serde_json::{Map, Value, json};
 
-use super::super::json::{list, text};
+use super::super::{
+    json::{list, text},
+    members::Members,
+};
 
 /// The prompt of a request that `request_out` wrote, and what else counts (API reference of `POST /responses/input_tokens`).
 pub(crate) fn of_chat(chat: &Map<String, Value>) -> Map<String, Value> {
     let mut out = Map::new();
     let all = |key: &str| chat.get(key).and_then(Value::as_array).into_iter().flatten();
     for same in ["model", "parallel_tool_calls"] {
-        out.extend(chat.get(same).map(|value| (same.to_owned(), value.clone())));
+        out.set_some(same, chat.get(same).cloned());
     }
-    out.insert("input".into(), all("messages").flat_map(items).collect());
+    out.set("input", all("messages").flat_map(items).collect::<Value>());
     let tools: Vec<Value> = all("tools").filter_map(|tool| flat(tool, "function")).collect();
     if !tools.is_empty() {
-        out.insert("tools".into(), Value::Array(tools));
+        out.set("tools", tools);
     }
     match chat.get("tool_choice") {
-        Some(word @ Value::String(_)) => drop(out.insert("tool_choice".into(), word.clone())),
-        Some(named) => out.extend(flat(named, "function").map(|choice| ("tool_choice".to_owned(), choice))),
+        Some(word @ Value::String(_)) => out.set("tool_choice", word.clone()),
+        Some(named) => out.set_some("tool_choice", flat(named, "function")),
         None => {}
     }
     if let Some(effort) = chat.get("reasoning_effort") {
-        out.insert("reasoning".into(), json!({"effort": effort}));
+        out.set("reasoning", json!({"effort": effort}));
     }
     if let Some(format) = chat.get("response_format") {
         let format = flat(format, "json_schema").unwrap_or_else(|| format.clone());
-        out.insert("text".into(), json!({"format": format}));
+        out.set("text", json!({"format": format}));
     }
     out
 }
@@ -38,7 +42,7 @@ fn flat(value: &Value, member: &str) -> Option<Value> {
         // Left out it would count as set.
         inner.entry("strict").or_insert(false.into());
     }
-    inner.insert("type".into(), text(value, "type").into());
+    inner.set("type", text(value, "type"));
     Some(Value::Object(inner))
 }
 

@@ -8,9 +8,10 @@ use super::{
     super::{
         chat::{ChatRequest, Format, Loss, Reasoning, Tool, ToolChoice, Weight},
         free_text,
-        json::{
-            MARK, invalid, list, mark, note, object, owned, take, take_count, take_flag, take_limit, take_list,
-            take_number, take_object, take_text, take_texts, text, unknown, unread,
+        json::{MARK, invalid, list, mark, note, object, owned, text, unknown, unread},
+        members::{
+            take, take_count, take_flag, take_integer, take_limit, take_list, take_messages, take_number, take_object,
+            take_text, take_texts,
         },
         translate::Refused,
         web::Wish,
@@ -22,10 +23,7 @@ use super::{
 pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let mut map = object(body)?;
     let mut request = ChatRequest::default();
-    let messages = take_list(&mut map, "messages")?
-        .filter(|m| !m.is_empty())
-        .ok_or_else(|| invalid(Some("messages"), "'messages' must be a non-empty array"))?;
-    for (at, value) in messages.iter().enumerate() {
+    for (at, value) in take_messages(&mut map)?.iter().enumerate() {
         let found = message(value, at, &mut request.losses)?;
         request.messages.push(found);
     }
@@ -44,9 +42,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     request.presence_penalty = take_number(&mut map, "presence_penalty")?;
     request.stop = take_texts(&mut map, "stop")?;
     request.n = take_count(&mut map, "n")?;
-    request.seed = take(&mut map, "seed")
-        .map(|v| v.as_i64().ok_or_else(|| invalid(Some("seed"), "'seed' must be a whole number")))
-        .transpose()?;
+    request.seed = take_integer(&mut map, "seed")?;
     // The newer name for the same.
     let older = take_text(&mut map, "user")?;
     request.user = take_text(&mut map, "safety_identifier")?.or(older);
@@ -56,7 +52,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
     let thinking = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
     let routers = take(&mut map, "reasoning").and_then(|value| openrouters(&value, &mut request.losses));
     request.reasoning = thinking.or(effort.as_deref().and_then(Reasoning::effort)).or(routers);
-    request.metadata = take_object(&mut map, "metadata")?;
+    request.metadata = take_object(&mut map, "metadata")?.unwrap_or_default();
     request.service_tier = take_text(&mut map, "service_tier")?;
     request.stream = take_flag(&mut map, "stream")?.unwrap_or(false);
     request.cache = map.remove(MARK).filter(Value::is_object);

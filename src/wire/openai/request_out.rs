@@ -9,6 +9,7 @@ use super::{
         end_user,
         ids::Taken,
         json::{MARK, note},
+        members::Members,
         translate::Target,
         turns::{Later, Takes, arrange},
         words::is_mark,
@@ -30,11 +31,47 @@ pub(crate) const NO_TOOLS: &str = ": this model takes no functions over chat com
 pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<String, Value> {
     let mut out = Map::new();
     let model = Model::of(target.model);
-    out.insert("model".into(), target.model.into());
-    let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
     let (mistral, routed) = (target.host == Host::Mistral, target.host == Host::OpenRouter);
-    let ids = if mistral { Taken::Nine } else { model.ids() };
-    let takes = Takes { prefill: true, later, marks: routed, ids };
+    out.set("model", target.model);
+    out.set("messages", messages(request, model, target));
+    tools(request, model, routed, &mut out);
+    sampling(request, model, &mut out);
+    stop(request, model, &mut out);
+    out.set_some("n", request.n);
+    out.set_some("seed", request.seed);
+    match &request.user {
+        Some(_) if mistral => note(&mut request.losses, "user", Weight::Hint),
+        user => out.set_some("user", user.as_deref().map(end_user::for_openai)),
+    }
+    format(request, model, &mut out);
+    if routed {
+        out.set_some("reasoning", wish(request.reasoning.as_ref(), model));
+        out.set_some(MARK, request.cache.take());
+    } else {
+        effort(request, model, &mut out);
+    }
+    if model.has_verbosity() {
+        out.set_some("verbosity", request.verbosity.take());
+    }
+    if model.is_openais() {
+        out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));
+    }
+    metadata(request, mistral, &mut out);
+    service_tier(request, mistral, &mut out);
+    if request.stream {
+        out.set("stream", true);
+        if target.ask_usage {
+            out.set("stream_options", json!({"include_usage": true}));
+        }
+    }
+    out
+}
+
+/// Writes the conversation.
+fn messages(request: &mut ChatRequest, model: Model, target: &Target<'_>) -> Vec<Value> {
+    let later = if model.is_openais() { Later::Told } else { Later::MarkedInResults };
+    let ids = if target.host == Host::Mistral { Taken::Nine } else { model.ids() };
+    let takes = Takes { prefill: true, later, marks: target.host == Host::OpenRouter, ids };
     if !model.is_openais() {
         echo::carry(&mut request.messages);
     }
@@ -52,58 +89,31 @@ pub(crate) fn write(request: &mut ChatRequest, target: &Target<'_>) -> Map<Strin
     for turn in arranged.turns {
         message(turn, target, &mut request.losses, &mut messages);
     }
-    out.insert("messages".into(), Value::Array(messages));
-    tools(request, model, routed, &mut out);
-    sampling(request, model, &mut out);
-    stop(request, model, &mut out);
-    if let Some(n) = request.n {
-        out.insert("n".into(), n.into());
+    messages
+}
+
+/// Writes metadata, which is for an answer that is kept: without `store` it is refused (QwenLM/qwen-code#243).
+fn metadata(request: &mut ChatRequest, mistral: bool, out: &mut Map<String, Value>) {
+    if request.metadata.is_empty() {
+        return;
     }
-    if let Some(seed) = request.seed {
-        out.insert("seed".into(), seed.into());
-    }
-    match &request.user {
-        Some(_) if mistral => note(&mut request.losses, "user", Weight::Hint),
-        Some(user) => drop(out.insert("user".into(), end_user::for_openai(user).into())),
-        None => {}
-    }
-    format(request, model, &mut out);
-    if routed {
-        out.extend(wish(request.reasoning.as_ref(), model).map(|wish| ("reasoning".into(), wish)));
-        out.extend(request.cache.take().map(|mark| (MARK.into(), mark)));
+    if request.store && !mistral {
+        out.set("store", true);
+        out.set("metadata", std::mem::take(&mut request.metadata));
     } else {
-        effort(request, model, &mut out);
+        note(&mut request.losses, "metadata", Weight::Note);
     }
-    if model.has_verbosity() {
-        out.extend(request.verbosity.take().map(|word| ("verbosity".into(), word.into())));
-    }
-    if model.is_openais() {
-        out.extend(request.caching.drain(..).map(|(name, said)| (name.into(), said.into())));
-    }
-    if let Some(metadata) = request.metadata.take().filter(|m| !m.is_empty()) {
-        // Refused without the other (QwenLM/qwen-code#243).
-        if request.store && !mistral {
-            out.insert("store".into(), true.into());
-            out.insert("metadata".into(), Value::Object(metadata));
-        } else {
-            note(&mut request.losses, "metadata", Weight::Note);
-        }
-    }
+}
+
+fn service_tier(request: &mut ChatRequest, mistral: bool, out: &mut Map<String, Value>) {
     match request.service_tier.as_deref() {
-        // As where nothing is said; Groq refuses to be told (vectorize-io/hindsight#89).
+        // The same as nothing, and Groq refuses to be told it (vectorize-io/hindsight#89).
         None | Some("auto") => {}
         Some("default" | "standard_only") if mistral => {}
         Some(_) if mistral => note(&mut request.losses, "service_tier", Weight::Hint),
-        Some("standard_only") => drop(out.insert("service_tier".into(), "default".into())),
-        Some(tier) => drop(out.insert("service_tier".into(), tier.into())),
+        Some("standard_only") => out.set("service_tier", "default"),
+        Some(tier) => out.set("service_tier", tier),
     }
-    if request.stream {
-        out.insert("stream".into(), true.into());
-        if target.ask_usage {
-            out.insert("stream_options".into(), json!({"include_usage": true}));
-        }
-    }
-    out
 }
 
 /// Writes the longest answer and what is drawn from.
@@ -113,7 +123,7 @@ fn sampling(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value
         // Anthropic takes none, to fill its cache (API reference of `max_tokens`).
         let max = max.max(1);
         // Reasoning models refuse the older name; most other servers know only that one.
-        out.insert(if thinks { "max_completion_tokens" } else { "max_tokens" }.into(), max.into());
+        out.set(if thinks { "max_completion_tokens" } else { "max_tokens" }, max);
     }
     for (name, value) in [
         ("temperature", request.temperature),
@@ -124,10 +134,7 @@ fn sampling(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value
         match value {
             // These models take the default only.
             Some(_) if thinks => note(&mut request.losses, name, Weight::Hint),
-            Some(value) => {
-                out.insert(name.into(), value.into());
-            }
-            None => {}
+            value => out.set_some(name, value),
         }
     }
     if request.top_k.is_some() {
@@ -142,7 +149,7 @@ fn stop(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>) {
         _ if model.refuses_stop() => note(&mut request.losses, "stop", Weight::Answer),
         // OpenAI's limit.
         5.. if model.is_openais() => note(&mut request.losses, "stop_sequences[4..]", Weight::Answer),
-        _ => drop(out.insert("stop".into(), json!(request.stop))),
+        _ => out.set("stop", json!(request.stop)),
     }
 }
 
@@ -153,7 +160,7 @@ fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>)
     let word = asked.and_then(|reasoning| model.effort(reasoning.word()));
     if model.calls_unthinking() && !request.tools.is_empty() {
         if model.takes_none() {
-            out.insert("reasoning_effort".into(), "none".into());
+            out.set("reasoning_effort", "none");
             if wanted {
                 note(&mut request.losses, "reasoning_effort", Weight::Hint);
             }
@@ -162,7 +169,7 @@ fn effort(request: &mut ChatRequest, model: Model, out: &mut Map<String, Value>)
             note(&mut request.losses, TOOLS, Weight::Answer);
         }
     } else if let Some(word) = word {
-        out.insert("reasoning_effort".into(), word.into());
+        out.set("reasoning_effort", word);
     } else if wanted {
         note(&mut request.losses, "thinking", Weight::Hint);
     }

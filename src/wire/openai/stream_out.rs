@@ -108,11 +108,40 @@ impl Writer {
         }
     }
 
+    /// A delta of one item of a list, by its number there.
+    fn item(&self, list: &str, mut item: Value, number: u32, out: &mut Vec<u8>) {
+        item["index"] = number.into();
+        self.delta(&json!({list: [item]}), None, out);
+    }
+
     fn block(&mut self, block: Value, out: &mut Vec<u8>) {
-        let mut block = placed(block, self.said.0, self.said.1);
-        block["index"] = self.blocks.into();
+        self.item("thinking_blocks", placed(block, self.said.0, self.said.1), self.blocks, out);
         self.blocks += 1;
-        self.delta(&json!({"thinking_blocks": [block]}), None, out);
+    }
+
+    fn begin_call(&mut self, number: u32, name: &str, call: Value, out: &mut Vec<u8>) {
+        self.said.1 += 1;
+        self.end_input(out);
+        if self.ctx.asked.by_functions() {
+            self.delta(&json!({"function_call": call}), None, out);
+            return;
+        }
+        if self.ctx.asked.is_free_text(name) {
+            self.input = Some((number, Input::default()));
+        }
+        self.item("tool_calls", call, number, out);
+    }
+
+    fn arguments(&mut self, number: u32, text: &str, out: &mut Vec<u8>) {
+        if self.ctx.asked.by_functions() {
+            self.one(b"{\"function_call\":{\"arguments\":", text, b"}}", out);
+        } else if let Some((_, input)) = self.input.as_mut().filter(|(known, _)| *known == number) {
+            let text = input.add(text);
+            self.free_text(number, &text, out);
+        } else {
+            let before = format!("{{\"tool_calls\":[{{\"index\":{number},\"function\":{{\"arguments\":");
+            self.one(before.as_bytes(), text, b"}}]}", out);
+        }
     }
 }
 
@@ -137,48 +166,23 @@ impl StreamWriter for Writer {
             }
             ChatEvent::Redacted(data) => self.block(redacted_block(data), out),
             ChatEvent::Image { source, signature } => {
-                let mut image = image(source, signature.as_ref());
-                image["index"] = self.images.into();
+                self.item("images", image(source, signature.as_ref()), self.images, out);
                 self.images += 1;
-                self.delta(&json!({"images": [image]}), None, out);
             }
             ChatEvent::Cite(citation) => {
-                let mut annotation = annotation(citation);
-                annotation["index"] = self.cited.into();
+                self.item("annotations", annotation(citation), self.cited, out);
                 self.cited += 1;
-                self.delta(&json!({"annotations": [annotation]}), None, out);
             }
             ChatEvent::TextSignature(signature) => self.signature = Some(signature.clone()),
-            // There is room for one.
+            // A `function_call` has room for one.
             ChatEvent::ToolCall { index: 1.., .. } | ChatEvent::Arguments { index: 1.., .. }
                 if self.ctx.asked.by_functions() => {}
-            ChatEvent::Arguments { text, .. } if self.ctx.asked.by_functions() => {
-                self.one(b"{\"function_call\":{\"arguments\":", text, b"}}", out);
-            }
             ChatEvent::ToolCall { index, id, name, signature } => {
-                self.said.1 += 1;
-                self.end_input(out);
                 let id = ids::call(id.as_deref(), &self.ctx.id, *index);
-                let mut call = call(&self.ctx.asked, &id, name, "", signature.as_ref());
-                if self.ctx.asked.by_functions() {
-                    self.delta(&json!({"function_call": call}), None, out);
-                    return;
-                }
-                if self.ctx.asked.is_free_text(name) {
-                    self.input = Some((*index, Input::default()));
-                }
-                call["index"] = (*index).into();
-                self.delta(&json!({"tool_calls": [call]}), None, out);
+                let call = call(&self.ctx.asked, &id, name, "", signature.as_ref());
+                self.begin_call(*index, name, call, out);
             }
-            ChatEvent::Arguments { index, text } => {
-                if let Some((_, input)) = self.input.as_mut().filter(|(number, _)| number == index) {
-                    let text = input.add(text);
-                    self.free_text(*index, &text, out);
-                    return;
-                }
-                let before = format!("{{\"tool_calls\":[{{\"index\":{index},\"function\":{{\"arguments\":");
-                self.one(before.as_bytes(), text, b"}}]}", out);
-            }
+            ChatEvent::Arguments { index, text } => self.arguments(*index, text, out),
             _ => {}
         }
     }

@@ -1,14 +1,10 @@
-//! Owns reading the thinking of an assistant's chat message back into the places where it stood: `reply_out` tells them.
+//! Owns putting the thinking of an assistant's chat message back where it stood, as `reply_out` noted it.
 
 use std::collections::VecDeque;
 
 use serde_json::Value;
 
-use super::super::{
-    Protocol,
-    chat::{Part, Signature},
-    json::{list, owned, text},
-};
+use super::super::{anthropic, chat::Part, json::list};
 
 /// Blocks of thinking that have not found their place yet.
 #[derive(Debug)]
@@ -98,16 +94,7 @@ impl Thoughts {
 
 fn thought(block: &Value) -> Thought {
     let after = |what: &str| block.pointer(what).and_then(Value::as_u64).unwrap_or(0);
-    let part = match text(block, "type") {
-        "redacted_thinking" => Part::Redacted(text(block, "data").to_owned()),
-        _ => Part::Thinking {
-            text: text(block, "thinking").to_owned(),
-            signature: owned(block, "signature")
-                .filter(|s| !s.is_empty())
-                .map(|s| Signature::untagged(&s, Protocol::Anthropic)),
-        },
-    };
-    Thought { part, text: after("/after/text"), calls: after("/after/calls") }
+    Thought { part: anthropic::request_in::thought(block), text: after("/after/text"), calls: after("/after/calls") }
 }
 
 #[cfg(test)]

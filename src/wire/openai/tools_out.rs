@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     chat::{ChatRequest, Format, Tool, ToolChoice, Weight},
     json::{MARK, note},
+    members::Members,
 };
 use super::{enforced::is_enforceable, models::Model, typed::typed};
 
@@ -18,27 +19,23 @@ pub(super) fn tools(request: &mut ChatRequest, model: Model, marks: bool, out: &
     let mut loose = false;
     let tools = request.tools.iter_mut().map(|tool| {
         let mut inner = Map::new();
-        inner.insert("name".into(), tool.name.as_str().into());
-        if let Some(description) = &tool.description {
-            inner.insert("description".into(), description.as_str().into());
-        }
+        inner.set("name", tool.name.as_str());
+        inner.set_some("description", tool.description.as_deref());
         let mut parameters = parameters(tool);
         if tool.strict == Some(true) {
             parameters = typed(&parameters);
         }
         let strict = tool.strict.filter(|strict| !strict || is_enforceable(&parameters));
         loose |= strict != tool.strict;
-        inner.insert("parameters".into(), parameters);
-        if let Some(strict) = strict {
-            inner.insert("strict".into(), strict.into());
-        }
+        inner.set("parameters", parameters);
+        inner.set_some("strict", strict);
         let mut tool_written = json!({"type": "function", "function": inner});
         if let Some(mark) = tool.cache.take_if(|_| marks) {
             tool_written[MARK] = mark;
         }
         tool_written
     });
-    out.insert("tools".into(), tools.collect());
+    out.set("tools", tools.collect::<Value>());
     if loose {
         note(&mut request.losses, "tools[].strict", Weight::Hint);
     }
@@ -49,10 +46,10 @@ pub(super) fn tools(request: &mut ChatRequest, model: Model, marks: bool, out: &
             ToolChoice::Required => json!("required"),
             ToolChoice::Named(name) => json!({"type": "function", "function": {"name": name}}),
         };
-        out.insert("tool_choice".into(), choice);
+        out.set("tool_choice", choice);
     }
     match request.parallel_tool_calls {
-        Some(parallel) if !model.refuses_parallel() => drop(out.insert("parallel_tool_calls".into(), parallel.into())),
+        Some(parallel) if !model.refuses_parallel() => out.set("parallel_tool_calls", parallel),
         Some(false) => note(&mut request.losses, "parallel_tool_calls", Weight::Hint),
         _ => {}
     }
@@ -66,10 +63,10 @@ fn parameters(tool: &Tool) -> Value {
         _ => Map::new(),
     };
     if !schema.contains_key("type") {
-        schema.insert("type".into(), "object".into());
+        schema.set("type", "object");
     }
     if schema.get("properties").is_none_or(Value::is_null) {
-        schema.insert("properties".into(), json!({}));
+        schema.set("properties", json!({}));
     }
     Value::Object(schema)
 }
@@ -99,5 +96,5 @@ pub(super) fn format(request: &mut ChatRequest, model: Model, out: &mut Map<Stri
             json!({"type": "json_schema", "json_schema": inner})
         }
     };
-    out.insert("response_format".into(), format);
+    out.set("response_format", format);
 }

@@ -1,6 +1,9 @@
-//! Owns saying the types of values that a schema lists: OpenAI enforces none without, and SDKs leave them out.
+//! Owns adding the types of values that a schema lists. OpenAI enforces no schema without them, and SDKs leave them
+//! out.
 
 use serde_json::{Value, json};
+
+use super::super::members::Members;
 
 /// The schema with a type wherever there are values and no type, if the values agree on one. It means what it meant.
 pub(super) fn typed(schema: &Value) -> Value {
@@ -18,9 +21,7 @@ fn fill(schema: &mut Value) {
         (None, Some(value)) => agreed(std::slice::from_ref(value)),
         _ => None,
     };
-    if let Some(kind) = values {
-        map.insert("type".into(), kind);
-    }
+    map.set_some("type", values);
     for (key, inner) in map.iter_mut() {
         match (key.as_str(), inner) {
             ("properties" | "$defs" | "definitions", Value::Object(all)) => all.values_mut().for_each(fill),

@@ -1,4 +1,4 @@
-//! Owns telling of a frame that cannot be read whether a piece of a call is in it, in the words of every protocol.
+//! Owns whether a frame that cannot be read has a piece of a call in it, in any protocol.
 
 use memchr::memmem;
 

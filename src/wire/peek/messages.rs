@@ -23,14 +23,14 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
     if (event.is_err() || name == Some("error"))
         && let Some(fault) = fault::of_event(name, data)
     {
-        return Ok(Observed { fault: Some(fault), ..Observed::default() });
+        return Ok(Observed::error(fault));
     }
     let event: Event<'a> = event?;
     let mut seen = Observed { intricate: true, ..Observed::default() };
     match event.kind.as_ref().map(|Text(kind)| &**kind).or(name).unwrap_or_default() {
         "content_block_delta" => {
             seen.content = true;
-            let text = event.delta.and_then(|delta| delta.text).map(|Text(text)| text).unwrap_or_default();
+            let text = Text::or_empty(event.delta.and_then(|delta| delta.text));
             // A frame that borrows its text may be known at sight by it, whatever the name of its event.
             seen.text = if event.kind.is_some() { text } else { Cow::Owned(text.into_owned()) };
         }

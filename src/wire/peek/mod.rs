@@ -35,7 +35,7 @@ pub fn frame(data: &[u8]) -> Result<Observed<'_>, Malformed> {
 /// What a frame's data means under the name of its event: one named `error` tells nothing else, in whatever shape.
 pub fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
     if name == Some("error") && data != DONE {
-        return Ok(Observed { fault: Some(told(data)), ..Observed::default() });
+        return Ok(Observed::error(told(data)));
     }
     frame(data)
 }

@@ -1,4 +1,4 @@
-//! Owns knowing a stream's frames at sight: one that differs from the frame before only in its text is not read again.
+//! Owns a shortcut for streams: a frame that differs from the one before only in its text is not parsed again.
 //!
 //! Servers send the same members with each token, and reading them all was two fifths of what a chunk costs above the kernel
 //! (`docs/benchmarks/core.md`). Replacing a string without escapes by another leaves all else that a JSON text means.

@@ -23,7 +23,7 @@ pub fn frame(name: Option<&str>, data: &[u8]) -> Result<Observed<'static>, Malfo
 fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malformed> {
     // Whatever it says.
     if name == Some("error") {
-        return Ok(Observed { fault: Some(told(data)), ..Observed::default() });
+        return Ok(Observed::error(told(data)));
     }
     let event: Event<'a> = parsed(data)?;
     let mut seen = Observed { intricate: true, ..Observed::default() };

@@ -1,4 +1,4 @@
-//! Owns looking into what was heard in a recording: an object with its text, or text alone, as its client asked for it.
+//! Owns looking into transcripts of recordings: an object with the text, or the text alone, as the client asked for it.
 
 use super::{others, usage};
 use crate::wire::{Malformed, Observed};

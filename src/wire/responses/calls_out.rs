@@ -37,38 +37,6 @@ impl Kind {
             Self::Search => "tsc_",
         }
     }
-
-    /// The item of a call of a tool, whose name may stand in a namespace, with what was said: arguments, or the input.
-    pub(super) fn item(
-        self,
-        id: &str,
-        call_id: &str,
-        (space, name): (Option<&str>, &str),
-        said: &str,
-        signature: Option<&Signature>,
-    ) -> Value {
-        let kind = match self {
-            Self::Function => "function_call",
-            Self::FreeText => "custom_tool_call",
-            Self::Search => "tool_search_call",
-        };
-        let mut item = json!({"id": id, "type": kind, "status": "completed", "call_id": call_id});
-        let (key, said) = match self {
-            Self::Function => ("arguments", said.into()),
-            Self::FreeText => ("input", said.into()),
-            Self::Search => ("arguments", arguments(said)),
-        };
-        if self == Self::Search {
-            item["execution"] = "client".into();
-        } else {
-            item["name"] = name.into();
-        }
-        item[key] = said;
-        if let Some(space) = space {
-            item["namespace"] = space.into();
-        }
-        proven(item, signature)
-    }
 }
 
 /// An event's type and its members.
@@ -81,8 +49,9 @@ pub(super) struct Call {
     /// Place among the output items.
     pub(super) at: usize,
     pub(super) id: String,
-    /// The namespace, where the tool stands in one, and the name.
-    pub(super) name: (Option<String>, String),
+    /// The namespace, where the tool stands in one.
+    pub(super) space: Option<String>,
+    pub(super) name: String,
     pub(super) signature: Option<Signature>,
     pub(super) kind: Kind,
     /// Reads the text out of the arguments, where the tool's input is free.
@@ -96,11 +65,25 @@ impl Call {
         reply_out::item_id(self.kind.prefix(), reply, self.at)
     }
 
-    /// The item as it stands.
-    pub(super) fn item(&self, reply: &str) -> Value {
-        let (space, name) = &self.name;
-        let own = (space.as_deref(), name.as_str());
-        self.kind.item(&self.item_id(reply), &self.id, own, &self.said, self.signature.as_ref())
+    /// The item as it stands, with this status.
+    pub(super) fn item(&self, reply: &str, status: &str) -> Value {
+        let said = self.said.as_str();
+        let (kind, key, said) = match self.kind {
+            Kind::Function => ("function_call", "arguments", said.into()),
+            Kind::FreeText => ("custom_tool_call", "input", said.into()),
+            Kind::Search => ("tool_search_call", "arguments", arguments(said)),
+        };
+        let mut item = json!({"id": self.item_id(reply), "type": kind, "status": status, "call_id": self.id});
+        if self.kind == Kind::Search {
+            item["execution"] = "client".into();
+        } else {
+            item["name"] = self.name.as_str().into();
+        }
+        item[key] = said;
+        if let Some(space) = &self.space {
+            item["namespace"] = space.as_str().into();
+        }
+        proven(item, self.signature.as_ref())
     }
 
     /// Takes a piece of the arguments.
@@ -145,7 +128,7 @@ impl Call {
                 ("response.custom_tool_call_input.done", members)
             }
             Kind::Function => {
-                let members = json!({"item_id": id, "output_index": at, "name": self.name.1, "arguments": said});
+                let members = json!({"item_id": id, "output_index": at, "name": self.name, "arguments": said});
                 ("response.function_call_arguments.done", members)
             }
             Kind::Search => return None,

@@ -6,10 +6,8 @@ use super::super::{
     Protocol,
     chat::{ChatRequest, Format, Loss, Message, Part, Reasoning, Role, Signature, Source, Weight},
     free_text,
-    json::{
-        invalid, list, note, object, owned, parts, take, take_flag, take_limit, take_number, take_object, take_text,
-        take_texts, text, unknown, unread,
-    },
+    json::{invalid, list, note, object, owned, parts, text, unknown, unread},
+    members::{take, take_flag, take_limit, take_number, take_object, take_text, take_texts},
     openai::{messages_in::google_signature, request_in::schema},
     responses::UNSIGNED,
     translate::Refused,
@@ -92,7 +90,7 @@ fn switches(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(
     request.service_tier = take_text(map, "service_tier")?;
     request.stream = take_flag(map, "stream")?.unwrap_or(false);
     drop(take(map, "stream_options"));
-    request.metadata = take_object(map, "metadata")?;
+    request.metadata = take_object(map, "metadata")?.unwrap_or_default();
     if let Some(reasoning) = take(map, "reasoning") {
         request.reasoning = owned(&reasoning, "effort").as_deref().and_then(Reasoning::effort);
         // A summary is what thinking is told as, asked for or not.
@@ -126,7 +124,6 @@ fn format(value: &Value) -> Result<Option<Format>, Refused> {
 fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> Result<Option<Message>, Refused> {
     let param = format!("input[{at}]");
     let kind = text(value, "type");
-    let signature = value.get("extra_content").and_then(google_signature);
     let (role, parts) = match kind {
         "" | "message" => {
             let role = match text(value, "role") {
@@ -140,35 +137,13 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
             };
             (role, content(value, "content", &param, losses)?)
         }
-        "function_call" | "custom_tool_call" => {
-            let free = kind == "custom_tool_call";
-            let call = Part::ToolCall {
-                id: text(value, "call_id").to_owned(),
-                name: match value.get("namespace").and_then(Value::as_str) {
-                    Some(space) => known.names.flat(space, text(value, "name")),
-                    None => text(value, "name").to_owned(),
-                },
-                arguments: if free {
-                    free_text::arguments(text(value, "input"))
-                } else {
-                    text(value, "arguments").to_owned()
-                },
-                signature,
-            };
-            (Role::Assistant, vec![call])
-        }
+        "function_call" | "custom_tool_call" => (Role::Assistant, vec![call(value, known)]),
         "function_call_output" | "custom_tool_call_output" => {
-            let parts = content(value, "output", &param, losses)?;
-            (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
+            (Role::User, vec![result(value, content(value, "output", &param, losses)?)])
         }
-        "tool_search_call" if !is_providers(value) => {
-            let arguments = value.get("arguments").map_or_else(|| "{}".to_owned(), Value::to_string);
-            let (id, name) = (text(value, "call_id").to_owned(), SEARCH.to_owned());
-            (Role::Assistant, vec![Part::ToolCall { id, name, arguments, signature }])
-        }
+        "tool_search_call" if !is_providers(value) => (Role::Assistant, vec![call(value, known)]),
         "tool_search_output" if !is_providers(value) => {
-            let parts = vec![Part::text(tools_in::found(value, known))];
-            (Role::User, vec![Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }])
+            (Role::User, vec![result(value, vec![Part::text(tools_in::found(value, known))])])
         }
         // It is offered with the others.
         "additional_tools" => return Ok(None),
@@ -192,6 +167,29 @@ fn item(value: &Value, at: usize, known: &Known<'_>, losses: &mut Vec<Loss>) -> 
         }
     };
     Ok(Some(Message { role, parts }))
+}
+
+/// Reads a call of a function, of a free-text tool, or of the client's search for tools.
+fn call(value: &Value, known: &Known<'_>) -> Part {
+    let name = text(value, "name");
+    let (name, arguments) = match text(value, "type") {
+        "tool_search_call" => {
+            (SEARCH.to_owned(), value.get("arguments").map_or_else(|| "{}".to_owned(), Value::to_string))
+        }
+        kind => {
+            let space = value.get("namespace").and_then(Value::as_str);
+            let name = space.map_or_else(|| name.to_owned(), |space| known.names.flat(space, name));
+            let is_free = kind == "custom_tool_call";
+            let free = || free_text::arguments(text(value, "input"));
+            (name, if is_free { free() } else { text(value, "arguments").to_owned() })
+        }
+    };
+    let signature = value.get("extra_content").and_then(google_signature);
+    Part::ToolCall { id: text(value, "call_id").to_owned(), name, arguments, signature }
+}
+
+fn result(value: &Value, parts: Vec<Part>) -> Part {
+    Part::ToolResult { id: text(value, "call_id").to_owned(), parts, error: false }
 }
 
 /// Whether a search for tools was the provider's own.

@@ -7,7 +7,9 @@ use super::{
         Usage,
         events::{ChatEvent, Finish, StreamWriter},
         free_text::Input,
-        ids, sse,
+        ids,
+        members::Members,
+        sse,
         translate::ReplyContext,
     },
     UNSIGNED,
@@ -51,8 +53,8 @@ impl Writer {
 
     pub(super) fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
         let mut map = Map::new();
-        map.insert("type".into(), kind.into());
-        map.insert("sequence_number".into(), self.sequence.into());
+        map.set("type", kind);
+        map.set("sequence_number", self.sequence);
         self.sequence += 1;
         if let Value::Object(members) = members {
             map.extend(members);
@@ -119,9 +121,7 @@ impl Writer {
                 for (kind, members) in rest.into_iter().chain(call.done(&self.ctx.id)) {
                     self.send(kind, members, out);
                 }
-                let mut item = call.item(&self.ctx.id);
-                item["status"] = self.status.into();
-                self.done(call.at, item, out);
+                self.done(call.at, call.item(&self.ctx.id, self.status), out);
             }
         }
     }
@@ -194,15 +194,14 @@ impl StreamWriter for Writer {
                     number: *index,
                     at,
                     id: call_id,
-                    name: (space.map(ToOwned::to_owned), own.to_owned()),
+                    space: space.map(ToOwned::to_owned),
+                    name: own.to_owned(),
                     signature: signature.clone(),
                     kind: Kind::of(name, &self.ctx.asked),
                     input: Input::default(),
                     said: String::new(),
                 };
-                let mut item = call.item(&self.ctx.id);
-                item["status"] = "in_progress".into();
-                self.place(at, item, out);
+                self.place(at, call.item(&self.ctx.id, "in_progress"), out);
                 self.open = Open::Call(call);
             }
             ChatEvent::Arguments { index, text } => {

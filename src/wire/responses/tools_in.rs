@@ -1,4 +1,4 @@
-//! Owns reading the tools of a Responses request: those of its list, of namespaces, and such as came in with its input.
+//! Owns reading the tools of a Responses request: from its list, from namespaces, and from its input.
 
 use std::collections::{HashMap, HashSet};
 
@@ -9,7 +9,8 @@ use super::super::{
     Protocol,
     chat::{ChatRequest, Loss, Tool, ToolChoice, Weight, leave_out_hosted},
     free_text,
-    json::{self, list, note, take, take_list, text},
+    json::{self, list, note, text},
+    members::{Members, take, take_list},
     openai::request_in::{function, name, nameless, tool_choice},
     tool_names::{Names, fitted, is_namespace},
     translate::Refused,
@@ -185,7 +186,7 @@ fn alone(offer: &Value, hosted: &mut Vec<String>, losses: &mut Vec<Loss>) {
         // Whatever the provider would search is offered from the start.
         note(losses, field, Weight::Note);
     } else if CLIENTS.contains(&kind) || (kind == "shell" && is_local) {
-        // A client that has nothing else to work with gets nothing done without.
+        // Without it such a client can do nothing.
         note(losses, field, Weight::Answer);
     } else {
         hosted.push(field);
@@ -201,7 +202,7 @@ fn spell(choice: &mut Value, names: &Names) {
             None => names.chosen(name).map(ToOwned::to_owned),
         };
         if let (Some(flat), Some(tool)) = (flat, value.as_object_mut()) {
-            tool.insert("name".into(), flat.into());
+            tool.set("name", flat);
         }
     };
     if let Some(allowed) = choice.get_mut("tools").and_then(Value::as_array_mut) {

@@ -1,10 +1,12 @@
-//! Owns fitting JSON schemas to a provider that enforces a part of the language only, and that exactly.
+//! Owns fitting JSON schemas to a provider that enforces only a part of the language, and refuses the rest.
 
 mod references;
 
 use std::collections::HashSet;
 
 use serde_json::{Map, Value, json};
+
+use super::members::Members;
 
 /// A schema in the part of the language that Anthropic's structured outputs take, and what counts against their limits.
 #[derive(Debug, Clone, PartialEq)]
@@ -38,14 +40,14 @@ fn fit(schema: Value, count: &mut Fitted) -> Option<Value> {
     let mut out = Map::new();
     for key in ["$defs", "definitions"] {
         if let Some(Value::Object(parts)) = rest.shift_remove(key) {
-            out.insert(key.into(), each(parts, count)?);
+            out.set(key, each(parts, count)?);
         }
     }
     rest.retain(|key, _| !SILENT.contains(&key.as_str()));
     if let Some(place) = rest.shift_remove("$ref") {
         // Another document's is not taken, and nothing is read beside one.
         place.as_str().filter(|place| place.starts_with("#/"))?;
-        out.insert("$ref".into(), place);
+        out.set("$ref", place);
         return Some(Value::Object(out));
     }
     if let Some(all) = rest.shift_remove("allOf") {
@@ -63,18 +65,18 @@ fn fit(schema: Value, count: &mut Fitted) -> Option<Value> {
         rest.shift_remove("type");
         count.unions += 1;
         let variants: Option<Vec<Value>> = variants.into_iter().map(|variant| fit(variant, count)).collect();
-        out.insert("anyOf".into(), variants?.into());
+        out.set("anyOf", variants?);
     } else {
         typed(&mut rest, &mut out, count)?;
     }
     for key in WORDS {
-        out.extend(rest.shift_remove(key).filter(Value::is_string).map(|value| (key.to_owned(), value)));
+        out.set_some(key, rest.shift_remove(key).filter(Value::is_string));
     }
     if !rest.is_empty() {
         let remarks: Vec<String> = rest.iter().map(|(key, value)| format!("{key}: {value}")).collect();
         let before = out.get("description").and_then(Value::as_str).unwrap_or_default();
         let text = format!("{before} ({})", remarks.join(", "));
-        out.insert("description".into(), text.trim().into());
+        out.set("description", text.trim());
     }
     Some(Value::Object(out))
 }
@@ -98,11 +100,11 @@ fn typed(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &mu
     let plain = |value: &Value| !value.is_object() && !value.is_array();
     let mut literal = false;
     if rest.get("enum").and_then(Value::as_array).is_some_and(|values| values.iter().all(plain)) {
-        out.extend(rest.shift_remove("enum").map(|values| ("enum".to_owned(), values)));
+        out.set_some("enum", rest.shift_remove("enum"));
         literal = true;
     }
     if rest.get("const").is_some_and(plain) {
-        out.extend(rest.shift_remove("const").map(|value| ("const".to_owned(), value)));
+        out.set_some("const", rest.shift_remove("const"));
         literal = true;
     }
     let kinds: Vec<String> = match rest.shift_remove("type") {
@@ -125,7 +127,7 @@ fn typed(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &mu
     count.unions += 1;
     if !kinds.iter().any(|kind| kind == "object" || kind == "array") {
         string(rest, out);
-        out.insert("type".into(), kinds.into());
+        out.set("type", kinds);
         return Some(());
     }
     let mut variants = Vec::with_capacity(kinds.len());
@@ -134,22 +136,22 @@ fn typed(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &mu
         of_kind(&kind, rest, &mut variant, count)?;
         variants.push(Value::Object(variant));
     }
-    out.insert("anyOf".into(), variants.into());
+    out.set("anyOf", variants);
     Some(())
 }
 
 fn of_kind(kind: &str, rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &mut Fitted) -> Option<()> {
-    out.insert("type".into(), kind.into());
+    out.set("type", kind);
     match kind {
         "object" => object(rest, out, count)?,
         "array" => {
             // Without any, what is in it is told in words.
             let items = rest.shift_remove("items").filter(|items| items != &json!(false));
             if let Some(items) = items {
-                out.insert("items".into(), fit(items, count)?);
+                out.set("items", fit(items, count)?);
             }
             if rest.get("minItems").and_then(Value::as_u64).is_some_and(|least| least <= 1) {
-                out.extend(rest.shift_remove("minItems").map(|least| ("minItems".to_owned(), least)));
+                out.set_some("minItems", rest.shift_remove("minItems"));
             }
         }
         "string" => string(rest, out),
@@ -177,15 +179,15 @@ fn object(rest: &mut Map<String, Value>, out: &mut Map<String, Value>, count: &m
     let needed = required.as_ref().and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let needed: HashSet<&str> = needed.iter().filter_map(Value::as_str).collect();
     count.optional += members.keys().filter(|name| !needed.contains(name.as_str())).count();
-    out.insert("properties".into(), each(members, count)?);
-    out.extend(required.map(|names| ("required".to_owned(), names)));
-    out.insert("additionalProperties".into(), false.into());
+    out.set("properties", each(members, count)?);
+    out.set_some("required", required);
+    out.set("additionalProperties", false);
     Some(())
 }
 
 fn string(rest: &mut Map<String, Value>, out: &mut Map<String, Value>) {
     if rest.get("format").and_then(Value::as_str).is_some_and(|format| FORMATS.contains(&format)) {
-        out.extend(rest.shift_remove("format").map(|format| ("format".to_owned(), format)));
+        out.set_some("format", rest.shift_remove("format"));
     }
 }
 

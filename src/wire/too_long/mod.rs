@@ -1,6 +1,6 @@
-//! Owns telling that a request is too long in the words that clients act upon. Claude Code shortens the conversation at "prompt is too
-//! long", and asks for a shorter answer where it is told by how much the two together exceed the limit; `LangChain`'s, whose SDK
-//! shows it the message alone, knows OpenAI's words.
+//! Owns errors about requests that are too long, in the words that clients act on. Claude Code shortens the
+//! conversation at "prompt is too long", and asks for a shorter answer if it reads by how much the two together exceed
+//! the limit. `LangChain` sees only the message, and knows OpenAI's words.
 
 pub(in crate::wire) mod numbers;
 
