@@ -24,7 +24,7 @@ use tokio::{signal::unix::Signal, time::sleep};
 use crate::{
     clock,
     exchange::Worker,
-    inbound::{self, Door, Shared, reload},
+    inbound::{self, Door, Shared, reload, rotate},
     settings::{self, Settings, Source},
     supervision,
     telemetry::{counts::Counts, traces::Traces},
@@ -74,6 +74,7 @@ pub async fn run(
     actix_rt::spawn(clock::follow());
     actix_rt::spawn(reload::when_told(shared.clone(), hangup));
     actix_rt::spawn(reload::when_changed(shared.clone()));
+    actix_rt::spawn(rotate::when_rotated(shared.clone()));
     let main = clients_server(&shared, &server, clients, operators.is_none())?;
     let admin = operators.map(|listener| operators_server(&shared, listener)).transpose()?;
     let (clients, operating) = (main.handle(), admin.as_ref().map(Server::handle));

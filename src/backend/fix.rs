@@ -7,7 +7,9 @@ use crate::error::Class;
 /// classes.
 pub(super) fn likely(class: Class, at: usize, own: &'static str) -> &'static str {
     match class {
-        Class::ProviderAuth => "check api_key; the provider does not take it, or not for this",
+        Class::ProviderAuth => {
+            "check api_key, or what api_key_file names; the provider does not take it, or not for this"
+        }
         Class::ProviderQuota => "the account has no money or quota left; pay, or have its limit raised",
         Class::ProviderRatelimit => "the account is over its rate limit; wait, or have it raised",
         Class::ProviderModelMissing => {

@@ -86,6 +86,8 @@ pub struct Backend {
     lanes: Breakers,
     /// For probes; made when the first one is sent.
     client: Option<Rc<Client>>,
+    /// Since when it has its key, on the process clock, if that has taken another's place.
+    keyed: Duration,
     /// A probe is under way.
     probing: bool,
 }
@@ -115,7 +117,7 @@ impl Backend {
         for lane in vitals.lanes().iter() {
             known(&mut lanes, &settings, lane, lane.answered.load(Relaxed));
         }
-        Self { settings, vitals, breaker, lanes, client: None, probing: false }
+        Self { settings, vitals, breaker, lanes, client: None, keyed: Duration::ZERO, probing: false }
     }
 
     /// Applies `change` to one breaker and publishes what comes of it. `lane`: whose breaker it is, if not the whole backend's;
@@ -153,6 +155,10 @@ impl Backend {
     }
 
     fn failed(&mut self, seen: &Observed, class: Class, retry_after: Option<Duration>, said: &str) {
+        if class == Class::ProviderAuth && seen.since < self.keyed {
+            // That was the key before.
+            return;
+        }
         let weight = class.disposition().weight;
         let failure = match weight {
             Weight::CoolDown => Failure::CoolDown(retry_after),
@@ -262,6 +268,12 @@ impl Handler<Adopt> for Backend {
     fn handle(&mut self, Adopt(settings): Adopt, _: &mut Self::Context) {
         for breaker in self.lanes.values_mut().map(|(_, breaker)| breaker).chain([&mut self.breaker]) {
             breaker.adopt(settings.breaker.clone(), settings.max_in_flight);
+        }
+        if self.settings.api_key != settings.api_key {
+            self.keyed = clock::now();
+            if matches!(self.breaker.gate(), Gate::Shut(_, Why::HardDown)) {
+                self.judge_backend(None, Breaker::reset);
+            }
         }
         self.settings = settings;
         self.client = None;

@@ -14,6 +14,7 @@ mod probes;
 mod query;
 mod refusal;
 pub mod reload;
+pub mod rotate;
 mod trace;
 
 use std::{

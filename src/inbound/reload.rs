@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     error::Error,
-    settings::{Plan, Print, Source},
+    settings::{BadSettings, Plan, Print, Source},
     supervision::messages::Reload,
 };
 
@@ -22,37 +22,36 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Reloading {
     /// Where the settings are; `None`: in no file.
-    source: Option<Source>,
+    source: Option<Arc<Source>>,
     /// Held from reading to installing: of two at once the later one would else be overtaken by what it has replaced.
-    turn: Mutex<()>,
+    pub(super) turn: Mutex<()>,
     /// Others may be in force, and with them another pause between looks.
     done: Notify,
-    /// For each thread that may hang over the file.
+    /// For each thread that may hang over a file.
     places: Arc<Semaphore>,
 }
 
-/// How many may hang over the file. Some do, since one who began when it hung may never hear that another stands there by now.
+/// How many may hang over a file. Some do, since one who began when it hung may never hear that another stands there by now.
 const HANGING: usize = 8;
 
-/// How long the file may take to be read: it may be no file, or on another machine.
-const LONGEST: Duration = Duration::from_secs(5);
+/// How long files may take to be read: what is there may be no file, or on another machine.
+pub(super) const LONGEST: Duration = Duration::from_secs(5);
 
 impl Reloading {
     pub(super) fn of(source: Option<Source>) -> Self {
         let places = Arc::new(Semaphore::new(HANGING));
-        Self { source, turn: Mutex::default(), done: Notify::new(), places }
+        Self { source: source.map(Arc::new), turn: Mutex::default(), done: Notify::new(), places }
     }
 
-    /// What `read` makes of the file, on a thread of its own: a file system that hangs holds up neither the actors here nor the end
+    /// What `read` makes of files, on a thread of its own: a file system that hangs holds up neither the actors here nor the end
     /// of the process, and takes no more than a few threads from them. `None`: it took too long, or there can be no thread.
-    async fn aside<T: Send + 'static>(self: &Arc<Self>, read: impl FnOnce(&Source) -> T + Send + 'static) -> Option<T> {
+    pub(super) async fn aside<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (tell, told) = oneshot::channel();
-        let this = self.clone();
         let told = async {
-            let place = this.places.clone().acquire_owned().await.ok()?;
+            let place = self.places.clone().acquire_owned().await.ok()?;
             let read = move || {
                 // Nobody listens any more if it took too long, or the process is ending.
-                let _ = this.source.as_ref().map(|source| tell.send(read(source)));
+                let _ = tell.send(read());
                 drop(place);
             };
             thread::Builder::new().name("settings".to_owned()).spawn(read).ok()?;
@@ -83,15 +82,19 @@ impl Shared {
     async fn read_again(&self, dry_run: bool) -> Result<Plan, Error> {
         let no_file =
             || Error::Conflict("Greenroom runs without a settings file, so there is nothing to reload.".into());
-        let source = self.reloading.source.as_ref().ok_or_else(no_file)?;
+        let source = self.reloading.source.clone().ok_or_else(no_file)?;
         let too_late = || {
             let secs = LONGEST.as_secs();
-            Error::Conflict(format!("Nothing was installed. The settings file could not be read within {secs} s."))
+            let text = "Nothing was installed. The settings file, or one with a key, could not be read within";
+            Error::Conflict(format!("{text} {secs} s."))
         };
         let _turn = self.reloading.turn.lock().await;
-        let (read, settings) = self.reloading.aside(Source::load).await.ok_or_else(too_late)?;
+        let from = source.clone();
+        let (read, settings) = self.reloading.aside(move || from.load()).await.ok_or_else(too_late)?;
         if !dry_run {
-            source.note(read);
+            // A file with a key may come a moment later than the settings that name it: they are tried again until it is there.
+            let waits = settings.as_ref().is_err_and(BadSettings::lacks_keys_alone);
+            source.note(read.filter(|_| !waits));
         }
         let settings = settings.map_err(|bad| Error::Invalid {
             param: "settings".to_owned(),
@@ -112,12 +115,12 @@ pub async fn when_told(shared: Shared, mut hangup: Signal) {
 /// Reloads when the file has changed, where the settings in force want it watched.
 pub async fn when_changed(shared: Shared) {
     let pause = || shared.table().settings.server.watch_every;
-    if shared.reloading.source.is_none() {
+    let Some(source) = shared.reloading.source.clone() else {
         if !pause().is_zero() {
             log::warn!("server.watch_every does nothing: Greenroom runs without a settings file");
         }
         return;
-    }
+    };
     let mut watch = Watch::default();
     loop {
         let pause = pause();
@@ -125,12 +128,12 @@ pub async fn when_changed(shared: Shared) {
             () = shared.reloading.done.notified() => continue,
             () = sleep(pause), if !pause.is_zero() => {}
         }
-        let Some(seen) = shared.reloading.aside(Source::look).await else {
+        let file = source.clone();
+        let Some(seen) = shared.reloading.aside(move || file.look()).await else {
             log::warn!("the settings file could not be looked at within {} s", LONGEST.as_secs());
             continue;
         };
-        let has_read = |print| shared.reloading.source.as_ref().is_some_and(|source| source.has_read(print));
-        if watch.is_new(seen, has_read) {
+        if watch.is_new(seen, |print| source.has_read(print)) {
             log::info!("the settings file has changed");
             let _ = shared.reload(false).await;
         }
@@ -180,15 +183,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_file_that_hangs_takes_a_few_threads_and_no_more_until_it_is_read_again() {
-        let source = Source::new("none.toml".into(), None);
-        let (reloading, asked) = (Arc::new(Reloading::of(Some(source))), Arc::new(AtomicUsize::new(0)));
+        let (reloading, asked) = (Reloading::of(None), Arc::new(AtomicUsize::new(0)));
         let (hang, hanging) = mpsc::channel::<()>();
         let hanging = Arc::new(parking_lot::Mutex::new(hanging));
         // Time goes by as soon as nobody here has anything to do.
         tokio::time::pause();
         for _ in 0..3 * HANGING {
             let (asked, hanging) = (asked.clone(), hanging.clone());
-            let read = move |_: &Source| {
+            let read = move || {
                 asked.fetch_add(1, SeqCst);
                 // Until nobody can end it any more.
                 hanging.lock().recv()
@@ -200,7 +202,7 @@ mod tests {
         let all = timeout(4 * LONGEST, reloading.places.acquire_many(HANGING as u32)).await.expect("each thread ends");
         assert_eq!(asked.load(SeqCst), HANGING);
         drop(all);
-        assert_eq!(reloading.aside(|_| 7).await, Some(7));
+        assert_eq!(reloading.aside(|| 7).await, Some(7));
     }
 
     proptest! {

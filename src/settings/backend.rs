@@ -1,15 +1,15 @@
 //! Owns the settings of one backend: where it is, how it is paid, how much it takes, how long to wait for it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{
     Address, Secret,
-    headers::{is_header_value, read_headers},
+    headers::read_headers,
+    key::{key_header, read_key},
     official::OPENAI,
-    secret::miswritten,
     section::{Defaults, Problems, Section},
 };
 use crate::wire::{Host, Protocol};
@@ -122,6 +122,8 @@ pub struct Backend {
     pub address: Address,
     /// Its key, if it wants one.
     pub api_key: Option<Secret>,
+    /// The file that the key stands in, and its successors will.
+    pub api_key_file: Option<PathBuf>,
     /// Extra request headers.
     pub headers: BTreeMap<String, Secret>,
     /// Preference beyond speed, which is learned: 2 counts as twice the size.
@@ -155,7 +157,8 @@ pub struct Backend {
 impl Backend {
     /// The header that carries the key.
     pub fn key_header(&self) -> &'static str {
-        key_header(self.protocol, self.style)
+        let key = self.api_key.as_ref().map_or("", Secret::reveal);
+        key_header(self.protocol, self.style, &self.address.host, key)
     }
 
     /// Whether its streams are asked for token counts: only this protocol has to be asked. Mistral tells them unasked, and
@@ -193,18 +196,16 @@ impl Backend {
                 );
             }
         }
-        let api_key: Option<Secret> = s.optional("api_key");
-        if let Some(why) = api_key.as_ref().and_then(|key| unusable(key.reveal())) {
-            s.problem("api_key", why);
-        }
+        let (api_key, api_key_file) = read_key(&mut s);
         let headers = read_headers(&mut s, problems);
-        if let (Some(_), Some(protocol), Some(style)) = (&api_key, protocol, style) {
-            let own = key_header(protocol, style);
+        if let (Some(key), Some(protocol), Some(style)) = (&api_key, protocol, style) {
+            let host = address.as_ref().map_or("", |address| &address.host);
+            let own = key_header(protocol, style, host, key.reveal());
             if let Some(name) = headers.keys().find(|name| name.eq_ignore_ascii_case(own)) {
                 s.clash(
                     &format!("headers.{name}"),
-                    &["headers", "api_key"],
-                    "stands beside api_key, which goes out under this name; keep one of the two",
+                    &["headers", "api_key", "api_key_file"],
+                    "stands beside the key, which goes out under this name; keep one of the two",
                 );
             }
         }
@@ -235,6 +236,7 @@ impl Backend {
             base_url: base_url?,
             address,
             api_key,
+            api_key_file,
             headers,
             weight,
             max_in_flight,
@@ -249,29 +251,6 @@ impl Backend {
             refuse_unsupported: refuse_unsupported?,
             max_tokens,
         })
-    }
-}
-
-/// Why a key cannot be sent, or would not be taken for what it is.
-fn unusable(key: &str) -> Option<&'static str> {
-    if key.is_empty() {
-        return Some("is empty; leave it out for a backend that takes none");
-    }
-    if !is_header_value(key) {
-        return Some("has a character that no HTTP header may carry; check for a stray line end");
-    }
-    if key.trim_matches(' ').len() < key.len() {
-        return Some("begins or ends with a blank, which would be sent as part of it; take it away");
-    }
-    miswritten(key)
-}
-
-fn key_header(protocol: Protocol, style: Style) -> &'static str {
-    match (protocol, style) {
-        (Protocol::Openai, Style::Openai) => "authorization",
-        (Protocol::Openai, Style::Azure) => "api-key",
-        (Protocol::Anthropic, _) => "x-api-key",
-        (Protocol::Gemini, _) => "x-goog-api-key",
     }
 }
 

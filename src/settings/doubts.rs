@@ -47,7 +47,8 @@ impl Settings {
         if backend.api_key.as_ref().is_some_and(|key| is_placeholder(key.reveal())) {
             let text = "looks like what manuals write where the key belongs; set the provider's, as in \"${VARIABLE}\", or leave it \
                         so for a server that takes any";
-            doubts.push(doubt(format!("backends.{name}.api_key"), text));
+            let key = if backend.api_key_file.is_some() { "api_key_file" } else { "api_key" };
+            doubts.push(doubt(format!("backends.{name}.{key}"), text));
         }
         let limits = &backend.deadlines;
         if limits.first_token_soft >= limits.first_token_hard {

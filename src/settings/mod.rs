@@ -6,6 +6,7 @@ mod doubts;
 mod failover;
 mod headers;
 mod history;
+mod key;
 mod limits;
 mod load;
 mod model;
@@ -30,6 +31,7 @@ pub use self::{
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
     failover::Failover,
     history::History,
+    key::key_in,
     limits::Limits,
     load::{demo, load, parse},
     model::{Model, Rescue, Target},
@@ -90,6 +92,13 @@ pub struct BadSettings {
     pub source: String,
     /// What is wrong, by key.
     pub problems: Vec<Problem>,
+}
+
+impl BadSettings {
+    /// Whether nothing is wrong but that files have no keys in them.
+    pub fn lacks_keys_alone(&self) -> bool {
+        self.problems.iter().all(|problem| problem.key.ends_with(".api_key_file"))
+    }
 }
 
 impl fmt::Display for BadSettings {

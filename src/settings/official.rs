@@ -38,7 +38,7 @@ impl Backend {
 
     /// Whether Google's Vertex AI answers here.
     pub fn is_vertex(&self) -> bool {
-        self.address.host.ends_with("aiplatform.googleapis.com")
+        is_vertex(&self.address.host)
     }
 
     /// Who answers here in OpenAI's protocol, and is known to take less than others, or more.
@@ -97,6 +97,11 @@ impl Backend {
         };
         Some((key, text.to_owned()))
     }
+}
+
+/// Whether this is a host of Google's Vertex AI.
+pub(super) fn is_vertex(host: &str) -> bool {
+    host.ends_with("aiplatform.googleapis.com")
 }
 
 #[cfg(test)]

@@ -48,10 +48,12 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
 }
 
 /// Whether what was learned about the old one holds for the new one: same server and same account. The account may be
-/// named in a header.
+/// named in a header. Another key in the same file is the same account's next.
 fn is_same_provider(old: &settings::Backend, new: &settings::Backend) -> bool {
-    (old.protocol, old.style, &old.base_url, &old.api_version, &old.api_key, &old.headers)
-        == (new.protocol, new.style, &new.base_url, &new.api_version, &new.api_key, &new.headers)
+    let is_next_key = old.api_key_file.is_some() && old.api_key_file == new.api_key_file;
+    (is_next_key || old.api_key == new.api_key)
+        && (old.protocol, old.style, &old.base_url, &old.api_version, &old.headers)
+            == (new.protocol, new.style, &new.base_url, &new.api_version, &new.headers)
 }
 
 /// The facts to start with where another provider has taken over the name.

@@ -39,6 +39,7 @@ mod health;
 mod hearing;
 mod hedge;
 mod history;
+mod keys;
 mod languages;
 mod late_readers;
 mod learning;

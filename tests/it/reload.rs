@@ -108,7 +108,7 @@ async fn a_bad_file_changes_nothing_and_every_error_in_it_is_told() {
         + "[failover]\nretry_budget = 7\n";
     for (text, words) in [
         (bad.as_str(), ["backends.two.wieght", "backends.two.idle_timeout", "failover.retry_budget"]),
-        ("this is not TOML", ["Nothing was installed", "greenroom.toml", ""]),
+        ("this is not TOML", ["is not valid TOML", "greenroom.toml", ""]),
     ] {
         proxy.rewrite(text);
         for path in ["/admin/reload", "/admin/reload?dry_run=true"] {

@@ -1,0 +1,129 @@
+//! Owns looking at the files with backends' keys: another key is in use soon, and nothing else of the settings is read for that.
+
+use std::{collections::HashMap, time::Duration};
+
+use tokio::time::sleep;
+
+use super::{
+    Shared,
+    operate::{PATIENCE, ask},
+    reload::LONGEST,
+};
+use crate::{
+    settings::{Secret, Settings, key_in},
+    supervision::messages::Reload,
+};
+
+/// Pause between two looks, where the settings file is not looked at more often. Tokens that live for an hour are replaced minutes
+/// before their end.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Looks at them for as long as the process runs.
+pub async fn when_rotated(shared: Shared) {
+    let mut looks = Looks::default();
+    loop {
+        sleep(pause(shared.table().settings.server.watch_every)).await;
+        shared.look_at_keys(&mut looks).await;
+    }
+}
+
+fn pause(watch_every: Duration) -> Duration {
+    if watch_every.is_zero() { PAUSE } else { watch_every.min(PAUSE) }
+}
+
+impl Shared {
+    /// Installs the settings in force with the keys that stand in their files now.
+    async fn look_at_keys(&self, looks: &mut Looks) {
+        let _turn = self.reloading.turn.lock().await;
+        let in_force = self.table().settings.clone();
+        let files: Vec<_> = in_force
+            .backends
+            .iter()
+            .filter_map(|(name, backend)| Some((name.clone(), backend.api_key_file.clone()?)))
+            .collect();
+        if files.is_empty() {
+            return;
+        }
+        let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
+        let read = move || files.iter().map(|(_, file)| key_in(file)).collect();
+        let late =
+            || vec![Err(format!("names a file that could not be read within {} s", LONGEST.as_secs())); names.len()];
+        let seen = self.reloading.aside(read).await.unwrap_or_else(late);
+        let mut fresh = Vec::new();
+        for (name, seen) in looks.settled(names.into_iter().zip(seen)) {
+            match seen {
+                Ok(key) if in_force.backends[&name].api_key.as_ref() != Some(&key) => fresh.push((name, key)),
+                Ok(_) => {}
+                Err(why) => log::warn!("backends.{name}.api_key_file: {why}; the key read before stays in use"),
+            }
+        }
+        if fresh.is_empty() {
+            return;
+        }
+        let mut settings = Box::new(Settings::clone(&in_force));
+        for (name, key) in fresh {
+            log::info!("backends.{name}.api_key_file: there is another key");
+            settings.backends.entry(name).and_modify(|backend| backend.api_key = Some(key));
+        }
+        // Where that fails the next look finds the key as new.
+        let _ = ask(self.overseer.clone(), Reload { settings, dry_run: false }, PATIENCE).await;
+    }
+}
+
+/// What a look at a key's file has seen.
+type Seen = Result<Secret, String>;
+
+/// What the looks have seen of each backend's, and how many in a row.
+#[derive(Debug, Default)]
+struct Looks(HashMap<String, (Seen, u64)>);
+
+impl Looks {
+    /// Of what is seen now, what is to be believed: it is what the look before saw, since a file that is being written in place may
+    /// be taken for a whole one. Of what is wrong only what was not told yet.
+    fn settled(&mut self, seen: impl Iterator<Item = (String, Seen)>) -> Vec<(String, Seen)> {
+        let mut before = std::mem::take(&mut self.0);
+        let mut settled = Vec::new();
+        for (name, seen) in seen {
+            let times = match before.remove(&name) {
+                Some((last, times)) if last == seen => times + 1,
+                _ => 1,
+            };
+            if times == 2 || (times > 2 && seen.is_ok()) {
+                settled.push((name.clone(), seen.clone()));
+            }
+            self.0.insert(name, (seen, times));
+        }
+        settled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_believed_at_its_second_look_and_a_fault_is_told_once() {
+        let seen = |text: &str| match text {
+            "-" => Err("empty".to_owned()),
+            key => Ok(Secret::new(key.to_owned())),
+        };
+        let mut looks = Looks::default();
+        let told: String = "aabccc---c-cdd"
+            .chars()
+            .map(|c| {
+                let settled = looks.settled([("one".to_owned(), seen(&c.to_string()))].into_iter());
+                match settled.into_iter().next() {
+                    None => '.',
+                    Some((_, seen)) => seen.map_or('-', |_| c),
+                }
+            })
+            .collect();
+        assert_eq!(told, ".a..cc.-.....d");
+    }
+
+    #[test]
+    fn keys_are_looked_at_also_where_the_settings_file_is_not_or_seldom() {
+        let pauses = [0, 1, 60].map(|secs| pause(Duration::from_secs(secs)));
+        assert_eq!(pauses, [PAUSE, Duration::from_secs(1), PAUSE]);
+    }
+}
