@@ -10,7 +10,7 @@ mod tests;
 use memchr::memmem;
 
 use self::head::{Head, is_utf8};
-use super::{Envelope, Member, Pin, Stream, Unreadable};
+use super::{Envelope, Member, Pin, Room, Stream, Unreadable};
 
 /// Longest boundary there may be (RFC 2046, 5.1.1).
 const LONGEST: usize = 70;
@@ -24,7 +24,7 @@ const WORDS: [&str; 3] = ["model", "backend", "stream"];
 /// Reads the parts of a form of this content type that decide something.
 pub fn read(kind: &str, body: &[u8]) -> Result<Envelope, Unreadable> {
     let line = format!("--{}", boundary(kind).ok_or(Unreadable::NoBoundary)?);
-    let mut found = Envelope { is_form: true, ..Envelope::default() };
+    let mut found = Envelope { is_form: true, usage: Room::Nowhere, ..Envelope::default() };
     // Where the part under way begins: its delimiter, and what is behind that.
     let mut part: Option<(usize, usize)> = None;
     let mut parts = 0;

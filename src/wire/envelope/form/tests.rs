@@ -88,6 +88,14 @@ fn a_length_that_a_head_tells_is_never_that_of_another_models_name() {
 }
 
 #[test]
+fn a_form_that_asks_for_a_stream_has_no_room_for_an_objects_members() {
+    let body = form(&[("; name=stream", b"true"), ("; name=model", b"m")]);
+    let (found, change) = (read(KIND, &body).expect("a form"), Change { model: None, ask_usage: true, partial: None });
+    assert!(!found.usage_can_be_asked());
+    assert_eq!(found.edit(&Bytes::copy_from_slice(&body), change).concat(), body);
+}
+
+#[test]
 fn what_two_readers_could_take_in_two_ways_is_refused() {
     for head in [
         "",
