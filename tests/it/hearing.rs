@@ -141,6 +141,9 @@ async fn what_is_no_transcript_is_asked_of_another_backend() {
         Answer::json(200, r#"{"stray":1}"#),
         typed("application/json", ""),
         typed("text/html", "<html>Sign in.</html>"),
+        typed("text/html", "<head><title>Sign in.</title></head>"),
+        // As older ones of whisper.cpp answer what is no WAV.
+        Answer::json(200, r#"{"error":"failed to read WAV file"}"#),
         Answer::new().raw("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nHi").close(),
     ] {
         for more in [&[][..], &[field("stream", "true")]] {
@@ -150,6 +153,27 @@ async fn what_is_no_transcript_is_asked_of_another_backend() {
             assert_eq!((reply.status(), reply.backend(), reply.text().as_str()), (200, "peer", HEARD), "{reply:?}");
             assert!(bad.asked() > 0);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_recording_that_cannot_be_read_is_told_as_its_clients_and_weighs_on_nobody() {
+    for (status, says) in [
+        (200, r#"{"error":"failed to read WAV file"}"#),
+        (400, r#"{"error":"failed to read audio data"}"#),
+        (200, r#"{"error":{"message":"Invalid audio.","type":"invalid_request_error"}}"#),
+        (200, r#"{"object":"error","message":"Invalid audio.","type":"BadRequestError","code":400}"#),
+    ] {
+        let upstream = Upstream::always(Answer::json(status, says)).await;
+        let settings = Settings::new().backend("one", upstream.addr).set("backends.one", "breaker_failures = 1");
+        let proxy = Proxy::start(&settings).await;
+        for asked in 1..3 {
+            let reply = proxy.ask(&ask()).await;
+            assert_eq!((reply.status(), upstream.asked()), (400, asked), "{reply:?}");
+            let message = reply.json()["error"].to_string();
+            assert!(message.contains("audio") || message.contains("WAV"), "{reply:?}");
+        }
+        assert_eq!(proxy.report("one").await["state"], "healthy", "{says}");
     }
 }
 

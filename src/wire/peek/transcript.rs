@@ -3,8 +3,9 @@
 use super::{others, usage};
 use crate::wire::{Malformed, Observed};
 
-/// How web pages begin, in small letters. Not every `<` begins one: models have words of their own in such brackets.
-const PAGES: [&[u8]; 2] = [b"<!", b"<html"];
+/// How web pages begin, in small letters, also where their first tags are left out. Not every `<` begins one: models have words of their
+/// own in such brackets. Nor does the type tell: whisper.cpp's server calls plain text `text/html`.
+const PAGES: [&[u8]; 7] = [b"<!", b"<html", b"<head", b"<meta", b"<title", b"<script", b"<body"];
 
 /// What a whole transcript means. An object has its text in `text` and tells tokens in `usage`, or seconds, which are none; lines
 /// of subtitles and plain text tell nothing.
@@ -56,7 +57,17 @@ mod tests {
         for text in ["Hi.\n", "WEBVTT\n\n", "1\n00:00:00,000 --> 00:00:01,000\nHi.\n", "\n", "\"Hi.\"", "<unk> Hi."] {
             assert_eq!(transcript(text.as_bytes()), Ok(Observed::default()), "{text}");
         }
-        for stray in ["", "<!DOCTYPE html>", " <HTML>", "{}", r#"{"text":null}"#, r#"{"text":"Hi""#, r#"{"stray":1}"#] {
+        for stray in [
+            "",
+            "<!DOCTYPE html>",
+            " <HTML>",
+            "<Head><title>",
+            "<script>location",
+            "{}",
+            r#"{"text":null}"#,
+            r#"{"text":"Hi""#,
+            r#"{"stray":1}"#,
+        ] {
             assert!(transcript(stray.as_bytes()).is_err(), "{stray}");
         }
         assert!(transcript(br#"{"error":{"message":"No ears."}}"#).expect("an error").fault.is_some());
