@@ -31,7 +31,12 @@ mod tests;
 mod watch;
 mod worker;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, pin::pin, rc::Rc};
+use std::{
+    cell::{Cell, RefCell},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    rc::Rc,
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -58,8 +63,16 @@ use crate::{
     wire::translate::Dialect,
 };
 
-/// Headers of the backend's answer, left by the exchange for whoever builds the response's head.
-type AnswerHeaders = Rc<RefCell<HeaderLines>>;
+/// What the exchange leaves for whoever builds the response's head, and tells of its end.
+type Told = Rc<Begun>;
+
+#[derive(Default)]
+struct Begun {
+    /// Headers of the backend's answer.
+    headers: RefCell<HeaderLines>,
+    /// It is events: an error may be one of them.
+    events: Cell<bool>,
+}
 
 /// Serves a request. A panic is a bug of ours: it costs this request, whose story says so, and nobody else anything.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
@@ -82,12 +95,15 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         };
     }
     let handover = Handover::default();
-    let headers = AnswerHeaders::default();
-    let running = Box::pin(exchange.streamed(handover.clone(), headers.clone()));
-    let frame_telling = telling.clone();
+    let told = Told::default();
+    let running = Box::pin(exchange.streamed(handover.clone(), told.clone()));
+    let (frame_telling, begun) = (telling.clone(), told.clone());
     let frame = Box::new(move |error: &Error, sent: &Sent| {
         frame_telling.end(200, Some(error), clock::now());
-        if surface.is_raw() { Bytes::new() } else { error_frame(&frame_telling, error, dialect, sent) }
+        if surface.is_raw() && !begun.events.get() {
+            return Bytes::new();
+        }
+        error_frame(&frame_telling, error, dialect, sent)
     });
     // What is no events has no comments: it is not quiet for longer than it may take.
     let quiet =
@@ -101,7 +117,7 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         opening => {
             let early = matches!(opening, Opening::Silent);
             telling.write(|story| story.early_head = early);
-            response::stream(&telling, headers.take(), body, surface)
+            response::stream(&telling, told.headers.take(), body, surface)
         }
     }
 }
@@ -188,7 +204,7 @@ impl Exchange {
         });
     }
 
-    async fn streamed(mut self, handover: Handover, headers: AnswerHeaders) -> Result<(), Error> {
+    async fn streamed(mut self, handover: Handover, told: Told) -> Result<(), Error> {
         let telling = self.request.telling.clone();
         loop {
             // Boxed: what it takes to get a stream is given back before the stream begins.
@@ -197,7 +213,7 @@ impl Exchange {
                 // Of a form.
                 Ok(Opened::Whole(whole)) => {
                     self.tell_of(&whole);
-                    *headers.borrow_mut() = whole.headers;
+                    *told.headers.borrow_mut() = whole.headers;
                     if !whole.body.is_empty() {
                         handover.put(whole.body).await;
                     }
@@ -215,7 +231,8 @@ impl Exchange {
                     story.served_by = Some(leg.note);
                     story.first_token = Some(clock::now().saturating_sub(story.received));
                 });
-                *headers.borrow_mut() = seen;
+                *told.headers.borrow_mut() = seen;
+                told.events.set(!reader.is_sound());
                 if telling.read(|story| story.early_head) {
                     handover.put(named_late(&telling)).await;
                 }

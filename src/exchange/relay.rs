@@ -36,8 +36,6 @@ pub(super) struct Terms {
     pub(super) strip_usage: bool,
     /// Public name to put into `model`.
     pub(super) rename: Option<Arc<str>>,
-    /// It is no events: whatever comes is passed on, and its end is the end of the body.
-    pub(super) raw: bool,
 }
 
 /// A backend's stream being read.
@@ -105,6 +103,16 @@ impl Reader {
         self.answer.header(name)
     }
 
+    /// Whether it is no events: whatever comes is passed on.
+    pub(super) fn is_sound(&self) -> bool {
+        matches!(self.decoder, Decoder::Sound)
+    }
+
+    /// Whether its end is the end of the body.
+    pub(super) fn has_no_finish(&self) -> bool {
+        matches!(self.decoder, Decoder::Sound | Decoder::Heard)
+    }
+
     /// Whether all that the client has of a broken answer has been said again, or is gone on with.
     fn is_sewn(&self) -> bool {
         self.seam.as_ref().is_none_or(Seam::is_closed)
@@ -148,7 +156,7 @@ impl Reader {
         match chunk {
             Ok(Some(Ok(chunk))) => {
                 self.empty = false;
-                if self.terms.raw {
+                if self.is_sound() {
                     self.content = true;
                     return Ok(Step::Frames(chunk));
                 }
@@ -221,12 +229,13 @@ impl Reader {
         if self.empty {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
         }
-        if self.terms.raw {
-            self.done = true;
-            return Ok(Step::End(Bytes::new()));
-        }
         if !self.content {
             return Err(empty());
+        }
+        // What was wrong with its last event is told behind it.
+        if self.has_no_finish() && self.pending.is_none() {
+            self.done = true;
+            return Ok(Step::End(Bytes::new()));
         }
         Err(Failed::new(Class::ProviderStreamCut, "its stream ended before it was complete"))
     }

@@ -1,7 +1,7 @@
-//! Owns looking into what was heard in a recording: an object with its text, or text alone, as its client asked for it.
+//! Owns looking into what was heard in a recording: an object with its text, or text alone, as its client asked for it, or events.
 
-use super::{others, usage};
-use crate::wire::{Malformed, Observed};
+use super::{DONE, event, others, usage};
+use crate::wire::{Malformed, Observed, openai::fault::told};
 
 /// How web pages begin, in small letters, also where their first tags are left out. Not every `<` begins one: models have words of their
 /// own in such brackets. Nor does the type tell: whisper.cpp's server calls plain text `text/html`.
@@ -34,6 +34,26 @@ pub fn transcript(data: &[u8]) -> Result<Observed<'_>, Malformed> {
         return Err(Malformed("it has no text".into()));
     }
     Ok(Observed { usage: told, ..seen })
+}
+
+/// What an event of a recording, or of sound, means. Each that is no error says something: some servers send words without JSON.
+pub fn heard<'t>(name: Option<&str>, data: &'t [u8]) -> Observed<'t> {
+    let (mut counted, mut failed) = (None, false);
+    let seen = match name {
+        _ if data == DONE => return Observed { done: true, ..Observed::default() },
+        Some("error") => event(name, data),
+        _ => others(data, |json, key| {
+            match key {
+                "usage" if json.begins(b'{') => counted = usage::of_listing(json)?,
+                "type" => failed = json.value()? == "\"error\"",
+                _ => return Ok(false),
+            }
+            Ok(true)
+        }),
+    };
+    let seen = seen.unwrap_or_default();
+    let fault = seen.fault.or_else(|| failed.then(|| told(data)));
+    Observed { content: true, usage: counted, fault, ..seen }
 }
 
 #[cfg(test)]
@@ -71,5 +91,25 @@ mod tests {
             assert!(transcript(stray.as_bytes()).is_err(), "{stray}");
         }
         assert!(transcript(br#"{"error":{"message":"No ears."}}"#).expect("an error").fault.is_some());
+    }
+
+    #[test]
+    fn an_event_is_an_error_by_its_name_its_type_or_its_member_and_all_others_say_something() {
+        let fault = |name, data: &'static str| heard(name, data.as_bytes()).fault.map(|fault| fault.message);
+        for (name, data) in [
+            (None, r#"{"error":{"message":"No ears.","type":"server_error"}}"#),
+            (None, r#"{"type":"error","message":"No ears."}"#),
+            (None, r#"{"type":"error","error":{"message":"No ears."}}"#),
+            (Some("error"), r#"{"message":"No ears."}"#),
+        ] {
+            assert_eq!(fault(name, data).as_deref(), Some("No ears."), "{data}");
+        }
+        for data in [r#"{"type":"transcript.text.delta","delta":"error"}"#, r#"{"error":null}"#, "Hi.", "{", "[1]"] {
+            let seen = heard(None, data.as_bytes());
+            assert!(seen.content && seen.fault.is_none() && !seen.done, "{data}");
+        }
+        assert_eq!(heard(None, b"[DONE]"), Observed { done: true, ..Observed::default() });
+        let counted = br#"{"type":"speech.audio.done","usage":{"input_tokens":14,"output_tokens":101}}"#;
+        assert_eq!(heard(None, counted).usage, Some(Usage { input: 14, output: 101, ..Usage::default() }));
     }
 }
