@@ -71,16 +71,19 @@ fn parts<'b>(body: &'b [u8], line: &[u8]) -> (Vec<Part<'b>>, usize) {
     (places.windows(2).map(part).collect(), last + line.len() + 2)
 }
 
-/// Whether a server may take this head for that of `word`: whichever of its parameters has that name, in any case.
+/// Whether a server may take this head for that of `word`: whichever parameter of its disposition has that name, in any case.
 fn names(head: &[u8], word: &str) -> bool {
     let head = String::from_utf8_lossy(head).to_ascii_lowercase();
-    let mut quoted = false;
-    let mut unquoted = head.split(|c| {
-        quoted ^= c == '"';
-        matches!(c, ';' | '\r' | '\n') && !quoted
-    });
-    unquoted.any(|parameter| {
-        let (name, value) = parameter.split_once('=').unwrap_or_default();
-        name.trim().trim_end_matches('*') == "name" && value.trim().trim_matches('"').trim() == word
+    let mut dispositions = head.split(['\r', '\n']).filter(|line| line.trim().starts_with("content-disposition"));
+    dispositions.any(|line| {
+        let mut quoted = false;
+        let mut parameters = line.split(|c| {
+            quoted ^= c == '"';
+            c == ';' && !quoted
+        });
+        parameters.any(|parameter| {
+            let (name, value) = parameter.split_once('=').unwrap_or_default();
+            name.trim().trim_end_matches('*') == "name" && value.trim().trim_matches('"').trim() == word
+        })
     })
 }

@@ -29,11 +29,8 @@ impl Envelope {
             cuts.push((member.whole(body), Cow::Borrowed(b"")));
         }
         if let (Some(name), Some(member)) = (change.model, &self.model_at) {
-            let name = match self.is_form {
-                true => form::named(name),
-                // A string always serialises.
-                false => serde_json::to_vec(name).unwrap_or_default(),
-            };
+            // A string always serialises.
+            let name = if self.is_form { form::named(name) } else { serde_json::to_vec(name).unwrap_or_default() };
             cuts.push((member.value.clone(), Cow::Owned(name)));
         }
         if change.ask_usage && self.usage_can_be_asked() {
