@@ -38,6 +38,15 @@ ERRORS = [
     {"error": {"code": 429, "status": "RESOURCE_EXHAUSTED", "message": "m", "details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "2s"}]}},
     {"object": "error", "message": "maximum context length", "code": 400},
 ]
+# Heads of a form's parts behind `form-data`, as curl, browsers and the SDKs write them, and what is in each.
+FORM = [
+    (b'; name="file"; filename="\xc3\xbc.wav"\r\nContent-Type: audio/wav', b"RIFF\0\r\n--q\r\n"),
+    (b'; name="model"', b"m"),
+    (b"; name=backend", b"b"),
+    (b'; name="stream"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 4', b"true"),
+    (b'; name="timestamp_granularities[]"', b"word"),
+]
+BOUNDARIES = ["q-Z", '"q-Z"', "'()+_-./:=?; charset=utf-8"]
 HEADERS = ["2", "0.5", "Wed, 21 Oct 2026 07:28:00 GMT", "1m6s", "2026-10-21T07:28:00Z", ""]
 
 
@@ -71,6 +80,12 @@ def main() -> None:
         for coding, packed in enumerate((gzip.compress(text, mtime=0), zlib.compress(text), frame)):
             put("unpack", bytes([coding, 7]) + packed)
             put("unpack", bytes([coding, 1]) + packed + packed)
+    for written in BOUNDARIES:
+        boundary = written.split(";")[0].strip('"').encode()
+        for count in range(len(FORM) + 1):
+            parts = FORM[-count:] if count else []
+            body = b"".join(b"--%s\r\nContent-Disposition: form-data%s\r\n\r\n%s\r\n" % (boundary, *part) for part in parts)
+            put("form", b"multipart/form-data; boundary=%s\n%s--%s--\r\n" % (written.encode(), body, boundary))
     for error in ERRORS:
         for choice in range(16):
             header = HEADERS[choice % len(HEADERS)]

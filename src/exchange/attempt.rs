@@ -197,10 +197,10 @@ impl Attempt<'_> {
             choices: if self.way.is_native() { request.choices() } else { 1 },
             strip_usage: change.ask_usage,
             rename: request.shown_model(),
-            raw: request.surface.is_raw(),
         };
         let text = (request.rescue() != Rescue::Off).then(String::new);
-        let mut reader = Reader::new(answer, Decoder::new(self), terms, text, signs);
+        let decoder = Decoder::new(self, &answer);
+        let mut reader = Reader::new(answer, decoder, terms, text, signs);
         if let Some(debt) = self.debt {
             let seam = if change.partial.is_some() { Seam::gone_on_with } else { Seam::repeated };
             reader.seam = Some(seam(debt.text().to_owned()));
@@ -281,7 +281,8 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<Bytes, 
             Step::Frames(frames) => held.add(frames, 0)?,
             Step::End(tail) => {
                 held.add(tail, 0)?;
-                return if reader.course.has_finish() { Ok(held.take()) } else { Err(empty()) };
+                let is_answer = reader.course.has_finish() || reader.has_no_finish() && reader.content;
+                return if is_answer { Ok(held.take()) } else { Err(empty()) };
             }
         }
         if reader.content && !reader.has_failed() && reader.is_clear() {

@@ -1,10 +1,13 @@
 //! Owns making sense of a backend's answer, frame by frame or whole: passed on as it is, or translated.
 
 use super::{attempt::Attempt, surface::Surface};
-use crate::wire::{
-    Malformed, Observed, count, embed,
-    peek::{self, Pattern},
-    translate::{self, Dialect, StreamTranslator},
+use crate::{
+    upstream::Answer,
+    wire::{
+        Malformed, Observed, count, embed,
+        peek::{self, Pattern},
+        translate::{self, Dialect, StreamTranslator},
+    },
 };
 
 /// Reads a stream.
@@ -15,20 +18,26 @@ pub(super) enum Decoder {
     Messages(Pattern),
     /// Responses events, passed on.
     Responses,
+    /// Events of sound or of what was heard, passed on. Not all servers mark their end.
+    Heard,
+    /// Sound, into which nobody looks.
+    Sound,
     /// Another protocol's events, translated.
     Translated(Box<StreamTranslator>),
 }
 
 impl Decoder {
     /// The decoder for a stream that an attempt was answered with.
-    pub(super) fn new(Attempt { request, target, way, .. }: &Attempt<'_>) -> Self {
-        let dialect = request.surface.dialect();
+    pub(super) fn new(Attempt { request, target, way, .. }: &Attempt<'_>, answer: &Answer) -> Self {
+        let (surface, dialect) = (request.surface, request.surface.dialect());
         if !way.is_native() {
             let (protocol, context) = (target.handle.settings.protocol, request.context(target));
             let include_usage = request.envelope.include_usage;
             return Self::Translated(Box::new(StreamTranslator::new(protocol, dialect, context, include_usage)));
         }
         match dialect {
+            _ if surface == Surface::Speech && answer.is_event_stream() != Some(true) => Self::Sound,
+            _ if surface.is_raw() => Self::Heard,
             Dialect::Chat => Self::Chat(Pattern::default()),
             Dialect::Messages => Self::Messages(Pattern::default()),
             Dialect::Responses => Self::Responses,
@@ -41,7 +50,8 @@ impl Decoder {
             Self::Chat(pattern) if event != Some("error") => pattern.read(data, peek::frame),
             Self::Messages(pattern) => pattern.read(data, |data| peek::messages::frame(event, data)),
             Self::Responses => peek::responses::frame(event, data),
-            Self::Chat(_) | Self::Translated(_) => peek::event(event, data),
+            Self::Heard => Ok(peek::heard(event, data)),
+            Self::Chat(_) | Self::Translated(_) | Self::Sound => peek::event(event, data),
         }
     }
 
@@ -52,6 +62,8 @@ impl Decoder {
             Self::Messages(_) => Some(b"event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n".to_vec()),
             // Its finish is its end.
             Self::Responses => Some(Vec::new()),
+            // They have no finish.
+            Self::Heard | Self::Sound => None,
             Self::Translated(translator) => {
                 let mut out = Vec::new();
                 translator.end(&mut out).then_some(out)

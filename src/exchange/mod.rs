@@ -31,7 +31,13 @@ mod tests;
 mod watch;
 mod worker;
 
-use std::{cell::RefCell, panic::AssertUnwindSafe, pin::pin, rc::Rc, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    panic::AssertUnwindSafe,
+    pin::pin,
+    rc::Rc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -59,8 +65,14 @@ use crate::{
     wire::translate::Dialect,
 };
 
-/// The headers of the backend's answer, which the exchange leaves for the code that builds the response head.
-type AnswerHeaders = Rc<RefCell<HeaderLines>>;
+/// What the exchange leaves for the code that builds the response's head and end.
+#[derive(Default)]
+struct Begun {
+    /// Headers of the backend's answer.
+    headers: RefCell<HeaderLines>,
+    /// It consists of events, so an error may be one of them.
+    events: Cell<bool>,
+}
 
 /// Serves a request. A panic is a bug of ours: this request fails, its story says so, and no other request is affected.
 pub async fn respond(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
@@ -80,12 +92,13 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         };
     }
     let handover = Handover::default();
-    let headers = AnswerHeaders::default();
-    let running = Box::pin(exchange.streamed(handover.clone(), headers.clone()));
-    let asked = request.clone();
+    let begun = Rc::new(Begun::default());
+    let running = Box::pin(exchange.streamed(handover.clone(), begun.clone()));
+    let (asked, answered) = (request.clone(), begun.clone());
     let frame = Box::new(move |error: &Error, sent: &Sent| {
         asked.telling.end(200, Some(error), clock::now());
-        if asked.surface.is_raw() { Bytes::new() } else { error_frame(&asked, error, sent) }
+        let has_events = answered.events.get() || !asked.surface.is_raw();
+        if has_events { error_frame(&asked, error, sent) } else { Bytes::new() }
     });
     let failover = &request.failover;
     let quiet = if request.surface.is_raw() {
@@ -103,7 +116,7 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         opening => {
             let early = matches!(opening, Opening::Silent);
             request.telling.write(|story| story.early_head = early);
-            response::stream(&request, headers.take(), body)
+            response::stream(&request, begun.headers.take(), body)
         }
     }
 }
@@ -183,7 +196,7 @@ impl Exchange {
         self.worker.earn();
     }
 
-    async fn streamed(mut self, handover: Handover, headers: AnswerHeaders) -> Result<(), Error> {
+    async fn streamed(mut self, handover: Handover, begun: Rc<Begun>) -> Result<(), Error> {
         loop {
             // Boxed, so that memory needed only to get a stream is freed before the stream begins.
             let live = match Box::pin(self.acquire()).await {
@@ -191,7 +204,7 @@ impl Exchange {
                 // A form may be answered whole.
                 Ok(Opened::Whole(whole)) => {
                     self.tell_of(&whole);
-                    *headers.borrow_mut() = whole.headers;
+                    *begun.headers.borrow_mut() = whole.headers;
                     if !whole.body.is_empty() {
                         handover.put(whole.body).await;
                     }
@@ -203,7 +216,8 @@ impl Exchange {
             let Live { mut leg, target, streaming } = *live;
             let Streaming { mut reader, mut watch, headers: seen, held } = streaming;
             if self.owed.is_none() {
-                *headers.borrow_mut() = seen;
+                *begun.headers.borrow_mut() = seen;
+                begun.events.set(!reader.is_sound());
                 self.begin(leg.note, &handover).await;
             }
             if !held.is_empty() {

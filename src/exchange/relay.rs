@@ -36,8 +36,6 @@ pub(super) struct Terms {
     pub(super) strip_usage: bool,
     /// Public name to put into `model`.
     pub(super) rename: Option<Arc<str>>,
-    /// It does not consist of events: all bytes are passed on, and the end of the body is its end.
-    pub(super) raw: bool,
 }
 
 /// A backend's stream being read.
@@ -100,6 +98,16 @@ impl Reader {
         self.answer.header(name)
     }
 
+    /// Whether it does not consist of events: all bytes are passed on.
+    pub(super) fn is_sound(&self) -> bool {
+        matches!(self.decoder, Decoder::Sound)
+    }
+
+    /// Whether the end of the body is its end.
+    pub(super) fn has_no_finish(&self) -> bool {
+        matches!(self.decoder, Decoder::Sound | Decoder::Heard)
+    }
+
     /// Whether all that the client has of a broken answer has been repeated, or is continued.
     fn is_sewn(&self) -> bool {
         self.seam.as_ref().is_none_or(Seam::is_closed)
@@ -144,7 +152,7 @@ impl Reader {
         match chunk {
             Ok(Some(Ok(chunk))) => {
                 self.empty = false;
-                if self.terms.raw {
+                if self.is_sound() {
                     self.content = true;
                     return Ok(Step::Frames(chunk));
                 }
@@ -220,12 +228,13 @@ impl Reader {
         if self.empty {
             return Err(Failed::new(Class::ProviderInvalid, "its stream was empty"));
         }
-        if self.terms.raw {
-            self.done = true;
-            return Ok(Bytes::new());
-        }
         if !self.content {
             return Err(empty());
+        }
+        // What was wrong with its last event is told behind it.
+        if self.has_no_finish() && self.pending.is_none() {
+            self.done = true;
+            return Ok(Bytes::new());
         }
         Err(Failed::new(Class::ProviderStreamCut, "its stream ended before it was complete"))
     }

@@ -170,8 +170,8 @@ impl Surface {
         matches!(self, Self::Transcriptions | Self::Translations)
     }
 
-    /// Whether streams are passed on byte for byte as they come, and never looked into: sound is, events with sound in them, and those
-    /// of what was heard.
+    /// Whether streams are of their server's own type, and Greenroom puts nothing in between: sound, events with sound in them, and those of
+    /// what was heard.
     pub fn is_raw(self) -> bool {
         self == Self::Speech || self.is_form()
     }

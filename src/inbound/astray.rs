@@ -3,7 +3,7 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::{refused, worker};
-use crate::{error::Error, exchange::surface::Surface};
+use crate::{error::Error, exchange::surface::Surface, settings::nearest};
 
 /// Where clients ask for their models.
 pub(super) const MODELS: &str = "/v1/models";
@@ -26,8 +26,12 @@ fn instead(path: &str) -> String {
             || front.starts_with("/openai/deployments/")
     };
     let is_meant = |endpoint: &&str| path.strip_suffix(endpoint.trim_start_matches("/v1")).is_some_and(is_base);
-    match endpoints.clone().find(is_meant) {
-        Some(meant) => format!("Did you mean {meant}? The client's base URL decides what stands before it."),
+    if let Some(meant) = endpoints.clone().find(is_meant) {
+        return format!("Did you mean {meant}? The client's base URL decides what stands before it.");
+    }
+    // A longer path is no slip of the pen.
+    match Some(path).filter(|path| path.len() < 64).and_then(|path| nearest(path, endpoints.clone())) {
+        Some(near) => format!("Did you mean {near}?"),
         None => format!("Endpoints are {}.", endpoints.collect::<Vec<_>>().join(", ")),
     }
 }

@@ -39,7 +39,7 @@ pub use self::{
     price::{Money, Price},
     schema::schema,
     secret::{Secret, is_credential},
-    section::Problem,
+    section::{Problem, nearest},
     server::Server,
     source::{Print, Source},
     traces::{Collector, Traces},

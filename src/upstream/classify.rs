@@ -35,6 +35,9 @@ pub fn classify(fault: &Fault) -> Class {
     if matches!(fault.status, Some(402 | 413 | 429)) && faults::is_oversized(fault) {
         return Class::CallerMisdirected;
     }
+    if matches!(fault.status, None | Some(400)) && faults::is_unheard(fault) {
+        return Class::CallerMisdirected;
+    }
     if fault.status == Some(403) && faults::is_flagged(fault) {
         return Class::ProviderContentFilter;
     }

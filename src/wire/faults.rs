@@ -81,6 +81,9 @@ const NO_VERSION: [&str; 2] = ["api version not supported", "model {modelname} i
 /// How messages begin that tell of one request larger than the account's limit for a minute, or than what it can pay, in lower case:
 /// OpenAI and Groq, `OpenRouter`.
 const OVERSIZED: [&str; 2] = ["request too large", "this request requires more credits, or fewer max_tokens"];
+/// How whisper.cpp's server says that it cannot read a recording, or misses it, in lower case: until late in 2025 with status 200. Another
+/// server may know more formats, or take an address in place of a file.
+const UNHEARD: [&str; 3] = ["failed to read wav file", "failed to read audio data", "no 'file' field in the request"];
 /// How Anthropic begins to say, with status 400 and no code of its own, that it keeps an answer back, in lower case.
 const FILTERED: &str = "output blocked by content filtering policy";
 /// What a "not found" is about if it is about the settings, in lower case.
@@ -172,6 +175,11 @@ pub fn misses_the_version(fault: &Fault) -> bool {
 /// Whether this one request is larger than all that the account may ask for in a minute, or can pay: no wait cures that.
 pub fn is_oversized(fault: &Fault) -> bool {
     begins(&fault.message, &OVERSIZED)
+}
+
+/// Whether a server cannot read the recording that came with the request.
+pub fn is_unheard(fault: &Fault) -> bool {
+    begins(&fault.message, &UNHEARD)
 }
 
 /// Whether an answer was kept back for its content, as far as the words tell.

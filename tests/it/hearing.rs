@@ -141,6 +141,9 @@ async fn what_is_no_transcript_is_asked_of_another_backend() {
         Answer::json(200, r#"{"stray":1}"#),
         typed("application/json", ""),
         typed("text/html", "<html>Sign in.</html>"),
+        typed("text/html", "<head><title>Sign in.</title></head>"),
+        // As older ones of whisper.cpp answer what is no WAV.
+        Answer::json(200, r#"{"error":"failed to read WAV file"}"#),
         Answer::new().raw("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-length: 9\r\n\r\nHi").close(),
     ] {
         for more in [&[][..], &[field("stream", "true")]] {
@@ -150,6 +153,83 @@ async fn what_is_no_transcript_is_asked_of_another_backend() {
             assert_eq!((reply.status(), reply.backend(), reply.text().as_str()), (200, "peer", HEARD), "{reply:?}");
             assert!(bad.asked() > 0);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_recording_that_cannot_be_read_is_told_as_its_clients_and_weighs_on_nobody() {
+    for (status, says) in [
+        (200, r#"{"error":"failed to read WAV file"}"#),
+        (400, r#"{"error":"failed to read audio data"}"#),
+        (200, r#"{"error":{"message":"Invalid audio.","type":"invalid_request_error"}}"#),
+        (200, r#"{"object":"error","message":"Invalid audio.","type":"BadRequestError","code":400}"#),
+    ] {
+        let upstream = Upstream::always(Answer::json(status, says)).await;
+        let settings = Settings::new().backend("one", upstream.addr).set("backends.one", "breaker_failures = 1");
+        let proxy = Proxy::start(&settings).await;
+        for asked in 1..3 {
+            let reply = proxy.ask(&ask()).await;
+            assert_eq!((reply.status(), upstream.asked()), (400, asked), "{reply:?}");
+            let message = reply.json()["error"].to_string();
+            assert!(message.contains("audio") || message.contains("WAV"), "{reply:?}");
+        }
+        assert_eq!(proxy.report("one").await["state"], "healthy", "{says}");
+    }
+}
+
+#[tokio::test]
+async fn events_that_begin_with_an_error_or_say_nothing_are_asked_of_another_backend() {
+    let ask = || post(PATH, form(&[field("model", "m"), field("stream", "true")], 100));
+    for bad in [
+        "data: {\"error\":{\"message\":\"No ears.\",\"type\":\"server_error\",\"code\":500}}\n\n",
+        ": waiting\n\nevent: error\ndata: {\"message\":\"No ears.\"}\n\ndata: {\"delta\":\"Hi.\"}\n\n",
+        "data: {\"type\":\"error\",\"message\":\"No ears.\"}",
+        "data: [DONE]\n\n",
+        ": waiting\n\n",
+    ] {
+        let bad = Upstream::always(Answer::stream().chunk(bad).end()).await;
+        let peer = Upstream::always(events()).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+        let reply = proxy.ask(&ask()).await;
+        assert_eq!((reply.status(), reply.backend(), reply.events().len()), (200, "peer", 2), "{reply:?}");
+        assert_eq!((reply.end, bad.asked()), (End::Clean, 1));
+    }
+}
+
+#[tokio::test]
+async fn events_that_break_off_end_with_an_error_and_with_the_connection() {
+    let begun = || Answer::stream().chunk("data: {\"type\":\"transcript.text.delta\",\"delta\":\"Hi.\"}\n\n");
+    let fault = "data: {\"error\":{\"message\":\"sk-1 is gone.\",\"type\":\"server_error\"}}\n\n";
+    for (answer, class) in [
+        (begun().chunk(fault).end(), "provider_server"),
+        (begun().chunk(fault.trim_end()).end(), "provider_server"),
+        (begun().chunk("data: half").close(), "provider_stream_cut"),
+    ] {
+        let upstream = Upstream::always(answer).await;
+        let proxy = Proxy::before(&upstream).await;
+        let reply = proxy.ask(&post(PATH, form(&[field("model", "m"), field("stream", "true")], 100))).await;
+        assert_eq!((reply.status(), reply.end, reply.events().len()), (200, End::Truncated, 2), "{reply:?}");
+        assert!(reply.text().contains("\"error\":{") && !reply.text().contains("sk-1"), "{reply:?}");
+        let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
+        assert_eq!(entry["class"], class, "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn tokens_that_the_last_event_tells_are_counted_and_words_without_json_are_passed_on() {
+    let counted = r#"{"type":"transcript.text.done","text":"Hi.","usage":{"type":"tokens","input_tokens":14,"output_tokens":45,"total_tokens":59}}"#;
+    let chunks = r#"{"object":"transcription.chunk","choices":[],"usage":{"prompt_tokens":7,"completion_tokens":2}}"#;
+    for (said, tokens) in [
+        (format!("data: {{\"delta\":\"Hi.\"}}\n\ndata: {counted}\n\n"), json!([14, 45])),
+        (format!("data: {{\"choices\":[]}}\n\ndata: {chunks}\n\ndata: [DONE]\n\n"), json!([7, 2])),
+        ("data: Hi.\n\ndata: {there}\n\n: done\n\n".to_owned(), json!([null, null])),
+    ] {
+        let upstream = Upstream::always(Answer::stream().chunk(&said).end()).await;
+        let proxy = Proxy::before(&upstream).await;
+        let reply = proxy.ask(&post(PATH, form(&[field("model", "m"), field("stream", "true")], 100))).await;
+        assert_eq!((reply.status(), reply.end, reply.text()), (200, End::Clean, said), "{reply:?}");
+        let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
+        assert_eq!(json!([entry["tokens_in"], entry["tokens_out"]]), tokens, "{entry}");
     }
 }
 

@@ -118,6 +118,29 @@ async fn sound_that_breaks_off_breaks_off_its_clients_connection_and_says_nothin
 }
 
 #[tokio::test]
+async fn events_of_sound_that_fail_do_so_in_an_event_and_elsewhere_before_the_first() {
+    let sse = || begun("text/event-stream");
+    let sound = "data: {\"type\":\"speech.audio.delta\",\"audio\":\"aGk=\"}\n\n";
+    let done = "data: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":14,\"output_tokens\":101}}\n\n";
+    let fault = "data: {\"error\":{\"message\":\"No voice.\",\"type\":\"server_error\"}}\n\n";
+    for (first, status) in [(fault, End::Clean), (sound, End::Truncated)] {
+        let bad = Upstream::always(sse().chunk(first).chunk(fault).end()).await;
+        let peer = Upstream::always(sse().chunk(sound).chunk(done).end()).await;
+        let proxy = Proxy::start(&Settings::bad_and_peer(&bad, &peer)).await;
+        let reply = proxy.ask(&ask()).await;
+        assert_eq!((reply.status(), reply.end, reply.header("content-type")), (200, status, "text/event-stream"));
+        let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
+        if status == End::Clean {
+            assert_eq!((reply.backend(), reply.text()), ("peer", [sound, done].concat()));
+            assert_eq!(json!([entry["tokens_in"], entry["tokens_out"]]), json!([14, 101]), "{entry}");
+        } else {
+            assert!(reply.text().starts_with(&format!("{sound}data: {{\"error\":{{")), "{reply:?}");
+            assert_eq!((&entry["class"], peer.asked()), (&json!("provider_server"), 0), "{entry}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn silence_puts_no_comment_into_sound() {
     let pause = Duration::from_millis(200);
     let sound = Answer::new().work(pause).then(begun("audio/mpeg").chunk("a").work(pause).chunk("b").end());

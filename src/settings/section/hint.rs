@@ -12,9 +12,14 @@ pub(super) fn dotted(path: &str, key: &str, value: &Value) -> Option<String> {
 
 /// The known name that is nearly the one written, as the end of a sentence.
 pub(in super::super) fn did_you_mean<'n>(written: &str, known: impl Iterator<Item = &'n str>) -> Option<String> {
+    nearest(written, known).map(|near| format!("; did you mean `{near}`?"))
+}
+
+/// The known name that is nearly the one written.
+pub fn nearest<'n>(written: &str, known: impl Iterator<Item = &'n str>) -> Option<&'n str> {
     let (near, far) = known.map(|name| (name, distance(name, written))).min_by_key(|(_, far)| *far)?;
     // Short names are all alike.
-    (far <= 3 && 2 * far <= written.len()).then(|| format!("; did you mean `{near}`?"))
+    (far <= 3 && 2 * far <= written.len()).then_some(near)
 }
 
 /// Levenshtein distance, for "did you mean".

@@ -10,6 +10,7 @@ use std::{cell::RefCell, fmt};
 use serde_json::{Map, Value};
 
 use self::hint::dotted;
+pub use self::hint::nearest;
 pub(super) use self::{bounds::LEAST_PAUSE, hint::did_you_mean};
 use super::value::{FromValue, Kind};
 

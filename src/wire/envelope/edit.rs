@@ -4,7 +4,7 @@ use std::{borrow::Cow, ops::Range};
 
 use bytes::{Bytes, BytesMut};
 
-use super::{Envelope, Member};
+use super::{Envelope, Member, form};
 use crate::wire::partial::Partial;
 
 /// What to change on the way to a backend.
@@ -30,7 +30,7 @@ impl Envelope {
         }
         if let (Some(name), Some(member)) = (change.model, &self.model_at) {
             // A string always serialises.
-            let name = if self.is_form { name.into() } else { serde_json::to_vec(name).unwrap_or_default() };
+            let name = if self.is_form { form::named(name) } else { serde_json::to_vec(name).unwrap_or_default() };
             cuts.push((member.value.clone(), Cow::Owned(name)));
         }
         if change.ask_usage && self.usage_can_be_asked() {

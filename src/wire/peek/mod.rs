@@ -13,7 +13,13 @@ mod whole;
 use serde::Deserialize;
 
 use self::choices::Choices;
-pub use self::{calls::names_call, listing::listing, pattern::Pattern, transcript::transcript, whole::whole};
+pub use self::{
+    calls::names_call,
+    listing::listing,
+    pattern::Pattern,
+    transcript::{heard, transcript},
+    whole::whole,
+};
 use crate::wire::{
     Malformed, Observed,
     json::malformed,

@@ -1,10 +1,11 @@
-//! Owns looking into transcripts of recordings: an object with the text, or the text alone, as the client asked for it.
+//! Owns looking into transcripts of recordings: an object with the text, the text alone, or events, as the client asked for it.
 
-use super::{others, usage};
-use crate::wire::{Malformed, Observed};
+use super::{DONE, event, others, usage};
+use crate::wire::{Malformed, Observed, openai::fault::told};
 
-/// How web pages begin, in small letters. Not every `<` begins one: models have words of their own in such brackets.
-const PAGES: [&[u8]; 2] = [b"<!", b"<html"];
+/// How web pages begin, in small letters, also where their first tags are left out. Not every `<` begins one: models have words of their
+/// own in such brackets. Nor does the type tell: whisper.cpp's server calls plain text `text/html`.
+const PAGES: [&[u8]; 7] = [b"<!", b"<html", b"<head", b"<meta", b"<title", b"<script", b"<body"];
 
 /// What a whole transcript means. An object has its text in `text` and tells tokens in `usage`, or seconds, which are none; lines
 /// of subtitles and plain text tell nothing.
@@ -35,6 +36,26 @@ pub fn transcript(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     Ok(Observed { usage: told, ..seen })
 }
 
+/// What an event of a recording, or of sound, means. Each that is no error says something: some servers send words without JSON.
+pub fn heard<'t>(name: Option<&str>, data: &'t [u8]) -> Observed<'t> {
+    let (mut counted, mut failed) = (None, false);
+    let seen = match name {
+        _ if data == DONE => return Observed { done: true, ..Observed::default() },
+        Some("error") => event(name, data),
+        _ => others(data, |json, key| {
+            match key {
+                "usage" if json.begins(b'{') => counted = usage::of_listing(json)?,
+                "type" => failed = json.value()? == "\"error\"",
+                _ => return Ok(false),
+            }
+            Ok(true)
+        }),
+    };
+    let seen = seen.unwrap_or_default();
+    let fault = seen.fault.or_else(|| failed.then(|| told(data)));
+    Observed { content: true, usage: counted, fault, ..seen }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -56,9 +77,39 @@ mod tests {
         for text in ["Hi.\n", "WEBVTT\n\n", "1\n00:00:00,000 --> 00:00:01,000\nHi.\n", "\n", "\"Hi.\"", "<unk> Hi."] {
             assert_eq!(transcript(text.as_bytes()), Ok(Observed::default()), "{text}");
         }
-        for stray in ["", "<!DOCTYPE html>", " <HTML>", "{}", r#"{"text":null}"#, r#"{"text":"Hi""#, r#"{"stray":1}"#] {
+        for stray in [
+            "",
+            "<!DOCTYPE html>",
+            " <HTML>",
+            "<Head><title>",
+            "<script>location",
+            "{}",
+            r#"{"text":null}"#,
+            r#"{"text":"Hi""#,
+            r#"{"stray":1}"#,
+        ] {
             assert!(transcript(stray.as_bytes()).is_err(), "{stray}");
         }
         assert!(transcript(br#"{"error":{"message":"No ears."}}"#).expect("an error").fault.is_some());
+    }
+
+    #[test]
+    fn an_event_is_an_error_by_its_name_its_type_or_its_member_and_all_others_say_something() {
+        let fault = |name, data: &'static str| heard(name, data.as_bytes()).fault.map(|fault| fault.message);
+        for (name, data) in [
+            (None, r#"{"error":{"message":"No ears.","type":"server_error"}}"#),
+            (None, r#"{"type":"error","message":"No ears."}"#),
+            (None, r#"{"type":"error","error":{"message":"No ears."}}"#),
+            (Some("error"), r#"{"message":"No ears."}"#),
+        ] {
+            assert_eq!(fault(name, data).as_deref(), Some("No ears."), "{data}");
+        }
+        for data in [r#"{"type":"transcript.text.delta","delta":"error"}"#, r#"{"error":null}"#, "Hi.", "{", "[1]"] {
+            let seen = heard(None, data.as_bytes());
+            assert!(seen.content && seen.fault.is_none() && !seen.done, "{data}");
+        }
+        assert_eq!(heard(None, b"[DONE]"), Observed { done: true, ..Observed::default() });
+        let counted = br#"{"type":"speech.audio.done","usage":{"input_tokens":14,"output_tokens":101}}"#;
+        assert_eq!(heard(None, counted).usage, Some(Usage { input: 14, output: 101, ..Usage::default() }));
     }
 }

@@ -12,12 +12,14 @@ pub(super) struct Head<'a> {
     pub(super) name: &'a str,
     /// No file, nor text in a coding of its own.
     pub(super) is_plain: bool,
+    /// How long what is in it is said to be.
+    pub(super) length: Option<&'a str>,
 }
 
 /// Reads a head, without its last end of line; `None`: two readers could take it in two ways.
 pub(super) fn read(head: &[u8]) -> Option<Head<'_>> {
     let head = str::from_utf8(head).ok().filter(|head| head.len() <= LONGEST)?;
-    let (mut named, mut is_plain) = (None, true);
+    let (mut named, mut length, mut is_plain) = (None, None, true);
     for line in head.split("\r\n") {
         let (key, value) = line.split_once(':').filter(|(key, _)| is_token(key))?;
         if value.chars().any(|c| c.is_control() && c != '\t') {
@@ -32,6 +34,7 @@ pub(super) fn read(head: &[u8]) -> Option<Head<'_>> {
                     return None;
                 }
             }
+            "content-length" if length.replace(value).is_some() => return None,
             "content-type" => is_plain &= is_plain_text(value),
             "content-transfer-encoding" => {
                 is_plain &= ["7bit", "8bit", "binary"].iter().any(|known| value.eq_ignore_ascii_case(known));
@@ -39,7 +42,7 @@ pub(super) fn read(head: &[u8]) -> Option<Head<'_>> {
             _ => {}
         }
     }
-    Some(Head { name: named?, is_plain })
+    Some(Head { name: named?, is_plain, length })
 }
 
 /// The name that a disposition gives, and whether it is a file's.
@@ -117,7 +120,8 @@ mod tests {
             ("Content-Disposition: form-data; name=\"file\"; filename=\"a; name=b ü.wav\"", "file", false),
             ("Content-Disposition: form-data; name=f; filename=a; filename*=utf-8''%c3%bc.wav", "f", false),
         ] {
-            assert_eq!(read(head.as_bytes()), Some(Head { name, is_plain }), "{head}");
+            let length = head.ends_with("Length: 5").then_some("5");
+            assert_eq!(read(head.as_bytes()), Some(Head { name, is_plain, length }), "{head}");
         }
         let long = format!("Content-Disposition: form-data; name=f; filename=\"{}\"", "x".repeat(LONGEST));
         assert_eq!(read(long.as_bytes()), None);

@@ -10,7 +10,7 @@ mod tests;
 use memchr::memmem;
 
 use self::head::{Head, is_utf8};
-use super::{Envelope, Member, Pin, Stream, Unreadable};
+use super::{Envelope, Member, Pin, Room, Stream, Unreadable};
 
 /// Longest boundary there may be (RFC 2046, 5.1.1).
 const LONGEST: usize = 70;
@@ -24,7 +24,7 @@ const WORDS: [&str; 3] = ["model", "backend", "stream"];
 /// Reads the parts of a form of this content type that decide something.
 pub fn read(kind: &str, body: &[u8]) -> Result<Envelope, Unreadable> {
     let line = format!("--{}", boundary(kind).ok_or(Unreadable::NoBoundary)?);
-    let mut found = Envelope { is_form: true, ..Envelope::default() };
+    let mut found = Envelope { is_form: true, usage: Room::Nowhere, ..Envelope::default() };
     // Where the part under way begins: its delimiter, and what is behind that.
     let mut part: Option<(usize, usize)> = None;
     let mut parts = 0;
@@ -64,8 +64,12 @@ impl Envelope {
         // The end of line in front of a delimiter is the delimiter's.
         let part = body.get(inside..next - 2).ok_or(HEADLESS)?;
         let end = memmem::find(part, b"\r\n\r\n").ok_or(HEADLESS)?;
-        let Head { name, is_plain } = head::read(&part[..end]).ok_or(HEADLESS)?;
-        let at = inside + end + 4;
+        let Head { name, is_plain, length } = head::read(&part[..end]).ok_or(HEADLESS)?;
+        let value = &part[end + 4..];
+        // OkHttp tells it of each part, and servers on actix-multipart read so many bytes, whatever the boundary says.
+        if length.is_some_and(|length| length != value.len().to_string()) {
+            return Err(Unreadable::NotForm("a part of it is not as long as its content-length says"));
+        }
         let word = name.split('[').next().unwrap_or_default();
         if word == "_charset_" {
             return Err(Unreadable::NotForm("its character set is named in a part of it"));
@@ -76,8 +80,8 @@ impl Envelope {
                 "'model', 'backend' and 'stream' have to be fields of plain text, in small letters",
             ));
         }
-        let text = str::from_utf8(&part[end + 4..]).ok();
-        let member = |end| Member { from, first: false, value: at..end };
+        let text = str::from_utf8(value).ok();
+        let member = |end| Member { from, first: false, value: inside..end };
         match word {
             "model" => {
                 self.model = text.map(str::to_owned);
@@ -103,6 +107,11 @@ impl Envelope {
 
 fn once(key: &'static str, before: Option<Member>) -> Result<(), Unreadable> {
     before.map_or(Ok(()), |_| Err(Unreadable::Twice(key)))
+}
+
+/// A part that names this model, from its head on; what else its head said was about the name that was there.
+pub(super) fn named(model: &str) -> Vec<u8> {
+    format!("Content-Disposition: form-data; name=\"model\"\r\n\r\n{model}").into_bytes()
 }
 
 /// The boundary in a form's content type, if there is one that all readers take alike.

@@ -79,6 +79,23 @@ fn the_boundary_is_read_with_and_without_quotes_and_one_that_can_be_read_in_two_
 }
 
 #[test]
+fn a_length_that_a_head_tells_is_never_that_of_another_models_name() {
+    let head = "; name=\"model\"\r\nContent-Type: text/plain; charset=utf-8\r\nContent-Length: 1";
+    let file = ("; name=\"file\"; filename=\"a.wav\"\r\nContent-Length: 4", &b"\r\n--"[..]);
+    let body = form(&[(head, b"m"), file]);
+    assert_eq!(edited(&body, None), body);
+    assert_eq!(edited(&body, Some("other")), form(&[("; name=\"model\"", b"other"), file]));
+}
+
+#[test]
+fn a_form_that_asks_for_a_stream_has_no_room_for_an_objects_members() {
+    let body = form(&[("; name=stream", b"true"), ("; name=model", b"m")]);
+    let (found, change) = (read(KIND, &body).expect("a form"), Change { model: None, ask_usage: true, partial: None });
+    assert!(!found.usage_can_be_asked());
+    assert_eq!(found.edit(&Bytes::copy_from_slice(&body), change).concat(), body);
+}
+
+#[test]
 fn what_two_readers_could_take_in_two_ways_is_refused() {
     for head in [
         "",
@@ -109,6 +126,9 @@ fn what_two_readers_could_take_in_two_ways_is_refused() {
         ";\r\n name=\"file\"",
         "; name=\"file\"\nContent-Disposition: form-data; name=\"model\"",
         "; name=\"file\"\r\nno colon",
+        "; name=\"file\"\r\nContent-Length: 2",
+        "; name=\"file\"\r\nContent-Length: 01",
+        "; name=\"file\"\r\nContent-Length: 1\r\nContent-Length: 1",
     ] {
         assert!(matches!(read(KIND, &form(&[(head, b"m")])), Err(Unreadable::NotForm(_))), "{head}");
     }
