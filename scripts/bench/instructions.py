@@ -1,4 +1,4 @@
-"""Instruction counts of Greenroom's hot path under callgrind, compared with the stored ones: a guard that noise cannot trip."""
+"""Instruction counts of Greenroom's hot path under callgrind, compared with the stored ones."""
 
 import json
 import pathlib
@@ -19,6 +19,9 @@ REQUESTS = (200, 1200)
 CHUNKS = (200, 1200)
 # Microseconds between chunks: long enough that each arrives alone, slowed down as the proxy is.
 INTERVAL_US = 4000
+# What else runs by the clock, such as a flush of the history, falls into one replay and not into the other now and then: a count that
+# grew too much is taken again, and the least counts.
+TRIES = 3
 
 
 def counted(bench, mode, *options):
@@ -66,23 +69,31 @@ def compare(bench, store):
     """Prints the counts; 1 if one grew too much, 0 otherwise."""
     if not shutil.which("valgrind"):
         raise SystemExit("valgrind is missing: apt-get install valgrind")
+    before = json.loads(STORED.read_text(encoding="utf-8")) if STORED.exists() and not store else {}
     try:
         now = measure(bench)
+        for _ in range(1, TRIES):
+            if not grown(now, before):
+                break
+            again = measure(bench)
+            now = {name: min(count, again[name]) for name, count in now.items()}
     except Wrong as wrong:
         raise SystemExit(f"not every answer was right: {wrong}") from wrong
     finally:
         machine.stop_all()
-    if store or not STORED.exists():
+    if not before:
         STORED.write_text(json.dumps({"toolchain": toolchain(), **now}, indent=1) + "\n", encoding="utf-8")
         print(f"stored: {now}")
         return 0
-    before = json.loads(STORED.read_text(encoding="utf-8"))
     if before["toolchain"] != toolchain():
         print(f"counts stored with {before['toolchain']}, this is {toolchain()}: store them anew with --quick --store")
-    failed = False
+    over = grown(now, before)
     for name, count in now.items():
         growth = count / before[name] - 1
-        over = growth > MOST_GROWTH
-        failed = failed or over
-        print(f"instructions {name}: {count:,}, stored {before[name]:,}, {growth:+.1%}{' TOO MUCH' if over else ''}")
-    return 1 if failed else 0
+        print(f"instructions {name}: {count:,}, stored {before[name]:,}, {growth:+.1%}{' TOO MUCH' if name in over else ''}")
+    return 1 if over else 0
+
+
+def grown(now, before):
+    """The names of counts that are too far above the stored ones."""
+    return [name for name, count in now.items() if name in before and count > before[name] * (1 + MOST_GROWTH)]
