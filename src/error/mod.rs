@@ -118,7 +118,7 @@ pub enum Error {
         /// An account has no money or quota left, and the settings let no other stand in for that.
         spent: bool,
         /// The backends that are out, and why, as far as the user may know them.
-        out: Vec<(Arc<str>, &'static str)>,
+        out: Box<[(Arc<str>, &'static str)]>,
     },
     /// Packed bodies take as much memory as they may.
     Unpacking,

@@ -16,7 +16,7 @@ use super::{
     debt::{Debt, Owed},
     decode::Decoder,
     judge::{empty, refused, whole},
-    leg::{Leg, Signs},
+    leg::{Leg, Signs, Unseen},
     redact::redacted,
     relay::{Reader, Step, Terms},
     request::Request,
@@ -165,7 +165,11 @@ async fn try_open(
         }
     })?;
     // An answer that is plain text from the start shows no reasoning.
-    leg.mused = !reader.intricate || !thoughts::shows(&held);
+    leg.unseen = match () {
+        () if request.surface.is_raw() => Unseen::All,
+        () if reader.intricate && thoughts::shows(&held) => Unseen::Nothing,
+        () => Unseen::Reasoning,
+    };
     leg.first_token();
     watch.answered();
     Ok(Ready::Live(Streaming { reader, watch, headers, held }))
@@ -278,6 +282,8 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<Bytes, 
     let mut held = Buffer::up_to(MAX_FRAME, without_content);
     loop {
         match reader.step(watch).await? {
+            // Nothing was held in front of sound.
+            Step::Frames(frames) if reader.is_sound() => return Ok(frames),
             Step::Frames(frames) => held.add(frames, 0)?,
             Step::End(tail) => {
                 held.add(tail, 0)?;

@@ -32,6 +32,16 @@ pub(super) struct Signs {
     pub(super) usage: Cell<Option<Usage>>,
 }
 
+/// Tokens of an answer that tell nothing of a backend's pace, since nobody saw them come one by one.
+pub(super) enum Unseen {
+    /// None: all came after the first content.
+    Nothing,
+    /// Those of reasoning, if there were any: they came before the first content and were not shown.
+    Reasoning,
+    /// All: events of sound and of recordings are no single tokens.
+    All,
+}
+
 /// A lease with its entry in the story: both end together, on every path.
 pub(super) struct Leg {
     lease: Option<Lease>,
@@ -47,8 +57,8 @@ pub(super) struct Leg {
     pub(super) status: Option<u16>,
     /// A failure is not this backend's fault: its answer is in order, but does not fit the one that it should complete.
     pub(super) blameless: bool,
-    /// Reasoning tokens, if there were any, came before the first content and were not shown.
-    pub(super) mused: bool,
+    /// Which of its tokens nobody saw come.
+    pub(super) unseen: Unseen,
     /// How long bytes were ready that the client did not take.
     pub(super) held_up: Duration,
 }
@@ -94,7 +104,7 @@ impl Leg {
             price: target.settings.price,
             status: None,
             blameless: false,
-            mused: false,
+            unseen: Unseen::Nothing,
             held_up: Duration::ZERO,
         };
         (leg, target)
@@ -111,7 +121,11 @@ impl Leg {
         self.telling.attempt_ended(self.note, SUCCESS, self.status, None, now);
         if let Some(lease) = self.lease.take() {
             if let Some(usage) = self.signs.usage.get() {
-                let unseen = if self.mused { usage.reasoning } else { 0 };
+                let unseen = match self.unseen {
+                    Unseen::Nothing => 0,
+                    Unseen::Reasoning => usage.reasoning,
+                    Unseen::All => usage.output,
+                };
                 lease.used(usage, unseen, self.held_up, now);
             }
             lease.finish(&Outcome::Success, now);

@@ -156,12 +156,20 @@ impl Reader {
                     self.content = true;
                     return Ok(Step::Frames(chunk));
                 }
-                let whole = self.splitter.push(chunk).map_err(|_| {
-                    Failed::new(
-                        Class::ProviderInvalid,
-                        format!("one of its frames is longer than {} bytes", sse::MAX_FRAME),
-                    )
-                });
+                let whole = match self.splitter.push(chunk) {
+                    // Sound in one event may be of any length: from here on it is passed on unread.
+                    Err(_) if matches!(self.decoder, Decoder::Heard) => {
+                        self.decoder = Decoder::Sound;
+                        self.content = true;
+                        return Ok(Step::Frames(self.splitter.rest()));
+                    }
+                    whole => whole.map_err(|_| {
+                        Failed::new(
+                            Class::ProviderInvalid,
+                            format!("one of its frames is longer than {} bytes", sse::MAX_FRAME),
+                        )
+                    }),
+                };
                 match whole.and_then(|whole| self.read(whole)) {
                     Ok(frames) => Ok(Step::Frames(frames)),
                     Err(failed) => self.broken(failed),
@@ -178,6 +186,9 @@ impl Reader {
         let rest = self.splitter.rest();
         if rest.trim_ascii().is_empty() {
             return self.end().map(Step::End);
+        }
+        if self.has_no_finish() && sse::frames(&rest).filter_map(|frame| frame.data).any(|data| is_torn(&data)) {
+            return self.broken(Failed::new(Class::ProviderStreamCut, "its stream ended within an event"));
         }
         let mut last = BytesMut::from(&rest[..]);
         last.extend_from_slice(b"\n\n");
@@ -271,4 +282,9 @@ impl Reader {
             None => frames.into(),
         }
     }
+}
+
+/// Whether data begins as an object and does not end as one.
+fn is_torn(data: &[u8]) -> bool {
+    data.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_err()
 }

@@ -27,11 +27,14 @@ pub(super) struct Reloading {
     pub(super) turn: Mutex<()>,
     /// Others may be in force, and with them another pause between looks.
     done: Notify,
-    /// For each thread that may hang over a file.
+    /// One for each thread that may hang over the settings.
     places: Arc<Semaphore>,
+    /// One for the thread that may hang over backends' key files, so that it never takes all of the others.
+    pub(super) key_place: Arc<Semaphore>,
 }
 
-/// How many may hang over a file. Some do, since one who began when it hung may never hear that another stands there by now.
+/// How many threads may hang over the settings. There are several, since one that began when the file hung may never notice that
+/// another file is there by now.
 const HANGING: usize = 8;
 
 /// How long files may take to be read: what is there may be no file, or on another machine.
@@ -39,16 +42,19 @@ pub(super) const LONGEST: Duration = Duration::from_secs(5);
 
 impl Reloading {
     pub(super) fn of(source: Option<Source>) -> Self {
-        let places = Arc::new(Semaphore::new(HANGING));
-        Self { source: source.map(Arc::new), turn: Mutex::default(), done: Notify::new(), places }
+        let [places, key_place] = [HANGING, 1].map(|threads| Arc::new(Semaphore::new(threads)));
+        Self { source: source.map(Arc::new), turn: Mutex::default(), done: Notify::new(), places, key_place }
     }
 
     /// What `read` makes of files, on a thread of its own: a file system that hangs holds up neither the actors here nor the end
     /// of the process, and takes no more than a few threads from them. `None`: it took too long, or there can be no thread.
-    pub(super) async fn aside<T: Send + 'static>(&self, read: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    pub(super) async fn aside<T: Send + 'static>(
+        places: &Arc<Semaphore>,
+        read: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<T> {
         let (tell, told) = oneshot::channel();
         let told = async {
-            let place = self.places.clone().acquire_owned().await.ok()?;
+            let place = places.clone().acquire_owned().await.ok()?;
             let read = move || {
                 // Nobody listens any more if it took too long, or the process is ending.
                 let _ = tell.send(read());
@@ -90,7 +96,8 @@ impl Shared {
         };
         let _turn = self.reloading.turn.lock().await;
         let from = source.clone();
-        let (read, settings) = self.reloading.aside(move || from.load()).await.ok_or_else(too_late)?;
+        let (read, settings) =
+            Reloading::aside(&self.reloading.places, move || from.load()).await.ok_or_else(too_late)?;
         if !dry_run {
             // A file with a key may come a moment later than the settings that name it: they are tried again until it is there.
             let waits = settings.as_ref().is_err_and(BadSettings::lacks_keys_alone);
@@ -121,7 +128,7 @@ pub async fn when_changed(shared: Shared) {
         }
         return;
     };
-    let mut watch = Watch::default();
+    let (mut watch, mut told) = (Watch::default(), None);
     loop {
         let pause = pause();
         tokio::select! {
@@ -129,13 +136,18 @@ pub async fn when_changed(shared: Shared) {
             () = sleep(pause), if !pause.is_zero() => {}
         }
         let file = source.clone();
-        let Some(seen) = shared.reloading.aside(move || file.look()).await else {
+        let Some(seen) = Reloading::aside(&shared.reloading.places, move || file.look()).await else {
             log::warn!("the settings file could not be looked at within {} s", LONGEST.as_secs());
             continue;
         };
         if watch.is_new(seen, |print| source.has_read(print)) {
+            // A file with a key that is still missing was told of once.
+            let words = |error: Error| error.face().message;
+            if told.is_some() && shared.reload(true).await.err().map(words) == told {
+                continue;
+            }
             log::info!("the settings file has changed");
-            let _ = shared.reload(false).await;
+            told = shared.reload(false).await.err().map(words);
         }
     }
 }
@@ -195,14 +207,14 @@ mod tests {
                 // Until nobody can end it any more.
                 hanging.lock().recv()
             };
-            assert!(reloading.aside(read).await.is_none());
+            assert!(Reloading::aside(&reloading.places, read).await.is_none());
         }
         drop(hang);
         tokio::time::resume();
         let all = timeout(4 * LONGEST, reloading.places.acquire_many(HANGING as u32)).await.expect("each thread ends");
         assert_eq!(asked.load(SeqCst), HANGING);
         drop(all);
-        assert_eq!(reloading.aside(|| 7).await, Some(7));
+        assert_eq!(Reloading::aside(&reloading.places, || 7).await, Some(7));
     }
 
     proptest! {

@@ -1,13 +1,13 @@
 //! Owns looking at the files with backends' keys: another key is in use soon, and nothing else of the settings is read for that.
 
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 
 use super::{
     Shared,
     operate::{PATIENCE, ask},
-    reload::LONGEST,
+    reload::{LONGEST, Reloading},
 };
 use crate::{
     settings::{Secret, Settings, key_in},
@@ -34,7 +34,6 @@ fn pause(watch_every: Duration) -> Duration {
 impl Shared {
     /// Installs the settings in force with the keys that stand in their files now.
     async fn look_at_keys(&self, looks: &mut Looks) {
-        let _turn = self.reloading.turn.lock().await;
         let in_force = self.table().settings.clone();
         let files: Vec<_> = in_force
             .backends
@@ -46,9 +45,16 @@ impl Shared {
         }
         let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
         let read = move || files.iter().map(|(_, file)| key_in(file)).collect();
-        let late =
-            || vec![Err(format!("names a file that could not be read within {} s", LONGEST.as_secs())); names.len()];
-        let seen = self.reloading.aside(read).await.unwrap_or_else(late);
+        let Some::<Vec<Seen>>(seen) = Reloading::aside(&self.reloading.key_place, read).await else {
+            if !std::mem::replace(&mut looks.late, true) {
+                log::warn!(
+                    "the key files of backends could not be read within {} s; the keys read before stay in use",
+                    LONGEST.as_secs()
+                );
+            }
+            return;
+        };
+        looks.late = false;
         let mut fresh = Vec::new();
         for (name, seen) in looks.settled(names.into_iter().zip(seen)) {
             match seen {
@@ -58,6 +64,11 @@ impl Shared {
             }
         }
         if fresh.is_empty() {
+            return;
+        }
+        let _turn = self.reloading.turn.lock().await;
+        // What a reload has installed meanwhile it has read later; the next look compares with that.
+        if !Arc::ptr_eq(&in_force, &self.table().settings) {
             return;
         }
         let mut settings = Box::new(Settings::clone(&in_force));
@@ -73,15 +84,20 @@ impl Shared {
 /// What a look at a key's file has seen.
 type Seen = Result<Secret, String>;
 
-/// What the looks have seen of each backend's, and how many in a row.
+/// What the looks have seen.
 #[derive(Debug, Default)]
-struct Looks(HashMap<String, (Seen, u64)>);
+struct Looks {
+    /// Of each backend's file, and how many looks in a row.
+    seen: HashMap<String, (Seen, u64)>,
+    /// The last look took too long.
+    late: bool,
+}
 
 impl Looks {
     /// Of what is seen now, what is to be believed: it is what the look before saw, since a file that is being written in place may
     /// be taken for a whole one. Of what is wrong only what was not told yet.
     fn settled(&mut self, seen: impl Iterator<Item = (String, Seen)>) -> Vec<(String, Seen)> {
-        let mut before = std::mem::take(&mut self.0);
+        let mut before = std::mem::take(&mut self.seen);
         let mut settled = Vec::new();
         for (name, seen) in seen {
             let times = match before.remove(&name) {
@@ -91,7 +107,7 @@ impl Looks {
             if times == 2 || (times > 2 && seen.is_ok()) {
                 settled.push((name.clone(), seen.clone()));
             }
-            self.0.insert(name, (seen, times));
+            self.seen.insert(name, (seen, times));
         }
         settled
     }

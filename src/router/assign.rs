@@ -148,7 +148,7 @@ fn refusal(ask: &Assign, route: &Route) -> Refusal {
     let error = if full {
         Error::Overloaded { model, retry_after: None }
     } else {
-        Error::NoHealthyBackend { model, retry_after, spent: spent.is_some(), out }
+        Error::NoHealthyBackend { model, retry_after, spent: spent.is_some(), out: out.into() }
     };
     Refusal { error, soonest, full, shut, decision: explain(ask, route, |_| true, None) }
 }

@@ -1,7 +1,7 @@
 //! Owns a backend's key: written into the settings or read from a file of its own, and the header that it goes out in.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
@@ -34,6 +34,10 @@ pub(super) fn read_key(s: &mut Section<'_>) -> (Option<Secret>, Option<PathBuf>)
 /// place, nor anything that is in it.
 pub fn key_in(file: &Path) -> Result<Secret, String> {
     let mut bytes = Vec::new();
+    // Opening what is no regular file, such as a pipe, may block forever.
+    if fs::metadata(file).is_ok_and(|seen| !seen.is_file()) {
+        return Err("names what is no regular file; write the key into one".to_owned());
+    }
     let read = File::open(file).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
         return Err(format!("names a file that cannot be read ({error}); write the key into it, or another path"));
@@ -82,8 +86,6 @@ pub(super) fn key_header(protocol: Protocol, style: Style, host: &str, key: &str
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
     use super::{
         super::{SMALL, parse},
         *,
@@ -134,7 +136,7 @@ mod tests {
         }
         fs::write(&file, b"SECRET\xff").expect("a temporary file can be written");
         assert!(told(&line).contains("no HTTP header"));
-        assert!(told(&format!("api_key_file = \"{}\"", dir.path().display())).contains("cannot be read"));
+        assert!(told(&format!("api_key_file = \"{}\"", dir.path().display())).contains("no regular file"));
         fs::write(&file, "SECRET").expect("a temporary file can be written");
         assert_eq!(told(&line), "");
         let both = told(&format!("{line}\napi_key = \"SECRET\""));

@@ -71,12 +71,12 @@ impl Pool {
             }
         }
         // Boxed: most requests do not need it, and all would carry it.
-        Box::pin(self.open()).await
+        self.open().await
     }
 
     /// A new connection.
     pub(super) async fn open(&self) -> Result<Connection, Failed> {
-        let io = self.peer.connect().await?;
+        let io = Box::pin(self.peer.connect()).await?;
         Ok(Connection { io, buffer: BytesMut::new(), opened: Instant::now(), reused: false })
     }
 

@@ -188,9 +188,42 @@ async fn settings_that_come_before_the_file_with_a_key_are_tried_again_until_it_
     let late = new.path().join("late");
     proxy.rewrite(&keyed(&one, &late).toml());
     proxy.logged(&["not reloaded: ", "backends.one.api_key_file: names a file that cannot be read"]).await;
+    // Each of these takes two looks at the keys, which come as often as those at the settings.
+    for (n, key) in ["second", "third", "fourth"].into_iter().enumerate() {
+        old.publish(key);
+        until_in_use(&proxy, n + 1).await;
+    }
+    let page = proxy.get("/metrics").await.text();
+    assert!(page.contains("greenroom_config_reloads_total{result=\"failure\"} 1\n"), "{page}");
+    assert_eq!(proxy.log().matches("not reloaded: ").count(), 1, "{}", proxy.log());
     fs::write(&late, NEW).expect("a temporary file can be written");
-    until_in_use(&proxy, 1).await;
+    until_in_use(&proxy, 4).await;
     assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, NEW));
+}
+
+#[tokio::test]
+async fn a_pipe_in_the_place_of_one_key_holds_up_no_other() {
+    let (one, two) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
+    let [first, second] = [OLD, OLD].map(Volume::with);
+    let lines = format!(
+        "protocol = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key_file = \"{}\"",
+        two.addr,
+        second.file().display()
+    );
+    let settings =
+        keyed(&one, &first.file()).set("backends.two", &lines).set("models.n", "backends = [{ backend = \"two\" }]");
+    let proxy = Proxy::start(&settings).await;
+    fs::remove_file(second.file()).expect("it is there");
+    let made = std::process::Command::new("mkfifo").arg(second.file()).status();
+    assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
+    proxy.logged(&["WARN", "backends.two.api_key_file: names what is no regular file"]).await;
+    first.publish(NEW);
+    eventually("the other key", async || {
+        proxy.log().contains("settings installed: changed: backends.one").then_some(())
+    })
+    .await;
+    assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, NEW));
+    assert_eq!(proxy.post("/admin/reload").await.status(), 400, "the settings are not in order, and say so at once");
 }
 
 #[tokio::test]

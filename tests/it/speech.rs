@@ -141,6 +141,32 @@ async fn events_of_sound_that_fail_do_so_in_an_event_and_elsewhere_before_the_fi
 }
 
 #[tokio::test]
+async fn events_of_sound_that_end_within_one_are_not_ended_in_order() {
+    let sound = "data: {\"type\":\"speech.audio.delta\",\"audio\":\"aGk=\"}\n\n";
+    for (last, end) in [(&sound[..40], End::Truncated), (sound.trim_end(), End::Clean), ("data: aGk=", End::Clean)] {
+        let one = Upstream::always(begun("text/event-stream").chunk(sound).chunk(last).end()).await;
+        let proxy = Proxy::before(&one).await;
+        let reply = proxy.ask(&ask()).await;
+        assert_eq!((reply.status(), reply.end), (200, end), "{reply:?}");
+        assert_eq!(reply.text().contains("\"error\""), end == End::Truncated, "{reply:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_of_sound_may_be_longer_than_all_that_is_read() {
+    let sound =
+        |bytes: usize| format!("data: {{\"type\":\"speech.audio.delta\",\"audio\":\"{}\"}}\n\n", "A".repeat(bytes));
+    for said in [sound(17 << 20), sound(4) + &sound(17 << 20)] {
+        let one = Upstream::always(begun("text/event-stream").chunk(&said).end()).await;
+        let proxy = Proxy::before(&one).await;
+        let reply = proxy.ask(&ask()).await;
+        assert_eq!((reply.status(), reply.end, reply.body.len()), (200, End::Clean, said.len()));
+        assert!(reply.text() == said, "another sound");
+        assert_eq!(proxy.report("one").await["consecutive_failures"], 0);
+    }
+}
+
+#[tokio::test]
 async fn silence_puts_no_comment_into_sound() {
     let pause = Duration::from_millis(200);
     let sound = Answer::new().work(pause).then(begun("audio/mpeg").chunk("a").work(pause).chunk("b").end());
