@@ -85,7 +85,7 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
         }
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
         // Of a history no searches are read.
-        Part::CacheMark(_) | Part::Search(_) => return None,
+        Part::CacheMark(_) => return None,
     })
 }
 
