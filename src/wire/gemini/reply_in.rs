@@ -21,7 +21,7 @@ pub(crate) fn read(body: &[u8], searches: bool) -> Result<Vec<ChatEvent<'_>>, Ma
     Ok(sourced(events))
 }
 
-/// Puts each source behind the text that it is of, as long as that is under way. In a stream they are told last, too.
+/// Puts each source behind the text that it is of: some clients can be told none of a text that has ended.
 fn sourced(mut events: Vec<ChatEvent<'_>>) -> Vec<ChatEvent<'_>> {
     let mut sources: Vec<_> = events.extract_if(.., |event| matches!(event, ChatEvent::Cite(_))).collect();
     let (mut letters, mut placed) = (0, Vec::with_capacity(events.len() + sources.len()));
