@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 
 use super::{
     json::note,
-    web::{NAME, Search, Wish},
+    web::{NAME, Wish},
 };
 pub(crate) use super::{signature::Signature, source::Source};
 
@@ -201,8 +201,6 @@ pub(crate) enum Part {
     Redacted(String),
     /// Anthropic's `cache_control`: what stands before it is to be kept in a cache.
     CacheMark(Value),
-    /// A search of the web that the provider made.
-    Search(Search),
 }
 
 impl Part {

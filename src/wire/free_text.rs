@@ -36,14 +36,6 @@ pub(crate) fn arguments(input: &str) -> String {
     json!({INPUT: input}).to_string()
 }
 
-/// The input in that function's arguments.
-pub(crate) fn input(arguments: &str) -> String {
-    let mut reader = Input::default();
-    let mut text = reader.add(arguments);
-    text.push_str(&reader.end());
-    text
-}
-
 /// The names of free-text tools, as they are told to providers.
 pub(super) fn names(tools: &[Value], names: &Names) -> Vec<String> {
     let is_custom = |tool: &&Value| text(tool, "type") == "custom";
@@ -181,6 +173,14 @@ fn may_be_escape(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The input in that function's arguments.
+    fn input(arguments: &str) -> String {
+        let mut reader = Input::default();
+        let mut text = reader.add(arguments);
+        text.push_str(&reader.end());
+        text
+    }
 
     #[test]
     fn an_input_is_read_whole_however_its_arguments_are_cut() {

@@ -199,14 +199,32 @@ pub(crate) fn arguments(text: &str) -> Value {
 
 /// The same, written in the digits that they came in: a tree of values knows no whole number beyond 64 bits, and writes
 /// fractions in its own way.
-pub(crate) struct Arguments<'a>(pub(crate) &'a str);
+#[derive(Debug, Default)]
+pub(crate) struct Arguments(pub(crate) String);
 
-impl Serialize for Arguments<'_> {
+impl Serialize for Arguments {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_str::<&RawValue>(self.0) {
+        match serde_json::from_str::<&RawValue>(&self.0) {
             Ok(object) if object.get().starts_with('{') => object.serialize(to),
-            _ => arguments(self.0).serialize(to),
+            _ => arguments(&self.0).serialize(to),
         }
+    }
+}
+
+/// Goes on with a text; where there is none, one begins with the first letter.
+pub(crate) fn append(to: &mut Value, more: &str) {
+    match to {
+        Value::String(text) => text.push_str(more),
+        _ if more.is_empty() => {}
+        other => *other = more.into(),
+    }
+}
+
+/// Adds to a list, which begins with the first item.
+pub(crate) fn add(to: &mut Value, item: Value) {
+    match to {
+        Value::Array(list) => list.push(item),
+        other => *other = Value::Array(vec![item]),
     }
 }
 

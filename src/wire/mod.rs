@@ -37,6 +37,7 @@ mod schema;
 mod signature;
 mod source;
 pub mod sse;
+mod telling;
 #[cfg(test)]
 mod tests;
 pub mod thoughts;

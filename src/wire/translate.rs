@@ -1,19 +1,15 @@
 //! Owns translation by way of the internal representation: requests into a provider's protocol, replies and streams
 //! back.
 
-use std::{borrow::Cow, sync::Arc};
-
 use serde_json::Value;
 
 use super::{
-    Fault, Host, Malformed, Observed, Protocol, Usage, anthropic,
-    course::Moves,
-    events::{ChatEvent, ChatReply, Finish, StreamReader, StreamWriter, endless, prepared},
-    gemini,
-    json::push,
-    openai, responses,
+    Fault, Host, Malformed, Observed, Protocol, anthropic,
+    events::{StreamReader, endless},
+    gemini, openai, responses,
     scan::halves,
-    tool_names::{self, Names},
+    telling::{Form, Teller},
+    tool_names,
 };
 
 pub use super::{
@@ -121,6 +117,18 @@ pub struct ReplyContext {
     pub asked: Asked,
 }
 
+impl ReplyContext {
+    /// Takes the names that an answer begins with.
+    pub(crate) fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>) {
+        for (own, given) in [(&mut self.id, id), (&mut self.model, model)] {
+            if let Some(given) = given {
+                given.clone_into(own);
+            }
+        }
+        self.created = created.unwrap_or(self.created);
+    }
+}
+
 /// Translates a whole reply, and tells its token counts. For a provider's error the bytes are empty and only
 /// `Observed.fault` is set.
 pub fn reply(
@@ -136,17 +144,16 @@ pub fn reply(
         Protocol::Anthropic => anthropic::reply_in::read(body)?,
         Protocol::Gemini => gemini::reply_in::read(body, ctx.asked.searches_the_web())?,
     };
-    let reply = match ChatReply::of(prepared(events, to, ctx.asked.names()))? {
-        Ok(reply) => reply,
-        Err(fault) => return Ok((Vec::new(), Observed::error(fault))),
-    };
-    let mut written = Vec::with_capacity(body.len());
-    match to {
-        Dialect::Chat => push(&mut written, &openai::reply_out::write(&reply, ctx)),
-        Dialect::Messages => push(&mut written, &anthropic::reply_out::write(&reply, ctx)),
-        Dialect::Responses => push(&mut written, &responses::reply_out::write(&reply, ctx)),
+    let (mut teller, mut written) = (Teller::new(to, ctx.clone(), Form::Whole), Vec::with_capacity(body.len()));
+    let Observed { usage, fault, .. } = teller.tell(events, &mut written)?;
+    if let Some(fault) = fault {
+        return Ok((Vec::new(), Observed::error(fault)));
     }
-    Ok((written, Observed { usage: reply.usage, ..Observed::default() }))
+    // As in a stream, what gives no reason has not come to its end.
+    if !teller.end(&mut written) {
+        return Err(Malformed("a reply without a finish reason".into()));
+    }
+    Ok((written, Observed { usage, ..Observed::default() }))
 }
 
 /// Reads a provider's error, whatever its body is.
@@ -164,22 +171,14 @@ const MOST: usize = 256 << 20;
 /// Translates one stream, fed with its frames.
 pub struct StreamTranslator {
     reader: Box<dyn StreamReader + Send>,
-    writer: Box<dyn StreamWriter + Send>,
-    /// What the client calls its tools.
-    names: Arc<Names>,
-    to: Dialect,
-    finish: Option<(Finish, Option<String>)>,
-    usage: Option<Usage>,
-    started: bool,
-    /// Nothing more is written: the end is.
-    closed: bool,
+    teller: Teller,
     /// Bytes of all frames so far.
     read: usize,
 }
 
 impl std::fmt::Debug for StreamTranslator {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamTranslator").field("finish", &self.finish).finish_non_exhaustive()
+        f.debug_struct("StreamTranslator").field("finish", &self.teller.finish).finish_non_exhaustive()
     }
 }
 
@@ -192,17 +191,7 @@ impl StreamTranslator {
                 Protocol::Anthropic => Box::new(anthropic::stream_in::Reader::default()),
                 Protocol::Gemini => Box::new(gemini::stream_in::Reader::new(ctx.asked.searches_the_web())),
             },
-            names: ctx.asked.names().clone(),
-            to,
-            writer: match to {
-                Dialect::Chat => Box::new(openai::stream_out::Writer::new(ctx, include_usage)),
-                Dialect::Messages => Box::new(anthropic::stream_out::Writer::new(ctx)),
-                Dialect::Responses => Box::new(responses::stream_out::Writer::new(ctx)),
-            },
-            finish: None,
-            usage: None,
-            started: false,
-            closed: false,
+            teller: Teller::new(to, ctx, Form::Stream { include_usage }),
             read: 0,
         }
     }
@@ -214,73 +203,21 @@ impl StreamTranslator {
         data: &[u8],
         out: &mut Vec<u8>,
     ) -> Result<Observed<'static>, Malformed> {
-        let mut seen = Observed::default();
-        if self.closed {
-            return Ok(seen);
+        if self.teller.closed {
+            return Ok(Observed::default());
         }
         self.read = self.read.saturating_add(data.len());
         if self.read > MOST {
-            return Ok(Observed { fault: Some(endless()), ..seen });
+            return Ok(Observed::error(endless()));
         }
         let mut events = Vec::with_capacity(4);
         let legible = halves::replaced(data);
         self.reader.frame(event, legible.as_deref().unwrap_or(data), &mut events)?;
-        let goes_on = events.iter().any(ChatEvent::goes_on);
-        // A finish that more content follows was not one.
-        self.finish.take_if(|_| goes_on);
-        let mut text = String::new();
-        let names = self.names.clone();
-        for event in prepared(events, self.to, &names) {
-            match event {
-                ChatEvent::Finish { reason, stop_sequence } => {
-                    seen.finish = true;
-                    self.finish = Some((reason, stop_sequence.map(Cow::into_owned)));
-                }
-                ChatEvent::Usage(usage) => {
-                    self.usage = Some(usage.after(self.usage));
-                    seen.usage = self.usage;
-                }
-                ChatEvent::Fault(fault) => return Ok(Observed { fault: Some(fault), ..seen }),
-                ChatEvent::End => {
-                    seen.done = self.end(out);
-                    if !seen.done {
-                        return Err(Malformed("the stream ends without a finish reason".into()));
-                    }
-                }
-                event => {
-                    if let ChatEvent::Text(more) = &event {
-                        text.push_str(more);
-                    }
-                    seen.content |= event.is_content();
-                    seen.intricate |= !matches!(event, ChatEvent::Start { .. } | ChatEvent::Text(_));
-                    self.pass(&event, out);
-                }
-            }
-        }
-        seen.moves = Moves::of(0, goes_on, seen.finish);
-        seen.text = Cow::Owned(text);
-        Ok(seen)
-    }
-
-    /// Passes an event on. A start is the first, and is once.
-    fn pass(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
-        let starts = matches!(event, ChatEvent::Start { .. });
-        let first = !std::mem::replace(&mut self.started, true);
-        if first && !starts {
-            self.writer.event(&ChatEvent::start(None, None, None, None), out);
-        }
-        if first || !starts {
-            self.writer.event(event, out);
-        }
+        self.teller.tell(events, out)
     }
 
     /// The provider's stream has ended. Says whether the reply was whole, and if so appends what the client is owed.
     pub fn end(&mut self, out: &mut Vec<u8>) -> bool {
-        if let (false, Some((reason, stop))) = (self.closed, self.finish.clone()) {
-            self.pass(&ChatEvent::start(None, None, None, None), out);
-            self.writer.finish(reason, stop.as_deref(), self.usage, out);
-            self.closed = true;
-        }
-        self.closed && self.finish.is_some()
+        self.teller.end(out)
     }
 }

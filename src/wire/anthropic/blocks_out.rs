@@ -35,58 +35,52 @@ fn block(part: &Part, request: &mut ChatRequest) -> Option<Value> {
             json!({"type": "text", "text": text})
         }
         // An upload at another provider.
-        Part::Image { source: Source::Id(_), .. } => {
-            note(&mut request.losses, "messages[].content[].image.file_id", Weight::Answer);
-            return None;
-        }
+        Part::Image { source: Source::Id(_), .. } => return lost("image.file_id", request),
         Part::Image { source, .. } => json!({"type": "image", "source": media(source)}),
-        Part::File { source: Source::Id(_), .. } => {
-            note(&mut request.losses, "messages[].content[].file.file_id", Weight::Answer);
-            return None;
-        }
+        Part::File { source: Source::Id(_), .. } => return lost("file.file_id", request),
         Part::File { source: source @ Source::Data { mime, .. }, .. } if mime.starts_with("image/") => {
             json!({"type": "image", "source": media(source)})
         }
         Part::File { source, name } => {
-            let Some(source) = document(source) else {
-                note(&mut request.losses, "messages[].content[].file", Weight::Answer);
-                return None;
-            };
+            let Some(source) = document(source) else { return lost("file", request) };
             let mut document = json!({"type": "document", "source": source});
             if let Some(name) = name {
                 document["title"] = name.as_str().into();
             }
             document
         }
-        Part::Audio { .. } => {
-            note(&mut request.losses, "messages[].content[].input_audio", Weight::Answer);
-            return None;
-        }
+        Part::Audio { .. } => return lost("input_audio", request),
         Part::ToolCall { id, name, arguments: text, .. } => {
             json!({"type": "tool_use", "id": id, "name": name, "input": arguments(text)})
         }
-        Part::ToolResult { id, parts, error } => {
-            let mut content = blocks(parts, request);
-            // A result that is marked as failed must have text and nothing else. Any other says in words that it
-            // failed.
-            let worded = content.iter().all(|block| block["type"] == "text");
-            if *error && (content.is_empty() || !worded) {
-                content.insert(0, json!({"type": "text", "text": "The tool failed."}));
-            }
-            let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
-            if *error && worded {
-                result["is_error"] = true.into();
-            }
-            result
-        }
+        Part::ToolResult { id, parts, error } => result(id, blocks(parts, request), *error),
         Part::Thinking { text, signature } => {
             let value = Signature::of(signature.as_ref(), Protocol::Anthropic)?;
             json!({"type": "thinking", "thinking": text, "signature": value})
         }
         Part::Redacted(data) => json!({"type": "redacted_thinking", "data": data}),
         // Of a history no searches are read.
-        Part::CacheMark(_) | Part::Search(_) => return None,
+        Part::CacheMark(_) => return None,
     })
+}
+
+/// Notes content that Claude does not take.
+fn lost(what: &str, request: &mut ChatRequest) -> Option<Value> {
+    note(&mut request.losses, format!("messages[].content[].{what}"), Weight::Answer);
+    None
+}
+
+/// A tool's result. One that is marked as failed must have text and nothing else; any other says in words that it failed.
+fn result(id: &str, mut content: Vec<Value>, failed: bool) -> Value {
+    let worded = content.iter().all(|block| block["type"] == "text");
+    if failed && (content.is_empty() || !worded) {
+        content.insert(0, json!({"type": "text", "text": "The tool failed."}));
+    }
+    let mut result = json!({"type": "tool_result", "tool_use_id": id, "content": content});
+    if failed && worded {
+        result["is_error"] = true.into();
+    }
+    result
 }
 
 /// Leaves of an assistant's blocks what Claude takes for its own.

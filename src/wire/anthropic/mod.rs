@@ -1,5 +1,6 @@
 //! Owns Anthropic Messages: reading and writing requests, replies and streams.
 
+pub(crate) mod answer_out;
 pub(crate) mod binding;
 mod blocks_out;
 mod event;
@@ -13,7 +14,6 @@ pub(crate) mod request_out;
 mod search;
 mod sources_in;
 pub(crate) mod stream_in;
-pub(crate) mod stream_out;
 mod tools_out;
 pub(crate) mod usage;
 

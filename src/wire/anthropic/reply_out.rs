@@ -1,87 +1,53 @@
-//! Owns writing a whole Messages reply.
+//! Owns the parts of a Messages reply, as they stand in a whole one and in a stream.
 
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::super::{
-    Protocol, Usage,
-    chat::Part,
-    events::{ChatReply, Finish},
-    ids,
-    json::Arguments,
-    translate::ReplyContext,
+    Usage,
+    events::Finish,
+    json::{Arguments, add, append},
 };
-use super::search;
 
-/// A message. No tree of values: that would not keep the digits of a call's arguments.
+/// A message.
 #[derive(Serialize)]
-pub(crate) struct Written<'a> {
-    id: String,
-    r#type: &'static str,
-    role: &'static str,
-    model: &'a str,
-    content: Vec<Block<'a>>,
-    stop_reason: &'static str,
-    stop_sequence: Option<&'a str>,
-    usage: Value,
+pub(super) struct Message<'a> {
+    pub(super) id: String,
+    pub(super) r#type: &'static str,
+    pub(super) role: &'static str,
+    pub(super) model: &'a str,
+    pub(super) content: &'a [Block],
+    pub(super) stop_reason: Option<&'static str>,
+    pub(super) stop_sequence: Option<&'a str>,
+    pub(super) usage: Value,
 }
 
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Block<'a> {
-    Plain(Value),
-    Call { r#type: &'static str, id: String, name: &'a str, input: Arguments<'a> },
+/// A block of a message that is told whole. A call's input is no tree of values: that would not keep its digits.
+#[derive(Debug, Serialize)]
+pub(super) struct Block {
+    #[serde(flatten)]
+    plain: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<Arguments>,
 }
 
-/// Writes a reply.
-pub(crate) fn write<'a>(reply: &'a ChatReply, ctx: &'a ReplyContext) -> Written<'a> {
-    let id = reply.id.as_deref().unwrap_or(&ctx.id);
-    let (mut content, mut calls, mut searched, mut searches, mut letters) = (Vec::new(), 0, 0, 0, 0);
-    let plain = Block::Plain;
-    for part in &reply.parts {
-        match part {
-            // As in a stream, of which an empty text is no block: sent back, it would be refused.
-            Part::Text { text, .. } if text.is_empty() => {}
-            Part::Text { text, .. } => {
-                let mut block = json!({"type": "text", "text": text});
-                let from = letters;
-                letters += text.chars().count();
-                let cited = search::citations(&reply.citations, from, letters);
-                if !cited.is_empty() {
-                    block["citations"] = Value::Array(cited);
-                }
-                content.push(plain(block));
-            }
-            Part::Refusal(text) => content.push(plain(json!({"type": "text", "text": text}))),
-            Part::Search(search) => {
-                content.extend(search::blocks(search, id, searched).map(plain));
-                (searched, searches) = (searched + 1, searches + search.count());
-            }
-            Part::Thinking { text, signature } => {
-                let signature = signature.as_ref().map(|s| s.spelled(Protocol::Anthropic)).unwrap_or_default();
-                content.push(plain(json!({"type": "thinking", "thinking": text, "signature": signature})));
-            }
-            Part::Redacted(data) => content.push(plain(json!({"type": "redacted_thinking", "data": data}))),
-            Part::ToolCall { id: given, name, arguments, .. } => {
-                let id = ids::call(Some(given), id, calls);
-                calls += 1;
-                content.push(Block::Call { r#type: "tool_use", id, name, input: Arguments(arguments) });
-            }
-            _ => {}
+impl Block {
+    /// Of one as it begins in a stream.
+    pub(super) fn new(mut plain: Value) -> Self {
+        let input = plain.as_object_mut().and_then(|block| block.remove("input"));
+        Self { plain, input: input.map(|_| Arguments::default()) }
+    }
+
+    /// Goes on with its input, or another of its texts.
+    pub(super) fn go_on(&mut self, member: &str, more: &str) {
+        match &mut self.input {
+            Some(Arguments(input)) => input.push_str(more),
+            None => append(&mut self.plain[member], more),
         }
     }
-    let stop = ctx.asked.stopped_at(reply.stop_sequence.as_deref());
-    let mut usage = usage(reply.usage.unwrap_or_default());
-    search::counted(searches, &mut usage);
-    Written {
-        id: ids::prefixed("msg_", id),
-        r#type: "message",
-        role: "assistant",
-        model: ctx.public.as_deref().or(reply.model.as_deref()).unwrap_or(&ctx.model),
-        content,
-        stop_reason: word(reply.finish, stop),
-        stop_sequence: stop,
-        usage,
+
+    pub(super) fn cite(&mut self, citation: Value) {
+        add(&mut self.plain["citations"], citation);
     }
 }
 

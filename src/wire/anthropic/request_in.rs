@@ -50,21 +50,7 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         request.user = owned(&metadata, "user_id");
         unread(&metadata, &["user_id"], "metadata", Weight::Note, &mut request.losses);
     }
-    request.reasoning = take(&mut map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
-    let older = take(&mut map, "output_format");
-    let config = take(&mut map, "output_config").unwrap_or_default();
-    let newer = config.get("format").filter(|format| !format.is_null());
-    let format = newer.map(|format| (format, "output_config.format"));
-    if let Some((format, member)) = format.or(older.as_ref().map(|format| (format, "output_format"))) {
-        request.format = Some(schema(format, member)?);
-        request.format_binds = true;
-    }
-    if let Some(effort) = owned(&config, "effort").as_deref().and_then(Reasoning::effort)
-        && matches!(request.reasoning, None | Some(Reasoning::Adaptive))
-    {
-        request.reasoning = Some(effort);
-    }
-    unread(&config, &["format", "effort"], "output_config", Weight::Note, &mut request.losses);
+    thinking_and_form(&mut map, &mut request)?;
     for (key, value) in &map {
         let idle = value.is_null() || value.as_array().is_some_and(Vec::is_empty);
         if !idle {
@@ -77,6 +63,26 @@ pub(crate) fn read(body: &[u8]) -> Result<ChatRequest, Refused> {
         }
     }
     Ok(request)
+}
+
+/// Reads how much is to be thought, and what the answer has to look like.
+fn thinking_and_form(map: &mut Map<String, Value>, request: &mut ChatRequest) -> Result<(), Refused> {
+    request.reasoning = take(map, "thinking").and_then(|value| thinking_budget(&value, &mut request.losses));
+    let older = take(map, "output_format");
+    let config = take(map, "output_config").unwrap_or_default();
+    let newer = config.get("format").filter(|format| !format.is_null());
+    let format = newer.map(|format| (format, "output_config.format"));
+    if let Some((format, member)) = format.or(older.as_ref().map(|format| (format, "output_format"))) {
+        request.format = Some(schema(format, member)?);
+        request.format_binds = true;
+    }
+    if let Some(effort) = owned(&config, "effort").as_deref().and_then(Reasoning::effort)
+        && matches!(request.reasoning, None | Some(Reasoning::Adaptive))
+    {
+        request.reasoning = Some(effort);
+    }
+    unread(&config, &["format", "effort"], "output_config", Weight::Note, &mut request.losses);
+    Ok(())
 }
 
 /// How the first line of Claude Code's instructions begins. It is for Anthropic's billing and holds a new number in

@@ -83,14 +83,6 @@ pub(super) fn citation(citation: &Citation) -> Value {
         "cited_text": quote})
 }
 
-/// The citations of the text between two letters of an answer, each page once: sources belong to a block as a whole.
-pub(super) fn citations(all: &[Citation], from: usize, to: usize) -> Vec<Value> {
-    let within: Vec<&Citation> = all.iter().filter(|one| from <= one.from && one.from < to).collect();
-    let is_first =
-        |(at, one): &(usize, &&Citation)| within[..*at].iter().all(|earlier| earlier.page.url != one.page.url);
-    within.iter().enumerate().filter(is_first).map(|(_, one)| citation(one)).collect()
-}
-
 /// Adds the count of searches to that of tokens.
 pub(super) fn counted(searches: usize, usage: &mut Value) {
     if searches > 0 {

@@ -162,21 +162,7 @@ impl Reader {
                 out.push(ChatEvent::Redacted(Text::or_empty(block.data)));
                 Block::Other
             }
-            "tool_use" => {
-                let number = self.begun;
-                self.begun += 1;
-                let name = Text::or_empty(block.name);
-                if name.is_empty() {
-                    return Err(Malformed("a call without a name".into()));
-                }
-                self.calls.take(
-                    Piece { number: Some(number), id: Text::or_empty(block.id), name, ..Piece::default() },
-                    out,
-                )?;
-                let input = block.input.map_or("{}", RawValue::get);
-                let input = if input == "null" || input == "\"\"" { "{}" } else { input };
-                Block::Call { number, input: Some(input.to_owned()) }
-            }
+            "tool_use" => self.call(block, out)?,
             "server_tool_use" if block.name.as_ref().is_some_and(|name| name.0 == NAME) => {
                 let input = block.input.map(RawValue::get).filter(|input| *input != "{}").unwrap_or_default();
                 Block::Search { id: Text::or_empty(block.id).into_owned(), input: input.to_owned() }
@@ -193,6 +179,20 @@ impl Reader {
         };
         self.open.push((index, state));
         Ok(())
+    }
+
+    fn call<'a>(&mut self, block: RawBlock<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<Block, Malformed> {
+        let number = self.begun;
+        self.begun += 1;
+        let name = Text::or_empty(block.name);
+        if name.is_empty() {
+            return Err(Malformed("a call without a name".into()));
+        }
+        let id = Text::or_empty(block.id);
+        self.calls.take(Piece { number: Some(number), id, name, ..Piece::default() }, out)?;
+        let input = block.input.map_or("{}", RawValue::get);
+        let input = if input == "null" || input == "\"\"" { "{}" } else { input };
+        Ok(Block::Call { number, input: Some(input.to_owned()) })
     }
 
     fn delta<'a>(&mut self, index: u64, delta: Delta<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {

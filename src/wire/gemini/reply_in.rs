@@ -18,5 +18,19 @@ pub(crate) fn read(body: &[u8], searches: bool) -> Result<Vec<ChatEvent<'_>>, Ma
         ChatEvent::Search(_) => 1,
         _ => 2,
     });
-    Ok(events)
+    Ok(sourced(events))
+}
+
+/// Puts each source behind the text that it is of: some clients can be told none of a text that has ended.
+fn sourced(mut events: Vec<ChatEvent<'_>>) -> Vec<ChatEvent<'_>> {
+    let mut sources: Vec<_> = events.extract_if(.., |event| matches!(event, ChatEvent::Cite(_))).collect();
+    let (mut letters, mut placed) = (0, Vec::with_capacity(events.len() + sources.len()));
+    for event in events {
+        if let ChatEvent::Text(text) = &event {
+            letters += text.chars().count();
+        }
+        placed.push(event);
+        placed.extend(sources.extract_if(.., |one| matches!(one, ChatEvent::Cite(cited) if cited.from < letters)));
+    }
+    placed
 }

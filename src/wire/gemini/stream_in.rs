@@ -12,7 +12,7 @@ use super::{
         json::{Text, filled, malformed, says_nothing},
     },
     args::Arguments,
-    chunk::{Blob, Chunk, RawCall, RawPart, RawUsage},
+    chunk::{Blob, Candidate, Chunk, RawCall, RawPart, RawUsage},
     fault,
     grounding::Grounding,
 };
@@ -56,27 +56,7 @@ impl StreamReader for Reader {
         let mut finish_now = None;
         // Other candidates than the first are never asked for.
         for candidate in chunk.candidates.unwrap_or_default().into_iter().filter(|c| c.index == 0) {
-            for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
-                if let Some(grounding) = &mut self.grounding {
-                    grounding.part();
-                }
-                self.part(part, out)?;
-            }
-            if let Some((grounding, told)) = self.grounding.as_mut().zip(candidate.grounding_metadata) {
-                grounding.add(told);
-            }
-            if let Some(reason) = filled(candidate.finish_reason) {
-                if let Some(fault) = fault::broken(&reason, candidate.finish_message.as_ref().map(|t| &*t.0)) {
-                    out.push(ChatEvent::Fault(fault));
-                    return Ok(());
-                }
-                let silent = self.calls == 0 && !self.spoke;
-                finish_now = Some(match finish(&reason) {
-                    // An end without a word, for a reason of its own, is no success.
-                    Finish::Stop if silent && reason != "STOP" => Finish::ContentFilter,
-                    other => other,
-                });
-            }
+            finish_now = self.candidate(candidate, out)?.or(finish_now);
         }
         if blocked || nothing {
             finish_now = Some(Finish::ContentFilter);
@@ -100,6 +80,33 @@ impl Reader {
     /// `searches`: a search may have been asked for.
     pub(crate) fn new(searches: bool) -> Self {
         Self { grounding: searches.then(Grounding::default), ..Self::default() }
+    }
+
+    /// Takes what a candidate says; tells its end, if this is it.
+    fn candidate<'a>(
+        &mut self,
+        candidate: Candidate<'a>,
+        out: &mut Vec<ChatEvent<'a>>,
+    ) -> Result<Option<Finish>, Malformed> {
+        for part in candidate.content.and_then(|c| c.parts).unwrap_or_default() {
+            if let Some(grounding) = &mut self.grounding {
+                grounding.part();
+            }
+            self.part(part, out)?;
+        }
+        if let Some((grounding, told)) = self.grounding.as_mut().zip(candidate.grounding_metadata) {
+            grounding.add(told);
+        }
+        let Some(reason) = filled(candidate.finish_reason) else { return Ok(None) };
+        // Of what follows an error nobody hears.
+        let fault = fault::broken(&reason, candidate.finish_message.as_ref().map(|t| &*t.0));
+        out.extend(fault.map(ChatEvent::Fault));
+        let silent = self.calls == 0 && !self.spoke;
+        Ok(Some(match finish(&reason) {
+            // An end without a word, for a reason of its own, is no success.
+            Finish::Stop if silent && reason != "STOP" => Finish::ContentFilter,
+            other => other,
+        }))
     }
 
     fn part<'a>(&mut self, part: RawPart<'a>, out: &mut Vec<ChatEvent<'a>>) -> Result<(), Malformed> {

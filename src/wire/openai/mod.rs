@@ -1,5 +1,6 @@
 //! Owns OpenAI chat completions: reading and writing requests, replies and streams.
 
+pub(crate) mod answer_out;
 mod chunk;
 mod echo;
 mod enforced;
@@ -13,7 +14,6 @@ pub(crate) mod reply_out;
 pub(crate) mod request_in;
 pub(crate) mod request_out;
 pub(crate) mod stream_in;
-pub(crate) mod stream_out;
 mod thoughts_in;
 mod tools_out;
 mod typed;

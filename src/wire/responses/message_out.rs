@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::{
     super::web::{Citation, Search},
+    answer_out::{Open, Writer},
     reply_out,
-    stream_out::{Open, Writer},
 };
 
 /// A message, the parts that it has, and the one under way.

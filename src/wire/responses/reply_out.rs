@@ -2,26 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    super::{
-        Usage,
-        events::{ChatReply, Finish, StreamWriter},
-        ids,
-        translate::ReplyContext,
-        web::{Citation, Search},
-    },
-    stream_out::Writer,
+use super::super::{
+    Usage,
+    events::Finish,
+    ids,
+    web::{Citation, Search},
 };
-
-/// Writes a whole reply: what is left of a stream of it.
-pub(crate) fn write(reply: &ChatReply, ctx: &ReplyContext) -> Value {
-    let (mut writer, mut unheard) = (Writer::new(ctx.clone()), Vec::new());
-    for event in reply.events() {
-        writer.event(&event, &mut unheard);
-        unheard.clear();
-    }
-    writer.end(reply.finish, reply.usage, &mut unheard)
-}
 
 /// An item's id: the reply's and the item's place in it.
 pub(crate) fn item_id(prefix: &str, id: &str, at: usize) -> String {

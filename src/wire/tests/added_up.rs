@@ -65,7 +65,10 @@ pub(super) fn messages(events: &[Value]) -> Value {
                 assert_eq!(Some(place(event, "index")), open);
                 let (block, input) = blocks.last_mut().expect("a block");
                 for key in ["text", "thinking", "signature"] {
-                    add(&mut block[key], &event["delta"][key]);
+                    event["delta"].get(key).into_iter().for_each(|more| add(&mut block[key], more));
+                }
+                if let citation @ Value::Object(_) = &event["delta"]["citation"] {
+                    crate::wire::json::add(&mut block["citations"], citation.clone());
                 }
                 input.push_str(event["delta"]["partial_json"].as_str().unwrap_or_default());
             }

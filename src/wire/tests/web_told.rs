@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::support::{context, streamed};
+use super::{
+    added_up,
+    support::{context, streamed},
+};
 use crate::wire::{
     Protocol,
     asked::asked,
@@ -200,47 +203,10 @@ fn a_response_tells_its_searches_and_the_sources_of_its_words() {
     assert_eq!((&streamed[1]["action"], &streamed[3]["action"]), (&output[1]["action"], &output[3]["action"]));
 }
 
-/// The message that a client of Messages puts together from a stream.
-fn message_of(events: &[Value]) -> Value {
-    let (mut content, mut input, mut usage) = (Vec::<Value>::new(), String::new(), Value::Null);
-    for event in events {
-        let delta = &event["delta"];
-        match event["type"].as_str().unwrap_or_default() {
-            "content_block_start" => {
-                assert_eq!(event["index"], content.len());
-                content.push(event["content_block"].clone());
-            }
-            "content_block_delta" => {
-                let block = &mut content[usize::try_from(event["index"].as_u64().expect("a place")).expect("a place")];
-                match delta["type"].as_str().unwrap_or_default() {
-                    "text_delta" => {
-                        block["text"] = (block["text"].as_str().expect("text").to_owned()
-                            + delta["text"].as_str().expect("text"))
-                        .into();
-                    }
-                    "citations_delta" => match block["citations"].as_array_mut() {
-                        Some(all) => all.push(delta["citation"].clone()),
-                        None => block["citations"] = json!([delta["citation"]]),
-                    },
-                    "input_json_delta" => {
-                        input += delta["partial_json"].as_str().expect("a piece");
-                        block["input"] = serde_json::from_str(&input).expect("JSON");
-                        input.clear();
-                    }
-                    other => panic!("{other}"),
-                }
-            }
-            "message_delta" => usage = event["usage"].clone(),
-            _ => {}
-        }
-    }
-    json!({"content": content, "usage": usage})
-}
-
 #[test]
 fn a_message_tells_its_search_as_a_server_tools_and_cites() {
     let message = whole(Protocol::Gemini, Dialect::Messages, &of_gemini());
-    let streamed = message_of(&streamed(Protocol::Gemini, Dialect::Messages, searching(), &frames_of_gemini()));
+    let streamed = added_up::messages(&streamed(Protocol::Gemini, Dialect::Messages, searching(), &frames_of_gemini()));
     let page = |n: u32, host: &str| {
         json!({"type": "web_search_result", "url": format!("https://{host}/{n}"), "title": host,
         "encrypted_content": "", "page_age": null})
@@ -276,4 +242,12 @@ fn sources_are_named_by_the_text_that_they_are_of_and_are_no_more_than_an_answer
     let chunks = streamed(Protocol::Gemini, Dialect::Chat, searching(), &frames);
     let cited = |chunk: &Value| chunk["choices"][0]["delta"]["annotations"].as_array().map_or(0, Vec::len);
     assert_eq!(chunks.iter().map(cited).sum::<usize>(), 1_024);
+
+    let mut body = frames[2].clone();
+    let part = |frame: &Value| frame["candidates"][0]["content"]["parts"][0].clone();
+    body["candidates"][0]["content"]["parts"] = frames.iter().map(part).collect();
+    let blocks = whole(Protocol::Gemini, Dialect::Messages, &body)["content"].clone();
+    let cited = |block: &Value| block["citations"].as_array().map_or(0, Vec::len);
+    let cited: Vec<usize> = blocks.as_array().into_iter().flatten().map(cited).collect();
+    assert_eq!(cited, [0, 0, 1, 0, 0], "the sources of a whole answer are known before its texts are told: {blocks}");
 }

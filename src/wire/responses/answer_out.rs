@@ -1,15 +1,17 @@
-//! Owns writing a Responses stream.
+//! Owns writing a Responses reply: a stream, or what is left of one.
 
 use serde_json::{Map, Value, json};
 
 use super::{
     super::{
         Usage,
-        events::{ChatEvent, Finish, StreamWriter},
+        events::{ChatEvent, Finish},
         free_text::Input,
         ids,
+        json::push,
         members::Members,
         sse,
+        telling::{self, Form},
         translate::ReplyContext,
     },
     UNSIGNED,
@@ -18,10 +20,12 @@ use super::{
     reply_out,
 };
 
-/// Writes events.
+/// Writes an answer.
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(super) ctx: ReplyContext,
+    /// Only the response at its end is told.
+    whole: bool,
     /// Number of the next event.
     sequence: u64,
     /// Finished items by place.
@@ -46,12 +50,15 @@ pub(super) enum Open {
 }
 
 impl Writer {
-    pub(crate) fn new(ctx: ReplyContext) -> Self {
+    pub(crate) fn new(ctx: ReplyContext, form: Form) -> Self {
         let (output, open, status) = (Vec::new(), Open::Nothing, "completed");
-        Self { ctx, sequence: 0, output, open, status, letters: 0 }
+        Self { ctx, whole: form == Form::Whole, sequence: 0, output, open, status, letters: 0 }
     }
 
     pub(super) fn send(&mut self, kind: &str, members: Value, out: &mut Vec<u8>) {
+        if self.whole {
+            return;
+        }
         let mut map = Map::new();
         map.set("type", kind);
         map.set("sequence_number", self.sequence);
@@ -60,20 +67,6 @@ impl Writer {
             map.extend(members);
         }
         sse::write(kind, &map, out);
-    }
-
-    fn begin(&mut self, id: Option<&str>, model: Option<&str>, created: Option<u64>, out: &mut Vec<u8>) {
-        if let Some(id) = id {
-            id.clone_into(&mut self.ctx.id);
-        }
-        if let Some(model) = model {
-            model.clone_into(&mut self.ctx.model);
-        }
-        self.ctx.created = created.unwrap_or(self.ctx.created);
-        for kind in ["response.created", "response.in_progress"] {
-            let response = self.response();
-            self.send(kind, json!({"response": response}), out);
-        }
     }
 
     fn response(&self) -> Value {
@@ -158,22 +151,18 @@ impl Writer {
         self.begin_reasoning(out);
         self.close(Some(proof), out);
     }
-
-    /// The response at its end.
-    pub(super) fn end(&mut self, reason: Finish, usage: Option<Usage>, out: &mut Vec<u8>) -> Value {
-        // What was cut is the last. Reasoning has no status here.
-        self.status = reply_out::status(reason);
-        self.close(None, out);
-        let mut response = self.response();
-        reply_out::finish(&mut response, reason, usage);
-        response
-    }
 }
 
-impl StreamWriter for Writer {
+impl telling::Writer for Writer {
     fn event(&mut self, event: &ChatEvent<'_>, out: &mut Vec<u8>) {
         match event {
-            ChatEvent::Start { id, model, created, .. } => self.begin(id.as_deref(), model.as_deref(), *created, out),
+            ChatEvent::Start { id, model, created, .. } => {
+                self.ctx.begin(id.as_deref(), model.as_deref(), *created);
+                for kind in ["response.created", "response.in_progress"] {
+                    let response = self.response();
+                    self.send(kind, json!({"response": response}), out);
+                }
+            }
             ChatEvent::Text(text) => self.text(text, false, out),
             ChatEvent::Refusal(text) => self.text(text, true, out),
             ChatEvent::Thinking(text) => self.thinking(text, out),
@@ -217,7 +206,15 @@ impl StreamWriter for Writer {
     }
 
     fn finish(&mut self, reason: Finish, _stop_sequence: Option<&str>, usage: Option<Usage>, out: &mut Vec<u8>) {
-        let response = self.end(reason, usage, out);
+        // What was cut is the last. Reasoning has no status here.
+        self.status = reply_out::status(reason);
+        self.close(None, out);
+        let mut response = self.response();
+        reply_out::finish(&mut response, reason, usage);
+        if self.whole {
+            push(out, &response);
+            return;
+        }
         let kind = if response["status"] == "incomplete" { "response.incomplete" } else { "response.completed" };
         self.send(kind, json!({"response": response}), out);
     }
