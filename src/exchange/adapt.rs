@@ -34,7 +34,7 @@ pub(super) fn native(attempt: &Attempt<'_>, change: Change<'_>) -> Outgoing {
 
 fn own_bytes(Attempt { request, target, .. }: &Attempt<'_>, change: Change<'_>) -> Vec<Bytes> {
     let parts = request.envelope.edit(&request.body, change);
-    if request.surface.is_form() {
+    if request.envelope.is_form {
         return parts;
     }
     let dialect = request.surface.dialect();

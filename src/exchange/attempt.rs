@@ -197,7 +197,7 @@ impl Attempt<'_> {
     fn reader(&self, answer: Answer, change: Change<'_>, signs: Rc<Signs>) -> Reader {
         let Self { request, target, .. } = self;
         let terms = Terms {
-            idle: target.handle.settings.deadlines.idle,
+            idle: request.surface.idle(&target.handle.settings.deadlines),
             choices: if self.way.is_native() { request.choices() } else { 1 },
             strip_usage: change.ask_usage,
             rename: request.shown_model(),

@@ -18,7 +18,7 @@ pub(super) enum Decoder {
     Messages(Pattern),
     /// Responses events, passed on.
     Responses,
-    /// Events of sound or of what was heard, passed on. Not all servers mark their end.
+    /// Events of sound, of pictures, or of what was heard, passed on. Not all servers mark their end.
     Heard,
     /// Sound, into which nobody looks.
     Sound,
@@ -94,7 +94,7 @@ pub(super) fn whole<'a>(
         // It is no sound, whatever else it may be.
         Surface::Speech => peek::frame(body)?,
         Surface::Transcriptions | Surface::Translations => peek::transcript(body)?,
-        Surface::Embeddings | Surface::Images => peek::listing(body, &["data"])?,
+        Surface::Embeddings | Surface::Images | Surface::Edits => peek::listing(body, &["data"])?,
         Surface::Moderations => peek::listing(body, &["results"])?,
         // Voyage names it otherwise than all others do.
         Surface::Rerank => peek::listing(body, &["results", "data"])?,

@@ -128,16 +128,16 @@ pub(super) async fn whole(
 async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, signs: &Signs) -> Result<Bytes, Failed> {
     let Attempt { request, target, .. } = attempt;
     let idle = target.handle.settings.deadlines.idle;
-    let is_long = matches!(request.surface, Surface::Embeddings | Surface::Images);
+    let is_long = request.surface == Surface::Embeddings || request.surface.draws();
     let most = if is_long { LONG_LIST } else { WHOLE_BODY };
     let body = collect(answer, watch, idle, most).await?;
-    let is_words = request.surface.is_form() && answer.is_text();
+    let is_words = request.surface.hears() && answer.is_text();
     // Of a recording of silence the text is without a letter.
     if body.is_empty() && is_words {
         answer.accept();
         return Ok(body);
     }
-    let streams = request.stream && !request.surface.is_form();
+    let streams = request.stream && !request.surface.is_medium();
     let (translated, seen) = match decode::whole(attempt, &body) {
         // Words may begin as JSON does.
         Err(_) if is_words && !is_page(&body) => (None, Observed::default()),

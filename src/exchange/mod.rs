@@ -201,7 +201,7 @@ impl Exchange {
             // Boxed, so that memory needed only to get a stream is freed before the stream begins.
             let live = match Box::pin(self.acquire()).await {
                 Ok(Opened::Live(live)) => live,
-                // A form may be answered whole.
+                // A wish for a stream may be passed over.
                 Ok(Opened::Whole(whole)) => {
                     self.tell_of(&whole);
                     *begun.headers.borrow_mut() = whole.headers;

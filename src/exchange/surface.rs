@@ -1,8 +1,10 @@
 //! Owns what a client can ask for, and by which way each kind of backend serves it: untouched, translated, or not at all.
 
+use std::time::Duration;
+
 use crate::{
     backend::entry::Want,
-    settings::Backend,
+    settings::{Backend, Deadlines},
     upstream::Endpoint,
     wire::{Protocol, translate::Dialect},
 };
@@ -28,6 +30,8 @@ pub enum Surface {
     Rerank,
     /// `POST /v1/images/generations`
     Images,
+    /// `POST /v1/images/edits`
+    Edits,
     /// `POST /v1/audio/speech`
     Speech,
     /// `POST /v1/audio/transcriptions`
@@ -60,7 +64,7 @@ impl Way {
 
 impl Surface {
     /// Each of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Chat,
         Self::Messages,
         Self::CountTokens,
@@ -70,6 +74,7 @@ impl Surface {
         Self::Moderations,
         Self::Rerank,
         Self::Images,
+        Self::Edits,
         Self::Speech,
         Self::Transcriptions,
         Self::Translations,
@@ -94,6 +99,7 @@ impl Surface {
             Self::Moderations => "/v1/moderations",
             Self::Rerank => "/v1/rerank",
             Self::Images => "/v1/images/generations",
+            Self::Edits => "/v1/images/edits",
             Self::Speech => "/v1/audio/speech",
             Self::Transcriptions => "/v1/audio/transcriptions",
             Self::Translations => "/v1/audio/translations",
@@ -110,6 +116,7 @@ impl Surface {
             Self::Moderations => "moderation",
             Self::Rerank => "rerank",
             Self::Images => "image_generation",
+            Self::Edits => "image_edit",
             Self::Speech => "speech",
             Self::Transcriptions => "transcription",
             Self::Translations => "translation",
@@ -130,7 +137,7 @@ impl Surface {
         match self {
             Self::Chat | Self::Messages | Self::CountTokens => ("messages", true),
             Self::Responses | Self::Embeddings | Self::Moderations | Self::Speech => ("input", false),
-            Self::Completions | Self::Images => ("prompt", false),
+            Self::Completions | Self::Images | Self::Edits => ("prompt", false),
             Self::Rerank => ("query", false),
             Self::Transcriptions | Self::Translations => ("file", false),
         }
@@ -140,8 +147,6 @@ impl Surface {
     pub fn own_headers(self) -> &'static [&'static str] {
         match self.dialect() {
             Dialect::Messages => &["anthropic-version", "anthropic-beta"],
-            // A form cannot be read without its boundary.
-            Dialect::Chat if self.is_form() => &["content-type"],
             Dialect::Chat | Dialect::Responses => &[],
         }
     }
@@ -161,25 +166,46 @@ impl Surface {
 
     /// Whether an answer of it can come as a stream.
     pub fn streams(self) -> bool {
-        matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions) || self.is_form()
+        matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions) || self.is_medium()
     }
 
-    /// Whether requests are forms with a file in them, and not JSON. Who is asked for a stream may then answer whole: OpenAI's
-    /// `whisper-1` passes over that wish.
-    pub fn is_form(self) -> bool {
+    /// Whether this body is read as a form with files in it, and not as JSON. Recordings come in no other; pictures to be edited come in
+    /// JSON as well, by their URLs: NVIDIA's Dynamo and `NanoGPT` document both. A form never begins with a brace.
+    pub fn is_form(self, body: &[u8]) -> bool {
+        self.hears() || self == Self::Edits && !body.trim_ascii_start().starts_with(b"{")
+    }
+
+    /// Whether it makes text of a recording.
+    pub fn hears(self) -> bool {
         matches!(self, Self::Transcriptions | Self::Translations)
     }
 
-    /// Whether streams are of their server's own type, and Greenroom puts nothing in between: sound, events with sound in them, and those of
-    /// what was heard.
+    /// Whether it makes pictures.
+    pub fn draws(self) -> bool {
+        matches!(self, Self::Images | Self::Edits)
+    }
+
+    /// Whether it makes a picture, or hears a recording. Who is asked for a stream of that may answer whole: OpenAI's `whisper-1` passes
+    /// over that wish.
+    pub fn is_medium(self) -> bool {
+        self.draws() || self.hears()
+    }
+
+    /// Whether streams are of their server's own type, and Greenroom puts nothing in between: sound, events with sound in them, of pictures,
+    /// and of what was heard.
     pub fn is_raw(self) -> bool {
-        self == Self::Speech || self.is_form()
+        self == Self::Speech || self.is_medium()
     }
 
     /// Whether another backend is asked beside one that is slow. A picture takes longer than any first token, so does a recording,
     /// and each is paid.
     pub fn hedges(self) -> bool {
-        self != Self::Images && !self.is_form()
+        !self.is_medium()
+    }
+
+    /// Longest pause between two frames of a stream from a backend with these limits. Between two pictures another is drawn.
+    pub fn idle(self, limits: &Deadlines) -> Duration {
+        if self.draws() { limits.idle.max(limits.first_token_hard) } else { limits.idle }
     }
 
     /// What is asked of a server of OpenAI's protocol beside chat: some have it, some do not.
@@ -191,6 +217,7 @@ impl Surface {
             Self::Moderations => Some(Endpoint::Moderations),
             Self::Rerank => Some(Endpoint::Rerank),
             Self::Images => Some(Endpoint::Images),
+            Self::Edits => Some(Endpoint::Edits),
             Self::Speech => Some(Endpoint::Speech),
             Self::Transcriptions => Some(Endpoint::Transcriptions),
             Self::Translations => Some(Endpoint::Translations),
@@ -234,6 +261,7 @@ impl Surface {
             | Self::Moderations
             | Self::Rerank
             | Self::Images
+            | Self::Edits
             | Self::Speech
             | Self::Transcriptions
             | Self::Translations => |backend| backend.protocol == Protocol::Openai,

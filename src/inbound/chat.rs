@@ -183,13 +183,14 @@ fn prepare(
         stream,
         prompt_tokens: match surface {
             Surface::CountTokens => 0,
-            _ if surface.is_form() => prompt::MEDIUM as u64,
+            _ if envelope.is_form => prompt::MEDIUM as u64,
             _ => prompt::tokens(&body),
         },
+        query: if surface.dialect() == Dialect::Messages { query::passed_on(head.query()) } else { Box::default() },
+        // A form cannot be read without its boundary.
+        extra: passed_on(head, if envelope.is_form { &["content-type"] } else { surface.own_headers() }),
         envelope,
         body,
-        query: if surface.dialect() == Dialect::Messages { query::passed_on(head.query()) } else { Box::default() },
-        extra: passed_on(head, surface.own_headers()),
         trace: if is_traced { passed_on(head, trace::headers(trace.as_ref())) } else { Vec::new() },
         checked: Cell::new(Some(checked)),
         deadline: clock::instant(received) + deadline,
@@ -203,7 +204,7 @@ fn prepare(
 
 /// Reads the top level of a body.
 fn read(head: &Head, surface: Surface, body: &Bytes) -> Result<Envelope, Error> {
-    let read = if surface.is_form() {
+    let read = if surface.is_form(body) {
         form::read(&head.list("content-type").unwrap_or_default(), body)
     } else {
         envelope::read(body)
@@ -212,8 +213,8 @@ fn read(head: &Head, surface: Surface, body: &Bytes) -> Result<Envelope, Error> 
         Unreadable::NotJson(why) => Error::InvalidJson(why),
         Unreadable::NoBoundary => Error::InvalidHeader(
             "content-type",
-            "must be 'multipart/form-data; boundary=...' here, with a recording in 'file'. Clients that are given a form set it \
-             themselves",
+            "must be 'multipart/form-data; boundary=...' here, with the file in a part of the form. Clients that are given a form \
+             set it themselves",
         ),
         Unreadable::NotForm(why) => Error::InvalidForm(why),
         Unreadable::Twice(key) => Error::invalid(key, format!("'{key}' stands in the body twice, or in capitals. Send it once, as '{key}'.")),
@@ -242,7 +243,7 @@ fn check(envelope: &Envelope, surface: Surface) -> Result<(&str, bool), Error> {
         Some(b'n') | None => {
             let is_there = |member: &&str| envelope.prompt(member).is_some_and(|first| first != b'n');
             // What a form lacks is for its server to say: some take a URL in place of a file.
-            if !surface.is_form() && !surface.references().iter().any(is_there) {
+            if !envelope.is_form && !surface.references().iter().any(is_there) {
                 return Err(Error::Missing(prompt));
             }
         }

@@ -68,7 +68,7 @@ async fn heard(request: &HttpRequest, body: &[u8], provider: &Provider) -> Resul
 }
 
 /// The parts of a form by their names.
-fn fields<'b>(request: &HttpRequest, body: &'b [u8]) -> Option<HashMap<String, &'b [u8]>> {
+pub(super) fn fields<'b>(request: &HttpRequest, body: &'b [u8]) -> Option<HashMap<String, &'b [u8]>> {
     let kind = request.headers().get(header::CONTENT_TYPE)?.to_str().ok()?;
     let boundary = kind.strip_prefix("multipart/form-data")?.split("boundary=").nth(1)?.trim_matches('"');
     let line = format!("\r\n--{boundary}");

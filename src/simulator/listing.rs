@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::{
     answer::{self, Ask},
     fault::Fault,
+    hearing::fields,
     openai::{admitted, reply},
     pace::Frame,
     provider::{Provider, now, text_of},
@@ -16,6 +17,9 @@ const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mN
 
 /// As many pictures as can be asked for at once.
 const MOST: u64 = 10;
+
+/// As many as can come before one is complete.
+const MOST_PARTIAL: u64 = 3;
 
 /// What a picture costs, in tokens.
 const TOKENS: u64 = 272;
@@ -33,6 +37,7 @@ pub(super) fn lay(routes: &mut web::ServiceConfig) {
         .route("/v1/moderations", web::post().to(moderations))
         .route("/v1/rerank", web::post().to(rerank))
         .route("/v1/images/generations", web::post().to(images))
+        .route("/v1/images/edits", web::post().to(edits))
         .route("/v1/audio/speech", web::post().to(speech));
 }
 
@@ -81,16 +86,49 @@ fn rank(body: &Value, model: &str, provider: &Provider) -> Result<HttpResponse, 
 }
 
 async fn images(request: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {
-    reply(admitted(&request, &body, &provider).await.and_then(|(body, _)| draw(&body)))
+    let asked = admitted(&request, &body, &provider).await;
+    reply(async { draw(&asked?.0, "image_generation", &provider).await }.await)
 }
 
-fn draw(body: &Value) -> Result<HttpResponse, Fault> {
+async fn edits(request: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {
+    reply(edit(&request, &body, &provider).await)
+}
+
+/// Whatever the pictures of the form are, it draws its own.
+async fn edit(request: &HttpRequest, body: &[u8], provider: &Provider) -> Result<HttpResponse, Fault> {
+    let fields = fields(request, body).ok_or_else(|| Fault::Bad("The body must be multipart/form-data.".to_owned()))?;
+    if !fields.keys().any(|name| matches!(&**name, "image" | "image[]")) {
+        return Err(Fault::missing("image"));
+    }
+    let text = |name: &str| fields.get(name).map(|value| String::from_utf8_lossy(value));
+    let number = |name: &str| text(name).and_then(|value| value.parse::<u64>().ok());
+    let asked = json!({
+        "model": text("model"), "prompt": text("prompt"), "n": number("n"),
+        "stream": text("stream").as_deref() == Some("true"), "partial_images": number("partial_images"),
+    });
+    let (asked, _) = admitted(request, asked.to_string().as_bytes(), provider).await?;
+    draw(&asked, "image_edit", provider).await
+}
+
+/// Pictures, whole or as events whose names begin with `kind`.
+async fn draw(body: &Value, kind: &str, provider: &Provider) -> Result<HttpResponse, Fault> {
     let prompt = texts(body, "prompt")?.concat();
     let count = body["n"].as_u64().unwrap_or(1).clamp(1, MOST);
-    let data: Vec<Value> = (0..count).map(|_| json!({"b64_json": PIXEL})).collect();
     let (input, output) = (answer::estimate(&prompt) as u64, TOKENS * count);
     let usage = json!({"input_tokens": input, "output_tokens": output, "total_tokens": input + output});
-    Ok(HttpResponse::Ok().json(json!({"created": now(), "data": data, "usage": usage})))
+    if body["stream"] != true {
+        let data: Vec<Value> = (0..count).map(|_| json!({"b64_json": PIXEL})).collect();
+        return Ok(HttpResponse::Ok().json(json!({"created": now(), "data": data, "usage": usage})));
+    }
+    let event = |name: &str, mut data: Value| {
+        (data["type"], data["b64_json"], data["created_at"]) =
+            (json!(format!("{kind}.{name}")), PIXEL.into(), now().into());
+        Frame::token(format!("event: {kind}.{name}\ndata: {data}\n\n"))
+    };
+    let partial = |index| event("partial_image", json!({"partial_image_index": index}));
+    let partials = body["partial_images"].as_u64().unwrap_or(0).min(MOST_PARTIAL);
+    let last = event("completed", json!({"usage": usage}));
+    provider.stream(&Ask::default(), (0..partials).map(partial).chain([last]).collect()).await
 }
 
 async fn speech(request: HttpRequest, body: web::Bytes, provider: web::Data<Provider>) -> HttpResponse {

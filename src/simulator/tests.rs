@@ -150,6 +150,8 @@ async fn openai_embeds_completes_and_lists_models() {
     assert_eq!((&reply["results"][0]["index"], reply["results"].as_array().map(Vec::len)), (&json!(1), Some(2)));
     let reply = post(&at, "/v1/images/generations", &json!({"model": "m", "prompt": "A cat.", "n": 2})).await.json();
     assert_eq!((reply["data"].as_array().map(Vec::len), &reply["usage"]["output_tokens"]), (Some(2), &json!(544)));
+    let asked = json!({"model": "m", "prompt": "A cat.", "stream": true, "partial_images": 2});
+    assert_eq!(post(&at, "/v1/images/generations", &asked).await.events()[2]["type"], "image_generation.completed");
 }
 
 #[actix_web::test]

@@ -26,6 +26,8 @@ pub enum Endpoint {
     Rerank,
     /// OpenAI images.
     Images,
+    /// OpenAI edits of images.
+    Edits,
     /// OpenAI speech.
     Speech,
     /// OpenAI transcriptions.
@@ -62,6 +64,7 @@ impl Endpoint {
             (_, Self::Moderations) => "moderations",
             (_, Self::Rerank) => "rerank",
             (_, Self::Images) => "images/generations",
+            (_, Self::Edits) => "images/edits",
             (_, Self::Speech) => "audio/speech",
             (_, Self::Transcriptions) => "audio/transcriptions",
             (_, Self::Translations) => "audio/translations",

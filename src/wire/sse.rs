@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use super::json::push;
 
-/// Largest frame held while it is incomplete, bytes: room for a base64 image in one event, and a bound on memory.
-pub const MAX_FRAME: usize = 16 << 20;
+/// Largest frame held while it is incomplete, bytes: a bound on memory, with room for a picture in base64. Of 3,840 x 2,160 pixels, which
+/// is the most that gpt-image-2 draws, one takes 44 MB at most.
+pub const MAX_FRAME: usize = 64 << 20;
 
 /// What some servers put in front of UTF-8. It is no part of a stream, nor of JSON.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";

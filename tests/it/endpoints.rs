@@ -16,6 +16,7 @@ async fn who_asks_beside_an_endpoint_is_told_where_it_is() {
         ("/rerank", "/v1/rerank"),
         ("/v1/audio/transcription", "/v1/audio/transcriptions"),
         ("/v1/image/generations", "/v1/images/generations"),
+        ("/v1/images/edit", "/v1/images/edits"),
         ("/v1/moderation", "/v1/moderations"),
         ("/v1/reranks/", "/v1/rerank"),
         ("/v1/chat/completion", "/v1/chat/completions"),
@@ -24,7 +25,7 @@ async fn who_asks_beside_an_endpoint_is_told_where_it_is() {
         let said = proxy.ask(&Ask::new("POST", wrong).bearer(TOKEN)).await.error("message");
         assert!(said.contains(&format!(" Did you mean {meant}?")), "{said}");
     }
-    for other in ["/v1/files", "/v1/batches", "/v1/images/edits", "/v1/threads/one/messages", "/", "/v1"] {
+    for other in ["/v1/files", "/v1/batches", "/v1/images/variations", "/v1/threads/one/messages", "/", "/v1"] {
         let said = proxy.ask(&Ask::new("POST", other).bearer(TOKEN)).await.error("message");
         assert!(said.contains("/v1/chat/completions, /v1/messages"), "{said}");
     }

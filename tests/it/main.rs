@@ -53,6 +53,7 @@ mod native;
 mod overtaken;
 mod packed;
 mod passthrough;
+mod pictures;
 mod pin;
 mod probe;
 mod probe_refused;

@@ -140,6 +140,7 @@ async fn what_cannot_be_an_answer_is_none_at_any_endpoint_and_another_is_asked()
         ((CHAT.0, "/v1/moderations"), r#"{"id":"modr-1","results":[{"flagged":false}]}"#.to_owned()),
         ((CHAT.0, "/v1/rerank"), r#"{"results":[{"index":0,"relevance_score":0.9}]}"#.to_owned()),
         ((CHAT.0, "/v1/images/generations"), r#"{"created":1,"data":[{"b64_json":"aGk="}]}"#.to_owned()),
+        ((CHAT.0, "/v1/images/edits"), r#"{"created":1,"data":[{"b64_json":"aGk="}]}"#.to_owned()),
     ] {
         let strays = ["{}", r#"{"stray":1}"#];
         let bad = Upstream::start(move |n, _| Answer::json(200, strays[n % 2])).await;
@@ -166,8 +167,7 @@ async fn a_stream_of_what_comes_whole_only_is_refused_before_anybody_is_asked() 
         let body = json!({"model": "m", "input": "a", "prompt": "a", "query": "a", "messages": [], "stream": stream});
         proxy.send(path, &body).await
     };
-    let listing = ["/v1/embeddings", "/v1/moderations", "/v1/rerank", "/v1/images/generations"];
-    for path in listing.into_iter().chain(["/v1/messages/count_tokens"]) {
+    for path in ["/v1/embeddings", "/v1/moderations", "/v1/rerank", "/v1/messages/count_tokens"] {
         let reply = ask(path, true).await;
         assert_eq!((reply.status(), reply.error("type").as_str()), (400, "invalid_request_error"), "{reply:?}");
         assert!(reply.error("message").contains("'stream'"), "{reply:?}");

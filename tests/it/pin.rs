@@ -99,6 +99,7 @@ async fn a_pin_to_a_backend_that_has_the_model_but_not_the_endpoint_is_told_so()
         ("/v1/moderations", "input"),
         ("/v1/rerank", "query"),
         ("/v1/images/generations", "prompt"),
+        ("/v1/images/edits", "prompt"),
     ] {
         let body = json!({"model": "m", "backend": "only", prompt: "x"}).to_string();
         let reply = proxy.send(path, &body).await;

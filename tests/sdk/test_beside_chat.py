@@ -35,6 +35,28 @@ def test_pictures_are_drawn(client):
     assert all(base64.b64decode(one.b64_json).startswith(b"\x89PNG") for one in answer.data)
 
 
+PIXEL = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.mark.parametrize("image", [("a.png", PIXEL), [("a.png", PIXEL), ("b.png", PIXEL)]])
+def test_pictures_are_edited(client, image):
+    pin = {"backend": "openai_official"}
+    answer = client.images.edit(model=MODEL, image=image, mask=("m.png", PIXEL), prompt="A hat.", n=2, extra_body=pin)
+    assert [base64.b64decode(one.b64_json) for one in answer.data] == [PIXEL] * 2 and answer.usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("what", ["generation", "edit"])
+def test_pictures_come_as_events(client, what):
+    more = {"image": ("a.png", PIXEL)} if what == "edit" else {}
+    ask = client.images.edit if what == "edit" else client.images.generate
+    events = list(ask(model=MODEL, prompt="A cat.", stream=True, partial_images=2, **more))
+    kinds = [f"image_{what}.{kind}" for kind in ("partial_image", "partial_image", "completed")]
+    assert [one.type for one in events] == kinds and events[-1].usage.output_tokens > 0
+    assert all(base64.b64decode(one.b64_json) == PIXEL for one in events)
+
+
 def test_sound_is_made(client):
     sound = client.audio.speech.create(model=MODEL, voice="alloy", input="Hello!", response_format="wav")
     assert sound.response.headers["content-type"] == "audio/wav" and sound.content.startswith(b"RIFF")

@@ -36,7 +36,7 @@ pub struct Envelope {
     /// Position of the closing brace.
     close: usize,
     /// It is a form's: what stands in it is not in quotes.
-    is_form: bool,
+    pub is_form: bool,
 }
 
 /// The `backend` member.

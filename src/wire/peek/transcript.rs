@@ -36,7 +36,7 @@ pub fn transcript(data: &[u8]) -> Result<Observed<'_>, Malformed> {
     Ok(Observed { usage: told, ..seen })
 }
 
-/// What an event of a recording, or of sound, means. Each that is no error says something: some servers send words without JSON.
+/// What an event of a recording, of a picture, or of sound, means. Each that is no error says something: some servers send words without JSON.
 pub fn heard<'t>(name: Option<&str>, data: &'t [u8]) -> Observed<'t> {
     let (mut counted, mut failed) = (None, false);
     let seen = match name {
