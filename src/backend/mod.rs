@@ -214,9 +214,10 @@ impl Actor for Backend {
 }
 
 impl Supervised for Backend {
-    /// Comes back as new, from the facts alone: a half-changed state is not worth keeping.
+    /// Comes back as new, from the facts alone: a half-changed state is not worth keeping. Since when the key is in use is a fact.
     fn restarting(&mut self, _: &mut Self::Context) {
-        *self = Self::new(self.settings.clone(), self.vitals.clone());
+        let keyed = self.keyed;
+        *self = Self { keyed, ..Self::new(self.settings.clone(), self.vitals.clone()) };
     }
 }
 

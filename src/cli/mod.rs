@@ -30,6 +30,8 @@ use crate::settings;
 
 /// Exit code for bad settings (`EX_USAGE` of sysexits.h).
 pub const BAD_SETTINGS: u8 = 64;
+/// Exit code of `serve` if only key files of backends cannot be used (`EX_TEMPFAIL` of sysexits.h): they may come a moment later.
+pub const NO_KEYS_YET: u8 = 75;
 
 /// One address in front of many LLM backends.
 #[derive(Debug, Parser)]

@@ -14,7 +14,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
 };
 
-use super::{BAD_SETTINGS, complain, say};
+use super::{BAD_SETTINGS, NO_KEYS_YET, complain, say};
 use crate::{
     app,
     settings::{self, BadSettings, Settings, Source},
@@ -56,8 +56,9 @@ pub(super) fn run(serve: &Serve) -> ExitCode {
         let settings = match load(serve, source.as_ref(), &mut providers) {
             Ok(settings) => settings,
             Err(bad) => {
+                let code = if bad.lacks_keys_alone() { NO_KEYS_YET } else { BAD_SETTINGS };
                 complain(bad);
-                return ExitCode::from(BAD_SETTINGS);
+                return ExitCode::from(code);
             }
         };
         let served = serve_until_told(settings, source).await;

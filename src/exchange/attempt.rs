@@ -147,8 +147,8 @@ async fn try_open(
     if let Some(why) = answer.packed() {
         return Err(Failed::new(Class::ProviderInvalid, why));
     }
-    let is_sound = request.surface == Surface::Speech;
-    let streams = request.stream && is_stream(&mut answer, is_sound, &mut watch).await?;
+    let is_speech = request.surface == Surface::Speech;
+    let streams = request.stream && is_stream(&mut answer, is_speech, &mut watch).await?;
     if !streams {
         return whole(&attempt, answer, &mut watch, &leg.signs).await;
     }
@@ -165,11 +165,7 @@ async fn try_open(
         }
     })?;
     // An answer that is plain text from the start shows no reasoning.
-    leg.unseen = match () {
-        () if request.surface.is_raw() => Unseen::All,
-        () if reader.intricate && thoughts::shows(&held) => Unseen::Nothing,
-        () => Unseen::Reasoning,
-    };
+    leg.unseen = Unseen::of(request.surface, reader.intricate && thoughts::shows(&held));
     leg.first_token();
     watch.answered();
     Ok(Ready::Live(Streaming { reader, watch, headers, held }))
@@ -263,13 +259,13 @@ async fn send(attempt: &Attempt<'_>, outgoing: Outgoing, leg: &Leg, watch: &mut 
     watch.guard(pin!(client.send(leg.begun, way.endpoint(), &target.upstream_model, along, outgoing.body))).await?
 }
 
-/// Whether the answer to a request for a stream is one; `is_sound`: a stream of sound. If only the first bytes tell, waits for
+/// Whether the answer to a request for a stream is one; `is_speech`: a stream of sound. If only the first bytes tell, waits for
 /// them as for a first token.
-async fn is_stream(answer: &mut Answer, is_sound: bool, watch: &mut Watch) -> Result<bool, Failed> {
-    if let (false, Some(told)) = (is_sound, answer.is_event_stream()) {
+async fn is_stream(answer: &mut Answer, is_speech: bool, watch: &mut Watch) -> Result<bool, Failed> {
+    if let (false, Some(told)) = (is_speech, answer.is_event_stream()) {
         return Ok(told);
     }
-    let begins = async { if is_sound { answer.may_be_sound().await } else { answer.begins_events().await } };
+    let begins = async { if is_speech { answer.may_be_sound().await } else { answer.begins_events().await } };
     // Boxed: most streams do not need it, and all would carry it.
     let begins = Box::pin(async { watch.guard(pin!(begins)).await }).await?;
     begins.map_err(|BrokenOff(why)| Failed::new(Class::ProviderStreamCut, why))
@@ -283,7 +279,7 @@ async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<Bytes, 
     loop {
         match reader.step(watch).await? {
             // Nothing was held in front of sound.
-            Step::Frames(frames) if reader.is_sound() => return Ok(frames),
+            Step::Frames(frames) if reader.is_unread() => return Ok(frames),
             Step::Frames(frames) => held.add(frames, 0)?,
             Step::End(tail) => {
                 held.add(tail, 0)?;

@@ -18,10 +18,10 @@ pub(super) enum Decoder {
     Messages(Pattern),
     /// Responses events, passed on.
     Responses,
-    /// Events of sound, of pictures, or of what was heard, passed on. Not all servers mark their end.
-    Heard,
-    /// Sound, into which nobody looks.
-    Sound,
+    /// Events of sound, of pictures or of transcriptions, passed on. Not all servers mark their end.
+    MediaEvents,
+    /// Sound, passed on unread, with or without events.
+    Unread,
     /// Another protocol's events, translated.
     Translated(Box<StreamTranslator>),
 }
@@ -36,8 +36,8 @@ impl Decoder {
             return Self::Translated(Box::new(StreamTranslator::new(protocol, dialect, context, include_usage)));
         }
         match dialect {
-            _ if surface == Surface::Speech && answer.is_event_stream() != Some(true) => Self::Sound,
-            _ if surface.is_raw() => Self::Heard,
+            _ if surface == Surface::Speech && answer.is_event_stream() != Some(true) => Self::Unread,
+            _ if surface.is_raw() => Self::MediaEvents,
             Dialect::Chat => Self::Chat(Pattern::default()),
             Dialect::Messages => Self::Messages(Pattern::default()),
             Dialect::Responses => Self::Responses,
@@ -50,8 +50,8 @@ impl Decoder {
             Self::Chat(pattern) if event != Some("error") => pattern.read(data, peek::frame),
             Self::Messages(pattern) => pattern.read(data, |data| peek::messages::frame(event, data)),
             Self::Responses => peek::responses::frame(event, data),
-            Self::Heard => Ok(peek::heard(event, data)),
-            Self::Chat(_) | Self::Translated(_) | Self::Sound => peek::event(event, data),
+            Self::MediaEvents => Ok(peek::media_event(event, data)),
+            Self::Chat(_) | Self::Translated(_) | Self::Unread => peek::event(event, data),
         }
     }
 
@@ -63,7 +63,7 @@ impl Decoder {
             // Its finish is its end.
             Self::Responses => Some(Vec::new()),
             // They have no finish.
-            Self::Heard | Self::Sound => None,
+            Self::MediaEvents | Self::Unread => None,
             Self::Translated(translator) => {
                 let mut out = Vec::new();
                 translator.end(&mut out).then_some(out)

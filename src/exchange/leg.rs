@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::request::Request;
+use super::{request::Request, surface::Surface};
 use crate::{
     backend::lease::{Lease, Outcome},
     clock,
@@ -40,6 +40,17 @@ pub(super) enum Unseen {
     Reasoning,
     /// All: events of sound and of recordings are no single tokens.
     All,
+}
+
+impl Unseen {
+    /// Those of an answer whose first content shows reasoning, or does not.
+    pub(super) fn of(surface: Surface, shows_reasoning: bool) -> Self {
+        match () {
+            () if surface.is_raw() => Self::All,
+            () if shows_reasoning => Self::Nothing,
+            () => Self::Reasoning,
+        }
+    }
 }
 
 /// A lease with its entry in the story: both end together, on every path.

@@ -102,7 +102,7 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     });
     let failover = &request.failover;
     let quiet = if request.surface.is_raw() {
-        // Only events can have comments between them, so here no silence is broken before the deadline.
+        // Until the answer is there nobody knows whether it consists of events, which alone can have comments between them.
         Quiet { head_within: failover.deadline, keepalive_every: failover.deadline }
     } else {
         Quiet { head_within: failover.keepalive_after, keepalive_every: failover.keepalive_every }
@@ -217,7 +217,7 @@ impl Exchange {
             let Streaming { mut reader, mut watch, headers: seen, held } = streaming;
             if self.owed.is_none() {
                 *begun.headers.borrow_mut() = seen;
-                begun.events.set(!reader.is_sound());
+                begun.events.set(!reader.is_unread());
                 self.begin(leg.note, &handover).await;
             }
             if !held.is_empty() {

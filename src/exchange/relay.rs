@@ -99,13 +99,13 @@ impl Reader {
     }
 
     /// Whether it does not consist of events: all bytes are passed on.
-    pub(super) fn is_sound(&self) -> bool {
-        matches!(self.decoder, Decoder::Sound)
+    pub(super) fn is_unread(&self) -> bool {
+        matches!(self.decoder, Decoder::Unread)
     }
 
     /// Whether the end of the body is its end.
     pub(super) fn has_no_finish(&self) -> bool {
-        matches!(self.decoder, Decoder::Sound | Decoder::Heard)
+        matches!(self.decoder, Decoder::Unread | Decoder::MediaEvents)
     }
 
     /// Whether all that the client has of a broken answer has been repeated, or is continued.
@@ -152,14 +152,14 @@ impl Reader {
         match chunk {
             Ok(Some(Ok(chunk))) => {
                 self.empty = false;
-                if self.is_sound() {
+                if self.is_unread() {
                     self.content = true;
                     return Ok(Step::Frames(chunk));
                 }
                 let whole = match self.splitter.push(chunk) {
                     // Sound in one event may be of any length: from here on it is passed on unread.
-                    Err(_) if matches!(self.decoder, Decoder::Heard) => {
-                        self.decoder = Decoder::Sound;
+                    Err(_) if matches!(self.decoder, Decoder::MediaEvents) => {
+                        self.decoder = Decoder::Unread;
                         self.content = true;
                         return Ok(Step::Frames(self.splitter.rest()));
                     }

@@ -169,8 +169,8 @@ impl Surface {
         matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions) || self.is_medium()
     }
 
-    /// Whether this body is read as a form with files in it, and not as JSON. Recordings come in no other; pictures to be edited come in
-    /// JSON as well, by their URLs: NVIDIA's Dynamo and `NanoGPT` document both. A form never begins with a brace.
+    /// Whether this body is read as a form with files in it, and not as JSON. Recordings come as forms only; pictures to be edited
+    /// also come as URLs in JSON: NVIDIA's Dynamo and `NanoGPT` document both. A form never begins with a brace.
     pub fn is_form(self, body: &[u8]) -> bool {
         self.hears() || self == Self::Edits && !body.trim_ascii_start().starts_with(b"{")
     }
@@ -185,14 +185,14 @@ impl Surface {
         matches!(self, Self::Images | Self::Edits)
     }
 
-    /// Whether it makes a picture, or hears a recording. Who is asked for a stream of that may answer whole: OpenAI's `whisper-1` passes
-    /// over that wish.
+    /// Whether it makes a picture, or hears a recording. A server that is asked for a stream of that may answer whole: OpenAI's
+    /// `whisper-1` ignores the wish.
     pub fn is_medium(self) -> bool {
         self.draws() || self.hears()
     }
 
-    /// Whether streams are of their server's own type, and Greenroom puts nothing in between: sound, events with sound in them, of pictures,
-    /// and of what was heard.
+    /// Whether streams are of their server's own type, and Greenroom adds no comments or headers of its own to them: sound, and
+    /// events of sound, of pictures and of transcriptions.
     pub fn is_raw(self) -> bool {
         self == Self::Speech || self.is_medium()
     }

@@ -31,7 +31,7 @@ use crate::{
 };
 
 /// What all requests on one HTTP worker share. Other threads see nothing of it but atomics and the memory of failures, which
-/// only failed requests lock.
+/// only failed requests and retries of such lock.
 pub struct Worker {
     /// The router of this worker.
     router: RefCell<LocalRouter>,

@@ -56,7 +56,11 @@ impl Shared {
         };
         looks.late = false;
         let mut fresh = Vec::new();
-        for (name, seen) in looks.settled(names.into_iter().zip(seen)) {
+        let accepted = names.into_iter().zip(seen).map(|(name, seen)| {
+            let seen = seen.and_then(|key| in_force.backends[&name].accept(key));
+            (name, seen)
+        });
+        for (name, seen) in looks.settled(accepted) {
             match seen {
                 Ok(key) if in_force.backends[&name].api_key.as_ref() != Some(&key) => fresh.push((name, key)),
                 Ok(_) => {}
@@ -72,12 +76,15 @@ impl Shared {
             return;
         }
         let mut settings = Box::new(Settings::clone(&in_force));
-        for (name, key) in fresh {
-            log::info!("backends.{name}.api_key_file: there is another key");
-            settings.backends.entry(name).and_modify(|backend| backend.api_key = Some(key));
+        for (name, key) in &fresh {
+            settings.backends.entry(name.clone()).and_modify(|backend| backend.api_key = Some(key.clone()));
         }
-        // Where that fails the next look finds the key as new.
-        let _ = ask(self.overseer.clone(), Reload { settings, dry_run: false }, PATIENCE).await;
+        // If that fails, the next look finds the key as new.
+        if ask(self.overseer.clone(), Reload { settings, dry_run: false }, PATIENCE).await.is_ok() {
+            for (name, _) in fresh {
+                log::info!("backends.{name}.api_key_file: another key is in use");
+            }
+        }
     }
 }
 

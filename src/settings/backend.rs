@@ -201,7 +201,7 @@ impl Backend {
         if let (Some(key), Some(protocol), Some(style)) = (&api_key, protocol, style) {
             let host = address.as_ref().map_or("", |address| &address.host);
             let own = key_header(protocol, style, host, key.reveal());
-            if let Some(name) = headers.keys().find(|name| name.eq_ignore_ascii_case(own)) {
+            if let Some(name) = Self::header_beside(&headers, own) {
                 s.clash(
                     &format!("headers.{name}"),
                     &["headers", "api_key", "api_key_file"],

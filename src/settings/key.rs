@@ -1,12 +1,19 @@
 //! Owns a backend's key: written into the settings or read from a file of its own, and the header that it goes out in.
 
 use std::{
+    collections::BTreeMap,
     fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
 };
 
-use super::{Secret, Style, headers::is_header_value, official::is_vertex, secret::miswritten, section::Section};
+use super::{
+    Backend, Secret, Style,
+    headers::is_header_value,
+    official::is_vertex,
+    secret::miswritten,
+    section::{Problem, Section},
+};
 use crate::wire::Protocol;
 
 /// Most that is read of a file with a key, bytes: more than servers take in a header.
@@ -14,11 +21,13 @@ const LARGEST: u64 = 16 << 10;
 
 /// Takes the key, and the file that it stands in, if it does.
 pub(super) fn read_key(s: &mut Section<'_>) -> (Option<Secret>, Option<PathBuf>) {
-    let key: Option<Secret> = s.optional("api_key");
+    // A backend's own outranks a default, whichever of the two that is.
+    let own = [s.has_own("api_key"), s.has_own("api_key_file")];
+    let key = s.optional::<Secret>("api_key").filter(|_| own != [false, true]);
     if let Some(why) = key.as_ref().and_then(|key| unusable(key.reveal())) {
         s.problem("api_key", why);
     }
-    let file: Option<PathBuf> = s.optional::<String>("api_key_file").map(PathBuf::from);
+    let file = s.optional::<String>("api_key_file").filter(|_| own != [true, false]).map(PathBuf::from);
     let found = match &file {
         Some(_) if key.is_some() => {
             s.clash("api_key", &["api_key", "api_key_file"], "stands beside api_key_file; keep one of the two");
@@ -28,6 +37,24 @@ pub(super) fn read_key(s: &mut Section<'_>) -> (Option<Secret>, Option<PathBuf>)
         None => key,
     };
     (found, file)
+}
+
+impl Backend {
+    /// The header that this key goes out in, among those that the backend has of its own: only one of the two could be sent.
+    pub(super) fn header_beside<'h>(headers: &'h BTreeMap<String, Secret>, own: &str) -> Option<&'h String> {
+        headers.keys().find(|name| name.eq_ignore_ascii_case(own))
+    }
+
+    /// The next key of this backend, from its file, or why it cannot be used, as `key_in` says it.
+    pub fn accept(&self, key: Secret) -> Result<Secret, String> {
+        let own = key_header(self.protocol, self.style, &self.address.host, key.reveal());
+        match Self::header_beside(&self.headers, own) {
+            Some(name) => Err(format!(
+                "names a file whose key goes out as '{name}', which stands in headers, too; keep one of the two"
+            )),
+            None => Ok(key),
+        }
+    }
 }
 
 /// The key that stands in a file, or why there is none: words that show neither the file's name, which may be a key in the wrong
@@ -47,7 +74,7 @@ pub fn key_in(file: &Path) -> Result<Secret, String> {
     }
     // What is no text has characters then that no header may carry.
     let text = String::from_utf8_lossy(&bytes);
-    let key = text.trim();
+    let key = text.trim_start_matches('\u{feff}').trim();
     if key.is_empty() {
         return Err("names an empty file; write the key into it".to_owned());
     }
@@ -55,6 +82,11 @@ pub fn key_in(file: &Path) -> Result<Secret, String> {
         return Err("names a file of several lines; write the key alone into it".to_owned());
     }
     unusable(key).map_or_else(|| Ok(Secret::new(key.to_owned())), |why| Err(format!("names a file whose key {why}")))
+}
+
+/// Whether this is a problem of what stands in the file, as `key_in` says it: another writes that, and may do so any moment.
+pub(super) fn is_of_file(problem: &Problem) -> bool {
+    problem.key.ends_with(".api_key_file") && problem.text.starts_with("names ")
 }
 
 /// Why a key cannot be sent, or would not be taken for what it is.
@@ -71,16 +103,17 @@ fn unusable(key: &str) -> Option<&'static str> {
     miswritten(key)
 }
 
-/// The header that carries this key. Where keys have a header of their own, access tokens go out as bearer tokens all the same:
-/// Azure wants Entra's so, which are JWTs ("Azure OpenAI REST API reference", Authentication), and Google its own ("Authenticate
-/// using REST"). Vertex AI takes those and, in express mode, API keys, which begin in one of two ways.
+/// The header that carries this key. Where keys have a header of their own, access tokens still go out as bearer tokens: those of
+/// Entra ID at Azure, which are JWTs ("Azure OpenAI REST API reference", Authentication), and at Google its own, which begin with
+/// `ya29.`, and the JWTs of service accounts.
 pub(super) fn key_header(protocol: Protocol, style: Style, host: &str, key: &str) -> &'static str {
-    let begins = |with: &[&str]| with.iter().any(|begin| key.starts_with(begin));
+    let is_jwt = key.starts_with("eyJ");
     match protocol {
-        Protocol::Openai if style == Style::Azure && !begins(&["eyJ"]) => "api-key",
-        Protocol::Gemini if !begins(&["ya29."]) && (!is_vertex(host) || begins(&["AIza", "AQ."])) => "x-goog-api-key",
-        Protocol::Openai | Protocol::Gemini => "authorization",
         Protocol::Anthropic => "x-api-key",
+        Protocol::Gemini if key.starts_with("ya29.") || (is_jwt && is_vertex(host)) => "authorization",
+        Protocol::Gemini => "x-goog-api-key",
+        Protocol::Openai if style == Style::Azure && !is_jwt => "api-key",
+        Protocol::Openai => "authorization",
     }
 }
 
@@ -101,7 +134,7 @@ mod tests {
     fn a_key_stands_alone_in_its_file_whatever_blanks_are_around_it() {
         let dir = tempfile::tempdir().expect("a temporary directory can be made");
         let file = dir.path().join("token");
-        for (text, key) in [("k-1", "k-1"), ("k-1\n", "k-1"), (" \n\tk-1 \r\n\n", "k-1"), ("k 1\n", "k 1")] {
+        for (text, key) in [("k-1", "k-1"), ("\u{feff}k-1\n", "k-1"), (" \n\tk-1 \r\n\n", "k-1"), ("k 1\n", "k 1")] {
             fs::write(&file, text).expect("a temporary file can be written");
             assert_eq!(key_in(&file).expect(text).reveal(), key);
         }
@@ -157,7 +190,9 @@ mod tests {
             (Gemini, Style::Openai, google, "ya29.a0-1", "authorization"),
             (Gemini, Style::Openai, "h", "any", "x-goog-api-key"),
             (Gemini, Style::Openai, vertex, "ya29.a0-1", "authorization"),
-            (Gemini, Style::Openai, vertex, "any", "authorization"),
+            (Gemini, Style::Openai, vertex, "eyJ0eXAi.eyJhdWQi.c2ln", "authorization"),
+            (Gemini, Style::Openai, "h", "eyJ0eXAi.eyJhdWQi.c2ln", "x-goog-api-key"),
+            (Gemini, Style::Openai, vertex, "any", "x-goog-api-key"),
             (Gemini, Style::Openai, vertex, "AIzaSy-1", "x-goog-api-key"),
             (Gemini, Style::Openai, "aiplatform.googleapis.com", "AQ.Ab8-1", "x-goog-api-key"),
         ] {

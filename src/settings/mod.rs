@@ -95,9 +95,9 @@ pub struct BadSettings {
 }
 
 impl BadSettings {
-    /// Whether nothing is wrong but that files have no keys in them.
+    /// Whether nothing is wrong but what the key files of backends hold so far.
     pub fn lacks_keys_alone(&self) -> bool {
-        self.problems.iter().all(|problem| problem.key.ends_with(".api_key_file"))
+        self.problems.iter().all(key::is_of_file)
     }
 }
 

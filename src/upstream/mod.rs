@@ -162,7 +162,7 @@ impl Client {
         body: Vec<Bytes>,
     ) -> Result<Answer, Failed> {
         let head = self.head(endpoint, model).map_err(Failed::unsent)?;
-        let request = Outgoing { head: &head, along, body: &body };
+        let request = WireRequest { head: &head, along, body: &body };
         let connection = self.pool.take().await.map_err(Failed::unsent)?;
         match self.ask(now, connection, &request).await {
             Err(Unanswered { stale: true, .. }) => {
@@ -177,7 +177,7 @@ impl Client {
         &self,
         begun: Instant,
         mut connection: Connection,
-        request: &Outgoing<'_>,
+        request: &WireRequest<'_>,
     ) -> Result<Answer, Unanswered> {
         let mut heard = Heard::default();
         let written = request.write(&mut connection, &mut heard).await;
@@ -212,14 +212,14 @@ impl Client {
 }
 
 /// A request on its way out.
-struct Outgoing<'a> {
+struct WireRequest<'a> {
     head: &'a RequestHead,
     along: Along<'a>,
     /// The parts of the body, in order.
     body: &'a [Bytes],
 }
 
-impl Outgoing<'_> {
+impl WireRequest<'_> {
     fn size(&self) -> usize {
         self.body.iter().map(Bytes::len).sum()
     }

@@ -53,13 +53,17 @@ impl Volume {
 }
 
 fn keyed(one: &Upstream, file: &Path) -> Settings {
-    let (addr, file) = (one.addr, file.display());
-    let lines = format!("protocol = \"openai\"\nbase_url = \"http://{addr}/v1\"\napi_key_file = \"{file}\"");
     Settings::new()
         .set("server", "watch_every = \"10ms\"")
         .set("failover", "max_attempts = 1")
-        .set("backends.one", &lines)
+        .set("backends.one", &lines(one, file))
         .set("models.m", "backends = [{ backend = \"one\" }]")
+}
+
+/// The table of a backend whose key stands in this file.
+fn lines(backend: &Upstream, file: &Path) -> String {
+    let (addr, file) = (backend.addr, file.display());
+    format!("protocol = \"openai\"\nbase_url = \"http://{addr}/v1\"\napi_key_file = \"{file}\"")
 }
 
 fn key_of(request: &Received) -> String {
@@ -181,6 +185,39 @@ async fn while_a_file_has_no_sound_key_the_last_one_stays_and_a_warning_says_so_
 }
 
 #[tokio::test]
+async fn a_key_whose_header_the_settings_send_already_is_not_taken_up() {
+    let one = Upstream::saying("hi").await;
+    let volume = Volume::with(OLD);
+    let lines = "protocol = \"gemini\"\nheaders = { authorization = \"Bearer of-the-gateway\" }";
+    let toml = keyed(&one, &volume.file()).toml().replace("protocol = \"openai\"", lines);
+    let launch = Launch::new(&Settings::new());
+    fs::write(launch.config(), toml).expect("a temporary file can be written");
+    let proxy = launch.start().await;
+    volume.publish("ya29.of-google");
+    proxy.logged(&["WARN", "backends.one.api_key_file: names a file whose key goes out as 'authorization'"]).await;
+    let _ = proxy.hello().await;
+    let head = one.last().head;
+    assert_eq!((head.get("x-goog-api-key"), head.get("authorization")), (Some(OLD), Some("Bearer of-the-gateway")));
+}
+
+#[tokio::test]
+async fn a_backends_own_key_outranks_a_default_whichever_of_the_two_stands_in_a_file() {
+    let volume = Volume::with(OLD);
+    let file = format!("api_key_file = \"{}\"", volume.file().display());
+    let key = format!("api_key = \"{NEW}\"");
+    for (default, own, sent) in [(&key, &file, OLD), (&file, &key, NEW), (&file, &String::new(), OLD)] {
+        let one = Upstream::saying("hi").await;
+        let lines = format!("protocol = \"openai\"\nbase_url = \"http://{}/v1\"\n{own}", one.addr);
+        let settings = Settings::new()
+            .set("defaults.backend", default)
+            .set("backends.one", &lines)
+            .set("models.m", "backends = [{ backend = \"one\" }]");
+        let proxy = Proxy::start(&settings).await;
+        assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, sent), "{default}, {own}");
+    }
+}
+
+#[tokio::test]
 async fn settings_that_come_before_the_file_with_a_key_are_tried_again_until_it_is_there() {
     let one = Upstream::saying("hi").await;
     let (old, new) = (Volume::with(OLD), tempfile::tempdir().expect("a temporary directory can be made"));
@@ -205,23 +242,16 @@ async fn settings_that_come_before_the_file_with_a_key_are_tried_again_until_it_
 async fn a_pipe_in_the_place_of_one_key_holds_up_no_other() {
     let (one, two) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
     let [first, second] = [OLD, OLD].map(Volume::with);
-    let lines = format!(
-        "protocol = \"openai\"\nbase_url = \"http://{}/v1\"\napi_key_file = \"{}\"",
-        two.addr,
-        second.file().display()
-    );
-    let settings =
-        keyed(&one, &first.file()).set("backends.two", &lines).set("models.n", "backends = [{ backend = \"two\" }]");
+    let settings = keyed(&one, &first.file())
+        .set("backends.two", &lines(&two, &second.file()))
+        .set("models.n", "backends = [{ backend = \"two\" }]");
     let proxy = Proxy::start(&settings).await;
     fs::remove_file(second.file()).expect("it is there");
     let made = std::process::Command::new("mkfifo").arg(second.file()).status();
     assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
     proxy.logged(&["WARN", "backends.two.api_key_file: names what is no regular file"]).await;
     first.publish(NEW);
-    eventually("the other key", async || {
-        proxy.log().contains("settings installed: changed: backends.one").then_some(())
-    })
-    .await;
+    proxy.logged(&["settings installed: changed: backends.one"]).await;
     assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, NEW));
     assert_eq!(proxy.post("/admin/reload").await.status(), 400, "the settings are not in order, and say so at once");
 }
@@ -260,6 +290,9 @@ async fn validate_reads_the_file_from_where_it_is_started_and_shows_nothing_of_i
     let bad = validate().await;
     assert_eq!(bad.code, Some(64), "{bad:?}");
     assert!(bad.err.contains("backends.one.api_key_file: names a file that cannot be read"), "{bad:?}");
+    // Whoever restarts services is told that this may pass.
+    let served = run(dir.path(), &["serve", "--config", "settings/greenroom.toml"], "").await;
+    assert_eq!((served.code, served.err.contains("api_key_file")), (Some(75), true), "{served:?}");
     fs::write(dir.path().join("token-of-pod"), OLD).expect("a temporary file can be written");
     let good = validate().await;
     assert_eq!(good.code, Some(0), "{good:?}");

@@ -156,7 +156,7 @@ async fn events_of_sound_that_end_within_one_are_not_ended_in_order() {
 async fn an_event_of_sound_may_be_longer_than_all_that_is_read() {
     let sound =
         |bytes: usize| format!("data: {{\"type\":\"speech.audio.delta\",\"audio\":\"{}\"}}\n\n", "A".repeat(bytes));
-    for said in [sound(17 << 20), sound(4) + &sound(17 << 20)] {
+    for said in [sound(65 << 20), sound(4) + &sound(65 << 20)] {
         let one = Upstream::always(begun("text/event-stream").chunk(&said).end()).await;
         let proxy = Proxy::before(&one).await;
         let reply = proxy.ask(&ask()).await;

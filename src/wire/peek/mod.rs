@@ -17,7 +17,7 @@ pub use self::{
     calls::names_call,
     listing::listing,
     pattern::Pattern,
-    transcript::{heard, transcript},
+    transcript::{media_event, transcript},
     whole::whole,
 };
 use crate::wire::{

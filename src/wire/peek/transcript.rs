@@ -37,7 +37,7 @@ pub fn transcript(data: &[u8]) -> Result<Observed<'_>, Malformed> {
 }
 
 /// What an event of a recording, of a picture, or of sound, means. Each that is no error says something: some servers send words without JSON.
-pub fn heard<'t>(name: Option<&str>, data: &'t [u8]) -> Observed<'t> {
+pub fn media_event<'t>(name: Option<&str>, data: &'t [u8]) -> Observed<'t> {
     let (mut counted, mut failed) = (None, false);
     let seen = match name {
         _ if data == DONE => return Observed { done: true, ..Observed::default() },
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn an_event_is_an_error_by_its_name_its_type_or_its_member_and_all_others_say_something() {
-        let fault = |name, data: &'static str| heard(name, data.as_bytes()).fault.map(|fault| fault.message);
+        let fault = |name, data: &'static str| media_event(name, data.as_bytes()).fault.map(|fault| fault.message);
         for (name, data) in [
             (None, r#"{"error":{"message":"No ears.","type":"server_error"}}"#),
             (None, r#"{"type":"error","message":"No ears."}"#),
@@ -105,11 +105,11 @@ mod tests {
             assert_eq!(fault(name, data).as_deref(), Some("No ears."), "{data}");
         }
         for data in [r#"{"type":"transcript.text.delta","delta":"error"}"#, r#"{"error":null}"#, "Hi.", "{", "[1]"] {
-            let seen = heard(None, data.as_bytes());
+            let seen = media_event(None, data.as_bytes());
             assert!(seen.content && seen.fault.is_none() && !seen.done, "{data}");
         }
-        assert_eq!(heard(None, b"[DONE]"), Observed { done: true, ..Observed::default() });
+        assert_eq!(media_event(None, b"[DONE]"), Observed { done: true, ..Observed::default() });
         let counted = br#"{"type":"speech.audio.done","usage":{"input_tokens":14,"output_tokens":101}}"#;
-        assert_eq!(heard(None, counted).usage, Some(Usage { input: 14, output: 101, ..Usage::default() }));
+        assert_eq!(media_event(None, counted).usage, Some(Usage { input: 14, output: 101, ..Usage::default() }));
     }
 }
