@@ -1,4 +1,4 @@
-//! Owns looking at the files with backends' keys: another key is in use soon, and nothing else of the settings is read for that.
+//! Owns watching the key files of backends: a new key is soon in use, and no other setting is read for that.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use super::{
     reload::{LONGEST, Reloading},
 };
 use crate::{
-    settings::{Secret, Settings, key_in},
+    settings::{Backend, Secret, Settings, key_in},
     supervision::messages::Reload,
 };
 
@@ -35,39 +35,8 @@ impl Shared {
     /// Installs the settings in force with the keys that stand in their files now.
     async fn look_at_keys(&self, looks: &mut Looks) {
         let in_force = self.table().settings.clone();
-        let files: Vec<_> = in_force
-            .backends
-            .iter()
-            .filter_map(|(name, backend)| Some((name.clone(), backend.api_key_file.clone()?)))
-            .collect();
-        if files.is_empty() {
-            return;
-        }
-        let names: Vec<String> = files.iter().map(|(name, _)| name.clone()).collect();
-        let read = move || files.iter().map(|(_, file)| key_in(file)).collect();
-        let Some::<Vec<Seen>>(seen) = Reloading::aside(&self.reloading.key_place, read).await else {
-            if !std::mem::replace(&mut looks.late, true) {
-                log::warn!(
-                    "the key files of backends could not be read within {} s; the keys read before stay in use",
-                    LONGEST.as_secs()
-                );
-            }
-            return;
-        };
-        looks.late = false;
-        let mut fresh = Vec::new();
-        let accepted = names.into_iter().zip(seen).map(|(name, seen)| {
-            let seen = seen.and_then(|key| in_force.backends[&name].accept(key));
-            (name, seen)
-        });
-        for (name, seen) in looks.settled(accepted) {
-            match seen {
-                Ok(key) if in_force.backends[&name].api_key.as_ref() != Some(&key) => fresh.push((name, key)),
-                Ok(_) => {}
-                Err(why) => log::warn!("backends.{name}.api_key_file: {why}; the key read before stays in use"),
-            }
-        }
-        if fresh.is_empty() {
+        let keys = self.next_keys(&in_force, looks).await;
+        if keys.is_empty() {
             return;
         }
         let _turn = self.reloading.turn.lock().await;
@@ -76,15 +45,48 @@ impl Shared {
             return;
         }
         let mut settings = Box::new(Settings::clone(&in_force));
-        for (name, key) in &fresh {
+        for (name, key) in &keys {
             settings.backends.entry(name.clone()).and_modify(|backend| backend.api_key = Some(key.clone()));
         }
-        // If that fails, the next look finds the key as new.
+        // If that fails, the next look finds the keys as new.
         if ask(self.overseer.clone(), Reload { settings, dry_run: false }, PATIENCE).await.is_ok() {
-            for (name, _) in fresh {
+            for (name, _) in keys {
                 log::info!("backends.{name}.api_key_file: another key is in use");
             }
         }
+    }
+
+    /// Keys in files that differ from those in force, by backend.
+    async fn next_keys(&self, in_force: &Settings, looks: &mut Looks) -> Vec<(String, Secret)> {
+        let file = |(name, backend): (&String, &Backend)| Some((name.clone(), backend.api_key_file.clone()?));
+        let (names, files): (Vec<_>, Vec<_>) = in_force.backends.iter().filter_map(file).unzip();
+        if names.is_empty() {
+            return Vec::new();
+        }
+        let read = move || files.iter().map(|file| key_in(file)).collect();
+        let Some::<Vec<Seen>>(seen) = Reloading::aside(&self.reloading.key_place, read).await else {
+            if !std::mem::replace(&mut looks.late, true) {
+                let secs = LONGEST.as_secs();
+                log::warn!(
+                    "the key files of backends could not be read within {secs} s; the keys read before stay in use"
+                );
+            }
+            return Vec::new();
+        };
+        looks.late = false;
+        let accepted = names.into_iter().zip(seen).map(|(name, seen)| {
+            let seen = seen.and_then(|key| in_force.backends[&name].accept(key));
+            (name, seen)
+        });
+        let mut next = Vec::new();
+        for (name, seen) in looks.settled(accepted) {
+            match seen {
+                Ok(key) if in_force.backends[&name].api_key.as_ref() != Some(&key) => next.push((name, key)),
+                Ok(_) => {}
+                Err(why) => log::warn!("backends.{name}.api_key_file: {why}; the key read before stays in use"),
+            }
+        }
+        next
     }
 }
 
@@ -101,8 +103,8 @@ struct Looks {
 }
 
 impl Looks {
-    /// Of what is seen now, what is to be believed: it is what the look before saw, since a file that is being written in place may
-    /// be taken for a whole one. Of what is wrong only what was not told yet.
+    /// What to believe of what is seen now: what the look before saw, too, since a file that is being written in place may look
+    /// whole. Of faults, only those that were not reported yet.
     fn settled(&mut self, seen: impl Iterator<Item = (String, Seen)>) -> Vec<(String, Seen)> {
         let mut before = std::mem::take(&mut self.seen);
         let mut settled = Vec::new();
