@@ -2,8 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::SeqCst},
@@ -11,7 +10,6 @@ use std::{
 };
 
 use serde_json::json;
-use tempfile::TempDir;
 
 use crate::support::{
     eventually,
@@ -23,34 +21,11 @@ use crate::support::{
     settings::Settings,
     sse,
     upstream::{Received, Upstream},
+    volume::Volume,
 };
 
 const OLD: &str = "key-of-yesterday";
 const NEW: &str = "key-of-today";
-
-/// A volume as Kubernetes mounts a secret: the file is a link through `..data`, which is moved to the next version in one step.
-struct Volume(TempDir);
-
-impl Volume {
-    fn with(key: &str) -> Self {
-        let volume = Self(tempfile::tempdir().expect("a temporary directory can be made"));
-        volume.publish(key);
-        symlink("..data/token", volume.file()).expect("a link can be made");
-        volume
-    }
-
-    fn publish(&self, key: &str) {
-        let (dir, version) = (self.0.path(), format!("..{key}"));
-        fs::create_dir(dir.join(&version)).expect("a folder can be made");
-        fs::write(dir.join(&version).join("token"), format!("{key}\n")).expect("a temporary file can be written");
-        symlink(version, dir.join("..next")).expect("a link can be made");
-        fs::rename(dir.join("..next"), dir.join("..data")).expect("a link can be moved");
-    }
-
-    fn file(&self) -> PathBuf {
-        self.0.path().join("token")
-    }
-}
 
 fn keyed(one: &Upstream, file: &Path) -> Settings {
     Settings::new()
@@ -135,13 +110,17 @@ async fn what_the_last_key_is_refused_for_counts_no_more_and_each_is_taken_out_o
     })
     .await;
     let volume = Volume::with(OLD);
-    let proxy = Proxy::start(&keyed(&one, &volume.file())).await;
+    let settings = keyed(&one, &volume.file()).set("server", "chaos = true");
+    let proxy = Proxy::start(&settings).await;
     let mut refused = proxy.begin(HELLO).await;
     one.until("the first request", |seen| seen.busy == 1).await;
     let mut faulty = proxy.begin(HELLO).await;
     one.until("the second request", |seen| seen.busy == 2).await;
     volume.publish(NEW);
     until_in_use(&proxy, 1).await;
+    // The actor keeps that in mind, whatever befalls it.
+    proxy.post("/admin/chaos/backends/one").await;
+    proxy.until("one", "a restart", |report| report["restarts"]["count"] == 1).await;
     gates.iter().for_each(Gate::open);
     assert_eq!(refused.reply().await.error("code"), "upstream_auth_failed");
     let told = [faulty.reply().await, proxy.hello().await].map(|reply| reply.error("message"));

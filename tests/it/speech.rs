@@ -133,6 +133,12 @@ async fn events_of_sound_that_fail_do_so_in_an_event_and_elsewhere_before_the_fi
         if status == End::Clean {
             assert_eq!((reply.backend(), reply.text()), ("peer", [sound, done].concat()));
             assert_eq!(json!([entry["tokens_in"], entry["tokens_out"]]), json!([14, 101]), "{entry}");
+            // Events are no single tokens, so they tell nothing of the time from one to the next.
+            let page = proxy.get("/metrics").await.text();
+            let paced = page
+                .lines()
+                .find(|line| line.starts_with("greenroom_time_per_output_token_seconds_count{backend=\"peer\""));
+            assert!(paced.is_none_or(|line| line.ends_with(" 0")), "{paced:?}");
         } else {
             assert!(reply.text().starts_with(&format!("{sound}data: {{\"error\":{{")), "{reply:?}");
             assert_eq!((&entry["class"], peer.asked()), (&json!("provider_server"), 0), "{entry}");

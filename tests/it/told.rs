@@ -137,6 +137,16 @@ async fn where_no_backend_takes_requests_the_error_names_each_and_why_for_those_
 }
 
 #[tokio::test]
+async fn of_many_backends_that_are_out_five_are_named_and_the_others_counted() {
+    let one = Upstream::always(Answer::json(404, "{}")).await;
+    let named = |settings: Settings, n: u8| settings.backend(&format!("b{n}"), one.addr);
+    let proxy = Proxy::start(&(0..7).fold(Settings::new(), named).set("failover", "max_attempts = 7")).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    let told = proxy.hello().await.error("message");
+    assert!(told.matches(": it does not know this model").count() == 5 && told.ends_with(". And 2 more."), "{told}");
+}
+
+#[tokio::test]
 async fn a_stream_that_breaks_off_lists_its_attempts_in_its_last_frame() {
     let (_one, proxy) = one(Answer::stream().chunk(sse::text("a ")).reset()).await;
     let reply = proxy.chat(hello(true)).await;

@@ -11,6 +11,7 @@ pub(crate) mod script;
 pub(crate) mod settings;
 pub(crate) mod sse;
 pub(crate) mod upstream;
+pub(crate) mod volume;
 pub(crate) mod wire;
 
 use std::{future::Future, time::Duration};
