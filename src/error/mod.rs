@@ -258,13 +258,32 @@ impl Error {
     }
 }
 
-/// A wait in whole seconds, as `retry-after` tells it: rounded up, so that nobody comes too early, and at least one.
+/// A wait in whole milliseconds, as `retry-after-ms` tells it: rounded up, so that nobody comes too early, and at least one.
+pub fn millis(wait: Duration) -> u64 {
+    wait.as_nanos().div_ceil(1_000_000).max(1) as u64
+}
+
+/// The same in whole seconds, as `retry-after` tells it.
 pub fn seconds(wait: Duration) -> u64 {
-    wait.as_secs_f64().ceil().max(1.0) as u64
+    millis(wait).div_ceil(1000)
 }
 
 /// The text of a panic.
 pub fn panic_words(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(ToString::to_string);
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "a panic without a message".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_are_told_rounded_up_and_alike_in_both_units() {
+        for (nanos, told) in [(0, (1, 1)), (1, (1, 1)), (79_000_000_000, (79_000, 79)), (79_000_000_001, (79_001, 80))]
+        {
+            let wait = Duration::from_nanos(nanos);
+            assert_eq!((millis(wait), seconds(wait)), told, "{wait:?}");
+        }
+    }
 }

@@ -33,7 +33,7 @@ use crate::{
     settings::Rescue,
     telemetry::phase::Phase,
     upstream::{Along, Answer, BrokenOff, HeaderLines, of_trial, request_id},
-    wire::{Protocol, Usage, envelope::Change, sse::MAX_FRAME, thoughts},
+    wire::{Protocol, Usage, envelope::Change, thoughts},
 };
 
 /// An attempt that succeeded so far.
@@ -275,11 +275,9 @@ async fn is_stream(answer: &mut Answer, is_speech: bool, watch: &mut Watch) -> R
 /// stream that was to continue a text must also have shown whether it does, and content with a failure right behind it does
 /// not count.
 async fn first_content(reader: &mut Reader, watch: &mut Watch) -> Result<Bytes, Failed> {
-    let mut held = Buffer::up_to(MAX_FRAME, without_content);
+    let mut held = Buffer::up_to(reader.max_frame(), without_content);
     loop {
         match reader.step(watch).await? {
-            // Nothing was held in front of sound.
-            Step::Frames(frames) if reader.is_unread() => return Ok(frames),
             Step::Frames(frames) => held.add(frames, 0)?,
             Step::End(tail) => {
                 held.add(tail, 0)?;

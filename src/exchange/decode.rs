@@ -6,6 +6,7 @@ use crate::{
     wire::{
         Malformed, Observed, count, embed,
         peek::{self, Pattern},
+        sse,
         translate::{self, Dialect, StreamTranslator},
     },
 };
@@ -42,6 +43,11 @@ impl Decoder {
             Dialect::Messages => Self::Messages(Pattern::default()),
             Dialect::Responses => Self::Responses,
         }
+    }
+
+    /// Largest frame that is held while it is incomplete, bytes.
+    pub(super) fn max_frame(&self) -> usize {
+        if matches!(self, Self::MediaEvents) { sse::MAX_MEDIA_FRAME } else { sse::MAX_FRAME }
     }
 
     /// What a frame that is passed on means.

@@ -74,8 +74,8 @@ impl Reader {
     pub(super) fn new(answer: Answer, decoder: Decoder, terms: Terms, text: Option<String>, signs: Rc<Signs>) -> Self {
         Self {
             answer,
+            splitter: sse::Splitter::up_to(decoder.max_frame()),
             decoder,
-            splitter: sse::Splitter::default(),
             malformed: 0,
             course: Course::new(terms.choices),
             terms,
@@ -101,6 +101,11 @@ impl Reader {
     /// Whether it does not consist of events: all bytes are passed on.
     pub(super) fn is_unread(&self) -> bool {
         matches!(self.decoder, Decoder::Unread)
+    }
+
+    /// Largest frame that it may have, bytes.
+    pub(super) fn max_frame(&self) -> usize {
+        self.decoder.max_frame()
     }
 
     /// Whether the end of the body is its end.
@@ -156,20 +161,10 @@ impl Reader {
                     self.content = true;
                     return Ok(Step::Frames(chunk));
                 }
-                let whole = match self.splitter.push(chunk) {
-                    // Sound in one event may be of any length: from here on it is passed on unread.
-                    Err(_) if matches!(self.decoder, Decoder::MediaEvents) => {
-                        self.decoder = Decoder::Unread;
-                        self.content = true;
-                        return Ok(Step::Frames(self.splitter.rest()));
-                    }
-                    whole => whole.map_err(|_| {
-                        Failed::new(
-                            Class::ProviderInvalid,
-                            format!("one of its frames is longer than {} bytes", sse::MAX_FRAME),
-                        )
-                    }),
-                };
+                let whole = self.splitter.push(chunk).map_err(|too_long| {
+                    let text = format!("one of its frames is longer than {} bytes", too_long.limit);
+                    Failed::new(Class::ProviderInvalid, text)
+                });
                 match whole.and_then(|whole| self.read(whole)) {
                     Ok(frames) => Ok(Step::Frames(frames)),
                     Err(failed) => self.broken(failed),
@@ -187,7 +182,7 @@ impl Reader {
         if rest.trim_ascii().is_empty() {
             return self.end().map(Step::End);
         }
-        if self.has_no_finish() && sse::frames(&rest).filter_map(|frame| frame.data).any(|data| is_torn(&data)) {
+        if self.has_no_finish() && is_torn(&rest) {
             return self.broken(Failed::new(Class::ProviderStreamCut, "its stream ended within an event"));
         }
         let mut last = BytesMut::from(&rest[..]);
@@ -284,7 +279,9 @@ impl Reader {
     }
 }
 
-/// Whether data begins as an object and does not end as one.
-fn is_torn(data: &[u8]) -> bool {
-    data.trim_ascii_start().starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(data).is_err()
+/// Whether a last event that lacks its blank line lacks more than that. Clients pass over it either way (HTML standard, 9.2.6), so
+/// only what is known to be whole is ended with one.
+fn is_torn(rest: &[u8]) -> bool {
+    let is_whole = |data: &[u8]| data == b"[DONE]" || serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok();
+    sse::frames(rest).any(|frame| frame.data.map_or_else(|| !frame.raw.starts_with(b":"), |data| !is_whole(&data)))
 }

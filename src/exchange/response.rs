@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     clock,
-    error::{Error, Face, seconds},
+    error::{Error, Face, millis, seconds},
     telemetry::{
         phase::Phase,
         story::{AttemptNote, Millis, RouteReason, Story, Telling, ms},
@@ -152,7 +152,7 @@ impl ErrorAnswer<'_> {
         if let Some(wait) = face.retry_after {
             // The SDKs read the milliseconds first.
             reply.count("retry-after", seconds(wait));
-            reply.count("retry-after-ms", wait.as_millis().max(1) as u64);
+            reply.count("retry-after-ms", millis(wait));
         }
         for (name, value) in &face.lines {
             reply.line(name, value);

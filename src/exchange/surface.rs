@@ -169,10 +169,19 @@ impl Surface {
         matches!(self, Self::Chat | Self::Messages | Self::Responses | Self::Completions) || self.is_medium()
     }
 
-    /// Whether this body is read as a form with files in it, and not as JSON. Recordings come as forms only; pictures to be edited
-    /// also come as URLs in JSON: NVIDIA's Dynamo and `NanoGPT` document both. A form never begins with a brace.
-    pub fn is_form(self, body: &[u8]) -> bool {
-        self.hears() || self == Self::Edits && !body.trim_ascii_start().starts_with(b"{")
+    /// Whether its requests may be forms with files in them.
+    pub fn takes_forms(self) -> bool {
+        self.hears() || self == Self::Edits
+    }
+
+    /// Whether this body of such a request is read as a form, and not as JSON. Recordings come as forms only; pictures to be edited
+    /// also come as URLs in JSON: NVIDIA's Dynamo and `NanoGPT` document both. A form never begins with a brace but with dashes; what
+    /// begins with neither is taken for what its content type says.
+    pub fn is_form(self, kind: &str, body: &[u8]) -> bool {
+        let body = body.trim_ascii_start();
+        let says_json = || kind.trim_start().starts_with("application/json") && !body.starts_with(b"--");
+        let is_json = || body.starts_with(b"{") || says_json();
+        self.hears() || !is_json()
     }
 
     /// Whether it makes text of a recording.

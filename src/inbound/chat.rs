@@ -204,10 +204,10 @@ fn prepare(
 
 /// Reads the top level of a body.
 fn read(head: &Head, surface: Surface, body: &Bytes) -> Result<Envelope, Error> {
-    let read = if surface.is_form(body) {
-        form::read(&head.list("content-type").unwrap_or_default(), body)
-    } else {
-        envelope::read(body)
+    let kind = surface.takes_forms().then(|| head.list("content-type").unwrap_or_default());
+    let read = match kind.filter(|kind| surface.is_form(kind, body)) {
+        Some(kind) => form::read(&kind, body),
+        None => envelope::read(body),
     };
     read.map_err(|unreadable| match unreadable {
         Unreadable::NotJson(why) => Error::InvalidJson(why),

@@ -29,7 +29,7 @@ pub(super) struct Reloading {
     done: Notify,
     /// One for each thread that may hang over the settings.
     places: Arc<Semaphore>,
-    /// One for the thread that may hang over backends' key files, so that it never takes all of the others.
+    /// One for each thread that may hang over backends' key files, so that these never take all of the others.
     pub(super) key_place: Arc<Semaphore>,
 }
 
@@ -42,7 +42,7 @@ pub(super) const LONGEST: Duration = Duration::from_secs(5);
 
 impl Reloading {
     pub(super) fn of(source: Option<Source>) -> Self {
-        let [places, key_place] = [HANGING, 1].map(|threads| Arc::new(Semaphore::new(threads)));
+        let [places, key_place] = [HANGING; 2].map(|threads| Arc::new(Semaphore::new(threads)));
         Self { source: source.map(Arc::new), turn: Mutex::default(), done: Notify::new(), places, key_place }
     }
 
@@ -128,11 +128,17 @@ pub async fn when_changed(shared: Shared) {
         }
         return;
     };
-    let (mut watch, mut told) = (Watch::default(), None);
+    let mut watch = Watch::default();
+    // The settings that only lack keys, and what was told of them.
+    let mut lacking: Option<(Print, String)> = None;
     loop {
         let pause = pause();
         tokio::select! {
-            () = shared.reloading.done.notified() => continue,
+            () = shared.reloading.done.notified() => {
+                // Another reload may have told of another file.
+                lacking = lacking.filter(|(print, _)| !source.has_read(*print));
+                continue;
+            }
             () = sleep(pause), if !pause.is_zero() => {}
         }
         let file = source.clone();
@@ -141,13 +147,17 @@ pub async fn when_changed(shared: Shared) {
             continue;
         };
         if watch.is_new(seen, |print| source.has_read(print)) {
-            // A file with a key that is still missing was told of once.
             let words = |error: Error| error.face().message;
-            if told.is_some() && shared.reload(true).await.err().map(words) == told {
+            // They are tried again, but told of only once.
+            if let Some((print, told)) = &lacking
+                && *print == seen
+                && shared.reload(true).await.is_err_and(|error| words(error) == *told)
+            {
                 continue;
             }
             log::info!("the settings file has changed");
-            told = shared.reload(false).await.err().map(words);
+            let error = shared.reload(false).await.err();
+            lacking = error.filter(|_| !source.has_read(seen)).map(|error| (seen, words(error)));
         }
     }
 }

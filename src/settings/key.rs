@@ -60,10 +60,13 @@ impl Backend {
 /// The key that stands in a file, or why there is none: words that show neither the file's name, which may be a key in the wrong
 /// place, nor anything that is in it.
 pub fn key_in(file: &Path) -> Result<Secret, String> {
+    if file.as_os_str().is_empty() {
+        return Err("is empty; name a file with the key, or leave it out".to_owned());
+    }
     let mut bytes = Vec::new();
     // Opening what is no regular file, such as a pipe, may block forever.
     if fs::metadata(file).is_ok_and(|seen| !seen.is_file()) {
-        return Err("names what is no regular file; write the key into one".to_owned());
+        return Err("has to name a regular file; write the key into one".to_owned());
     }
     let read = File::open(file).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
     if let Err(error) = read {
@@ -169,7 +172,8 @@ mod tests {
         }
         fs::write(&file, b"SECRET\xff").expect("a temporary file can be written");
         assert!(told(&line).contains("no HTTP header"));
-        assert!(told(&format!("api_key_file = \"{}\"", dir.path().display())).contains("no regular file"));
+        assert!(told("api_key_file = \"\"").contains("is empty; name a file"));
+        assert!(told(&format!("api_key_file = \"{}\"", dir.path().display())).contains("a regular file"));
         fs::write(&file, "SECRET").expect("a temporary file can be written");
         assert_eq!(told(&line), "");
         let both = told(&format!("{line}\napi_key = \"SECRET\""));

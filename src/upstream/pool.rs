@@ -70,12 +70,12 @@ impl Pool {
                 return Ok(Connection { reused: true, ..connection });
             }
         }
-        // Boxed: most requests do not need it, and all would carry it.
         self.open().await
     }
 
     /// A new connection.
     pub(super) async fn open(&self) -> Result<Connection, Failed> {
+        // Boxed: most requests do not need it, and all would carry it.
         let io = Box::pin(self.peer.connect()).await?;
         Ok(Connection { io, buffer: BytesMut::new(), opened: Instant::now(), reused: false })
     }

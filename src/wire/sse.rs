@@ -8,9 +8,12 @@ use serde::Serialize;
 
 use super::json::push;
 
-/// Largest frame held while it is incomplete, bytes: a bound on memory, with room for a picture in base64. Of 3,840 x 2,160 pixels, which
-/// is the most that gpt-image-2 draws, one takes 44 MB at most.
-pub const MAX_FRAME: usize = 64 << 20;
+/// Largest frame held while it is incomplete, bytes: a bound on memory.
+pub const MAX_FRAME: usize = 16 << 20;
+
+/// The same of frames with sound or whole pictures in them. One of 3,840 x 2,160 pixels, which is the most that gpt-image-2 draws,
+/// takes 44 MB at most in base64.
+pub const MAX_MEDIA_FRAME: usize = 64 << 20;
 
 /// What some servers put in front of UTF-8. It is no part of a stream, nor of JSON.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -24,13 +27,18 @@ pub fn unmarked(mut bytes: Bytes) -> Bytes {
     bytes
 }
 
-/// A frame grew past `MAX_FRAME` without ending.
+/// A frame grew past the limit without ending.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct FrameTooLong;
+pub struct FrameTooLong {
+    /// Bytes.
+    pub limit: usize,
+}
 
 /// Cuts chunks, split anywhere, into runs of whole frames.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Splitter {
+    /// Largest frame held while it is incomplete, bytes.
+    limit: usize,
     /// The frame under way.
     tail: BytesMut,
     state: Scan,
@@ -82,7 +90,18 @@ impl Scan {
     }
 }
 
+impl Default for Splitter {
+    fn default() -> Self {
+        Self::up_to(MAX_FRAME)
+    }
+}
+
 impl Splitter {
+    /// One that holds a frame up to this limit, bytes.
+    pub fn up_to(limit: usize) -> Self {
+        Self { limit, tail: BytesMut::new(), state: Scan::default(), begun: false }
+    }
+
     /// Takes the next chunk; returns all frames that are whole now, as one run of the upstream's own bytes.
     pub fn push(&mut self, mut chunk: Bytes) -> Result<Bytes, FrameTooLong> {
         if self.tail.is_empty() {
@@ -118,7 +137,7 @@ impl Splitter {
     }
 
     fn within_limit(&self, whole: Bytes) -> Result<Bytes, FrameTooLong> {
-        if self.tail.len() > MAX_FRAME { Err(FrameTooLong) } else { Ok(whole) }
+        if self.tail.len() > self.limit { Err(FrameTooLong { limit: self.limit }) } else { Ok(whole) }
     }
 }
 

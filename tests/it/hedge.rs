@@ -140,8 +140,12 @@ async fn a_pinned_request_is_never_hedged() {
 async fn hedging_is_budgeted_and_can_be_switched_off() {
     // Without a share nothing at all; with one, three to begin with and no share of so few requests.
     for (budget, hedged) in [("0.0", 0), ("0.01", 3)] {
-        let slow =
-            Upstream::start(|_, ask| Answer::new().work(Duration::from_millis(300)).then(ask.saying("late"))).await;
+        // Those that are hedged are beaten, however busy the machine is.
+        let slow = Upstream::start(move |n, ask| {
+            let millis = if n < hedged { 60_000 } else { 300 };
+            Answer::new().work(Duration::from_millis(millis)).then(ask.saying("late"))
+        })
+        .await;
         let peer = Upstream::saying("hi").await;
         let lines = format!("hedge_budget = {budget}");
         let settings = Settings::new()

@@ -228,7 +228,7 @@ async fn a_pipe_in_the_place_of_one_key_holds_up_no_other() {
     fs::remove_file(second.file()).expect("it is there");
     let made = std::process::Command::new("mkfifo").arg(second.file()).status();
     assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
-    proxy.logged(&["WARN", "backends.two.api_key_file: names what is no regular file"]).await;
+    proxy.logged(&["WARN", "backends.two.api_key_file: has to name a regular file"]).await;
     first.publish(NEW);
     proxy.logged(&["settings installed: changed: backends.one"]).await;
     assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, NEW));

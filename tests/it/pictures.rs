@@ -104,6 +104,7 @@ async fn a_form_without_its_boundary_and_json_without_a_prompt_are_told_what_to_
         (Ask::post(EDIT, r#"{"model":"m"}"#), "missing_required_parameter", "prompt"),
         (Ask::post(EDIT, r#"{"prompt":"A hat."}"#), "missing_required_parameter", "model"),
         (Ask::post(EDIT, r#"{"model":"m","prompt":"A hat.""#), "invalid_json", "JSON"),
+        (Ask::post(EDIT, "[]").header("content-type", "application/json"), "invalid_json", "object"),
     ] {
         let reply = proxy.ask(&ask.bearer(TOKEN)).await;
         assert_eq!(reply.face(), (400, code.to_owned()), "{reply:?}");

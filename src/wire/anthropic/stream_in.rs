@@ -234,6 +234,8 @@ impl Reader {
         match block {
             Block::Text { from, cited } => {
                 let to = self.letters;
+                // Sources of no text are nobody's.
+                let cited = if from < to { cited } else { Vec::new() };
                 out.extend(cited.into_iter().map(|one| ChatEvent::Cite(Citation { from, to, ..one })));
             }
             Block::Search { id, input } => self.queries.push((id, search::query(&input))),

@@ -52,7 +52,7 @@ fn a_frame_that_never_ends_is_an_error_not_memory() {
     let mut splitter = Splitter::default();
     let chunk = Bytes::from(vec![b'x'; MAX_FRAME / 2 + 1]);
     assert!(splitter.push(chunk.clone()).is_ok());
-    assert_eq!(splitter.push(chunk), Err(FrameTooLong));
+    assert_eq!(splitter.push(chunk), Err(FrameTooLong { limit: MAX_FRAME }));
 }
 
 #[test]
