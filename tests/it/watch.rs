@@ -67,6 +67,24 @@ async fn a_changed_file_is_installed_and_a_bad_one_leaves_all_as_it_was() {
 }
 
 #[tokio::test]
+async fn each_bad_file_is_refused_aloud_though_its_fault_is_that_of_the_one_before() {
+    let one = Upstream::saying("one").await;
+    let good = watching().backend("one", one.addr);
+    let proxy = Proxy::start(&good).await;
+    let bad = "[server]\nbind = 7\n";
+    for (text, wanted) in [
+        (bad.to_owned(), ["1", "0"]),
+        (format!("{bad}# the same\n"), ["2", "0"]),
+        (format!("{}# good\n", good.toml()), ["2", "1"]),
+        (bad.to_owned(), ["3", "1"]),
+    ] {
+        replace(&proxy, &text);
+        until_reloads(&proxy, wanted).await;
+    }
+    assert_eq!(proxy.log().matches("not reloaded: ").count(), 3, "{}", proxy.log());
+}
+
+#[tokio::test]
 async fn what_an_operator_has_reloaded_is_not_read_again_and_a_dry_run_keeps_nothing_back() {
     let (one, two) = (Upstream::saying("one").await, Upstream::saying("two").await);
     let quiet = Settings::new().backend("one", one.addr);

@@ -251,3 +251,18 @@ fn sources_are_named_by_the_text_that_they_are_of_and_are_no_more_than_an_answer
     let cited: Vec<usize> = blocks.as_array().into_iter().flatten().map(cited).collect();
     assert_eq!(cited, [0, 0, 1, 0, 0], "the sources of a whole answer are known before its texts are told: {blocks}");
 }
+
+#[test]
+fn sources_of_an_empty_text_are_given_to_no_other() {
+    let cited = json!([{"type": "web_search_result_location", "url": "https://a.test/1", "title": "a", "encrypted_index": "",
+        "cited_text": ""}]);
+    let (none, some) = (json!({"type": "text", "text": "", "citations": cited}), json!({"type": "text", "text": "A"}));
+    for blocks in [json!([none, some]), json!([some, none])] {
+        let body = json!({"id": "i", "type": "message", "role": "assistant", "model": "m", "content": blocks,
+            "stop_reason": "end_turn", "usage": {"input_tokens": 1, "output_tokens": 1}});
+        for to in [Dialect::Chat, Dialect::Messages, Dialect::Responses] {
+            let told = whole(Protocol::Anthropic, to, &body).to_string();
+            assert!(told.contains("\"A\"") && !told.contains("a.test"), "{told}");
+        }
+    }
+}
