@@ -129,16 +129,12 @@ pub async fn when_changed(shared: Shared) {
         return;
     };
     let mut watch = Watch::default();
-    // The settings that only lack keys, and what was told of them.
-    let mut lacking: Option<(Print, String)> = None;
+    // The file that was refused last, and with which words.
+    let mut refused: Option<(Print, String)> = None;
     loop {
         let pause = pause();
         tokio::select! {
-            () = shared.reloading.done.notified() => {
-                // Another reload may have told of another file.
-                lacking = lacking.filter(|(print, _)| !source.has_read(*print));
-                continue;
-            }
+            () = shared.reloading.done.notified() => continue,
             () = sleep(pause), if !pause.is_zero() => {}
         }
         let file = source.clone();
@@ -148,16 +144,16 @@ pub async fn when_changed(shared: Shared) {
         };
         if watch.is_new(seen, |print| source.has_read(print)) {
             let words = |error: Error| error.face().message;
-            // They are tried again, but told of only once.
-            if let Some((print, told)) = &lacking
+            // One that only lacks keys is tried again, but refused aloud only once, unless all has been well in between.
+            if let Some((print, told)) = &refused
                 && *print == seen
+                && !shared.counts.last_reload_succeeded()
                 && shared.reload(true).await.is_err_and(|error| words(error) == *told)
             {
                 continue;
             }
             log::info!("the settings file has changed");
-            let error = shared.reload(false).await.err();
-            lacking = error.filter(|_| !source.has_read(seen)).map(|error| (seen, words(error)));
+            refused = shared.reload(false).await.err().map(|error| (seen, words(error)));
         }
     }
 }

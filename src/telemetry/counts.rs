@@ -165,6 +165,11 @@ impl Counts {
         self.history_failing.load(Relaxed) || self.actors.has_given_up(Role::Recorder)
     }
 
+    /// Whether the settings could be installed when last read.
+    pub fn last_reload_succeeded(&self) -> bool {
+        self.last_reload_succeeded.load(Relaxed)
+    }
+
     /// The settings were read again, with or without success.
     pub fn reloaded(&self, success: bool) {
         self.reloads[usize::from(success)].fetch_add(1, Relaxed);

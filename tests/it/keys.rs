@@ -212,6 +212,12 @@ async fn settings_that_come_before_the_file_with_a_key_are_tried_again_until_it_
     let page = proxy.get("/metrics").await.text();
     assert!(page.contains("greenroom_config_reloads_total{result=\"failure\"} 1\n"), "{page}");
     assert_eq!(proxy.log().matches("not reloaded: ").count(), 1, "{}", proxy.log());
+    // What an operator has installed in between makes it news again.
+    let lacking = fs::read_to_string(proxy.config()).expect("it is there");
+    proxy.rewrite(&keyed(&one, &old.file()).toml());
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    proxy.rewrite(&lacking);
+    eventually("the same words", async || (proxy.log().matches("not reloaded: ").count() == 2).then_some(())).await;
     fs::write(&late, NEW).expect("a temporary file can be written");
     until_in_use(&proxy, 4).await;
     assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, NEW));
