@@ -143,7 +143,7 @@ impl EstimateCell {
             word => Usual { seconds: float(word >> 32), pace: float(word) },
         };
         let known = self.read();
-        // Of its time only the lower bits are kept; what seems to come from far ahead is another thread's present.
+        // Only the lower bits of its time are kept. One that seems to lie far ahead was written by another thread just now.
         let age = now.as_secs().wrapping_sub(known.at.as_secs()) & Self::TIME;
         let age = if age > Self::TIME / 2 { 0 } else { age };
         Estimate { at: now.saturating_sub(Duration::from_secs(age)), ..known }.expected(now, usual)

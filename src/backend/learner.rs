@@ -26,8 +26,8 @@ const LEAST_SPREAD: f64 = 0.01;
 
 /// Slopes this close to 0 or to 1 count as it. What is known of the work has errors (bytes for tokens, one number for what a
 /// request costs besides), and errors in what a regression runs over flatten its slope (regression dilution; Spearman, 1904),
-/// the more so the less the work varies, as it does under a long queue. A hundred in front make of 0.9 for one of two equal
-/// servers, and 1 for the other, estimates 1.6 times apart. From 0.1 to 0.3 are equally good (`examples/balance`).
+/// the more so the less the work varies, as it does under a long queue. Behind a hundred requests, slopes of 0.9 and 1 put the
+/// estimates of two equal servers 1.6 times apart. From 0.1 to 0.3 are equally good (`examples/balance`).
 const END: f64 = 0.2;
 
 /// Learns an estimate.
@@ -96,7 +96,7 @@ impl Learner {
     /// silent backend would look faster than all others for good.
     pub fn at_least(&mut self, waited: Duration, work: f64, expected: f64, now: Duration) {
         let known = if self.samples > 0 { self.estimate.seconds } else { expected };
-        if self.own(waited, work) > known {
+        if self.without_queue(waited, work) > known {
             self.blend(waited, work, now);
         }
     }
@@ -113,7 +113,7 @@ impl Learner {
     }
 
     fn blend(&mut self, time: Duration, work: f64, now: Duration) {
-        let own = self.own(time, work);
+        let own = self.without_queue(time, work);
         let known = &mut self.estimate;
         self.samples = self.samples.saturating_add(1);
         let gain = GAIN.max(1.0 / f64::from(self.samples));
@@ -123,7 +123,8 @@ impl Learner {
         known.at = now;
     }
 
-    fn own(&self, time: Duration, work: f64) -> f64 {
+    /// The part of `time` that the queue does not explain: what an empty prompt would have taken with nothing in front.
+    fn without_queue(&self, time: Duration, work: f64) -> f64 {
         time.as_secs_f64() / work.max(1.0).powf(self.estimate.serial)
     }
 }

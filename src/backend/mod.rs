@@ -86,8 +86,8 @@ pub struct Backend {
     lanes: Breakers,
     /// For probes; made when the first one is sent.
     client: Option<Rc<Client>>,
-    /// Since when it has its key, on the process clock, if that has taken another's place.
-    keyed: Duration,
+    /// When its key took the place of another, on the process clock; zero for the first.
+    key_since: Duration,
     /// A probe is under way.
     probing: bool,
 }
@@ -96,7 +96,12 @@ pub struct Backend {
 type Breakers = HashMap<Arc<str>, (Arc<Lane>, Breaker)>;
 
 /// The breaker of a lane. `before`: the successes of a lane that is new here, which the error ratio leaves out.
-fn known<'a>(lanes: &'a mut Breakers, settings: &settings::Backend, lane: &Arc<Lane>, before: u64) -> &'a mut Breaker {
+fn breaker_of<'a>(
+    lanes: &'a mut Breakers,
+    settings: &settings::Backend,
+    lane: &Arc<Lane>,
+    before: u64,
+) -> &'a mut Breaker {
     let new = || {
         let breaker = Breaker::new(settings.breaker.clone(), settings.max_in_flight, lane.gate.read(), before);
         (lane.clone(), breaker)
@@ -115,9 +120,9 @@ impl Backend {
             Breaker::new(settings.breaker.clone(), settings.max_in_flight, vitals.gate.read(), vitals.successes());
         let mut lanes = HashMap::new();
         for lane in vitals.lanes().iter() {
-            known(&mut lanes, &settings, lane, lane.answered.load(Relaxed));
+            breaker_of(&mut lanes, &settings, lane, lane.answered.load(Relaxed));
         }
-        Self { settings, vitals, breaker, lanes, client: None, keyed: Duration::ZERO, probing: false }
+        Self { settings, vitals, breaker, lanes, client: None, key_since: Duration::ZERO, probing: false }
     }
 
     /// Applies `change` to one breaker and publishes what comes of it. `lane`: whose breaker it is, if not the whole backend's;
@@ -150,20 +155,20 @@ impl Backend {
             // A reload took the model from this backend while the request ran.
             return;
         }
-        let breaker = known(&mut self.lanes, &self.settings, lane, 0);
+        let breaker = breaker_of(&mut self.lanes, &self.settings, lane, 0);
         Self::judge(breaker, &self.vitals, Some(lane), said, change);
     }
 
     fn failed(&mut self, seen: &Observed, class: Class, retry_after: Option<Duration>, said: &str) {
-        if class == Class::ProviderAuth && seen.since < self.keyed {
-            // That was the key before.
+        if class == Class::ProviderAuth && seen.since < self.key_since {
+            // It was the key before this one that was refused.
             return;
         }
         let weight = class.disposition().weight;
         let failure = match weight {
             Weight::CoolDown => Failure::CoolDown(retry_after),
             Weight::HardDown if class == Class::ProviderQuota => Failure::Hard(Why::NoQuota),
-            Weight::HardDown => Failure::Hard(Why::HardDown),
+            Weight::HardDown => Failure::Hard(Why::BadCredentials),
             Weight::BenchModel => Failure::Hard(Why::ModelMissing),
             Weight::Model | Weight::Backend => Failure::Counted { retry_after },
             Weight::None | Weight::Alive => return,
@@ -202,11 +207,11 @@ impl Actor for Backend {
             let now = clock::now();
             let successes = this.vitals.successes();
             this.breaker.tick(now, successes);
-            // Of models that a reload has taken away nothing is kept.
+            // Models that a reload has taken away are forgotten.
             let served = this.vitals.lanes();
             this.lanes.retain(|_, (lane, _)| served.iter().any(|known| Arc::ptr_eq(known, lane)));
             for lane in served.iter() {
-                known(&mut this.lanes, &this.settings, lane, 0).tick(now, lane.answered.load(Relaxed));
+                breaker_of(&mut this.lanes, &this.settings, lane, 0).tick(now, lane.answered.load(Relaxed));
             }
         });
         self.watch_while_sick(ctx);
@@ -214,10 +219,10 @@ impl Actor for Backend {
 }
 
 impl Supervised for Backend {
-    /// Comes back as new, from the facts alone: a half-changed state is not worth keeping. Since when the key is in use is a fact.
+    /// Comes back as new, from the facts alone: a half-changed state is not worth keeping. Since when it has its key is a fact.
     fn restarting(&mut self, _: &mut Self::Context) {
-        let keyed = self.keyed;
-        *self = Self { keyed, ..Self::new(self.settings.clone(), self.vitals.clone()) };
+        let key_since = self.key_since;
+        *self = Self { key_since, ..Self::new(self.settings.clone(), self.vitals.clone()) };
     }
 }
 
@@ -242,7 +247,7 @@ impl Handler<Observed> for Backend {
                 self.judge_lane(&seen.lane, None, Breaker::alive);
             }
             Verdict::Silence => {
-                // Where others have looked meanwhile, what they saw holds.
+                // If others have probed meanwhile, what they saw holds.
                 let Probes { backend, model } = seen.probes;
                 if backend && seen.looked(&self.vitals.gate) {
                     self.count(&seen, Failure::Counted { retry_after: None }, true, SILENT);
@@ -271,8 +276,8 @@ impl Handler<Adopt> for Backend {
             breaker.adopt(settings.breaker.clone(), settings.max_in_flight);
         }
         if self.settings.api_key != settings.api_key {
-            self.keyed = clock::now();
-            if matches!(self.breaker.gate(), Gate::Shut(_, Why::HardDown)) {
+            self.key_since = clock::now();
+            if matches!(self.breaker.gate(), Gate::Shut(_, Why::BadCredentials)) {
                 self.judge_backend(None, Breaker::reset);
             }
         }

@@ -43,7 +43,7 @@ pub struct Report {
     pub max_in_flight: u32,
     /// Attempts by outcome.
     pub requests: Requests,
-    /// Attempts that failed, whosever fault it was, by class; classes that none failed with are left out.
+    /// Failed attempts by class, whoever was at fault; classes without any are left out.
     pub failures_by_class: BTreeMap<&'static str, u64>,
     /// Successes among successes and failures; null before the first.
     pub success_rate: Option<f64>,
@@ -81,7 +81,7 @@ pub type Transitions = BTreeMap<&'static str, u64>;
 /// Attempts by outcome.
 #[derive(Debug, Clone, Serialize)]
 pub struct Requests {
-    /// All that ended; what Greenroom itself failed at is in none of the others.
+    /// All that ended. Greenroom's own failures are counted only here.
     pub total: u64,
     /// Complete answers, and prompts that were counted.
     pub success: u64,

@@ -55,7 +55,7 @@ mod tests {
         for whose in [Whose::Backend, Whose::Asked, Whose::Other] {
             assert!(Shown::List.opens(whose, Gate::Shut(LATER, Why::Failures), NOW));
             assert_eq!(Shown::Reachable.opens(whose, Gate::Shut(LATER, Why::Failures), NOW), whose == Whose::Backend);
-            for why in [Why::RateLimit, Why::Crowded, Why::HardDown, Why::NoQuota, Why::ModelMissing] {
+            for why in [Why::RateLimit, Why::Crowded, Why::BadCredentials, Why::NoQuota, Why::ModelMissing] {
                 let gate = Gate::Shut(LATER, why);
                 assert!(!Shown::List.opens(whose, gate, NOW) && !Shown::Reachable.opens(whose, gate, NOW), "{why:?}");
             }
@@ -65,7 +65,7 @@ mod tests {
     #[test]
     fn a_model_that_answers_opens_its_own_gates_but_for_a_limit_before_its_time() {
         for whose in [Whose::Backend, Whose::Asked] {
-            assert!(Shown::Completion.opens(whose, Gate::Shut(LATER, Why::HardDown), NOW));
+            assert!(Shown::Completion.opens(whose, Gate::Shut(LATER, Why::BadCredentials), NOW));
             assert!(!Shown::Completion.opens(whose, Gate::Shut(LATER, Why::RateLimit), NOW));
             assert!(Shown::Completion.opens(whose, Gate::Shut(LATER, Why::RateLimit), LATER));
         }

@@ -99,7 +99,10 @@ impl Exchange {
         let out = |gate: &Access| {
             matches!(
                 gate,
-                Access::Refused(Why::HardDown | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp, _)
+                Access::Refused(
+                    Why::BadCredentials | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp,
+                    _
+                )
             )
         };
         self.gates(clock::now(), spent).all(|(_, gates)| gates.iter().any(out))

@@ -79,7 +79,7 @@ impl Breaker {
         if matches!(self.gate, Gate::Held(_)) {
             return;
         }
-        // Where a reload has taken a model away there are fewer than before: that is no success.
+        // There are fewer than before once a reload has taken a model away: that is no success.
         if successes > self.successes_at_last_failure {
             self.consecutive = 0;
         }
@@ -95,7 +95,7 @@ impl Breaker {
             Failure::Counted { .. } if probe || self.has_too_many(now, successes) => (Duration::ZERO, Why::Failures),
             Failure::Counted { .. } => return,
         };
-        // That it fails otherwise, too, does not fill an account.
+        // Another kind of failure does not mean that an empty account was filled.
         let spent = matches!(self.gate, Gate::Shut(_, Why::NoQuota)) && !matches!(failure, Failure::Hard(_));
         let why = if spent { Why::NoQuota } else { why };
         // Requests that were under way when the gate shut fail one after the other: they prolong nothing on their own.

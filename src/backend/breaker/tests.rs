@@ -45,8 +45,8 @@ fn an_account_without_money_is_not_filled_by_failing_otherwise() {
         let Gate::Shut(due, Why::NoQuota) = breaker.gate() else { panic!("{:?}", breaker.gate()) };
         breaker.failed(failure, true, 0, due, 0.0);
         assert!(matches!(breaker.gate(), Gate::Shut(until, Why::NoQuota) if until >= due + secs(wait)), "{failure:?}");
-        breaker.failed(Failure::Hard(Why::HardDown), true, 0, due + secs(60), 0.0);
-        assert!(matches!(breaker.gate(), Gate::Shut(_, Why::HardDown)));
+        breaker.failed(Failure::Hard(Why::BadCredentials), true, 0, due + secs(60), 0.0);
+        assert!(matches!(breaker.gate(), Gate::Shut(_, Why::BadCredentials)));
     }
 }
 

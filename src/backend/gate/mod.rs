@@ -20,7 +20,7 @@ pub enum Why {
     /// The provider asked to wait, and named the time.
     RateLimit = 2,
     /// The provider does not take our credentials.
-    HardDown = 3,
+    BadCredentials = 3,
     /// The provider does not know the model, or the path at which it was asked for it.
     ModelMissing = 4,
     /// An operator drained it.
@@ -37,7 +37,7 @@ impl Why {
     const ALL: [Self; 8] = [
         Self::Failures,
         Self::RateLimit,
-        Self::HardDown,
+        Self::BadCredentials,
         Self::ModelMissing,
         Self::Drained,
         Self::GivenUp,
@@ -51,7 +51,7 @@ impl Why {
             Self::Failures => "it failed too often",
             Self::RateLimit => "it asked to wait",
             Self::Crowded => "it was sent too many requests",
-            Self::HardDown => "it does not accept our credentials or account",
+            Self::BadCredentials => "it does not accept our credentials or account",
             Self::ModelMissing => "it does not know this model, or its base_url is wrong",
             Self::Drained => "an operator drained it",
             Self::NoQuota => "its account has no money or quota left",
