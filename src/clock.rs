@@ -13,10 +13,10 @@ use tokio::time::{Instant, interval};
 
 static START: OnceLock<Instant> = OnceLock::new();
 
-/// Nanoseconds from the epoch to the process's start, by the wall clock of late.
+/// Nanoseconds from the epoch to the process's start, by the wall clock when it was last looked at.
 static BEGAN: AtomicU64 = AtomicU64::new(0);
 
-/// How far the wall clock may have moved against this one and not be followed: by less, moments told twice would differ.
+/// The wall clock is followed only once it has moved by this much: if each small step were, the same moment told twice would differ.
 const STEP: Duration = Duration::from_millis(100);
 
 /// How often the wall clock is looked at: it is set, and virtual machines sleep.
@@ -57,7 +57,7 @@ impl Stamped {
         let _ = self.0.fetch_update(Relaxed, Relaxed, changed);
     }
 
-    /// Writes 0, and nothing where nothing was written: what nobody writes is read without waiting for others.
+    /// Writes 0, unless it is there already: a word that nobody writes is read without waiting for other threads.
     pub fn clear(&self) {
         if self.0.load(Relaxed) != 0 {
             self.0.store(0, Relaxed);

@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 use actix::MailboxError;
 use tokio::time::sleep;
 
-use super::{Exchange, attempt::Opened, budget::Extra, patience::pause, queue};
+use super::{Exchange, attempt::Opened, budget::Extra, patience::wait_before_retry, queue};
 use crate::{
     clock,
     error::{Class, Error, Failed},
@@ -28,7 +28,7 @@ pub(super) struct Fallen {
 /// When a backend that failed may be asked again.
 struct Due {
     id: u64,
-    /// In what time.
+    /// How long from now.
     wait: Duration,
     /// Its provider has named that time.
     named: bool,
@@ -42,7 +42,7 @@ impl Exchange {
     pub(super) async fn acquire(&mut self) -> Result<Opened, Error> {
         // Each round makes an attempt or waits. There are at most two waits for each attempt: until the backend may be asked
         // again, and until its gate opens. So a bound on the rounds bounds the waits, too.
-        let mut rounds = 3 * self.most();
+        let mut rounds = 3 * self.max_attempts();
         if self.attempts == 0 && self.request.time_left().is_zero() {
             // The client used up the request's time by sending it.
             return Err(Error::Slow);
@@ -80,13 +80,14 @@ impl Exchange {
     }
 
     /// The most attempts that may be made.
-    pub(super) fn most(&self) -> u32 {
+    pub(super) fn max_attempts(&self) -> u32 {
         if self.request.pin.is_some() { 1 } else { self.request.failover.max_attempts }
     }
 
     /// Pays for another attempt after those that failed; false if none may follow.
     pub(super) fn pay_for_another(&mut self) -> bool {
-        let allowed = self.attempts < self.most() && self.spent().is_none() && !self.request.time_left().is_zero();
+        let allowed =
+            self.attempts < self.max_attempts() && self.spent().is_none() && !self.request.time_left().is_zero();
         self.extra = allowed.then(|| Extra::of(&self.worker.retries)).flatten();
         self.extra.is_some()
     }
@@ -97,8 +98,8 @@ impl Exchange {
             && self.request.route.as_ref().is_some_and(|route| !route.settings.quota_failover)
     }
 
-    /// Tells operators why a request that others could serve fails.
-    pub(super) fn warn_of(&self, spent: &Target) {
+    /// Tells operators why a request fails that others could serve.
+    pub(super) fn warn_of_quota(&self, spent: &Target) {
         let model = self.request.telling.read(|story| story.model.clone());
         log::warn!(
             "no other backend stands in for {}, which has no quota left: model={model} quota_failover=false",
@@ -189,7 +190,7 @@ impl Exchange {
             self.context_above = self.context_above.max(Some(target.settings.context_window.unwrap_or(0)));
         }
         if self.is_final(&failed) {
-            self.warn_of(target);
+            self.warn_of_quota(target);
         }
         let id = target.handle.id;
         let unable = failed.class == Class::CallerUnsupported;
@@ -208,13 +209,13 @@ impl Exchange {
     fn again(&self) -> Option<Due> {
         let (left, now) = (self.request.time_left(), clock::now());
         let due = |fallen: &Fallen| {
-            let wait = pause(&fallen.failed, fallen.tries, left, rand::random())?;
+            let wait = wait_before_retry(&fallen.failed, fallen.tries, left, rand::random())?;
             let named = fallen.failed.retry_after.is_some();
             let over = if named { now.saturating_sub(fallen.at) } else { Duration::ZERO };
             Some(Due { id: fallen.id, wait: wait.saturating_sub(over), named })
         };
         let latest = |id: u64| self.fallen.iter().rev().find(|f| f.id == id);
-        let is_last = self.attempts + 1 >= self.most();
+        let is_last = self.attempts + 1 >= self.max_attempts();
         let is_worse = |due: &Due| is_last && !(due.named && self.patience.allows(due.wait, due.named));
         let all = self.tried.iter().filter_map(|id| due(latest(*id)?));
         all.min_by_key(|due| (is_worse(due), due.wait, due.id))

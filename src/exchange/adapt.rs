@@ -1,5 +1,5 @@
-//! Owns making a client's request fit its backend: in that one's protocol, or in its own bytes without what would be refused, and for no
-//! longer an answer than is given.
+//! Owns making a client's request fit its backend: translated into its protocol, or in the client's own bytes without what it would
+//! refuse, and with no higher answer limit than it allows.
 
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -59,15 +59,14 @@ fn own_bytes(Attempt { request, target, .. }: &Attempt<'_>, change: Change<'_>) 
     }
 }
 
-/// What the backend has said of how long this answer may be, if a limit was refused as too high that its client had to name, or that
-/// was ours.
-pub(super) fn shorter(attempt: &Attempt<'_>, failed: &Failed) -> Option<AnswerLimit> {
+/// The answer limit that the backend says it allows, if it refused a higher one that the client had to name, or that was ours.
+pub(super) fn lower_limit(attempt: &Attempt<'_>, failed: &Failed) -> Option<AnswerLimit> {
     let Attempt { request, target, way, .. } = attempt;
     let is_ours = !way.is_native() && matches!(failed.status, Some(400 | 422));
     let told = failed.told.as_ref().filter(|_| is_ours)?;
     let asked = match (request.surface, request.envelope.max_tokens) {
         (Surface::Messages, Some(asked)) => asked,
-        // Then it was ours, for this protocol wants one.
+        // Then it was ours, since this protocol requires one.
         (Surface::Chat | Surface::Responses, None) if target.handle.settings.protocol == Protocol::Anthropic => {
             u64::MAX
         }
@@ -76,7 +75,7 @@ pub(super) fn shorter(attempt: &Attempt<'_>, failed: &Failed) -> Option<AnswerLi
     answer_limit::said(&told.message, asked)
 }
 
-/// Keeps in mind the most that a model gives, once it has answered a request for no more: words alone may be quoted ones.
+/// Remembers a model's own answer limit once the model has answered within it. A refusal alone proves nothing: it may quote a prompt.
 pub(super) fn learn(target: &Target, limit: AnswerLimit) {
     if let AnswerLimit::Model(most) = limit {
         target.lane.most_tokens.store(most, Relaxed);
@@ -84,15 +83,14 @@ pub(super) fn learn(target: &Target, limit: AnswerLimit) {
     }
 }
 
-/// The request in the backend's own protocol, for an answer of `at_most` so many tokens where the client had to name a limit, or it
-/// is ours.
+/// The request in the backend's own protocol; `at_most`: the answer limit to ask for where the client had to name one, or it is ours.
 pub(super) fn translated(
     Attempt { request, target, .. }: &Attempt<'_>,
     change: Change<'_>,
     at_most: Option<u64>,
 ) -> Result<Outgoing, Failed> {
     let backend = &target.handle.settings;
-    // What else would be edited is written anew.
+    // A translation writes all else anew.
     let begun = change
         .partial
         .is_some()

@@ -11,7 +11,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
-    adapt::{Outgoing, learn, native, shorter, translated},
+    adapt::{Outgoing, learn, lower_limit, native, translated},
     buffer::Buffer,
     debt::{Debt, Owed},
     decode::Decoder,
@@ -173,7 +173,7 @@ async fn try_open(
 
 impl Attempt<'_> {
     /// Whether we ask for token counts in chunks although the client has not.
-    fn strips_usage(&self) -> bool {
+    fn asks_usage(&self) -> bool {
         let backend = &self.target.handle.settings;
         let native_chat = self.request.surface.has_choices() && backend.protocol == Protocol::Openai;
         native_chat && backend.asks_usage() && self.request.envelope.usage_can_be_asked()
@@ -184,7 +184,7 @@ impl Attempt<'_> {
         let Self { target, debt, .. } = self;
         Change {
             model: target.renamed.then_some(&*target.upstream_model),
-            ask_usage: self.strips_usage(),
+            ask_usage: self.asks_usage(),
             partial: debt.and_then(|debt| debt.begun(self)),
         }
     }
@@ -222,7 +222,7 @@ async fn ask_for_less(
     if let Some(debt) = attempt.debt.filter(|_| goes_on) {
         return Err(unable(debt, leg, attempt.target, failed));
     }
-    let Some(limit) = shorter(attempt, &failed) else { return Err(failed) };
+    let Some(limit) = lower_limit(attempt, &failed) else { return Err(failed) };
     let outgoing = translated(attempt, change, Some(limit.tokens()))?;
     leg.status = None;
     let answer = send(attempt, outgoing, leg, watch).await?;

@@ -28,10 +28,10 @@ use crate::{
     wire::{Malformed, Observed, naming::renamed, sse, torn::mended, translate},
 };
 
-/// Of an error body so many bytes are read; of a longer one what came first is judged.
+/// Most bytes read of an error body; a longer one is judged by its beginning.
 const ERROR_BODY: usize = 1 << 20;
 
-/// So long an error body may take. What has come by then is judged: the status alone says enough to go elsewhere.
+/// Longest time that an error body may take. What has come by then is judged: the status alone says enough to go elsewhere.
 const ERROR_TAKES: Duration = Duration::from_secs(1);
 
 /// Longest whole answer held for checking before its head goes out, bytes.
@@ -50,7 +50,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     let legible = if is_json { None } else { mended(&body) };
     let legible = legible.as_deref().unwrap_or(&body);
     let fault = translate::fault(protocol, status, legible);
-    // Of a body that has not come nobody knows what it says.
+    // Of a body that has not come, nothing is judged but the status.
     let class = if is_told { classify_answer(&fault, &body, &target.upstream_model) } else { classify(&fault) };
     let wait = retry_after(heeded(class, |name| answer.header(name)), &fault, SystemTime::now());
     let strange = Strange::of(status, &fault, &body);
@@ -88,7 +88,7 @@ fn no_endpoint(status: u16, how: &str) -> Failed {
     Failed { status: Some(status), told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
 }
 
-/// What an error body says, as far as it comes in time and is not endless; and whether that is anything, be it that it is empty.
+/// An error body, as far as it comes in time and within the limit; and whether anything is known of it, if only that it is empty.
 async fn said(answer: &mut Answer, watch: &mut Watch) -> (Bytes, bool) {
     let mut body = BytesMut::new();
     let all = async {

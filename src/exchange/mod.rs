@@ -121,15 +121,18 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     }
 }
 
+/// A request under way, and what became of its attempts.
 struct Exchange {
     worker: Rc<Worker>,
     request: Rc<Request>,
     attempts: u32,
+    /// Every attempt that failed, in order.
     fallen: Vec<Fallen>,
     /// Backends not to ask: they failed and are not due for another try.
     tried: Vec<u64>,
     /// Those of `tried` that only failed an earlier try of the same client. They are asked after all if no other is left.
     avoided: Vec<u64>,
+    /// A context window, tokens, that was too small: only larger ones are of use.
     context_above: Option<u64>,
     /// How long it may still wait.
     patience: Patience,

@@ -53,7 +53,7 @@ impl Patience {
 }
 
 /// How long to wait before the same backend is asked again for the same request; `None`: not at all.
-pub(super) fn pause(failed: &Failed, tries: u32, left: Duration, jitter: f64) -> Option<Duration> {
+pub(super) fn wait_before_retry(failed: &Failed, tries: u32, left: Duration, jitter: f64) -> Option<Duration> {
     let wait = match failed.class.disposition().same {
         Again::Never => return None,
         Again::Once if tries > 1 => return None,
@@ -77,12 +77,15 @@ mod tests {
     fn a_long_wait_is_never_sat_out_and_a_silent_timeout_never_repeated() {
         let mut failed = Failed::new(Class::ProviderRatelimit, "");
         failed.retry_after = Some(Duration::from_secs(61));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 1.0), None);
+        assert_eq!(wait_before_retry(&failed, 1, Duration::from_secs(600), 1.0), None);
         failed.retry_after = Some(Duration::from_secs(2));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(600), 0.0), Some(Duration::from_secs(2)));
-        assert_eq!(pause(&failed, 1, Duration::from_secs(1), 0.0), None, "it would outlive the deadline");
-        assert_eq!(pause(&Failed::new(Class::ProviderTimeoutTtft, ""), 1, Duration::from_secs(600), 1.0), None);
-        assert_eq!(pause(&Failed::new(Class::ProviderServer, ""), 2, Duration::from_secs(600), 1.0), None);
+        assert_eq!(wait_before_retry(&failed, 1, Duration::from_secs(600), 0.0), Some(Duration::from_secs(2)));
+        assert_eq!(wait_before_retry(&failed, 1, Duration::from_secs(1), 0.0), None, "it would outlive the deadline");
+        assert_eq!(
+            wait_before_retry(&Failed::new(Class::ProviderTimeoutTtft, ""), 1, Duration::from_secs(600), 1.0),
+            None
+        );
+        assert_eq!(wait_before_retry(&Failed::new(Class::ProviderServer, ""), 2, Duration::from_secs(600), 1.0), None);
     }
 
     proptest! {

@@ -119,7 +119,7 @@ impl Exchange {
     /// A place at another backend beside a slow one, if one is free and the budget allows it. Does not wait for a router that
     /// is being rebuilt: the slow backend may answer meanwhile.
     fn another(&mut self, slow: u64) -> Option<Grant> {
-        if self.attempts >= self.most() || self.spent().is_some() {
+        if self.attempts >= self.max_attempts() || self.spent().is_some() {
             return None;
         }
         let extra = Extra::of(&self.worker.hedges)?;

@@ -30,7 +30,7 @@ use crate::{
 pub(super) fn whole(request: &Request, whole: Whole) -> Reply {
     let mut reply = Reply::new(StatusCode::OK, whole.headers);
     reply.at = Some(clock::instant(whole.at));
-    tell(&mut reply, request);
+    add_own_headers(&mut reply, request);
     match explanation(request) {
         Some(explanation) => reply.body(explained(&whole.body, &explanation)),
         None => reply.body(whole.body),
@@ -46,7 +46,7 @@ pub(super) fn stream(request: &Request, headers: HeaderLines, body: StreamBody) 
     reply.line("cache-control", "no-cache");
     // Keeps nginx and its like from collecting frames.
     reply.line("x-accel-buffering", "no");
-    tell(&mut reply, request);
+    add_own_headers(&mut reply, request);
     reply.stream(body)
 }
 
@@ -56,7 +56,7 @@ pub fn failed(request: &Request, error: &Error) -> Reply {
     let face = face(error, dialect);
     telling.end(face.status.as_u16(), Some(error), clock::now());
     let mut reply = Reply::new(face.status, Vec::new());
-    tell(&mut reply, request);
+    add_own_headers(&mut reply, request);
     if let Error::PinUnavailable { backend, .. } | Error::PinOverloaded { backend } = error {
         // Whoever pinned to it knows its name.
         reply.line("x-greenroom-backend", backend);
@@ -126,7 +126,7 @@ fn explained(body: &Bytes, explanation: &Value) -> Bytes {
 pub fn refused(id: &str, error: &Error, dialect: Dialect) -> Reply {
     let face = error.face();
     let mut reply = Reply::new(face.status, Vec::new());
-    name(&mut reply, id, dialect);
+    add_request_id(&mut reply, id, dialect);
     if error.is_bad_pin() {
         reply.line("x-greenroom-route", RouteReason::Pinned.as_str());
     }
@@ -247,8 +247,8 @@ pub(super) fn error_frame(request: &Request, error: &Error, sent: &Sent) -> Byte
     })
 }
 
-/// The request's id; Anthropic's SDKs read it under Anthropic's name.
-fn name(reply: &mut Reply, id: &str, dialect: Dialect) {
+/// Names the request, for Anthropic's SDKs under Anthropic's name as well.
+fn add_request_id(reply: &mut Reply, id: &str, dialect: Dialect) {
     reply.line(REQUEST_ID, id);
     if dialect == Dialect::Messages {
         reply.line("request-id", id);
@@ -260,9 +260,9 @@ fn name(reply: &mut Reply, id: &str, dialect: Dialect) {
 /// `upstream` counts from the start of the attempt that served, `ttft` from the request's arrival; both end with the first
 /// content or the whole answer. A head that goes out early says none of this: another backend may serve in the end, and a
 /// comment in the stream names it.
-fn tell(reply: &mut Reply, request: &Request) {
+fn add_own_headers(reply: &mut Reply, request: &Request) {
     request.telling.read(|story| {
-        name(reply, &story.id, request.surface.dialect());
+        add_request_id(reply, &story.id, request.surface.dialect());
         if story.early_head {
             return;
         }

@@ -1,11 +1,11 @@
-//! Owns how long a provider wants to be left alone, in whichever of its words it says so.
+//! Owns reading how long a provider wants to be left alone, from whichever header or body says so.
 
 use std::time::{Duration, SystemTime};
 
 use crate::{
     backend::breaker::LONGEST_WAIT,
     error::{Class, Failed},
-    wire::{Fault, http1::wait},
+    wire::{Fault, http1::parse_retry_after},
 };
 
 /// When the provider wants to be asked again: the first of the known headers that says so, else the body.
@@ -30,7 +30,7 @@ pub fn retry_after<'a>(header: impl Fn(&str) -> Option<&'a str>, fault: &Fault, 
     let sources: [&dyn Fn() -> Option<Duration>; 6] = [
         &|| millis("retry-after-ms"),
         &|| millis("x-ms-retry-after-ms"),
-        &|| wait(header("retry-after")?, wall),
+        &|| parse_retry_after(header("retry-after")?, wall),
         &openai,
         &anthropic,
         &|| fault.retry_after,
@@ -69,8 +69,8 @@ fn go_duration(text: &str) -> Option<Duration> {
     seconds(total)
 }
 
-/// The headers that count for a failure of this class. What a head says of limits is of those alone that the failure is one of:
-/// an answer's head tells them as they were before.
+/// The headers that count for a failure of this class. Those about limits come with every answer, so they count only if the
+/// failure is a limit.
 pub(super) fn heeded<'a>(class: Class, header: impl Fn(&str) -> Option<&'a str>) -> impl Fn(&str) -> Option<&'a str> {
     let limited = matches!(class, Class::ProviderRatelimit | Class::ProviderOverloaded);
     move |name| if limited || !name.contains("ratelimit") { header(name) } else { None }

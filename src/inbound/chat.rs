@@ -91,7 +91,7 @@ pub(super) fn admit(
             if door.shared.closed.load(Relaxed) {
                 let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
                 let refusal = asker.refuse(door, &Error::ShuttingDown, None);
-                return Err(told(refusal, allowance.as_deref(), surface.dialect()));
+                return Err(with_limits(refusal, allowance.as_deref(), surface.dialect()));
             }
             Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user, allowance, trace })
         }
@@ -125,11 +125,11 @@ pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Resu
         ::log::error!("request {id} panicked: {}", panic_words(&*panic));
         asker.refuse(door, &Error::Internal, None)
     });
-    told(reply, allowance.as_deref(), surface.dialect())
+    with_limits(reply, allowance.as_deref(), surface.dialect())
 }
 
 /// Adds what a limited user has left by now to the answer's head.
-pub(super) fn told(mut reply: Reply, allowance: Option<&Allowance>, dialect: Dialect) -> Reply {
+pub(super) fn with_limits(mut reply: Reply, allowance: Option<&Allowance>, dialect: Dialect) -> Reply {
     if let Some(allowance) = allowance {
         allowance.tell(dialect == Dialect::Messages, clock::now(), &mut reply.lines);
     }

@@ -81,7 +81,7 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assign
 }
 
 fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
-    route.settle(ask.now);
+    route.tell_usual(ask.now);
     let bid = |target: &Target| match eligibility(ask, target) {
         // A backend whose time shut is over is probed at once: one request finds out for all others whether it is back.
         Eligibility::Can(pass) if !pass.probes.is_none() => Some(Bid { reluctant: false, cost: Cost::default() }),

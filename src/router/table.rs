@@ -65,7 +65,7 @@ pub struct Route {
     /// Those who wait for a place.
     pub queue: Arc<Queue>,
     /// The step of 100 ms in which the targets were last told what is usual in the pool.
-    settled: AtomicU32,
+    told: AtomicU32,
 }
 
 /// An account that has nothing left and that no other may stand in for.
@@ -185,7 +185,7 @@ impl Route {
             targets,
             tiers,
             queue: Arc::new(Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1), pace: Pace::default() }),
-            settled: AtomicU32::new(u32::MAX),
+            told: AtomicU32::new(u32::MAX),
         }
     }
 
@@ -194,8 +194,8 @@ impl Route {
         user.models.allows(&self.model) && self.targets.iter().any(|t| user.backends.allows(t.handle.name()))
     }
 
-    /// Whether one of the backends has a free place, be it a probe's, for anybody. If accounts may not stand in for each
-    /// other: for anybody who may ask the same backends as this user.
+    /// Whether one of the backends has a free place, a probe's included, for anybody; where accounts may not stand in for each
+    /// other, for users of the same backends as this one.
     pub fn has_room(&self, now: Duration, user: &User, able: fn(&Backend) -> bool) -> bool {
         let asked = self.spent(now, user, able).map_or(self.targets.len(), |spent| spent.from);
         self.targets[..asked].iter().any(|target| !target.is_full() && target.refuses(now).is_none())
@@ -216,12 +216,12 @@ impl Route {
     }
 
     /// Tells every target's estimate what is usual in the pool, anew at most every 100 ms.
-    pub fn settle(&self, now: Duration) {
+    pub fn tell_usual(&self, now: Duration) {
         let step = (now.as_millis() / 100) as u32;
-        if self.settled.load(Relaxed) == step {
+        if self.told.load(Relaxed) == step {
             return;
         }
-        self.settled.store(step, Relaxed);
+        self.told.store(step, Relaxed);
         if let Some(usual) = Usual::of(self.targets.iter().map(|t| t.lane.estimate.read())) {
             self.targets.iter().for_each(|t| t.lane.estimate.tell(usual));
         }

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use self::{
     guarded::Notice,
     messages::{Reload, Revive},
-    staff::{start_backend, table},
+    staff::{build_table, start_backend},
 };
 use crate::{
     backend::{self, Handle, change::revive},
@@ -49,7 +49,7 @@ pub struct Overseer {
 pub fn start(settings: Settings, counts: Arc<Counts>) -> (Addr<Overseer>, Installed) {
     counts.users.counted.store(settings.server.metrics_by_user, Relaxed);
     let started = settings.clone();
-    let installed: Installed = Arc::new(ArcSwap::from_pointee(table(settings, &HashMap::default())));
+    let installed: Installed = Arc::new(ArcSwap::from_pointee(build_table(settings, &HashMap::default())));
     let overseer = Overseer { started, installed: installed.clone(), counts: counts.clone() };
     (guarded::start(overseer, entered(counts, Role::Overseer)), installed)
 }
@@ -144,7 +144,7 @@ impl Handler<Reload> for Overseer {
         let old = self.installed.load_full();
         let plan = Plan::of(&self.started, &old.settings, &settings);
         if !dry_run {
-            let new = table(*settings, &old.handles);
+            let new = build_table(*settings, &old.handles);
             for (name, handle) in &old.handles {
                 let stays = new.handles.get(name).is_some_and(|new| new.addr == handle.addr);
                 if !stays {

@@ -20,8 +20,9 @@ use crate::{
     settings::{self, Settings},
 };
 
-/// Builds the table of `settings`; backends of `running` that stay the same keep their actors and facts.
-pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) -> Table {
+/// Builds the table of `settings` and starts the actors that it lacks; backends of `running` that stay the same keep their
+/// actors and facts.
+pub(super) fn build_table(settings: Settings, running: &HashMap<String, Arc<Handle>>) -> Table {
     let settings = Arc::new(settings);
     let mut handles = HashMap::default();
     for (name, backend) in &settings.backends {
@@ -37,7 +38,7 @@ pub(super) fn table(settings: Settings, running: &HashMap<String, Arc<Handle>>) 
             Some(handle) if *handle.settings == *backend => handle.clone(),
             Some(handle) if is_same_provider(&handle.settings, backend) => adopt(handle, Arc::new(backend.clone())),
             before => {
-                let vitals = before.map_or_else(|| Vitals::new(name), |handle| succeed(handle, backend));
+                let vitals = before.map_or_else(|| Vitals::new(name), |handle| inherit(handle, backend));
                 start_backend(name, Arc::new(backend.clone()), Arc::new(vitals))
             }
         };
@@ -57,7 +58,7 @@ fn is_same_provider(old: &settings::Backend, new: &settings::Backend) -> bool {
 }
 
 /// The facts to start with where another provider has taken over the name.
-fn succeed(before: &Handle, new: &settings::Backend) -> Vitals {
+fn inherit(before: &Handle, new: &settings::Backend) -> Vitals {
     let gate = match before.vitals.gate.read() {
         // Whatever is behind the name now, an operator has taken it out of service.
         held @ Gate::Held(Why::Drained) => held,

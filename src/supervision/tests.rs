@@ -7,7 +7,7 @@ use foldhash::HashMap;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{start, start_router, table};
+use super::{build_table, start, start_router};
 use crate::{
     backend::entry::Want,
     clock,
@@ -88,6 +88,6 @@ async fn a_model_that_a_reload_adds_is_there_for_the_next_request() {
     assert!(matches!(answer().await, Err(Refusal { error: Error::ModelNotFound(_), .. })));
     let mut more = settings.clone();
     more.models.insert("new".into(), settings.models["m"].clone());
-    installed.store(Arc::new(table(more, &HashMap::default())));
+    installed.store(Arc::new(build_table(more, &HashMap::default())));
     assert!(answer().await.is_ok());
 }

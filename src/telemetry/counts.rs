@@ -160,7 +160,7 @@ impl Counts {
         self.users.keep(|(user, model)| is_user(user) && is_model(model));
     }
 
-    /// Whether history cannot be written, or there is nobody any more who would.
+    /// Whether history cannot be written, or its recorder was given up.
     pub(super) fn is_history_failing(&self) -> bool {
         self.history_failing.load(Relaxed) || self.actors.has_given_up(Role::Recorder)
     }

@@ -20,7 +20,7 @@ use tokio::{
 /// How long workers may take when they are told to hand in.
 const PROMPTLY: Duration = Duration::from_secs(1);
 
-/// Wishes that may wait for a worker; of more the oldest are forgotten.
+/// Wishes that may wait for a worker; beyond that the oldest are forgotten.
 const WISHES: usize = 64;
 
 /// What a worker has gathered, and where it hands that in.
@@ -118,7 +118,7 @@ impl Handing {
     /// Has all feeds hand in what they have by now. A worker that is in the middle of something may be late, and is not waited for.
     pub(super) async fn gather(&self) {
         let (wish, mut granted) = mpsc::channel::<()>(1);
-        // It ends when nobody holds the wish any more. Where nobody heard it nobody has anything.
+        // It ends when nobody holds the wish any more. If nobody heard it, nobody has anything.
         let _ = self.wishes.send(wish);
         let _ = timeout(PROMPTLY, granted.recv()).await;
     }

@@ -38,7 +38,7 @@ impl Default for Ledger {
 }
 
 impl Ledger {
-    /// Enters a story, and gives the oldest one for it: freed by the caller, not under the lock.
+    /// Enters a story and leaves the oldest one in its place, for the caller to free outside the lock.
     pub fn enter(&self, story: &mut Option<Story>) {
         let slot = self.next.fetch_add(1, Relaxed) % SIZE;
         std::mem::swap(&mut *self.slots[slot].lock(), story);

@@ -46,9 +46,9 @@ use crate::{
     turn::INLINE,
 };
 
-/// If a connection was dead when its request went out, that shows within this time: the news is on its way already, or comes
-/// after one round trip. A backend that closes later has had the request and may have worked on it.
-const SOON: Duration = Duration::from_secs(1);
+/// If a kept connection was dead when its request went out, that shows within this time: the news is on its way already, or
+/// comes after one round trip. A backend that closes later has had the request and may have worked on it.
+const STALE_WITHIN: Duration = Duration::from_secs(1);
 
 /// The clients of one worker, by backend.
 #[derive(Default)]
@@ -203,7 +203,7 @@ impl Client {
                 (Ok(0), Ok(())) if is_empty => "it closed the connection without an answer".to_owned(),
                 (Ok(0), Ok(())) => "it closed the connection within the head of its answer".to_owned(),
             };
-            let in_time = written.is_err() || sent.elapsed() < SOON;
+            let in_time = written.is_err() || sent.elapsed() < STALE_WITHIN;
             let untouched = in_time && !heard.any && is_empty;
             let failed = Failed { turned_away: untouched, ..Failed::new(Class::ProviderTransport, ended) };
             return Err(Unanswered { failed, stale: connection.reused && untouched });

@@ -243,7 +243,7 @@ impl Door {
         let (header, table) = (|name: &str| head.text(name), self.worker.table());
         let refuse = |error| response::refused(&ids::id_of(header, &table), &error, dialect);
         let allowance = intake.known.user(header, &table).ok().and_then(|user| table.allowance(&user));
-        Ok(chat::told(served.unwrap_or_else(refuse), allowance.as_deref(), dialect))
+        Ok(chat::with_limits(served.unwrap_or_else(refuse), allowance.as_deref(), dialect))
     }
 
     /// Tells a client that waits for permission to send its body, if that body will be read.

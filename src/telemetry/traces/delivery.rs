@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::{
     pause::{doubled, jittered},
-    wire::http1::wait,
+    wire::http1::parse_retry_after,
 };
 
 /// Statuses after which the same spans are to be sent again (OTLP 1.x, "Retryable Response Codes"); after any other they are
@@ -40,7 +40,7 @@ pub(super) fn verdict(status: u16, retry_after: Option<&str>, body: &[u8], wall:
     match status {
         200..=299 => Verdict::Taken { refused: refused(body) },
         _ if PASSING.contains(&status) => {
-            Verdict::Later(format!("it answered {status}"), retry_after.and_then(|text| wait(text, wall)))
+            Verdict::Later(format!("it answered {status}"), retry_after.and_then(|text| parse_retry_after(text, wall)))
         }
         _ => Verdict::Refused(format!("it answered {status}")),
     }

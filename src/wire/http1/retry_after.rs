@@ -2,9 +2,9 @@
 
 use std::time::{Duration, SystemTime};
 
-/// The wait that it names at this time: seconds, of which some servers send fractions, or a date; no wait where that has passed.
-pub fn wait(retry_after: &str, wall: SystemTime) -> Option<Duration> {
-    let text = retry_after.trim();
+/// The wait that its value names: seconds, of which some servers send fractions, or a date; zero if that has passed.
+pub fn parse_retry_after(value: &str, wall: SystemTime) -> Option<Duration> {
+    let text = value.trim();
     if let Ok(seconds) = text.parse() {
         return Duration::try_from_secs_f64(seconds).ok();
     }
@@ -32,7 +32,7 @@ mod tests {
             ("inf", None),
             ("", None),
         ] {
-            assert_eq!(wait(text, wall), millis.map(Duration::from_millis), "{text}");
+            assert_eq!(parse_retry_after(text, wall), millis.map(Duration::from_millis), "{text}");
         }
     }
 }
