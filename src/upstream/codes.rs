@@ -19,6 +19,7 @@ pub(super) const QUOTA: [&str; 14] = [
     "billing_hard_limit_reached",
     "billing_not_active",
 ];
+
 /// Of a model that does not exist, no longer exists, or is not for our key, where the status does not say so. The last five
 /// are Groq's and `LiteLLM`'s.
 pub(super) const MODEL: [&str; 9] = [
@@ -32,11 +33,19 @@ pub(super) const MODEL: [&str; 9] = [
     "key_model_access_denied",
     "team_model_access_denied",
 ];
+
+/// Of a provider that is overloaded.
 pub(super) const OVERLOAD: [&str; 4] = ["server_is_overloaded", "overloaded_error", "overloaded", "engine_overloaded"];
+
+/// Of a limit that passes.
 pub(super) const RATE: [&str; 5] =
     ["rate_limit_exceeded", "rate_limit_error", "slow_down", "requests", "resource_exhausted"];
+
+/// Of a prompt that is too long.
 pub(super) const CONTEXT: [&str; 3] =
     ["context_length_exceeded", "string_above_max_length", "exceed_context_size_error"];
+
+/// Of content that is refused.
 pub(super) const CONTENT: [&str; 6] = [
     "content_filter",
     "content_policy_violation",
@@ -45,6 +54,7 @@ pub(super) const CONTENT: [&str; 6] = [
     "content_blocked",
     "safety",
 ];
+
 /// Of a key, or of its account, that may not be used, or not from here.
 pub(super) const CREDENTIALS: [&str; 10] = [
     "invalid_api_key",
@@ -58,6 +68,7 @@ pub(super) const CREDENTIALS: [&str; 10] = [
     "organization_restricted",
     "unsupported_country_region_territory",
 ];
+
 /// Of failures that say no more than that.
 const GENERAL: [&str; 16] = [
     "api_error",

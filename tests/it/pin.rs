@@ -23,6 +23,18 @@ async fn stage(one: Answer) -> (Upstream, Upstream, Proxy) {
     (one, two, proxy)
 }
 
+/// A proxy with this backend alone, whose first answer has this status and shuts the gate for half a minute; and its report then.
+async fn shut_by(status: u16, sick: &Upstream) -> (Proxy, Value) {
+    let settings = Settings::new()
+        .backend("one", sick.addr)
+        .set("defaults.backend", "breaker_failures = 1\nbackoff_min = \"30s\"")
+        .set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    assert_eq!(proxy.hello().await.status(), status);
+    let report = proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    (proxy, report)
+}
+
 fn pinned_to(backend: &Value) -> String {
     json!({"model": "m", "messages": [], "backend": backend}).to_string()
 }
@@ -211,13 +223,7 @@ async fn a_pin_may_pass_a_shut_gate_as_its_single_probe_and_opens_it() {
         _ => Answer::new().wait(&well).then(Answer::says("well again")),
     })
     .await;
-    let settings = Settings::new()
-        .backend("one", sick.addr)
-        .set("defaults.backend", "breaker_failures = 1\nbackoff_min = \"30s\"")
-        .set("failover", "max_attempts = 1");
-    let proxy = Proxy::start(&settings).await;
-    assert_eq!(proxy.hello().await.status(), 502);
-    proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    let (proxy, _) = shut_by(502, &sick).await;
     assert_eq!(proxy.hello().await.error("code"), "no_healthy_backend");
     let mut probe = proxy.begin(hello_at("one")).await;
     sick.until("the probe", |seen| seen.busy == 1).await;
@@ -233,13 +239,7 @@ async fn a_pin_may_pass_a_shut_gate_as_its_single_probe_and_opens_it() {
 #[tokio::test]
 async fn pins_that_fail_at_a_shut_gate_do_not_keep_it_shut_for_longer() {
     let sick = Upstream::always(Answer::json(500, "{}")).await;
-    let settings = Settings::new()
-        .backend("one", sick.addr)
-        .set("defaults.backend", "breaker_failures = 1\nbackoff_min = \"30s\"")
-        .set("failover", "max_attempts = 1");
-    let proxy = Proxy::start(&settings).await;
-    assert_eq!(proxy.hello().await.status(), 502);
-    let shut = proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    let (proxy, shut) = shut_by(502, &sick).await;
     for pins in 1..=4 {
         assert_eq!(proxy.chat(hello_at("one")).await.status(), 502);
         let judged = |report: &Value| report["consecutive_failures"] == 1 + pins;
@@ -253,13 +253,7 @@ async fn a_pin_may_look_at_who_had_too_many_requests_and_named_no_wait() {
     for (head, passes) in [("", true), ("retry-after: 30\r\n", false)] {
         let limited = Answer::json_with(429, head, "{}");
         let one = Upstream::start(move |n, _| if n == 0 { limited.clone() } else { Answer::says("well again") }).await;
-        let settings = Settings::new()
-            .backend("one", one.addr)
-            .set("defaults.backend", "backoff_min = \"30s\"")
-            .set("failover", "max_attempts = 1");
-        let proxy = Proxy::start(&settings).await;
-        assert_eq!(proxy.hello().await.status(), 429);
-        let report = proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+        let (proxy, report) = shut_by(429, &one).await;
         let asked_to_wait = report["reason"].as_str().is_some_and(|reason| reason.contains("asked to wait"));
         let status = proxy.chat(hello_at("one")).await.status();
         assert_eq!((status == 200, asked_to_wait), (passes, !passes), "{status}: {report}");

@@ -46,6 +46,18 @@ async fn fail(proxy: &Proxy, times: u64) -> Value {
     report
 }
 
+/// Fails three times by this status, with an answer to a request at fault behind each.
+async fn fail_apart(proxy: &Proxy, status: &AtomicU16, by: u16) {
+    for _ in 0..3 {
+        status.store(by, SeqCst);
+        let report = fail(proxy, 1).await;
+        assert_eq!(report["state"], "degraded", "three that are no row: {report}");
+        status.store(400, SeqCst);
+        assert_eq!(proxy.hello().await.status(), 400);
+        proxy.until("one", "the end of the row", |r| r["consecutive_failures"] == 0).await;
+    }
+}
+
 #[tokio::test]
 async fn what_succeeded_before_the_first_failure_counts_beside_it() {
     let (_upstream, proxy, status) = stage().await;
@@ -74,14 +86,7 @@ async fn successes_before_the_first_failure_are_samples() {
 #[tokio::test]
 async fn who_answers_a_request_that_is_at_fault_is_alive_which_is_no_success() {
     let (_upstream, proxy, status) = judged_by("breaker_failures = 3\nbreaker_min_samples = 4").await;
-    for _ in 0..3 {
-        status.store(500, SeqCst);
-        let report = fail(&proxy, 1).await;
-        assert_eq!(report["state"], "degraded", "three that are no row: {report}");
-        status.store(400, SeqCst);
-        assert_eq!(proxy.hello().await.status(), 400);
-        proxy.until("one", "the end of the row", |r| r["consecutive_failures"] == 0).await;
-    }
+    fail_apart(&proxy, &status, 500).await;
     status.store(500, SeqCst);
     assert_eq!(proxy.hello().await.status(), 502);
     proxy.until("one", "a gate that four failures of four have shut", |r| r["state"] == "open").await;
@@ -109,14 +114,7 @@ async fn a_request_that_cannot_be_translated_says_nothing_of_a_backend_that_neve
 #[tokio::test]
 async fn an_answer_to_a_request_at_fault_ends_a_row_of_broken_connections_too() {
     let (_upstream, proxy, status) = judged_by("breaker_failures = 2\nbreaker_min_samples = 100").await;
-    for _ in 0..3 {
-        status.store(0, SeqCst);
-        let report = fail(&proxy, 1).await;
-        assert_eq!(report["state"], "degraded", "three that are no row: {report}");
-        status.store(400, SeqCst);
-        assert_eq!(proxy.hello().await.status(), 400);
-        proxy.until("one", "the end of the row", |r| r["consecutive_failures"] == 0).await;
-    }
+    fail_apart(&proxy, &status, 0).await;
 }
 
 #[tokio::test]
