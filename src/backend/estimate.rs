@@ -52,7 +52,7 @@ pub struct Usual {
 }
 
 impl Usual {
-    /// Of what is known of each; none: nothing is.
+    /// What is usual, given what is known of each; `None`: nothing is.
     pub fn of(known: impl Iterator<Item = Estimate> + Clone) -> Option<Self> {
         let seconds = median(known.clone().map(|one| one.seconds))?;
         Some(Self { seconds, pace: median(known.map(|one| one.pace)).unwrap_or(seconds / GUESSED) })

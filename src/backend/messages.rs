@@ -57,7 +57,7 @@ pub enum Verdict {
     Begun,
     /// The backend works.
     Success {
-        /// That its answer had begun was told.
+        /// `Begun` was told of it before.
         begun: bool,
     },
     /// It answers, though not with what was asked. Sent only while there are failures in a row.

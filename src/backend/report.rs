@@ -107,7 +107,7 @@ pub struct Quantiles {
 }
 
 impl Quantiles {
-    /// Of what was measured.
+    /// The quantiles of what was measured.
     pub fn of(times: Option<&Sketch>) -> Self {
         let at = |q| times.and_then(|times| times.quantile(q)).map(millis);
         Self { p50: at(0.5), p95: at(0.95), p99: at(0.99) }

@@ -71,15 +71,15 @@ impl Sketch {
         Self { bounds, parts: Vec::new() }
     }
 
-    /// Of parts that were written down; `None` if they cannot be of these bounds.
+    /// The sketch of parts that were written down; `None` if they cannot be of these bounds.
     pub fn of_parts(bounds: &'static [f64], parts: Vec<Part>) -> Option<Self> {
         let in_order = parts.is_sorted_by(|a, b| a.0 < b.0);
         let sound = |part: &Part| part.0 < places(bounds) && part.1 > 0 && part.2.is_finite() && part.2 >= 0.0;
         (in_order && parts.iter().all(sound)).then_some(Self { bounds, parts })
     }
 
-    /// Of whole buckets' counts and the sum of all, seconds; `None` if they are not of these bounds. Each bucket's durations
-    /// are taken for equal, and for as far from its middle as the sum says.
+    /// The sketch of a histogram's counts and their sum, seconds; `None` if they are not of these bounds. Each bucket's
+    /// durations are taken for equal, and for as far from its middle as the sum says.
     pub fn of_counts(bounds: &'static [f64], counts: &[u64], seconds: f64) -> Option<Self> {
         (counts.len() == bounds.len() + 1).then_some(())?;
         let middle = |n: usize| {

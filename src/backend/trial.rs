@@ -272,7 +272,7 @@ fn malformed(Malformed(why): Malformed) -> Failed {
     invalid(format!("it is not what its protocol says ({why})"))
 }
 
-/// Of an answer that is not what it should be.
+/// The failure of an answer that is not what it should be.
 pub(super) fn invalid(said: impl Into<String>) -> Failed {
     Failed::new(Class::ProviderInvalid, said)
 }

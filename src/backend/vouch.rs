@@ -20,9 +20,9 @@ pub(super) enum Shown {
 pub(super) enum Whose {
     /// The whole backend's, which is shut by what is wrong with the connection or the account.
     Backend,
-    /// That of the model the probe was about.
+    /// The gate of the model that was asked.
     Asked,
-    /// That of another model.
+    /// The gate of another model.
     Other,
 }
 

@@ -248,7 +248,7 @@ pub(super) fn is_no_endpoint(body: &Value) -> bool {
 }
 
 /// What an error's body says, in a line.
-pub(super) fn error_words(body: &Value, status: u16) -> String {
+fn error_words(body: &Value, status: u16) -> String {
     let (error, detail) = (&body["error"], &body["detail"]);
     let code = error["code"].as_str().unwrap_or_default();
     // A backend's own errors come through where they are the question's, each in its server's shape.

@@ -75,7 +75,7 @@ pub(super) fn or_dash(shown: Option<String>) -> String {
 }
 
 /// `text` without what would command a terminal: a backend's words are not to move a cursor or name a window.
-pub(super) fn visible(text: &str) -> String {
+fn visible(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
@@ -93,7 +93,7 @@ fn padded(text: &str, room: usize) -> String {
 }
 
 /// At most `room` columns of `text`.
-pub(super) fn clip(text: &str, room: usize) -> String {
+fn clip(text: &str, room: usize) -> String {
     if text.width() <= room {
         return text.to_owned();
     }

@@ -31,7 +31,7 @@ pub struct Face {
 }
 
 impl Face {
-    /// Of these words, and nothing else.
+    /// A face of these words, and nothing else.
     pub(super) fn new(status: StatusCode, kind: &str, code: &str, message: String) -> Self {
         Self {
             status,
@@ -195,7 +195,7 @@ const SPENT: &str =
 /// Most backends that an error names.
 const MOST_NAMED: usize = 5;
 
-/// That no backend of a model takes requests, and why each is `out`.
+/// The words for a model none of whose backends takes requests, and why each is `out`.
 fn all_out(model: &str, spent: bool, out: &[(Arc<str>, &str)]) -> String {
     let mut message =
         format!("No backend of the model '{model}' takes requests now{}", if spent { SPENT } else { "." });

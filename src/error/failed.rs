@@ -85,7 +85,7 @@ impl Failed {
         // A 403 for a prompt that is too long would have clients check their permissions.
         let misleads = match self.class {
             Class::ProviderContextLength => self.status == Some(403),
-            // That it lacks the endpoint, be it with a 501 or a 200.
+            // It lacks the endpoint, and may have said so with a 501 or a 200.
             class => class == Class::CallerUnsupported,
         };
         let status = self.status.filter(|_| !misleads).and_then(|s| StatusCode::from_u16(s).ok());

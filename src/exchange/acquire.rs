@@ -99,7 +99,7 @@ impl Exchange {
     }
 
     /// Tells operators why a request fails that others could serve.
-    pub(super) fn warn_of_quota(&self, spent: &Target) {
+    fn warn_of_quota(&self, spent: &Target) {
         let model = self.request.telling.read(|story| story.model.clone());
         log::warn!(
             "no other backend stands in for {}, which has no quota left: model={model} quota_failover=false",

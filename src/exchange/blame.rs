@@ -19,7 +19,7 @@ pub struct Blame {
     print: RandomState,
 }
 
-/// That a backend failed a request.
+/// A request, and a backend that failed it.
 #[derive(Debug)]
 struct Failure {
     /// The request's `print`.

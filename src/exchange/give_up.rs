@@ -136,7 +136,7 @@ fn most_useful<'a>(failures: &[&'a Failed]) -> Option<&'a Failed> {
         .or_else(|| limits.min_by_key(|failed| failed.retry_after.unwrap_or(Duration::MAX)))
         .or_else(|| last(&|failed| !lasts(failed) && failed.class != Class::CallerUnsupported))
         .or_else(|| last(&is_unsent))
-        // That one backend lacks the endpoint says nothing about another that may have it.
+        // A backend that lacks the endpoint says nothing about another that may have it.
         .or_else(|| last(&lasts))
         .or_else(|| failures.last().copied())
 }
@@ -161,7 +161,7 @@ mod tests {
     #[actix::test]
     async fn backends_that_are_being_rebuilt_are_waited_for_all_at_once() {
         tokio::time::pause();
-        // Of these nobody reads the mailbox.
+        // Nobody reads the mailboxes of these.
         let away: Vec<_> = (0..3).map(|_| Context::<Backend>::new()).collect();
         let began = Instant::now();
         settled(away.iter().map(Context::address).collect::<Vec<_>>().iter(), SETTLE).await;

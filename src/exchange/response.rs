@@ -274,7 +274,7 @@ fn add_own_headers(reply: &mut Reply, request: &Request) {
             }
             reply.line("x-greenroom-route", served.route.as_str());
             let upstream = story.first_token.unwrap_or_else(|| story.total()).saturating_sub(served.started);
-            // Without any waiting, be it for backends or for the client's own bytes.
+            // Without any waiting, for backends or for the client's own bytes.
             let own = story.spent.iter().sum();
             let mut timing = String::with_capacity(96);
             let mut part = |name: &str, time: Duration| {

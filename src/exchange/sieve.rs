@@ -13,7 +13,7 @@ use crate::{
 const RESCUABLE: usize = 1 << 20;
 
 impl Reader {
-    /// Judges whole frames; returns those that the client shall get.
+    /// Judges whole frames; returns those that are for the client.
     pub(super) fn read(&mut self, mut run: Bytes) -> Result<Bytes, Failed> {
         if matches!(self.decoder, Decoder::Translated(_)) {
             return self.translate(&run);

@@ -21,7 +21,7 @@ use crate::{
     wire::sse,
 };
 
-/// Where the exchange puts what the client shall get.
+/// Where the exchange puts what is for the client.
 #[derive(Clone, Default)]
 pub(super) struct Handover(Rc<Slot>);
 

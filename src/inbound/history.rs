@@ -52,7 +52,7 @@ pub(super) async fn history(request: HttpRequest) -> HttpResponse {
         if let (true, Some(name)) = (answer.is_empty, ask.backend)
             && !is_known(&request, &name)
         {
-            // Of a backend that was removed something may be known from another time.
+            // A backend that was removed may be known from another time.
             let ever = Ask { backend: Some(name.clone()), model: None, from: 0, to: now + YEAR, step: now + YEAR };
             if put(history, ever).await?.is_empty {
                 return Err(never_heard_of(&name));

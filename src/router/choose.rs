@@ -6,7 +6,7 @@ use rand::{Rng, RngExt};
 use crate::backend::load::Cost;
 
 /// Up to this many candidates all are compared; beyond it the power of two choices keeps the cost of choosing flat.
-pub const COMPARE_ALL: usize = 16;
+const COMPARE_ALL: usize = 16;
 
 /// How often two are drawn before a large field is searched whole. All draws miss only if most candidates are out.
 const DRAWS: usize = 4;

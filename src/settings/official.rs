@@ -41,7 +41,7 @@ impl Backend {
         is_vertex(&self.address.host)
     }
 
-    /// Who answers here in OpenAI's protocol, and is known to take less than others, or more.
+    /// The provider at this address, if it speaks OpenAI's protocol and is known to take less than others, or more.
     pub fn host(&self) -> Host {
         match &*self.address.host {
             _ if self.protocol != Protocol::Openai => Host::Other,

@@ -134,7 +134,7 @@ fn words(lines: &[&str]) -> HashMap<String, String> {
                 (table, list) = (format!("{bare}[0]"), format!("{bare}."));
                 bare.clone_into(&mut last);
             } else {
-                // Of the item before, where it is a part of a list.
+                // A part of a list belongs to the item before it.
                 let part = bare.strip_prefix(&*list).filter(|_| !list.is_empty());
                 table =
                     part.map_or_else(|| bare.to_owned(), |part| format!("{}[0].{part}", list.trim_end_matches('.')));

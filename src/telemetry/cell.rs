@@ -61,7 +61,7 @@ impl Cell {
         self.count_left(story.class, story.first_token.is_some());
     }
 
-    /// That its caller left, if it did; `begun`: after the first token.
+    /// Counts that its client left, if it did; `begun`: after the first token.
     pub(super) fn count_left(&self, class: Option<Class>, begun: bool) {
         if class == Some(Class::CallerCancelled) {
             self.left[usize::from(begun)].fetch_add(1, Relaxed);
@@ -81,6 +81,7 @@ impl Cell {
             (STATUS_CLASSES[class], Ending::WORDS[outcome], n % 2 == 1, count.load(Relaxed))
         })
     }
+
     /// When clients left, count.
     pub(super) fn left(&self) -> impl Iterator<Item = (&'static str, u64)> {
         LEFT.into_iter().zip(self.left.iter().map(|count| count.load(Relaxed)))

@@ -192,7 +192,7 @@ fn pin_outcome(story: &Story) -> &'static str {
                 "cancelled"
             }
         }
-        // A refusal of the request is an answer all the same, also where it is told in the backend's stead.
+        // A refusal of the request is an answer all the same, even if Greenroom tells it for the backend.
         Some(class) if asked && class.owner() == Owner::Caller => "served",
         Some(Class::PolicyPermission | Class::PolicyRatelimit) => "denied",
         Some(Class::CallerInvalid) => "unknown",

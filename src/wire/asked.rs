@@ -17,7 +17,7 @@ use super::{
     web,
 };
 
-/// What of a request shows in its translated answer.
+/// The parts of a request that show in its translated answer.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Asked {
     /// The tools whose calls carry free text, by the name that the provider is told, if it takes that of the client's.

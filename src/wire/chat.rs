@@ -13,7 +13,7 @@ pub(crate) use super::{signature::Signature, source::Source};
 pub(crate) struct ChatRequest {
     pub(crate) messages: Vec<Message>,
     pub(crate) tools: Vec<Tool>,
-    /// The web shall be searched, by the provider. A choice names it as Anthropic does.
+    /// The provider is to search the web. A choice names it as Anthropic does.
     pub(crate) web: Option<Wish>,
     pub(crate) tool_choice: Option<ToolChoice>,
     pub(crate) parallel_tool_calls: Option<bool>,
@@ -34,16 +34,16 @@ pub(crate) struct ChatRequest {
     pub(crate) format_binds: bool,
     pub(crate) reasoning: Option<Reasoning>,
     pub(crate) metadata: Map<String, Value>,
-    /// The answer shall be kept at the provider.
+    /// The provider is to keep the answer.
     pub(crate) store: bool,
     /// How many words to make: `low`, `medium`, `high`.
     pub(crate) verbosity: Option<String>,
     pub(crate) service_tier: Option<String>,
     /// OpenAI's `prompt_cache_key` and `prompt_cache_retention`: where a prompt that begins alike is to be kept, and how long.
     pub(crate) caching: Vec<(&'static str, String)>,
-    /// What the answer shall be made of, where that is not words alone: `text`, `image`.
+    /// What the answer is to be made of, where that is not words alone: `text`, `image`.
     pub(crate) modalities: Vec<String>,
-    /// What its pictures shall be like, as `OpenRouter` has it: `aspect_ratio`, `image_size`.
+    /// What its pictures are to be like, as `OpenRouter` has it: `aspect_ratio`, `image_size`.
     pub(crate) image_config: Map<String, Value>,
     /// Anthropic's `cache_control` of the whole request: all of it is to be kept in a cache.
     pub(crate) cache: Option<Value>,

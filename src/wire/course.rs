@@ -47,7 +47,7 @@ pub struct Course {
 }
 
 impl Course {
-    /// Of an answer for which so many choices were asked.
+    /// The course of an answer for which this many choices were asked.
     pub fn new(asked: u32) -> Self {
         Self { asked, begun: 0, ended: 0, along: false, fickle: false, finish: false }
     }

@@ -196,7 +196,7 @@ mod tests {
             let mut text = String::new();
             for c in json.chars() {
                 text += &reader.add(c.encode_utf8(&mut [0; 4]));
-                // Of the string no more waits than an escape that is cut.
+                // No more of the string waits than an escape that is cut.
                 assert!(reader.state != State::Within || reader.rest.len() < 12, "{reader:?}");
             }
             assert_eq!(text + &reader.end(), said);

@@ -36,7 +36,7 @@ pub(crate) fn object(body: &[u8]) -> Result<Map<String, Value>, Refused> {
     }
 }
 
-/// Of what is translated a tree is built; `serde_json` builds none deeper than this.
+/// A translation builds a tree, and `serde_json` builds none deeper than this.
 const TOO_DEEP: &str = "nested too deep to be translated: more than 127 levels";
 
 /// Whether what was read may well be JSON, but is nested deeper than is read.

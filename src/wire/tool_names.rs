@@ -77,7 +77,7 @@ pub(crate) fn fit(request: &mut ChatRequest, target: Protocol) {
 /// The client's names for its tools. A request may offer as many as its body holds, so none is searched for among all.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Names {
-    /// Of tools that stand by themselves.
+    /// Names of tools that stand by themselves.
     plain: HashSet<String>,
     /// Those of them that some provider is told otherwise, and flat ones, by what it is told.
     whole: HashMap<String, String>,

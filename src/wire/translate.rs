@@ -45,7 +45,7 @@ pub struct Target<'a> {
     pub refuse_unsupported: bool,
     /// Whether a stream is asked for its token counts, where that is a matter of asking.
     pub ask_usage: bool,
-    /// Who answers there.
+    /// Which provider it is, if that matters.
     pub host: Host,
 }
 

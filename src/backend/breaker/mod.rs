@@ -16,7 +16,7 @@ use crate::{
 
 /// Time shut for bad credentials, an exhausted account or an unknown model: only an operator cures these, so ask rarely.
 /// Busbar uses the same half hour.
-pub const HARD_DOWN: Duration = Duration::from_secs(30 * 60);
+const HARD_DOWN: Duration = Duration::from_secs(30 * 60);
 
 /// Longest `Retry-After` taken at its word; a provider that says more is asked once a day all the same.
 pub const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);

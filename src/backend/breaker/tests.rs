@@ -62,7 +62,7 @@ fn half_of_the_requests_failing_shuts_though_never_three_in_a_row() {
 #[test]
 fn successes_before_the_first_failure_since_a_start_a_recovery_or_a_reset_count_beside_it() {
     let only_by_ratio = BreakerSettings { failures: 0, ..settings() };
-    // Of those before the start nothing is known but their number.
+    // What succeeded before the start is known by its number only.
     let mut breaker = Breaker::new(only_by_ratio, 8, Gate::Open, 1000);
     for begins in [|_: &mut Breaker| {}, |b: &mut Breaker| (0..4).for_each(|_| b.succeeded(true)), Breaker::reset] {
         begins(&mut breaker);

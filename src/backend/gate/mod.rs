@@ -111,7 +111,7 @@ impl Gate {
 pub const KINDS: [&str; 5] = ["healthy", "ramping", "open", "draining", "gave_up"];
 
 impl Gate {
-    /// Whether requests pass, be it a few at a time.
+    /// Whether requests pass, if only a few at a time.
     pub fn takes(self) -> bool {
         matches!(self, Self::Open | Self::Ramp(_))
     }

@@ -85,7 +85,7 @@ enum State {
 struct Watched {
     aim: Aim,
     state: State,
-    /// Of the last answer.
+    /// The verdict on the last answer.
     verdict: Verdict,
     /// A webhook that hears of changes has last heard that it fails.
     told_failing: bool,

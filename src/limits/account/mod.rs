@@ -79,7 +79,7 @@ impl Account {
     }
 
     /// Tokens to set aside: those of the prompt, which can be seen, and those that the answer may have, but of these no more
-    /// than are left. Clients name millions, and nobody shall owe or wait for tokens that may never be used.
+    /// than are left. Clients name millions, and nobody should owe or wait for tokens that may never be used.
     fn aside(&self, need: Need, now: Duration) -> u64 {
         let of_tokens = self.buckets.iter().filter(|(dimension, _)| dimension.unit() == Unit::Tokens);
         let left = of_tokens.map(|(_, bucket)| bucket.standing(now).remaining).min().unwrap_or(0);

@@ -43,7 +43,7 @@ pub fn load(path: &Path) -> Result<Settings, BadSettings> {
 pub(super) fn text(path: &Path) -> Result<String, BadSettings> {
     let mut bytes = Vec::new();
     let read = File::open(path).and_then(|file| file.take(LARGEST_FILE + 1).read_to_end(&mut bytes));
-    // Cut there, it may end amid a letter.
+    // Cut there, it may end within a letter, and be no text for that reason alone.
     let is_cut = bytes.len() as u64 > LARGEST_FILE;
     let why = match read.and_then(|_| String::from_utf8(bytes).map_err(io::Error::other)) {
         _ if is_cut => format!("is larger than {} MiB; is it the right one?", LARGEST_FILE >> 20),

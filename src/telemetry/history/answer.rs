@@ -176,7 +176,7 @@ impl<'a> Gathering<'a> {
             let owned = |owner: Owner| -> u64 {
                 let is_owned = |outcome: &str| {
                     let class = Class::ALL.into_iter().find(|class| class.as_str() == outcome);
-                    // Who has left is counted apart.
+                    // Clients that left are counted apart.
                     class.is_some_and(|class| class.owner() == owner && class != Class::CallerCancelled)
                 };
                 tally.outcomes.iter().filter(|(name, _)| is_owned(name)).map(|(_, count)| count).sum()

@@ -146,7 +146,7 @@ impl Recorder {
             *seen = next;
             self.events.extend(notes.into_iter().map(|note| (clock::unix_at(note.at), vitals.name.clone(), note)));
         }
-        // Of several backends at once, in the order in which it happened.
+        // Those of several backends, in the order in which they happened.
         self.events.sort_by_key(|(.., note)| note.at);
         // A backend that a reload removed has now been read to its end.
         self.journals.retain(|(known, _)| backends.iter().any(|vitals| Arc::ptr_eq(known, vitals)));

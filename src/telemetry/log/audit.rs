@@ -24,7 +24,7 @@ pub(super) struct Audit<'a> {
     said: Option<&'a str>,
 }
 
-/// Of a request that has ended.
+/// Writes the line of a request that has ended.
 pub(super) fn pin(story: &Story) {
     write(&Audit {
         event: "pin",
@@ -38,7 +38,7 @@ pub(super) fn pin(story: &Story) {
     });
 }
 
-/// Of a request that was refused for its pin before it had a story.
+/// Writes the line of a request that was refused for its pin before it had a story.
 pub(super) fn bad_pin(id: &str, user: Option<&str>, error: &Error) {
     let (face, outcome) = (error.face(), error.class().as_str());
     // A request is read this far only once its sender is known.

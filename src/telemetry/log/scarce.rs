@@ -9,7 +9,7 @@ use std::{
 
 use log::Record;
 
-/// Who says it.
+/// The log target of the framework's line about it.
 const ACCEPTING: &str = "actix_server::accept";
 
 /// How the system's words for it end, of the process and of the whole machine: `EMFILE`, `ENFILE` in Linux's errno(3).

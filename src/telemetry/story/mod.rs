@@ -229,7 +229,7 @@ impl Drop for Inner {
 }
 
 impl Story {
-    /// Of a request that has come, and of which nothing has become yet.
+    /// The story of a request that has just come.
     pub fn begun(
         id: Arc<str>,
         user: Arc<User>,

@@ -47,7 +47,7 @@ impl Counted {
         self.exported.fetch_add(spans as u64, Relaxed);
     }
 
-    /// So many were dropped.
+    /// Counts spans that were dropped.
     pub(super) fn dropped(&self, why: Dropped, spans: usize) {
         self.dropped[why as usize].fetch_add(spans as u64, Relaxed);
     }

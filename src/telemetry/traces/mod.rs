@@ -65,7 +65,7 @@ pub struct Hop {
 }
 
 impl Hop {
-    /// Of an attempt that begins.
+    /// The part of an attempt that begins.
     pub fn to(backend: Arc<settings::Backend>) -> Self {
         Self { span: SpanId(rand::random()), backend }
     }

@@ -58,7 +58,7 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Of what failed.
+    /// The status of a span that failed.
     pub(super) const FAILED: Self = Self { code: ERROR };
 }
 

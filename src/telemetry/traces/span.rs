@@ -20,7 +20,7 @@ use crate::{
     wire::{Protocol, Usage},
 };
 
-/// Of a request that was refused before it had a story.
+/// A request that was refused before it had a story.
 #[derive(Debug, Clone, Copy)]
 pub struct Refused<'a> {
     /// `x-request-id`.
@@ -72,7 +72,7 @@ fn of_request<'a>(story: &'a Story, trace: &Trace, labels: Labels<'a>, wall: Wal
     ended_as(request(trace, Some(&**labels.model), [story.received, ended].map(wall), a), story.status, story.class)
 }
 
-/// Of a request that was refused before it had a story.
+/// The span of a request that was refused before it had a story.
 pub(super) fn refused<'a>(trace: &Trace, refused: &Refused<'a>, wall: Wall<'_>) -> Span<'a> {
     let a = asked(trace, refused.model, refused.id, refused.user);
     let times = [refused.received, refused.ended].map(wall);

@@ -32,7 +32,7 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Of one as it begins in a stream.
+    /// A block as it begins in a stream.
     pub(super) fn new(mut plain: Value) -> Self {
         let input = plain.as_object_mut().and_then(|block| block.remove("input"));
         Self { plain, input: input.map(|_| Arguments::default()) }

@@ -83,7 +83,7 @@ pub(super) fn tools(
                 }
                 choice = None;
             }
-            // What only stands for calls of the history shall not be called.
+            // A tool that only stands for calls of the history must not be called.
             Some(ToolChoice::Required) if tools.is_empty() => choice = Some(ToolChoice::Named(NAME.to_owned())),
             _ => {}
         }
@@ -103,7 +103,7 @@ pub(super) fn tools(
     out.set_some("tool_choice", chosen(choice.or(single.then_some(ToolChoice::Auto)), single));
 }
 
-/// Calls in the history need their tools declared, though none shall be called now.
+/// Calls in the history need their tools declared, though none is to be called now.
 fn called(turns: &[Message]) -> Vec<Value> {
     let mut seen = HashSet::new();
     let names = turns.iter().flat_map(|m| &m.parts).filter_map(|part| match part {

@@ -21,7 +21,7 @@ pub(crate) struct RawUsage {
     thinking: u64,
 }
 
-/// Of the details of what was generated the tokens of thinking, nought if none can be read.
+/// The tokens of thinking among the details of what was generated; 0 if they cannot be read.
 fn thinking<'de, D: Deserializer<'de>>(from: D) -> Result<u64, D::Error> {
     let details = Value::deserialize(from)?;
     Ok(details.get("thinking_tokens").and_then(|count| counts::count(count).ok()).unwrap_or_default())

@@ -98,7 +98,7 @@ impl Reader {
             grounding.add(told);
         }
         let Some(reason) = filled(candidate.finish_reason) else { return Ok(None) };
-        // Of what follows an error nobody hears.
+        // What follows an error reaches nobody.
         let fault = fault::broken(&reason, candidate.finish_message.as_ref().map(|t| &*t.0));
         out.extend(fault.map(ChatEvent::Fault));
         let silent = self.calls == 0 && !self.spoke;
@@ -115,7 +115,7 @@ impl Reader {
             self.stop_thinking(out);
             return self.call(call, signature, out);
         }
-        // Of thinking in images the last one is the answer, and comes again as such.
+        // The last image of a model that thinks in images is the answer, and comes again as such.
         if let Some(Blob { mime_type, data }) = part.inline_data.filter(|_| !part.thought) {
             self.stop_thinking(out);
             self.end_call(out);

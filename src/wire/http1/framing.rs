@@ -13,7 +13,7 @@ const SIZE_LINE: usize = 1 << 10;
 /// How a body ends, and how far it has been read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Framing {
-    /// So many bytes are left.
+    /// This many bytes are left.
     Length(u64),
     /// In chunks.
     Chunked(Chunk),
@@ -28,7 +28,7 @@ pub enum Framing {
 pub enum Chunk {
     /// Before its size.
     Size,
-    /// So many bytes of it are left.
+    /// This many bytes of its data are left.
     Data(u64),
     /// Before the line end behind its data.
     LineEnd,

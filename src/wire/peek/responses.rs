@@ -64,7 +64,7 @@ struct Event<'a> {
     #[serde(borrow, rename = "type", default)]
     kind: Option<Text<'a>>,
     response: Option<Response>,
-    /// Of whatever shape.
+    /// In whatever shape.
     error: Option<Value>,
 }
 

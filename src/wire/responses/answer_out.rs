@@ -31,7 +31,7 @@ pub(crate) struct Writer {
     /// Finished items by place.
     pub(super) output: Vec<Value>,
     pub(super) open: Open,
-    /// Of an item that closes now.
+    /// The status of an item that closes now.
     pub(super) status: &'static str,
     /// The letters of all text so far.
     pub(super) letters: usize,

@@ -110,7 +110,7 @@ impl Writer {
         let id = self.item_id("ws_", at);
         self.place(at, reply_out::search(&id, search, "in_progress"), out);
         let status = reply_out::searched(search);
-        // Of a failure the item alone tells.
+        // Only the item itself tells of a failure.
         for step in ["in_progress", "searching", status].into_iter().filter(|step| *step != "failed") {
             let kind = format!("response.web_search_call.{step}");
             self.send(&kind, json!({"output_index": at, "item_id": &id}), out);

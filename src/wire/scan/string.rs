@@ -49,7 +49,8 @@ fn long(bytes: &[u8], mut at: usize) -> Option<Ended> {
     let mut escapes = false;
     // Whether the block before ended with a backslash that escapes this one's first byte.
     let mut escaped_first = 0;
-    // Of the blocks before, whose bytes are all inside: looked at once, since control characters are in no sound string.
+    // The lowest byte of the blocks before, which are all inside: checked once at the end, since no sound string has control
+    // characters.
     let mut lowest = u8x16::splat(u8::MAX);
     loop {
         let rest = bytes.get(at..)?;

@@ -59,7 +59,7 @@ const ROOM: u64 = 4_000;
 /// The numbers of a refusal.
 #[derive(Debug, Clone, Copy)]
 pub(in crate::wire) struct Numbers {
-    /// Of prompt and answer together, or of the prompt, tokens.
+    /// The limit of prompt and answer together, or of the prompt, tokens.
     pub(in crate::wire) limit: Option<u64>,
     /// The prompt.
     pub(in crate::wire) input: Option<u64>,
@@ -70,7 +70,7 @@ pub(in crate::wire) struct Numbers {
 }
 
 impl Numbers {
-    /// Of `plain` words.
+    /// The numbers in a message that was made `plain`.
     pub(in crate::wire) fn of(said: &str) -> Self {
         if let Some([input, output, limit]) = sum(said) {
             return Self { limit: Some(limit), input: Some(input), output: Some(output), total: None };

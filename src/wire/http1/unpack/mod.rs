@@ -62,8 +62,8 @@ struct Zstd {
 }
 
 impl Unpacker {
-    /// Of a body in this coding of which no more than `limit` bytes are wanted; `None` where there is nothing to unpack, or nothing
-    /// that can.
+    /// The unpacker of a body in this coding, of which no more than `limit` bytes are wanted; `None` if it is not packed, or in a
+    /// way that is not known.
     pub fn of(coding: Coding, limit: usize) -> Option<Self> {
         let plain = Plain { bytes: Vec::new(), most: limit.saturating_add(STEP), is_refused: false };
         Some(Self(match coding {
