@@ -102,8 +102,8 @@ impl Lease {
             return;
         }
         self.first_token = Some(now);
-        self.handle.vitals.load.stream(self.prompt_tokens);
-        self.lane.places.stream();
+        self.handle.vitals.load.begin_stream(self.prompt_tokens);
+        self.lane.places.begin_stream();
         let waited = now.saturating_sub(self.taken);
         self.lane.counts.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
@@ -112,7 +112,7 @@ impl Lease {
             // The backend answers: others need not wait for the end of a long answer to be let in, as its probe or as its ramp
             // goes up.
             self.begun = true;
-            self.observed(Verdict::Begun, now);
+            self.tell_actor(Verdict::Begun, now);
         }
     }
 
@@ -182,7 +182,7 @@ impl Lease {
         // place to give back.
         if !self.is_open() || !self.probes.is_none() || self.is_failing() {
             let begun = self.begun;
-            self.observed(Verdict::Success { begun }, now);
+            self.tell_actor(Verdict::Success { begun }, now);
         }
     }
 
@@ -195,12 +195,12 @@ impl Lease {
         };
         match weight {
             Weight::None => self.let_others_probe(),
-            Weight::Alive if !self.probes.is_none() => self.observed(Verdict::Success { begun: false }, now),
-            Weight::Alive if self.is_failing() => self.observed(Verdict::Alive, now),
+            Weight::Alive if !self.probes.is_none() => self.tell_actor(Verdict::Success { begun: false }, now),
+            Weight::Alive if self.is_failing() => self.tell_actor(Verdict::Alive, now),
             Weight::Alive => {}
             _ => {
                 let (class, retry_after, said) = (failed.class, failed.retry_after, failed.message.clone());
-                self.observed(Verdict::Failure { class, retry_after, said }, now);
+                self.tell_actor(Verdict::Failure { class, retry_after, said }, now);
             }
         }
         if failed.class.owner() == Owner::Backend {
@@ -223,7 +223,7 @@ impl Lease {
         }
         if self.was_silent(outcome, waited) {
             self.note_error(Class::ProviderTimeoutTtft, SILENT, now);
-            self.observed(Verdict::Silence, now);
+            self.tell_actor(Verdict::Silence, now);
         } else {
             self.let_others_probe();
         }
@@ -254,7 +254,7 @@ impl Lease {
     }
 
     /// Tells the actor; the probe's places go along.
-    fn observed(&mut self, verdict: Verdict, at: Duration) {
+    fn tell_actor(&mut self, verdict: Verdict, at: Duration) {
         let (vitals, lane, probes) = (self.handle.vitals.clone(), self.lane.clone(), std::mem::take(&mut self.probes));
         self.handle.addr.do_send(Observed { vitals, lane, verdict, probes, since: self.taken, at });
     }

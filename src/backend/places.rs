@@ -44,7 +44,8 @@ impl Places {
         taken
     }
 
-    pub(super) fn stream(&self) {
+    /// One of them has its first token.
+    pub(super) fn begin_stream(&self) {
         self.0.fetch_add(STREAMING, Relaxed);
     }
 
@@ -77,8 +78,9 @@ impl Load {
         taken
     }
 
-    pub(super) fn stream(&self, prompt_tokens: u64) {
-        self.places.stream();
+    /// One of them, with so many prompt tokens, has its first token.
+    pub(super) fn begin_stream(&self, prompt_tokens: u64) {
+        self.places.begin_stream();
         self.waiting_tokens.fetch_sub(prompt_tokens, Relaxed);
     }
 
@@ -112,7 +114,7 @@ mod tests {
                     }
                     1 => {
                         let Some(tokens) = waiting.pop() else { continue };
-                        load.stream(tokens);
+                        load.begin_stream(tokens);
                         streaming.push(tokens);
                     }
                     _ => {

@@ -26,7 +26,7 @@ pub(super) struct History {
     /// Only this model
     #[arg(long)]
     model: Option<String>,
-    /// Begin: RFC 3339, Unix seconds, or so long ago, such as 6h
+    /// Begin: RFC 3339, Unix seconds, or how long ago, such as 6h
     #[arg(long, default_value = "1h")]
     from: String,
     /// End, in the same forms; now, if left out

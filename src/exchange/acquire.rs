@@ -173,7 +173,7 @@ impl Exchange {
         // The router lives on this thread and answers at once, unless it is being rebuilt, or was given up and its mailbox is
         // closed.
         let answer = self.worker.assign(ask, request.deadline).await;
-        request.telling.spent(Phase::Route, began);
+        request.telling.phase_ended(Phase::Route, began);
         answer.map_err(|error| match error {
             MailboxError::Timeout => {
                 Error::Upstream(Box::new(Failed::new(Class::GatewayOverload, "its router is being rebuilt")))

@@ -136,7 +136,7 @@ async fn try_open(
     } else {
         let began = clock::now();
         let outgoing = translated(&attempt, change, None);
-        request.telling.spent(Phase::Translate, began);
+        request.telling.phase_ended(Phase::Translate, began);
         outgoing.map_err(Failed::unsent)?
     };
     let mut answer = send(&attempt, outgoing, leg, &mut watch).await?;

@@ -91,11 +91,11 @@ impl Leg {
         if request.pin.is_some() {
             handle.vitals.counts.pins.fetch_add(1, Relaxed);
         }
-        let note = telling.attempt(AttemptNote {
+        let note = telling.attempt_begun(AttemptNote {
             backend: handle.name().clone(),
             upstream_model: target.upstream_model.clone(),
             route,
-            started: telling.until(lease.taken()),
+            started: telling.after_arrival(lease.taken()),
             duration: None,
             outcome: None,
             status: None,

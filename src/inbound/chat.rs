@@ -172,9 +172,9 @@ fn prepare(
     let telling = Telling::new(story, worker.listener.clone());
     let has_affinity = route.as_ref().is_some_and(|route| route.settings.prefix_affinity);
     let prompt_head = has_affinity.then(|| envelope.head(&body)).filter(|head| !head.is_empty());
-    let affinity = prompt_head.map(table::hash);
+    let affinity = prompt_head.map(table::stable_hash);
     let is_traced = route.as_ref().is_some_and(|route| route.traced);
-    let checked = telling.spent(Phase::Translate, began);
+    let checked = telling.phase_ended(Phase::Translate, began);
     // It is not moved after this: each step on its way would need room for it.
     Ok(Rc::new(Request {
         telling,

@@ -229,7 +229,7 @@ impl Route {
 }
 
 /// A hash that is the same in every process of the same build: `std` does not fix it between releases.
-pub fn hash(bytes: &[u8]) -> u64 {
+pub fn stable_hash(bytes: &[u8]) -> u64 {
     let mut hasher = DefaultHasher::new();
     hasher.write(bytes);
     hasher.finish()
@@ -244,7 +244,7 @@ impl Target {
             weight: handle.settings.weight * target.weight,
             renamed: upstream_model != model,
             upstream_model: upstream_model.into(),
-            hash: hash(target.backend.as_bytes()),
+            hash: stable_hash(target.backend.as_bytes()),
             settings: target.clone(),
             lane,
             handle,

@@ -47,7 +47,7 @@ pub(super) struct Monitor {
     /// One check, then exit: 0 only if all are healthy
     #[arg(long)]
     once: bool,
-    /// So many checks, then exit
+    /// This many checks, then exit
     #[arg(long, value_name = "N", conflicts_with = "once", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
     /// Stream the answers, and measure the first token

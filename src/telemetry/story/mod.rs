@@ -155,20 +155,20 @@ impl Telling {
         write(self.0.story.borrow_mut().as_mut().expect(WHOLE))
     }
 
-    /// Time from the request's arrival to `now`.
-    pub fn until(&self, now: Duration) -> Duration {
-        now.saturating_sub(self.read(|s| s.received))
+    /// Time from the request's arrival to this moment.
+    pub fn after_arrival(&self, at: Duration) -> Duration {
+        at.saturating_sub(self.read(|s| s.received))
     }
 
-    /// A phase that began at `began` is over; tells when.
-    pub fn spent(&self, phase: Phase, began: Duration) -> Duration {
+    /// A phase that began at `began` is over; returns when that was.
+    pub fn phase_ended(&self, phase: Phase, began: Duration) -> Duration {
         let now = clock::now();
         self.write(|story| story.spent[phase as usize] += now.saturating_sub(began));
         now
     }
 
     /// An attempt begins; returns its number.
-    pub fn attempt(&self, note: AttemptNote) -> usize {
+    pub fn attempt_begun(&self, note: AttemptNote) -> usize {
         self.write(|story| {
             story.attempts.push(note);
             story.attempts.len() - 1
