@@ -181,7 +181,7 @@ impl Lane {
         Self { gate: self.gate.anew(Gate::Ramp(1)), counts: self.counts.clone(), ..new }
     }
 
-    /// Adds what an answer cost.
+    /// Adds the tokens of an answer.
     pub fn add_tokens(&self, usage: Usage) {
         for (count, n) in self.counts.tokens.iter().zip(usage.counts()).filter(|(_, n)| *n > 0) {
             count.fetch_add(n, Relaxed);

@@ -10,7 +10,7 @@ pub(super) fn chunk(bytes: &[u8], manner: Manner, socket: &Socket) {
         return;
     }
     socket.hold(|out| {
-        if manner.old {
+        if manner.is_1_0 {
             return out.extend_from_slice(bytes);
         }
         hex(bytes.len(), out);
@@ -22,7 +22,7 @@ pub(super) fn chunk(bytes: &[u8], manner: Manner, socket: &Socket) {
 
 /// Holds the chunk that ends a body.
 pub(super) fn last(manner: Manner, socket: &Socket) {
-    if !manner.old {
+    if !manner.is_1_0 {
         socket.hold(|out| out.extend_from_slice(b"0\r\n\r\n"));
     }
 }

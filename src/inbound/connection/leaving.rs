@@ -22,7 +22,7 @@ pub(super) async fn handed_over(intake: &mut Intake) -> io::Result<()> {
 pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner) {
     if handed_over(intake).await.is_err() {
         // Without chunks an orderly end would make a partial answer look whole.
-        if manner.old {
+        if manner.is_1_0 {
             intake.socket.reset_at_end();
         }
         return;
@@ -35,7 +35,7 @@ pub(super) async fn leave(intake: &mut Intake, unread: bool, manner: Manner) {
 /// Sends the last bytes of an answer without the end that would make it look whole.
 pub(super) async fn break_off(intake: &mut Intake, manner: Manner) {
     let flushed = timeout(LEAVE, intake.socket.flush()).await;
-    if manner.old {
+    if manner.is_1_0 {
         // Without chunks an orderly end of the connection is the end of the answer. But a reset may overtake the last bytes,
         // and some systems throw away what was not read by then. So the client has time to read them and to leave.
         intake.socket.reset_at_end();
@@ -96,16 +96,16 @@ mod tests {
 
     #[actix::test]
     async fn an_answer_without_chunks_that_is_not_taken_to_its_end_does_not_end_in_order() {
-        for old in [true, false] {
+        for is_1_0 in [true, false] {
             let (mut client, mut intake) = held_for_a_client().await;
             let began = Instant::now();
-            let manner = Manner { old, ..Manner::default() };
+            let manner = Manner { is_1_0, ..Manner::default() };
             timeout(99 * TAKE, leave(&mut intake, false, manner)).await.expect("it comes to an end");
             // Once more than its time, if the kernel has taken something at first.
             assert!((TAKE..3 * TAKE).contains(&began.elapsed()), "{:?}", began.elapsed());
             drop(intake);
             let mut had = Vec::new();
-            assert_eq!(client.read_to_end(&mut had).await.is_err(), old);
+            assert_eq!(client.read_to_end(&mut had).await.is_err(), is_1_0);
             assert!(had.len() < LARGE);
             tokio::time::resume();
         }
@@ -117,7 +117,7 @@ mod tests {
         intake.socket.hold(|out| out.extend_from_slice(b"the last words"));
         pause();
         let began = Instant::now();
-        break_off(&mut intake, Manner { old: true, ..Manner::default() }).await;
+        break_off(&mut intake, Manner { is_1_0: true, ..Manner::default() }).await;
         assert!((LEAVE..2 * LEAVE).contains(&began.elapsed()), "{:?}", began.elapsed());
         drop(client);
     }

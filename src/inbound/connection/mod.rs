@@ -157,7 +157,7 @@ impl Door {
         // With no time to be kept for, it would be closed under the next request.
         let kept = head.keep_alive && !self.keep_alive.is_zero();
         let close = unread || !kept || is_old_stream || self.closing.is_closed();
-        let manner = Manner { close, old: !head.is_1_1, head_only: head.method == Method::Head };
+        let manner = Manner { close, is_1_0: !head.is_1_1, head_only: head.method == Method::Head };
         let sent = self.send(intake, reply, manner).await?;
         if close {
             leave(intake, unread, manner).await;
@@ -174,7 +174,7 @@ impl Door {
         match body {
             Body::Whole(body) => output::whole(intake, &reply, &body, manner, now).await.map_err(|_| ()),
             Body::Stream(mut body) => {
-                intake.rest();
+                intake.shrink();
                 let streamed = output::stream(intake, &reply, |cx| body.poll_piece(cx), manner, now).await;
                 if streamed.is_err() {
                     // What it holds, of a backend and of its user's limits, is given back at once, and not after the client has

@@ -28,7 +28,7 @@ pub(super) struct Manner {
     /// The connection ends with this answer.
     pub(super) close: bool,
     /// The client speaks HTTP/1.0: no chunks, and a kept connection has to be told.
-    pub(super) old: bool,
+    pub(super) is_1_0: bool,
     /// The client asked for the head alone. Nobody does for a stream.
     pub(super) head_only: bool,
 }
@@ -47,12 +47,12 @@ fn head(reply: &Reply, length: Option<usize>, manner: Manner, now: Instant, out:
             out.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
             out.extend_from_slice(b"\r\n");
         }
-        None if !manner.old => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+        None if !manner.is_1_0 => out.extend_from_slice(b"transfer-encoding: chunked\r\n"),
         None => {}
     }
     if manner.close {
         out.extend_from_slice(b"connection: close\r\n");
-    } else if manner.old {
+    } else if manner.is_1_0 {
         out.extend_from_slice(b"connection: keep-alive\r\n");
     }
     date(now, out);

@@ -37,7 +37,7 @@ impl Queue {
 
 #[derive(Debug, Clone, Copy)]
 enum Fate {
-    /// But for so many.
+    /// Except for this many.
     Taken(usize),
     Dropped(Dropped),
 }
@@ -56,12 +56,12 @@ pub(super) struct Batch {
 }
 
 impl Batch {
-    /// The collector took it, but for so many of its spans.
+    /// The collector took it, except for this many of its spans.
     pub(super) fn taken(mut self, refused: usize) {
         self.fate = Fate::Taken(refused.min(self.count));
     }
 
-    /// It will not be sent any more.
+    /// It will not be sent again.
     pub(super) fn give_up(mut self, why: Dropped) {
         self.fate = Fate::Dropped(why);
     }

@@ -27,7 +27,7 @@ pub(super) const KEPT: Duration = Duration::from_mins(5);
 /// What came of a batch.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It was taken, but for so many spans.
+    /// It was taken, except for this many spans.
     Taken { refused: usize },
     /// It was not, and would not be if it were sent again.
     Refused(String),

@@ -26,7 +26,7 @@ pub struct Exporter {
     most: usize,
     waiting: VecDeque<Batch>,
     doing: Doing,
-    /// In a row.
+    /// Requests in a row that failed.
     failures: u32,
     /// The last spans were not taken, and that was told.
     failing: bool,

@@ -171,7 +171,7 @@ impl Intake {
                 *framing = Framing::Ended;
                 let body = self.input.split_to(length).freeze();
                 if length > ROOM {
-                    self.rest();
+                    self.shrink();
                 }
                 Ok(body)
             }
@@ -221,7 +221,7 @@ impl Intake {
     }
 
     /// Frees memory that a long wait does not need: all but the bytes sent ahead.
-    pub(super) fn rest(&mut self) {
+    pub(super) fn shrink(&mut self) {
         self.input = BytesMut::from(&self.input[..]);
     }
 
