@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use subtle::ConstantTimeEq;
+use subtle::{Choice, ConstantTimeEq};
 
 use crate::{
     error::Error,
@@ -23,7 +23,8 @@ pub(super) fn user<'h>(header: impl Fn(&str) -> Option<&'h str>, table: &Table) 
 
 fn user_of(digest: &TokenDigest, table: &Table) -> Result<Arc<User>, Error> {
     // The map's key is the whole digest, which tells nothing about the token, and the comparison takes the same time for all.
-    let user = table.users.get(digest).filter(|user| bool::from(user.token.ct_eq(digest)));
+    let is_of = |user: &User| user.tokens.iter().fold(Choice::from(0), |found, token| found | token.ct_eq(digest));
+    let user = table.users.get(digest).filter(|user| bool::from(is_of(user)));
     user.cloned().ok_or(Error::InvalidKey)
 }
 

@@ -114,7 +114,10 @@ impl Table {
     pub fn build(settings: Arc<Settings>, handles: HashMap<String, Arc<Handle>>, created: u64) -> Self {
         let routes =
             settings.models.iter().map(|(name, model)| (name.clone(), Arc::new(Route::build(name, model, &handles))));
-        let users = settings.users.values().map(|user| (user.token, Arc::new(user.clone())));
+        let users = settings.users.values().flat_map(|user| {
+            let shared = Arc::new(user.clone());
+            user.tokens.iter().map(move |token| (*token, shared.clone()))
+        });
         let allowances = settings.users.values().filter_map(|user| {
             let limits = user.limits.as_ref()?;
             Some((user.name.clone(), Arc::new(Allowance::new(limits))))

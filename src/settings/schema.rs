@@ -108,6 +108,7 @@ fn leaf(kind: &Kind) -> Value {
         Kind::Number => json!({"type": ["number", "string"], "pattern": VARIABLE}),
         Kind::Share => json!({"type": ["number", "string"], "minimum": 0, "maximum": 1, "pattern": VARIABLE}),
         Kind::Texts => json!({"type": ["array", "string"], "items": {"type": "string"}, "pattern": VARIABLE}),
+        Kind::TextOrTexts => json!({"type": ["string", "array"], "items": {"type": "string"}}),
         Kind::Time => json!({"type": "string", "pattern": format!("{TIME}|{VARIABLE}")}),
         Kind::Word(words) => json!({"type": "string", "anyOf": [{"enum": words}, {"pattern": VARIABLE}]}),
         Kind::Text | Kind::Within => json!({"type": "string"}),

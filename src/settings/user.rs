@@ -7,6 +7,7 @@ use super::{
     Limits, Secret,
     secret::{is_placeholder, miswritten},
     section::{Problems, Section},
+    value::OneOrMore,
 };
 
 /// SHA-256 of a bearer token.
@@ -53,9 +54,9 @@ impl Allowed {
 pub struct User {
     /// Configured name.
     pub name: String,
-    /// Digest of the token.
-    pub token: TokenDigest,
-    /// The token is what manuals write where one's own belongs.
+    /// Digests of the tokens, each as good as another: while one replaces another there are two.
+    pub tokens: Box<[TokenDigest]>,
+    /// One of the tokens is what manuals write where one's own belongs.
     pub has_placeholder: bool,
     /// Models the user may ask for.
     pub models: Allowed,
@@ -77,8 +78,7 @@ impl User {
     /// Reads `[users.NAME]`, whose key is `path`.
     pub(super) fn read(path: &str, name: &str, value: Value, problems: &Problems) -> Self {
         let mut s = Section::open(path, value, problems);
-        // Where it cannot be read, all else is checked with one of the user's own that no request carries.
-        let (token, has_placeholder) = read_token(&mut s).unwrap_or_else(|| (digest(&format!("\n{path}")), false));
+        let (tokens, has_placeholder) = read_tokens(&mut s).unwrap_or_default();
         let models = read_allowed(&mut s, "models");
         let backends = read_allowed(&mut s, "backends");
         let may_pin = s.value_or("may_pin", false);
@@ -94,25 +94,44 @@ impl User {
         let limits = s.within("limits", Limits::read);
         s.finish();
         let name = name.to_owned();
-        Self { name, token, has_placeholder, models, backends, may_pin, may_explain, may_see_backends, admin, limits }
+        Self { name, tokens, has_placeholder, models, backends, may_pin, may_explain, may_see_backends, admin, limits }
     }
 }
 
-/// The digest of `token`, and whether that is a placeholder; or `token_sha256` itself.
-fn read_token(s: &mut Section<'_>) -> Option<(TokenDigest, bool)> {
+/// The digests of `token`, and whether one of those is a placeholder; or `token_sha256` itself.
+fn read_tokens(s: &mut Section<'_>) -> Option<(Box<[TokenDigest]>, bool)> {
     match (s.has("token"), s.has("token_sha256")) {
         (true, true) => s.problem("token", "stands beside token_sha256; keep one of the two"),
         (false, false) => s.problem("token", "is missing; set token = \"${VARIABLE}\" or token_sha256 = \"…\""),
         _ => {}
     }
-    let plain: Option<Secret> = s.optional("token");
-    let hashed: Option<String> = s.optional("token_sha256");
-    let (key, read) = match (plain.as_ref().map(Secret::reveal), hashed) {
-        (Some(plain), None) => ("token", check_token(plain).map(|()| (digest(plain), is_placeholder(plain)))),
-        (None, Some(hex)) => ("token_sha256", parse_hex(&hex).map(|digest| (digest, false))),
+    let plain: Option<OneOrMore<Secret>> = s.optional("token");
+    let hashed: Option<OneOrMore<String>> = s.optional("token_sha256");
+    let (key, read) = match (plain, hashed) {
+        (Some(OneOrMore(plain)), None) => {
+            let plain = || plain.iter().map(Secret::reveal);
+            let digests = plain().map(|token| check_token(token).map(|()| digest(token))).collect();
+            ("token", all_of(digests).map(|digests| (digests, plain().any(is_placeholder))))
+        }
+        (None, Some(OneOrMore(hashed))) => {
+            let digests = hashed.iter().map(|hex| parse_hex(hex)).collect();
+            ("token_sha256", all_of(digests).map(|digests| (digests, false)))
+        }
         _ => return None,
     };
     read.map_err(|why| s.problem(key, why)).ok()
+}
+
+/// Digests that were read, at least one, each once.
+fn all_of(read: Result<Vec<TokenDigest>, &'static str>) -> Result<Box<[TokenDigest]>, &'static str> {
+    let digests = read?;
+    if digests.is_empty() {
+        return Err("is an empty list, which would let nobody in; write one, or two while one replaces another");
+    }
+    if (1..digests.len()).any(|n| digests[..n].contains(&digests[n])) {
+        return Err("lists the same one twice; keep one");
+    }
+    Ok(digests.into())
 }
 
 /// Whether a request can carry this token at all, and only by who knows it.
@@ -196,6 +215,25 @@ mod tests {
         assert!(problem(&format!("token = \"t\"\ntoken_sha256 = \"{hex}\"")).contains("keep one"));
         assert!(problem("").contains("is missing"));
         assert_eq!(problem(&format!("token_sha256 = \"{hex}\"")), "");
-        assert_eq!(problem("token_sha256 = 7"), "users.u.token_sha256: must be a string");
+        assert_eq!(problem("token_sha256 = 7"), "users.u.token_sha256: must be a string, or a list of strings");
+    }
+
+    #[test]
+    fn tokens_may_be_listed_each_once_and_each_as_good_as_a_single_one() {
+        let (one, other) = ("a".repeat(64), "b".repeat(64));
+        assert_eq!(problem("token = [\"next\", \"last\"]"), "");
+        assert_eq!(problem(&format!("token_sha256 = [\"{one}\", \"{other}\"]")), "");
+        for (line, word) in [
+            ("token = []".to_owned(), "nobody"),
+            ("token = [\"t\", \"t\"]".to_owned(), "twice"),
+            ("token = [\"t\", \"\"]".to_owned(), "let everybody in"),
+            ("token = [\"t\", \" u\"]".to_owned(), "blank"),
+            ("token = [\"t\", 7]".to_owned(), "must be"),
+            (format!("token_sha256 = [\"{one}\", \"{}\"]", one.to_uppercase()), "twice"),
+            (format!("token_sha256 = [\"{one}\", \"b\"]"), "64 hexadecimal"),
+        ] {
+            let told = problem(&line);
+            assert!(told.starts_with("users.u.token") && told.contains(word), "{line}: {told}");
+        }
     }
 }

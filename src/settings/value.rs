@@ -21,6 +21,8 @@ pub(super) enum Kind {
     Text,
     Time,
     Texts,
+    /// A string, or a list of them.
+    TextOrTexts,
     Word(Vec<&'static str>),
     /// A table, or a list of them, which says itself what is in it.
     Within,
@@ -96,6 +98,31 @@ impl FromValue for Secret {
     fn from_value(value: &Value) -> Option<Self> {
         String::from_value(value).map(Secret::new)
     }
+}
+
+/// One value, or a list of such.
+pub(super) struct OneOrMore<T>(pub(super) Vec<T>);
+
+impl FromValue for OneOrMore<String> {
+    const WANT: &'static str = "a string, or a list of strings";
+    const KIND: Kind = Kind::TextOrTexts;
+    fn from_value(value: &Value) -> Option<Self> {
+        one_or_more(value)
+    }
+}
+
+impl FromValue for OneOrMore<Secret> {
+    const WANT: &'static str = "a string such as \"${VARIABLE}\", or a list of such";
+    const KIND: Kind = Kind::TextOrTexts;
+    fn from_value(value: &Value) -> Option<Self> {
+        one_or_more(value)
+    }
+}
+
+/// A string stands for itself here, whatever is in it: the environment layer carries one, and no list.
+fn one_or_more<T: FromValue>(value: &Value) -> Option<OneOrMore<T>> {
+    let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    items.iter().map(T::from_value).collect::<Option<_>>().map(OneOrMore)
 }
 
 /// The longest time that is taken: clocks count on for a few of these, and not for all that can be written.

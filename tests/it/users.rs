@@ -201,3 +201,25 @@ async fn who_may_not_see_backends_is_named_none_in_any_answer() {
         "{text}"
     );
 }
+
+#[tokio::test]
+async fn a_token_is_replaced_without_a_gap_where_both_are_listed() {
+    let one = Upstream::saying("one").await;
+    let with = |token: &str| {
+        let user =
+            format!("token = {token}\nmodels = [\"m\"]\nbackends = [\"*\"]\nlimits = {{ requests_per_minute = 4 }}");
+        Settings::new().backend("one", one.addr).set("users.app", &user)
+    };
+    let proxy = Launch::new(&with(r#""old""#)).start().await;
+    let status = async |token| proxy.ask(&Ask::chat(HELLO).bearer(token)).await.status();
+    let reload = async |token: &str| {
+        proxy.rewrite(&with(token).toml());
+        assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    };
+    assert_eq!((status("old").await, status("new").await), (200, 401));
+    reload(r#"["new", "old"]"#).await;
+    assert_eq!((status("old").await, status("new").await), (200, 200));
+    reload(r#"["new"]"#).await;
+    assert_eq!((status("old").await, status("new").await), (401, 200));
+    assert_eq!(status("new").await, 429, "either token is the same user's");
+}

@@ -87,7 +87,7 @@ impl References<'_> {
         let mut seen: HashMap<[u8; 32], &str> = HashMap::new();
         for (name, user) in self.users {
             let Some(user) = user else { continue };
-            if let Some(other) = seen.insert(user.token, name) {
+            if let Some(other) = user.tokens.iter().find_map(|token| seen.insert(*token, name)) {
                 let text = format!("is the token of users.{other} too; give each its own");
                 problems.add(format!("users.{name}.token"), text);
             }
