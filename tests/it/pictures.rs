@@ -194,6 +194,7 @@ async fn a_stream_of_pictures_that_breaks_off_ends_with_an_error_and_with_the_co
     for (answer, class) in [
         (begun().chunk(fault).end(), "provider_server"),
         (begun().chunk("data: {\"b64_json\":\"aG").close(), "provider_stream_cut"),
+        (begun().chunk(&completed()[..90]).end(), "provider_stream_cut"),
     ] {
         for ask in streams() {
             let cut = Upstream::always(answer.clone()).await;
@@ -204,6 +205,35 @@ async fn a_stream_of_pictures_that_breaks_off_ends_with_an_error_and_with_the_co
             assert!(reply.text().contains("\"error\":{") && !reply.text().contains("sk-1"), "{reply:?}");
             let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
             assert_eq!((entry["class"].as_str(), peer.asked()), (Some(class), 0), "{entry}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_behind_a_draft_has_no_picture_in_whatever_order_it_ends() {
+    let edited = event("image_edit.partial_image", "");
+    let unnamed = "event: image_edit.partial_image\ndata: {\"b64_json\":\"aGk=\"}\n\n";
+    let untyped = "data: {\"b64_json\":\"aGk=\"}\n\n";
+    for (said, end) in [
+        (vec![partial()], End::Truncated),
+        (vec![completed(), edited.trim_end().to_owned()], End::Truncated),
+        (vec![unnamed.to_owned(), ": waiting\n\n".to_owned()], End::Truncated),
+        (vec![partial(), event("image_edit.completed", "")], End::Clean),
+        // It says itself that it is at its end.
+        (vec![partial(), "data: [DONE]\n\n".to_owned()], End::Clean),
+        (vec![event("image_generation.partial_succeeded", "")], End::Clean),
+        (vec![untyped.to_owned()], End::Clean),
+    ] {
+        let answer = said.iter().fold(Answer::stream(), Answer::chunk).end();
+        for ask in streams() {
+            let upstream = Upstream::always(answer.clone()).await;
+            let proxy = Proxy::before(&upstream).await;
+            let reply = proxy.ask(&ask).await;
+            assert_eq!((reply.status(), reply.end), (200, end), "{reply:?}");
+            assert!(reply.text().starts_with(said.concat().trim_end()), "{reply:?}");
+            let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
+            let class = if end == End::Clean { json!(null) } else { json!("provider_stream_cut") };
+            assert_eq!((&entry["class"], reply.text().contains("\"error\":{")), (&class, end != End::Clean), "{entry}");
         }
     }
 }
