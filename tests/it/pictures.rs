@@ -150,6 +150,23 @@ async fn a_picture_may_take_longer_than_other_frames_and_have_many_megabytes() {
 }
 
 #[tokio::test]
+async fn each_picture_to_be_edited_is_a_thousand_tokens_and_none_is_more_than_its_bytes_but_the_first() {
+    let mut left = Vec::new();
+    for sizes in [&[9][..], &[5000, 9, 9], &[5000, 100_000, 9_000_000]] {
+        let hanging = Upstream::always(Answer::stream().chunk(partial()).hang()).await;
+        let settings = Settings::new().backend("one", hanging.addr);
+        let proxy = Proxy::start(&settings.set("users.tester.limits", "tokens_per_day = 100000")).await;
+        let head = b"--Z\r\nContent-Disposition: form-data; name=\"image[]\"; filename=\"a.png\"\r\n\r\n";
+        let pictures = sizes.iter().map(|bytes| [head, &vec![b'a'; *bytes][..], b"\r\n"].concat());
+        let body = [pictures.collect::<Vec<_>>().concat(), form(&[("model", "m"), ("stream", "true")])].concat();
+        let mut client = Connection::open(proxy.addr).await;
+        client.send(&Ask::typed(EDIT, "multipart/form-data; boundary=Z", body).bearer(TOKEN)).await;
+        left.push(client.head().await.get("x-ratelimit-remaining-tokens").map(str::parse::<u32>));
+    }
+    assert!(left[0] == left[1] && left[0] == Some(Ok(99_000)) && left[2] == Some(Ok(97_000)), "{left:?}");
+}
+
+#[tokio::test]
 async fn who_passes_over_the_wish_for_a_stream_is_passed_on_whole() {
     let upstream = Upstream::always(Answer::json(200, DRAWN)).await;
     let proxy = Proxy::before(&upstream).await;
