@@ -19,8 +19,9 @@ pub(super) enum Decoder {
     Messages(Pattern),
     /// Responses events, passed on.
     Responses,
-    /// Events of sound, of pictures or of transcriptions, passed on. Not all servers mark their end.
-    MediaEvents,
+    /// Events of sound, of pictures or of transcriptions, passed on. Not all servers mark their end: some end speech (Soprano) and
+    /// transcripts (omega-ml) with the last piece. But behind a draft a picture is to come, as OpenAI's own example holds.
+    MediaEvents { draft: bool },
     /// Sound, passed on unread, with or without events.
     Unread,
     /// Another protocol's events, translated.
@@ -38,7 +39,7 @@ impl Decoder {
         }
         match dialect {
             _ if surface == Surface::Speech && answer.is_event_stream() != Some(true) => Self::Unread,
-            _ if surface.is_raw() => Self::MediaEvents,
+            _ if surface.is_raw() => Self::MediaEvents { draft: false },
             Dialect::Chat => Self::Chat(Pattern::default()),
             Dialect::Messages => Self::Messages(Pattern::default()),
             Dialect::Responses => Self::Responses,
@@ -47,7 +48,7 @@ impl Decoder {
 
     /// Largest frame that is held while it is incomplete, bytes.
     pub(super) fn max_frame(&self) -> usize {
-        if matches!(self, Self::MediaEvents) { sse::MAX_MEDIA_FRAME } else { sse::MAX_FRAME }
+        if matches!(self, Self::MediaEvents { .. }) { sse::MAX_MEDIA_FRAME } else { sse::MAX_FRAME }
     }
 
     /// What a frame that is passed on means.
@@ -56,7 +57,7 @@ impl Decoder {
             Self::Chat(pattern) if event != Some("error") => pattern.read(data, peek::frame),
             Self::Messages(pattern) => pattern.read(data, |data| peek::messages::frame(event, data)),
             Self::Responses => peek::responses::frame(event, data),
-            Self::MediaEvents => Ok(peek::media_event(event, data)),
+            Self::MediaEvents { draft } => Ok(peek::media_event(event, data, draft)),
             Self::Chat(_) | Self::Translated(_) | Self::Unread => peek::event(event, data),
         }
     }
@@ -69,7 +70,7 @@ impl Decoder {
             // Its finish is its end.
             Self::Responses => Some(Vec::new()),
             // They have no finish.
-            Self::MediaEvents | Self::Unread => None,
+            Self::MediaEvents { .. } | Self::Unread => None,
             Self::Translated(translator) => {
                 let mut out = Vec::new();
                 translator.end(&mut out).then_some(out)

@@ -102,7 +102,8 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     });
     let failover = &request.failover;
     let quiet = if request.surface.is_raw() {
-        // Until the answer is there nobody knows whether it consists of events, which alone can have comments between them.
+        // Until the answer is there nobody knows whether it consists of events, which alone can have comments between them. To wait
+        // for the first in comments would promise events: no backend could then answer whole, and no failure have a status.
         Quiet { head_within: failover.deadline, keepalive_every: failover.deadline }
     } else {
         Quiet { head_within: failover.keepalive_after, keepalive_every: failover.keepalive_every }
@@ -116,6 +117,9 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
         opening => {
             let early = matches!(opening, Opening::Silent);
             request.telling.write(|story| story.early_head = early);
+            if request.surface.is_raw() && begun.events.get() {
+                body.keep_alive(failover.keepalive_every);
+            }
             response::stream(&request, begun.headers.take(), body)
         }
     }

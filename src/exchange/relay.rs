@@ -110,7 +110,7 @@ impl Reader {
 
     /// Whether the end of the body is its end.
     pub(super) fn has_no_finish(&self) -> bool {
-        matches!(self.decoder, Decoder::Unread | Decoder::MediaEvents)
+        matches!(self.decoder, Decoder::Unread | Decoder::MediaEvents { .. })
     }
 
     /// Whether all that the client has of a broken answer has been repeated, or is continued.
@@ -237,8 +237,9 @@ impl Reader {
         if !self.content {
             return Err(empty());
         }
+        let owes_picture = matches!(self.decoder, Decoder::MediaEvents { draft: true });
         // What was wrong with its last event is told behind it.
-        if self.has_no_finish() && self.pending.is_none() {
+        if self.has_no_finish() && !owes_picture && self.pending.is_none() {
             self.done = true;
             return Ok(Bytes::new());
         }

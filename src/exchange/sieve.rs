@@ -25,8 +25,8 @@ impl Reader {
             let start = at;
             at += frame.raw.len();
             let keep = match &frame.data {
-                // Before the first content the keepalives are ours. A frame without data that is no comment means nothing, and
-                // some clients stumble over it.
+                // Before the first content nothing goes out but keepalives of ours. A frame without data that is no comment means
+                // nothing, and some clients stumble over it.
                 None => self.content && frame.is_comment(),
                 Some(data) => match self.judge(frame.event, data) {
                     Ok(keep) => keep,

@@ -155,6 +155,12 @@ impl StreamBody {
         .await
     }
 
+    /// From now on sends a comment whenever nothing has gone out for so long.
+    pub(super) fn keep_alive(&mut self, every: Duration) {
+        self.keepalive_every = every;
+        self.sending();
+    }
+
     /// The client is being sent something.
     fn sending(&mut self) -> Instant {
         let now = Instant::now();

@@ -200,8 +200,8 @@ impl Surface {
         self.draws() || self.hears()
     }
 
-    /// Whether streams are of their server's own type, and Greenroom adds no comments or headers of its own to them: sound, and
-    /// events of sound, of pictures and of transcriptions.
+    /// Whether streams are of their server's own type, and Greenroom adds no headers of its own to them, nor comments but between
+    /// events: sound, and events of sound, of pictures and of transcriptions.
     pub fn is_raw(self) -> bool {
         self == Self::Speech || self.is_medium()
     }

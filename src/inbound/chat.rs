@@ -183,7 +183,7 @@ fn prepare(
         stream,
         prompt_tokens: match surface {
             Surface::CountTokens => 0,
-            _ if envelope.is_form => prompt::MEDIUM as u64,
+            _ if envelope.is_form => (envelope.media.max(1) * prompt::MEDIUM) as u64,
             _ => prompt::tokens(&body),
         },
         query: if surface.dialect() == Dialect::Messages { query::passed_on(head.query()) } else { Box::default() },

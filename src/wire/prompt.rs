@@ -19,6 +19,11 @@ const STEP: usize = 4 << 10;
 /// As many bytes in a row of base64 are no prose.
 const PROOF: usize = 64;
 
+/// Whether a file counts as a medium: nothing counts for more than its bytes.
+pub fn is_medium(file: &[u8]) -> bool {
+    file.len() >= MEDIUM * BYTES_PER_TOKEN
+}
+
 /// The prompt tokens in a body, estimated.
 pub fn tokens(body: &[u8]) -> u64 {
     if body.len() < SEARCHED {

@@ -28,8 +28,9 @@ fn field(name: &str, value: &str) -> Vec<u8> {
 fn form(parts: &[Vec<u8>], bytes: usize) -> Vec<u8> {
     let sound = [b"\r\n--q-", &b"name=\"model\"\r\n\r\nother\r\n\0\xff"[..]].concat();
     let sound: Vec<u8> = sound.into_iter().cycle().take(bytes).collect();
-    let head =
-        "--q-Z\r\nContent-Disposition: form-data; name=\"file\"; filename=\"a.wav\"\r\nContent-Type: audio/wav\r\n\r\n";
+    // A quote as Go's clients write it.
+    let disposition = "Content-Disposition: form-data; name=\"file\"; filename=\"a\\\"b.wav\"";
+    let head = format!("--q-Z\r\n{disposition}\r\nContent-Type: audio/wav\r\n\r\n");
     [head.as_bytes(), &sound, b"\r\n", &parts.concat(), b"--q-Z--\r\n"].concat()
 }
 

@@ -150,6 +150,23 @@ async fn a_picture_may_take_longer_than_other_frames_and_have_many_megabytes() {
 }
 
 #[tokio::test]
+async fn each_picture_to_be_edited_is_a_thousand_tokens_and_none_is_more_than_its_bytes_but_the_first() {
+    let mut left = Vec::new();
+    for sizes in [&[9][..], &[5000, 9, 9], &[5000, 100_000, 9_000_000]] {
+        let hanging = Upstream::always(Answer::stream().chunk(partial()).hang()).await;
+        let settings = Settings::new().backend("one", hanging.addr);
+        let proxy = Proxy::start(&settings.set("users.tester.limits", "tokens_per_day = 100000")).await;
+        let head = b"--Z\r\nContent-Disposition: form-data; name=\"image[]\"; filename=\"a.png\"\r\n\r\n";
+        let pictures = sizes.iter().map(|bytes| [head, &vec![b'a'; *bytes][..], b"\r\n"].concat());
+        let body = [pictures.collect::<Vec<_>>().concat(), form(&[("model", "m"), ("stream", "true")])].concat();
+        let mut client = Connection::open(proxy.addr).await;
+        client.send(&Ask::typed(EDIT, "multipart/form-data; boundary=Z", body).bearer(TOKEN)).await;
+        left.push(client.head().await.get("x-ratelimit-remaining-tokens").map(str::parse::<u32>));
+    }
+    assert!(left[0] == left[1] && left[0] == Some(Ok(99_000)) && left[2] == Some(Ok(97_000)), "{left:?}");
+}
+
+#[tokio::test]
 async fn who_passes_over_the_wish_for_a_stream_is_passed_on_whole() {
     let upstream = Upstream::always(Answer::json(200, DRAWN)).await;
     let proxy = Proxy::before(&upstream).await;
@@ -194,6 +211,7 @@ async fn a_stream_of_pictures_that_breaks_off_ends_with_an_error_and_with_the_co
     for (answer, class) in [
         (begun().chunk(fault).end(), "provider_server"),
         (begun().chunk("data: {\"b64_json\":\"aG").close(), "provider_stream_cut"),
+        (begun().chunk(&completed()[..90]).end(), "provider_stream_cut"),
     ] {
         for ask in streams() {
             let cut = Upstream::always(answer.clone()).await;
@@ -204,6 +222,35 @@ async fn a_stream_of_pictures_that_breaks_off_ends_with_an_error_and_with_the_co
             assert!(reply.text().contains("\"error\":{") && !reply.text().contains("sk-1"), "{reply:?}");
             let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
             assert_eq!((entry["class"].as_str(), peer.asked()), (Some(class), 0), "{entry}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_ends_behind_a_draft_has_no_picture_in_whatever_order_it_ends() {
+    let edited = event("image_edit.partial_image", "");
+    let unnamed = "event: image_edit.partial_image\ndata: {\"b64_json\":\"aGk=\"}\n\n";
+    let untyped = "data: {\"b64_json\":\"aGk=\"}\n\n";
+    for (said, end) in [
+        (vec![partial()], End::Truncated),
+        (vec![completed(), edited.trim_end().to_owned()], End::Truncated),
+        (vec![unnamed.to_owned(), ": waiting\n\n".to_owned()], End::Truncated),
+        (vec![partial(), event("image_edit.completed", "")], End::Clean),
+        // It says itself that it is at its end.
+        (vec![partial(), "data: [DONE]\n\n".to_owned()], End::Clean),
+        (vec![event("image_generation.partial_succeeded", "")], End::Clean),
+        (vec![untyped.to_owned()], End::Clean),
+    ] {
+        let answer = said.iter().fold(Answer::stream(), Answer::chunk).end();
+        for ask in streams() {
+            let upstream = Upstream::always(answer.clone()).await;
+            let proxy = Proxy::before(&upstream).await;
+            let reply = proxy.ask(&ask).await;
+            assert_eq!((reply.status(), reply.end), (200, end), "{reply:?}");
+            assert!(reply.text().starts_with(said.concat().trim_end()), "{reply:?}");
+            let entry = proxy.get("/admin/requests?limit=1").await.json()["requests"][0].clone();
+            let class = if end == End::Clean { json!(null) } else { json!("provider_stream_cut") };
+            assert_eq!((&entry["class"], reply.text().contains("\"error\":{")), (&class, end != End::Clean), "{entry}");
         }
     }
 }

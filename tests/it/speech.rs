@@ -189,6 +189,25 @@ async fn silence_puts_no_comment_into_sound() {
 }
 
 #[tokio::test]
+async fn silence_between_events_is_filled_as_in_chat_and_before_the_first_nothing_goes_out() {
+    let sound = "data: {\"type\":\"speech.audio.delta\",\"audio\":\"aGk=\"}\n\n";
+    let gate = Gate::new();
+    let late = begun("text/event-stream").chunk(": waiting\n\n").work(Duration::from_millis(200)).chunk(sound);
+    let upstream = Upstream::always(late.wait(&gate).chunk(sound).end()).await;
+    let quick = "keepalive_after = \"50ms\"\nkeepalive_every = \"50ms\"";
+    let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr).set("failover", quick)).await;
+    let mut connection = Connection::open(proxy.addr).await;
+    connection.send(&ask()).await;
+    assert_eq!(connection.head().await.get("x-greenroom-backend"), Some("one"));
+    for frame in [sound.trim_end(), ": keepalive", ": keepalive"] {
+        assert_eq!(connection.frame().await.as_deref(), Some(frame));
+    }
+    gate.open();
+    let (rest, end) = connection.rest().await;
+    assert!(rest.ends_with(sound.as_bytes()) && end == End::Clean, "{}", String::from_utf8_lossy(&rest));
+}
+
+#[tokio::test]
 async fn what_stream_means_for_sound_is_left_to_its_server() {
     let upstream = Upstream::always(begun("audio/mpeg").chunk("a").end()).await;
     let proxy = Proxy::start(&Settings::new().backend("one", upstream.addr)).await;

@@ -37,6 +37,8 @@ pub struct Envelope {
     close: usize,
     /// It is a form's: what stands in it is not in quotes.
     pub is_form: bool,
+    /// The files of a form that each count as a medium.
+    pub media: usize,
 }
 
 /// The `backend` member.

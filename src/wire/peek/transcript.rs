@@ -37,22 +37,25 @@ pub fn transcript(data: &[u8]) -> Result<Observed<'_>, Malformed> {
 }
 
 /// What an event of a recording, of a picture, or of sound, means. Each that is no error says something: some servers send words without JSON.
-pub fn media_event<'t>(name: Option<&str>, data: &'t [u8]) -> Observed<'t> {
-    let (mut counted, mut failed) = (None, false);
+/// `draft`: whether the latest picture is one that another is to follow.
+pub fn media_event<'t>(name: Option<&str>, data: &'t [u8], draft: &mut bool) -> Observed<'t> {
+    let (mut counted, mut kind) = (None, name);
     let seen = match name {
         _ if data == DONE => return Observed { done: true, ..Observed::default() },
         Some("error") => event(name, data),
         _ => others(data, |json, key| {
             match key {
                 "usage" if json.begins(b'{') => counted = usage::of_listing(json)?,
-                "type" => failed = json.value()? == "\"error\"",
+                "type" => kind = Some(json.value()?.trim_matches('"')),
                 _ => return Ok(false),
             }
             Ok(true)
         }),
     };
     let seen = seen.unwrap_or_default();
-    let fault = seen.fault.or_else(|| failed.then(|| told(data)));
+    let is = |what| kind.is_some_and(|kind| kind.ends_with(what));
+    *draft = is(".partial_image") || *draft && !is(".completed");
+    let fault = seen.fault.or_else(|| (kind == Some("error")).then(|| told(data)));
     Observed { content: true, usage: counted, fault, ..seen }
 }
 
@@ -95,7 +98,8 @@ mod tests {
 
     #[test]
     fn an_event_is_an_error_by_its_name_its_type_or_its_member_and_all_others_say_something() {
-        let fault = |name, data: &'static str| media_event(name, data.as_bytes()).fault.map(|fault| fault.message);
+        let fault =
+            |name, data: &'static str| media_event(name, data.as_bytes(), &mut false).fault.map(|fault| fault.message);
         for (name, data) in [
             (None, r#"{"error":{"message":"No ears.","type":"server_error"}}"#),
             (None, r#"{"type":"error","message":"No ears."}"#),
@@ -105,11 +109,14 @@ mod tests {
             assert_eq!(fault(name, data).as_deref(), Some("No ears."), "{data}");
         }
         for data in [r#"{"type":"transcript.text.delta","delta":"error"}"#, r#"{"error":null}"#, "Hi.", "{", "[1]"] {
-            let seen = media_event(None, data.as_bytes());
+            let seen = media_event(None, data.as_bytes(), &mut false);
             assert!(seen.content && seen.fault.is_none() && !seen.done, "{data}");
         }
-        assert_eq!(media_event(None, b"[DONE]"), Observed { done: true, ..Observed::default() });
+        assert_eq!(media_event(None, b"[DONE]", &mut false), Observed { done: true, ..Observed::default() });
         let counted = br#"{"type":"speech.audio.done","usage":{"input_tokens":14,"output_tokens":101}}"#;
-        assert_eq!(media_event(None, counted).usage, Some(Usage { input: 14, output: 101, ..Usage::default() }));
+        assert_eq!(
+            media_event(None, counted, &mut false).usage,
+            Some(Usage { input: 14, output: 101, ..Usage::default() })
+        );
     }
 }

@@ -57,8 +57,9 @@ fn disposition(value: &str) -> Option<(&str, bool)> {
         let (value, behind) = parameter(behind)?;
         match &*key.trim_matches([' ', '\t']).to_ascii_lowercase() {
             "name" if named.replace(value).is_none() => {}
-            // As browsers and RFC 5987 write it.
-            "filename" | "filename*" => is_file = true,
+            // As browsers and RFC 5987 write it. Behind the name, as clients have it: multer takes the first name that it finds
+            // anywhere, cpp-httplib (in llama.cpp and whisper.cpp) that of the first piece, wherever it cuts them.
+            "filename" | "filename*" if named.is_some() && !has_name(value) => is_file = true,
             _ => return None,
         }
         match behind.trim_matches([' ', '\t']) {
@@ -79,8 +80,19 @@ fn parameter(text: &str) -> Option<(&str, &str)> {
         let (value, behind) = text.split_at(text.find([';', ' ', '\t']).unwrap_or(text.len()));
         return is_token(value).then_some((value, behind));
     };
-    // Whether a quote behind a backslash ends it, not all agree.
-    quoted.split_once('"').filter(|(value, _)| !value.ends_with('\\'))
+    // Go, curl with `--form-escape` and others write a quote within it behind a backslash. Whether one behind two ends it, not all
+    // agree.
+    let mut quotes = quoted.match_indices('"').map(|(at, _)| quoted.split_at(at));
+    let (value, behind) = quotes.find(|(value, _)| !value.ends_with('\\'))?;
+    (!value.contains("\\\\\"")).then(|| (value, &behind[1..]))
+}
+
+/// Whether a reader for which quotes end elsewhere, or are nothing, could find a part's name in a file's.
+fn has_name(file: &str) -> bool {
+    file.split(';').skip(1).any(|piece| {
+        let key = piece.split('=').next().unwrap_or_default().replace(['"', '\\', '*'], "");
+        key.trim().eq_ignore_ascii_case("name")
+    })
 }
 
 /// Whether text of this type is as it stands.
@@ -103,7 +115,48 @@ fn is_token(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    /// The names that a reader finds who cuts at semicolons, within quotes as well or not, and knows of no backslashes.
+    fn names(disposition: &str, within_quotes: bool) -> Vec<&str> {
+        let mut quoted = false;
+        let pieces = disposition.split(|c| {
+            quoted ^= c == '"';
+            c == ';' && (within_quotes || !quoted)
+        });
+        let bare = |text: &'_ str| text.trim().trim_matches('"').trim().to_ascii_lowercase();
+        let pairs = pieces.filter_map(|piece| piece.split_once('='));
+        pairs.filter(|(key, _)| bare(key) == "name").map(|(_, value)| value.trim().trim_matches('"')).collect()
+    }
+
+    /// The first name anywhere behind a blank or a semicolon.
+    fn found(disposition: &str) -> Option<&str> {
+        let (at, _) =
+            disposition.match_indices("name").find(|(at, _)| disposition[..*at].ends_with([' ', '\t', ';']))?;
+        let value = disposition[at + 4..].trim_start().strip_prefix('=')?.trim_start();
+        value.trim_start_matches('"').split(['"', ';', ' ', '\t']).next()
+    }
+
+    proptest! {
+        #[test]
+        fn whoever_cuts_a_disposition_elsewhere_finds_no_other_name(
+            before in ".{0}|; filename=\"",
+            pieces in proptest::collection::vec("; ?|\"|\\\\\"|\\\\\\\\|=|x| name|; Name[*]?=model|;name=\\\\\"model", 0..6),
+            after in ".{0}|\"|\\\\\"\"",
+            is_first in any::<bool>(),
+        ) {
+            let named = "; name=\"file\"";
+            let rest = [before, pieces.concat(), after].concat();
+            let written = if is_first { format!("form-data{named}{rest}") } else { format!("form-data{rest}{named}") };
+            if let Some((name, _)) = disposition(&written) {
+                prop_assert_eq!(names(&written, true), vec![name]);
+                prop_assert_eq!(names(&written, false), vec![name]);
+                prop_assert_eq!(found(&written), Some(name));
+            }
+        }
+    }
 
     #[test]
     fn heads_as_clients_write_them_give_their_name() {
@@ -117,7 +170,10 @@ mod tests {
             ("Content-Disposition: form-data; name=m\r\nContent-Type: application/octet-stream", "m", false),
             ("Content-Disposition: form-data; name=m\r\nContent-Transfer-Encoding: base64", "m", false),
             ("Content-Disposition: form-data; name=m\r\nContent-Transfer-Encoding: binary", "m", true),
-            ("Content-Disposition: form-data; name=\"file\"; filename=\"a; name=b ü.wav\"", "file", false),
+            ("Content-Disposition: form-data; name=\"file\"; filename=\"a; b=c ü.wav\"", "file", false),
+            // A quote as most clients write it, and as Go's do.
+            ("Content-Disposition: form-data; name=\"file\"; filename=\"a%22b\\c.wav\"", "file", false),
+            ("Content-Disposition: form-data; name=\"file\"; filename=\"a\\\"b\\\\c\\\".wav\"", "file", false),
             ("Content-Disposition: form-data; name=f; filename=a; filename*=utf-8''%c3%bc.wav", "f", false),
         ] {
             let length = head.ends_with("Length: 5").then_some("5");

@@ -11,6 +11,7 @@ use memchr::memmem;
 
 use self::head::{Head, is_utf8};
 use super::{Envelope, Member, Pin, Room, Stream, Unreadable};
+use crate::wire::prompt;
 
 /// Longest boundary there may be (RFC 2046, 5.1.1).
 const LONGEST: usize = 70;
@@ -70,6 +71,7 @@ impl Envelope {
         if length.is_some_and(|length| length != value.len().to_string()) {
             return Err(Unreadable::NotForm("a part of it is not as long as its content-length says"));
         }
+        self.media += usize::from(!is_plain && prompt::is_medium(value));
         let word = name.split('[').next().unwrap_or_default();
         if word == "_charset_" {
             return Err(Unreadable::NotForm("its character set is named in a part of it"));

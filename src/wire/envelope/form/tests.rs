@@ -33,7 +33,8 @@ fn words_are_found_by_names_with_and_without_quotes() {
         ("; name=\"model\"\r\nContent-Type: text/plain", true),
         ("; name=\"models\"", false),
         ("; name=\"file\"; filename=\"model\"", false),
-        ("; name=\"file\"; filename=\"a; name=model\"", false),
+        ("; name=\"file\"; filename=\"a; rename=model\"", false),
+        ("; name=\"file\"; filename=\"a\\\"; title=model\"", false),
     ] {
         let found = read(KIND, &form(&[(head, b"m")])).expect("a form");
         assert_eq!(found.model.as_deref(), named.then_some("m"), "{head}");
@@ -107,6 +108,14 @@ fn what_two_readers_could_take_in_two_ways_is_refused() {
         "; name=\"a",
         "; name=a b",
         "; name=\"file\"; filename=\"a\\\"; name=\"model\"",
+        "; name=\"file\"; filename=\"a\\\"",
+        "; name=\"file\"; filename=\"a\\\\\"",
+        "; name=\"file\"; filename=\"a\\\\\"; x=\\\"\"",
+        "; name=\"file\"; filename=\"a; name=model; b\"",
+        "; name=\"file\"; filename=\"a\\\"; Name*=model; b=\\\"\"",
+        "; name=\"file\"; filename=\"a\\\";\t\\\"name\\\" =model\"",
+        "; filename=\"a name=model b\"; name=\"file\"",
+        "; filename=a; name=\"file\"",
         "; name=\"file\"; name\u{b}=\"model\"",
         "; name=\"file\"; name\u{a0}=\"model\"",
         "; name=\"file\"; x=y",
