@@ -47,6 +47,8 @@ pub struct Vitals {
     pub consecutive: AtomicU32,
     /// The last failure.
     pub last_error: ArcSwapOption<LastError>,
+    /// Why what its `api_key_file` holds now cannot be used, if so.
+    pub key_fault: ArcSwapOption<String>,
     /// Changes of its gates, restarts of its actor.
     pub journal: Journal,
     /// Requests under way.
@@ -228,6 +230,7 @@ impl Vitals {
             gate,
             consecutive: AtomicU32::new(0),
             last_error: ArcSwapOption::empty(),
+            key_fault: ArcSwapOption::empty(),
             journal: Journal::default(),
             load: Arc::default(),
             lanes: ArcSwap::default(),

@@ -40,6 +40,7 @@ mod hearing;
 mod hedge;
 mod history;
 mod keys;
+mod keys_that_hang;
 mod languages;
 mod late_readers;
 mod learning;
