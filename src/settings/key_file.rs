@@ -182,7 +182,9 @@ mod tests {
         fs::write(&file, b"SECRET\xff").expect("a temporary file can be written");
         assert!(told(&line).contains("no HTTP header"));
         assert!(told("api_key_file = \"\"").contains("is empty; name a file"));
-        assert!(told(&format!("api_key_file = \"{}\"", dir.path().display())).contains("a regular file"));
+        for other in [dir.path(), Path::new("/dev/zero")] {
+            assert!(told(&format!("api_key_file = \"{}\"", other.display())).contains("a regular file"));
+        }
         fs::write(&file, "SECRET").expect("a temporary file can be written");
         assert_eq!(told(&line), "");
         let both = told(&format!("{line}\napi_key = \"SECRET\""));
@@ -220,6 +222,6 @@ mod tests {
         let all =
             "defaults.backend.api_key_file = \"d\"\n[backends]\na.api_key_file = \"a\"\nb.api_key_file = 7\nc = 1";
         assert_eq!(named(all), [PathBuf::from("a"), PathBuf::from("d")]);
-        assert_eq!(named("backends = []\ndefaults = 1"), [PathBuf::new(); 0]);
+        assert!(named("backends = []\ndefaults = 1").is_empty());
     }
 }

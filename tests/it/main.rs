@@ -11,6 +11,7 @@ mod arguments;
 mod asked;
 mod astray;
 mod balance;
+mod beside_chat;
 mod browsers;
 mod budget;
 mod budgets;
