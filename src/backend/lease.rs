@@ -216,7 +216,7 @@ impl Lease {
     }
 
     /// Whether the endpoint has never answered while others of the model have. Then a failure tells of that endpoint, which some
-    /// servers lack and answer with a 500, and not of the others: they show themselves how the model is.
+    /// servers lack and answer with a 500 in words of their own, and not of the others: they show themselves how the model is.
     fn may_lack_endpoint(&self) -> bool {
         let never = self.beside_chat.is_some_and(|endpoint| !self.lane.has_served(endpoint));
         never && self.lane.answered.load(Relaxed) > 0
