@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::vitals::{Lane, Vitals};
+use crate::upstream::Endpoint;
 
 /// What a request wants of a backend, as far as its judge and its learner care.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,6 +21,8 @@ pub enum Want {
 pub struct Entry {
     /// What it wants.
     pub want: Want,
+    /// Where it asks, if that is beside chat: not every server has each of these.
+    pub beside_chat: Option<Endpoint>,
     /// Which gates it probes.
     pub probes: Probes,
     /// Its prompt's tokens, estimated.

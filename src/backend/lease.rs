@@ -16,6 +16,7 @@ use super::{
 use crate::{
     clock,
     error::{Class, Failed, Owner, Weight},
+    upstream::Endpoint,
     wire::Usage,
 };
 
@@ -43,6 +44,7 @@ pub struct Lease {
     lane: Arc<Lane>,
     taken: Duration,
     want: Want,
+    beside_chat: Option<Endpoint>,
     first_token: Option<Duration>,
     prompt_tokens: u64,
     /// The work until its first token, at the time when it was taken: its own and all in front of it.
@@ -57,7 +59,7 @@ pub struct Lease {
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
     pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, entry: Entry) -> Option<Self> {
-        let Entry { want, probes, prompt_tokens, at } = entry;
+        let Entry { want, beside_chat, probes, prompt_tokens, at } = entry;
         let vitals = &handle.vitals;
         if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
@@ -72,6 +74,7 @@ impl Lease {
             lane: lane.clone(),
             taken: at,
             want,
+            beside_chat,
             first_token: None,
             prompt_tokens,
             work: vitals.load.busy().work(),
@@ -175,6 +178,9 @@ impl Lease {
         }
         self.lane.counts.outcomes.success.fetch_add(1, Relaxed);
         self.lane.answered.fetch_add(1, Relaxed);
+        if let Some(endpoint) = self.beside_chat {
+            self.lane.note_served(endpoint);
+        }
         self.lane.in_vain.answered();
         self.lane.counts.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
@@ -191,6 +197,7 @@ impl Lease {
         let weight = match failed.class.disposition().weight {
             // A failed count says nothing about a model, either, and counting has limits of its own.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
+            Weight::Model if failed.retry_after.is_none() && self.may_lack_endpoint() => Weight::None,
             weight => weight,
         };
         match weight {
@@ -206,6 +213,13 @@ impl Lease {
         if failed.class.owner() == Owner::Backend {
             self.note_error(failed.class, &failed.message, now);
         }
+    }
+
+    /// Whether the endpoint has never answered while others of the model have. Then a failure tells of that endpoint, which some
+    /// servers lack and answer with a 500 in words of their own, and not of the others: they show themselves how the model is.
+    fn may_lack_endpoint(&self) -> bool {
+        let never = self.beside_chat.is_some_and(|endpoint| !self.lane.has_served(endpoint));
+        never && self.lane.answered.load(Relaxed) > 0
     }
 
     /// It ended without a verdict of the backend's own.

@@ -57,6 +57,9 @@ pub struct Report {
     pub cost: f64,
     /// The last failure.
     pub last_error: Option<LastErrorReport>,
+    /// Why what its `api_key_file` holds now cannot be used, where that is so.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub key_fault: Option<String>,
     /// End of the last complete answer.
     pub last_success: Option<String>,
     /// Until the gate lets a probe pass.
@@ -207,6 +210,7 @@ impl Report {
                 message: last.message.clone(),
                 at: clock::rfc3339(last.at),
             }),
+            key_fault: vitals.key_fault.load().as_ref().map(ToString::to_string),
             last_success: vitals.last_success().map(clock::rfc3339),
             reopens_in_ms: own.or_else(|| {
                 let shut = matches!(state, State::Open | State::HalfOpen);

@@ -7,7 +7,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -23,7 +23,7 @@ use super::{
     places::{Load, Places},
     sketch::SketchCell,
 };
-use crate::{clock, error::Class, wire::Usage};
+use crate::{clock, error::Class, upstream::Endpoint, wire::Usage};
 
 /// The last failure of a backend.
 #[derive(Debug, Clone, PartialEq)]
@@ -47,6 +47,8 @@ pub struct Vitals {
     pub consecutive: AtomicU32,
     /// The last failure.
     pub last_error: ArcSwapOption<LastError>,
+    /// Why what its `api_key_file` holds now cannot be used, if so.
+    pub key_fault: ArcSwapOption<String>,
     /// Changes of its gates, restarts of its actor.
     pub journal: Journal,
     /// Requests under way.
@@ -89,6 +91,8 @@ pub struct Lane {
     /// Its complete answers, to weigh its failures against. Those of an earlier provider behind the name are not among
     /// them.
     pub answered: AtomicU64,
+    /// The endpoints beside chat that were among these, a bit each.
+    served: AtomicU16,
     /// Places of the model's requests.
     pub places: Arc<Places>,
     /// The longest answer that its provider says it gives, tokens; 0: it has not said.
@@ -169,6 +173,7 @@ impl Lane {
             estimate: EstimateCell::default(),
             in_vain: InVain::default(),
             answered: AtomicU64::new(0),
+            served: AtomicU16::new(0),
             places: Arc::default(),
             most_tokens: AtomicU64::new(0),
             counts: Arc::default(),
@@ -179,6 +184,16 @@ impl Lane {
     fn anew(&self, upstream_model: &str) -> Self {
         let new = Self::new(&self.model, upstream_model);
         Self { gate: self.gate.anew(Gate::Ramp(1)), counts: self.counts.clone(), ..new }
+    }
+
+    /// It has answered at this endpoint.
+    pub(super) fn note_served(&self, endpoint: Endpoint) {
+        self.served.fetch_or(1 << endpoint as u16, Relaxed);
+    }
+
+    /// Whether it ever has.
+    pub(super) fn has_served(&self, endpoint: Endpoint) -> bool {
+        self.served.load(Relaxed) & 1 << endpoint as u16 != 0
     }
 
     /// Adds the tokens of an answer.
@@ -228,6 +243,7 @@ impl Vitals {
             gate,
             consecutive: AtomicU32::new(0),
             last_error: ArcSwapOption::empty(),
+            key_fault: ArcSwapOption::empty(),
             journal: Journal::default(),
             load: Arc::default(),
             lanes: ArcSwap::default(),

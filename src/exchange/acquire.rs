@@ -166,6 +166,7 @@ impl Exchange {
             context_above: self.context_above,
             able: request.surface.able(),
             want: request.surface.want(request.stream),
+            beside_chat: request.surface.beside_chat(),
             prompt_tokens: request.prompt_tokens,
             affinity: request.affinity,
             explain: request.explain,

@@ -29,7 +29,7 @@ pub(super) struct Reloading {
     done: Notify,
     /// One for each thread that may hang over the settings.
     places: Arc<Semaphore>,
-    /// One for each thread that may hang over backends' key files, so that these never take all of the others.
+    /// For the one thread that waits for backends' key files, so that a settings file that hangs takes no place of its.
     pub(super) key_place: Arc<Semaphore>,
 }
 
@@ -38,11 +38,11 @@ pub(super) struct Reloading {
 const HANGING: usize = 8;
 
 /// How long files may take to be read: what is there may be no file, or on another machine.
-pub(super) const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(5);
 
 impl Reloading {
     pub(super) fn of(source: Option<Source>) -> Self {
-        let [places, key_place] = [HANGING; 2].map(|threads| Arc::new(Semaphore::new(threads)));
+        let [places, key_place] = [HANGING, 1].map(|threads| Arc::new(Semaphore::new(threads)));
         Self { source: source.map(Arc::new), turn: Mutex::default(), done: Notify::new(), places, key_place }
     }
 
@@ -91,8 +91,7 @@ impl Shared {
         let source = self.reloading.source.clone().ok_or_else(no_file)?;
         let too_late = || {
             let secs = LONGEST.as_secs();
-            let text = "Nothing was installed. The settings file, or one with a key, could not be read within";
-            Error::Conflict(format!("{text} {secs} s."))
+            Error::Conflict(format!("Nothing was installed. The settings file could not be read within {secs} s."))
         };
         let _turn = self.reloading.turn.lock().await;
         let from = source.clone();

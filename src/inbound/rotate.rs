@@ -7,10 +7,10 @@ use tokio::time::sleep;
 use super::{
     Shared,
     operate::{PATIENCE, ask},
-    reload::{LONGEST, Reloading},
+    reload::Reloading,
 };
 use crate::{
-    settings::{Backend, Secret, Settings, key_in},
+    settings::{Backend, Secret, Seen, Settings, keys_in},
     supervision::messages::Reload,
 };
 
@@ -63,23 +63,19 @@ impl Shared {
         if names.is_empty() {
             return Vec::new();
         }
-        let read = move || files.iter().map(|file| key_in(file)).collect();
-        let Some::<Vec<Seen>>(seen) = Reloading::aside(&self.reloading.key_place, read).await else {
-            if !std::mem::replace(&mut looks.late, true) {
-                let secs = LONGEST.as_secs();
-                log::warn!(
-                    "the key files of backends could not be read within {secs} s; the keys read before stay in use"
-                );
-            }
+        // None only where there can be no thread; the next look may have one.
+        let Some(seen) = Reloading::aside(&self.reloading.key_place, move || keys_in(&files)).await else {
             return Vec::new();
         };
-        looks.late = false;
         let accepted = names.into_iter().zip(seen).map(|(name, seen)| {
             let seen = seen.and_then(|key| in_force.backends[&name].accept(key));
             (name, seen)
         });
-        let mut next = Vec::new();
+        let (table, mut next) = (self.table(), Vec::new());
         for (name, seen) in looks.settled(accepted) {
+            let Some(handle) = table.handles.get(&*name) else { continue };
+            let fault = seen.as_ref().err().cloned();
+            handle.vitals.key_fault.store(fault.map(Arc::new));
             match seen {
                 Ok(key) if in_force.backends[&name].api_key.as_ref() != Some(&key) => next.push((name, key)),
                 Ok(_) => {}
@@ -90,16 +86,11 @@ impl Shared {
     }
 }
 
-/// What a look at a key's file has seen.
-type Seen = Result<Secret, String>;
-
 /// What the looks have seen.
 #[derive(Debug, Default)]
 struct Looks {
     /// Of each backend's file, and how many looks in a row.
     seen: HashMap<String, (Seen, u64)>,
-    /// The last look took too long.
-    late: bool,
 }
 
 impl Looks {

@@ -253,7 +253,13 @@ fn eligibility(ask: &Assign, target: &Target) -> Eligibility {
 
 /// Takes the place.
 fn take(ask: &Assign, target: &Target, pass: Pass) -> Option<Lease> {
-    let entry = Entry { want: ask.want, probes: pass.probes, prompt_tokens: ask.prompt_tokens, at: ask.now };
+    let entry = Entry {
+        want: ask.want,
+        beside_chat: ask.beside_chat,
+        probes: pass.probes,
+        prompt_tokens: ask.prompt_tokens,
+        at: ask.now,
+    };
     Lease::take(&target.handle, &target.lane, entry)
 }
 

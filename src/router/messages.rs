@@ -10,6 +10,7 @@ use crate::{
     backend::{entry::Want, lease::Lease},
     error::Error,
     settings::{self, User},
+    upstream::Endpoint,
 };
 
 /// A place at a backend, or why there is none.
@@ -35,6 +36,8 @@ pub struct Assign {
     pub able: fn(&settings::Backend) -> bool,
     /// What is wanted.
     pub want: Want,
+    /// Where it is asked for, if that is beside chat.
+    pub beside_chat: Option<Endpoint>,
     /// Estimated prompt tokens.
     pub prompt_tokens: u64,
     /// A hash of the prompt's head. Requests that share it should go to the same backend, load permitting.

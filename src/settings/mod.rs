@@ -7,6 +7,7 @@ mod failover;
 mod headers;
 mod history;
 mod key;
+mod key_file;
 mod limits;
 mod load;
 mod model;
@@ -31,7 +32,7 @@ pub use self::{
     backend::{Backend, BreakerSettings, Deadlines, ProbeKind, Style},
     failover::Failover,
     history::History,
-    key::key_in,
+    key_file::{Seen, keys_in},
     limits::Limits,
     load::{demo, load, parse},
     model::{Model, Rescue, Target},
@@ -97,7 +98,7 @@ pub struct BadSettings {
 impl BadSettings {
     /// Whether nothing is wrong but what the key files of backends hold so far.
     pub fn lacks_keys_alone(&self) -> bool {
-        self.problems.iter().all(key::is_of_file)
+        self.problems.iter().all(key_file::is_of_file)
     }
 }
 

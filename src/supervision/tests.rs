@@ -37,6 +37,7 @@ fn ask(settings: &Settings, able: fn(&Backend) -> bool) -> Assign {
         context_above: None,
         able,
         want: Want::Whole,
+        beside_chat: None,
         prompt_tokens: 1,
         affinity: None,
         explain: false,

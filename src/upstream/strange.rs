@@ -43,6 +43,10 @@ const NOTHING: [&str; 4] = ["not found", "method not allowed", "resource not fou
 /// How servers say it of a model that they have: Google in one sentence with that they may not have it, OpenAI of completions.
 const UNSUPPORTED: [&str; 2] = [" is not supported for ", "not supported in the v1/"];
 
+/// How servers say it with a 500: Ollama of a model that chats, `LocalAI` of an endpoint that is switched off. Reports of their users
+/// have these words (chunkhound#41, LocalAI#1617).
+const UNABLE: [&str; 2] = ["this model does not support embeddings", "endpoint disabled for this model"];
+
 /// How LM Studio begins to say that it has nothing there, under a 200.
 const UNEXPECTED: &str = "unexpected endpoint or method";
 
@@ -62,6 +66,7 @@ pub fn lacks_endpoint(status: u16, strange: Option<Strange>, fault: &Fault, body
         }
         // OpenAI's, of a model that chats.
         403 => said.contains("not allowed to generate embeddings"),
+        500 => UNABLE.iter().any(|words| said.starts_with(words)),
         501 => true,
         _ => said.starts_with(UNEXPECTED),
     }
@@ -148,6 +153,13 @@ mod tests {
             (403, r#"{"error":{"message":"You are not allowed to generate embeddings from this model"}}"#, true),
             (200, r#"{"error":"Unexpected endpoint or method. (POST /v1/rerank)"}"#, true),
             (200, r#"{"error":"The model has crashed."}"#, false),
+            (500, r#"{"error":{"message":"this model does not support embeddings","type":"api_error"}}"#, true),
+            (
+                500,
+                r#"{"error":{"code":500,"message":"endpoint disabled for this model by API configuration","type":""}}"#,
+                true,
+            ),
+            (500, r#"{"error":{"message":"failed to generate embedding","type":"api_error"}}"#, false),
             (403, r#"{"error":{"message":"Your project may not use this model."}}"#, false),
             (404, r#"{"error":{"message":"Model not found","code":"404"}}"#, false),
             (404, missing, false),

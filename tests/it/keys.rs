@@ -24,10 +24,10 @@ use crate::support::{
     volume::Volume,
 };
 
-const OLD: &str = "key-of-yesterday";
-const NEW: &str = "key-of-today";
+pub(crate) const OLD: &str = "key-of-yesterday";
+pub(crate) const NEW: &str = "key-of-today";
 
-fn keyed(one: &Upstream, file: &Path) -> Settings {
+pub(crate) fn keyed(one: &Upstream, file: &Path) -> Settings {
     Settings::new()
         .set("server", "watch_every = \"10ms\"")
         .set("failover", "max_attempts = 1")
@@ -36,16 +36,16 @@ fn keyed(one: &Upstream, file: &Path) -> Settings {
 }
 
 /// The table of a backend whose key stands in this file.
-fn lines(backend: &Upstream, file: &Path) -> String {
+pub(crate) fn lines(backend: &Upstream, file: &Path) -> String {
     let (addr, file) = (backend.addr, file.display());
     format!("protocol = \"openai\"\nbase_url = \"http://{addr}/v1\"\napi_key_file = \"{file}\"")
 }
 
-fn key_of(request: &Received) -> String {
+pub(crate) fn key_of(request: &Received) -> String {
     request.head.get("authorization").unwrap_or_default().trim_start_matches("Bearer ").to_owned()
 }
 
-async fn until_in_use(proxy: &Proxy, nth: usize) {
+pub(crate) async fn until_in_use(proxy: &Proxy, nth: usize) {
     let installed = "settings installed: changed: backends.one; kept: ";
     eventually("the other key", async || (proxy.log().matches(installed).count() == nth).then_some(())).await;
 }
@@ -221,24 +221,6 @@ async fn settings_that_come_before_the_file_with_a_key_are_tried_again_until_it_
     fs::write(&late, NEW).expect("a temporary file can be written");
     until_in_use(&proxy, 4).await;
     assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, NEW));
-}
-
-#[tokio::test]
-async fn a_pipe_in_the_place_of_one_key_holds_up_no_other() {
-    let (one, two) = (Upstream::saying("hi").await, Upstream::saying("hi").await);
-    let [first, second] = [OLD, OLD].map(Volume::with);
-    let settings = keyed(&one, &first.file())
-        .set("backends.two", &lines(&two, &second.file()))
-        .set("models.n", "backends = [{ backend = \"two\" }]");
-    let proxy = Proxy::start(&settings).await;
-    fs::remove_file(second.file()).expect("it is there");
-    let made = std::process::Command::new("mkfifo").arg(second.file()).status();
-    assert!(made.is_ok_and(|status| status.success()), "a pipe can be made");
-    proxy.logged(&["WARN", "backends.two.api_key_file: has to name a regular file"]).await;
-    first.publish(NEW);
-    proxy.logged(&["settings installed: changed: backends.one"]).await;
-    assert_eq!((proxy.hello().await.status(), key_of(&one.last()).as_str()), (200, NEW));
-    assert_eq!(proxy.post("/admin/reload").await.status(), 400, "the settings are not in order, and say so at once");
 }
 
 #[tokio::test]

@@ -138,6 +138,14 @@ impl Proxy {
         std::fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
     }
 
+    /// How many threads of this name it has.
+    pub(crate) fn threads(&self, name: &str) -> usize {
+        let all = std::fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("the process is there").flatten();
+        // Some end meanwhile.
+        let names = all.filter_map(|thread| std::fs::read_to_string(thread.path().join("comm")).ok());
+        names.filter(|own| own.trim() == name).count()
+    }
+
     /// Resident memory in KiB.
     pub(crate) fn resident_kib(&self) -> u64 {
         self.kib("VmRSS:")
