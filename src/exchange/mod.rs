@@ -102,8 +102,8 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     });
     let failover = &request.failover;
     let quiet = if request.surface.is_raw() {
-        // Until the answer is there nobody knows whether it consists of events, which alone can have comments between them. To wait
-        // for the first in comments would promise events: no backend could then answer whole, and no failure have a status.
+        // Until the answer is there nobody knows whether it consists of events, which alone can have comments between them: a head
+        // sent before would promise events, and leave failures no status.
         Quiet { head_within: failover.deadline, keepalive_every: failover.deadline }
     } else {
         Quiet { head_within: failover.keepalive_after, keepalive_every: failover.keepalive_every }
@@ -125,16 +125,14 @@ async fn answer(worker: Rc<Worker>, request: Rc<Request>) -> Reply {
     }
 }
 
-/// A request under way, and what became of its attempts.
 struct Exchange {
     worker: Rc<Worker>,
     request: Rc<Request>,
     attempts: u32,
-    /// Every attempt that failed, in order.
     fallen: Vec<Fallen>,
     /// Backends not to ask: they failed and are not due for another try.
     tried: Vec<u64>,
-    /// Those of `tried` that only failed an earlier try of the same client. They are asked after all if no other is left.
+    /// Those of `tried` that failed only an earlier try of the same client: asked after all if no other is left.
     avoided: Vec<u64>,
     /// A context window, tokens, that was too small: only larger ones are of use.
     context_above: Option<u64>,
