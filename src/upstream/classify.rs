@@ -43,6 +43,8 @@ pub fn classify(fault: &Fault) -> Class {
     }
     match fault.status {
         Some(401 | 403) if says(&MODEL) || faults::misses_the_model(fault) => Class::ProviderModelMissing,
+        // A client chooses the endpoint: it must not shut the others.
+        Some(401 | 403) if faults::is_out_of_scope(fault) => Class::ProviderDenied,
         Some(401) => Class::ProviderAuth,
         Some(402) => Class::ProviderQuota,
         Some(403 | 451) if says(&CREDENTIALS) || faults::denies_the_account(fault) => Class::ProviderAuth,

@@ -46,6 +46,19 @@ fn money_and_passing_limits_are_told_apart() {
         (fault(403, "", "", "Blocked: \"no permission\""), Class::ProviderDenied),
         (fault(403, "", "", "This account is suspended."), Class::ProviderAuth),
         (
+            fault(
+                401,
+                "invalid_request_error",
+                "",
+                "You have insufficient permissions for this operation. Missing scopes: x",
+            ),
+            Class::ProviderDenied,
+        ),
+        (
+            fault(401, "", "", "No 'You have insufficient permissions for this operation. Missing scopes'"),
+            Class::ProviderAuth,
+        ),
+        (
             fault(403, "", "", "You do not have permission to access the File x or it may not exist."),
             Class::ProviderDenied,
         ),

@@ -59,6 +59,8 @@ const ACCOUNT: [&str; 9] = [
     "permission",
     "subscription",
 ];
+/// How OpenAI begins to say that a restricted key may not use this endpoint, in lower case: at others it may serve.
+const OUT_OF_SCOPE: &str = "you have insufficient permissions for this operation. missing scopes";
 /// What only a client names, in the words in which Google denies it, in lower case.
 const CLIENTS: [&str; 2] = ["permission to access the file", "cachedcontent"];
 /// How messages begin that say, with a status for something else, that there is no such model, or none for us, in lower case:
@@ -199,6 +201,11 @@ pub fn denies_the_account(fault: &Fault) -> bool {
     let said = fault.message.to_ascii_lowercase();
     let own = said.split(['"', '`']).next().and_then(|own| own.split(" '").next()).unwrap_or_default();
     !denies_what_is_named(&said) && ACCOUNT.iter().any(|words| own.contains(words))
+}
+
+/// Whether a denial is of this endpoint alone, to a key that is good for others.
+pub fn is_out_of_scope(fault: &Fault) -> bool {
+    fault.message.to_ascii_lowercase().starts_with(OUT_OF_SCOPE)
 }
 
 /// Whether a denial, in lower case, is of something of Google's that only a client names.

@@ -3,9 +3,10 @@
 use serde_json::json;
 
 use crate::support::{
+    client::Ask,
     proxy::{HELLO, Proxy},
     script::Answer,
-    settings::Settings,
+    settings::{Settings, TOKEN},
     upstream::Upstream,
 };
 
@@ -171,5 +172,26 @@ async fn what_is_wrong_between_here_and_the_backend_is_not_told_as_the_clients_f
         assert_eq!((reply.face(), one.asked()), ((502, "upstream_error".to_owned()), 1), "{reply:?}");
         assert!(!reply.text().contains("secret") && !reply.text().contains("HTTPS"), "{reply:?}");
         assert_eq!(proxy.hello().await.backend(), "two");
+    }
+}
+
+#[tokio::test]
+async fn a_restricted_key_that_may_not_use_one_endpoint_goes_on_serving_at_others() {
+    let said =
+        "You have insufficient permissions for this operation. Missing scopes: model.request. Check that you have";
+    let denial = json!({"error": {"message": said, "type": "invalid_request_error", "param": null, "code": null}});
+    let one = Upstream::start(move |_, ask| {
+        let is_chat = ask.head.line.contains("/chat/");
+        if is_chat { ask.saying("hi") } else { Answer::json(401, &denial.to_string()) }
+    })
+    .await;
+    let settings = Settings::new().backend("one", one.addr).set("models.vectors", "backends = [{ backend = \"one\" }]");
+    let proxy = Proxy::start(&settings).await;
+    for model in ["m", "vectors"] {
+        assert_eq!(proxy.chat(HELLO).await.status(), 200);
+        let body = json!({"model": model, "input": "a"}).to_string();
+        let reply = proxy.ask(&Ask::post("/v1/embeddings", body).bearer(TOKEN)).await;
+        assert_eq!(reply.face(), (502, "upstream_error".to_owned()), "{reply:?}");
+        assert_eq!(proxy.chat(HELLO).await.status(), 200, "{model}");
     }
 }
