@@ -1,4 +1,4 @@
-# Dockerfile and unit: they name only what exists, and what they run serves, reloads and stops as they say, also without Docker and systemd.
+# Dockerfile, unit and manifest: they name only what exists, and what they run serves, reloads and stops as they say, without Docker, systemd or a cluster.
 import configparser
 import json
 import os
@@ -14,6 +14,7 @@ import urllib.request
 from contextlib import contextmanager
 
 import pytest
+import yaml
 from conftest import LIMIT, ROOT
 
 if sys.version_info >= (3, 11):
@@ -21,6 +22,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+MANIFEST = ROOT / "examples" / "deploy" / "kubernetes.yaml"
 UNIT = ROOT / "examples" / "deploy" / "greenroom.service"
 SETTINGS_FILE = "/etc/greenroom/greenroom.toml"
 KEYS_FILE = "/etc/greenroom/keys.env"
@@ -59,6 +61,11 @@ def unit():
     parser.optionxform = str
     parser.read(UNIT, encoding="utf-8")
     return parser["Service"]
+
+
+def manifest():
+    """Its objects by kind."""
+    return {part["kind"]: part for part in yaml.safe_load_all(MANIFEST.read_text(encoding="utf-8"))}
 
 
 def ask(url):
@@ -207,3 +214,55 @@ def test_systemd_knows_all_that_the_unit_says(run, tmp_path):
     copy.write_text(UNIT.read_text(encoding="utf-8").replace("/usr/local/bin/greenroom", shutil.which("greenroom")))
     done = run("systemd-analyze", "verify", copy)
     assert (done.returncode, done.stdout + done.stderr) == (0, ""), done
+
+
+def test_what_the_manifest_runs_serves_with_its_settings_keys_and_probes(tmp_path):
+    parts = manifest()
+    pod = parts["Deployment"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    mounts = {mount["mountPath"]: next(v for v in pod["volumes"] if v["name"] == mount["name"]) for mount in container["volumeMounts"]}
+    settings = mounts.pop(os.path.dirname(SETTINGS_FILE))["configMap"]["name"]
+    assert settings == parts["ConfigMap"]["metadata"]["name"]
+    text = parts["ConfigMap"]["data"][os.path.basename(SETTINGS_FILE)]
+    assert "emptyDir" in mounts.pop(of_image("VOLUME")[0]), "nothing else is written to"
+    # What is left are the keys, each where the settings look for it.
+    ((place, volume),) = mounts.items()
+    keys = {os.path.join(place, item["path"]) for item in volume["secret"]["items"]}
+    assert keys == set(re.findall(r'^api_key_file = "([^"]+)"', text, re.M))
+    for key in keys:
+        (tmp_path / os.path.basename(key)).write_text("sk-nobody\n")
+    file = tmp_path / "greenroom.toml"
+    file.write_text(text.replace(place, str(tmp_path)).replace("[server]", '[server]\nworkers = 1\nbind = "127.0.0.1:0"'))
+    env = {variable["name"]: f"of-{variable['name']}" for variable in container["env"]}
+    env.update(WEB_APP_TOKEN="from-the-keys", XDG_DATA_HOME=str(tmp_path / "history"))
+    with service(["greenroom", "serve", "--config", str(file)], env) as (process, url):
+        eventually("an answer", lambda: ask(url) == {"gpt-4o"})
+        for probe in ("readinessProbe", "livenessProbe"):
+            asked = container[probe]["httpGet"]
+            assert DIRECTLY.open(url + asked["path"], timeout=LIMIT).status == 200
+            assert asked["port"] == container["ports"][0]["name"]
+        process.terminate()
+        assert process.wait(LIMIT) == 0
+
+
+def test_the_manifest_fits_the_image_and_itself():
+    parts = manifest()
+    pod = parts["Deployment"]["spec"]["template"]["spec"]
+    (port,) = pod["containers"][0]["ports"]
+    assert str(port["containerPort"]) == of_image("EXPOSE")[0]
+    assert parts["Service"]["spec"]["ports"][0]["targetPort"] == port["name"]
+    assert str(pod["securityContext"]["fsGroup"]) == of_image("USER")[0].split(":")[1]
+    labels = parts["Deployment"]["spec"]["template"]["metadata"]["labels"]
+    for selector in (parts["Service"]["spec"]["selector"], *(parts[kind]["spec"]["selector"]["matchLabels"] for kind in ("Deployment", "PodDisruptionBudget"))):
+        assert selector.items() <= labels.items()
+    server = tomllib.loads(parts["ConfigMap"]["data"]["greenroom.toml"])["server"]
+    draining = sum(float(re.fullmatch(r"(\d+)s", server[key])[1]) for key in ("drain_settle", "drain_timeout"))
+    assert pod["terminationGracePeriodSeconds"] > draining + LAST_WORDS
+    # A pod is taken out of the Service before it stops taking new work.
+    probe = pod["containers"][0]["readinessProbe"]
+    assert probe["periodSeconds"] * probe["failureThreshold"] < float(server["drain_settle"][:-1])
+    asked = {variable["valueFrom"]["secretKeyRef"]["key"] for variable in pod["containers"][0]["env"]}
+    asked |= {item["key"] for volume in pod["volumes"] for item in volume.get("secret", {}).get("items", [])}
+    for readme in ("README.md", "README.zh-CN.md"):
+        told = re.findall(r"--from-(?:file|literal)=([\w-]+)=", (ROOT / readme).read_text(encoding="utf-8"))
+        assert set(told) == asked
