@@ -91,6 +91,7 @@ mod told;
 mod tools;
 mod torn;
 mod traces;
+mod uncounted;
 mod untold;
 mod uploads;
 mod users;
