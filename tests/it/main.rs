@@ -20,6 +20,7 @@ mod commit;
 mod connections;
 mod costs;
 mod counts;
+mod days;
 mod deadline;
 mod demo;
 mod denied;

@@ -5,7 +5,10 @@ mod tests;
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::bucket::{Bucket, Standing};
+use super::{
+    bucket::{Bucket, Standing},
+    day::Day,
+};
 use crate::{
     error::{Dimension, Refused, SOON, Unit},
     settings::{Limits, Money},
@@ -49,6 +52,24 @@ impl Account {
             }
         }
         new
+    }
+
+    /// How the limits stand that are kept over a restart: which, their size, when all of it is there again. None of which
+    /// nothing was ever used.
+    pub(super) fn days(&self) -> impl Iterator<Item = (Dimension, (NonZeroU64, Duration))> {
+        let kept = self.buckets.iter().filter(|(dimension, _)| Day::is_kept(*dimension));
+        kept.map(|(dimension, bucket)| (*dimension, bucket.state())).filter(|(_, (_, whole_at))| !whole_at.is_zero())
+    }
+
+    /// Puts a limit, of which nothing was used yet, to where it stood before a restart, as a reload would.
+    pub(super) fn restore(&mut self, day: &Day, now: Duration) {
+        for (dimension, bucket) in self.buckets.iter_mut().filter(|(dimension, _)| *dimension == day.dimension) {
+            if let Some(window) = dimension.window() {
+                let (size, _) = bucket.state();
+                *bucket =
+                    Bucket::whole_after(day.size, window, day.whole_at.saturating_sub(now), now).resized(size, now);
+            }
+        }
     }
 
     /// Lets a request in and sets its tokens aside, or says which limit keeps it out: of several, the one that does so for
