@@ -136,15 +136,13 @@ impl Leg {
 
     pub(super) fn succeeded(mut self, now: Duration) {
         self.telling.attempt_ended(self.note, SUCCESS, self.status, None, now);
-        if let Some(lease) = &self.lease {
-            if let Some(usage) = self.signs.usage.get() {
-                let unseen = match self.unseen {
-                    Unseen::Nothing => 0,
-                    Unseen::Reasoning => usage.reasoning,
-                    Unseen::All => usage.output,
-                };
-                lease.used(usage, unseen, self.held_up, now);
-            }
+        if let Some((lease, usage)) = self.lease.as_ref().zip(self.signs.usage.get()) {
+            let unseen = match self.unseen {
+                Unseen::Nothing => 0,
+                Unseen::Reasoning => usage.reasoning,
+                Unseen::All => usage.output,
+            };
+            lease.used(usage, unseen, self.held_up, now);
         }
         self.end(&Outcome::Success, now);
     }

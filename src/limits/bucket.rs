@@ -80,6 +80,11 @@ impl Bucket {
         Self { taken: taken.min(owed.max(resized.scaled(size.get()))), ..resized }
     }
 
+    /// Units that are used, rounded up; more than its size are owed.
+    pub(super) fn used(&self, now: Duration) -> u64 {
+        u64::try_from(self.taken_at(now).div_ceil(self.window.as_nanos())).unwrap_or(u64::MAX)
+    }
+
     /// How it stands.
     pub(super) fn standing(&self, now: Duration) -> Standing {
         let taken = self.taken_at(now);
@@ -183,6 +188,8 @@ mod tests {
         ) {
             let it = bucket(size).with(taken, 0, MINUTE);
             let now = MINUTE + gap;
+            let left = it.standing(now).remaining;
+            prop_assert_eq!(it.used(now).min(size) + left, size);
             if let Some(wait) = it.wait(units, now) {
                 prop_assert!(wait > Duration::ZERO);
                 prop_assert_eq!(it.wait(units, now + wait), None);

@@ -10,7 +10,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use self::account::Account;
-pub use self::{account::Need, day::Day};
+pub use self::{
+    account::{Need, Use},
+    day::Day,
+};
 use crate::{
     error::{Refused, Unit},
     settings::{Limits, Money},
@@ -30,6 +33,12 @@ impl Allowance {
     pub fn adopt(&self, limits: &Limits, now: Duration) {
         let mut account = self.0.lock();
         *account = account.under(limits, now);
+    }
+
+    /// How many requests are under way, and how all limits stand.
+    pub fn uses(&self, now: Duration) -> (u64, Vec<Use>) {
+        let account = self.0.lock();
+        (account.in_flight(), account.uses(now))
     }
 
     /// How the limits stand that are kept over a restart, of a user of this name.

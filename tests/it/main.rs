@@ -2,6 +2,7 @@
 
 mod support;
 
+mod accounts;
 mod addresses;
 mod admin;
 mod admin_bind;

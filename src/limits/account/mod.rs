@@ -14,6 +14,21 @@ use crate::{
     settings::{Limits, Money},
 };
 
+/// How one limit stands, for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The limit.
+    pub dimension: Dimension,
+    /// Its size.
+    pub limit: u64,
+    /// What is used of it, with what is set aside; more than its size is owed.
+    pub used: u64,
+    /// What is left.
+    pub left: u64,
+    /// Time until all of it is there again, if nothing more is used.
+    pub reset: Duration,
+}
+
 /// What a user has used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Account {
@@ -52,6 +67,27 @@ impl Account {
             }
         }
         new
+    }
+
+    /// Requests under way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// How all limits stand.
+    pub(super) fn uses(&self, now: Duration) -> Vec<Use> {
+        let at_once = self.most_at_once.map(|most| Use {
+            dimension: Dimension::MaxInFlight,
+            limit: most.get(),
+            used: self.in_flight,
+            left: most.get().saturating_sub(self.in_flight),
+            reset: Duration::ZERO,
+        });
+        let of = |(dimension, bucket): &(Dimension, Bucket)| {
+            let Standing { limit, remaining, reset } = bucket.standing(now);
+            Use { dimension: *dimension, limit, used: bucket.used(now), left: remaining, reset }
+        };
+        at_once.into_iter().chain(self.buckets.iter().map(of)).collect()
     }
 
     /// How the limits stand that are kept over a restart: which, their size, when all of it is there again. None of which
