@@ -69,6 +69,9 @@ pub async fn run(
     let mut shared = Shared::new(installed, overseer, counts, source);
     if history.enabled {
         shared.history = supervision::start_recorder(history, shared.counts.clone(), &shared.installed).await;
+        if let Some(history) = &shared.history {
+            shared.installed.load().restore(&history.days().await, clock::now());
+        }
     }
     shared.traces = supervision::start_exporter(&traces, shared.counts.clone());
     actix_rt::spawn(clock::follow());

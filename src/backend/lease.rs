@@ -151,6 +151,11 @@ impl Lease {
         }
     }
 
+    /// The answer has not come to its end, or was not counted, and used about this many tokens. They tell nothing of a pace.
+    pub fn used_without_end(&self, usage: Usage) {
+        self.lane.add_tokens(usage);
+    }
+
     /// The attempt is over.
     pub fn finish(mut self, outcome: &Outcome<'_>, now: Duration) {
         self.end(outcome, now);

@@ -16,7 +16,7 @@ pub struct Refused {
 }
 
 /// One of a user's limits.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[repr(u8)]
 pub enum Dimension {
     /// Requests at once.

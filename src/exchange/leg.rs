@@ -20,7 +20,7 @@ use crate::{
         story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
         traces::Hop,
     },
-    wire::Usage,
+    wire::{Usage, prompt::BYTES_PER_TOKEN},
 };
 
 /// What is seen of an attempt while it runs. Its leg shares this, because the leg may end before the answer does.
@@ -30,6 +30,8 @@ pub(super) struct Signs {
     pub(super) slow: Cell<bool>,
     /// Token counts so far.
     pub(super) usage: Cell<Option<Usage>>,
+    /// Bytes of what it has said since its answer was last counted.
+    pub(super) uncounted: Cell<u64>,
 }
 
 /// Tokens of an answer that tell nothing of a backend's pace, since nobody saw them come one by one.
@@ -64,6 +66,8 @@ pub(super) struct Leg {
     pub(super) signs: Rc<Signs>,
     /// What its tokens cost.
     price: Option<Price>,
+    /// Estimated tokens of its prompt; `None` where an answer is no text, of which no bytes tell how many tokens it has.
+    prompt: Option<u64>,
     /// The status of the backend's answer, once there is one, even if that answer is judged a failure.
     pub(super) status: Option<u16>,
     /// A failure is not this backend's fault: its answer is in order, but does not fit the one that it should complete.
@@ -102,6 +106,7 @@ impl Leg {
             message: None,
             turned_away: false,
             cost: None,
+            estimated: false,
             // A decision is plain data and always serialises.
             decision: decision.and_then(|decision| serde_json::to_value(decision).ok()).map(Box::new),
             hop: traced.then(|| Hop::to(handle.settings.clone())),
@@ -113,6 +118,7 @@ impl Leg {
             note,
             signs: Rc::default(),
             price: target.settings.price,
+            prompt: (!request.surface.is_raw()).then_some(request.prompt_tokens),
             status: None,
             blameless: false,
             unseen: Unseen::Nothing,
@@ -130,17 +136,55 @@ impl Leg {
 
     pub(super) fn succeeded(mut self, now: Duration) {
         self.telling.attempt_ended(self.note, SUCCESS, self.status, None, now);
-        if let Some(lease) = self.lease.take() {
-            if let Some(usage) = self.signs.usage.get() {
-                let unseen = match self.unseen {
-                    Unseen::Nothing => 0,
-                    Unseen::Reasoning => usage.reasoning,
-                    Unseen::All => usage.output,
-                };
-                lease.used(usage, unseen, self.held_up, now);
-            }
-            lease.finish(&Outcome::Success, now);
+        if let Some((lease, usage)) = self.lease.as_ref().zip(self.signs.usage.get()) {
+            let unseen = match self.unseen {
+                Unseen::Nothing => 0,
+                Unseen::Reasoning => usage.reasoning,
+                Unseen::All => usage.output,
+            };
+            lease.used(usage, unseen, self.held_up, now);
         }
+        self.end(&Outcome::Success, now);
+    }
+
+    /// Gives its place back, and tells what it has used: an attempt that failed, was beaten or was left has to be paid for, too.
+    fn end(&mut self, outcome: &Outcome<'_>, now: Duration) {
+        let Some(lease) = self.lease.take() else { return };
+        let (told, estimate) = (self.signs.usage.get(), self.estimate(outcome));
+        if let Some((price, usage)) = self.price.zip(estimate.or(told)) {
+            self.telling.note(self.note, |note| {
+                note.cost = price.of(usage);
+                note.estimated = estimate.is_some();
+            });
+        }
+        let is_told = match outcome {
+            // Where it was counted, this has been told.
+            Outcome::Success => estimate.is_some(),
+            Outcome::Beaten => false,
+            _ => self.has_said_something(),
+        };
+        if let Some(usage) = estimate.or(told).filter(|_| is_told) {
+            lease.used_without_end(usage);
+            self.telling.write(|story| (story.usage, story.estimated) = (Some(usage), estimate.is_some()));
+        }
+        lease.finish(outcome, now);
+    }
+
+    fn has_said_something(&self) -> bool {
+        self.signs.uncounted.get() > 0 || self.signs.usage.get().is_some_and(|usage| usage.output > 0)
+    }
+
+    /// What it has used, as far as its provider has not counted it: the prompt and what has come of the answer, by their bytes.
+    /// Otherwise who always leaves before the end would never reach a limit. `None`: all was counted, or nothing is known.
+    fn estimate(&self, outcome: &Outcome<'_>) -> Option<Usage> {
+        let (told, uncounted) = (self.signs.usage.get(), self.signs.uncounted.get());
+        // A client that leaves an answer without content has had its prompt read.
+        let is_left = matches!(outcome, Outcome::Cancelled) && self.status.is_some_and(|status| status < 400);
+        let is_counted = told.is_some() && (uncounted == 0 || matches!(outcome, Outcome::Success));
+        let prompt = self.prompt.filter(|_| !is_counted && (uncounted > 0 || is_left))?;
+        let told = told.unwrap_or_default();
+        let input = if told.input > 0 { told.input } else { prompt };
+        Some(Usage { input, output: told.output.saturating_add(uncounted / BYTES_PER_TOKEN), ..told })
     }
 
     /// Whether the backend had less than its fair time, because the request's own deadline came first or because the client
@@ -174,25 +218,19 @@ impl Leg {
         let status = failed.status.or(self.status);
         self.telling.attempt_ended(self.note, word, status, Some(failed.message.clone()), now);
         self.telling.note(self.note, |note| note.turned_away = failed.turned_away);
-        if let Some(lease) = self.lease.take() {
-            lease.finish(&outcome, now);
-        }
+        self.end(&outcome, now);
     }
 }
 
 impl Drop for Leg {
     fn drop(&mut self) {
-        // However it has ended: the tokens of an attempt that failed, was beaten or was left have to be paid for, too.
-        if let Some((price, usage)) = self.price.zip(self.signs.usage.get()) {
-            self.telling.note(self.note, |note| note.cost = price.of(usage));
-        }
         // A leg that has ended has no lease any more.
-        if let Some(lease) = self.lease.take() {
+        if self.lease.is_some() {
             let now = clock::now();
             // If the story has its end already, another attempt was quicker; if not, the client has left.
             let beaten = self.telling.read(|s| s.attempts.get(self.note).is_some_and(|note| note.outcome.is_some()));
             self.telling.attempt_ended(self.note, CANCELLED, None, None, now);
-            lease.finish(if beaten { &Outcome::Beaten } else { &Outcome::Cancelled }, now);
+            self.end(if beaten { &Outcome::Beaten } else { &Outcome::Cancelled }, now);
         }
     }
 }

@@ -191,7 +191,7 @@ impl Exchange {
         self.request.telling.write(|story| {
             story.served_by = Some(whole.note);
             story.first_token = Some(whole.at.saturating_sub(story.received));
-            story.usage = whole.usage;
+            (story.usage, story.estimated) = (whole.usage, false);
         });
     }
 
@@ -234,7 +234,7 @@ impl Exchange {
             leg.held_up = watch.held_up;
             let Err(failed) = relayed else {
                 self.request.telling.write(|story| {
-                    story.usage = leg.signs.usage.get();
+                    (story.usage, story.estimated) = (leg.signs.usage.get(), false);
                     story.rescue = self.owed.is_some().then_some(how);
                 });
                 let now = clock::now();

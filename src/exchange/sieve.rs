@@ -6,7 +6,7 @@ use super::{decode::Decoder, relay::Reader};
 use crate::{
     error::{Class, Failed},
     upstream::classify::fault_in_stream,
-    wire::{Observed, naming::renamed, peek, sse},
+    wire::{Observed, naming::renamed, peek, prompt::BYTES_PER_TOKEN, sse},
 };
 
 /// Longest text that is kept for a rescue, bytes.
@@ -125,8 +125,16 @@ impl Reader {
         self.course.note(seen.moves);
         self.done |= seen.done;
         self.intricate |= seen.intricate;
+        if seen.content {
+            // What is no text here is a piece of a call or the like, and most often one token.
+            let bytes = if seen.text.is_empty() { BYTES_PER_TOKEN } else { seen.text.len() as u64 };
+            self.signs.uncounted.set(self.signs.uncounted.get() + bytes);
+        }
         if let Some(usage) = seen.usage {
             self.signs.usage.set(Some(usage.after(self.signs.usage.get())));
+            if usage.output > 0 {
+                self.signs.uncounted.set(0);
+            }
         }
         if let Some(text) = &mut self.text {
             text.push_str(&seen.text);

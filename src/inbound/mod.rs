@@ -16,6 +16,7 @@ mod refusal;
 pub mod reload;
 pub mod rotate;
 mod trace;
+mod users;
 
 use std::{
     future::ready,
@@ -166,6 +167,7 @@ pub fn admin_routes(config: &mut web::ServiceConfig) {
         .service(act("/admin/reload", admin::reload))
         .service(act("/admin/backends/{name}/{action}", operate::act))
         .service(read("/admin/history", history::history))
+        .service(read("/admin/users", users::users))
         .service(read("/admin/requests", admin::requests))
         .service(read("/admin/requests/{id}", admin::request))
         .service(act("/admin/chaos/backends/{name}", operate::crash_backend))

@@ -43,6 +43,16 @@ impl Bucket {
         Self { size, window, taken: 0, at: Duration::ZERO }
     }
 
+    /// One of which so much was taken that all of it is there again after this time.
+    pub(super) fn whole_after(size: NonZeroU64, window: Duration, time: Duration, now: Duration) -> Self {
+        Self { taken: u128::from(size.get()).saturating_mul(time.as_nanos()), at: now, ..Self::new(size, window) }
+    }
+
+    /// Its size, and when all of it is there again: that stays the same until more is taken or given back.
+    pub(super) fn state(&self) -> (NonZeroU64, Duration) {
+        (self.size, self.at.saturating_add(self.time(self.taken)))
+    }
+
     /// Time from `now` until so many units fit in; `None`: they do now. More than the size fits in when nothing has been
     /// taken; otherwise such a request could never be served.
     pub(super) fn wait(&self, units: u64, now: Duration) -> Option<Duration> {
@@ -68,6 +78,11 @@ impl Bucket {
         let owed = (taken / u128::from(self.size.get())).saturating_mul(u128::from(size.get()));
         let resized = Self { size, at: self.at.max(now), ..self };
         Self { taken: taken.min(owed.max(resized.scaled(size.get()))), ..resized }
+    }
+
+    /// Units that are used, rounded up; more than its size are owed.
+    pub(super) fn used(&self, now: Duration) -> u64 {
+        u64::try_from(self.taken_at(now).div_ceil(self.window.as_nanos())).unwrap_or(u64::MAX)
     }
 
     /// How it stands.
@@ -173,6 +188,8 @@ mod tests {
         ) {
             let it = bucket(size).with(taken, 0, MINUTE);
             let now = MINUTE + gap;
+            let left = it.standing(now).remaining;
+            prop_assert_eq!(it.used(now).min(size) + left, size);
             if let Some(wait) = it.wait(units, now) {
                 prop_assert!(wait > Duration::ZERO);
                 prop_assert_eq!(it.wait(units, now + wait), None);
@@ -197,10 +214,29 @@ mod tests {
         }
 
         #[test]
+        fn one_that_is_made_anew_from_its_state_stands_as_it_stood_whenever_that_is(
+            size in 1..1_000_000_000_000_u64, taken in 0..2_000_000_000_000_u64, gap in gap(), later in gap(),
+        ) {
+            let it = bucket(size).with(taken, 0, MINUTE);
+            let ((size, whole_at), now) = (it.state(), MINUTE + gap);
+            let anew = Bucket::whole_after(size, MINUTE, whole_at.saturating_sub(now), now);
+            let (was, is) = (it.standing(now + later), anew.standing(now + later));
+            prop_assert_eq!((is.limit, is.reset), (was.limit, was.reset));
+            // In less than a nanosecond so much refills.
+            let slack = size.get() / 60_000_000_000 + 1;
+            prop_assert!(was.remaining.abs_diff(is.remaining) <= slack && is.remaining <= was.remaining);
+            prop_assert_eq!(it.with(0, 0, now).state(), (size, whole_at.max(now)));
+        }
+
+        #[test]
         fn no_number_is_too_large(size in extreme(), other in extreme(), numbers in vec(any::<u64>(), 5)) {
             let now = Duration::from_nanos(numbers[0]);
             let it = bucket(size).with(numbers[1], numbers[2], now).with(u64::MAX, numbers[3], Duration::ZERO);
-            let it = it.resized(NonZeroU64::new(other).expect("not zero"), now);
+            let other = NonZeroU64::new(other).expect("not zero");
+            let it = it.resized(other, now);
+            let anew = Bucket::whole_after(other, MINUTE, Duration::from_millis(numbers[2]), now).with(1, 0, now);
+            prop_assert!(anew.state().1 >= now);
+            let other = other.get();
             prop_assert!(it.standing(now).remaining <= other);
             prop_assert!(it.wait(numbers[4], now).is_none_or(|wait| wait > Duration::ZERO));
         }

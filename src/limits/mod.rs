@@ -2,6 +2,7 @@
 
 mod account;
 mod bucket;
+mod day;
 mod headers;
 
 use std::time::Duration;
@@ -9,7 +10,10 @@ use std::time::Duration;
 use parking_lot::Mutex;
 
 use self::account::Account;
-pub use self::account::Need;
+pub use self::{
+    account::{Need, Use},
+    day::Day,
+};
 use crate::{
     error::{Refused, Unit},
     settings::{Limits, Money},
@@ -29,6 +33,23 @@ impl Allowance {
     pub fn adopt(&self, limits: &Limits, now: Duration) {
         let mut account = self.0.lock();
         *account = account.under(limits, now);
+    }
+
+    /// How many requests are under way, and how all limits stand.
+    pub fn uses(&self, now: Duration) -> (u64, Vec<Use>) {
+        let account = self.0.lock();
+        (account.in_flight(), account.uses(now))
+    }
+
+    /// How the limits stand that are kept over a restart, of a user of this name.
+    pub fn days(&self, user: &str) -> Vec<Day> {
+        let day = |(dimension, (size, whole_at))| Day { user: user.to_owned(), dimension, size, whole_at };
+        self.0.lock().days().map(day).collect()
+    }
+
+    /// A limit goes on from where it stood before a restart. For an account of which nothing was used yet.
+    pub fn restore(&self, day: &Day, now: Duration) {
+        self.0.lock().restore(day, now);
     }
 
     /// Lets a request in, or says which limit keeps it out. Returns how many tokens were set aside for it. A request that was

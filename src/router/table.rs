@@ -22,7 +22,7 @@ use crate::{
         gate::{Access, Why},
         vitals::Lane,
     },
-    limits::Allowance,
+    limits::{Allowance, Day},
     settings::{self, Backend, Settings, TokenDigest, User},
     wire::foreign,
 };
@@ -143,6 +143,20 @@ impl Table {
             if let Some((old, limits)) = before.allowances.get(name).zip(limits) {
                 old.adopt(limits, now);
                 *allowance = old.clone();
+            }
+        }
+    }
+
+    /// How the limits of users stand that are kept over a restart.
+    pub fn days(&self) -> Vec<Day> {
+        self.allowances.iter().flat_map(|(user, allowance)| allowance.days(user)).collect()
+    }
+
+    /// Users go on from where they stood before a restart. Of users and limits that are no more, nothing is remembered.
+    pub fn restore(&self, days: &[Day], now: Duration) {
+        for day in days {
+            if let Some(allowance) = self.allowances.get(&day.user) {
+                allowance.restore(day, now);
             }
         }
     }

@@ -80,8 +80,10 @@ pub async fn start_recorder(
         counts.history_failing.store(true, Relaxed);
     });
     let (arbiter, installed, actors) = (arbiter.ok()?, installed.clone(), counts.clone());
+    let users = installed.clone();
     let backends = Box::new(move || installed.load().handles.values().map(|handle| handle.vitals.clone()).collect());
-    let (recorder, connect) = history::prepare(settings, counts, backends);
+    let accounts = Box::new(move || users.load().days());
+    let (recorder, connect) = history::prepare(settings, counts, backends, accounts);
     let (tell, told) = oneshot::channel();
     arbiter.spawn(async move {
         let addr = guarded::start(recorder, entered(actors, Role::Recorder));

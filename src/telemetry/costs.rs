@@ -59,7 +59,7 @@ impl Costs {
         let all = self.0.sorted();
         page.counters(
             "cost_usd_total",
-            "What attempts cost, in US dollars, by the prices of the settings and the tokens that providers counted.",
+            "What attempts cost, in US dollars, by the prices of the settings and the tokens that providers counted, or estimated.",
             all.iter().map(|((backend, model), sum)| (pair(backend, model), sum.read().dollars())),
         )
     }

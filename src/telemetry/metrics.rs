@@ -182,7 +182,7 @@ impl Scrape {
         )?;
         page.counters(
             "tokens_total",
-            "Tokens of complete answers as providers count them; cached and reasoning ones are part of input and output.",
+            "Tokens as providers count them, estimated where a stream ended without its count; cached and reasoning ones are part of input and output.",
             self.seen.iter().flat_map(|seen| {
                 let directions = Usage::KINDS.into_iter().zip(&seen.lane.counts.tokens);
                 directions.map(|(direction, count)| (seen.labels_and("direction", direction), get(count)))

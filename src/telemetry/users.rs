@@ -81,7 +81,7 @@ impl Users {
         )?;
         page.counters(
             "user_tokens_total",
-            "Tokens as providers counted them, by the user that asked.",
+            "Tokens as providers counted them, estimated where a stream ended without its count, by the user that asked.",
             each("direction", &Usage::KINDS, |spent| &spent.tokens),
         )?;
         let costs = all.iter().map(|((user, model), spent)| (user, model, spent.cost.read()));

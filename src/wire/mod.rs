@@ -170,7 +170,8 @@ pub struct Observed<'a> {
     pub fault: Option<Fault>,
     /// Its finish reason is this one, a failure for whoever has heard nothing before.
     pub gave_up: Option<GaveUp>,
-    /// Assistant text it carries, for a rescue.
+    /// Assistant text it carries, for a rescue. Where it is intricate, which rescues leave alone, it may be another text, and
+    /// only its length counts.
     pub text: Cow<'a, str>,
     /// It carries something that a rescue cannot replay: tool calls, refusals, reasoning, more than one choice, log
     /// probabilities.

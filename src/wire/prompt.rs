@@ -2,8 +2,8 @@
 
 use memchr::{memchr, memmem, memrchr};
 
-/// Bytes of a request body that make one prompt token, near enough.
-const BYTES_PER_TOKEN: usize = 4;
+/// Bytes of a request body, or of an answer's text, that make one token, near enough.
+pub const BYTES_PER_TOKEN: u64 = 4;
 
 /// Tokens that a picture, a recording or a file stands for, however many bytes it has. Providers count pictures by their size in
 /// pixels, mostly from 250 to 1,600 tokens.
@@ -27,10 +27,10 @@ pub fn is_medium(file: &[u8]) -> bool {
 /// The prompt tokens in a body, estimated.
 pub fn tokens(body: &[u8]) -> u64 {
     if body.len() < SEARCHED {
-        return (body.len() / BYTES_PER_TOKEN) as u64;
+        return body.len() as u64 / BYTES_PER_TOKEN;
     }
     let (bytes, media) = media(body);
-    ((body.len() - bytes) / BYTES_PER_TOKEN + media * MEDIUM) as u64
+    (body.len() - bytes) as u64 / BYTES_PER_TOKEN + (media * MEDIUM) as u64
 }
 
 /// Bytes of the media in a body, and how many there are.

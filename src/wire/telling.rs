@@ -93,7 +93,11 @@ impl Teller {
                     }
                 }
                 event => {
-                    if let ChatEvent::Text(more) = &event {
+                    if let ChatEvent::Text(more)
+                    | ChatEvent::Thinking(more)
+                    | ChatEvent::Refusal(more)
+                    | ChatEvent::Arguments { text: more, .. } = &event
+                    {
                         text.push_str(more);
                     }
                     seen.content |= event.is_content();

@@ -118,6 +118,7 @@ async fn operators_endpoints_are_for_admins_only() {
     for (method, path) in [
         ("GET", "/admin/backends"),
         ("GET", "/admin/backends/one"),
+        ("GET", "/admin/users"),
         ("POST", "/admin/backends/one/drain"),
         ("POST", "/admin/backends/one/resume"),
         ("POST", "/admin/backends/one/reset"),

@@ -49,12 +49,17 @@ async fn commands_that_need_both_addresses_take_both() {
 #[tokio::test]
 async fn a_request_in_the_name_of_two_operators_is_nobodys_there_either() {
     let (_upstream, _proxy, operators) = stage().await;
-    let get = || Ask::new("GET", "/admin/backends");
-    for twice in [get().bearer(TOKEN).bearer("plain"), get().header("x-api-key", TOKEN).header("x-api-key", TOKEN)] {
-        let reply = ask(operators, &twice).await;
-        assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_request"), "{reply:?}");
+    for path in ["/admin/backends", "/admin/users"] {
+        let get = || Ask::new("GET", path);
+        let twice = [get().bearer(TOKEN).bearer("plain"), get().header("x-api-key", TOKEN).header("x-api-key", TOKEN)];
+        for twice in twice {
+            let reply = ask(operators, &twice).await;
+            assert_eq!((reply.status(), reply.error("code").as_str()), (400, "bad_request"), "{reply:?}");
+        }
+        assert_eq!(ask(operators, &get().bearer(TOKEN)).await.status(), 200);
+        assert_eq!(ask(operators, &get().bearer("plain")).await.status(), 403);
+        assert_eq!(ask(operators, &get()).await.status(), 401);
     }
-    assert_eq!(ask(operators, &get().bearer(TOKEN)).await.status(), 200);
 }
 
 #[tokio::test]

@@ -128,14 +128,14 @@ async fn a_stream_and_all_its_attempts_are_paid_and_so_is_what_its_client_left()
 
 #[tokio::test]
 async fn what_has_no_price_or_was_not_counted_spends_nothing() {
-    let upstream =
-        Upstream::start(|_, ask| if ask.wants_stream() { Answer::streams("hi") } else { using(20, 10) }).await;
+    let uncounted = Answer::json(200, r#"{"choices":[{"message":{"content":"hi"}}]}"#);
+    let upstream = Upstream::start(move |n, _| if n == 1 { uncounted.clone() } else { using(20, 10) }).await;
     let settings = Settings::new()
         .target("one", upstream.addr, PRICE)
         .set("models.free", "backends = [{ backend = \"one\" }]")
         .set("users.spender", &user(1));
     let proxy = Proxy::start(&settings).await;
-    for body in [HELLO.replace("\"m\"", "\"free\""), HELLO_STREAM.to_owned(), HELLO.replace("\"m\"", "\"free\"")] {
+    for body in [HELLO.replace("\"m\"", "\"free\""), HELLO.to_owned(), HELLO.replace("\"m\"", "\"free\"")] {
         assert_eq!(chat(&proxy, &body).await.status(), 200, "{body}");
     }
     assert_eq!(chat(&proxy, HELLO).await.status(), 200);

@@ -115,12 +115,13 @@ async fn a_rescue_is_told_of_who_broke_off_and_its_tokens_are_of_who_took_over()
 
 #[tokio::test]
 async fn without_a_price_or_a_count_no_cost_is_told() {
-    let upstream = Upstream::start(|_, ask| if ask.wants_stream() { Answer::streams("hi") } else { counted() }).await;
+    let uncounted = Answer::json(200, r#"{"choices":[{"message":{"content":"hi"}}]}"#);
+    let upstream = Upstream::start(move |_, ask| if ask.wants_stream() { stream() } else { uncounted.clone() }).await;
     let settings = Settings::new()
         .backend("one", upstream.addr)
         .set("models.priced", &format!("backends = [{{ backend = \"one\", {PRICE} }}]"));
     let proxy = Proxy::start(&settings).await;
-    for (body, id) in [(HELLO.to_owned(), "no-price"), (HELLO_STREAM.replace("\"m\"", "\"priced\""), "no-count")] {
+    for (body, id) in [(HELLO_STREAM.to_owned(), "no-price"), (HELLO.replace("\"m\"", "\"priced\""), "no-count")] {
         assert_eq!(ask(&proxy, &body, id).await, 200);
         let told = story(&proxy, id).await;
         assert_eq!((told["cost_usd"].as_f64(), attempts(&told)), (None, vec![("one", None)]), "{told}");

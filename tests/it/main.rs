@@ -2,6 +2,7 @@
 
 mod support;
 
+mod accounts;
 mod addresses;
 mod admin;
 mod admin_bind;
@@ -21,6 +22,7 @@ mod commit;
 mod connections;
 mod costs;
 mod counts;
+mod days;
 mod deadline;
 mod demo;
 mod denied;
@@ -93,6 +95,7 @@ mod told;
 mod tools;
 mod torn;
 mod traces;
+mod uncounted;
 mod untold;
 mod uploads;
 mod users;

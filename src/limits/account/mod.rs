@@ -5,11 +5,29 @@ mod tests;
 
 use std::{num::NonZeroU64, time::Duration};
 
-use super::bucket::{Bucket, Standing};
+use super::{
+    bucket::{Bucket, Standing},
+    day::Day,
+};
 use crate::{
     error::{Dimension, Refused, SOON, Unit},
     settings::{Limits, Money},
 };
+
+/// How one limit stands, for operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Use {
+    /// The limit.
+    pub dimension: Dimension,
+    /// Its size.
+    pub limit: u64,
+    /// What is used of it, with what is set aside; more than its size is owed.
+    pub used: u64,
+    /// What is left.
+    pub left: u64,
+    /// Time until all of it is there again, if nothing more is used.
+    pub reset: Duration,
+}
 
 /// What a user has used.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +67,45 @@ impl Account {
             }
         }
         new
+    }
+
+    /// Requests under way.
+    pub(super) fn in_flight(&self) -> u64 {
+        self.in_flight
+    }
+
+    /// How all limits stand.
+    pub(super) fn uses(&self, now: Duration) -> Vec<Use> {
+        let at_once = self.most_at_once.map(|most| Use {
+            dimension: Dimension::MaxInFlight,
+            limit: most.get(),
+            used: self.in_flight,
+            left: most.get().saturating_sub(self.in_flight),
+            reset: Duration::ZERO,
+        });
+        let of = |(dimension, bucket): &(Dimension, Bucket)| {
+            let Standing { limit, remaining, reset } = bucket.standing(now);
+            Use { dimension: *dimension, limit, used: bucket.used(now), left: remaining, reset }
+        };
+        at_once.into_iter().chain(self.buckets.iter().map(of)).collect()
+    }
+
+    /// How the limits stand that are kept over a restart: which, their size, when all of it is there again. None of which
+    /// nothing was ever used.
+    pub(super) fn days(&self) -> impl Iterator<Item = (Dimension, (NonZeroU64, Duration))> {
+        let kept = self.buckets.iter().filter(|(dimension, _)| Day::is_kept(*dimension));
+        kept.map(|(dimension, bucket)| (*dimension, bucket.state())).filter(|(_, (_, whole_at))| !whole_at.is_zero())
+    }
+
+    /// Puts a limit, of which nothing was used yet, to where it stood before a restart, as a reload would.
+    pub(super) fn restore(&mut self, day: &Day, now: Duration) {
+        for (dimension, bucket) in self.buckets.iter_mut().filter(|(dimension, _)| *dimension == day.dimension) {
+            if let Some(window) = dimension.window() {
+                let (size, _) = bucket.state();
+                *bucket =
+                    Bucket::whole_after(day.size, window, day.whole_at.saturating_sub(now), now).resized(size, now);
+            }
+        }
     }
 
     /// Lets a request in and sets its tokens aside, or says which limit keeps it out: of several, the one that does so for

@@ -3,12 +3,18 @@
 use actix::Message;
 
 use super::answer::Told;
+use crate::limits::Day;
 
 /// Write what has been handed in so far, and close the database. Sent when Greenroom stops, after the workers have handed in
 /// everything.
 #[derive(Debug, Message)]
 #[rtype(result = "()")]
 pub struct Close;
+
+/// How did the users' days stand when that was last written? Asked once, before anybody is served.
+#[derive(Debug, Message)]
+#[rtype(result = "Vec<Day>")]
+pub struct Remember;
 
 /// What happened between two moments? Asked by the admin endpoint, and answered whole: workers have clients to serve.
 #[derive(Debug, Clone, PartialEq, Eq, Message)]

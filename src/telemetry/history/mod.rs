@@ -2,6 +2,7 @@
 //! embedded database.
 
 pub mod answer;
+mod days;
 pub mod feed;
 pub mod messages;
 pub mod portions;
@@ -21,13 +22,14 @@ use tokio::sync::mpsc;
 
 use self::{
     answer::Told,
+    days::{Accounts, Days},
     feed::{Feed, Intake, Row, Rows},
-    messages::{Ask, Close, Untold},
+    messages::{Ask, Close, Remember, Untold},
     store::{Entry, Store},
     tally::{Key, Tally},
 };
 use super::{counts::Counts, handing::Handing};
-use crate::{backend::vitals::Vitals, clock, settings};
+use crate::{backend::vitals::Vitals, clock, limits::Day, settings};
 
 /// Pause between two complaints about the same disk.
 const COMPLAIN_EVERY: Duration = Duration::from_mins(1);
@@ -37,6 +39,9 @@ const FORGET_EVERY: Duration = Duration::from_mins(10);
 
 /// How long the disk has to take the last rows.
 const LAST_WRITE: Duration = Duration::from_secs(5);
+
+/// How long it has to tell the users' days, before they are served without.
+const FIRST_READ: Duration = Duration::from_secs(5);
 
 /// The backends as they are configured at any moment; their journals are read from here.
 pub type Backends = Box<dyn Fn() -> Vec<Arc<Vitals>> + Send>;
@@ -53,6 +58,7 @@ pub struct Recorder {
     /// Read, and not yet written.
     pending: HashMap<Key, Tally>,
     events: Vec<Entry>,
+    days: Days,
     complained: Option<Duration>,
 }
 
@@ -69,6 +75,7 @@ pub fn prepare(
     settings: settings::History,
     counts: Arc<Counts>,
     backends: Backends,
+    accounts: Accounts,
 ) -> (Recorder, impl FnOnce(Addr<Recorder>) -> History) {
     let (sender, rows) = mpsc::channel(settings.queue);
     let handing = Handing::new(settings.flush_every);
@@ -82,6 +89,7 @@ pub fn prepare(
         store: None,
         pending: HashMap::new(),
         events: Vec::new(),
+        days: Days::of(accounts),
         complained: None,
     };
     (recorder, move |recorder| History { intake, recorder, handing })
@@ -100,6 +108,15 @@ impl History {
         answer.unwrap_or_else(|_| Err(Untold::Unreadable("the recorder does not answer".to_owned())))
     }
 
+    /// How the users' days stood when the process before this one ended.
+    pub async fn days(&self) -> Vec<Day> {
+        let days = self.recorder.send(Remember).timeout(FIRST_READ).await;
+        days.unwrap_or_else(|_| {
+            log::error!("history: it does not tell what users had used of their days, which begin anew");
+            Vec::new()
+        })
+    }
+
     /// The process is about to end: everything goes to the disk; `at_once`: what there is by now.
     pub async fn close(&self, at_once: bool) {
         self.handing.close(at_once).await;
@@ -115,10 +132,15 @@ impl Recorder {
         self.collect();
         // While writing fails it is tried even with nothing to write, so that the log can say when it works again.
         let is_failing = self.counts.history_failing.load(Ordering::Relaxed);
-        if self.pending.is_empty() && self.events.is_empty() && !is_failing {
+        let (days, changed) = self.days.changed();
+        if self.pending.is_empty() && self.events.is_empty() && changed.is_empty() && !is_failing {
             return;
         }
-        let written = self.write();
+        // First, since they may be written twice, and rows may not.
+        let written = self.keep(&changed).and_then(|()| self.write());
+        if written.is_ok() {
+            self.days.are_written(days);
+        }
         self.counts.history_failing.store(written.is_err(), Ordering::Relaxed);
         if let Err(why) = written {
             // The file may have been moved away or been replaced: it is opened anew the next time.
@@ -152,7 +174,17 @@ impl Recorder {
         self.journals.retain(|(known, _)| backends.iter().any(|vitals| Arc::ptr_eq(known, vitals)));
     }
 
+    fn keep(&mut self, days: &[Day]) -> Result<(), String> {
+        if days.is_empty() {
+            return Ok(());
+        }
+        Self::store(&mut self.store, &self.settings)?.keep(days, clock::now()).map_err(|e| e.to_string())
+    }
+
     fn write(&mut self) -> Result<(), String> {
+        if self.pending.is_empty() && self.events.is_empty() && !self.counts.history_failing.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         Self::store(&mut self.store, &self.settings)?.write(&self.pending, &self.events).map_err(|e| e.to_string())?;
         self.pending.clear();
         self.events.clear();
@@ -235,6 +267,19 @@ impl Handler<Close> for Recorder {
         // actor stops so that nothing opens it again: workers that nobody waits for may still hand in more.
         self.store = None;
         ctx.stop();
+    }
+}
+
+impl Handler<Remember> for Recorder {
+    type Result = MessageResult<Remember>;
+
+    fn handle(&mut self, _: Remember, _: &mut Self::Context) -> Self::Result {
+        let days = Self::store(&mut self.store, &self.settings)
+            .and_then(|store| store.days(clock::now()).map_err(|why| why.to_string()));
+        MessageResult(days.unwrap_or_else(|why| {
+            log::error!("history: what users had used of their days cannot be read, and begins anew: {why}");
+            Vec::new()
+        }))
     }
 }
 

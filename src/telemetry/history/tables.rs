@@ -1,7 +1,7 @@
 //! Owns the tables of the history's database, and their version.
 
 /// Version of the tables. A file of an earlier one is brought up to it, and one of a later is left alone.
-pub(super) const VERSION: i64 = 4;
+pub(super) const VERSION: i64 = 5;
 
 /// Makes a table of rows.
 macro_rules! rows {
@@ -29,12 +29,27 @@ macro_rules! rows {
     };
 }
 
+/// Makes the table of users' days.
+macro_rules! days {
+    () => {
+        "CREATE TABLE IF NOT EXISTS days (
+            user TEXT NOT NULL,
+            dimension TEXT NOT NULL,            -- the limit's key
+            size INTEGER NOT NULL,              -- tokens, or nanodollars
+            used_ms INTEGER NOT NULL,           -- time from then until all of it is there again
+            at INTEGER NOT NULL,                -- then, seconds since the epoch
+            PRIMARY KEY (user, dimension)
+        ) WITHOUT ROWID;"
+    };
+}
+
 /// What makes tables of the first version those of the second, and so on.
 pub(super) const STEPS: [&str; VERSION as usize - 1] = [
     "ALTER TABLE minutes ADD COLUMN cost INTEGER",
     "ALTER TABLE minutes ADD COLUMN rescued INTEGER NOT NULL DEFAULT 0",
     // Those of what is in the file already come one with each batch.
     rows!("hours"),
+    days!(),
 ];
 
 /// Makes them where they are not there yet. `hours` has the rows of `minutes` once more, added up, of hours that are over: those
@@ -42,6 +57,7 @@ pub(super) const STEPS: [&str; VERSION as usize - 1] = [
 pub(super) const TABLES: &str = concat!(
     rows!("minutes"),
     rows!("hours"),
+    days!(),
     "CREATE TABLE IF NOT EXISTS events (
         at INTEGER NOT NULL,
         backend TEXT NOT NULL,

@@ -156,7 +156,8 @@ fn add(tally: &mut Tally, story: &Story, attempt: &AttemptNote, served: bool) {
     }
     // After a rescue, the tokens of the backend that completed the answer, which need not be the one named to the
     // client.
-    if let Some(usage) = story.usage.filter(|_| outcome == SUCCESS) {
+    let used = outcome == SUCCESS || served && story.class.is_some();
+    if let Some(usage) = story.usage.filter(|_| used) {
         for (count, n) in tally.tokens.iter_mut().zip(usage.counts()) {
             *count += n;
         }

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    ops::Not,
     time::{Duration, SystemTime},
 };
 
@@ -58,6 +59,9 @@ struct Request<'a> {
     tokens_in: Option<u64>,
     tokens_out: Option<u64>,
     cost_usd: Option<Box<RawValue>>,
+    /// Only where tokens or cost are estimated.
+    #[serde(skip_serializing_if = "Not::not")]
+    estimated: bool,
     rescue: Option<&'a str>,
     stream: Option<bool>,
     pinned: Option<bool>,
@@ -101,6 +105,7 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
             tokens_in: story.usage.map(|usage| usage.input),
             tokens_out: story.usage.map(|usage| usage.output),
             cost_usd: story.cost().and_then(plain),
+            estimated: story.is_estimated(),
             rescue: story.rescue.map(RescueOutcome::as_str),
             stream: Some(story.stream),
             pinned: Some(story.pin.is_some()),

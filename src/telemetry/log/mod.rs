@@ -247,6 +247,9 @@ pub fn request(story: &Story) {
         // Writing to a string cannot fail.
         let _ = write!(line, " cost_usd={cost}");
     }
+    if story.is_estimated() {
+        line.push_str(" estimated=true");
+    }
     if let Some(rescue) = story.rescue {
         line.push_str(" rescue=");
         line.push_str(rescue.as_str());

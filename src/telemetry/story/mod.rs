@@ -3,7 +3,7 @@
 mod report;
 mod route;
 
-use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, ops::Not, rc::Rc, sync::Arc, time::Duration};
 
 use serde::Serialize;
 use smallvec::SmallVec;
@@ -52,6 +52,9 @@ pub struct AttemptNote {
     /// What its tokens cost, as far as they were counted and have a price.
     #[serde(rename = "cost_usd")]
     pub cost: Option<Money>,
+    /// They were not all counted by the provider, and are estimated.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub estimated: bool,
     /// How the choice came about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Box<serde_json::Value>>,
@@ -83,8 +86,10 @@ pub struct Story {
     pub served_by: Option<usize>,
     /// Time to the first content, or to the whole answer.
     pub first_token: Option<Duration>,
-    /// Tokens as the provider counted them.
+    /// Tokens as the provider counted them, or estimated.
     pub usage: Option<Usage>,
+    /// They are estimated, as far as the provider has not counted them.
+    pub estimated: bool,
     /// The status the client got.
     pub status: u16,
     /// How it ended, if it failed.
@@ -250,6 +255,7 @@ impl Story {
             served_by: None,
             first_token: None,
             usage: None,
+            estimated: false,
             status: 0,
             class: None,
             message: None,

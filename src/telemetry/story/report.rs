@@ -1,11 +1,16 @@
 //! Owns a story as people read it: the ledger's report, and durations as milliseconds.
 
-use std::time::Duration;
+use std::{ops::Not, time::Duration};
 
 use serde::{Serialize, Serializer};
 
 use super::{AttemptNote, RescueOutcome, Story};
-use crate::{clock, error::Class, settings::Money, wire::trace_context::TraceId};
+use crate::{
+    clock,
+    error::Class,
+    settings::Money,
+    wire::{Usage, trace_context::TraceId},
+};
 
 /// The outcome of what was answered.
 pub const SUCCESS: &str = "success";
@@ -82,6 +87,9 @@ pub struct StoryReport<'a> {
     pub tokens_out: Option<u64>,
     /// What all attempts cost, as far as that is known of any.
     pub cost_usd: Option<Money>,
+    /// Tokens or cost are estimated, since a provider has not counted them all.
+    #[serde(skip_serializing_if = "Not::not")]
+    pub estimated: bool,
     /// What became of a broken stream's rescue.
     pub rescue: Option<&'static str>,
     /// All attempts.
@@ -95,6 +103,16 @@ impl Story {
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Ending> {
         self.ended.map(|_| Ending::of(self.class))
+    }
+
+    /// Whether its tokens, or the cost of any attempt, are estimated.
+    pub fn is_estimated(&self) -> bool {
+        self.estimated || self.attempts.iter().any(|attempt| attempt.estimated)
+    }
+
+    /// Tokens, if the provider has counted them.
+    pub fn counted(&self) -> Option<Usage> {
+        self.usage.filter(|_| !self.estimated)
     }
 
     /// The story without secrets, for people.
@@ -117,6 +135,7 @@ impl Story {
             tokens_in: self.usage.map(|usage| usage.input),
             tokens_out: self.usage.map(|usage| usage.output),
             cost_usd: self.cost(),
+            estimated: self.is_estimated(),
             rescue: self.rescue.map(RescueOutcome::as_str),
             attempts: &self.attempts,
             decision: self.decision.as_deref(),

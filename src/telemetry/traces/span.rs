@@ -62,7 +62,7 @@ fn of_request<'a>(story: &'a Story, trace: &Trace, labels: Labels<'a>, wall: Wal
     a.text("gen_ai.provider.name", served.and_then(|s| s.hop.as_ref()).map(|hop| provider(&hop.backend)));
     a.flag("gen_ai.request.stream", story.stream);
     a.seconds("gen_ai.response.time_to_first_chunk", story.first_token.filter(|_| story.stream));
-    used(&mut a, story.usage);
+    used(&mut a, story.counted());
     a.text("greenroom.backend.name", served.map(|attempt| &*attempt.backend));
     a.text("greenroom.route.reason", served.map(|attempt| attempt.route.as_str()));
     a.flag("greenroom.route.pinned", story.pin.is_some());
@@ -133,7 +133,7 @@ fn of_attempt<'a>(story: &'a Story, trace: &Trace, labels: Labels<'a>, n: usize,
     a.flag("gen_ai.request.stream", story.stream);
     let first = story.first_token.filter(|_| serves && story.stream);
     a.seconds("gen_ai.response.time_to_first_chunk", first.map(|first| first.saturating_sub(attempt.started)));
-    used(&mut a, story.usage.filter(|_| outcome == SUCCESS));
+    used(&mut a, story.counted().filter(|_| outcome == SUCCESS));
     a.measure("greenroom.cost_usd", attempt.cost.map(Money::dollars));
     a.text("server.address", &*backend.address.host);
     a.count("server.port", u64::from(backend.address.port));

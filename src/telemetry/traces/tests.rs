@@ -46,6 +46,7 @@ fn attempt(n: u64, outcome: &'static str, status: Option<u16>) -> AttemptNote {
         message: Some("PROVIDER-WORDS".to_owned()),
         turned_away: false,
         cost: None,
+        estimated: false,
         decision: None,
         hop: Some(Hop { span: span_id(100 + n), backend }),
     }

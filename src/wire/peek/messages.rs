@@ -10,7 +10,7 @@ use crate::wire::{
     Malformed, Observed,
     anthropic::{fault, usage::RawUsage},
     course::{self, Moves},
-    json::{Text, says_nothing},
+    json::{Text, maybe_text, says_nothing},
 };
 
 /// What one event's data means under the event's name, which some servers do not repeat in it.
@@ -30,7 +30,8 @@ fn event<'a>(name: Option<&str>, data: &'a [u8]) -> Result<Observed<'a>, Malform
     match event.kind.as_ref().map(|Text(kind)| &**kind).or(name).unwrap_or_default() {
         "content_block_delta" => {
             seen.content = true;
-            let text = Text::or_empty(event.delta.and_then(|delta| delta.text));
+            let text = event.delta.and_then(|delta| delta.text.or(delta.thinking).or(delta.partial_json));
+            let text = Text::or_empty(text);
             // A frame that borrows its text may be known at sight by it, whatever the name of its event.
             seen.text = if event.kind.is_some() { text } else { Cow::Owned(text.into_owned()) };
         }
@@ -98,6 +99,10 @@ struct Delta<'a> {
     stop_reason: Option<String>,
     #[serde(borrow)]
     text: Option<Text<'a>>,
+    #[serde(borrow, deserialize_with = "maybe_text", default)]
+    thinking: Option<Text<'a>>,
+    #[serde(borrow, deserialize_with = "maybe_text", default)]
+    partial_json: Option<Text<'a>>,
 }
 
 #[cfg(test)]
@@ -121,6 +126,16 @@ mod tests {
         }
         let delta = br#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#;
         assert!(frame(None, delta).expect("delta").content);
+        for (kind, member, want) in [
+            ("thinking_delta", r#""thinking":"hmm""#, "hmm"),
+            ("input_json_delta", r#""partial_json":"{}""#, "{}"),
+            ("signature_delta", r#""signature":"c2ln""#, ""),
+            ("thinking_delta", r#""thinking":7"#, ""),
+        ] {
+            let event = format!(r#"{{"type":"content_block_delta","delta":{{"type":"{kind}",{member}}}}}"#);
+            let seen = frame(None, event.as_bytes()).expect("a delta");
+            assert_eq!((&*seen.text, seen.content, seen.intricate), (want, true, true), "its length is what counts");
+        }
         assert!(frame(None, br#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#).expect("finish").finish);
         assert!(frame(None, br#"{"type":"message_stop"}"#).expect("stop").done);
         assert!(!frame(None, br#"{"type":"ping"}"#).expect("ping").content);

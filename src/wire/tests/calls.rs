@@ -218,7 +218,10 @@ fn a_call_without_arguments_holds_up_no_text_behind_it() {
     assert!(told(&rest).is_err());
     let mut late = StreamTranslator::new(Protocol::Openai, Dialect::Messages, context(), true);
     let frames = [call(0), blank, rest].map(|frame| late.frame(None, frame.as_bytes(), &mut Vec::new()));
-    assert_eq!(frames.map(|seen| seen.map(|seen| seen.text.into_owned())), ["", "", "\n"].map(|t| Ok(t.to_owned())));
+    assert_eq!(
+        frames.map(|seen| seen.map(|seen| seen.text.into_owned())),
+        ["", "", "{\"x\":1}\n"].map(|t| Ok(t.to_owned()))
+    );
 }
 
 #[test]

@@ -91,7 +91,7 @@ fn content_in_parts_is_read_whole_and_streamed() {
     let output = &events.last().expect("an end")["response"]["output"];
     assert_eq!(output[0]["summary"][0]["text"], "hm");
     assert_eq!(output[1]["content"][0]["text"], "so");
-    assert_eq!(seen[0].text, "so");
+    assert_eq!(seen[0].text, "hmso");
     let whole = json!({"choices": [{"index": 0, "message": {"content": parts}, "finish_reason": "stop"}]}).to_string();
     let (body, _) = reply(Protocol::Openai, Dialect::Messages, whole.as_bytes(), &context()).expect("a reply");
     let content = serde_json::from_slice::<Value>(&body).expect("JSON")["content"].clone();

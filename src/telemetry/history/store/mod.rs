@@ -1,5 +1,6 @@
 //! Owns the database: one transaction per batch, reading it back, deleting what is too old.
 
+mod days;
 #[cfg(test)]
 mod tests;
 
@@ -144,6 +145,8 @@ impl Store {
         self.0.execute("DELETE FROM minutes WHERE at < ?1", [before])?;
         self.0.execute("DELETE FROM hours WHERE at <= ?1", [before.saturating_sub(HOUR)])?;
         self.0.execute("DELETE FROM events WHERE at < ?1", [before])?;
+        // A user that is still there has one until nothing of it is used any more, however short a time is remembered.
+        self.0.execute("DELETE FROM days WHERE at + used_ms / 1000 < ?1", [before])?;
         Ok(())
     }
 
