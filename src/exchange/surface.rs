@@ -233,6 +233,12 @@ impl Surface {
         }
     }
 
+    /// Whether a server may lack it that is fine otherwise: what is beside chat, and counting, which many servers of Anthropic's
+    /// protocol leave out.
+    pub fn may_be_missing(self) -> bool {
+        self == Self::CountTokens || self.beside_chat().is_some()
+    }
+
     /// How `backend` serves it; `None` if it cannot.
     pub fn way(self, backend: &Backend, stream: bool) -> Option<Way> {
         let chat = if stream { Endpoint::ChatStream } else { Endpoint::Chat };
