@@ -123,6 +123,15 @@ impl Surface {
         }
     }
 
+    /// The same for the log and the ledger, which tell apart what chats.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Responses => "responses",
+            _ => self.operation(),
+        }
+    }
+
     /// The shape of its requests, answers and errors.
     pub fn dialect(self) -> Dialect {
         match self {

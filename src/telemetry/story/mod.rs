@@ -69,6 +69,8 @@ pub struct Story {
     pub user: Arc<User>,
     /// The public model.
     pub model: Arc<str>,
+    /// What was asked, in a word of a closed set.
+    pub endpoint: &'static str,
     /// The backend named in the body.
     pub pin: Option<Arc<str>>,
     /// Streamed?
@@ -234,6 +236,7 @@ impl Story {
         id: Arc<str>,
         user: Arc<User>,
         model: Arc<str>,
+        endpoint: &'static str,
         pin: Option<Arc<str>>,
         stream: bool,
         received: Duration,
@@ -242,6 +245,7 @@ impl Story {
             id,
             user,
             model,
+            endpoint,
             pin,
             stream,
             received,
