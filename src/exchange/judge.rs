@@ -21,7 +21,7 @@ use crate::{
     error::{Class, ErrorObject, Failed},
     upstream::{
         Answer,
-        classify::{classify, classify_answer, fault_in_stream, reported, told},
+        classify::{classify, classify_answer, fault_in_stream, own_words, reported, told},
         request_id,
         strange::{PAGE, Strange, is_page, lacks_endpoint},
     },
@@ -60,6 +60,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
         answer.accept();
         return no_endpoint(surface, status, &how);
     }
+    let own = own_words(class, &fault, legible);
     let told = told(class, &fault, passes_through.then_some(body));
     let failed = match strange {
         Some(strange) => {
@@ -73,6 +74,7 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     }
     Failed {
         status: Some(status),
+        said: own,
         retry_after: wait,
         request_id: request_id(&attempt.request.headers_of(&answer, true)),
         ..failed

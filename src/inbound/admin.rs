@@ -161,7 +161,13 @@ pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> Http
     reply(&request, async |_| {
         let unknown = || Error::NotFound(format!("The ledger holds no request '{id}'; it keeps the last {SIZE}."));
         let story = shared(&request).ledger.find(&id).ok_or_else(unknown)?;
-        serde_json::to_value(story.report()).map_err(|_| Error::Internal)
+        let mut report = serde_json::to_value(story.report()).map_err(|_| Error::Internal)?;
+        for (n, attempt) in story.attempts.iter().enumerate() {
+            if let Some(said) = attempt.said.as_deref() {
+                report["attempts"][n]["said"] = said.into();
+            }
+        }
+        Ok(report)
     })
     .await
 }

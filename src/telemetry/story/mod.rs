@@ -46,6 +46,9 @@ pub struct AttemptNote {
     pub status: Option<u16>,
     /// What happened, in words.
     pub message: Option<String>,
+    /// What the provider said of a failure of its own: for operators only, so that reports leave it out.
+    #[serde(skip)]
+    pub said: Option<Box<str>>,
     /// The backend has not worked on it: it never had it, or refused it.
     #[serde(skip)]
     pub turned_away: bool,

@@ -44,6 +44,7 @@ fn attempt(n: u64, outcome: &'static str, status: Option<u16>) -> AttemptNote {
         outcome: Some(outcome),
         status,
         message: Some("PROVIDER-WORDS".to_owned()),
+        said: None,
         turned_away: false,
         cost: None,
         decision: None,
