@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Dict, List, Optional
 from urllib.parse import urlsplit
 
@@ -31,6 +31,8 @@ BENCHMARK_TOKENS = 32
 THOUGHTS = 1024
 # Larger than any answer of so few tokens; a backend that sends more than this is broken.
 MOST_BYTES = 4 * 1024 * 1024
+# Greenroom's word for the backend of what no backend takes.
+NO_BACKEND = "none"
 
 EXAMPLES = """\
 Examples:
@@ -65,6 +67,11 @@ class Outcome:
     first_token: Optional[float]
     tokens: Optional[int]
     detail: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in a table: the backend, or the model that has none."""
+        return f"model {self.model}" if self.backend == NO_BACKEND else self.backend
 
 
 class Proxy:
@@ -301,6 +308,25 @@ def ask_all(proxy: Proxy, wanted: List[Target], prompt: str, tokens: int, stream
         return list(pool.map(lambda t: proxy.ask(t.backend, t.model, prompt, tokens, streaming), wanted))
 
 
+def unserved(proxy: Proxy, wanted: List[Target], asked: Optional[str]) -> List[Outcome]:
+    """The models that no backend takes requests for, if an admin asks: a backend was asked for one model only."""
+    try:
+        status, listed = proxy.admin.get("/admin/backends")
+        models = {one["model"]: one["reasons"] for one in listed["unserved"]} if status == 200 else {}
+    except (CannotAsk, LookupError, TypeError):
+        return []
+    backends = {target.backend for target in wanted}
+    return [
+        Outcome(NO_BACKEND, model, False, None, 0.0, None, None, "no backend takes requests for it; " + _reasons(reasons))
+        for model, reasons in models.items()
+        if backends & set(reasons) and (asked is None or asked == model)
+    ]
+
+
+def _reasons(reasons: Dict[str, str]) -> str:
+    return "; ".join(f"{name}: {why}" for name, why in reasons.items())
+
+
 def _seconds(value: Optional[float]) -> str:
     return "-" if value is None else f"{value:.3f} s"
 
@@ -316,19 +342,21 @@ def print_outcomes(outcomes: List[Outcome]) -> None:
     rows = [["BACKEND", "STATUS", "CODE", "TIME", "FIRST TOKEN", "ANSWER"]]
     for o in outcomes:
         word, code = ("healthy" if o.healthy else "FAILED"), str(o.status or "-")
-        rows.append([o.backend, word, code, _seconds(o.seconds), _seconds(o.first_token), o.detail])
+        rows.append([o.name, word, code, _seconds(o.seconds), _seconds(o.first_token), o.detail])
     print(table(rows))
 
 
 def summary(outcomes: List[Outcome]) -> str:
-    failing = [o.backend for o in outcomes if not o.healthy]
-    text = f"{len(outcomes) - len(failing)} of {len(outcomes)} backends are healthy"
+    failing = [o.name for o in outcomes if not o.healthy]
+    backends = [o.healthy for o in outcomes if o.backend != NO_BACKEND]
+    text = f"{sum(backends)} of {len(backends)} backends are healthy"
     return text + (f"; failing: {', '.join(failing)}" if failing else "")
 
 
 def check(proxy: Proxy, args) -> int:
     """Asks every backend once."""
-    outcomes = ask_all(proxy, targets(proxy, args.backends, args.model), "ping", CHECK_TOKENS, args.streaming)
+    wanted = targets(proxy, args.backends, args.model)
+    outcomes = ask_all(proxy, wanted, "ping", CHECK_TOKENS, args.streaming) + unserved(proxy, wanted, args.model)
     healthy = all(o.healthy for o in outcomes)
     if args.json:
         print(json.dumps({"healthy": healthy, "backends": [asdict(o) for o in outcomes]}, ensure_ascii=False, indent=2))
@@ -346,17 +374,22 @@ def monitor(proxy: Proxy, args) -> int:
     wanted = targets(proxy, args.backends, args.model)
     last: Dict[str, bool] = {}
     good: Dict[str, int] = {target.backend: 0 for target in wanted}
+    models: Dict[str, Outcome] = {}
     rounds = 0
     while not stop.is_set():
         began = time.monotonic()
         outcomes = ask_all(proxy, wanted, "ping", CHECK_TOKENS, args.streaming)
+        now_out = {o.name: o for o in unserved(proxy, wanted, args.model)}
+        outcomes += [now_out.get(name, replace(o, healthy=True, detail="")) for name, o in models.items()]
+        outcomes += [o for name, o in now_out.items() if name not in models]
+        models.update(now_out)
         rounds += 1
         print(time.strftime("%Y-%m-%d %H:%M:%S"), summary(outcomes))
         for o in outcomes:
-            good[o.backend] += o.healthy
-            if last.get(o.backend, o.healthy) != o.healthy:
-                print(f"  CHANGED  {o.backend} {'is healthy again' if o.healthy else 'fails now'}")
-            last[o.backend] = o.healthy
+            good[o.name] = good.get(o.name, 0) + o.healthy
+            if last.get(o.name, o.healthy) != o.healthy:
+                print(f"  CHANGED  {o.name} {'is healthy again' if o.healthy else 'fails now'}")
+            last[o.name] = o.healthy
         print_outcomes(outcomes)
         sys.stdout.flush()
         if args.count and rounds >= args.count:

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Asks each backend behind Greenroom once and posts {"text": …} to a webhook for each that does not answer 200. Made for cron.
+# Asks each backend behind Greenroom once and posts {"text": …} to a webhook for each that does not answer 200, and for each model
+# that no backend takes requests for. Made for cron.
 #
 #   WEBHOOK_URL=https://… scripts/alert_check.sh [BACKEND...]     without names: all that /admin/backends lists
 #
@@ -7,7 +8,7 @@
 #   GREENROOM_ADMIN_URL (that of server.admin_bind),
 #   SLOWER_THAN (seconds, such as 2.5; a slower answer is an alert, too),
 #   STATE_FILE (with it only changes are posted, also that a backend is well again; without it every run posts).
-# Exit code: 0 all healthy, 1 at least one is not, 2 the check itself could not run or the webhook took no message.
+# Exit code: 0 all healthy, 1 at least one is not or a model has none, 2 the check itself could not run or the webhook took no message.
 set -euo pipefail
 here=.
 [[ $0 != */* ]] || here=${0%/*}
@@ -54,6 +55,19 @@ for backend in "${backends[@]}"; do
     post "Greenroom backend $backend is healthy again"
   fi
 done
+
+while IFS=$'\t' read -r name reasons; do
+  failing+=("model $name")
+  problem="no backend takes requests for it; $reasons"
+  printf 'model %s: %s\n' "$name" "$problem"
+  was_failing "model $name" || post "Greenroom model $name fails: $problem"
+done < <(unserved "$@")
+# Of backends that were not asked this time nothing is known, but models are all listed, unless backends are named.
+if [ $# -eq 0 ] && [ -n "$state_file" ] && [ -f "$state_file" ]; then
+  while read -r name; do
+    printf '%s\n' "${failing[@]}" | grep -Fxq -- "$name" || post "Greenroom $name has a backend again"
+  done < <(grep '^model ' "$state_file")
+fi
 
 [ -z "$unposted" ] || fail "the webhook took no message"
 # Written last, and whole: what could not be posted is a change again the next time.

@@ -5,7 +5,7 @@
 #
 # Environment: GREENROOM_URL, GREENROOM_TOKEN, GREENROOM_MODEL, GREENROOM_TIMEOUT (seconds),
 #   GREENROOM_ADMIN_URL (that of server.admin_bind).
-# Exit code: 0 all healthy, 1 at least one is not, 2 the check itself could not run.
+# Exit code: 0 all healthy, 1 at least one is not or a model has none, 2 the check itself could not run.
 set -euo pipefail
 here=.
 [[ $0 != */* ]] || here=${0%/*}
@@ -29,6 +29,10 @@ for backend in "${backends[@]}"; do
 done
 
 healthy=$((${#backends[@]} - ${#failing[@]}))
+while IFS=$'\t' read -r name reasons; do
+  printf 'model %-26s FAILED   no backend takes requests for it; %s\n' "$name" "$reasons"
+  failing+=("model $name")
+done < <(unserved "$@")
 printf '\n%d of %d backends are healthy' "$healthy" "${#backends[@]}"
 [ "$healthy" -eq 0 ] || printf ', %.3f s on average' "$(bc <<<"scale=6; $total / $healthy")"
 [ ${#failing[@]} -eq 0 ] || printf '; failing: %s' "${failing[*]}"

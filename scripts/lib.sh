@@ -68,6 +68,13 @@ unknown_token() {
   fail "Greenroom does not know the token; set GREENROOM_TOKEN"
 }
 
+unserved() { # [BACKEND...]; a line of each model that no backend takes requests for, of these backends if any are named: its name,
+  # a tab, why. Only one model of a backend is asked. Nothing if the token may not know
+  call /admin/backends 2>/dev/null | jq -r --arg model "${GREENROOM_MODEL:-}" '.unserved[]? |
+    select(($model == "" or .model == $model) and ($ARGS.positional == [] or any(.reasons | keys[]; IN($ARGS.positional[])))) |
+    "\(.model)\t\([.reasons | to_entries[] | "\(.key): \(.value)"] | join("; "))"' --args "$@" 2>/dev/null || true
+}
+
 ask() { # BACKEND PROMPT MAX_TOKENS; sets code and seconds, leaves the body in $answer. Fails unless a whole answer came with 200
   if put "$1" "$2" max_tokens "$3"; then
     return 0

@@ -6,7 +6,7 @@ use serde::Serialize;
 use tokio::time::{Instant, timeout};
 
 use super::{
-    fix::{likely, may_be_foreign},
+    fix::{likely, may_be_foreign, missing},
     trial::{Trial, invalid},
     vouch::Shown,
 };
@@ -59,7 +59,7 @@ pub enum Outcome {
 /// Tries a backend from name resolution to a tool call. It stops at a failure without which later steps make no sense.
 pub async fn diagnose(backend: Arc<Backend>, model: Arc<str>) -> Vec<Step> {
     let doubt = backend.place_doubt().map(|(key, text)| format!("{key} {text}"));
-    let mut steps = Steps { taken: Vec::new(), doubt };
+    let mut steps = Steps { taken: Vec::new(), doubt, missing_path: backend.missing_path() };
     try_all(&mut steps, backend, model).await;
     while steps.taken.len() < STEPS.len() {
         steps.skip("an earlier step failed");
@@ -157,6 +157,8 @@ struct Steps {
     taken: Vec<Step>,
     /// What may be wrong about where the backend is, as far as its settings show.
     doubt: Option<String>,
+    /// The path that its address may lack.
+    missing_path: Option<&'static str>,
 }
 
 impl Steps {
@@ -188,6 +190,9 @@ impl Steps {
             }
             // Up to the connection a step's own fix covers silence, too.
             None if late => fix.into(),
+            None if wrong.status == Some(404) && at <= ONE_TOKEN => {
+                missing(self.missing_path, likely(wrong.class, at, fix))
+            }
             None => likely(wrong.class, at, fix).into(),
         };
         self.add(Outcome::Failed, time, wrong.message, Some(fix));
@@ -203,7 +208,7 @@ mod tests {
     #[test]
     fn where_the_address_shows_what_is_wrong_the_fix_names_that() {
         let fix = |doubt: Option<&str>, class| {
-            let mut steps = Steps { taken: Vec::new(), doubt: doubt.map(ToOwned::to_owned) };
+            let mut steps = Steps { taken: Vec::new(), doubt: doubt.map(ToOwned::to_owned), missing_path: None };
             (0..ONE_TOKEN).for_each(|_| steps.skip("not asked"));
             let done = Err(Failed::new(class, ""));
             steps.enter(Taken { done, time: Duration::ZERO, late: false }, "own");
@@ -224,7 +229,7 @@ mod tests {
 
     #[test]
     fn a_server_that_takes_requests_and_is_silent_is_not_told_to_be_elsewhere() {
-        let mut steps = Steps { taken: Vec::new(), doubt: Some("the doubt".to_owned()) };
+        let mut steps = Steps { taken: Vec::new(), doubt: Some("the doubt".to_owned()), missing_path: None };
         (0..ONE_TOKEN).for_each(|_| steps.skip("not asked"));
         steps.enter(Taken { done: Err(invalid("nothing")), time: PATIENCE, late: true }, "own");
         let fix = steps.taken.pop().and_then(|step| step.fix).unwrap_or_default();

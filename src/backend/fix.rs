@@ -1,5 +1,7 @@
 //! Owns the advice for a failure that a diagnosis has found.
 
+use std::borrow::Cow;
+
 use super::diagnose::{ONE_TOKEN, TLS};
 use crate::error::Class;
 
@@ -37,6 +39,13 @@ pub(super) fn likely(class: Class, at: usize, own: &'static str) -> &'static str
         Class::GatewayOverload => "Greenroom has no file descriptor left; raise its limit of open files",
         _ => own,
     }
+}
+
+/// What to do where nothing was found at an address that may lack this path; `usual`: what to do otherwise.
+pub(super) fn missing(path: Option<&'static str>, usual: &'static str) -> Cow<'static, str> {
+    path.map_or(usual.into(), |path| {
+        format!("base_url has no path; most such servers begin at {path}. Else {usual}").into()
+    })
 }
 
 /// Whether a provider's answer may only mean that it was asked in another's protocol.

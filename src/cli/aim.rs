@@ -4,7 +4,8 @@ use actix_web::http::Method;
 use clap::Args;
 use serde_json::Value;
 
-use super::client::Client;
+use super::{answer::Answer, client::Client};
+use crate::settings::NO_BACKEND;
 
 /// Which backends to ask for which model.
 #[derive(Debug, Clone, Args)]
@@ -24,11 +25,23 @@ impl Whom {
     }
 }
 
-/// A backend and the model to ask it for.
-#[derive(Debug, Clone)]
+/// A backend and the model to ask it for; or a model that no backend takes requests for.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Aim {
     pub(super) backend: String,
     pub(super) model: String,
+}
+
+impl Aim {
+    /// What it is called in a table.
+    pub(super) fn name(&self) -> String {
+        if self.is_unserved() { format!("model {}", self.model) } else { self.backend.clone() }
+    }
+
+    /// Whether it is a model without a backend.
+    pub(super) fn is_unserved(&self) -> bool {
+        self.backend == NO_BACKEND
+    }
 }
 
 impl Client {
@@ -54,6 +67,15 @@ impl Client {
         }
         let aims = aims(whom, &listed)?;
         if aims.is_empty() { Err(self.lang.no_backends().to_owned()) } else { Ok(aims) }
+    }
+
+    /// The models that no backend takes requests for, as far as `whom` is about them; `None`: the token may not know. A backend is
+    /// asked for one model only, and its answer says nothing about the others.
+    pub(super) async fn unserved(&self, whom: &Whom) -> Option<Vec<Answer>> {
+        match self.fetch(Method::GET, "/admin/backends").await {
+            Ok((200, listed)) => Some(unserved(whom, &listed)),
+            _ => None,
+        }
     }
 
     /// The models that the token may ask for.
@@ -100,6 +122,22 @@ fn aims(whom: &Whom, listed: &Value) -> Result<Vec<Aim>, String> {
         aims.push(Aim { backend: name.clone(), model: model.to_owned() });
     }
     Ok(aims)
+}
+
+/// The models without a backend, by the list of all backends.
+fn unserved(whom: &Whom, listed: &Value) -> Vec<Answer> {
+    let models = listed["unserved"].as_array().into_iter().flatten().filter_map(|one| {
+        let (model, reasons) = (one["model"].as_str()?, one["reasons"].as_object()?);
+        let is_meant = whom.model.as_deref().is_none_or(|wanted| wanted == model)
+            && (whom.backends.is_empty() || whom.backends.iter().any(|backend| reasons.contains_key(backend)));
+        let why = |(backend, why): (&String, &Value)| format!("{backend}: {}", why.as_str().unwrap_or_default());
+        let why = reasons.iter().map(why).collect::<Vec<_>>().join("; ");
+        is_meant.then(|| Answer {
+            error: Some(format!("no backend takes requests for it; {why}")),
+            ..Answer::none(&Aim { backend: NO_BACKEND.to_owned(), model: model.to_owned() })
+        })
+    });
+    models.collect()
 }
 
 #[cfg(test)]

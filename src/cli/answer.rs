@@ -101,6 +101,11 @@ impl Answer {
         self.tokens = body["usage"]["completion_tokens"].as_u64().or(self.tokens);
     }
 
+    /// What was asked.
+    pub(super) fn aim(&self) -> Aim {
+        Aim { backend: self.backend.clone(), model: self.model.clone() }
+    }
+
     /// None yet.
     pub(super) fn none(aim: &Aim) -> Self {
         Self { backend: aim.backend.clone(), model: aim.model.clone(), ..Self::default() }

@@ -15,7 +15,7 @@ use super::{
     words::Lang,
 };
 
-/// Ask each backend for a few tokens; exit code 0 only if all are healthy
+/// Ask each backend for a few tokens; exit code 0 only if all are healthy and each model has one
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  greenroom check --backends openai_official anthropic_claude --streaming")]
 pub(super) struct Check {
@@ -48,7 +48,7 @@ pub(super) fn run(check: &Check) -> ExitCode {
         let client = Client::new(&check.server, lang);
         let aims = client.aims(&check.whom).await?;
         let question = ping(check.streaming);
-        let answers: Vec<Answer> = if check.serial {
+        let mut answers: Vec<Answer> = if check.serial {
             let mut answers = Vec::new();
             for aim in &aims {
                 answers.push(client.ask(aim, &question).await);
@@ -57,6 +57,8 @@ pub(super) fn run(check: &Check) -> ExitCode {
         } else {
             join_all(aims.iter().map(|aim| client.ask(aim, &question))).await
         };
+        // Asked last: what a question has shown counts.
+        answers.extend(client.unserved(&check.whom).await.unwrap_or_default());
         let healthy = answers.iter().filter(|answer| answer.healthy).count();
         if check.json {
             say(serde_json::to_string_pretty(&answers).map_err(|error| error.to_string())?);
@@ -82,7 +84,7 @@ pub(super) fn rows(answers: &[Answer], lang: Lang) -> String {
         .map(|answer| {
             let state = if answer.healthy { lang.healthy() } else { lang.failing() };
             vec![
-                answer.backend.clone(),
+                answer.aim().name(),
                 state.to_owned(),
                 or_dash(answer.status.map(|status| status.to_string())),
                 format!("{:.2} s", answer.seconds),
@@ -99,7 +101,7 @@ pub(super) fn rows(answers: &[Answer], lang: Lang) -> String {
 fn causes<'a>(answers: &'a [Answer], table: &'a str) -> impl Iterator<Item = String> + 'a {
     let whole = |answer: &'a Answer| {
         let error = first_words(answer.error.as_ref()?, usize::MAX);
-        (!table.contains(&error)).then(|| format!("{}: {error}", answer.backend))
+        (!table.contains(&error)).then(|| format!("{}: {error}", answer.aim().name()))
     };
     answers.iter().filter_map(whole)
 }

@@ -150,6 +150,8 @@ pub struct Failed {
     pub message: String,
     /// What the client reads in its place, where only operators may read all of it.
     pub shown: Option<String>,
+    /// What the provider says of a failure of its own, for operators only.
+    pub said: Option<String>,
     /// When the provider wants to be asked again.
     pub retry_after: Option<Duration>,
     /// The error where the fault is the caller's: in the provider's own words, where they may be shown.
@@ -193,6 +195,7 @@ impl Failed {
             status: None,
             message: message.into(),
             shown: None,
+            said: None,
             retry_after: None,
             told: None,
             request_id: None,

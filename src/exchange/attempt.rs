@@ -152,7 +152,7 @@ async fn try_open(
     if !streams {
         return whole(&attempt, answer, &mut watch, &leg.signs).await;
     }
-    let headers = answer.headers_for_client(!request.surface.is_raw());
+    let headers = request.headers_of(&answer, !request.surface.is_raw());
     let mut reader = Box::new(attempt.reader(answer, change, leg.signs.clone()));
     let first = first_content(&mut reader, &mut watch).await;
     leg.blameless = reader.differs;

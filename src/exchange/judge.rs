@@ -21,7 +21,7 @@ use crate::{
     error::{Class, ErrorObject, Failed},
     upstream::{
         Answer,
-        classify::{classify, classify_answer, fault_in_stream, reported, told},
+        classify::{classify, classify_answer, fault_in_stream, own_words, reported, told},
         request_id,
         strange::{PAGE, Strange, is_page, lacks_endpoint},
     },
@@ -56,10 +56,11 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     let strange = Strange::of(status, &fault, &body);
     let passes_through = is_json && attempt.way.is_native();
     let how = format!("it answered {status}");
-    if is_told && surface.beside_chat().is_some() && lacks_endpoint(status, strange, &fault, &body) {
+    if is_told && surface.may_be_missing() && lacks_endpoint(status, strange, &fault, &body) {
         answer.accept();
-        return no_endpoint(status, &how);
+        return no_endpoint(surface, status, &how);
     }
+    let own = own_words(class, &fault, legible);
     let told = told(class, &fault, passes_through.then_some(body));
     let failed = match strange {
         Some(strange) => {
@@ -73,16 +74,18 @@ pub(super) async fn refused(attempt: &Attempt<'_>, mut answer: Answer, watch: &m
     }
     Failed {
         status: Some(status),
+        said: own,
         retry_after: wait,
-        request_id: request_id(&answer.headers_for_client(true)),
+        request_id: request_id(&attempt.request.headers_of(&answer, true)),
         ..failed
     }
 }
 
 /// A server that does not have this endpoint is not at fault for that, and its models are there at others: no client shuts it for
 /// all by asking.
-fn no_endpoint(status: u16, how: &str) -> Failed {
-    let message = "The backend of this model does not serve this endpoint, or not for that model.";
+fn no_endpoint(surface: Surface, status: u16, how: &str) -> Failed {
+    let path = surface.path();
+    let message = format!("The backend of this model does not serve this endpoint ({path}), or not for that model.");
     let told = ErrorObject { param: Some("model".to_owned()), ..ErrorObject::ours("invalid_value", message) };
     let how = format!("{how} (nothing is served at this path; check base_url, or whether it serves this endpoint)");
     Failed { status: Some(status), told: Some(told), turned_away: true, ..Failed::new(Class::CallerUnsupported, how) }
@@ -115,7 +118,7 @@ pub(super) async fn whole(
 ) -> Result<Ready, Failed> {
     // A translation is ours, and so is its type.
     let ours = !attempt.way.is_native();
-    let mut headers = answer.headers_for_client(ours);
+    let mut headers = attempt.request.headers_of(&answer, ours);
     if ours {
         headers.extend_from_slice(b"content-type: application/json\r\n");
     }
@@ -148,13 +151,13 @@ async fn check(attempt: &Attempt<'_>, answer: &mut Answer, watch: &mut Watch, si
         answer.accept();
     }
     if let Some(fault) = &seen.fault {
-        if request.surface.beside_chat().is_some() && lacks_endpoint(answer.status(), None, fault, &body) {
-            return Err(no_endpoint(answer.status(), "it answered 200 with an error"));
+        if request.surface.may_be_missing() && lacks_endpoint(answer.status(), None, fault, &body) {
+            return Err(no_endpoint(request.surface, answer.status(), "it answered 200 with an error"));
         }
         return Err(named_in(fault_in_stream(fault), |name| answer.header(name), SystemTime::now()));
     }
     if request.surface == Surface::Speech {
-        return Err(no_endpoint(answer.status(), "it answered with JSON in place of sound"));
+        return Err(no_endpoint(request.surface, answer.status(), "it answered with JSON in place of sound"));
     }
     if streams {
         return Err(Failed::new(Class::ProviderInvalid, "it answered a stream request without a stream"));

@@ -17,11 +17,14 @@ use crate::{
     router::{messages::Grant, table::Target},
     settings::Price,
     telemetry::{
-        story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
+        story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling, shortened},
         traces::Hop,
     },
     wire::{Usage, prompt::BYTES_PER_TOKEN},
 };
+
+/// Most bytes that the story keeps of what a provider says of a failure of its own.
+const LONGEST_SAID: usize = 200;
 
 /// What is seen of an attempt while it runs. Its leg shares this, because the leg may end before the answer does.
 #[derive(Debug, Default)]
@@ -105,6 +108,7 @@ impl Leg {
             status: None,
             message: None,
             turned_away: false,
+            said: None,
             cost: None,
             estimated: false,
             // A decision is plain data and always serialises.
@@ -217,7 +221,10 @@ impl Leg {
         let word = if matches!(outcome, Outcome::Failed(_)) { failed.class.as_str() } else { LET_GO };
         let status = failed.status.or(self.status);
         self.telling.attempt_ended(self.note, word, status, Some(failed.message.clone()), now);
-        self.telling.note(self.note, |note| note.turned_away = failed.turned_away);
+        self.telling.note(self.note, |note| {
+            note.turned_away = failed.turned_away;
+            note.said = failed.said.as_deref().map(|said| shortened(said, LONGEST_SAID).into());
+        });
         self.end(&outcome, now);
     }
 }

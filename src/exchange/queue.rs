@@ -8,10 +8,7 @@ use tokio::time::{sleep, timeout};
 use crate::{
     clock,
     error::Error,
-    router::{
-        messages::Assignment,
-        table::{Queue, Route},
-    },
+    router::{messages::Assignment, pace::Queue, table::Route},
 };
 
 /// How often the first in the queue looks for a place; places are given back by any worker, which tells nobody.

@@ -9,7 +9,7 @@ use crate::{error::Failed, settings::Backend};
 #[cold]
 pub(super) fn redacted(backend: &Backend, mut failed: Failed) -> Failed {
     let mut quoted = false;
-    for said in [&mut failed.message].into_iter().chain(&mut failed.shown) {
+    for said in [&mut failed.message].into_iter().chain(&mut failed.shown).chain(&mut failed.said) {
         quoted |= backend.redact(said);
     }
     if let Some(told) = &mut failed.told {

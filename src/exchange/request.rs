@@ -12,6 +12,7 @@ use crate::{
     router::table::{Route, Target},
     settings::{Failover, Rescue},
     telemetry::story::Telling,
+    upstream::{Answer, HeaderLines},
     wire::{
         embed,
         envelope::Envelope,
@@ -89,6 +90,11 @@ impl Request {
     /// Public name to put into the answer's `model`, where the settings want that.
     pub(super) fn shown_model(&self) -> Option<Arc<str>> {
         self.route.as_ref().filter(|route| route.settings.rewrite_model).map(|route| route.model.clone())
+    }
+
+    /// What its client may see of an answer's head, without the content type if that is ours.
+    pub(super) fn headers_of(&self, answer: &Answer, type_is_ours: bool) -> HeaderLines {
+        answer.headers_for_client(type_is_ours, self.telling.read(|story| story.user.may_see_backends))
     }
 
     /// The headers that tell a backend where in a trace it is asked, by the attempt of this number in the story.

@@ -123,6 +123,15 @@ impl Surface {
         }
     }
 
+    /// The same for the log and the ledger, which tell apart what chats.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Messages => "messages",
+            Self::Responses => "responses",
+            _ => self.operation(),
+        }
+    }
+
     /// The shape of its requests, answers and errors.
     pub fn dialect(self) -> Dialect {
         match self {
@@ -231,6 +240,12 @@ impl Surface {
             Self::Transcriptions => Some(Endpoint::Transcriptions),
             Self::Translations => Some(Endpoint::Translations),
         }
+    }
+
+    /// Whether a server may lack it that is fine otherwise: what is beside chat, and counting, which many servers of Anthropic's
+    /// protocol leave out.
+    pub fn may_be_missing(self) -> bool {
+        self == Self::CountTokens || self.beside_chat().is_some()
     }
 
     /// How `backend` serves it; `None` if it cannot.

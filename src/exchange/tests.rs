@@ -42,7 +42,10 @@ async fn a_panic_is_told_once_as_a_failure_of_ours_and_not_as_a_client_that_left
     let user = Arc::new(settings.users["u"].clone());
     let body = Bytes::from_static(br#"{"model":"m","stream":true,"messages":[]}"#);
     let request = Request {
-        telling: Telling::new(Story::begun("req_1".into(), user, "m".into(), None, true, clock::now()), listener),
+        telling: Telling::new(
+            Story::begun("req_1".into(), user, "m".into(), "chat", None, true, clock::now()),
+            listener,
+        ),
         pin: None,
         surface: Surface::Chat,
         stream: true,

@@ -1,7 +1,7 @@
 //! Owns the endpoints of operators: what is known of each backend and of the last requests, and reading the settings again.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
@@ -13,7 +13,9 @@ use serde_json::{Value, json};
 use super::{Shared, auth, header, request_id, shared};
 use crate::{
     backend::{Handle, messages::settled, report::Report},
+    clock,
     error::{Class, Error},
+    router::table::{Route, Table, Target},
     settings::{NO_BACKEND, User},
     telemetry::{
         ledger::{SIZE, Wanted},
@@ -26,9 +28,10 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 /// All backends, and what became of the other actors.
 pub(super) async fn backends(request: HttpRequest) -> HttpResponse {
-    reply(&request, async |_| {
+    reply(&request, async |user| {
         let shared = shared(&request);
-        Ok(json!({"backends": shared.reports(None).await, "actors": shared.counts.actors.lines()}))
+        let (backends, actors) = (shared.reports(None).await, shared.counts.actors.lines());
+        Ok(json!({"backends": backends, "unserved": unserved(&shared.table(), &user), "actors": actors}))
     })
     .await
 }
@@ -61,6 +64,24 @@ impl Shared {
         };
         handles.into_iter().map(report).collect()
     }
+}
+
+/// The models that no backend takes requests for, and why each backend does not. An account that has nothing left and that no
+/// other may stand in for is looked for among the backends of this operator.
+fn unserved(table: &Table, user: &User) -> Vec<Value> {
+    let now = clock::now();
+    let mut routes: Vec<_> = table.routes.values().collect();
+    routes.sort_by_key(|route| &route.model);
+    let one = |route: &Arc<Route>| {
+        let asked = route.spent(now, user, |_| true).map_or(route.targets.len(), |spent| spent.from);
+        if route.targets[..asked].iter().any(|target| target.refuses(now).is_none()) {
+            return None;
+        }
+        let why = |target: &Arc<Target>| Some((target.handle.name().to_string(), target.refuses(now)?.0.words()));
+        let reasons: BTreeMap<_, _> = route.targets.iter().filter_map(why).collect();
+        Some(json!({"model": &*route.model, "reasons": reasons}))
+    };
+    routes.into_iter().filter_map(one).collect()
 }
 
 /// The last requests, newest first.
@@ -140,7 +161,13 @@ pub(super) async fn request(request: HttpRequest, id: web::Path<String>) -> Http
     reply(&request, async |_| {
         let unknown = || Error::NotFound(format!("The ledger holds no request '{id}'; it keeps the last {SIZE}."));
         let story = shared(&request).ledger.find(&id).ok_or_else(unknown)?;
-        serde_json::to_value(story.report()).map_err(|_| Error::Internal)
+        let mut report = serde_json::to_value(story.report()).map_err(|_| Error::Internal)?;
+        for (n, attempt) in story.attempts.iter().enumerate() {
+            if let Some(said) = attempt.said.as_deref() {
+                report["attempts"][n]["said"] = said.into();
+            }
+        }
+        Ok(report)
     })
     .await
 }

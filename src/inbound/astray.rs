@@ -3,7 +3,11 @@
 use actix_web::{HttpRequest, HttpResponse};
 
 use super::{refused, worker};
-use crate::{error::Error, exchange::surface::Surface, settings::nearest};
+use crate::{
+    error::Error,
+    exchange::surface::Surface,
+    settings::{OTHER, nearest},
+};
 
 /// Where clients ask for their models.
 pub(super) const MODELS: &str = "/v1/models";
@@ -33,6 +37,17 @@ fn instead(path: &str) -> String {
     match Some(path).filter(|path| path.len() < 64).and_then(|path| nearest(path, endpoints.clone())) {
         Some(near) => format!("Did you mean {near}?"),
         None => format!("Endpoints are {}.", endpoints.collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// What is asked for at a path of the framework's, as the log calls it.
+pub(super) fn endpoint(path: &str, error: &Error) -> &'static str {
+    let begins = |with: &str| path.starts_with(with) && !matches!(error, Error::NoEndpoint { .. });
+    match () {
+        () if begins("/admin/") => "admin",
+        () if begins("/metrics") => "metrics",
+        () if begins(MODELS) => "models",
+        () => OTHER,
     }
 }
 

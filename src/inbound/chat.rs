@@ -38,6 +38,7 @@ use crate::{
         story::{Story, Telling, shortened},
         traces::Trace,
     },
+    turn::Socket,
     wire::{
         envelope::{self, Envelope, Pin, Stream, Unreadable, form},
         prompt,
@@ -77,6 +78,7 @@ impl Arrival {
 pub(super) fn admit(
     door: &Door,
     known: &mut Known,
+    socket: &Socket,
     head: &Head,
     surface: Surface,
     is_whole: bool,
@@ -89,13 +91,15 @@ pub(super) fn admit(
             let allowance = table.allowance(&user);
             let trace = trace::begin(door, head, surface);
             if door.shared.closed.load(Relaxed) {
-                let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
+                let asker = Asker::user(&id, &user, surface, received, trace.as_ref());
                 let refusal = asker.refuse(door, &Error::ShuttingDown, None);
                 return Err(with_limits(refusal, allowance.as_deref(), surface.dialect()));
             }
             Ok(Arrival { surface, id, received, authorised: clock::now(), is_whole, table, user, allowance, trace })
         }
-        Err(error) => Err(Asker::stranger(&new_id(), surface, received).refuse(door, &error, None)),
+        Err(error) => {
+            Err(Asker::stranger(&new_id(), Some(surface), received, socket.peer()).refuse(door, &error, None))
+        }
     }
 }
 
@@ -103,7 +107,7 @@ pub(super) fn admit(
 pub(super) async fn serve(door: &Door, arrival: Arrival, head: &Head, body: Result<Bytes, Error>) -> Reply {
     let (id, surface, user) = (arrival.id.clone(), arrival.surface, arrival.user.clone());
     let (received, allowance, trace) = (arrival.received, arrival.allowance.clone(), arrival.trace);
-    let asker = Asker { id: &id, user: Some(&user), surface, received, trace: trace.as_ref() };
+    let asker = Asker::user(&id, &user, surface, received, trace.as_ref());
     let work = std::pin::pin!(async {
         let mut asked = None;
         let prepared = match body.and_then(|body| prepare(head, body, arrival, &door.worker, &mut asked)) {
@@ -166,7 +170,7 @@ fn prepare(
     };
     let failover = table.settings.failover.clone();
     let deadline = deadline(head, failover.deadline).map_err(refuse)?;
-    let mut story = Story::begun(id, user, model, pin.clone(), stream, received);
+    let mut story = Story::begun(id, user, model, surface.word(), pin.clone(), stream, received);
     story.spent[Phase::Auth as usize] = authorised.saturating_sub(received);
     story.trace = trace;
     let telling = Telling::new(story, worker.listener.clone());

@@ -263,10 +263,24 @@ where
 /// An error, as the framework's answer.
 fn refused(request: &HttpRequest, error: &Error) -> HttpResponse {
     let id = request_id(request);
-    if matches!(error, Error::InvalidKey | Error::PermissionDenied) {
-        // An attempt to guess an operator's token is logged.
+    let is_astray = matches!(error, Error::NoEndpoint { .. } | Error::WrongMethod { .. });
+    // An attempt to guess an operator's token is logged, and whatever misses the endpoints: nobody else would tell of it.
+    if is_astray || matches!(error, Error::InvalidKey | Error::PermissionDenied) {
         let user = auth::user(header(request), &shared(request).table()).ok();
-        log::refused(&id, None, user.as_ref().map(|user| user.name.as_str()), None, error, Duration::ZERO);
+        let line = log::Refused {
+            id: &id,
+            trace: None,
+            user: user.as_ref().map(|user| user.name.as_str()),
+            model: None,
+            endpoint: astray::endpoint(request.path(), error),
+            peer: request.peer_addr(),
+            error,
+            took: Duration::ZERO,
+        };
+        line.write();
+    }
+    if is_astray && worker(request).is_some() {
+        shared(request).counts.refused(error, None);
     }
     let reply = response::refused(&id, error, Dialect::Chat);
     let mut response = HttpResponse::build(reply.status);

@@ -1,7 +1,9 @@
-//! Owns how fast a queue moves: how long the request at its head has waited for a place lately, and what that means for a new
-//! one.
+//! Owns the queue of a model and how fast it moves: how long the request at its head has waited for a place lately, and what that
+//! means for a new one.
 
-use std::time::Duration;
+use std::{sync::atomic::AtomicU32, time::Duration};
+
+use tokio::sync::Semaphore;
 
 use crate::clock::Stamped;
 
@@ -10,6 +12,24 @@ const STEP: f64 = 0.25;
 
 /// If nobody has left a queue for this long, beyond twice the usual time, its pace is unknown.
 const STALE: Duration = Duration::from_secs(10);
+
+/// The queue of one model.
+#[derive(Debug)]
+pub struct Queue {
+    /// How many wait.
+    pub waiting: AtomicU32,
+    /// Held by the request that is next.
+    pub turn: Semaphore,
+    /// How fast it moves.
+    pub pace: Pace,
+}
+
+impl Queue {
+    /// One in which nobody waits.
+    pub(super) fn new() -> Self {
+        Self { waiting: AtomicU32::new(0), turn: Semaphore::new(1), pace: Pace::default() }
+    }
+}
 
 /// How fast a queue moves. Only the request at its head writes this, and all in it read it; while there are places nobody
 /// does.

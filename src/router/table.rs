@@ -12,9 +12,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use foldhash::HashMap;
-use tokio::sync::Semaphore;
 
-use super::pace::Pace;
+use super::pace::Queue;
 use crate::{
     backend::{
         Handle,
@@ -76,17 +75,6 @@ pub struct Spent {
     pub from: usize,
     /// When it may be asked again.
     pub until: Option<Duration>,
-}
-
-/// The queue of one model.
-#[derive(Debug)]
-pub struct Queue {
-    /// How many wait.
-    pub waiting: AtomicU32,
-    /// Held by the request that is next.
-    pub turn: Semaphore,
-    /// How fast it moves.
-    pub pace: Pace,
 }
 
 /// One backend for one public model.
@@ -201,7 +189,7 @@ impl Route {
             settings: model.clone(),
             targets,
             tiers,
-            queue: Arc::new(Queue { waiting: AtomicU32::new(0), turn: Semaphore::new(1), pace: Pace::default() }),
+            queue: Arc::new(Queue::new()),
             told: AtomicU32::new(u32::MAX),
         }
     }

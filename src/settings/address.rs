@@ -1,5 +1,7 @@
 //! Owns where a backend or a collector of traces is, as its URL says: host, port, and whether TLS is spoken there.
 
+use std::net::IpAddr;
+
 use actix_web::http::Uri;
 
 /// What a base URL ends with where the address of an endpoint was copied.
@@ -56,6 +58,22 @@ impl Address {
         Ok(address)
     }
 
+    /// Whether others on the way may read what is sent there: no TLS, and as far as its name shows it is neither this machine nor
+    /// in its network. Names of one part, and those under the domains kept for such networks, are not public (RFC 6761, 6762,
+    /// 8375; ICANN's `.internal`; Kubernetes' `.svc`).
+    pub(super) fn is_overheard(&self) -> bool {
+        const NEAR: [&str; 7] = ["localhost", "local", "internal", "lan", "arpa", "svc", "test"];
+        let is_near = match self.host.parse() {
+            Ok(IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private() || ip.is_link_local(),
+            Ok(IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local() || ip.is_unicast_link_local(),
+            Err(_) => {
+                let host = self.host.trim_end_matches('.');
+                host.rsplit_once('.').is_none_or(|(_, top)| NEAR.iter().any(|near| top.eq_ignore_ascii_case(near)))
+            }
+        };
+        !self.secure && !is_near
+    }
+
     fn read(url: &str, words: &Words) -> Result<(Self, Uri), &'static str> {
         if url.contains(char::is_whitespace) {
             return Err("has a blank or a line end in it; take it away");
@@ -103,6 +121,31 @@ mod tests {
         assert_eq!(of("http://127.0.0.1:65535/v1"), at("127.0.0.1", 65535, false));
         assert_eq!(of("http://[::1]:8080/v1"), at("::1", 8080, false));
         assert_eq!(of("https://[::1]/v1"), at("::1", 443, true));
+    }
+
+    #[test]
+    fn what_is_sent_in_the_clear_beyond_the_own_network_is_told_from_the_rest() {
+        let is_overheard = |url: &str| Address::of(url).is_ok_and(|address| address.is_overheard());
+        for near in [
+            "https://api.example.com",
+            "http://localhost:1",
+            "http://127.0.0.2",
+            "http://10.1.2.3/v1",
+            "http://192.168.0.9",
+            "http://169.254.0.9",
+            "http://[::1]:8080",
+            "http://[fd00::1]",
+            "http://[fe80::1]",
+            "http://vllm:8000/v1",
+            "http://vllm.default.svc:8000",
+            "http://vllm.default.svc.cluster.local",
+            "http://host.docker.internal",
+        ] {
+            assert!(!is_overheard(near), "{near}");
+        }
+        for far in ["http://api.example.com/v1", "http://8.8.8.8", "http://172.32.0.1", "http://[2001:db8::1]"] {
+            assert!(is_overheard(far), "{far}");
+        }
     }
 
     #[test]

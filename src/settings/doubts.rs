@@ -50,6 +50,11 @@ impl Settings {
             let key = if backend.api_key_file.is_some() { "api_key_file" } else { "api_key" };
             doubts.push(doubt(format!("backends.{name}.{key}"), text));
         }
+        if backend.api_key.is_some() && backend.address.is_overheard() {
+            let text =
+                "is http://, so that the key goes over the network in the clear; set https:// if the server speaks it";
+            doubts.push(doubt(format!("backends.{name}.base_url"), text));
+        }
         let limits = &backend.deadlines;
         if limits.first_token_soft >= limits.first_token_hard {
             let text = "is not below first_token_hard: a second backend is never started beside this one; set it below, or \
@@ -196,6 +201,23 @@ mod tests {
             "{told:?}"
         );
         assert!(!told.concat().contains("YOUR") && !told.concat().contains("TOKEN"), "{told:?}");
+    }
+
+    #[test]
+    fn a_key_that_goes_out_in_the_clear_is_noted() {
+        let told = |url: &str, key: &str| {
+            notes(&format!(
+                "[backends.z]\nprotocol = \"openai\"\nbase_url = \"{url}\"\n{key}\n[models.n]\nbackends = [{{ backend = \"z\" }}]\n"
+            ))
+        };
+        let key = "api_key = \"sk-1\"";
+        let noted = told("http://llm.example.com/v1", key);
+        assert!(matches!(&noted[..], [note] if note.starts_with("backends.z.base_url: is http://")), "{noted:?}");
+        for (url, key) in
+            [("https://llm.example.com/v1", key), ("http://llm.example.com/v1", ""), ("http://llm/v1", key)]
+        {
+            assert_eq!(told(url, key), [""; 0], "{url}");
+        }
     }
 
     #[test]

@@ -78,8 +78,7 @@ impl Backend {
             let text = format!("is not what is spoken at base_url, which is \"{own}\"; set that, or {or}");
             return Some(("protocol", text));
         }
-        // Behind scheme and host.
-        let has_path = url.split('/').nth(3).is_some();
+        let has_path = self.has_path();
         let (key, text) = match host {
             OPENAI | ANTHROPIC if !has_path => {
                 ("base_url", "has no path, and this provider's begins with /v1; add that")
@@ -96,6 +95,17 @@ impl Backend {
             _ => return None,
         };
         Some((key, text.to_owned()))
+    }
+
+    /// Whether `base_url` goes on behind scheme and host.
+    fn has_path(&self) -> bool {
+        self.base_url.split('/').nth(3).is_some()
+    }
+
+    /// Where most servers of the protocol begin, if `base_url` has no path: some do begin there.
+    pub fn missing_path(&self) -> Option<&'static str> {
+        let usual = if self.protocol == Protocol::Gemini { "/v1beta" } else { "/v1" };
+        (self.style != Style::Azure && !self.has_path()).then_some(usual)
     }
 }
 

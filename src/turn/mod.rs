@@ -11,6 +11,7 @@ use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
+    net::SocketAddr,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, Waker, ready},
@@ -106,6 +107,11 @@ impl Socket {
         }
         self.0.writer.set(Some(cx.waker().clone()));
         Poll::Pending
+    }
+
+    /// The other end, as the system knows it while there is one.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.0.io.borrow().peer_addr().ok()
     }
 
     /// Makes the connection end with a reset rather than in order: what the kernel has not sent by then is lost.

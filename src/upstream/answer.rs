@@ -84,9 +84,10 @@ impl Answer {
             .then(|| format!("its answer is packed (content-encoding: {}), which it was not asked for", coding()))
     }
 
-    /// The headers that the client may see, without the content type if that is ours, as for streams and translations.
-    pub fn headers_for_client(&self, type_is_ours: bool) -> HeaderLines {
-        headers::for_client(self.head.lines.iter(), type_is_ours)
+    /// The headers that the client may see, without the content type if that is ours, as for streams and translations; a client
+    /// that `may_see` backends gets those that tell whose answer it is, too.
+    pub fn headers_for_client(&self, type_is_ours: bool, may_see: bool) -> HeaderLines {
+        headers::for_client(self.head.lines.iter(), type_is_ours, may_see)
     }
 
     /// Bytes of the body still to come, if the head told.

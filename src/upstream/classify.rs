@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::codes::{CONTENT, CONTEXT, CREDENTIALS, MODEL, OVERLOAD, QUOTA, RATE, known_words, words};
 use crate::{
-    error::{Class, ErrorObject, Failed},
+    error::{Class, ErrorObject, Failed, Owner},
     wire::{Fault, faults},
 };
 
@@ -111,9 +111,29 @@ pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<ErrorObject
         retry_after: fault.retry_after,
         shown: (known != all).then(|| format!("{how} ({known})")),
         told,
+        said: own_words(class, fault, b""),
         turned_away: fault.status.is_some_and(|status| status >= 400) || refuses(class),
         ..Failed::new(class, format!("{how} ({all})"))
     }
+}
+
+/// Most bytes of a body that are looked at for words to operators. They are cut further once secrets are masked.
+const LOOKED_AT: usize = 2 << 10;
+
+/// The first words of a provider about a failure of its own, for operators; `body`: what came, if no message was found in it.
+/// None about credentials: some quote a part of them.
+pub fn own_words(class: Class, fault: &Fault, body: &[u8]) -> Option<String> {
+    if class.owner() != Owner::Backend || class == Class::ProviderAuth {
+        return None;
+    }
+    let text = match serde_json::from_slice::<serde_json::Value>(body) {
+        _ if !fault.message.is_empty() => (&*fault.message).into(),
+        // Without escapes, which could hide a secret.
+        Ok(value) => value.to_string().into(),
+        Err(_) => String::from_utf8_lossy(body),
+    };
+    let words = text[..text.floor_char_boundary(LOOKED_AT)].split_whitespace().collect::<Vec<_>>().join(" ");
+    (!words.is_empty()).then_some(words)
 }
 
 /// Whether a provider that reports this has not worked on the request, even if no status says so.

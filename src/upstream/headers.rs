@@ -76,8 +76,12 @@ pub fn of_trial(backend: &Backend, trial: &'static str) -> Option<Field> {
 }
 
 /// The headers of a backend's answer that its client may see, as lines; repeated ones stay repeated. The content type is left
-/// out if it is ours.
-pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, type_is_ours: bool) -> HeaderLines {
+/// out if it is ours. All but those of the content tell whose answer it is, by name or by value: for a client that `may_see` it.
+pub(super) fn for_client<'a>(
+    lines: impl Iterator<Item = (&'a [u8], &'a [u8])>,
+    type_is_ours: bool,
+    may_see: bool,
+) -> HeaderLines {
     // With room for our own.
     let mut kept = HeaderLines::with_capacity(768);
     // The parser of the head has let nothing through that could end a line.
@@ -93,7 +97,7 @@ pub(super) fn for_client<'a>(lines: impl Iterator<Item = (&'a [u8], &'a [u8])>, 
         kept.extend_from_slice(value);
         kept.extend_from_slice(b"\r\n");
     };
-    for (name, value) in lines {
+    for (name, value) in lines.filter(|(name, _)| may_see || is_of_content(name)) {
         let is = |known: &&str| name.eq_ignore_ascii_case(known.as_bytes());
         if ALLOWED.iter().any(is) {
             if !(type_is_ours && is(&"content-type")) {
@@ -116,5 +120,13 @@ pub fn request_id(lines: &[u8]) -> Option<Box<str>> {
 }
 
 fn is_limit(name: &[u8]) -> bool {
-    name.get(..LIMITS.len()).is_some_and(|start| start.eq_ignore_ascii_case(LIMITS.as_bytes()))
+    begins(name, LIMITS)
+}
+
+fn is_of_content(name: &[u8]) -> bool {
+    begins(name, "content-")
+}
+
+fn begins(name: &[u8], with: &str) -> bool {
+    name.get(..with.len()).is_some_and(|start| start.eq_ignore_ascii_case(with.as_bytes()))
 }

@@ -21,7 +21,7 @@ const PROOF: usize = 64;
 
 /// Whether a file counts as a medium: nothing counts for more than its bytes.
 pub fn is_medium(file: &[u8]) -> bool {
-    file.len() >= MEDIUM * BYTES_PER_TOKEN
+    file.len() as u64 >= MEDIUM as u64 * BYTES_PER_TOKEN
 }
 
 /// The prompt tokens in a body, estimated.

@@ -5,7 +5,7 @@ use std::{fs::File, net::TcpListener, process::Command};
 use crate::support::{
     eventually,
     process::{Said, run},
-    proxy::Proxy,
+    proxy::{HELLO, Proxy},
     script::{Answer, reasoning},
     settings::{Settings, TOKEN},
     upstream::Upstream,
@@ -79,6 +79,40 @@ async fn every_command_that_asks_ends_with_the_exit_code_of_the_worst_that_it_me
         assert!(said.code == Some(2) && said.err.contains("GREENROOM_TOKEN"), "{command:?}: {said:?}");
         assert_eq!(ended(&[command, &["--nonsense"]].concat(), TOKEN).await.code, Some(2), "{command:?}");
     }
+}
+
+#[tokio::test]
+async fn a_model_that_no_backend_takes_requests_for_is_told_though_every_backend_answers() {
+    let missing = r#"{"error":{"message":"The model `one` does not exist","code":"model_not_found"}}"#;
+    let two = Upstream::start(move |_, ask| match String::from_utf8_lossy(&ask.body).contains(r#""model":"one""#) {
+        true => Answer::json(404, missing),
+        false => ask.saying("hi"),
+    })
+    .await;
+    let other = Upstream::saying("hi").await;
+    let settings = Settings::new().backend("a", two.addr).backend("b", other.addr);
+    let proxy = Proxy::start(&settings.set("models.one", "backends = [{ backend = \"a\" }]")).await;
+    let url = format!("http://{}", proxy.addr);
+    let ended = async |args: &[&str]| said(&[args, &["--url", &url, "--token", TOKEN]].concat(), "").await;
+    let once: &[&str] = &["monitor", "--once"];
+    for args in [&["check"], once] {
+        assert_eq!(ended(args).await.code, Some(0));
+    }
+    let ask = HELLO.replace("\"m\"", "\"one\"");
+    assert_eq!(proxy.chat(&*ask).await.status(), 502);
+    proxy.until("a", "a shut gate", |report| report["state"] == "degraded").await;
+    for args in [&["check"], once, &["check", "--backends", "a"]] {
+        let said = ended(args).await;
+        assert!(said.code == Some(1) && said.out.contains("model one"), "{args:?}: {said:?}");
+        assert!(said.out.contains("no backend takes requests for it; a: it does not know this model"), "{said:?}");
+    }
+    for others in [["--backends", "b"], ["--model", "m"]] {
+        assert_eq!(ended(&[&["check"][..], &others].concat()).await.code, Some(0), "{others:?}");
+    }
+    let listed = proxy.get("/admin/backends").await.json();
+    assert_eq!(listed["unserved"][0]["model"], "one", "{listed}");
+    assert_eq!(proxy.post("/admin/backends/a/reset").await.status(), 200);
+    assert_eq!(ended(&["check"]).await.code, Some(0));
 }
 
 #[tokio::test]

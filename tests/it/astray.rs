@@ -67,6 +67,26 @@ async fn a_model_that_a_backend_misses_may_be_a_path_that_it_misses_and_is_told_
 }
 
 #[tokio::test]
+async fn that_a_base_url_has_no_path_is_told_where_nothing_is_found() {
+    for (path, protocol, answer, hint) in [
+        ("", "openai", page(404, "nothing"), Some("begin at /v1. ")),
+        ("", "openai", Answer::json(404, ""), Some("begin at /v1. ")),
+        ("", "gemini", Answer::json(404, ""), Some("begin at /v1beta. ")),
+        ("/v1", "openai", page(404, "nothing"), None),
+        ("", "openai\"\nstyle = \"azure\"\napi_version = \"1", Answer::json(404, ""), None),
+        ("", "openai", Answer::json(500, "{}"), None),
+    ] {
+        let one = Upstream::always(answer).await;
+        let proxy =
+            Proxy::start(&Settings::only(one.addr, path, "theirs", &format!("protocol = \"{protocol}\""))).await;
+        let [step, told, fix] = diagnosis(&proxy, "only").await;
+        assert_eq!(step, "one token", "{told}");
+        let begins = format!("base_url has no path; most such servers {}", hint.unwrap_or_default());
+        assert_eq!(fix.starts_with(&begins), hint.is_some(), "{path} {protocol}: {fix}");
+    }
+}
+
+#[tokio::test]
 async fn a_diagnosis_names_the_fix_that_the_class_of_a_failure_asks_for() {
     let error = |status, body: &str| Answer::json(status, body);
     let packed = Answer::json_with(200, "content-encoding: gzip\r\n", "packed");

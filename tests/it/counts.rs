@@ -108,6 +108,32 @@ async fn prompts_that_are_counted_hide_no_failures_and_are_no_probes() {
 }
 
 #[tokio::test]
+async fn a_server_without_the_endpoint_is_passed_over_and_has_not_failed() {
+    let missing = || Answer::json(404, r#"{"detail":"Not Found"}"#);
+    let (lacks, counts) =
+        (Upstream::always(missing()).await, Upstream::always(Answer::json(200, r#"{"input_tokens":3}"#)).await);
+    let backend = |addr| format!("protocol = \"anthropic\"\nbase_url = \"http://{addr}/v1\"\napi_key = \"k\"");
+    let settings = Settings::new()
+        .set("backends.lacks", &backend(lacks.addr))
+        .set("backends.counts", &backend(counts.addr))
+        .set("models.m", "backends = [{ backend = \"lacks\" }]")
+        .set("models.both", "backends = [{ backend = \"lacks\" }, { backend = \"counts\", priority = 2 }]");
+    let proxy = Proxy::start(&settings).await;
+    for _ in 0..4 {
+        assert_eq!(reply(&proxy, COUNT, &HELLO.replace("\"m\"", "\"both\"")).await.backend(), "counts");
+        let refused = reply(&proxy, COUNT, HELLO).await;
+        assert_eq!((refused.status(), refused.error("type")), (400, "invalid_request_error".to_owned()));
+        assert!(
+            refused.error("message").contains("does not serve this endpoint (/v1/messages/count_tokens)"),
+            "{refused:?}"
+        );
+    }
+    let report = proxy.until("lacks", "all of them", |r| r["requests"]["total"] == 8).await;
+    assert_eq!((&report["requests"]["failure"], &report["state"]), (&0.into(), &"healthy".into()), "{report}");
+    assert_eq!(report["failures_by_class"], json!({"caller_invalid": 8}), "{report}");
+}
+
+#[tokio::test]
 async fn a_backend_that_cannot_count_tokens_is_not_shut_for_it() {
     for protocol in PROTOCOLS {
         for status in [404, 429, 500] {

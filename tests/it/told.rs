@@ -215,3 +215,36 @@ async fn an_error_too_long_to_be_read_whole_is_not_passed_on_in_part() {
         assert!(reply.body.len() < 1 << 10);
     }
 }
+
+#[tokio::test]
+async fn what_a_provider_says_of_a_failure_of_its_own_is_for_operators_with_keys_masked() {
+    let envoy = "upstream connect error or disconnect/reset before headers (key-of-one). reset reason: overflow";
+    let long = format!("{} tail", "words ".repeat(60));
+    for (answer, seen) in [
+        (Answer::json(503, envoy), Some("upstream connect error or disconnect/reset before headers (…)")),
+        (
+            Answer::json(500, r#"{"error":{"message":"words of the provider: key-of-one","type":"x"}}"#),
+            Some("provider: …"),
+        ),
+        (Answer::json(500, r#"{"oops":"words of \u006bey-of-one"}"#), Some("words of …")),
+        (Answer::json(500, &long), Some("words words")),
+        (Answer::json(502, "<html>\r\n <title>words of a page</title></html>"), Some("<html> <title>words of a page")),
+        (Answer::json(200, r#"{"error":{"message":"words in a 200","type":"server_error"}}"#), Some("words in a 200")),
+        (Answer::json(401, r#"{"error":{"message":"words about the key sk-a***z","code":"invalid_api_key"}}"#), None),
+        (Answer::json(400, r#"{"error":{"message":"words to the caller","type":"invalid_request_error"}}"#), None),
+        (Answer::json(500, ""), None),
+    ] {
+        let (_one, proxy) = one(answer.clone()).await;
+        let reply = proxy.ask(&Ask::chat(HELLO).bearer(TOKEN).header("x-greenroom-explain", "1")).await;
+        let id = reply.header("x-request-id").to_owned();
+        let story = proxy.get(&format!("/admin/requests/{id}")).await.json();
+        let said = story["attempts"][0]["said"].as_str();
+        assert_eq!(said.is_some(), seen.is_some(), "{story}");
+        assert!(said.unwrap_or_default().contains(seen.unwrap_or_default()), "{story}");
+        assert!(said.unwrap_or_default().len() < 210 && !story.to_string().contains("key-of-one"), "{story}");
+        if seen.is_some() {
+            let others = [reply.text(), proxy.log(), proxy.get("/admin/requests").await.text()].concat();
+            assert!(!others.contains("words") && !others.contains("connect error"), "{others}");
+        }
+    }
+}

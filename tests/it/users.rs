@@ -7,9 +7,9 @@ use crate::support::{
     launch::Launch,
     process::run,
     proxy::{HELLO, HELLO_STREAM, Proxy, hello_at},
-    script::Answer,
+    script::{Answer, completion},
     settings::{Settings, TOKEN},
-    sse,
+    sse::{self, role, text},
     upstream::Upstream,
 };
 
@@ -166,6 +166,43 @@ async fn a_token_can_be_kept_as_its_digest_and_the_digest_is_no_token() {
     let proxy = Proxy::start(&settings).await;
     assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer("digested")).await.status(), 200);
     assert_eq!(proxy.ask(&Ask::chat(HELLO).bearer(digest)).await.status(), 401);
+}
+
+#[tokio::test]
+async fn who_may_not_see_backends_gets_no_header_that_tells_whose_answer_it_is() {
+    const HEAD: &str = "x-request-id: req_1\r\nx-ratelimit-limit-tokens: 9\r\nopenai-version: 2020-10-01\r\n\
+        anthropic-version: 1\r\nlink: <https://api.example/>\r\ncontent-language: en\r\n";
+    let telling = [
+        "x-greenroom-upstream-request-id",
+        "x-greenroom-upstream-x-ratelimit-limit-tokens",
+        "openai-version",
+        "anthropic-version",
+        "link",
+    ];
+    let upstream = Upstream::start(|_, ask| match ask.wants_stream() {
+        _ if ask.text().contains("fail") => Answer::json_with(500, HEAD, "{}"),
+        true => Answer::new()
+            .raw(format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n{HEAD}transfer-encoding: chunked\r\n\r\n"
+            ))
+            .then(Answer::new().chunk(role()).chunk(text("hi")).finished()),
+        false => Answer::json_with(200, HEAD, &completion("hi")),
+    })
+    .await;
+    let guest = "token = \"token-of-guest\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_see_backends = false";
+    let settings = Settings::new().backend("one", upstream.addr).set("users.guest", guest);
+    let proxy = Proxy::start(&settings.set("failover", "max_attempts = 1")).await;
+    let fail = HELLO.replace("Hello", "fail");
+    for (body, status) in [(HELLO, 200), (HELLO_STREAM, 200), (&*fail, 502)] {
+        for (token, sees) in [(TOKEN, true), ("token-of-guest", false)] {
+            let reply = proxy.ask(&Ask::chat(body).bearer(token)).await;
+            assert_eq!(reply.status(), status, "{reply:?}");
+            let expected = if status == 200 { &telling[..] } else { &telling[..1] };
+            assert!(expected.iter().all(|name| reply.head.get(name).is_some() == sees), "{token}: {reply:?}");
+            let other = if status == 200 { "content-language" } else { "x-greenroom-upstream-status" };
+            assert!(reply.head.get(other).is_some(), "{reply:?}");
+        }
+    }
 }
 
 #[tokio::test]

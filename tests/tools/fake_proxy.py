@@ -56,6 +56,7 @@ class FakeProxy(Server):
         self.listens_for = listens_for
         self.backends, self.models, self.delay = dict(backends), list(models), delay
         self.serves = {}  # of a backend other models than all have
+        self.unserved = {}  # why each backend of a model takes no requests for it
         self.chats = []
         super().__init__(ProxyHandler)
 
@@ -88,7 +89,8 @@ class ProxyHandler(Quiet):
         elif self.path == "/admin/backends" and self.token() == ADMIN:
             lists = {name: proxy.serves.get(name, proxy.models) for name in proxy.backends}
             backends = [{"name": name, "models": [{"model": m} for m in models]} for name, models in lists.items()]
-            self.answer(200, {"backends": backends})
+            unserved = [{"model": model, "reasons": reasons} for model, reasons in proxy.unserved.items()]
+            self.answer(200, {"backends": backends, "unserved": unserved})
         elif self.path == "/admin/backends":
             self.refuse(403, "permission_denied", "You may not use this endpoint.")
         else:

@@ -41,6 +41,19 @@ def test_check_of_healthy_backends_exits_0_and_asks_only_those(tool, proxy):
     assert proxy.asked() == ["anthropic_claude", "openai_official"]
 
 
+def test_a_model_that_no_backend_takes_requests_for_is_a_failure(tool, proxy):
+    proxy.backends.pop("problematic_backend")
+    proxy.unserved = {"one": {"openai_official": "it does not know this model"}}
+    for command in [["check"], ["monitor", "--count", "1"]]:
+        done = tool(*command)
+        assert done.returncode == 1 and "3 of 3 backends are healthy; failing: model one\n" in done.stdout, done
+        assert "no backend takes requests for it; openai_official: it does not know this model" in done.stdout
+    for others in [["--backends", "google_gemini"], ["--model", "gpt-4o"]]:
+        assert tool("check", *others).returncode == 0
+    told = json.loads(tool("check", "--json").stdout)
+    assert [o["model"] for o in told["backends"] if o["backend"] == "none"] == ["one"] and not told["healthy"]
+
+
 def test_a_check_is_pinned_and_costs_one_token(tool, proxy):
     tool("check", "--backends", "openai_official")
     assert proxy.chats == [
@@ -230,6 +243,18 @@ def test_monitor_tells_a_change_once_and_ctrl_c_ends_it_with_a_summary(environme
     assert process.returncode == 0 and not errors
     assert "CHANGED" not in rest
     assert re.search(r"^  problematic_backend: \d+\.\d %, healthy at last$", rest, re.MULTILINE), rest
+
+
+def test_monitor_tells_when_a_model_has_a_backend_again(environment, proxy):
+    proxy.backends.pop("problematic_backend")
+    proxy.unserved = {"one": {"openai_official": "it failed too often"}}
+    with start_monitor(environment, "--interval", "0.1") as process:
+        read_until(process, "failing: model one")
+        proxy.unserved = {}
+        read_until(process, "CHANGED  model one is healthy again")
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=LIMIT)
+    assert process.returncode == 0
 
 
 def test_monitor_that_ends_with_a_failing_backend_exits_1(tool):

@@ -37,6 +37,16 @@ def test_health_check_of_healthy_backends_exits_0(script, proxy):
     assert all(chat["max_tokens"] == 1 for chat in proxy.chats)
 
 
+@pytest.mark.parametrize("name", ["health_check.sh", "alert_check.sh"])
+def test_a_model_that_no_backend_takes_requests_for_is_a_failure(script, proxy, webhook, name):
+    proxy.backends.pop("problematic_backend")
+    proxy.unserved = {"one": {"openai_official": "it does not know this model"}}
+    done = script(name, WEBHOOK_URL=webhook.url)
+    assert done.returncode == 1 and "no backend takes requests for it; openai_official: it does not know" in done.stdout, done
+    assert script(name, "google_gemini", WEBHOOK_URL=webhook.url).returncode == 0
+    assert script(name, WEBHOOK_URL=webhook.url, GREENROOM_MODEL="gpt-4o").returncode == 0
+
+
 def test_the_environment_configures_model_and_time_limit(script, proxy):
     assert script("health_check.sh", "openai_official", GREENROOM_MODEL="gpt-4o-mini").returncode == 0
     assert proxy.chats[-1]["model"] == "gpt-4o-mini"
@@ -179,6 +189,17 @@ def test_with_a_state_file_only_changes_are_told(script, proxy, webhook, tmp_pat
     proxy.backends["problematic_backend"] = "healthy"
     assert [script("alert_check.sh", **state).returncode for _ in range(2)] == [0, 0]
     assert texts(webhook)[1:] == ["Greenroom backend problematic_backend is healthy again"]
+
+
+def test_a_model_without_a_backend_is_told_once_and_again_when_it_has_one(script, proxy, webhook, tmp_path):
+    proxy.backends.pop("problematic_backend")
+    proxy.unserved = {"one": {"openai_official": "it failed too often"}}
+    state = {"WEBHOOK_URL": webhook.url, "STATE_FILE": str(tmp_path / "failing")}
+    assert [script("alert_check.sh", **state).returncode for _ in range(2)] == [1, 1]
+    proxy.unserved = {}
+    assert [script("alert_check.sh", **state).returncode for _ in range(2)] == [0, 0]
+    fails = "Greenroom model one fails: no backend takes requests for it; openai_official: it failed too often"
+    assert texts(webhook) == [fails, "Greenroom model one has a backend again"]
 
 
 def test_a_slow_answer_is_an_alert_if_wanted(run, webhook, environment):

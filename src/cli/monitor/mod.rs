@@ -208,15 +208,28 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
     })
 }
 
-async fn round(monitor: &Monitor, client: &Client, watched: &mut [Watched], webhook: Option<&Webhook>, lang: Lang) {
+async fn round(monitor: &Monitor, client: &Client, watched: &mut Vec<Watched>, webhook: Option<&Webhook>, lang: Lang) {
     let question = ping(monitor.streaming);
-    let answers = join_all(watched.iter().map(|w| client.ask(&w.aim, &question))).await;
-    for (one, answer) in watched.iter_mut().zip(&answers) {
+    let backends = watched.iter().filter(|one| !one.aim.is_unserved());
+    let mut answers = join_all(backends.map(|one| client.ask(&one.aim, &question))).await;
+    if let Some(unserved) = client.unserved(&monitor.whom).await {
+        let served = watched.iter().filter(|one| one.aim.is_unserved()).map(|one| &one.aim);
+        let served = served.filter(|aim| unserved.iter().all(|answer| answer.aim() != **aim));
+        answers.extend(served.map(|aim| Answer { healthy: true, ..Answer::none(aim) }));
+        answers.extend(unserved);
+    }
+    for answer in &answers {
+        let known = watched.iter().position(|one| one.aim == answer.aim());
+        let at = known.unwrap_or_else(|| {
+            watched.push(Watched::new(answer.aim()));
+            watched.len() - 1
+        });
+        let one = &mut watched[at];
         if one.take(answer, monitor.failures)
             && let Some(webhook) = webhook
         {
             let what = if one.told_failing { lang.fails() } else { lang.recovered() };
-            webhook.tell(format!("{} {what}: {}", one.aim.backend, one.says));
+            webhook.tell(format!("{} {what}: {}", one.aim.name(), one.says));
         }
     }
 }

@@ -36,7 +36,7 @@ fn rows(watched: &[Watched], lang: Lang) -> String {
         .iter()
         .map(|one| {
             vec![
-                one.aim.backend.clone(),
+                one.aim.name(),
                 one.state(lang).to_owned(),
                 one.success(),
                 or_dash(one.recent.last().map(|time| format!("{time:.2} s"))),
@@ -54,7 +54,7 @@ fn lines(watched: &[Watched], lang: Lang) -> String {
     let now = humantime::format_rfc3339_seconds(SystemTime::now());
     let line = |one: &Watched| {
         let time = one.recent.last().copied().unwrap_or_default();
-        format!("{now}  {}  {}  {}  {time:.2} s  {}", one.aim.backend, one.state(lang), one.success(), one.says)
+        format!("{now}  {}  {}  {}  {time:.2} s  {}", one.aim.name(), one.state(lang), one.success(), one.says)
     };
     watched.iter().map(line).collect::<Vec<_>>().join("\n")
 }
@@ -66,14 +66,7 @@ pub(super) fn summary(watched: &[Watched], lang: Lang) -> String {
         .map(|one| {
             let time = |value: f64| or_dash((one.good > 0).then(|| format!("{value:.2} s")));
             let mean = one.sum / f64::from(one.good.max(1));
-            vec![
-                one.aim.backend.clone(),
-                one.state(lang).to_owned(),
-                one.success(),
-                time(one.min),
-                time(mean),
-                time(one.max),
-            ]
+            vec![one.aim.name(), one.state(lang).to_owned(), one.success(), time(one.min), time(mean), time(one.max)]
         })
         .collect();
     let head = [lang.backend(), lang.state(), lang.success(), lang.min(), lang.mean(), lang.max()];

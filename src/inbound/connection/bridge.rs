@@ -1,6 +1,6 @@
 //! Owns handing requests over to the web framework, which serves everything but the model endpoints.
 
-use std::rc::Rc;
+use std::{net::SocketAddr, rc::Rc};
 
 use actix_http::{Payload, Request};
 use actix_service::{IntoServiceFactory, Service, ServiceFactory, boxed, map_config};
@@ -28,14 +28,14 @@ impl Bridge {
         Ok(Self(Rc::new(boxed::service(app.new_service(()).await?))))
     }
 
-    /// Has a request served.
-    pub(super) async fn serve(&self, head: &Head, body: Bytes) -> Result<Reply, Error> {
+    /// Has a request of this peer's served.
+    pub(super) async fn serve(&self, head: &Head, body: Bytes, peer: Option<SocketAddr>) -> Result<Reply, Error> {
         let uri = head.target.parse().map_err(|_| Error::BadRequest("its target is not a path"))?;
         let method = head.method.as_str().parse().map_err(|_| Error::BadRequest("its method is unknown"))?;
         let piece = stream::once(async move { Ok(body) });
         let mut request = Request::with_payload(Payload::from(Box::pin(piece) as actix_http::BoxedPayloadStream));
         let asked = request.head_mut();
-        (asked.uri, asked.method) = (uri, method);
+        (asked.uri, asked.method, asked.peer_addr) = (uri, method, peer);
         for (name, value) in head.lines.iter() {
             // The parser of the head has let only valid headers through.
             if let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name), HeaderValue::from_bytes(value)) {

@@ -44,7 +44,6 @@ use crate::{
     exchange::{
         Worker,
         reply::{Body, Reply},
-        response,
         surface::Surface,
     },
     turn::Socket,
@@ -190,7 +189,7 @@ impl Door {
     /// A request to a model; `Err`: its client has left.
     async fn model(&self, intake: &mut Intake, head: &mut Head, surface: Surface) -> Result<Reply, ()> {
         let is_whole = intake.has(&head.framing);
-        let arrival = match chat::admit(self, &mut intake.known, head, surface, is_whole) {
+        let arrival = match chat::admit(self, &mut intake.known, &intake.socket, head, surface, is_whole) {
             Ok(arrival) => arrival,
             Err(reply) => return Ok(reply),
         };
@@ -216,6 +215,7 @@ impl Door {
 
     /// Any other request; `Err`: its client has left.
     async fn other(&self, intake: &mut Intake, head: &mut Head) -> Result<Reply, ()> {
+        let received = clock::now();
         if head.has_origin {
             let allowed = cors::preflight(head, &self.worker.table().settings.server.cors_origins, &ids::new_id());
             if let Some(reply) = allowed {
@@ -230,19 +230,23 @@ impl Door {
             }
             _ => Ok(Bytes::new()),
         };
-        let endpoint = Surface::at(head.path());
+        let (endpoint, peer) = (Surface::at(head.path()), intake.socket.peer());
         let served = match body {
             Ok(_) if endpoint.is_some() && head.wants_websocket() => Err(Error::NoWebsocket),
             Ok(_) if endpoint.is_some() => {
                 Err(Error::WrongMethod { method: head.method.as_str().into(), allow: "POST" })
             }
-            Ok(body) => served(intake, pin!(self.bridge.serve(head, body))).await?,
+            Ok(body) => served(intake, pin!(self.bridge.serve(head, body, peer))).await?,
             Err(error) => Err(error),
         };
         let dialect = endpoint.map_or(Dialect::Chat, Surface::dialect);
         let (header, table) = (|name: &str| head.text(name), self.worker.table());
-        let refuse = |error| response::refused(&ids::id_of(header, &table), &error, dialect);
-        let allowance = intake.known.user(header, &table).ok().and_then(|user| table.allowance(&user));
+        let user = intake.known.user(header, &table).ok();
+        let refuse = |error| {
+            let id = ids::id_of(header, &table);
+            Asker::stranger(&id, endpoint, received, peer).astray(user.as_deref()).refuse(self, &error, None)
+        };
+        let allowance = user.as_ref().and_then(|user| table.allowance(user));
         Ok(chat::with_limits(served.unwrap_or_else(refuse), allowance.as_deref(), dialect))
     }
 
@@ -260,7 +264,7 @@ impl Door {
 
     /// Refuses bytes that are no request.
     async fn turn_away(&self, intake: &mut Intake, error: &Error) {
-        let reply = Asker::stranger(&ids::new_id(), Surface::Chat, clock::now()).refuse(self, error, None);
+        let reply = Asker::stranger(&ids::new_id(), None, clock::now(), intake.socket.peer()).refuse(self, error, None);
         let manner = Manner { close: true, ..Manner::default() };
         if self.send(intake, reply, manner).await.is_ok() {
             leave(intake, true, manner).await;

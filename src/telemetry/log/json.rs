@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    net::SocketAddr,
     ops::Not,
     time::{Duration, SystemTime},
 };
@@ -10,11 +11,10 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::{
-    TARGET,
+    Refused, TARGET,
     audit::{self, Audit},
 };
 use crate::{
-    error::Error,
     settings::Money,
     telemetry::story::{AttemptNote, RescueOutcome, Story, ms},
     wire::trace_context::TraceId,
@@ -46,6 +46,8 @@ struct Request<'a> {
     trace_id: Option<TraceId>,
     user: Option<&'a str>,
     model: Option<&'a str>,
+    /// What was asked, in a word of a closed set.
+    endpoint: &'a str,
     backend: Option<&'a str>,
     upstream_model: Option<&'a str>,
     route: Option<&'a str>,
@@ -65,6 +67,14 @@ struct Request<'a> {
     rescue: Option<&'a str>,
     stream: Option<bool>,
     pinned: Option<bool>,
+    /// The other end of a stranger's connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    peer: Option<SocketAddr>,
+    /// How one that missed the endpoints did that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    method: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    path: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -93,6 +103,7 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
             trace_id: story.trace.and_then(|trace| trace.told()),
             user: Some(&story.user.name),
             model: Some(&story.model),
+            endpoint: story.endpoint,
             backend: served.map(|attempt| &*attempt.backend),
             upstream_model: served.map(|attempt| &*attempt.upstream_model),
             route: served.map(|attempt| attempt.route.as_str()),
@@ -109,6 +120,7 @@ pub(super) fn request(out: &mut Vec<u8>, story: &Story) {
             rescue: story.rescue.map(RescueOutcome::as_str),
             stream: Some(story.stream),
             pinned: Some(story.pin.is_some()),
+            ..Request::default()
         },
     );
 }
@@ -129,17 +141,12 @@ fn attempt(note: &AttemptNote) -> Attempt<'_> {
 }
 
 /// Writes the line of a request that was refused before it had a story.
-pub(super) fn refused(
-    out: &mut Vec<u8>,
-    id: &str,
-    trace_id: Option<TraceId>,
-    user: Option<&str>,
-    model: Option<&str>,
-    error: &Error,
-    took: Duration,
-) {
+pub(super) fn refused(out: &mut Vec<u8>, refused: &Refused<'_>) {
+    let Refused { id, trace: trace_id, user, model, endpoint, peer, error, took } = *refused;
     let (status, class) = (error.face().status.as_u16(), error.class().as_str());
-    put(out, TARGET, Request { id, trace_id, user, model, status, class, total_ms: ms(took), ..Request::default() });
+    let (method, path) = refused.missed().map_or((None, None), |(method, path)| (Some(method), path));
+    let known = Request { id, trace_id, user, model, endpoint, peer, method, path, ..Request::default() };
+    put(out, TARGET, Request { status, class, total_ms: ms(took), ..known });
 }
 
 /// Writes the audit line of a pin.

@@ -2,6 +2,7 @@
 
 mod audit;
 mod json;
+mod refused;
 mod scarce;
 
 use std::{
@@ -16,9 +17,10 @@ use std::{
 use parking_lot::Mutex;
 use unicode_width::UnicodeWidthChar;
 
+pub use self::refused::Refused;
 use self::scarce::Scarce;
-use super::story::{Millis, Story, ms};
-use crate::{clock, error::Error, wire::trace_context::TraceId};
+use super::story::{Millis, Story};
+use crate::clock;
 
 /// Log target of the request line.
 const TARGET: &str = "greenroom::request";
@@ -222,6 +224,7 @@ pub fn request(story: &Story) {
     }
     plain(&story.model, &mut line);
     for (name, value) in [
+        (" endpoint=", story.endpoint),
         (" backend=", served.map_or("-", |a| &a.backend)),
         (" route=", served.map_or("-", |a| a.route.as_str())),
         (" attempts=", digits.format(story.attempts.len())),
@@ -257,36 +260,6 @@ pub fn request(story: &Story) {
     line.push_str(if story.stream { " stream=true" } else { " stream=false" });
     line.push_str(if story.pin.is_some() { " pinned=true" } else { " pinned=false" });
     put(&line);
-}
-
-/// Writes the line of a request that was refused before it had a story; `trace`: of one whose span is told; `model`: a
-/// configured one that it names.
-pub fn refused(
-    id: &str,
-    trace: Option<TraceId>,
-    user: Option<&str>,
-    model: Option<&str>,
-    error: &Error,
-    took: Duration,
-) {
-    let status = error.face().status.as_u16();
-    if error.is_bad_pin() {
-        audit::bad_pin(id, user, error);
-    }
-    if !::log::log_enabled!(target: TARGET, ::log::Level::Info) {
-        return;
-    }
-    if let Some(buffer) = objects() {
-        return buffer.add(false, |lines| json::refused(lines, id, trace, user, model, error, took));
-    }
-    ::log::info!(
-        target: TARGET,
-        "id={id} user={} model={} backend=- route=- attempts=0 status={status} class={} total_ms={:.1} stream=- pinned=-",
-        user.unwrap_or("-"),
-        model.unwrap_or("-"),
-        error.class(),
-        ms(took),
-    );
 }
 
 /// A client's text in a log line: nothing in it can begin a new line or a new field, turn the line about or hide in it.

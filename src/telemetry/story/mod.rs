@@ -1,67 +1,25 @@
 //! Owns the story of one request: what was tried, who served it, how it ended; told once, in the log line and the headers.
 
+mod attempt;
 mod report;
 mod route;
 
-use std::{borrow::Cow, cell::RefCell, ops::Not, rc::Rc, sync::Arc, time::Duration};
+use std::{borrow::Cow, cell::RefCell, rc::Rc, sync::Arc, time::Duration};
 
-use serde::Serialize;
 use smallvec::SmallVec;
 
-use self::report::{as_maybe_ms, as_ms};
 pub use self::{
+    attempt::AttemptNote,
     report::{CANCELLED, Ending, LET_GO, Millis, SUCCESS, StoryReport, ms},
     route::{RescueOutcome, RouteReason},
 };
-use super::{
-    phase::Phase,
-    traces::{Hop, Trace},
-};
+use super::{phase::Phase, traces::Trace};
 use crate::{
     clock,
     error::{Class, Error},
     settings::{Money, User},
     wire::Usage,
 };
-
-/// One attempt, as the ledger shows it.
-#[derive(Debug, Clone, Serialize)]
-pub struct AttemptNote {
-    /// The backend.
-    pub backend: Arc<str>,
-    /// Its own name for the model.
-    pub upstream_model: Arc<str>,
-    /// Why this backend.
-    pub route: RouteReason,
-    /// Start, after the request came.
-    #[serde(rename = "started_ms", serialize_with = "as_ms")]
-    pub started: Duration,
-    /// Duration; absent while it runs.
-    #[serde(rename = "duration_ms", serialize_with = "as_maybe_ms")]
-    pub duration: Option<Duration>,
-    /// How it ended: `success`, `cancelled` where the client left, `let_go` where another was quicker or the failure was none of
-    /// the backend's, or a class of failure.
-    pub outcome: Option<&'static str>,
-    /// The backend's status.
-    pub status: Option<u16>,
-    /// What happened, in words.
-    pub message: Option<String>,
-    /// The backend has not worked on it: it never had it, or refused it.
-    #[serde(skip)]
-    pub turned_away: bool,
-    /// What its tokens cost, as far as they were counted and have a price.
-    #[serde(rename = "cost_usd")]
-    pub cost: Option<Money>,
-    /// They were not all counted by the provider, and are estimated.
-    #[serde(skip_serializing_if = "Not::not")]
-    pub estimated: bool,
-    /// How the choice came about.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub decision: Option<Box<serde_json::Value>>,
-    /// Its part in the request's trace.
-    #[serde(skip)]
-    pub hop: Option<Hop>,
-}
 
 /// The story so far.
 #[derive(Debug, Clone)]
@@ -72,6 +30,8 @@ pub struct Story {
     pub user: Arc<User>,
     /// The public model.
     pub model: Arc<str>,
+    /// What was asked, in a word of a closed set.
+    pub endpoint: &'static str,
     /// The backend named in the body.
     pub pin: Option<Arc<str>>,
     /// Streamed?
@@ -239,6 +199,7 @@ impl Story {
         id: Arc<str>,
         user: Arc<User>,
         model: Arc<str>,
+        endpoint: &'static str,
         pin: Option<Arc<str>>,
         stream: bool,
         received: Duration,
@@ -247,6 +208,7 @@ impl Story {
             id,
             user,
             model,
+            endpoint,
             pin,
             stream,
             received,

@@ -63,6 +63,8 @@ pub struct StoryReport<'a> {
     pub user: &'a str,
     /// The public model.
     pub model: &'a str,
+    /// What was asked, in a word of a closed set.
+    pub endpoint: &'a str,
     /// The backend named in the body.
     pub pin: Option<&'a str>,
     /// Streamed?
@@ -123,6 +125,7 @@ impl Story {
             received: clock::rfc3339(self.received),
             user: &self.user.name,
             model: &self.model,
+            endpoint: self.endpoint,
             pin: self.pin.as_deref(),
             stream: self.stream,
             backend: self.served().map(|attempt| &*attempt.backend),

@@ -44,6 +44,7 @@ fn attempt(n: u64, outcome: &'static str, status: Option<u16>) -> AttemptNote {
         outcome: Some(outcome),
         status,
         message: Some("PROVIDER-WORDS".to_owned()),
+        said: None,
         turned_away: false,
         cost: None,
         estimated: false,
@@ -56,7 +57,7 @@ fn attempt(n: u64, outcome: &'static str, status: Option<u16>) -> AttemptNote {
 fn story(status: u16, class: Option<Class>, attempts: Vec<AttemptNote>) -> Story {
     let user = Arc::new(small().users.remove("u").expect("its user"));
     let received = Duration::from_secs(1);
-    let mut story = Story::begun("req_1".into(), user, "m".into(), None, true, received);
+    let mut story = Story::begun("req_1".into(), user, "m".into(), "chat", None, true, received);
     story.trace = Some(trace(None));
     story.served_by = attempts.iter().position(|attempt| attempt.outcome == Some(SUCCESS));
     story.attempts = attempts.into();
