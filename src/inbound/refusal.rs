@@ -28,6 +28,8 @@ pub(super) struct Asker<'a> {
     received: Duration,
     /// Its part in a trace, if there are traces. Strangers have none, so that they cannot write into a trace.
     trace: Option<&'a Trace>,
+    /// It comes from a user, with a request to a model.
+    asks_model: bool,
     /// The other end of a stranger's connection. The name of a user tells more, and asking the system takes time.
     peer: Option<SocketAddr>,
 }
@@ -40,7 +42,7 @@ impl<'a> Asker<'a> {
         received: Duration,
         peer: Option<SocketAddr>,
     ) -> Self {
-        Self { id, user: None, surface, received, trace: None, peer }
+        Self { id, user: None, surface, received, trace: None, asks_model: false, peer }
     }
 
     /// A user, who has come with a request to a model.
@@ -51,7 +53,7 @@ impl<'a> Asker<'a> {
         received: Duration,
         trace: Option<&'a Trace>,
     ) -> Self {
-        Self { id, user: Some(user), surface: Some(surface), received, trace, peer: None }
+        Self { id, user: Some(user), surface: Some(surface), received, trace, asks_model: true, peer: None }
     }
 
     /// Somebody who has missed the endpoints for models: a user, if known.
@@ -80,7 +82,7 @@ impl<'a> Asker<'a> {
             traces.refused(trace, &Refused { id, user, model: named, received, ended, status, class });
         }
         let mut reply = response::refused(self.id, error, self.surface.map_or(Dialect::Chat, Surface::dialect));
-        if self.user.is_some() {
+        if self.asks_model {
             reply.count("x-greenroom-attempts", 0);
         }
         reply

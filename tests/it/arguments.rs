@@ -84,9 +84,8 @@ async fn every_command_that_asks_ends_with_the_exit_code_of_the_worst_that_it_me
 #[tokio::test]
 async fn a_model_that_no_backend_takes_requests_for_is_told_though_every_backend_answers() {
     let missing = r#"{"error":{"message":"The model `one` does not exist","code":"model_not_found"}}"#;
-    let two = Upstream::start(move |_, ask| match String::from_utf8_lossy(&ask.body).contains(r#""model":"one""#) {
-        true => Answer::json(404, missing),
-        false => ask.saying("hi"),
+    let two = Upstream::start(move |_, ask| {
+        if ask.text().contains(r#""model":"one""#) { Answer::json(404, missing) } else { ask.saying("hi") }
     })
     .await;
     let other = Upstream::saying("hi").await;
