@@ -52,6 +52,7 @@ mod measured;
 mod metrics;
 mod mixed;
 mod native;
+mod not_found;
 mod overtaken;
 mod packed;
 mod passthrough;
