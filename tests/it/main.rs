@@ -12,6 +12,7 @@ mod asked;
 mod astray;
 mod balance;
 mod beside_chat;
+mod blamed;
 mod browsers;
 mod budget;
 mod budgets;
