@@ -95,7 +95,7 @@ async fn try_all(steps: &mut Steps, backend: Arc<Backend>, model: Arc<str>) {
     let listed = within(LIST_PATIENCE, async {
         Ok(match trial.list().await? {
             Shown::Reachable => "no models list here; the next steps tell".to_owned(),
-            Shown::List | Shown::Completion => "the models list was given".to_owned(),
+            Shown::List(_) | Shown::Completion => "the models list was given".to_owned(),
         })
     });
     let fix = "the provider does not list its models; the next step tells whether that matters";

@@ -14,7 +14,7 @@ pub(super) fn likely(class: Class, at: usize, own: &'static str) -> &'static str
         }
         Class::ProviderQuota => "the account has no money or quota left; pay, or have its limit raised",
         Class::ProviderRatelimit => "the account is over its rate limit; wait, or have it raised",
-        Class::ProviderModelMissing => {
+        Class::ProviderModelMissing | Class::ProviderNotFound => {
             "check the model's name under [models] and, if that is right, base_url and api_version"
         }
         Class::ProviderDenied => {
@@ -50,8 +50,11 @@ pub(super) fn missing(path: Option<&'static str>, usual: &'static str) -> Cow<'s
 
 /// Whether a provider's answer may only mean that it was asked in another's protocol.
 pub(super) fn may_be_foreign(class: Class) -> bool {
-    use Class::{CallerInvalid, ProviderAuth, ProviderDenied, ProviderInvalid, ProviderModelMissing};
-    matches!(class, CallerInvalid | ProviderAuth | ProviderDenied | ProviderInvalid | ProviderModelMissing)
+    use Class::{CallerInvalid, ProviderAuth, ProviderDenied, ProviderInvalid, ProviderModelMissing, ProviderNotFound};
+    matches!(
+        class,
+        CallerInvalid | ProviderAuth | ProviderDenied | ProviderInvalid | ProviderModelMissing | ProviderNotFound
+    )
 }
 
 #[cfg(test)]

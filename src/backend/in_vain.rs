@@ -1,14 +1,18 @@
-//! Owns how often clients waited in vain for whole answers of a backend since its last sign of life. Nothing is seen of
-//! a whole answer before its end, so a backend that hangs looks like a slow one.
+//! Owns how many requests were in vain at a backend since its last good answer: whole answers waited for, of which nothing is
+//! seen before their end, so that a backend that hangs looks like a slow one; and requests that it found wrong, at once, so that
+//! it looks as if it had nothing to do.
 
 use std::time::Duration;
 
 use crate::clock::Stamped;
 
-/// Time in which half of it is forgotten: a backend that hung may be well again, and only a request can tell.
+/// Time in which half of it is forgotten: a backend may be well again, and only a request can tell.
 const HALF_LIFE: Duration = Duration::from_secs(30);
 
-/// Vain waits of one model on one backend.
+/// Most that count. A client that asks wrongly, and quickly, must not keep others off a backend by as many as it has sent.
+const MOST: u32 = 64;
+
+/// Vain requests of one kind, for one model on one backend.
 #[derive(Debug, Default)]
 pub struct InVain {
     /// How many, and when the last one ended.
@@ -16,9 +20,9 @@ pub struct InVain {
 }
 
 impl InVain {
-    /// One more was given up.
+    /// There was one more.
     pub fn one_more(&self, now: Duration) {
-        self.waits.change(now, |count, age| left(count, age).saturating_add(1));
+        self.waits.change(now, |count, age| left(count, age).saturating_add(1).min(MOST));
     }
 
     /// The backend has answered something.
@@ -70,7 +74,7 @@ mod tests {
                 in_vain.one_more(now);
             }
             let count = in_vain.at(now);
-            prop_assert!((1..=waits.len()).contains(&(count as usize)));
+            prop_assert!((1..=waits.len().min(MOST as usize)).contains(&(count as usize)));
             prop_assert!(in_vain.at(now + Duration::from_millis(later)) <= count);
         }
     }

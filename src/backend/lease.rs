@@ -111,6 +111,7 @@ impl Lease {
         self.lane.counts.first_token.record(waited);
         self.lane.estimate.learn(|learner| learner.sample(waited, self.work, now));
         self.lane.in_vain.answered();
+        self.lane.blamed.answered();
         if !self.probes.is_none() || !self.is_open() {
             // The backend answers: others need not wait for the end of a long answer to be let in, as its probe or as its ramp
             // goes up.
@@ -187,6 +188,7 @@ impl Lease {
             self.lane.note_served(endpoint);
         }
         self.lane.in_vain.answered();
+        self.lane.blamed.answered();
         self.lane.counts.latency.record(now.saturating_sub(self.taken));
         self.handle.vitals.note_success(now);
         // The counts are enough for an ordinary success. A message is sent only if it can move a gate or has a probe's
@@ -205,6 +207,9 @@ impl Lease {
             Weight::Model if failed.retry_after.is_none() && self.may_lack_endpoint() => Weight::None,
             weight => weight,
         };
+        if weight == Weight::Alive && self.first_token.is_none() {
+            self.lane.blamed.one_more(now);
+        }
         match weight {
             Weight::None => self.let_others_probe(),
             Weight::Alive if !self.probes.is_none() => self.tell_actor(Verdict::Success { begun: false }, now),

@@ -169,7 +169,7 @@ impl Backend {
             Weight::CoolDown => Failure::CoolDown(retry_after),
             Weight::HardDown if class == Class::ProviderQuota => Failure::Hard(Why::NoQuota),
             Weight::HardDown => Failure::Hard(Why::BadCredentials),
-            Weight::BenchModel => Failure::Hard(Why::ModelMissing),
+            Weight::BenchModel => Failure::Missing { told: class == Class::ProviderModelMissing },
             Weight::Model | Weight::Backend => Failure::Counted { retry_after },
             Weight::None | Weight::Alive => return,
         };

@@ -8,7 +8,7 @@ use super::{
     Backend,
     breaker::Breaker,
     diagnose::{LIST_PATIENCE, PATIENCE},
-    gate::{Gate, GateCell},
+    gate::{Gate, GateCell, Why},
     messages::ProbeNow,
     trial::Trial,
     vouch::{Shown, Whose},
@@ -45,12 +45,12 @@ impl Backend {
             this.probing = false;
             let words = said.as_ref().map_or_else(|failed| failed.message.as_str(), |_| "answers");
             log::info!("probe: backend={} {words}", this.vitals.name);
-            said.and_then(|shown| this.learn(shown, &model))
+            said.and_then(|shown| this.learn(&shown, &model))
         }))
     }
 
     /// Lets the gates have what a probe has shown; an error if that is less than a shut one needs.
-    fn learn(&mut self, shown: Shown, model: &str) -> Result<(), Failed> {
+    fn learn(&mut self, shown: &Shown, model: &str) -> Result<(), Failed> {
         let now = clock::now();
         let judged = |whose| {
             move |breaker: &mut Breaker| {
@@ -62,10 +62,21 @@ impl Backend {
         self.judge_backend(None, judged(Whose::Backend));
         let lanes = self.vitals.lanes();
         for lane in lanes.iter() {
-            self.judge_lane(lane, None, judged(if *lane.model == *model { Whose::Asked } else { Whose::Other }));
+            let whose = match shown {
+                _ if shown.lists(&lane.upstream_model) => Whose::Listed,
+                Shown::Completion if *lane.model == *model => Whose::Asked,
+                _ => Whose::Other,
+            };
+            self.judge_lane(lane, None, judged(whose));
+        }
+        if let Shown::List(_) = shown
+            && let Some(lane) = lanes.iter().find(|lane| matches!(lane.gate.read(), Gate::Shut(_, Why::ModelMissing)))
+        {
+            let message = format!("its models list does not name '{}'", lane.upstream_model);
+            return Err(Failed::new(Class::ProviderModelMissing, message));
         }
         let shut = is_shut(&self.vitals.gate) || lanes.iter().any(|lane| is_shut(&lane.gate));
-        if shut && shown == Shown::Reachable {
+        if shut && *shown == Shown::Reachable {
             let message = "it is there, but has no models list, which tells nothing of its answers";
             return Err(Failed { status: Some(404), ..Failed::new(Class::ProviderInvalid, message) });
         }

@@ -11,7 +11,7 @@ use serde::Serialize;
 use super::{
     estimate::{Estimate, Usual},
     gate::{GateCell, KINDS},
-    load,
+    load::{self, Busy},
     sketch::Sketch,
     state::{Standing, State, states},
     vitals::{Lane, Vitals},
@@ -188,6 +188,7 @@ impl Report {
         let estimate = busiest.map_or(first_guess, |lane| lane.estimate.at(now, expected));
         let weight = busiest.map_or(settings.weight, |lane| weight(&lane.model));
         let busy = vitals.load.busy();
+        let blames = busiest.map_or(0, |lane| lane.blames(now));
         let own = reopens_in_ms(&vitals.gate, now);
         Self {
             name: vitals.name.to_string(),
@@ -204,7 +205,7 @@ impl Report {
             latency_ms: Quantiles::of(merged(&lanes, |lane| lane.counts.latency.read()).as_ref()),
             first_token_ms: Quantiles::of(merged(&lanes, |lane| lane.counts.first_token.read()).as_ref()),
             first_token_estimate_s: estimate.seconds,
-            cost: load::cost(estimate, busy, settings.slots, weight).line,
+            cost: load::cost(estimate, Busy { waiting: busy.waiting + blames, ..busy }, settings.slots, weight).line,
             last_error: vitals.last_error.load().as_ref().map(|last| LastErrorReport {
                 class: last.class.as_str(),
                 message: last.message.clone(),

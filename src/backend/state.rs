@@ -102,7 +102,8 @@ fn of_gate(gate: Gate, now: Duration, consecutive: u32) -> Standing {
         Gate::Shut(_, why) => (State::HalfOpen, format!("{}; the next request is its probe", why.words())),
         Gate::Held(why @ Why::GivenUp) => (State::GaveUp, why.words().to_owned()),
         Gate::Held(why) => (State::Draining, why.words().to_owned()),
-        _ if consecutive > 0 => (State::Degraded, format!("{consecutive} failures in a row")),
+        _ if consecutive == 1 => (State::Degraded, "its last request failed".to_owned()),
+        _ if consecutive > 1 => (State::Degraded, format!("{consecutive} failures in a row")),
         Gate::Ramp(limit) if limit > 1 => (State::Healthy, format!("taking requests; ramping up, {limit} at a time")),
         _ => (State::Healthy, "taking requests".to_owned()),
     };

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 use tokio::time::{Instant, timeout};
 
-use super::{question::question, vouch::Shown};
+use super::{
+    question::question,
+    vouch::{Shown, names},
+};
 use crate::{
     error::{Class, Failed},
     settings::Backend,
@@ -24,6 +27,9 @@ use crate::{
 
 /// Bytes of an answer that are looked at.
 const MOST: usize = 256 << 10;
+
+/// Bytes of a models list that are looked at: `OpenRouter`'s has most of a million.
+const LONGEST_LIST: usize = 4 << 20;
 
 /// A stream that has begun and says nothing for so long stands still, or for the backend's `idle_timeout` if that is shorter.
 const STALL: Duration = Duration::from_secs(10);
@@ -69,11 +75,13 @@ impl Trial {
         let mut answer =
             self.client.send(Instant::now(), Endpoint::Models, &self.model, Along::default(), Vec::new()).await?;
         match answer.status() {
-            200..300 if begins_json(&mut answer).await => Ok(Shown::List),
-            // A page to sign in at, say.
             status @ 200..300 => {
-                let said = format!("HTTP {status}, but no models list: something else answers there");
-                Err(Failed { status: Some(status), ..invalid(said) })
+                let list = begun_json(&mut answer).await.ok_or_else(|| {
+                    // A page to sign in at, say.
+                    let said = format!("HTTP {status}, but no models list: something else answers there");
+                    Failed { status: Some(status), ..invalid(said) }
+                })?;
+                Ok(Shown::List(names(&list)))
             }
             status if has_no_models_list(status) => Ok(Shown::Reachable),
             _ => Err(self.refusal(&mut answer).await),
@@ -240,19 +248,16 @@ fn cut(BrokenOff(why): BrokenOff) -> Failed {
     Failed::new(Class::ProviderStreamCut, why)
 }
 
-/// Whether a body begins as an object or a list does.
-async fn begins_json(answer: &mut Answer) -> bool {
+/// A body that begins as an object or a list does, as far as it comes.
+async fn begun_json(answer: &mut Answer) -> Option<Vec<u8>> {
     let mut seen = Vec::new();
-    while seen.len() < MOST
+    while seen.len() < LONGEST_LIST
         && let Some(Ok(piece)) = answer.chunk().await
     {
         seen.extend_from_slice(&piece);
-        let body = seen.strip_prefix(sse::BYTE_ORDER_MARK).unwrap_or(&seen).trim_ascii_start();
-        if let Some(first) = body.first() {
-            return matches!(first, b'{' | b'[');
-        }
     }
-    false
+    let body = seen.strip_prefix(sse::BYTE_ORDER_MARK).unwrap_or(&seen).trim_ascii_start();
+    matches!(body.first(), Some(b'{' | b'[')).then(|| body.to_vec())
 }
 
 /// A whole body; with it the connection is done with.

@@ -88,6 +88,8 @@ pub struct Lane {
     pub estimate: EstimateCell,
     /// Whole answers waited for in vain.
     pub in_vain: InVain,
+    /// Requests that it found wrong.
+    pub blamed: InVain,
     /// Its complete answers, to weigh its failures against. Those of an earlier provider behind the name are not among
     /// them.
     pub answered: AtomicU64,
@@ -172,6 +174,7 @@ impl Lane {
             consecutive: AtomicU32::new(0),
             estimate: EstimateCell::default(),
             in_vain: InVain::default(),
+            blamed: InVain::default(),
             answered: AtomicU64::new(0),
             served: AtomicU16::new(0),
             places: Arc::default(),
@@ -194,6 +197,12 @@ impl Lane {
     /// Whether it ever has.
     pub(super) fn has_served(&self, endpoint: Endpoint) -> bool {
         self.served.load(Relaxed) & 1 << endpoint as u16 != 0
+    }
+
+    /// How many requests that it found wrong count, for the choice, as if they still waited. Such an answer is quick: a backend
+    /// that takes sound requests for wrong would always be the least loaded, and get them all. A single one is the client's fault.
+    pub fn blames(&self, now: Duration) -> u32 {
+        self.blamed.at(now).saturating_sub(1)
     }
 
     /// Adds the tokens of an answer.

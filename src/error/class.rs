@@ -50,6 +50,8 @@ pub enum Class {
     ProviderInvalid,
     /// The provider does not know the model that we are configured to ask for.
     ProviderModelMissing,
+    /// Something was not found, and it is not said to be the model: a page of what is in front of the API, for example.
+    ProviderNotFound,
     /// The prompt is longer than the model takes.
     ProviderContextLength,
     /// The provider refuses the content.
@@ -84,7 +86,7 @@ pub enum Weight {
     Model,
     /// Feeds the breaker of the whole backend.
     Backend,
-    /// Shuts this model on this backend for long.
+    /// Shuts this model on this backend, for long if it was never there.
     BenchModel,
     /// Shuts the whole backend for long.
     HardDown,
@@ -117,7 +119,7 @@ const _: () = assert!(Class::GatewayInternal as usize + 1 == Class::ALL.len());
 
 impl Class {
     /// All classes, for tables indexed by class.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::CallerInvalid,
         Self::CallerUnsupported,
         Self::CallerMisdirected,
@@ -139,6 +141,7 @@ impl Class {
         Self::ProviderStreamCut,
         Self::ProviderInvalid,
         Self::ProviderModelMissing,
+        Self::ProviderNotFound,
         Self::ProviderContextLength,
         Self::ProviderContentFilter,
         Self::GatewayOverload,
@@ -166,7 +169,9 @@ impl Class {
             Self::ProviderTransport => "provider_transport",
             Self::ProviderStreamCut => "provider_stream_cut",
             // Each is a wrong answer to a right question; the closed set of labels has none of its own for them.
-            Self::ProviderInvalid | Self::ProviderModelMissing | Self::ProviderDenied => "provider_invalid",
+            Self::ProviderInvalid | Self::ProviderModelMissing | Self::ProviderNotFound | Self::ProviderDenied => {
+                "provider_invalid"
+            }
             Self::ProviderContextLength => "provider_context_length",
             Self::ProviderContentFilter => "provider_content_filter",
             Self::GatewayOverload => "gateway_overload",
@@ -200,7 +205,8 @@ impl Class {
             | Self::ProviderTransport
             | Self::ProviderStreamCut
             | Self::ProviderInvalid
-            | Self::ProviderModelMissing => Owner::Backend,
+            | Self::ProviderModelMissing
+            | Self::ProviderNotFound => Owner::Backend,
         }
     }
 
@@ -231,7 +237,7 @@ impl Class {
             Self::ProviderTimeoutTtft | Self::ProviderTimeoutIdle | Self::ProviderTimeoutTotal => {
                 of(Again::Never, true, Weight::Model)
             }
-            Self::ProviderModelMissing => of(Again::Never, true, Weight::BenchModel),
+            Self::ProviderModelMissing | Self::ProviderNotFound => of(Again::Never, true, Weight::BenchModel),
         }
     }
 }

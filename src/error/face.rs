@@ -50,6 +50,9 @@ impl Face {
 /// Wait suggested where the true one is unknown, for example until one of many running requests ends.
 pub const SOON: Duration = Duration::from_secs(1);
 
+/// The longest wait that an SDK heeds, openai-python's. Told of a longer one, its older releases ask again within seconds, in vain.
+pub const SDKS_WAIT: Duration = Duration::from_secs(120);
+
 impl Error {
     /// `error.code` of a path that nothing is asked at.
     pub const NO_ENDPOINT: &'static str = "unknown_endpoint";
@@ -275,6 +278,7 @@ fn busy(code: &str, param: Option<&str>, message: String, retry_after: Option<Du
     Face {
         kind: "service_unavailable_error".into(),
         retry_after: Some(retry_after.unwrap_or(SOON)),
+        hopeless: retry_after.is_some_and(|wait| wait > SDKS_WAIT),
         ..caller(StatusCode::SERVICE_UNAVAILABLE, code, param, message)
     }
 }

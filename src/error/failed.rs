@@ -59,7 +59,7 @@ impl Failed {
                 )
             },
             Class::ProviderInvalid => gateway("upstream_invalid_response", "The backend's answer makes no sense"),
-            Class::ProviderModelMissing => gateway(
+            Class::ProviderModelMissing | Class::ProviderNotFound => gateway(
                 "upstream_model_not_found",
                 "The backend does not know the model or the path it is configured for",
             ),

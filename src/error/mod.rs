@@ -12,7 +12,7 @@ use bytes::Bytes;
 pub use self::{
     class::{Again, Class, Disposition, Owner, Weight},
     dimension::{Dimension, Refused, Unit},
-    face::{Face, SOON},
+    face::{Face, SDKS_WAIT, SOON},
 };
 
 /// A failure as the client will see it.

@@ -4,12 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use super::{Exchange, acquire::Fallen};
 use crate::{
-    backend::{
-        gate::{Access, Why},
-        messages::settled,
-    },
+    backend::{gate::Access, messages::settled},
     clock,
-    error::{Class, Error, Failed, SOON},
+    error::{Class, Error, Failed, SDKS_WAIT, SOON},
     router::{messages::Refusal, table::Target},
 };
 
@@ -94,18 +91,15 @@ impl Exchange {
         waits.min()
     }
 
-    /// Whether every backend that could take this request is out for long, so that asking once more cannot help.
+    /// Whether every backend that could take this request is out for longer than SDKs wait, so that their asking once more cannot
+    /// help.
     fn is_hopeless(&self, spent: Option<u64>) -> bool {
-        let out = |gate: &Access| {
-            matches!(
-                gate,
-                Access::Refused(
-                    Why::BadCredentials | Why::NoQuota | Why::ModelMissing | Why::Drained | Why::GivenUp,
-                    _
-                )
-            )
+        let now = clock::now();
+        let out = |gate: &Access| match gate {
+            Access::Refused(_, until) => until.is_none_or(|until| until.saturating_sub(now) > SDKS_WAIT),
+            _ => false,
         };
-        self.gates(clock::now(), spent).all(|(_, gates)| gates.iter().any(out))
+        self.gates(now, spent).all(|(_, gates)| gates.iter().any(out))
     }
 }
 
@@ -129,7 +123,10 @@ fn passes(class: Class) -> bool {
 fn most_useful<'a>(failures: &[&'a Failed]) -> Option<&'a Failed> {
     let is_own = |f: &Failed| matches!(f.class, Class::ProviderContextLength | Class::CallerMisdirected);
     let is_unsent = |f: &Failed| f.class == Class::CallerUnsupported && f.status.is_none();
-    let lasts = |f: &Failed| shuts_out(f) || matches!(f.class, Class::ProviderModelMissing | Class::ProviderDenied);
+    let lasts = |f: &Failed| {
+        let of_settings = matches!(f.class, Class::ProviderModelMissing | Class::ProviderNotFound);
+        shuts_out(f) || of_settings || f.class == Class::ProviderDenied
+    };
     let last = |is: &dyn Fn(&Failed) -> bool| failures.iter().copied().rfind(|failed| is(failed));
     let limits = failures.iter().copied().filter(|failed| passes(failed.class));
     last(&is_own)

@@ -282,6 +282,7 @@ fn gates(ask: &Assign, target: &Target, pinned: bool) -> Result<Pass, (Why, Opti
 
 fn cost(ask: &Assign, target: &Target) -> Cost {
     let (slots, mut busy) = (target.handle.settings.slots, target.handle.vitals.load.busy());
+    busy.waiting += target.lane.blames(ask.now);
     if ask.want == Want::Whole {
         // As far as is known, they still stand in front.
         busy.waiting += target.lane.in_vain.at(ask.now);

@@ -38,6 +38,11 @@ pub fn classify(fault: &Fault) -> Class {
     if matches!(fault.status, None | Some(400)) && faults::is_unheard(fault) {
         return Class::CallerMisdirected;
     }
+    // Azure's, of a model that does not chat, or only chats: a client may have asked for the wrong one, and another backend may
+    // have it.
+    if fault.status == Some(400) && code == "operationnotsupported" {
+        return Class::CallerMisdirected;
+    }
     if fault.status == Some(403) && faults::is_flagged(fault) {
         return Class::ProviderContentFilter;
     }
@@ -48,12 +53,20 @@ pub fn classify(fault: &Fault) -> Class {
         Some(401) => Class::ProviderAuth,
         Some(402) => Class::ProviderQuota,
         Some(403 | 451) if says(&CREDENTIALS) || faults::denies_the_account(fault) => Class::ProviderAuth,
+        Some(400 | 404) if faults::fails_to_load(fault) => Class::ProviderServer,
+        Some(424) if faults::is_about_a_tool(fault) => Class::CallerMisdirected,
         // 403 and 451: firewalls block prompts with these, and a provider has other words for a key that it refuses. The rest
-        // are about the connection, the head or the address, which no client has chosen.
-        Some(403 | 405 | 407 | 411 | 421 | 426 | 431 | 451 | 505) => Class::ProviderDenied,
+        // are about the connection, the head or the address, which no client has chosen. 412: an account is suspended, or an
+        // adapter did not load (Fireworks). 424: a model failed at its work (Bedrock's `ModelErrorException`), or a part of it is
+        // not ready (text-generation-inference).
+        Some(403 | 405 | 407 | 411 | 412 | 421 | 424 | 426 | 431 | 451 | 505) => Class::ProviderDenied,
         Some(404 | 410) if faults::misses_what_is_named(fault) => Class::CallerMisdirected,
-        Some(404 | 410) => Class::ProviderModelMissing,
-        Some(code @ (408 | 429 | 500..)) if matches!(code, 503 | 529) || says(&OVERLOAD) => Class::ProviderOverloaded,
+        Some(404 | 410) if says(&MODEL) || faults::speaks_of_the_model(fault) => Class::ProviderModelMissing,
+        Some(404 | 410) => Class::ProviderNotFound,
+        // 498 is Groq's own.
+        Some(code @ (408 | 429 | 498 | 500..)) if matches!(code, 498 | 503 | 529) || says(&OVERLOAD) => {
+            Class::ProviderOverloaded
+        }
         Some(429) => Class::ProviderRatelimit,
         Some(408 | 500..) => Class::ProviderServer,
         Some(400..500) if says(&MODEL) || faults::misses_the_model(fault) => Class::ProviderModelMissing,

@@ -33,6 +33,9 @@ fn money_and_passing_limits_are_told_apart() {
             Class::CallerInvalid,
         ),
         (fault(404, "", "model_not_found", ""), Class::ProviderModelMissing),
+        (fault(404, "", "DeploymentNotFound", "The model deployment at ID x does not exist."), Class::ProviderNotFound),
+        (fault(400, "", "", "No tool 'Failed to load model'"), Class::CallerInvalid),
+        (fault(422, "", "OperationNotSupported", ""), Class::CallerInvalid),
         (fault(400, "invalid_model", "1500", "Invalid model: x"), Class::ProviderModelMissing),
         (
             fault(400, "invalid_request_error", "model_decommissioned", "The model `x` has been"),
@@ -77,16 +80,20 @@ fn a_model_that_is_not_there_is_told_from_what_a_request_names_in_vain() {
         "",
         "Not Found",
         "404 page not found",
-        "The model `gpt-9` does not exist or you do not have access to it.",
-        "model: claude-9",
-        "models/gemini-9 is not found for API version v1beta, or is not supported for generateContent.",
-        "model 'x' not found",
-        "Model not found.",
         "The API deployment for this resource does not exist.",
         "Invalid URL (POST /v2/chat)",
         "No endpoints found for x/y.",
         "Requested entity was not found.",
         "a secret of the account",
+    ] {
+        assert_eq!(classify(&fault(404, "", "", message)), Class::ProviderNotFound, "{message}");
+    }
+    for message in [
+        "The model `gpt-9` does not exist or you do not have access to it.",
+        "model: claude-9",
+        "models/gemini-9 is not found for API version v1beta, or is not supported for generateContent.",
+        "model 'x' not found",
+        "Model not found.",
         "The model `my file` does not exist",
     ] {
         assert_eq!(classify(&fault(404, "", "", message)), Class::ProviderModelMissing, "{message}");

@@ -34,8 +34,9 @@ pub(super) const MODEL: [&str; 9] = [
     "team_model_access_denied",
 ];
 
-/// Of a provider that is overloaded.
-pub(super) const OVERLOAD: [&str; 4] = ["server_is_overloaded", "overloaded_error", "overloaded", "engine_overloaded"];
+/// Of a provider that is overloaded. The last one is Groq's, of a tier of service that has no room.
+pub(super) const OVERLOAD: [&str; 5] =
+    ["server_is_overloaded", "overloaded_error", "overloaded", "engine_overloaded", "capacity_exceeded"];
 
 /// Of a limit that passes.
 pub(super) const RATE: [&str; 5] =

@@ -65,7 +65,8 @@ const OUT_OF_SCOPE: &str = "you have insufficient permissions for this operation
 const CLIENTS: [&str; 2] = ["permission to access the file", "cachedcontent"];
 /// How messages begin that say, with a status for something else, that there is no such model, or none for us, in lower case:
 /// `DeepSeek`, Alibaba, Bedrock, xAI, Z.ai, the same in Chinese, `SiliconFlow`, Hugging Face's `transformers serve`.
-const NO_MODEL: [&str; 10] = [
+const NO_MODEL: [&str; 11] = [
+    "the provided model identifier is invalid",
     "model not exist",
     "access to model denied",
     "model access denied",
@@ -77,6 +78,10 @@ const NO_MODEL: [&str; 10] = [
     "the selected model requires paid balance",
     "server is pinned to",
 ];
+/// How LM Studio begins to say, with status 400, that it could not load the model, in lower case.
+const NOT_LOADED: &str = "failed to load model";
+/// Azure's code of a deployment that is not there, or not yet: a new one takes up to five minutes, it says.
+const NOT_DEPLOYED: &str = "deploymentnotfound";
 /// How Azure begins to say that the settings ask in a version of its API that it does not have, or that does not have the model, in
 /// lower case; the braces are its own.
 const NO_VERSION: [&str; 2] = ["api version not supported", "model {modelname} is enabled only for api versions"];
@@ -142,9 +147,10 @@ pub fn is_too_long(fault: &Fault) -> bool {
     TOO_LONG.iter().any(|words| message.contains(words))
 }
 
-/// Whether an OpenAI-style server says, with a status that means something else, that it does not take our key.
+/// Whether an OpenAI-style server says, with a status that means something else, that it does not take our key. Anthropic's
+/// endpoint for OpenAI's clients is one.
 pub fn refuses_the_key(fault: &Fault) -> bool {
-    begins(&fault.message, &BAD_KEY)
+    begins(&fault.message, &BAD_KEY) || begins(&fault.message, &SHUT)
 }
 
 /// Whether the account has no money, as far as the words tell.
@@ -167,6 +173,21 @@ pub fn misses_this_model(fault: &Fault, model: &str) -> bool {
     let rest = said.strip_prefix("Invalid model name passed in model=").and_then(|rest| rest.strip_prefix(model));
     fault.message.strip_suffix(NO_ID) == Some(model)
         || rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(". "))
+}
+
+/// Whether a "not found" is about the model, as it says itself: nobody puts it so who only stands in front of the API.
+pub fn speaks_of_the_model(fault: &Fault) -> bool {
+    !fault.code.eq_ignore_ascii_case(NOT_DEPLOYED) && fault.message.to_ascii_lowercase().contains("model")
+}
+
+/// Whether the server could not load the model.
+pub fn fails_to_load(fault: &Fault) -> bool {
+    begins(&fault.message, &[NOT_LOADED])
+}
+
+/// Whether a request depends in vain on a server of tools that it names itself: OpenAI and Groq ask those from where they are.
+pub fn is_about_a_tool(fault: &Fault) -> bool {
+    fault.kind == "external_connector_error" || fault.message.to_ascii_lowercase().contains("mcp")
 }
 
 /// Whether the provider's API has no such version as the settings name.

@@ -166,6 +166,7 @@ impl Row {
             Mark::Crowded if !shut || !reason.contains("too many requests") => Some("not shut for too many requests"),
             Mark::HardDown if !shut || !long || !reason.contains("credentials") => Some("not hard down"),
             Mark::Spent if !shut || !long || !reason.contains("no money") => Some("not out of money"),
+            Mark::NotFound if !shut || long || !reason.contains("model") => Some("not shut for a short time"),
             Mark::NoModel if !shut || !long || !reason.contains("model") => Some("the model is not benched"),
             _ => None,
         }

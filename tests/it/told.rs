@@ -12,6 +12,9 @@ use crate::support::{
     upstream::Upstream,
 };
 
+/// A 404 that speaks of the model.
+const MISSING: &str = r#"{"error":{"message":"The model `m` does not exist","code":"model_not_found"}}"#;
+
 const NO: &str = r#"{"error":{"message":"words of the provider","type":"server_error","code":null}}"#;
 
 /// One backend that answers so.
@@ -113,7 +116,7 @@ async fn an_error_lists_the_attempts_behind_it_for_those_who_may_see_backends() 
 #[tokio::test]
 async fn where_no_backend_takes_requests_the_error_names_each_and_why_for_those_who_may_see_backends() {
     let (first, last) =
-        (Upstream::always(Answer::json(404, "{}")).await, Upstream::always(Answer::json(401, "{}")).await);
+        (Upstream::always(Answer::json(404, MISSING)).await, Upstream::always(Answer::json(401, "{}")).await);
     let unseeing = "token = \"token-of-plain\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nmay_see_backends = false";
     let partial = "token = \"token-of-partial\"\nmodels = [\"*\"]\nbackends = [\"peer\"]";
     let settings = Settings::new()
@@ -138,7 +141,7 @@ async fn where_no_backend_takes_requests_the_error_names_each_and_why_for_those_
 
 #[tokio::test]
 async fn of_many_backends_that_are_out_five_are_named_and_the_others_counted() {
-    let one = Upstream::always(Answer::json(404, "{}")).await;
+    let one = Upstream::always(Answer::json(404, MISSING)).await;
     let named = |settings: Settings, n: u8| settings.backend(&format!("b{n}"), one.addr);
     let proxy = Proxy::start(&(0..7).fold(Settings::new(), named).set("failover", "max_attempts = 7")).await;
     assert_eq!(proxy.hello().await.status(), 502);

@@ -33,6 +33,13 @@ pub enum Failure {
     CoolDown(Option<Duration>),
     /// Shuts for long.
     Hard(Why),
+    /// The model was not found. Shuts at once if it has never answered, and for long if it is `told` to be missing. Otherwise it
+    /// was there and may be again, like a deployment that takes its time or a server behind a page: that counts as any failure
+    /// does, and only the backoff goes further up.
+    Missing {
+        /// The provider speaks of the model.
+        told: bool,
+    },
 }
 
 /// The breaker of one gate. Successes are not told one by one while the gate is open: the count of them so far comes
@@ -88,12 +95,16 @@ impl Breaker {
         self.window.note(now, successes, true, &self.settings);
         let (named, why) = match failure {
             Failure::Hard(why) => (HARD_DOWN, why),
+            Failure::Missing { told: true } if successes == 0 => (HARD_DOWN, Why::ModelMissing),
+            Failure::Missing { .. } if probe || successes == 0 || self.has_too_many(now, successes) => {
+                (Duration::ZERO, Why::ModelMissing)
+            }
             Failure::CoolDown(Some(wait)) | Failure::Counted { retry_after: Some(wait) } if !wait.is_zero() => {
                 (wait.min(LONGEST_WAIT), Why::RateLimit)
             }
             Failure::CoolDown(_) => (Duration::ZERO, Why::Crowded),
             Failure::Counted { .. } if probe || self.has_too_many(now, successes) => (Duration::ZERO, Why::Failures),
-            Failure::Counted { .. } => return,
+            Failure::Counted { .. } | Failure::Missing { .. } => return,
         };
         // Another kind of failure does not mean that an empty account was filled.
         let spent = matches!(self.gate, Gate::Shut(_, Why::NoQuota)) && !matches!(failure, Failure::Hard(_));
@@ -103,7 +114,8 @@ impl Breaker {
         if straggler && named.is_zero() {
             return;
         }
-        let wait = if straggler || !named.is_zero() { named } else { self.backoff(jitter) };
+        let most = if why == Why::ModelMissing { HARD_DOWN } else { self.settings.backoff_max };
+        let wait = if straggler || !named.is_zero() { named } else { self.backoff(most, jitter) };
         let until = now + wait;
         match self.gate {
             Gate::Shut(already, _) if already >= until && !probe => {}
@@ -174,9 +186,12 @@ impl Breaker {
         self.gate = Gate::Held(why);
     }
 
-    /// Forgets all failures and opens, by ramp. A gate that an operator holds stays held: only a release ends that.
+    /// Forgets all failures, and opens by ramp what they have shut. A gate that an operator holds stays held: only a release ends
+    /// that.
     pub fn reset(&mut self) {
-        self.gate = if matches!(self.gate, Gate::Held(_)) { self.gate } else { Gate::Ramp(1) };
+        if matches!(self.gate, Gate::Shut(..)) {
+            self.gate = Gate::Ramp(1);
+        }
         self.forget();
     }
 
@@ -204,8 +219,8 @@ impl Breaker {
         in_a_row || self.window.is_bad(now, successes, &self.settings)
     }
 
-    /// `min × 2^trips`, at most `max`, less up to half of it, so that several proxies do not probe in step.
-    fn backoff(&self, jitter: f64) -> Duration {
-        jittered(doubled(self.settings.backoff_min, self.trips, self.settings.backoff_max), jitter)
+    /// `min × 2^trips`, at most `most`, less up to half of it, so that several proxies do not probe in step.
+    fn backoff(&self, most: Duration, jitter: f64) -> Duration {
+        jittered(doubled(self.settings.backoff_min, self.trips, most), jitter)
     }
 }

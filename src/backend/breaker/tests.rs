@@ -171,11 +171,48 @@ fn requests_under_way_when_the_gate_shut_do_not_prolong_it() {
     assert_eq!(breaker.gate(), Gate::Shut(secs(2), Why::Failures));
 }
 
+#[test]
+fn a_model_not_found_is_shut_for_long_only_if_told_so_and_never_there() {
+    let missing = |told, successes| {
+        let mut breaker = Breaker::new(settings(), 8, Gate::Open, successes);
+        breaker.failed(Failure::Missing { told }, false, successes, secs(1), 0.0);
+        breaker.gate()
+    };
+    assert_eq!(missing(true, 0), Gate::Shut(secs(1) + HARD_DOWN, Why::ModelMissing));
+    assert_eq!(missing(false, 0), Gate::Shut(secs(2), Why::ModelMissing));
+    assert_eq!([missing(true, 9), missing(false, 9)], [Gate::Open; 2]);
+}
+
+#[test]
+fn who_stays_not_found_is_shut_for_twice_as_long_each_time_up_to_the_long_time() {
+    let (mut breaker, mut now, mut waits) = (open(), secs(1), Vec::new());
+    for n in 0..14 {
+        breaker.failed(Failure::Missing { told: false }, n > 0, 0, now, 0.0);
+        let Gate::Shut(until, Why::ModelMissing) = breaker.gate() else { panic!("{:?}", breaker.gate()) };
+        waits.push(until.saturating_sub(now).as_secs());
+        now = until;
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1800, 1800, 1800]);
+}
+
+#[test]
+fn a_reset_leaves_an_open_gate_and_a_ramp_as_they_are() {
+    for gate in [Gate::Open, Gate::Ramp(4)] {
+        let mut breaker = Breaker::new(settings(), 8, gate, 0);
+        breaker.failed(FAIL, false, 0, secs(1), 0.0);
+        breaker.reset();
+        assert_eq!((breaker.gate(), breaker.consecutive()), (gate, 0));
+    }
+    let mut breaker = Breaker::new(settings(), 8, Gate::Shut(secs(9), Why::Failures), 0);
+    breaker.reset();
+    assert_eq!(breaker.gate(), Gate::Ramp(1));
+}
+
 proptest! {
     #[test]
     fn the_backoff_stays_within_its_bounds(trips in 0u32..100, jitter in 0.0..1.0f64) {
         let breaker = Breaker { trips, ..open() };
-        let wait = breaker.backoff(jitter);
+        let wait = breaker.backoff(secs(60), jitter);
         prop_assert!(wait >= secs(1) / 2 && wait <= secs(60));
     }
 

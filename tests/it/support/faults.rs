@@ -35,6 +35,8 @@ pub(crate) enum Mark {
     Spent,
     /// Shut for long, this model only.
     NoModel,
+    /// Shut, this model only, and not for long: it is not said to be missing.
+    NotFound,
 }
 
 /// What the client gets where no other backend is free.
@@ -90,6 +92,7 @@ const SLOW: &str = "upstream_timeout";
 const LIMITED: &str = "upstream_rate_limited";
 const BUSY: &str = "upstream_overloaded";
 const MASKED: &str = "upstream_auth_failed";
+const NO_MODEL: &str = "upstream_model_not_found";
 
 /// Faults of the transport and of the answer's form.
 pub(crate) fn of_transport() -> Vec<Fault> {
@@ -138,7 +141,8 @@ pub(crate) fn of_status() -> Vec<Fault> {
         Fault::new("402", |_| Answer::json(402, PLAIN), 502, MASKED, 1).mark(Mark::Spent),
         Fault::new("403", |_| Answer::json(403, RIGHTS), 502, MASKED, 1).mark(Mark::HardDown),
         Fault::new("403 without a reason", |_| Answer::json(403, PLAIN), 502, FAILED, 1),
-        Fault::new("404", |_| Answer::json(404, PLAIN), 502, "upstream_model_not_found", 1).mark(Mark::NoModel),
+        Fault::new("404", |_| Answer::json(404, MODEL), 502, NO_MODEL, 1).mark(Mark::NoModel),
+        Fault::new("404 of something", |_| Answer::json(404, PLAIN), 502, NO_MODEL, 1).mark(Mark::NotFound),
         Fault::new("408", |_| Answer::json(408, PLAIN), 502, FAILED, 2),
         Fault::new("500", |_| Answer::json(500, PLAIN), 502, FAILED, 2),
         Fault::new("502", |_| Answer::json(502, PLAIN), 502, FAILED, 2),
@@ -177,6 +181,7 @@ const PLAIN: &str = r#"{"error":{"message":"a secret of it","type":"x","param":n
 const RIGHTS: &str = r#"{"error":{"message":"a secret of the key","type":"permission_error","code":null}}"#;
 const CALLER: &str =
     r#"{"error":{"message":"no such value","type":"invalid_request_error","param":"n","code":"bad_value"}}"#;
+const MODEL: &str = r#"{"error":{"message":"a secret model","type":"x","param":null,"code":"model_not_found"}}"#;
 const MONEY: &str =
     r#"{"error":{"message":"pay","type":"insufficient_quota","param":null,"code":"insufficient_quota"}}"#;
 
