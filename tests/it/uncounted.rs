@@ -3,14 +3,17 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{
-    client::{Ask, Connection},
-    eventually,
-    proxy::{HELLO_STREAM, Proxy},
-    script::Answer,
-    settings::Settings,
-    sse,
-    upstream::Upstream,
+use crate::{
+    history::{sum, told as told_of},
+    support::{
+        client::{Ask, Connection},
+        eventually,
+        proxy::{HELLO_STREAM, Proxy},
+        script::Answer,
+        settings::Settings,
+        sse,
+        upstream::Upstream,
+    },
 };
 
 const SPENDER: &str = "token-of-spender";
@@ -81,6 +84,7 @@ fn settings(upstream: &Upstream, backend: &str) -> Settings {
         .set("backends.one", &format!("base_url = \"http://{}/v1\"\n{backend}", upstream.addr))
         .set("models.m", &model)
         .set("server", "metrics_by_user = true")
+        .set("history", "path = \":memory:\"\nflush_every = \"10ms\"")
         .set("users.spender", &format!("token = \"{SPENDER}\"\nmodels = [\"*\"]\nbackends = [\"*\"]\n{user}"))
 }
 
@@ -149,7 +153,24 @@ async fn who_leaves_a_stream_pays_for_its_prompt_and_for_what_has_come_of_it_on_
         ] {
             assert!(page.contains(&format!("greenroom_{line}")), "{backend} {path} {line}: {page}");
         }
+        told_of(&proxy, "", "its tokens", |history| sum(history, "one", "tokens_out") == output).await;
     }
+}
+
+#[tokio::test]
+async fn who_leaves_before_any_content_has_come_pays_for_the_prompt() {
+    let upstream = Upstream::always(Answer::stream().chunk(sse::role()).hang()).await;
+    let settings = settings(&upstream, "protocol = \"openai\"").set("failover", "keepalive_after = \"50ms\"");
+    let proxy = Proxy::start(&settings).await;
+    let mut ids = 0..;
+    // The backend's head may be later than the comment that tells the client that there is nothing yet.
+    let paid = async || {
+        let id = format!("left-{}", ids.next()?);
+        drop(read(&proxy, "/v1/chat/completions", HELLO_STREAM, &id, (":", 1)).await);
+        story(&proxy, &id).await["cost_usd"].as_f64()
+    };
+    let (paid, cost) = (eventually("a cost", paid).await, prompt(HELLO_STREAM) as f64 / 1e6);
+    assert!((paid - cost).abs() < 1e-12, "{paid}");
 }
 
 #[tokio::test]
