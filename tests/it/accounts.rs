@@ -28,12 +28,16 @@ async fn operators_see_what_each_user_may_use_has_used_and_has_left() {
     let held = Answer::new().wait(&gate).then(Answer::says("hi"));
     let upstream = Upstream::start(move |n, _| if n == 0 { Answer::says("hi") } else { held.clone() }).await;
     let limits = "max_in_flight = 3, requests_per_minute = 60, tokens_per_day = 1000, usd_per_day = 0.5";
-    let user = format!("token = \"{LIMITED}\"\nmodels = [\"*\"]\nbackends = [\"*\"]\nlimits = {{ {limits} }}");
+    // Who has two tokens is told of once.
+    let user = format!(
+        "token = [\"{LIMITED}\", \"token-of-yesterday\"]\nmodels = [\"*\"]\nbackends = [\"*\"]\nlimits = {{ {limits} }}"
+    );
     let settings = Settings::new()
         .target("one", upstream.addr, "price = { input = 1000, output = 1000 }")
         .set("users.limited", &user);
     let proxy = Proxy::start(&settings).await;
     let fresh = told(&proxy).await;
+    assert_eq!(fresh.as_array().map(Vec::len), Some(2), "{fresh}");
     assert_eq!(fresh[1], json!({"name": "tester", "in_flight": null, "limits": {}}), "{fresh}");
     assert_eq!((&fresh[0]["name"], &fresh[0]["in_flight"]), (&json!("limited"), &json!(0)), "{fresh}");
     let tokens = json!({"limit": 1000, "used": 0, "left": 1000, "whole_at": null});
