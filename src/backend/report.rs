@@ -211,7 +211,8 @@ impl Report {
                 message: last.message.clone(),
                 at: clock::rfc3339(last.at),
             }),
-            key_fault: vitals.key_fault.load().as_ref().map(ToString::to_string),
+            // Vitals outlive a reload, by which the key may have come to stand in the settings.
+            key_fault: (settings.api_key_file.as_ref()).and(vitals.key_fault.load().as_ref()).map(ToString::to_string),
             last_success: vitals.last_success().map(clock::rfc3339),
             reopens_in_ms: own.or_else(|| {
                 let shut = matches!(state, State::Open | State::HalfOpen);

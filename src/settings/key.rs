@@ -3,8 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use super::{
-    Backend, Secret, Style, headers::is_header_value, key_file::key_in, official::is_vertex, secret::miswritten,
-    section::Section,
+    Backend, Secret, Style, headers::is_header_value, official::is_vertex, secret::miswritten, section::Section,
 };
 use crate::wire::Protocol;
 
@@ -22,7 +21,7 @@ pub(super) fn read_key(s: &mut Section<'_>) -> (Option<Secret>, Option<PathBuf>)
             s.clash("api_key", &["api_key", "api_key_file"], "stands beside api_key_file; keep one of the two");
             key
         }
-        Some(file) => key_in(file).map_err(|why| s.problem("api_key_file", why)).ok(),
+        Some(file) => s.key_in(file).map_err(|why| s.problem("api_key_file", why)).ok(),
         None => key,
     };
     (found, file)

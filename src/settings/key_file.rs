@@ -45,11 +45,6 @@ pub fn keys_in(files: &[PathBuf]) -> Vec<Seen> {
     begun.into_iter().map(|reading| reading?.wait(PATIENCE)).collect()
 }
 
-/// What stands in this file. Of the files of some settings all are looked at by `keys_in` first.
-pub(super) fn key_in(file: &Path) -> Seen {
-    begin(file, read)?.wait(PATIENCE)
-}
-
 /// The files with keys that settings name, as far as they can be told before anything is checked.
 pub(super) fn named(settings: &Value) -> Vec<PathBuf> {
     let own = settings["backends"].as_object().into_iter().flat_map(Map::values);
@@ -135,6 +130,10 @@ mod tests {
         super::{SMALL, parse},
         *,
     };
+
+    fn key_in(file: &Path) -> Seen {
+        keys_in(&[file.to_owned()]).remove(0)
+    }
 
     /// What becomes of settings whose backend has these lines.
     fn told(lines: &str) -> String {

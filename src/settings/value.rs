@@ -119,9 +119,8 @@ impl FromValue for OneOrMore<Secret> {
     }
 }
 
-/// A string stands for itself here, whatever is in it: the environment layer carries one, and no list.
 fn one_or_more<T: FromValue>(value: &Value) -> Option<OneOrMore<T>> {
-    let items = value.as_array().map_or(std::slice::from_ref(value), Vec::as_slice);
+    let items = list(value).unwrap_or_else(|| vec![value.clone()]);
     items.iter().map(T::from_value).collect::<Option<_>>().map(OneOrMore)
 }
 
@@ -168,6 +167,14 @@ mod tests {
         assert_eq!(read("[]"), Some(Vec::new()));
         for bad in ["a", "[1]", "[\"a\"", "[\"a\"]\nb = 1", "[a]", ""] {
             assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn one_or_a_list_of_such_may_come_as_text() {
+        let read = |text: &str| OneOrMore::<String>::from_value(&json!(text)).map(|found| found.0);
+        for (text, found) in [(r#"["new", "old"]"#, vec!["new", "old"]), ("a", vec!["a"]), ("[a]", vec!["[a]"])] {
+            assert_eq!(read(text), Some(found.into_iter().map(ToOwned::to_owned).collect()), "{text}");
         }
     }
 }

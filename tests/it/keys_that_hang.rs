@@ -92,6 +92,20 @@ async fn a_reload_names_all_files_that_hang_and_installs_nothing_of_settings_tha
     eventually("both files again", async || (proxy.post("/admin/reload").await.status() == 200).then_some(())).await;
 }
 
+#[tokio::test]
+async fn a_fault_of_a_file_is_told_no_more_once_the_key_stands_in_the_settings() {
+    let one = Upstream::saying("hi").await;
+    let volume = Volume::with(OLD);
+    let settings = keyed(&one, &volume.file());
+    let proxy = Proxy::start(&settings).await;
+    fs::remove_file(volume.file()).expect("it is there");
+    proxy.until("one", "a file with a fault", |report| !report["key_fault"].is_null()).await;
+    let line = format!("api_key_file = \"{}\"", volume.file().display());
+    proxy.rewrite(&settings.toml().replace(&line, &format!("api_key = \"{OLD}\"")));
+    assert_eq!(proxy.post("/admin/reload").await.status(), 200);
+    proxy.until("one", "no fault", |report| report["key_fault"].is_null()).await;
+}
+
 /// Makes reading this file wait, as on a network's file system that is away, until what is returned is dropped. The kernel asks whoever
 /// holds a lease on a file before others may open it, and waits for three quarters of a minute.
 fn hang(file: &Path) -> Child {

@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 use self::references::{Entries, References};
 use super::{
     Backend, BadSettings, Failover, History, Model, Problem, Server, Settings, Traces, User,
-    key_file::{keys_in, named},
+    key_file::named,
     section::{Defaults, Problems, Section, Tables},
     variables::interpolate,
 };
@@ -68,8 +68,7 @@ fn parse_with(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>)
     let problems = Problems::default();
     let settings = merge(text, &problems).and_then(|mut root| {
         interpolate("", &mut root, lookup, &problems);
-        // Side by side: one after the other, those that hang would take the time of all together.
-        keys_in(&named(&root));
+        problems.look_at_keys(named(&root));
         read(root, &problems)
     });
     let tables = problems.take_tables();

@@ -5,14 +5,22 @@ mod hint;
 #[cfg(test)]
 mod tests;
 
-use std::{cell::RefCell, fmt};
+use std::{
+    cell::RefCell,
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use serde_json::{Map, Value};
 
 use self::hint::dotted;
 pub use self::hint::nearest;
 pub(super) use self::{bounds::LEAST_PAUSE, hint::did_you_mean};
-use super::value::{FromValue, Kind};
+use super::{
+    key_file::{Seen, keys_in},
+    value::{FromValue, Kind},
+};
 
 /// One thing wrong with the settings: where, what, and what to write instead.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,12 +44,20 @@ pub(super) struct Problems {
     told: RefCell<Vec<Problem>>,
     /// The tables that were read, by their keys.
     tables: RefCell<Tables>,
+    /// What stands in the files with keys that the settings name.
+    keys: RefCell<BTreeMap<PathBuf, Seen>>,
 }
 
 impl Problems {
     /// The tables that were read so far.
     pub(super) fn take_tables(&self) -> Tables {
         self.tables.take()
+    }
+
+    /// Looks at the files with keys before the settings are read: one after the other, slow ones would take the time of all together.
+    pub(super) fn look_at_keys(&self, files: Vec<PathBuf>) {
+        let seen = keys_in(&files);
+        self.keys.replace(files.into_iter().zip(seen).collect());
     }
 
     /// Adds a problem, unless one was told of this key, of a table it is in or of an item of its list: what cannot be read
@@ -141,6 +157,12 @@ impl<'p> Section<'p> {
         }
         let is_own = values.iter().any(|value| self.map.contains_key(*value));
         self.problems.add(if is_own { join(&self.path, key) } else { self.key(key) }, text);
+    }
+
+    /// What stands in this file with a key, as it was looked at before.
+    pub(super) fn key_in(&self, file: &Path) -> Seen {
+        let missing = || Err("names a file that was not looked at".to_owned());
+        self.problems.keys.borrow().get(file).cloned().unwrap_or_else(missing)
     }
 
     /// Whether the key stands in the table itself, not among the defaults alone.

@@ -11,7 +11,7 @@ mod tables;
 pub mod tally;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     rc::Rc,
     sync::{Arc, atomic::Ordering},
     time::Duration,
@@ -138,9 +138,8 @@ impl Recorder {
         }
         // First, since they may be written twice, and rows may not.
         let written = self.keep(&changed).and_then(|()| self.write());
-        if written.is_ok() {
-            self.days.are_written(days);
-        }
+        // After a failure the file may be another one, in which nothing is yet.
+        self.days.are_written(if written.is_ok() { days } else { HashSet::new() });
         self.counts.history_failing.store(written.is_err(), Ordering::Relaxed);
         if let Err(why) = written {
             // The file may have been moved away or been replaced: it is opened anew the next time.
