@@ -42,6 +42,7 @@ use self::{
     gate::{ALONE, Gate, GateCell, Why},
     messages::{Adopt, Observed, Retire, SILENT, Settle, Verdict},
     vitals::{Lane, Vitals},
+    vouch::List,
 };
 use crate::{
     clock,
@@ -90,6 +91,8 @@ pub struct Backend {
     key_since: Duration,
     /// A probe is under way.
     probing: bool,
+    /// What the last probe was given; empty if that was no models list.
+    listed: List,
 }
 
 /// By public model, each with the lane that it belongs to: a model that was removed and came back has a new lane.
@@ -122,7 +125,8 @@ impl Backend {
         for lane in vitals.lanes().iter() {
             breaker_of(&mut lanes, &settings, lane, lane.answered.load(Relaxed));
         }
-        Self { settings, vitals, breaker, lanes, client: None, key_since: Duration::ZERO, probing: false }
+        let (key_since, listed) = (Duration::ZERO, List::default());
+        Self { settings, vitals, breaker, lanes, client: None, key_since, probing: false, listed }
     }
 
     /// Applies `change` to one breaker and publishes what comes of it. `lane`: whose breaker it is, if not the whole backend's;
@@ -283,6 +287,7 @@ impl Handler<Adopt> for Backend {
         }
         self.settings = settings;
         self.client = None;
+        self.listed = List::default();
     }
 }
 

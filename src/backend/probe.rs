@@ -1,6 +1,6 @@
 //! Owns asking a provider whether it is well: the free models list, or a paid completion as short as the model allows.
 
-use std::{rc::Rc, sync::Arc};
+use std::{mem, rc::Rc, sync::Arc};
 
 use actix::{ActorFutureExt, AsyncContext, Context, Handler, ResponseActFuture, WrapFuture};
 
@@ -11,7 +11,8 @@ use super::{
     gate::{Gate, GateCell, Why},
     messages::ProbeNow,
     trial::Trial,
-    vouch::{Shown, Whose},
+    vitals::Lane,
+    vouch::{List, Shown, Whose},
 };
 use crate::{
     clock,
@@ -45,14 +46,17 @@ impl Backend {
             this.probing = false;
             let words = said.as_ref().map_or_else(|failed| failed.message.as_str(), |_| "answers");
             log::info!("probe: backend={} {words}", this.vitals.name);
-            said.and_then(|shown| this.learn(&shown, &model))
+            // A backend that was out in between may find again what it did not.
+            let before = mem::take(&mut this.listed);
+            said.and_then(|shown| this.learn(shown, &before, &model))
         }))
     }
 
-    /// Lets the gates have what a probe has shown; an error if that is less than a shut one needs.
-    fn learn(&mut self, shown: &Shown, model: &str) -> Result<(), Failed> {
+    /// Lets the gates have what a probe has shown, `before` it that list; an error if that is less than a shut one needs.
+    fn learn(&mut self, shown: Shown, before: &List, model: &str) -> Result<(), Failed> {
         let now = clock::now();
         let judged = |whose| {
+            let shown = &shown;
             move |breaker: &mut Breaker| {
                 if shown.opens(whose, breaker.gate(), now) {
                     breaker.succeeded(true);
@@ -62,25 +66,31 @@ impl Backend {
         self.judge_backend(None, judged(Whose::Backend));
         let lanes = self.vitals.lanes();
         for lane in lanes.iter() {
-            let whose = match shown {
-                _ if shown.lists(&lane.upstream_model) => Whose::Listed,
+            let name = &lane.upstream_model;
+            let whose = match &shown {
+                // A 404 for what the list names all along, such as a model that does not chat, says more than the list.
+                Shown::List(list) if list.names(name) && !before.names(name) => Whose::Listed,
                 Shown::Completion if *lane.model == *model => Whose::Asked,
                 _ => Whose::Other,
             };
             self.judge_lane(lane, None, judged(whose));
         }
-        if let Shown::List(_) = shown
-            && let Some(lane) = lanes.iter().find(|lane| matches!(lane.gate.read(), Gate::Shut(_, Why::ModelMissing)))
-        {
-            let message = format!("its models list does not name '{}'", lane.upstream_model);
-            return Err(Failed::new(Class::ProviderModelMissing, message));
-        }
         let shut = is_shut(&self.vitals.gate) || lanes.iter().any(|lane| is_shut(&lane.gate));
-        if shut && *shown == Shown::Reachable {
+        if shut && shown == Shown::Reachable {
             let message = "it is there, but has no models list, which tells nothing of its answers";
             return Err(Failed { status: Some(404), ..Failed::new(Class::ProviderInvalid, message) });
         }
-        Ok(())
+        let Shown::List(list) = shown else { return Ok(()) };
+        let is_missing = |lane: &&Arc<Lane>| {
+            let is_shut = matches!(lane.gate.read(), Gate::Shut(_, Why::ModelMissing));
+            is_shut && list.is_whole && !list.names(&lane.upstream_model)
+        };
+        let missing = lanes.iter().find(is_missing).map(|lane| {
+            let message = format!("its models list does not name '{}'", lane.upstream_model);
+            Failed::new(Class::ProviderModelMissing, message)
+        });
+        self.listed = list;
+        missing.map_or(Ok(()), Err)
     }
 }
 
@@ -92,6 +102,8 @@ impl Handler<ProbeNow> for Backend {
     type Result = ResponseActFuture<Self, Result<(), Failed>>;
 
     fn handle(&mut self, _: ProbeNow, _: &mut Self::Context) -> Self::Result {
+        // Whoever asks wants a list to count once more.
+        self.listed = List::default();
         self.probe(self.settings.probe.on_demand())
     }
 }
@@ -122,37 +134,59 @@ async fn ask(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use futures_util::future::join;
     use tokio::{
-        io::AsyncReadExt,
+        io::{AsyncReadExt, AsyncWriteExt},
         net::TcpListener,
         time::{Instant, pause, resume},
     };
 
     use super::*;
 
-    #[actix::test]
-    async fn a_probe_of_a_server_that_hangs_ends_however_late_a_second_backend_is_asked() {
+    /// A probe of a server that says `begun` and then hangs: what it showed, and how long it took.
+    async fn asked_in_vain(kind: ProbeKind, begun: &str) -> (Result<Shown, Failed>, Duration) {
         let server = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let text = settings::SMALL
             .replace("127.0.0.1:9", &server.local_addr().expect("bound").to_string())
             .replace("[models.m]", "first_token_soft = \"1h\"\n[models.m]");
         let settings = settings::parse("test", &text).expect("sound settings");
         let backend = Arc::new(settings.backends["a"].clone());
+        let client = Rc::new(Client::new(backend.clone()));
+        let hears = async {
+            let (mut probe, _) = server.accept().await.expect("a probe");
+            probe.read_u8().await.expect("it asks");
+            probe.write_all(begun.as_bytes()).await.expect("it listens");
+            // From here on time goes by as soon as nobody has anything to do.
+            pause();
+            (probe, Instant::now())
+        };
+        let (said, (_probe, heard)) = join(ask(client, backend, kind, "m".into()), hears).await;
+        let took = heard.elapsed();
+        resume();
+        (said, took)
+    }
+
+    #[actix::test]
+    async fn a_probe_of_a_server_that_hangs_ends_however_late_a_second_backend_is_asked() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n";
         for (kind, limit) in [(ProbeKind::Models, LIST_PATIENCE), (ProbeKind::Completion, PATIENCE)] {
-            let client = Rc::new(Client::new(backend.clone()));
-            let hears = async {
-                let (mut probe, _) = server.accept().await.expect("a probe");
-                probe.read_u8().await.expect("it asks");
-                // From here on time goes by as soon as nobody has anything to do.
-                pause();
-                (probe, Instant::now())
-            };
-            let (said, (_probe, heard)) = join(ask(client, backend.clone(), kind, "m".into()), hears).await;
-            let took = heard.elapsed();
-            resume();
-            assert_eq!(said.map_err(|failed| failed.class), Err(Class::ProviderTimeoutTtft));
-            assert!(took < 2 * limit, "{took:?}");
+            for begun in ["", head] {
+                let (said, took) = asked_in_vain(kind, begun).await;
+                assert_eq!(said.map_err(|failed| failed.class), Err(Class::ProviderTimeoutTtft));
+                assert!(took < 2 * limit, "{took:?}");
+            }
         }
+    }
+
+    #[actix::test]
+    async fn a_models_list_that_does_not_end_in_time_is_judged_by_what_has_come() {
+        let head = "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n";
+        let (said, took) = asked_in_vain(ProbeKind::Models, &format!("{head}{{\"data\":[")).await;
+        assert_eq!(said.map_err(|failed| failed.message), Ok(Shown::List(List::default())));
+        assert!(took < LIST_PATIENCE, "{took:?}");
+        let (said, _) = asked_in_vain(ProbeKind::Models, &format!("{head}<title>")).await;
+        assert_eq!(said.map_err(|failed| failed.class), Err(Class::ProviderInvalid));
     }
 }

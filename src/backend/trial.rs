@@ -4,15 +4,16 @@ use std::{cell::Cell, net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use serde_json::{Value, json};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::{
+    diagnose::LIST_PATIENCE,
     question::question,
-    vouch::{Shown, names},
+    vouch::{List, Shown},
 };
 use crate::{
     error::{Class, Failed},
-    settings::Backend,
+    settings::{Backend, Style},
     upstream::{
         Along, Answer, BrokenOff, Client, Endpoint,
         classify::{classify, classify_answer, has_no_models_list},
@@ -30,6 +31,9 @@ const MOST: usize = 256 << 10;
 
 /// Bytes of a models list that are looked at: `OpenRouter`'s has most of a million.
 const LONGEST_LIST: usize = 4 << 20;
+
+/// Within the time for a list: what has come of it by then has to do.
+const LIST_TIME: Duration = LIST_PATIENCE.saturating_sub(Duration::from_secs(1));
 
 /// A stream that has begun and says nothing for so long stands still, or for the backend's `idle_timeout` if that is shorter.
 const STALL: Duration = Duration::from_secs(10);
@@ -72,16 +76,18 @@ impl Trial {
 
     /// Asks for the models list, which is free.
     pub(super) async fn list(&self) -> Result<Shown, Failed> {
-        let mut answer =
-            self.client.send(Instant::now(), Endpoint::Models, &self.model, Along::default(), Vec::new()).await?;
+        let now = Instant::now();
+        let mut answer = self.client.send(now, Endpoint::Models, &self.model, Along::default(), Vec::new()).await?;
         match answer.status() {
             status @ 200..300 => {
-                let list = begun_json(&mut answer).await.ok_or_else(|| {
+                let list = begun_json(&mut answer, now + LIST_TIME).await.ok_or_else(|| {
                     // A page to sign in at, say.
                     let said = format!("HTTP {status}, but no models list: something else answers there");
                     Failed { status: Some(status), ..invalid(said) }
                 })?;
-                Ok(Shown::List(names(&list)))
+                // Azure's names base models, and says nothing of deployments.
+                let is_azure = self.backend.style == Style::Azure;
+                Ok(Shown::List(if is_azure { List::default() } else { List::read(&list) }))
             }
             status if has_no_models_list(status) => Ok(Shown::Reachable),
             _ => Err(self.refusal(&mut answer).await),
@@ -248,11 +254,14 @@ fn cut(BrokenOff(why): BrokenOff) -> Failed {
     Failed::new(Class::ProviderStreamCut, why)
 }
 
-/// A body that begins as an object or a list does, as far as it comes.
-async fn begun_json(answer: &mut Answer) -> Option<Vec<u8>> {
-    let mut seen = Vec::new();
+/// A body that begins as an object or a list does, as far as it comes `by` then. Nothing can be said before its first piece.
+async fn begun_json(answer: &mut Answer, by: Instant) -> Option<Vec<u8>> {
+    let mut seen = match answer.chunk().await {
+        Some(Ok(piece)) => piece.to_vec(),
+        _ => Vec::new(),
+    };
     while seen.len() < LONGEST_LIST
-        && let Some(Ok(piece)) = answer.chunk().await
+        && let Ok(Some(Ok(piece))) = timeout_at(by, answer.chunk()).await
     {
         seen.extend_from_slice(&piece);
     }

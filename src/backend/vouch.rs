@@ -12,7 +12,7 @@ pub(super) enum Shown {
     /// A model has answered, and not with an error inside of a 200: connection, account and that model are in order.
     Completion,
     /// The provider works, and names these models. Its list is free, and given to those who have no money or are over a limit, too.
-    List(Vec<String>),
+    List(List),
     /// Somebody answers there, but has no models list.
     Reachable,
 }
@@ -26,25 +26,38 @@ pub(super) enum Whose {
     Asked,
     /// The gate of another model.
     Other,
-    /// The gate of a model that the list names.
+    /// The gate of a model that the list names, while the answer before it did not.
     Listed,
 }
 
-/// The models that a list names: under `data`, with Google under `models`, at some servers in a bare list.
-pub(super) fn names(list: &[u8]) -> Vec<String> {
-    let list: Value = serde_json::from_slice(list).unwrap_or_default();
-    let entries = [&list, &list["data"], &list["models"]].into_iter().filter_map(Value::as_array).flatten();
-    let names = entries.flat_map(|entry| [&entry["id"], &entry["name"]]).filter_map(Value::as_str);
-    names.map(|name| name.trim_start_matches("models/").to_owned()).collect()
+/// A models list, as far as it could be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct List {
+    models: Vec<String>,
+    /// What it does not name is not there.
+    pub(super) is_whole: bool,
+}
+
+impl List {
+    /// Reads one, whose models are under `data`, with Google under `models`, at some servers in a bare list. Anthropic says
+    /// `has_more` where another page follows, and Google has a token for that page.
+    pub(super) fn read(list: &[u8]) -> Self {
+        let list: Value = serde_json::from_slice(list).unwrap_or_default();
+        let found: Vec<_> = [&list, &list["data"], &list["models"]].into_iter().filter_map(Value::as_array).collect();
+        let is_last = list["has_more"] != true && list["nextPageToken"].as_str().is_none_or(str::is_empty);
+        let entries = found.iter().copied().flatten();
+        let names = entries.flat_map(|entry| [&entry["id"], &entry["name"]]).filter_map(Value::as_str);
+        let models = names.map(|name| name.trim_start_matches("models/").to_owned()).collect();
+        Self { models, is_whole: is_last && !found.is_empty() }
+    }
+
+    /// Whether it names this model. Ollama names a model's tag, too, where the settings may leave it out.
+    pub(super) fn names(&self, model: &str) -> bool {
+        self.models.iter().any(|name| name == model || name.strip_suffix(":latest") == Some(model))
+    }
 }
 
 impl Shown {
-    /// Whether it names this model. Ollama names a model's tag, too, where the settings may leave it out.
-    pub(super) fn lists(&self, model: &str) -> bool {
-        let Self::List(names) = self else { return false };
-        names.iter().any(|name| name == model || name.strip_suffix(":latest") == Some(model))
-    }
-
     /// Whether this opens `gate` at `now`.
     pub(super) fn opens(&self, whose: Whose, gate: Gate, now: Duration) -> bool {
         let Gate::Shut(until, why) = gate else {
@@ -72,7 +85,7 @@ mod tests {
 
     #[test]
     fn a_free_answer_opens_what_failures_have_shut_and_a_model_that_it_names() {
-        let list = Shown::List(Vec::new());
+        let list = Shown::List(List::default());
         for whose in [Whose::Backend, Whose::Asked, Whose::Other, Whose::Listed] {
             assert!(list.opens(whose, Gate::Shut(LATER, Why::Failures), NOW));
             assert_eq!(Shown::Reachable.opens(whose, Gate::Shut(LATER, Why::Failures), NOW), whose == Whose::Backend);
@@ -93,10 +106,25 @@ mod tests {
             (r#"[{"id":"m"}]"#, "m"),
             (r#"{"data":[{"id":"llama3:latest"}]}"#, "llama3"),
         ] {
-            assert!(Shown::List(names(list.as_bytes())).lists(model), "{list}");
+            let read = List::read(list.as_bytes());
+            assert!(read.is_whole && read.names(model) && !read.names("b"), "{list}");
         }
         for list in ["", "{}", r#"{"data":[{"id":"model"},{"name":7},"m"]}"#, r#"{"data":[{"id":"m"#] {
-            assert!(!Shown::List(names(list.as_bytes())).lists("m"), "{list}");
+            assert!(!List::read(list.as_bytes()).names("m"), "{list}");
+        }
+    }
+
+    #[test]
+    fn a_list_is_whole_if_it_could_be_read_and_no_other_page_follows() {
+        for (list, is_whole) in [
+            (r#"{"data":[{"id":"m"}],"has_more":false}"#, true),
+            (r#"{"models":[],"nextPageToken":""}"#, true),
+            (r#"{"data":[{"id":"m"}],"has_more":true}"#, false),
+            (r#"{"models":[{"name":"models/m"}],"nextPageToken":"x"}"#, false),
+            (r#"{"data":[{"id":"m"},"#, false),
+            ("{}", false),
+        ] {
+            assert_eq!(List::read(list.as_bytes()).is_whole, is_whole, "{list}");
         }
     }
 

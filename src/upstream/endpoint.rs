@@ -70,6 +70,9 @@ impl Endpoint {
             (_, Self::Translations) => "audio/translations",
             (_, Self::Responses) => "responses",
             (_, Self::CountTokens) => "messages/count_tokens",
+            // One page is asked for, as long as they may be.
+            (Protocol::Anthropic, Self::Models) => "models?limit=1000",
+            (Protocol::Gemini, Self::Models) => "models?pageSize=1000",
             (_, Self::Models) => "models",
         };
         if backend.style == Style::Azure {

@@ -5,19 +5,23 @@ use std::sync::{
     atomic::{AtomicU8, Ordering::SeqCst},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::support::{proxy::Proxy, script::Answer, settings::Settings, upstream::Upstream};
+use crate::support::{eventually, proxy::Proxy, script::Answer, settings::Settings, upstream::Upstream};
 
 const WELL: u8 = 0;
 const PAGE: u8 = 1;
 const PLAIN: u8 = 2;
 const TOLD: u8 = 3;
 const COMING: u8 = 4;
+const UNFIT: u8 = 5;
 
 /// The body of a 404 that says which model is missing.
 const MISSING: &str =
     r#"{"error":{"message":"The model `m` does not exist","type":"invalid_request_error","code":"model_not_found"}}"#;
+
+/// As OpenAI tells it of a model that its list names.
+const NO_CHAT: &str = r#"{"error":{"message":"This is not a chat model and thus not supported in the v1/chat/completions endpoint. Did you mean to use v1/completions?","type":"invalid_request_error","param":"model","code":null}}"#;
 
 /// As Azure tells it.
 const NOT_YET: &str = r#"{"error":{"code":"DeploymentNotFound","message":"The API deployment for this resource does not exist. If you created the deployment within the last 5 minutes, please wait a moment and try again."}}"#;
@@ -37,11 +41,12 @@ async fn stage(first: u8, listed: &'static str, lines: &str) -> (Upstream, Arc<A
             PAGE => text("<html><head><title>404 Not Found</title></head></html>"),
             PLAIN => text("default backend - 404"),
             state if ask.head.line.starts_with("GET") => match state {
-                WELL => Answer::json(200, &format!(r#"{{"object":"list","data":[{{"id":"{listed}"}}]}}"#)),
+                WELL | UNFIT => Answer::json(200, &format!(r#"{{"object":"list","data":[{{"id":"{listed}"}}]}}"#)),
                 _ => Answer::json(503, "{}"),
             },
             TOLD => Answer::json(404, MISSING),
             COMING => Answer::json(404, NOT_YET),
+            UNFIT => Answer::json(404, NO_CHAT),
             _ => ask.saying("hi"),
         }
     })
@@ -125,6 +130,74 @@ async fn a_models_list_that_names_the_model_opens_it_and_no_other_list_does() {
     state.store(WELL, SeqCst);
     proxy.until("one", "an open gate", |report| report["reopens_in_ms"].is_null()).await;
     assert_eq!(proxy.hello().await.status(), 200);
+}
+
+#[tokio::test]
+async fn a_list_that_names_a_model_all_along_opens_it_once_and_then_the_wait_holds() {
+    let (one, state, proxy) = stage(TOLD, "m", "probe = \"models\"\nprobe_every = \"50ms\"").await;
+    let lists = || one.seen(|seen| seen.requests.iter().filter(|ask| ask.head.line.starts_with("GET")).count());
+    let listed = async |more: usize| {
+        let enough = lists() + more;
+        eventually("models lists", async || (lists() >= enough).then_some(())).await;
+    };
+    assert_eq!(proxy.hello().await.status(), 502);
+    proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
+    // Each time that the list is back, it counts once.
+    for _ in 0..2 {
+        listed(2).await;
+        assert_eq!(proxy.report("one").await["state"], "open");
+        state.store(UNFIT, SeqCst);
+        proxy.until("one", "an open gate", |report| report["reopens_in_ms"].is_null()).await;
+        assert_eq!(proxy.hello().await.error("code"), "upstream_model_not_found");
+        listed(4).await;
+        let report = proxy.report("one").await;
+        assert!(report["state"] == "open" && report["reopens_in_ms"].as_f64() > Some(600_000.0), "{report}");
+        assert_eq!(proxy.hello().await.error("code"), "no_healthy_backend");
+        state.store(TOLD, SeqCst);
+    }
+    // An operator may want to see for himself.
+    state.store(UNFIT, SeqCst);
+    let said = proxy.post("/admin/backends/one/probe").await.json();
+    assert_eq!(said["healthy"], true, "{said}");
+    assert_eq!(proxy.hello().await.error("code"), "upstream_model_not_found");
+}
+
+#[tokio::test]
+async fn a_model_is_told_to_be_missing_only_from_a_list_that_is_whole_and_names_what_can_be_asked() {
+    let claude = |more: bool| json!({"data": [{"id": "another"}], "has_more": more}).to_string();
+    let google = |token: &str| json!({"models": [{"name": "models/another"}], "nextPageToken": token}).to_string();
+    let anthropic = ("protocol = \"anthropic\"", "/v1", "/v1/models?limit=1000");
+    let gemini = ("protocol = \"gemini\"", "/v1beta", "/v1beta/models?pageSize=1000");
+    let azure = "protocol = \"openai\"\nstyle = \"azure\"\napi_version = \"1\"";
+    let azure = (azure, "", "/openai/models?api-version=1");
+    let openai = ("protocol = \"openai\"", "/v1", "/v1/models");
+    for ((lines, path, asked), list, is_told) in [
+        (anthropic, claude(false), true),
+        (anthropic, claude(true), false),
+        (gemini, google(""), true),
+        (gemini, google("next"), false),
+        (openai, r#"{"data":[{"id":"another"}]}"#.to_owned(), true),
+        (openai, r#"{"data":[{"id":"another"},"#.to_owned(), false),
+        (azure, r#"{"data":[{"id":"another"}]}"#.to_owned(), false),
+        (azure, r#"{"data":[{"id":"theirs"}]}"#.to_owned(), false),
+    ] {
+        let said = list.clone();
+        let one = Upstream::start(move |_, ask| match ask.head.line.starts_with("GET") {
+            true => Answer::json(200, &said),
+            false => Answer::json(404, "{}"),
+        })
+        .await;
+        let lines = format!("{lines}\nbackoff_min = \"10s\"");
+        let proxy = Proxy::start(&Settings::only(one.addr, path, "theirs", &lines)).await;
+        assert_eq!(proxy.hello().await.status(), 502);
+        proxy.until("only", "a shut gate", |report| report["state"] == "open").await;
+        let said = proxy.post("/admin/backends/only/probe").await.json();
+        assert_eq!(one.last().head.line, format!("GET {asked} HTTP/1.1"));
+        assert_eq!(said["healthy"], !is_told, "{list}: {said}");
+        let words = said["message"].as_str().unwrap_or_default();
+        assert_eq!(words.contains("does not name 'theirs'"), is_told, "{list}: {said}");
+        assert_eq!(proxy.report("only").await["state"], "open", "{list}");
+    }
 }
 
 #[tokio::test]
