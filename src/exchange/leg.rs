@@ -17,14 +17,11 @@ use crate::{
     router::{messages::Grant, table::Target},
     settings::Price,
     telemetry::{
-        story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling, shortened},
+        story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
         traces::Hop,
     },
     wire::{Usage, prompt::BYTES_PER_TOKEN},
 };
-
-/// Most bytes that the story keeps of what a provider says of a failure of its own.
-const LONGEST_SAID: usize = 200;
 
 /// What is seen of an attempt while it runs. Its leg shares this, because the leg may end before the answer does.
 #[derive(Debug, Default)]
@@ -223,7 +220,7 @@ impl Leg {
         self.telling.attempt_ended(self.note, word, status, Some(failed.message.clone()), now);
         self.telling.note(self.note, |note| {
             note.turned_away = failed.turned_away;
-            note.said = failed.said.as_deref().map(|said| shortened(said, LONGEST_SAID).into());
+            note.said = failed.said.as_deref().map(Into::into);
         });
         self.end(&outcome, now);
     }
