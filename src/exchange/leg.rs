@@ -17,14 +17,11 @@ use crate::{
     router::{messages::Grant, table::Target},
     settings::Price,
     telemetry::{
-        story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling, shortened},
+        story::{AttemptNote, CANCELLED, LET_GO, RouteReason, SUCCESS, Telling},
         traces::Hop,
     },
     wire::{Usage, prompt::BYTES_PER_TOKEN},
 };
-
-/// Most bytes that the story keeps of what a provider says of a failure of its own.
-const LONGEST_SAID: usize = 200;
 
 /// What is seen of an attempt while it runs. Its leg shares this, because the leg may end before the answer does.
 #[derive(Debug, Default)]
@@ -154,7 +151,8 @@ impl Leg {
     /// Gives its place back, and tells what it has used: an attempt that failed, was beaten or was left has to be paid for, too.
     fn end(&mut self, outcome: &Outcome<'_>, now: Duration) {
         let Some(lease) = self.lease.take() else { return };
-        let (told, estimate) = (self.signs.usage.get(), self.estimate(outcome));
+        let (told, uncounted) = (self.signs.usage.get(), self.signs.uncounted.get());
+        let estimate = self.estimate(outcome);
         if let Some((price, usage)) = self.price.zip(estimate.or(told)) {
             self.telling.note(self.note, |note| {
                 note.cost = price.of(usage);
@@ -165,17 +163,20 @@ impl Leg {
             // Where it was counted, this has been told.
             Outcome::Success => estimate.is_some(),
             Outcome::Beaten => false,
-            _ => self.has_said_something(),
+            // Anthropic's streams begin with a count, behind which they may still be refused: that costs no tokens.
+            Outcome::Failed(failed) if failed.turned_away && lease.time_to_first_token().is_none() => uncounted > 0,
+            _ => uncounted > 0 || told.is_some_and(|usage| usage.output > 0),
         };
         if let Some(usage) = estimate.or(told).filter(|_| is_told) {
             lease.used_without_end(usage);
-            self.telling.write(|story| (story.usage, story.estimated) = (Some(usage), estimate.is_some()));
+            self.telling.write(|story| {
+                // One that was to complete a broken answer may have said less than the client had had of that.
+                if story.served_by == Some(self.note) || usage.total() >= story.usage.and_then(Usage::total) {
+                    (story.usage, story.estimated) = (Some(usage), estimate.is_some());
+                }
+            });
         }
         lease.finish(outcome, now);
-    }
-
-    fn has_said_something(&self) -> bool {
-        self.signs.uncounted.get() > 0 || self.signs.usage.get().is_some_and(|usage| usage.output > 0)
     }
 
     /// What it has used, as far as its provider has not counted it: the prompt and what has come of the answer, by their bytes.
@@ -223,7 +224,7 @@ impl Leg {
         self.telling.attempt_ended(self.note, word, status, Some(failed.message.clone()), now);
         self.telling.note(self.note, |note| {
             note.turned_away = failed.turned_away;
-            note.said = failed.said.as_deref().map(|said| shortened(said, LONGEST_SAID).into());
+            note.said = failed.said.as_deref().map(Into::into);
         });
         self.end(&outcome, now);
     }

@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use serde_json::{Map, Value};
 
-use crate::{error::Failed, settings::Backend};
+use crate::{error::Failed, settings::Backend, telemetry::story::shortened};
+
+/// Most bytes that are kept of what a provider says of a failure of its own.
+const LONGEST_SAID: usize = 200;
 
 /// The failure without this backend's secrets.
 #[cold]
@@ -12,6 +15,8 @@ pub(super) fn redacted(backend: &Backend, mut failed: Failed) -> Failed {
     for said in [&mut failed.message].into_iter().chain(&mut failed.shown).chain(&mut failed.said) {
         quoted |= backend.redact(said);
     }
+    // Not before: the beginning of a secret that is cut in two would be left.
+    failed.said = failed.said.map(|said| shortened(&said, LONGEST_SAID).into_owned());
     if let Some(told) = &mut failed.told {
         for said in [&mut told.kind, &mut told.code, &mut told.message].into_iter().chain(&mut told.param) {
             quoted |= backend.redact(said);

@@ -130,11 +130,8 @@ pub fn reported(class: Class, fault: &Fault, how: &str, told: Option<ErrorObject
     }
 }
 
-/// Most bytes of a body that are looked at for words to operators. They are cut further once secrets are masked.
-const LOOKED_AT: usize = 2 << 10;
-
-/// The first words of a provider about a failure of its own, for operators; `body`: what came, if no message was found in it.
-/// None about credentials: some quote a part of them.
+/// The words of a provider about a failure of its own, for operators; `body`: what came, if no message was found in it. They
+/// are cut once secrets are masked. None about credentials: some quote a part of them.
 pub fn own_words(class: Class, fault: &Fault, body: &[u8]) -> Option<String> {
     if class.owner() != Owner::Backend || class == Class::ProviderAuth {
         return None;
@@ -145,7 +142,10 @@ pub fn own_words(class: Class, fault: &Fault, body: &[u8]) -> Option<String> {
         Ok(value) => value.to_string().into(),
         Err(_) => String::from_utf8_lossy(body),
     };
-    let words = text[..text.floor_char_boundary(LOOKED_AT)].split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut words = String::new();
+    for word in text.split_whitespace() {
+        words.extend([if words.is_empty() { "" } else { " " }, word]);
+    }
     (!words.is_empty()).then_some(words)
 }
 

@@ -136,3 +136,26 @@ async fn what_a_stream_used_that_was_cut_at_the_end_is_kept_and_in_memory_nothin
         assert_eq!(chat(&proxy, "spender").await.status(), status);
     }
 }
+
+#[tokio::test]
+async fn tokens_that_were_only_set_aside_when_greenroom_was_killed_are_not_used_up() {
+    let (dir, upstream) = (tempdir().expect("a directory"), upstream().await);
+    let settings = settings(&upstream, kept_in(&dir, "10ms"), BUDGET);
+    let mut proxy = Proxy::start(&settings).await;
+    // All that it has of a day.
+    let all = HELLO_STREAM.replacen('{', "{\"max_tokens\":1000,", 1);
+    let mut client = Connection::open(proxy.addr).await;
+    client.send(&Ask::chat(all.as_str()).bearer("token-of-talker")).await;
+    assert_eq!(client.head().await.status(), 200);
+    assert_eq!(chat(&proxy, "talker").await.status(), 429);
+    eventually("a row", async || {
+        let count = file(&dir).query_row("SELECT count(*) FROM days", [], |row| row.get::<_, i64>(0)).ok();
+        count.filter(|count| *count == 1)
+    })
+    .await;
+    proxy.signal("KILL");
+    assert!(!proxy.ended().await.success());
+    let proxy = Proxy::start(&settings).await;
+    let reply = chat(&proxy, "talker").await;
+    assert_eq!((reply.status(), reply.header("x-ratelimit-remaining-tokens")), (200, "70"), "{reply:?}");
+}

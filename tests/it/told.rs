@@ -223,6 +223,8 @@ async fn an_error_too_long_to_be_read_whole_is_not_passed_on_in_part() {
 async fn what_a_provider_says_of_a_failure_of_its_own_is_for_operators_with_keys_masked() {
     let envoy = "upstream connect error or disconnect/reset before headers (key-of-one). reset reason: overflow";
     let long = format!("{} tail", "words ".repeat(60));
+    // Of the first two KiB the key is the last, and in part beyond them.
+    let indented = format!("<p>{}words of key-of-one</p>", " ".repeat((2 << 10) - "<p>words of key-of".len()));
     for (answer, seen) in [
         (Answer::json(503, envoy), Some("upstream connect error or disconnect/reset before headers (…)")),
         (
@@ -231,6 +233,7 @@ async fn what_a_provider_says_of_a_failure_of_its_own_is_for_operators_with_keys
         ),
         (Answer::json(500, r#"{"oops":"words of \u006bey-of-one"}"#), Some("words of …")),
         (Answer::json(500, &long), Some("words words")),
+        (Answer::json(500, &indented), Some("<p> words of …</p>")),
         (Answer::json(502, "<html>\r\n <title>words of a page</title></html>"), Some("<html> <title>words of a page")),
         (Answer::json(200, r#"{"error":{"message":"words in a 200","type":"server_error"}}"#), Some("words in a 200")),
         (Answer::json(401, r#"{"error":{"message":"words about the key sk-a***z","code":"invalid_api_key"}}"#), None),

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use crate::{
     history::{sum, told as told_of},
+    rescue::{PASSED_ON, entry},
     support::{
         client::{Ask, Connection},
         eventually,
@@ -31,6 +32,12 @@ fn chat() -> Answer {
     Answer::stream().chunk(sse::role()).chunk(sse::text(&word(60))).chunk(sse::text(&word(40)))
 }
 
+/// How Anthropic's streams begin.
+fn message_start() -> String {
+    let usage = json!({"input_tokens": 900, "output_tokens": 1});
+    sse::data(&json!({"type": "message_start", "message": {"id": "msg_1", "model": "c", "usage": usage}}))
+}
+
 /// The same of Anthropic's, whose beginning counts the prompt, and of a thought, a text and a call.
 fn messages() -> Answer {
     let delta = |kind: &str, member: &str, tokens| {
@@ -40,9 +47,8 @@ fn messages() -> Answer {
     };
     let block = |block: Value| sse::data(&json!({"type": "content_block_start", "index": 0, "content_block": block}));
     let stop = || sse::data(&json!({"type": "content_block_stop", "index": 0}));
-    let usage = json!({"input_tokens": 900, "output_tokens": 1});
     Answer::stream()
-        .chunk(sse::data(&json!({"type": "message_start", "message": {"id": "msg_1", "model": "c", "usage": usage}})))
+        .chunk(message_start())
         .chunk(block(json!({"type": "thinking", "thinking": ""})))
         .chunk(delta("thinking_delta", "thinking", 20))
         .chunk(delta("thinking_delta", "thinking", 10))
@@ -219,4 +225,45 @@ async fn a_stream_that_is_cut_as_greenroom_stops_is_estimated() {
     assert_eq!(proxy.ended().await.code(), Some(0));
     let line = proxy.logged(&["id=cut "]).await;
     assert!(line.contains(" tokens_out=100 ") && line.contains(" estimated=true "), "{line}");
+}
+
+#[tokio::test]
+async fn a_rescue_that_fails_takes_nothing_from_what_its_client_has_had() {
+    let longer = Answer::stream().chunk(sse::role()).chunk(sse::text(&word(150))).work(PASSED_ON).close();
+    for (answer, outcome, tokens) in
+        [(Answer::streams("another text"), "let_go", 100), (longer, "provider_stream_cut", 150)]
+    {
+        let (bad, peer) = (Upstream::always(chat().work(PASSED_ON).close()).await, Upstream::always(answer).await);
+        let settings = Settings::bad_and_peer(&bad, &peer).set("failover", "max_attempts = 2");
+        let proxy = Proxy::start(&settings).await;
+        let reply = proxy.chat(HELLO_STREAM).await;
+        assert_eq!(sse::text_of(&reply.body), word(tokens));
+        let told = entry(&proxy).await;
+        assert_eq!((&told["rescue"], &told["attempts"][1]["outcome"]), (&json!("failed"), &json!(outcome)), "{told}");
+        let used = (&told["tokens_in"], &told["tokens_out"], &told["estimated"]);
+        assert_eq!(used, (&json!(prompt(HELLO_STREAM)), &json!(tokens), &json!(true)), "{told}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_behind_a_count_costs_no_tokens() {
+    let refusal = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
+    let answer = Answer::stream().chunk(message_start()).chunk(sse::data(&refusal)).end();
+    let upstream = Upstream::always(answer).await;
+    let settings = settings(&upstream, "protocol = \"anthropic\"").set("failover", "max_attempts = 1");
+    let proxy = Proxy::start(&settings).await;
+    let refused = proxy.ask(&Ask::chat(HELLO_STREAM).bearer(SPENDER).header("x-request-id", "refused")).await;
+    assert_eq!((refused.status(), upstream.asked()), (503, 1), "{refused:?}");
+    let told = story(&proxy, "refused").await;
+    assert!(told["tokens_in"].is_null() && told["tokens_out"].is_null(), "{told}");
+    let page = proxy.get("/metrics").await.text();
+    let counted = |line: &&str| line.starts_with("greenroom_tokens_total{") && !line.ends_with(" 0");
+    assert_eq!(page.lines().find(counted), None);
+    // Of those a day; nothing of it has to be there again.
+    let unused = async || {
+        let users = proxy.get("/admin/users").await.json();
+        let spender = users["users"].as_array()?.iter().find(|user| user["name"] == "spender")?.clone();
+        spender["limits"]["tokens_per_day"]["used"].as_u64().filter(|used| *used == 0)
+    };
+    eventually("all tokens given back", unused).await;
 }

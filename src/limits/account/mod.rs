@@ -91,10 +91,15 @@ impl Account {
     }
 
     /// How the limits stand that are kept over a restart: which, their size, when all of it is there again. None of which
-    /// nothing was ever used.
+    /// nothing was ever used. Without what is set aside: after a kill nobody would give it back.
     pub(super) fn days(&self) -> impl Iterator<Item = (Dimension, (NonZeroU64, Duration))> {
         let kept = self.buckets.iter().filter(|(dimension, _)| Day::is_kept(*dimension));
-        kept.map(|(dimension, bucket)| (*dimension, bucket.state())).filter(|(_, (_, whole_at))| !whole_at.is_zero())
+        let settled = |(dimension, bucket): &(Dimension, Bucket)| {
+            let aside = if dimension.unit() == Unit::Tokens { self.set_aside } else { 0 };
+            // As of when it was last used, so that it stays the same until it is used again.
+            (*dimension, bucket.with(0, aside, Duration::ZERO).state())
+        };
+        kept.map(settled).filter(|(_, (_, whole_at))| !whole_at.is_zero())
     }
 
     /// Puts a limit, of which nothing was used yet, to where it stood before a restart, as a reload would.
