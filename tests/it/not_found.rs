@@ -182,9 +182,8 @@ async fn a_model_is_told_to_be_missing_only_from_a_list_that_is_whole_and_names_
         (azure, r#"{"data":[{"id":"theirs"}]}"#.to_owned(), false),
     ] {
         let said = list.clone();
-        let one = Upstream::start(move |_, ask| match ask.head.line.starts_with("GET") {
-            true => Answer::json(200, &said),
-            false => Answer::json(404, "{}"),
+        let one = Upstream::start(move |_, ask| {
+            if ask.head.line.starts_with("GET") { Answer::json(200, &said) } else { Answer::json(404, "{}") }
         })
         .await;
         let lines = format!("{lines}\nbackoff_min = \"10s\"");
