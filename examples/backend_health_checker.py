@@ -70,8 +70,16 @@ class Outcome:
 
     @property
     def name(self) -> str:
-        """What it is called in a table: the backend, or the model that has none."""
-        return f"model {self.model}" if self.backend == NO_BACKEND else self.backend
+        """What it is called in a table."""
+        return self.backend
+
+
+class Unserved(Outcome):
+    """A model that no backend takes requests for."""
+
+    @property
+    def name(self) -> str:
+        return f"model {self.model}"
 
 
 class Proxy:
@@ -80,6 +88,8 @@ class Proxy:
     def __init__(self, url: str, token: str, timeout: float, admin: Optional["Proxy"] = None):
         # Where /admin is: here, unless server.admin_bind moves it.
         self.admin = admin or self
+        # The status with which it was refused the list of backends.
+        self.refused: Optional[int] = None
         try:
             parts = urlsplit(url if "://" in url else f"http://{url}")
             port = parts.port
@@ -131,6 +141,14 @@ class Proxy:
             return response.status, json.loads(text)
         except ValueError:
             raise CannotAsk(f"{self.url}{path} does not answer as Greenroom does; is the address right?") from None
+
+    def listed(self):
+        """Status and JSON of the list of backends. Each refusal is a line in Greenroom's log, so that one has to do."""
+        if self.refused:
+            return self.refused, {}
+        status, listed = self.admin.get("/admin/backends")
+        self.refused = status if status in (403, 404) else None
+        return status, listed
 
     def ask(self, backend: str, model: str, prompt: str, tokens: int, streaming: bool) -> Outcome:
         """One request pinned to `backend`; another where its model reasons, and says so. Never raises for what a backend does."""
@@ -279,7 +297,7 @@ def targets(proxy: Proxy, names: Optional[List[str]], model: Optional[str]) -> L
         models = [entry["id"] for entry in listed["data"]] if status == 200 else []
         serves = {}
         if not (names and model):
-            status, listed = proxy.admin.get("/admin/backends")
+            status, listed = proxy.listed()
             if status == 200:
                 serves = {b["name"]: sorted(m["model"] for m in b.get("models", [])) for b in listed["backends"]}
             elif not names and status == 404:
@@ -308,16 +326,18 @@ def ask_all(proxy: Proxy, wanted: List[Target], prompt: str, tokens: int, stream
         return list(pool.map(lambda t: proxy.ask(t.backend, t.model, prompt, tokens, streaming), wanted))
 
 
-def unserved(proxy: Proxy, wanted: List[Target], asked: Optional[str]) -> List[Outcome]:
-    """The models that no backend takes requests for, if an admin asks: a backend was asked for one model only."""
+def unserved(proxy: Proxy, wanted: List[Target], asked: Optional[str]) -> Optional[List[Outcome]]:
+    """The models that no backend takes requests for: a backend was asked for one model only. None: that cannot be known."""
     try:
-        status, listed = proxy.admin.get("/admin/backends")
-        models = {one["model"]: one["reasons"] for one in listed["unserved"]} if status == 200 else {}
+        status, listed = proxy.listed()
+        if status != 200:
+            return None
+        models = {one["model"]: one["reasons"] for one in listed["unserved"]}
     except (CannotAsk, LookupError, TypeError):
-        return []
+        return None
     backends = {target.backend for target in wanted}
     return [
-        Outcome(NO_BACKEND, model, False, None, 0.0, None, None, "no backend takes requests for it; " + _reasons(reasons))
+        Unserved(NO_BACKEND, model, False, None, 0.0, None, None, "no backend takes requests for it; " + _reasons(reasons))
         for model, reasons in models.items()
         if backends & set(reasons) and (asked is None or asked == model)
     ]
@@ -348,7 +368,7 @@ def print_outcomes(outcomes: List[Outcome]) -> None:
 
 def summary(outcomes: List[Outcome]) -> str:
     failing = [o.name for o in outcomes if not o.healthy]
-    backends = [o.healthy for o in outcomes if o.backend != NO_BACKEND]
+    backends = [o.healthy for o in outcomes if not isinstance(o, Unserved)]
     text = f"{sum(backends)} of {len(backends)} backends are healthy"
     return text + (f"; failing: {', '.join(failing)}" if failing else "")
 
@@ -356,7 +376,8 @@ def summary(outcomes: List[Outcome]) -> str:
 def check(proxy: Proxy, args) -> int:
     """Asks every backend once."""
     wanted = targets(proxy, args.backends, args.model)
-    outcomes = ask_all(proxy, wanted, "ping", CHECK_TOKENS, args.streaming) + unserved(proxy, wanted, args.model)
+    outcomes = ask_all(proxy, wanted, "ping", CHECK_TOKENS, args.streaming)
+    outcomes += unserved(proxy, wanted, args.model) or []
     healthy = all(o.healthy for o in outcomes)
     if args.json:
         print(json.dumps({"healthy": healthy, "backends": [asdict(o) for o in outcomes]}, ensure_ascii=False, indent=2))
@@ -379,10 +400,11 @@ def monitor(proxy: Proxy, args) -> int:
     while not stop.is_set():
         began = time.monotonic()
         outcomes = ask_all(proxy, wanted, "ping", CHECK_TOKENS, args.streaming)
-        now_out = {o.name: o for o in unserved(proxy, wanted, args.model)}
-        outcomes += [now_out.get(name, replace(o, healthy=True, detail="")) for name, o in models.items()]
-        outcomes += [o for name, o in now_out.items() if name not in models]
-        models.update(now_out)
+        now_out = unserved(proxy, wanted, args.model)
+        if now_out is not None:
+            models = {name: replace(o, healthy=True, detail="") for name, o in models.items()}
+            models.update((o.name, o) for o in now_out)
+        outcomes += models.values()
         rounds += 1
         print(time.strftime("%Y-%m-%d %H:%M:%S"), summary(outcomes))
         for o in outcomes:

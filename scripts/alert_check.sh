@@ -56,24 +56,37 @@ for backend in "${backends[@]}"; do
   fi
 done
 
+is_known=yes
+lines=$(unserved "$@") && all=$(GREENROOM_MODEL='' unserved) || is_known=
 while IFS=$'\t' read -r name reasons; do
+  [ -n "$name" ] || continue
   failing+=("model $name")
   problem="no backend takes requests for it; $reasons"
   printf 'model %s: %s\n' "$name" "$problem"
   was_failing "model $name" || post "Greenroom model $name fails: $problem"
-done < <(unserved "$@")
-# Of backends that were not asked this time nothing is known, but models are all listed, unless backends are named.
-if [ $# -eq 0 ] && [ -n "$state_file" ] && [ -f "$state_file" ]; then
+done <<<"$lines"
+# Of backends that were not asked this time nothing is known, but models are all listed. What is not known stays as it was.
+kept=
+if [ -n "$state_file" ] && [ -f "$state_file" ]; then
   while read -r name; do
-    printf '%s\n' "${failing[@]}" | grep -Fxq -- "$name" || post "Greenroom $name has a backend again"
+    if printf '%s\n' "${failing[@]}" | grep -Fxq -- "$name"; then
+      continue
+    elif [ -z "$is_known" ]; then
+      failing+=("$name")
+      printf '%s: as before; nothing newer is known\n' "$name"
+    elif [[ $'\n'$all == *$'\n'"${name#model }"$'\t'* ]]; then
+      kept+=$name$'\n' # It is of other backends than those named.
+    else
+      post "Greenroom $name has a backend again"
+    fi
   done < <(grep '^model ' "$state_file")
 fi
 
 [ -z "$unposted" ] || fail "the webhook took no message"
 # Written last, and whole: what could not be posted is a change again the next time.
 if [ -n "$state_file" ]; then
-  : >"$state_file.new"
-  [ ${#failing[@]} -eq 0 ] || printf '%s\n' "${failing[@]}" >"$state_file.new"
+  printf %s "$kept" >"$state_file.new"
+  [ ${#failing[@]} -eq 0 ] || printf '%s\n' "${failing[@]}" >>"$state_file.new"
   mv -- "$state_file.new" "$state_file"
 fi
 [ ${#failing[@]} -eq 0 ]

@@ -69,10 +69,10 @@ unknown_token() {
 }
 
 unserved() { # [BACKEND...]; a line of each model that no backend takes requests for, of these backends if any are named: its name,
-  # a tab, why. Only one model of a backend is asked. Nothing if the token may not know
-  call /admin/backends 2>/dev/null | jq -r --arg model "${GREENROOM_MODEL:-}" '.unserved[]? |
+  # a tab, why. Only one model of a backend is asked. Fails if that cannot be known
+  call /admin/backends --fail 2>/dev/null | jq -r --arg model "${GREENROOM_MODEL:-}" '.unserved[] |
     select(($model == "" or .model == $model) and ($ARGS.positional == [] or any(.reasons | keys[]; IN($ARGS.positional[])))) |
-    "\(.model)\t\([.reasons | to_entries[] | "\(.key): \(.value)"] | join("; "))"' --args "$@" 2>/dev/null || true
+    "\(.model)\t\([.reasons | to_entries[] | "\(.key): \(.value)"] | join("; "))"' --args "$@" 2>/dev/null
 }
 
 ask() { # BACKEND PROMPT MAX_TOKENS; sets code and seconds, leaves the body in $answer. Fails unless a whole answer came with 200

@@ -21,7 +21,7 @@ pub(super) struct Whom {
 impl Whom {
     /// The backends that are named, each asked for this model.
     fn asked_for(&self, model: &str) -> Vec<Aim> {
-        self.backends.iter().map(|backend| Aim { backend: backend.clone(), model: model.to_owned() }).collect()
+        self.backends.iter().map(|backend| Aim::of(backend, model)).collect()
     }
 }
 
@@ -30,17 +30,19 @@ impl Whom {
 pub(super) struct Aim {
     pub(super) backend: String,
     pub(super) model: String,
+    /// It is such a model. No name tells: a backend may have any.
+    pub(super) is_unserved: bool,
 }
 
 impl Aim {
-    /// What it is called in a table.
-    pub(super) fn name(&self) -> String {
-        if self.is_unserved() { format!("model {}", self.model) } else { self.backend.clone() }
+    /// A backend, to be asked for this model.
+    pub(super) fn of(backend: &str, model: &str) -> Self {
+        Self { backend: backend.to_owned(), model: model.to_owned(), is_unserved: false }
     }
 
-    /// Whether it is a model without a backend.
-    pub(super) fn is_unserved(&self) -> bool {
-        self.backend == NO_BACKEND
+    /// What it is called in a table.
+    pub(super) fn name(&self) -> String {
+        if self.is_unserved { format!("model {}", self.model) } else { self.backend.clone() }
     }
 }
 
@@ -52,7 +54,7 @@ impl Client {
             self.models().await?;
             return Ok(whom.asked_for(model));
         }
-        let listed = match self.fetch(Method::GET, "/admin/backends").await? {
+        let listed = match self.listed().await? {
             (200, listed) => listed,
             // With server.admin_bind they are listed at another address, which a user who names backends need not know.
             (403 | 404, _) if !whom.backends.is_empty() => return self.aims_without_admin(whom).await,
@@ -69,10 +71,23 @@ impl Client {
         if aims.is_empty() { Err(self.lang.no_backends().to_owned()) } else { Ok(aims) }
     }
 
-    /// The models that no backend takes requests for, as far as `whom` is about them; `None`: the token may not know. A backend is
-    /// asked for one model only, and its answer says nothing about the others.
+    /// The list of all backends, and with what status it comes.
+    async fn listed(&self) -> Result<(u16, Value), String> {
+        let (status, listed) = self.fetch(Method::GET, "/admin/backends").await?;
+        if matches!(status, 403 | 404) {
+            self.is_refused.set(true);
+        }
+        Ok((status, listed))
+    }
+
+    /// The models that no backend takes requests for, as far as `whom` is about them; `None`: that cannot be known, now or with this
+    /// token. A backend is asked for one model only, and its answer says nothing about the others.
     pub(super) async fn unserved(&self, whom: &Whom) -> Option<Vec<Answer>> {
-        match self.fetch(Method::GET, "/admin/backends").await {
+        // Each refusal is a line in Greenroom's log, so that one has to do.
+        if self.is_refused.get() {
+            return None;
+        }
+        match self.listed().await {
             Ok((200, listed)) => Some(unserved(whom, &listed)),
             _ => None,
         }
@@ -106,7 +121,7 @@ fn aims(whom: &Whom, listed: &Value) -> Result<Vec<Aim>, String> {
     for (name, first) in &listed {
         let wanted = whom.backends.is_empty() || whom.backends.iter().any(|b| b == name);
         if let (true, Some(model)) = (wanted, whom.model.as_deref().or(*first)) {
-            aims.push(Aim { backend: (*name).to_owned(), model: model.to_owned() });
+            aims.push(Aim::of(name, model));
         }
     }
     let any = listed.iter().find_map(|(_, first)| *first);
@@ -119,7 +134,7 @@ fn aims(whom: &Whom, listed: &Value) -> Result<Vec<Aim>, String> {
         }
         // A backend that is not listed is asked all the same, for a model that exists: the answer tells the user.
         let model = whom.model.as_deref().or(any).ok_or("no backend serves a model; name one with --model")?;
-        aims.push(Aim { backend: name.clone(), model: model.to_owned() });
+        aims.push(Aim::of(name, model));
     }
     Ok(aims)
 }
@@ -134,7 +149,7 @@ fn unserved(whom: &Whom, listed: &Value) -> Vec<Answer> {
         let why = reasons.iter().map(why).collect::<Vec<_>>().join("; ");
         is_meant.then(|| Answer {
             error: Some(format!("no backend takes requests for it; {why}")),
-            ..Answer::none(&Aim { backend: NO_BACKEND.to_owned(), model: model.to_owned() })
+            ..Answer::none(&Aim { is_unserved: true, ..Aim::of(NO_BACKEND, model) })
         })
     });
     models.collect()

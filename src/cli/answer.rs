@@ -41,6 +41,9 @@ pub(super) struct Answer {
     pub(super) backend: String,
     /// Model asked for.
     pub(super) model: String,
+    /// As in its aim.
+    #[serde(skip)]
+    pub(super) is_unserved: bool,
     pub(super) healthy: bool,
     /// HTTP status; absent where there was no answer.
     pub(super) status: Option<u16>,
@@ -70,8 +73,7 @@ pub(super) struct Answer {
 impl Answer {
     /// A good answer of the backend `one`.
     pub(super) fn healthy_after(seconds: f64) -> Self {
-        let aim = Aim { backend: "one".to_owned(), model: "m".to_owned() };
-        Self { healthy: true, seconds, ..Self::none(&aim) }
+        Self { healthy: true, seconds, ..Self::none(&Aim::of("one", "m")) }
     }
 }
 
@@ -103,12 +105,13 @@ impl Answer {
 
     /// What was asked.
     pub(super) fn aim(&self) -> Aim {
-        Aim { backend: self.backend.clone(), model: self.model.clone() }
+        Aim { is_unserved: self.is_unserved, ..Aim::of(&self.backend, &self.model) }
     }
 
     /// None yet.
     pub(super) fn none(aim: &Aim) -> Self {
-        Self { backend: aim.backend.clone(), model: aim.model.clone(), ..Self::default() }
+        let Aim { backend, model, is_unserved } = aim.clone();
+        Self { backend, model, is_unserved, ..Self::default() }
     }
 }
 

@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_least_time_is_told_of_any_number_of_rounds() {
-        let aims = [Aim { backend: "one".to_owned(), model: "m".to_owned() }];
+        let aims = [Aim::of("one", "m")];
         for rounds in [1, 3, 20_001] {
             let answers: Vec<Answer> = (0..rounds).map(|n| Answer::healthy_after(2.0 + f64::from(n))).collect();
             let text = summary(&aims, &answers, Lang::En);

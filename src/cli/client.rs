@@ -1,6 +1,6 @@
 //! Owns asking a running Greenroom: its admin endpoints, and one measured question to one backend.
 
-use std::{convert::Infallible, process::ExitCode, time::Duration};
+use std::{cell::Cell, convert::Infallible, process::ExitCode, time::Duration};
 
 use actix_web::http::Method;
 use clap::Args;
@@ -79,11 +79,13 @@ pub(super) struct Client {
     server: Server,
     /// In which it tells what it cannot do.
     pub(super) lang: Lang,
+    /// Whether it was refused the list of backends.
+    pub(super) is_refused: Cell<bool>,
 }
 
 impl Client {
     pub(super) fn new(server: &Server, lang: Lang) -> Self {
-        Self { plain: Plain::default(), server: server.clone(), lang }
+        Self { plain: Plain::default(), server: server.clone(), lang, is_refused: Cell::default() }
     }
 
     /// Waits for at least so long: some work takes its time.
@@ -140,9 +142,8 @@ impl Client {
             let body = serde_json::from_str(&text).map_err(|_| format!("HTTP {status}: {}", first_words(&text, 60)))?;
             Ok((status, body))
         };
-        let done = timeout(self.server.timeout, work).await;
-        let done = done.unwrap_or_else(|_| Err(format!("{} {:?}", self.lang.no_answer_within(), self.server.timeout)));
-        done.map_err(|why: String| self.unasked(path, &why))
+        let late = |_| Err(format!("{} {:?}", self.lang.no_answer_within(), self.server.timeout));
+        timeout(self.server.timeout, work).await.unwrap_or_else(late).map_err(|why: String| self.unasked(path, &why))
     }
 
     /// Why Greenroom cannot be asked.
@@ -285,8 +286,7 @@ mod tests {
             token: Secret::new("t".to_owned()),
             timeout: Duration::from_secs(9),
         };
-        let aim = Aim { backend: "one".to_owned(), model: "m".to_owned() };
-        let answer = Client::new(&server, Lang::En).ask(&aim, &ping(false)).await;
+        let answer = Client::new(&server, Lang::En).ask(&Aim::of("one", "m"), &ping(false)).await;
         assert_eq!((answer.healthy, answer.verdict()), (false, Verdict::NotAsked));
         assert!(answer.error.is_some_and(|why| why.starts_with(&format!("{url} cannot be asked: "))));
     }

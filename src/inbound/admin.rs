@@ -12,7 +12,12 @@ use serde_json::{Value, json};
 
 use super::{Shared, auth, header, request_id, shared};
 use crate::{
-    backend::{Handle, messages::settled, report::Report},
+    backend::{
+        Handle,
+        gate::{Gate, Why},
+        messages::settled,
+        report::Report,
+    },
     clock,
     error::{Class, Error},
     router::table::{Route, Table, Target},
@@ -74,14 +79,23 @@ fn unserved(table: &Table, user: &User) -> Vec<Value> {
     routes.sort_by_key(|route| &route.model);
     let one = |route: &Arc<Route>| {
         let asked = route.spent(now, user, |_| true).map_or(route.targets.len(), |spent| spent.from);
-        if route.targets[..asked].iter().any(|target| target.refuses(now).is_none()) {
+        if route.targets[..asked].iter().any(|target| out(target).is_none()) {
             return None;
         }
-        let why = |target: &Arc<Target>| Some((target.handle.name().to_string(), target.refuses(now)?.0.words()));
+        let why = |target: &Arc<Target>| Some((target.handle.name().to_string(), out(target)?.words()));
         let reasons: BTreeMap<_, _> = route.targets.iter().filter_map(why).collect();
         Some(json!({"model": &*route.model, "reasons": reasons}))
     };
     routes.into_iter().filter_map(one).collect()
+}
+
+/// Why a backend is out for a model. A gate that is due counts as shut: nobody has been served through it since it was shut.
+fn out(target: &Target) -> Option<Why> {
+    let gates = [target.handle.vitals.gate.read(), target.lane.gate.read()];
+    gates.into_iter().find_map(|gate| match gate {
+        Gate::Open | Gate::Ramp(_) => None,
+        Gate::Shut(_, why) | Gate::Held(why) => Some(why),
+    })
 }
 
 /// The last requests, newest first.

@@ -115,6 +115,36 @@ async fn a_model_that_no_backend_takes_requests_for_is_told_though_every_backend
 }
 
 #[tokio::test]
+async fn a_model_whose_gate_is_due_has_no_backend_until_one_has_served_it() {
+    let bad = Upstream::always(Answer::json(500, "{}")).await;
+    let lines = "breaker_failures = 1\nbackoff_min = \"50ms\"\nbackoff_max = \"50ms\"";
+    let proxy = Proxy::start(&Settings::new().backend("a", bad.addr).set("backends.a", lines)).await;
+    assert_eq!(proxy.hello().await.status(), 502);
+    proxy.until("a", "the end of the backoff", |report| report["state"] == "half_open").await;
+    let listed = proxy.get("/admin/backends").await.json();
+    assert_eq!(listed["unserved"][0]["reasons"]["a"], "it failed too often", "{listed}");
+}
+
+#[tokio::test]
+async fn who_may_not_list_the_backends_is_refused_once_and_a_backend_is_asked_whatever_its_name() {
+    for status in [403, 404] {
+        let greenroom = Upstream::start(move |_, ask| match ask.head.line.split(' ').nth(1) {
+            Some("/admin/backends") => Answer::json(status, r#"{"error":{"code":"no","message":"no"}}"#),
+            Some("/v1/models") => Answer::json(200, r#"{"data":[{"id":"m"}]}"#),
+            _ => Answer::json(500, "{}"),
+        })
+        .await;
+        let url = format!("http://{}", greenroom.addr);
+        let watch = ["monitor", "--count", "3", "--interval", "0.001", "--backends", "none", "--url", &url];
+        for (model, asked) in [(&["--model", "m"][..], 1 + 1 + 3), (&[], 5 + 1 + 1 + 3)] {
+            let said = said(&[&watch[..], model].concat(), "").await;
+            assert!(said.code == Some(1) && said.out.contains("  none  "), "{said:?}");
+            assert_eq!(greenroom.asked(), asked, "{status} {model:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn history_tells_medians_of_the_time_that_its_steps_are_of() {
     let answer = |from: &str| {
         Answer::json(200, &format!(r#"{{"from":"{from}","to":"2026-01-01T03:37:00Z","points":[],"events":[]}}"#))

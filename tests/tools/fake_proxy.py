@@ -57,6 +57,7 @@ class FakeProxy(Server):
         self.backends, self.models, self.delay = dict(backends), list(models), delay
         self.serves = {}  # of a backend other models than all have
         self.unserved = {}  # why each backend of a model takes no requests for it
+        self.listed, self.lists = 0, None  # how often the backends were listed, and may be before that fails; None: always
         self.chats = []
         super().__init__(ProxyHandler)
 
@@ -82,10 +83,13 @@ class ProxyHandler(Quiet):
         proxy = self.server_owner
         if not self.known():
             return
+        proxy.listed += self.path == "/admin/backends"
         if not self.path.startswith(proxy.listens_for):
             self.refuse(404, "unknown_endpoint", f"There is no GET {self.path} here.")
         elif self.path == "/v1/models":
             self.answer(200, {"object": "list", "data": [{"id": model, "object": "model"} for model in proxy.models]})
+        elif self.path == "/admin/backends" and proxy.lists is not None and proxy.listed > proxy.lists:
+            self.refuse(503, "internal_error", "Not now.")
         elif self.path == "/admin/backends" and self.token() == ADMIN:
             lists = {name: proxy.serves.get(name, proxy.models) for name in proxy.backends}
             backends = [{"name": name, "models": [{"model": m} for m in models]} for name, models in lists.items()]

@@ -245,16 +245,35 @@ def test_monitor_tells_a_change_once_and_ctrl_c_ends_it_with_a_summary(environme
     assert re.search(r"^  problematic_backend: \d+\.\d %, healthy at last$", rest, re.MULTILINE), rest
 
 
-def test_monitor_tells_when_a_model_has_a_backend_again(environment, proxy):
+def test_monitor_tells_when_a_model_has_a_backend_again_and_not_while_that_cannot_be_known(environment, proxy):
     proxy.backends.pop("problematic_backend")
     proxy.unserved = {"one": {"openai_official": "it failed too often"}}
     with start_monitor(environment, "--interval", "0.1") as process:
         read_until(process, "failing: model one")
-        proxy.unserved = {}
+        proxy.lists, rounds = 0, proxy.listed + 3
+        said = []
+        while proxy.listed < rounds:
+            said += read_until(process, "3 of 3 backends are healthy")
+        assert not any("CHANGED" in line for line in said), said
+        proxy.unserved, proxy.lists = {}, None
         read_until(process, "CHANGED  model one is healthy again")
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=LIMIT)
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("model", [[], ["--model", "gpt-4o"]])
+@pytest.mark.parametrize("listens_for", [("/v1/", "/admin/"), ("/v1/",)])
+def test_monitor_of_one_who_may_not_list_the_backends_is_refused_once(tool, proxy, model, listens_for):
+    proxy.listens_for = listens_for
+    done = tool("monitor", "--interval", "0.01", "--count", "3", "--backends", *HEALTHY, *model, GREENROOM_TOKEN=PINNER)
+    assert done.returncode == 0 and len(proxy.chats) == 9 and proxy.listed == 1, done
+
+
+def test_a_backend_may_be_called_none(tool, proxy):
+    proxy.backends = {"none": "failing"}
+    done = tool("check")
+    assert rows(done.stdout) == {"none": "FAILED"} and "0 of 1 backends are healthy; failing: none\n" in done.stdout, done
 
 
 def test_monitor_that_ends_with_a_failing_backend_exits_1(tool):

@@ -202,6 +202,27 @@ def test_a_model_without_a_backend_is_told_once_and_again_when_it_has_one(script
     assert texts(webhook) == [fails, "Greenroom model one has a backend again"]
 
 
+@pytest.mark.parametrize("backends", [[], ["openai_official"]])
+def test_a_model_is_told_to_have_a_backend_only_once_that_is_known(script, proxy, webhook, tmp_path, backends):
+    proxy.backends.pop("problematic_backend")
+    state = {"WEBHOOK_URL": webhook.url, "STATE_FILE": str(tmp_path / "failing")}
+
+    def checked(*names):
+        return script("alert_check.sh", *names, **state).returncode
+
+    proxy.unserved = {"one": {"openai_official": "it failed too often"}}
+    assert checked(*backends) == 1
+    # Without names they are listed once before that.
+    proxy.lists = proxy.listed + (not backends)
+    assert checked(*backends) == 1
+    proxy.lists = None
+    # The model is none of these backends', yet still has none.
+    assert checked("google_gemini") == 0 and len(webhook.messages) == 1
+    proxy.unserved = {}
+    assert [checked(*backends) for _ in range(2)] == [0, 0]
+    assert texts(webhook)[1:] == ["Greenroom model one has a backend again"]
+
+
 def test_a_slow_answer_is_an_alert_if_wanted(run, webhook, environment):
     with FakeProxy({"openai_official": "healthy"}, delay=0.2) as slow:
         slowly = {"GREENROOM_URL": slow.url, "WEBHOOK_URL": webhook.url}

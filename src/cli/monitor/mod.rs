@@ -210,10 +210,10 @@ pub(super) fn run(monitor: &Monitor) -> ExitCode {
 
 async fn round(monitor: &Monitor, client: &Client, watched: &mut Vec<Watched>, webhook: Option<&Webhook>, lang: Lang) {
     let question = ping(monitor.streaming);
-    let backends = watched.iter().filter(|one| !one.aim.is_unserved());
+    let backends = watched.iter().filter(|one| !one.aim.is_unserved);
     let mut answers = join_all(backends.map(|one| client.ask(&one.aim, &question))).await;
     if let Some(unserved) = client.unserved(&monitor.whom).await {
-        let served = watched.iter().filter(|one| one.aim.is_unserved()).map(|one| &one.aim);
+        let served = watched.iter().filter(|one| one.aim.is_unserved).map(|one| &one.aim);
         let served = served.filter(|aim| unserved.iter().all(|answer| answer.aim() != **aim));
         answers.extend(served.map(|aim| Answer { healthy: true, ..Answer::none(aim) }));
         answers.extend(unserved);
@@ -244,7 +244,7 @@ mod tests {
 
     #[test]
     fn a_change_is_told_once_and_recovery_is_one() {
-        let mut one = Watched::new(Aim { backend: "a".into(), model: "m".into() });
+        let mut one = Watched::new(Aim::of("a", "m"));
         let answers = [true, false, false, false, true, false, true];
         let news: Vec<bool> = answers.iter().map(|healthy| one.take(&answer(*healthy), 2)).collect();
         assert_eq!(news, [false, false, true, false, true, false, false]);
@@ -252,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_backend_counts_as_failing_only_after_so_many_failures() {
-        let mut one = Watched::new(Aim { backend: "a".into(), model: "m".into() });
+        let mut one = Watched::new(Aim::of("a", "m"));
         assert_eq!((one.state, one.success()), (State::Unknown, "-".to_owned()));
         let states: Vec<State> = [false, false, false, true]
             .iter()
