@@ -45,6 +45,7 @@ pub struct Lease {
     taken: Duration,
     want: Want,
     beside_chat: Option<Endpoint>,
+    has_choice: bool,
     first_token: Option<Duration>,
     prompt_tokens: u64,
     /// The work until its first token, at the time when it was taken: its own and all in front of it.
@@ -59,7 +60,7 @@ pub struct Lease {
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
     pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, entry: Entry) -> Option<Self> {
-        let Entry { want, beside_chat, probes, prompt_tokens, at } = entry;
+        let Entry { want, beside_chat, has_choice, probes, prompt_tokens, at } = entry;
         let vitals = &handle.vitals;
         if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
@@ -75,6 +76,7 @@ impl Lease {
             taken: at,
             want,
             beside_chat,
+            has_choice,
             first_token: None,
             prompt_tokens,
             work: vitals.load.busy().work(),
@@ -201,13 +203,15 @@ impl Lease {
 
     fn failed(&mut self, failed: &Failed, now: Duration) {
         self.lane.counts.outcomes.count(failed.class);
-        let weight = match failed.class.disposition().weight {
+        let disposition = failed.class.disposition();
+        let weight = match disposition.weight {
             // A failed count says nothing about a model, either, and counting has limits of its own.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
             Weight::Model if failed.retry_after.is_none() && self.may_lack_endpoint() => Weight::None,
             weight => weight,
         };
-        if weight == Weight::Alive && self.first_token.is_none() {
+        // A request that goes on to the next backend has lost nothing, and a client that has no choice must not take this one from others.
+        if weight == Weight::Alive && !disposition.other && self.has_choice && self.first_token.is_none() {
             self.lane.blamed.one_more(now);
         }
         match weight {
