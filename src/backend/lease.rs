@@ -207,7 +207,7 @@ impl Lease {
         let weight = match disposition.weight {
             // A failed count says nothing about a model, either, and counting has limits of its own.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
-            Weight::Model if failed.retry_after.is_none() && self.may_lack_endpoint() => Weight::None,
+            Weight::Model if failed.retry_after.is_none() && self.is_of_one_endpoint(failed) => Weight::None,
             weight => weight,
         };
         // A request that goes on to the next backend has lost nothing, and a client that has no choice must not take this one from others.
@@ -229,11 +229,13 @@ impl Lease {
         }
     }
 
-    /// Whether the endpoint has never answered while others of the model have. Then a failure tells of that endpoint, which some
-    /// servers lack and answer with a 500 in words of their own, and not of the others: they show themselves how the model is.
-    fn may_lack_endpoint(&self) -> bool {
+    /// Whether a failure tells of its endpoint alone, at a model that has answered: others show whether that is well. Some servers lack
+    /// an endpoint and answer with a 500 in words of their own; one that hangs has it. And a 401 may deny a restricted key just
+    /// this endpoint, which the client has chosen.
+    fn is_of_one_endpoint(&self, failed: &Failed) -> bool {
         let never = self.beside_chat.is_some_and(|endpoint| !self.lane.has_served(endpoint));
-        never && self.lane.answered.load(Relaxed) > 0
+        let out_of_scope = failed.class == Class::ProviderDenied && failed.status == Some(401);
+        (out_of_scope || never && failed.status.is_some()) && self.lane.answered.load(Relaxed) > 0
     }
 
     /// It ended without a verdict of the backend's own.
