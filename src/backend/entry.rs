@@ -23,6 +23,8 @@ pub struct Entry {
     pub want: Want,
     /// Where it asks, if that is beside chat: not every server has each of these.
     pub beside_chat: Option<Endpoint>,
+    /// Another backend of the same priority could have taken it.
+    pub has_choice: bool,
     /// Which gates it probes.
     pub probes: Probes,
     /// Its prompt's tokens, estimated.

@@ -45,6 +45,7 @@ pub struct Lease {
     taken: Duration,
     want: Want,
     beside_chat: Option<Endpoint>,
+    has_choice: bool,
     first_token: Option<Duration>,
     prompt_tokens: u64,
     /// The work until its first token, at the time when it was taken: its own and all in front of it.
@@ -59,7 +60,7 @@ pub struct Lease {
 impl Lease {
     /// Takes a place, unless `max_in_flight` are taken or the probes' places are.
     pub fn take(handle: &Arc<Handle>, lane: &Arc<Lane>, entry: Entry) -> Option<Self> {
-        let Entry { want, beside_chat, probes, prompt_tokens, at } = entry;
+        let Entry { want, beside_chat, has_choice, probes, prompt_tokens, at } = entry;
         let vitals = &handle.vitals;
         if !vitals.load.take(handle.settings.max_in_flight, prompt_tokens) {
             return None;
@@ -75,6 +76,7 @@ impl Lease {
             taken: at,
             want,
             beside_chat,
+            has_choice,
             first_token: None,
             prompt_tokens,
             work: vitals.load.busy().work(),
@@ -201,13 +203,15 @@ impl Lease {
 
     fn failed(&mut self, failed: &Failed, now: Duration) {
         self.lane.counts.outcomes.count(failed.class);
-        let weight = match failed.class.disposition().weight {
+        let disposition = failed.class.disposition();
+        let weight = match disposition.weight {
             // A failed count says nothing about a model, either, and counting has limits of its own.
             weight if self.want == Want::Count && weight != Weight::Backend => Weight::None,
-            Weight::Model if failed.retry_after.is_none() && self.may_lack_endpoint() => Weight::None,
+            Weight::Model if failed.retry_after.is_none() && self.is_of_one_endpoint(failed) => Weight::None,
             weight => weight,
         };
-        if weight == Weight::Alive && self.first_token.is_none() {
+        // A request that goes on to the next backend has lost nothing, and a client that has no choice must not take this one from others.
+        if weight == Weight::Alive && !disposition.other && self.has_choice && self.first_token.is_none() {
             self.lane.blamed.one_more(now);
         }
         match weight {
@@ -225,11 +229,13 @@ impl Lease {
         }
     }
 
-    /// Whether the endpoint has never answered while others of the model have. Then a failure tells of that endpoint, which some
-    /// servers lack and answer with a 500 in words of their own, and not of the others: they show themselves how the model is.
-    fn may_lack_endpoint(&self) -> bool {
+    /// Whether a failure tells of its endpoint alone, at a model that has answered: others show whether that is well. Some servers lack
+    /// an endpoint and answer with a 500 in words of their own; one that hangs has it. And a 401 may deny a restricted key just
+    /// this endpoint, which the client has chosen.
+    fn is_of_one_endpoint(&self, failed: &Failed) -> bool {
         let never = self.beside_chat.is_some_and(|endpoint| !self.lane.has_served(endpoint));
-        never && self.lane.answered.load(Relaxed) > 0
+        let out_of_scope = failed.class == Class::ProviderDenied && failed.status == Some(401);
+        (out_of_scope || never && failed.status.is_some()) && self.lane.answered.load(Relaxed) > 0
     }
 
     /// It ended without a verdict of the backend's own.

@@ -66,7 +66,7 @@ fn pinned(ask: &Assign, table: &Table, route: &Route, name: &Arc<str>) -> Assign
         Ok(pass) => {
             // Before the place is taken, as in `routed`.
             let decision = explained(Some(target));
-            if let Some(lease) = take(ask, target, pass) {
+            if let Some(lease) = take(ask, target, pass, false) {
                 return Ok(Grant { lease, target: target.clone(), candidates: 1, by_affinity: false, decision });
             }
             Error::PinOverloaded { backend }
@@ -106,11 +106,11 @@ fn routed(ask: &Assign, route: &Route, rng: &mut SmallRng) -> Assignment {
             // Before the place is taken, so that the decision shows the backends as they were compared, without this request.
             let decision =
                 explain(ask, route, |_| true, Some(target)).map(|decision| Decision { by_affinity, ..decision });
-            if let Some(lease) = take(ask, target, pass) {
-                let could =
-                    |t: &&Arc<Target>| Arc::ptr_eq(t, target) || matches!(eligibility(ask, t), Eligibility::Can(_));
+            let could = |t: &Arc<Target>| !Arc::ptr_eq(t, target) && matches!(eligibility(ask, t), Eligibility::Can(_));
+            let has_choice = targets.iter().any(could);
+            if let Some(lease) = take(ask, target, pass, has_choice) {
                 // Only whether there was another matters, so counting stops at two.
-                let candidates = route.targets.iter().filter(could).take(2).count() as u32;
+                let candidates = 1 + u32::from(has_choice || route.targets.iter().any(could));
                 return Ok(Grant { lease, target: target.clone(), candidates, by_affinity, decision });
             }
         }
@@ -252,10 +252,11 @@ fn eligibility(ask: &Assign, target: &Target) -> Eligibility {
 }
 
 /// Takes the place.
-fn take(ask: &Assign, target: &Target, pass: Pass) -> Option<Lease> {
+fn take(ask: &Assign, target: &Target, pass: Pass, has_choice: bool) -> Option<Lease> {
     let entry = Entry {
         want: ask.want,
         beside_chat: ask.beside_chat,
+        has_choice,
         probes: pass.probes,
         prompt_tokens: ask.prompt_tokens,
         at: ask.now,

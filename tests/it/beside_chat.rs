@@ -33,6 +33,7 @@ impl Stage {
             match statuses[usize::from(is_chat)].load(SeqCst) {
                 200 if is_chat => ask.saying("hi"),
                 200 => Answer::json(200, VECTORS),
+                0 => Answer::new().hang(),
                 503 => Answer::json_with(503, "retry-after: 60\r\n", "{}"),
                 status => Answer::json(status, r#"{"error":{"message":"no such thing","type":"api_error"}}"#),
             }
@@ -90,6 +91,15 @@ async fn an_endpoint_that_has_worked_shuts_its_model_as_chat_does() {
     stage.embeds(1, 200).await;
     stage.embeddings.store(500, SeqCst);
     stage.embeds(3, 502).await;
+    stage.until_shut().await;
+}
+
+#[tokio::test]
+async fn an_endpoint_that_hangs_is_there_and_shuts_its_model_as_chat_does() {
+    let (stage, _upstream) = Stage::open("total_timeout = \"500ms\"").await;
+    assert_eq!(stage.proxy.hello().await.status(), 200);
+    stage.embeddings.store(0, SeqCst);
+    stage.embeds(3, 504).await;
     stage.until_shut().await;
 }
 

@@ -83,6 +83,34 @@ async fn a_client_that_asks_wrongly_leaves_all_backends_alike() {
 }
 
 #[tokio::test]
+async fn a_client_that_asks_one_backend_wrongly_for_want_of_another_takes_it_from_nobody() {
+    let pinned = r#"{"model":"m","messages":[],"temperature":"hot","backend":"b"}"#;
+    // By its pin; by what its user may use, also where `c` would do if `b` could not.
+    for (token, body, may) in
+        [(TOKEN, pinned, "[\"*\"]"), ("confined", WRONG, "[\"b\"]"), ("confined", WRONG, "[\"b\", \"c\"]")]
+    {
+        let [a, b, c] =
+            [sound(Duration::from_millis(5)).await, sound(Duration::from_millis(5)).await, sound(Duration::ZERO).await];
+        let settings = Settings::new()
+            .backend("a", a.addr)
+            .backend("b", b.addr)
+            .target("c", c.addr, "priority = 2")
+            .set("users.confined", &format!("token = \"confined\"\nmodels = [\"*\"]\nbackends = {may}"));
+        let proxy = Proxy::start(&settings).await;
+        // Until each is let in without reluctance.
+        assert_eq!(send(&proxy, 8, 100, HELLO).await, BTreeMap::from([(200, 100)]));
+        for _ in 0..60 {
+            let reply = proxy.ask(&Ask::chat(body).bearer(token)).await;
+            assert_eq!((reply.status(), reply.backend()), (400, "b"), "{reply:?}");
+        }
+        let before = [&a, &b].map(Upstream::asked);
+        assert_eq!(send(&proxy, 8, 200, HELLO).await, BTreeMap::from([(200, 200)]));
+        let [a, b] = [a.asked() - before[0], b.asked() - before[1]];
+        assert!(a.min(b) >= 60, "{a} and {b}, {may}");
+    }
+}
+
+#[tokio::test]
 async fn one_wrong_request_moves_no_other() {
     let (a, b) = (sound(Duration::ZERO).await, sound(Duration::ZERO).await);
     let proxy = Proxy::start(&Settings::new().backend("a", a.addr).target("b", b.addr, "weight = 0.9")).await;

@@ -175,23 +175,47 @@ async fn what_is_wrong_between_here_and_the_backend_is_not_told_as_the_clients_f
     }
 }
 
-#[tokio::test]
-async fn a_restricted_key_that_may_not_use_one_endpoint_goes_on_serving_at_others() {
+/// How OpenAI tells that a restricted key lacks an endpoint.
+fn out_of_scope() -> Answer {
     let said =
         "You have insufficient permissions for this operation. Missing scopes: model.request. Check that you have";
     let denial = json!({"error": {"message": said, "type": "invalid_request_error", "param": null, "code": null}});
-    let one = Upstream::start(move |_, ask| {
-        let is_chat = ask.head.line.contains("/chat/");
-        if is_chat { ask.saying("hi") } else { Answer::json(401, &denial.to_string()) }
-    })
-    .await;
-    let settings = Settings::new().backend("one", one.addr).set("models.vectors", "backends = [{ backend = \"one\" }]");
+    Answer::json(401, &denial.to_string())
+}
+
+#[tokio::test]
+async fn a_restricted_key_that_may_not_use_one_endpoint_goes_on_serving_at_others() {
+    let one =
+        Upstream::start(move |_, ask| if ask.head.line.contains("/chat/") { ask.saying("hi") } else { out_of_scope() })
+            .await;
+    let settings = Settings::new()
+        .backend("one", one.addr)
+        .set("backends.one", "native_responses = true\nbackoff_min = \"30s\"")
+        .set("models.vectors", "backends = [{ backend = \"one\" }]");
     let proxy = Proxy::start(&settings).await;
-    for model in ["m", "vectors"] {
+    // Embeddings at a model that has never answered, too.
+    for (path, model, times) in
+        [("/v1/responses", "m", 5), ("/v1/embeddings", "m", 5), ("/v1/embeddings", "vectors", 1)]
+    {
         assert_eq!(proxy.chat(HELLO).await.status(), 200);
-        let body = json!({"model": model, "input": "a"}).to_string();
-        let reply = proxy.ask(&Ask::post("/v1/embeddings", body).bearer(TOKEN)).await;
-        assert_eq!(reply.face(), (502, "upstream_error".to_owned()), "{reply:?}");
-        assert_eq!(proxy.chat(HELLO).await.status(), 200, "{model}");
+        for _ in 0..times {
+            let body = json!({"model": model, "input": "a"}).to_string();
+            let reply = proxy.ask(&Ask::post(path, body).bearer(TOKEN)).await;
+            assert_eq!(reply.face(), (502, "upstream_error".to_owned()), "{reply:?}");
+            assert_eq!(reply.header("x-should-retry"), "false");
+        }
+        assert_eq!(proxy.chat(HELLO).await.status(), 200, "{path} {model}");
     }
+    // Operators see it all the same.
+    assert!(!proxy.report("one").await["last_error"].is_null());
+}
+
+#[tokio::test]
+async fn a_restricted_key_that_serves_nothing_is_out_like_a_backend_that_fails() {
+    let one = Upstream::always(out_of_scope()).await;
+    let proxy = Proxy::before(&one).await;
+    for _ in 0..3 {
+        assert_eq!(proxy.hello().await.status(), 502);
+    }
+    proxy.until("one", "a shut gate", |report| report["state"] == "open").await;
 }

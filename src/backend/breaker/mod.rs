@@ -51,6 +51,8 @@ pub struct Breaker {
     consecutive: u32,
     /// Trips since the gate was last fully open; the exponent of the backoff.
     trips: u32,
+    /// How many of the latest of these, in a row, were for a model not found: the exponent of its own backoff.
+    missing: u32,
     successes_at_last_failure: u64,
     window: Window,
     full_ramp: u32,
@@ -65,6 +67,7 @@ impl Breaker {
             gate,
             consecutive: 0,
             trips: 0,
+            missing: 0,
             successes_at_last_failure: successes,
             window: Window::begin(successes),
             full_ramp,
@@ -114,8 +117,7 @@ impl Breaker {
         if straggler && named.is_zero() {
             return;
         }
-        let most = if why == Why::ModelMissing { HARD_DOWN } else { self.settings.backoff_max };
-        let wait = if straggler || !named.is_zero() { named } else { self.backoff(most, jitter) };
+        let wait = if straggler || !named.is_zero() { named } else { self.backoff(why, jitter) };
         let until = now + wait;
         match self.gate {
             Gate::Shut(already, _) if already >= until && !probe => {}
@@ -123,6 +125,7 @@ impl Breaker {
         }
         if !straggler {
             self.trips = self.trips.saturating_add(1);
+            self.missing = if why == Why::ModelMissing { self.missing.saturating_add(1) } else { 0 };
         }
     }
 
@@ -171,7 +174,7 @@ impl Breaker {
     }
 
     fn opened(&mut self) -> Gate {
-        self.trips = 0;
+        (self.trips, self.missing) = (0, 0);
         self.window.clear();
         Gate::Open
     }
@@ -203,7 +206,7 @@ impl Breaker {
 
     fn forget(&mut self) {
         self.consecutive = 0;
-        self.trips = 0;
+        (self.trips, self.missing) = (0, 0);
         self.window.clear();
     }
 
@@ -219,8 +222,13 @@ impl Breaker {
         in_a_row || self.window.is_bad(now, successes, &self.settings)
     }
 
-    /// `min × 2^trips`, at most `most`, less up to half of it, so that several proxies do not probe in step.
-    fn backoff(&self, most: Duration, jitter: f64) -> Duration {
-        jittered(doubled(self.settings.backoff_min, self.trips, most), jitter)
+    /// `min × 2^trips`, less up to half of it, so that several proxies do not probe in step. A model not found may be kept out for
+    /// longer than others, and so by its own trips alone: a single 404 behind an outage tells little.
+    fn backoff(&self, why: Why, jitter: f64) -> Duration {
+        let (trips, most) = match why {
+            Why::ModelMissing => (self.missing, HARD_DOWN),
+            _ => (self.trips, self.settings.backoff_max),
+        };
+        jittered(doubled(self.settings.backoff_min, trips, most), jitter)
     }
 }

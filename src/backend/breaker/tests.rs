@@ -196,6 +196,21 @@ fn who_stays_not_found_is_shut_for_twice_as_long_each_time_up_to_the_long_time()
 }
 
 #[test]
+fn a_404_behind_an_outage_begins_with_the_shortest_time_of_its_own() {
+    let (mut breaker, mut now, mut waits) = (open(), secs(1), Vec::new());
+    let missing = Failure::Missing { told: false };
+    let failures = [[FAIL; 12].as_slice(), &[missing; 3], &[FAIL], &[missing]].concat();
+    for (n, failure) in failures.into_iter().enumerate() {
+        // The first two only count.
+        breaker.failed(failure, n > 2, 0, now, 0.0);
+        let Gate::Shut(until, _) = breaker.gate() else { continue };
+        waits.push(until.saturating_sub(now).as_secs());
+        now = until;
+    }
+    assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 1, 2, 4, 60, 1]);
+}
+
+#[test]
 fn a_reset_leaves_an_open_gate_and_a_ramp_as_they_are() {
     for gate in [Gate::Open, Gate::Ramp(4)] {
         let mut breaker = Breaker::new(settings(), 8, gate, 0);
@@ -212,7 +227,7 @@ proptest! {
     #[test]
     fn the_backoff_stays_within_its_bounds(trips in 0u32..100, jitter in 0.0..1.0f64) {
         let breaker = Breaker { trips, ..open() };
-        let wait = breaker.backoff(secs(60), jitter);
+        let wait = breaker.backoff(Why::Failures, jitter);
         prop_assert!(wait >= secs(1) / 2 && wait <= secs(60));
     }
 
