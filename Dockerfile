@@ -1,6 +1,7 @@
 # The program on Debian's slim image, as a user of its own. README, "Deploying", has the commands to build and run it.
 
-FROM rust:1.95-bookworm AS build
+# The compiler that the profile in scripts/profile is of.
+FROM rust:1.95.0-bookworm AS build
 WORKDIR /build
 # .dockerignore tells what this is.
 COPY . .

@@ -91,6 +91,8 @@ def compare(bench, store):
     for name, count in now.items():
         growth = count / before[name] - 1
         print(f"instructions {name}: {count:,}, stored {before[name]:,}, {growth:+.1%}{' TOO MUCH' if name in over else ''}")
+    if over:
+        print("has the code grown, or does the profile fit it no more? scripts/profile.sh makes that anew")
     return 1 if over else 0
 
 

@@ -134,6 +134,8 @@ def test_the_image_is_built_by_a_compiler_that_the_program_takes_and_runs_on_the
     wanted = tomllib.loads((ROOT / "Cargo.toml").read_text(encoding="utf-8"))["package"]["rust-version"]
     assert build[0] == "rust" and [int(n) for n in version.split(".")] >= [int(n) for n in wanted.split(".")]
     assert image == ("debian", f"{debian}-slim")
+    # Without a profile of just this compiler it would be built without any.
+    assert (ROOT / "scripts" / "profile" / f"{version}-x86_64-unknown-linux-gnu.profdata").exists()
 
 
 def test_what_the_image_runs_serves_keeps_history_in_its_volume_and_ends_at_its_stop_signal(tmp_path):
