@@ -14,7 +14,8 @@ use super::{Coding, Garbled};
 /// before anything is unpacked, so that larger ones would let a few bytes take any amount.
 const WINDOW: u32 = 23;
 
-/// What zstd unpacks in a step, bytes; the others' steps are 32 KiB.
+/// What zstd unpacks in a step, bytes, but for a block, of 128 KiB at most, whose packed bytes are at their end; the others' steps are
+/// 32 KiB.
 const STEP: usize = 64 << 10;
 
 /// A packed body on its way to being a plain one.

@@ -10,8 +10,8 @@ use super::*;
 
 const CODINGS: [Coding; 3] = [Coding::Gzip, Coding::Deflate, Coding::Zstd];
 
-/// Most that a step may unpack, bytes: two of the rooms that the readers beneath have.
-const MOST: usize = 64 << 10;
+/// Most that a step may unpack, bytes: a block of zstd, which comes out whole once its last byte is there, and what was left before it.
+const MOST: usize = 192 << 10;
 
 fn packed(plain: &[u8], coding: Coding) -> Vec<u8> {
     match coding {
@@ -56,6 +56,16 @@ fn a_body_of_several_members_or_frames_is_all_of_them() {
     }
     let behind = [packed(b"one", Coding::Deflate), b"two".to_vec()].concat();
     assert_eq!(unpack(Coding::Deflate, &[&behind], usize::MAX), Err(Garbled));
+}
+
+#[test]
+fn a_block_of_zstd_comes_out_whole_with_its_last_byte() {
+    let plain: Vec<u8> = (0..=u8::MAX).cycle().take(150 << 10).collect();
+    let packed = packed(&plain, Coding::Zstd);
+    for cut in 0..packed.len() {
+        let (begun, rest) = packed.split_at(cut);
+        assert_eq!(unpack(Coding::Zstd, &[begun, rest], usize::MAX).as_ref(), Ok(&plain), "{cut}");
+    }
 }
 
 #[test]
